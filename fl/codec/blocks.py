@@ -1,0 +1,136 @@
+"""Float vector ⇄ int16 blocks with one exponent each: half of float32 on the wire, exact integers in the score.
+
+A block is 256 values: ``int8 exponent e ‖ 256 × int16 big-endian q``, value = q·2^e. e is the smallest exponent in
+[−64, 0] with max|v| ≤ 32767·2^e and q rounds half to even, so a vector has exactly one encoding. An all-zero
+block has e = −64 and the last block is padded with zeros.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.errors import FairshareError
+
+BLOCK_VALUES = 256
+BLOCK_BYTES = 1 + 2 * BLOCK_VALUES
+MIN_EXPONENT = -64
+MAX_EXPONENT = 0
+MAX_QUANTUM = 32767  # −32768 is never produced, so that a block and its negation are both in form
+
+_WIRE = np.dtype([("exponent", "i1"), ("quanta", ">i2", (BLOCK_VALUES,))])
+
+
+class UnencodableVector(FairshareError):
+    """A vector holds a value that no block can carry."""
+
+    def __init__(self, index: int, value: float) -> None:
+        super().__init__(index, value)
+        self.index, self.value = index, value
+
+    def __str__(self) -> str:
+        return (
+            f"value {self.index} of the vector is {self.value}; blocks carry finite values up to 32767, "
+            "so lower the learning rate or look for a division by zero in the loss"
+        )
+
+
+class MalformedBlocks(FairshareError):
+    """Bytes that are not blocks in their one form."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"not a block vector: {self.reason}; encode it with fl.codec.Blocks.encode"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Blocks:
+    """A quantised vector of P values in B = ceil(P / 256) blocks.
+
+    `exponents` has shape (B,), int8; `quanta` has shape (B, 256), int16; `size` is P. Past P, quanta are 0.
+    """
+
+    exponents: NDArray[np.int8]
+    quanta: NDArray[np.int16]
+    size: int
+
+    def __len__(self) -> int:
+        return len(self.exponents)
+
+    @classmethod
+    def encode(cls, vector: NDArray[np.floating]) -> Blocks:
+        """Quantise a vector of shape (P,), P ≥ 1.
+
+        Raises: UnencodableVector for NaN, infinity or a value whose magnitude is above 32767.
+        """
+        if vector.ndim != 1 or vector.size == 0:
+            raise MalformedBlocks(reason=f"a vector of shape {vector.shape} was given, (P,) with P ≥ 1 is expected")
+        bad = ~(np.abs(vector) <= MAX_QUANTUM)  # written so that NaN counts as bad
+        if bad.any():
+            index = int(np.argmax(bad))
+            raise UnencodableVector(index=index, value=float(vector[index]))
+        count = -(-vector.size // BLOCK_VALUES)
+        values = np.zeros(count * BLOCK_VALUES, dtype=np.float64)  # float64: |v|·2^64 of a float32 stays exact
+        values[: vector.size] = vector
+        values = values.reshape(count, BLOCK_VALUES)
+        exponents = _smallest_exponents(np.abs(values).max(axis=1))
+        # np.rint rounds half to even, and a scaling by a power of two is exact.
+        quanta = np.rint(np.ldexp(values, -exponents[:, None].astype(np.int32))).astype(np.int16)
+        # A block whose values all round to 0 is the all-zero block, which already has e = −64 here.
+        return cls(exponents=exponents, quanta=quanta, size=int(vector.size))
+
+    def decode(self) -> NDArray[np.float32]:
+        """The values as float32, shape (P,). Exact: 15 bits of quantum fit a float32's 24."""
+        return np.ldexp(self.quanta.astype(np.float32), self.exponents[:, None].astype(np.int32)).ravel()[: self.size]
+
+    def to_bytes(self) -> bytes:
+        """513 bytes a block, in order."""
+        wire = np.empty(len(self), dtype=_WIRE)
+        wire["exponent"] = self.exponents
+        wire["quanta"] = self.quanta
+        return wire.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes, *, size: int) -> Blocks:
+        """Read the blocks of a vector of `size` values, refusing bytes that `to_bytes` would not write.
+
+        Raises: MalformedBlocks for a wrong length, an exponent out of [−64, 0], a quantum of −32768, an exponent
+        that is not the smallest possible, or padding that is not zero. One vector thus has one root.
+        """
+        count = -(-size // BLOCK_VALUES)
+        if size < 1 or len(data) != count * BLOCK_BYTES:
+            raise MalformedBlocks(
+                reason=f"{len(data)} bytes were given for {size} values, {count * BLOCK_BYTES} are expected"
+            )
+        wire = np.frombuffer(data, dtype=_WIRE)
+        exponents = wire["exponent"].astype(np.int8)
+        quanta = wire["quanta"].astype(np.int16)
+        if (bad := (exponents < MIN_EXPONENT) | (exponents > MAX_EXPONENT)).any():
+            block = int(np.argmax(bad))
+            raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]}, outside [-64, 0]")
+        peak = np.abs(quanta.astype(np.int32)).max(axis=1)
+        if (bad := peak > MAX_QUANTUM).any():
+            raise MalformedBlocks(reason=f"block {int(np.argmax(bad))} holds -32768, outside [-32767, 32767]")
+        # A smaller exponent would double the quanta. One that did not fit had a maximum above 16383.5, which
+        # rounded to 16384 at least, so what encode writes always passes.
+        if (bad := (exponents > MIN_EXPONENT) & (2 * peak <= MAX_QUANTUM)).any():
+            block = int(np.argmax(bad))
+            raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]} where a smaller one fits")
+        if quanta.ravel()[size:].any():
+            raise MalformedBlocks(reason=f"the padding after value {size} is not zero")
+        return cls(exponents=exponents, quanta=quanta, size=size)
+
+
+def _smallest_exponents(peaks: NDArray[np.float64]) -> NDArray[np.int8]:
+    """Smallest e in [−64, 0] with peak ≤ 32767·2^e, for each peak ≥ 0; shape (B,)."""
+    # frexp gives peak = m·2^x with m in [0.5, 1); 32767·2^(x−15) is just below 2^x, so e is x−15, or one more
+    # where m exceeds 32767/32768.
+    mantissa, power = np.frexp(peaks)
+    exponents = power - 15 + (mantissa > MAX_QUANTUM / 32768)
+    exponents = np.where(peaks == 0, MIN_EXPONENT, exponents)
+    return np.clip(exponents, MIN_EXPONENT, MAX_EXPONENT).astype(np.int8)

@@ -1,0 +1,79 @@
+"""Named arrays ⇄ one flat vector, in `state_dict` order.
+
+Float parameters and float buffers travel; integer buffers (a batch norm's counter) do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.errors import FairshareError
+
+
+class LayoutMismatch(FairshareError):
+    """Arrays do not have the names, order or shapes that the task agreed on."""
+
+    def __init__(self, name: str, seen: str, expected: str) -> None:
+        super().__init__(name, seen, expected)
+        self.name, self.seen, self.expected = name, seen, expected
+
+    def __str__(self) -> str:
+        return f"array {self.name!r} is {self.seen}, {self.expected} is expected; build the model of the task's spec"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Names and shapes of the arrays that make up the vector, in order."""
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @classmethod
+    def of(cls, arrays: Mapping[str, NDArray]) -> Layout:
+        """The layout of a state dict's arrays: those of a float type, in their order."""
+        kept = {name: array.shape for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)}
+        return cls(names=tuple(kept), shapes=tuple(tuple(shape) for shape in kept.values()))
+
+    @property
+    def size(self) -> int:
+        """Number of values in the vector."""
+        return sum(int(np.prod(shape)) for shape in self.shapes)
+
+    def flatten(self, arrays: Mapping[str, NDArray]) -> NDArray[np.float32]:
+        """Join the arrays to a vector of shape (P,); arrays outside the layout are left out.
+
+        Raises: LayoutMismatch if one is absent or has another shape.
+        """
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            if name not in arrays:
+                raise LayoutMismatch(name=name, seen="absent", expected=f"shape {shape}")
+            if tuple(arrays[name].shape) != shape:
+                raise LayoutMismatch(name=name, seen=f"of shape {tuple(arrays[name].shape)}", expected=f"shape {shape}")
+        if not self.names:
+            raise LayoutMismatch(name="", seen="no float array at all", expected="at least one")
+        return np.concatenate([np.asarray(arrays[name], dtype=np.float32).ravel() for name in self.names])
+
+    def unflatten(self, vector: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """Split a vector of shape (P,) back into named arrays (views of it)."""
+        if vector.shape != (self.size,):
+            raise LayoutMismatch(name="vector", seen=f"of shape {vector.shape}", expected=f"shape ({self.size},)")
+        arrays, start = {}, 0
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            stop = start + int(np.prod(shape))
+            arrays[name] = vector[start:stop].reshape(shape)
+            start = stop
+        return arrays
+
+
+def model_hash(vector: NDArray[np.float32]) -> bytes:
+    """sha256(0x03 ‖ uint64 P ‖ P × float32 little-endian): the identity of a model's values, 32 bytes.
+
+    The prefix keeps it apart from the block tree's hashes; names and shapes are in the spec's hash.
+    """
+    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
+    return hashlib.sha256(b"\x03" + len(vector).to_bytes(8, "big") + data).digest()

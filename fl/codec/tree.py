@@ -1,0 +1,67 @@
+"""The block tree: a sha256 Merkle tree over the blocks of one vector.
+
+leaf = sha256(0x00 ‖ block), node = sha256(0x01 ‖ left ‖ right), an odd node is promoted, and
+root = sha256(0x02 ‖ uint64 number of blocks ‖ top). The count in the root fixes the tree's shape, so a leaf can be
+proved under one index only. sha256 because hashlib and the EVM's precompile are both fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from fl.codec.blocks import BLOCK_BYTES, MalformedBlocks
+
+
+def block_root(data: bytes) -> bytes:
+    """Root (32 bytes) of the tree over `data`, whole blocks of 513 bytes, at least one."""
+    levels = _levels(data)
+    return _root(levels[-1][0], count=len(levels[0]))
+
+
+def block_path(data: bytes, *, index: int) -> list[bytes]:
+    """Siblings of block `index`, bottom up; a level where the node is promoted adds none."""
+    path = []
+    for level in _levels(data)[:-1]:
+        if (sibling := index ^ 1) < len(level):
+            path.append(level[sibling])
+        index >>= 1
+    return path
+
+
+def verify_block_path(block: bytes, *, index: int, count: int, path: list[bytes], root: bytes) -> bool:
+    """Whether `block` is number `index` of the `count` blocks under `root`."""
+    if not 0 <= index < count or len(block) != BLOCK_BYTES:
+        return False
+    node, width, left = hashlib.sha256(b"\x00" + block).digest(), count, list(path)
+    while width > 1:
+        if index ^ 1 < width:
+            if not left:
+                return False
+            sibling = left.pop(0)
+            node = _node(sibling, node) if index & 1 else _node(node, sibling)
+        index, width = index >> 1, (width + 1) >> 1
+    return not left and _root(node, count=count) == root
+
+
+def _levels(data: bytes) -> list[list[bytes]]:
+    if not data or len(data) % BLOCK_BYTES:
+        raise MalformedBlocks(reason=f"{len(data)} bytes are not a whole number of {BLOCK_BYTES}-byte blocks")
+    view = memoryview(data)
+    level = [
+        hashlib.sha256(b"\x00" + view[start : start + BLOCK_BYTES]).digest()
+        for start in range(0, len(data), BLOCK_BYTES)
+    ]
+    levels = [level]
+    while len(level) > 1:
+        paired = [_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+        level = paired + level[len(paired) * 2 :]
+        levels.append(level)
+    return levels
+
+
+def _node(left: bytes, right: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def _root(top: bytes, *, count: int) -> bytes:
+    return hashlib.sha256(b"\x02" + count.to_bytes(8, "big") + top).digest()
