@@ -1,0 +1,165 @@
+"""What is signed: EIP-712 typed data for headers, updates and receipts.
+
+The domain binds every signature to one contract on one chain, and each message to one task and round.
+Source: EIP-712, https://eips.ethereum.org/EIPS/eip-712; compact signatures: EIP-2098.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, fields
+from typing import ClassVar
+
+from eth_account import Account
+from eth_account.messages import SignableMessage, encode_typed_data
+from eth_account.signers.local import LocalAccount
+from eth_hash.auto import keccak
+from eth_keys.constants import SECPK1_N
+from eth_keys.exceptions import BadSignature, ValidationError
+from eth_utils import to_checksum_address
+
+from fl.errors import FairshareError
+
+ZERO_HASH = bytes(32)
+
+
+class InvalidSignature(FairshareError):
+    """Bytes that are not an ECDSA signature in the one form that the contract takes too."""
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def __str__(self) -> str:
+        return (
+            f"{self.length} bytes are no signature: 65 bytes r ‖ s ‖ v are expected, with s in the lower half of the "
+            "curve's order and v 27 or 28; sign with fl.chain.sign"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Domain:
+    """The contract and chain that a signature is good for."""
+
+    chain_id: int
+    contract: str  # checksum address
+
+    def as_dict(self) -> dict[str, object]:
+        """The EIP-712 domain fields."""
+        return {"name": "Fairshare", "version": "1", "chainId": self.chain_id, "verifyingContract": self.contract}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """A client's word that these blocks are its update to this base model."""
+
+    task_id: bytes
+    round: int
+    client: str
+    base_model: bytes  # fl.codec.model_hash of the model that it trained from
+    update_root: bytes  # fl.codec.block_root of the blocks
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "round": "uint32",
+        "client": "address",
+        "baseModel": "bytes32",
+        "updateRoot": "bytes32",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Receipt:
+    """The coordinator's word that it took this update into the round."""
+
+    task_id: bytes
+    round: int
+    client: str
+    update_root: bytes
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "round": "uint32",
+        "client": "address",
+        "updateRoot": "bytes32",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Header:
+    """What one round comes to: the one thing that evaluators sign and the chain keeps."""
+
+    task_id: bytes
+    round: int  # from 1
+    previous: bytes  # digest of the header before, zeros in round 1
+    base_model: bytes
+    next_model: bytes
+    validation: bytes  # hash of the committed validation set
+    direction_root: bytes
+    tree_root: bytes
+    leaf_count: int
+    entitlement: int  # E, units of 2^−40 of loss
+    cumulative: int  # C, wei
+    pot: int  # wei
+    bundle: bytes  # hash of the bundle's manifest
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "round": "uint32",
+        "previous": "bytes32",
+        "baseModel": "bytes32",
+        "nextModel": "bytes32",
+        "validation": "bytes32",
+        "directionRoot": "bytes32",
+        "treeRoot": "bytes32",
+        "leafCount": "uint32",
+        "entitlement": "uint128",
+        "cumulative": "uint128",
+        "pot": "uint128",
+        "bundle": "bytes32",
+    }
+
+    def as_tuple(self) -> tuple:
+        """Field values in the order of the Solidity struct."""
+        return tuple(asdict(self).values())
+
+
+Signable = Update | Receipt | Header
+
+
+def digest(message: Signable, *, domain: Domain) -> bytes:
+    """The 32 bytes that are signed: keccak(0x1901 ‖ domain separator ‖ struct hash)."""
+    encoded = _encode(message, domain)
+    return keccak(b"\x19" + encoded.version + encoded.header + encoded.body)
+
+
+def sign(message: Signable, *, domain: Domain, account: LocalAccount) -> bytes:
+    """Sign with a wallet: 65 bytes, r ‖ s ‖ v."""
+    return bytes(account.sign_message(_encode(message, domain)).signature)
+
+
+def signer_of(message: Signable, *, domain: Domain, signature: bytes) -> str:
+    """The checksum address that signed.
+
+    Raises: InvalidSignature for bytes that the contract would refuse (EIP-2: a high s is a second form of the same
+    signature), so that nothing is accepted here which cannot be proved there.
+    """
+    low_s = int.from_bytes(signature[32:64], "big") <= SECPK1_N // 2
+    if len(signature) != 65 or signature[64] not in (27, 28) or not low_s:
+        raise InvalidSignature(length=len(signature))
+    try:
+        return to_checksum_address(Account.recover_message(_encode(message, domain), signature=signature))
+    except (BadSignature, ValidationError) as error:
+        raise InvalidSignature(length=len(signature)) from error
+
+
+def compact(signature: bytes) -> tuple[bytes, bytes]:
+    """r and vs of a 65-byte signature, as EIP-2098 packs them."""
+    r, s, v = signature[:32], signature[32:64], signature[64]
+    return r, bytes([s[0] | ((v - 27) << 7)]) + s[1:]
+
+
+def _encode(message: Signable, domain: Domain) -> SignableMessage:
+    name = type(message).__name__
+    types = {name: [{"name": field, "type": kind} for field, kind in message.SOLIDITY.items()]}
+    values = (getattr(message, field.name) for field in fields(message))
+    return encode_typed_data(domain.as_dict(), types, dict(zip(message.SOLIDITY, values, strict=True)))

@@ -1,0 +1,30 @@
+"""Score → balance → payout → round tree. Pure integers: every machine gets the same bits.
+
+`weight` fixes what an update weighs, `score` multiplies it with the direction, `payout` turns scores into money, and
+`tree` commits to the result.
+"""
+
+from fl.rewards.payout import Account, RoundPayout, pot_of, settle_round
+from fl.rewards.score import SCORE_FRACTION_BITS, partials, score, score_of
+from fl.rewards.tree import Leaf, RoundTree, Sibling, verify_leaf
+from fl.rewards.weight import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
+
+__all__ = [
+    "SCORE_FRACTION_BITS",
+    "WEIGHT_ONE",
+    "Account",
+    "EmptyRound",
+    "Leaf",
+    "RoundPayout",
+    "RoundTree",
+    "Sibling",
+    "cap_q64",
+    "norm_q64",
+    "partials",
+    "pot_of",
+    "score",
+    "score_of",
+    "settle_round",
+    "verify_leaf",
+    "weights_q32",
+]

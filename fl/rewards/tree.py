@@ -1,0 +1,136 @@
+"""The round tree: a keccak Merkle-SUM tree over every enrolled client's leaf, sorted by account.
+
+leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 balance ‖ uint128 cumulative)
+node = keccak(0x01 ‖ left ‖ right ‖ E_l ‖ C_l ‖ E_r ‖ C_r)       sums uint128; an odd node is promoted
+
+Entitlements E and cumulatives C are summed upwards inside the hashes, so a tree cannot promise more than the total
+that its header states. Source: Merkle sum trees, Maxwell's proof of liabilities (2014).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from eth_hash.auto import keccak
+
+NO_UPDATE = bytes(32)  # update root of a client that took no part in the round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leaf:
+    """What a round says of one client."""
+
+    account: str  # 0x address, any case
+    update_root: bytes  # 32 bytes; zeros where no update was accepted
+    weight: int  # units of 2^−32
+    score: int  # units of 2^−40 of loss
+    balance: int  # units of 2^−40 of loss
+    cumulative: int  # wei
+
+    @property
+    def entitlement(self) -> int:
+        """The part of the balance that counts for pay, 0 or more."""
+        return max(0, self.balance)
+
+    def hash(self) -> bytes:
+        """The leaf's 32 bytes in the tree."""
+        return keccak(
+            b"\x00"
+            + bytes.fromhex(self.account[2:])
+            + self.update_root
+            + self.weight.to_bytes(8, "big")
+            + self.score.to_bytes(16, "big", signed=True)
+            + self.balance.to_bytes(16, "big", signed=True)
+            + self.cumulative.to_bytes(16, "big")
+        )
+
+
+class Sibling(NamedTuple):
+    """One step of a proof: the neighbour's hash and sums."""
+
+    node: bytes
+    entitlement: int
+    cumulative: int
+
+
+class RoundTree:
+    """The tree over a round's leaves.
+
+    Raises: ValueError for no leaves, or two leaves of one account.
+    """
+
+    def __init__(self, leaves: Sequence[Leaf]) -> None:
+        self.leaves = tuple(sorted(leaves, key=lambda leaf: int(leaf.account, 16)))
+        accounts = [int(leaf.account, 16) for leaf in self.leaves]
+        if not accounts:
+            raise ValueError("a round tree needs at least one leaf; a task starts once a client has joined")
+        if len(set(accounts)) != len(accounts):
+            raise ValueError("two leaves have the same account")
+        level = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in self.leaves]
+        self._levels = [level]
+        while len(level) > 1:
+            paired = [_join(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+            level = paired + level[len(paired) * 2 :]
+            self._levels.append(level)
+        self._index = {account: index for index, account in enumerate(accounts)}
+
+    @property
+    def root(self) -> bytes:
+        """Hash of the top node, 32 bytes."""
+        return self._levels[-1][0].node
+
+    @property
+    def entitlement(self) -> int:
+        """E: sum of all entitlements, units of 2^−40 of loss."""
+        return self._levels[-1][0].entitlement
+
+    @property
+    def cumulative(self) -> int:
+        """C: sum of all cumulatives, wei."""
+        return self._levels[-1][0].cumulative
+
+    def __len__(self) -> int:
+        return len(self.leaves)
+
+    def index(self, account: str) -> int:
+        """Place of an account's leaf. Raises: KeyError if it has none."""
+        return self._index[int(account, 16)]
+
+    def proof(self, index: int) -> list[Sibling]:
+        """Siblings of a leaf, bottom up; a level where the node is promoted adds none."""
+        path = []
+        for level in self._levels[:-1]:
+            if (sibling := index ^ 1) < len(level):
+                path.append(level[sibling])
+            index >>= 1
+        return path
+
+
+def verify_leaf(
+    leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, entitlement: int, cumulative: int
+) -> bool:
+    """Whether `leaf` is number `index` of `count` under a root with these totals: the contract's check, in Python."""
+    if not 0 <= index < count:
+        return False
+    node, left = Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative), list(proof)
+    while count > 1:
+        if index ^ 1 < count:
+            if not left:
+                return False
+            sibling = left.pop(0)
+            node = _join(sibling, node) if index & 1 else _join(node, sibling)
+        index, count = index >> 1, (count + 1) >> 1
+    return not left and node == Sibling(root, entitlement, cumulative)
+
+
+def _join(left: Sibling, right: Sibling) -> Sibling:
+    sums = b"".join(
+        value.to_bytes(16, "big") for value in (left.entitlement, left.cumulative, right.entitlement, right.cumulative)
+    )
+    return Sibling(
+        keccak(b"\x01" + left.node + right.node + sums),
+        left.entitlement + right.entitlement,
+        left.cumulative + right.cumulative,
+    )

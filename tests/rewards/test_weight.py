@@ -1,0 +1,59 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vector_files import cases, unhex
+
+from fl.codec import Blocks
+from fl.rewards import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
+
+ONE = 1 << 64
+NO_CAP = 1 << 200
+
+
+@pytest.mark.parametrize("case", cases("weight"), ids=lambda case: f"{len(case['stakes'])} clients")
+def test_norms_and_weights_are_those_of_the_vectors(case):
+    norms = [norm_q64(Blocks.from_bytes(unhex(update), size=case["size"])) for update in case["updates"]]
+    assert norms == [int(norm) for norm in case["norms"]]
+    weights = weights_q32(stakes=[int(s) for s in case["stakes"]], norms=norms, cap=cap_q64(case["cap"]))
+    assert weights == [int(weight) for weight in case["weights"]]
+
+
+@given(st.lists(st.integers(0, 10**30), min_size=1, max_size=9).filter(any))
+def test_weights_are_stake_shares_that_add_up_to_one(stakes):
+    weights = weights_q32(stakes=stakes, norms=[ONE] * len(stakes), cap=NO_CAP)
+    assert abs(sum(weights) - WEIGHT_ONE) <= len(stakes)
+
+
+@given(st.integers(1, 10**24), st.lists(st.integers(1, 10**24), min_size=1, max_size=5))
+def test_two_identities_with_half_the_stake_each_weigh_as_much_as_one(stake, others):
+    whole = weights_q32(stakes=[2 * stake, *others], norms=[ONE] * (1 + len(others)), cap=NO_CAP)
+    halves = weights_q32(stakes=[stake, stake, *others], norms=[ONE] * (2 + len(others)), cap=NO_CAP)
+    assert abs(halves[0] + halves[1] - whole[0]) <= 1
+    assert halves[2:] == whole[1:]
+
+
+def test_an_update_twice_the_cap_weighs_half():
+    assert weights_q32(stakes=[1, 1], norms=[2 * ONE, ONE], cap=ONE) == [WEIGHT_ONE // 4, WEIGHT_ONE // 2]
+
+
+def test_an_update_that_the_rule_left_out_weighs_0_and_its_stake_does_not_count():
+    assert weights_q32(stakes=[5, 1, 1], norms=[ONE] * 3, cap=ONE, selected=[0, 1, 1]) == [0, *[WEIGHT_ONE // 2] * 2]
+
+
+def test_a_zero_update_keeps_its_share():
+    assert weights_q32(stakes=[1, 3], norms=[0, ONE], cap=ONE) == [WEIGHT_ONE // 4, 3 * WEIGHT_ONE // 4]
+
+
+def test_nobody_in_a_round_is_no_weights():
+    assert weights_q32(stakes=[], norms=[], cap=ONE) == []
+
+
+def test_a_round_without_stakes_is_refused():
+    with pytest.raises(EmptyRound, match="add up to 0"):
+        weights_q32(stakes=[0, 0], norms=[ONE, ONE], cap=ONE)
+
+
+@pytest.mark.parametrize("cap", ["0", "-1"])
+def test_a_norm_cap_of_nothing_is_refused(cap):
+    with pytest.raises(ValueError, match=f"the norm cap is {cap}; set it above 0"):
+        cap_q64(cap)
