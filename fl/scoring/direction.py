@@ -1,0 +1,34 @@
+"""The direction of a round: the gradient averaged along the straight path from the base model to the aggregate.
+
+    d = −∫₀¹ ∇loss(w + s·Σ_k a_k Δ_k) ds,   φ_k = a_k ⟨Δ_k, d⟩
+
+φ is the Aumann–Shapley value of the fixed-weight game U(S) = −loss(w + Σ_{k∈S} a_k Δ_k) over infinitesimal parts of the
+updates: the diagonal formula of Aumann and Shapley 1974, "Values of Non-Atomic Games". It costs one gradient per quadrature
+node for any number of clients, and Σ φ_k = loss(w) − loss(w + Σ a_k Δ_k) up to the quadrature's error. Properties it lacks:
+an update that repeats what everybody knows (replay) is aligned with the direction and is paid.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.scoring.game import ValidationGame
+
+
+def direction(
+    game: ValidationGame, *, base: NDArray[np.float32], step: NDArray[np.floating], nodes: int = 3
+) -> NDArray[np.float64]:
+    """The round's direction, shape (P,), in units of loss per weight unit.
+
+    Args:
+        game: The loss on the committed validation set.
+        base: The round's base model w, shape (P,).
+        step: Σ_k a_k Δ_k, shape (P,).
+        nodes: Gauss–Legendre nodes; exact for a loss that is a polynomial of degree 2·nodes along the path.
+    """
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    total = np.zeros(len(base))
+    for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
+        total -= weight * game.gradient(base + place * step)
+    return total

@@ -1,0 +1,95 @@
+"""A round's game: the loss on the committed validation set, as a function of the model's vector."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fl.task.model_vector import layout_of, load_vector
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """How a model does on a data set."""
+
+    loss: float  # mean over samples
+    accuracy: float  # share of samples whose largest logit is the label's, in [0, 1]
+
+
+class ValidationGame:
+    """Loss, gradient and accuracy of a model's vector on one data set.
+
+    The model is copied, kept in evaluation mode (dropout off, batch statistics frozen) and never trained. Memory is
+    that of one batch, whatever the size of the set.
+
+    Args:
+        model: Any module; its float parameters and buffers are the vector.
+        loss: Means over the samples of a batch: loss(model(x), y).
+        features: Inputs, shape (N, ...).
+        labels: Targets, shape (N, ...).
+        batch_size: Samples of one pass.
+        device: Where to compute; CUDA if it is there by default.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: nn.Module,
+        features: NDArray | Tensor,
+        labels: NDArray | Tensor,
+        batch_size: int = 1024,
+        device: str | None = None,
+    ) -> None:
+        if len(features) == 0 or len(features) != len(labels):
+            raise ValueError(
+                f"the validation set has {len(features)} inputs and {len(labels)} labels; it needs as many of both, "
+                "and at least one"
+            )
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model = copy.deepcopy(model).to(self.device).eval()
+        self.loss_fn = loss
+        self.layout = layout_of(self.model)
+        self.features = torch.as_tensor(features)
+        self.labels = torch.as_tensor(labels)
+        self.batch_size = batch_size
+
+    def standing(self, vector: NDArray[np.float32]) -> Standing:
+        """Loss and accuracy of a model's vector, shape (P,)."""
+        load_vector(self.model, vector)
+        total, correct = 0.0, 0
+        with torch.no_grad():
+            for x, y in self._batches():
+                logits = self.model(x)
+                total += float(self.loss_fn(logits, y)) * len(x)
+                if y.ndim == 1 and logits.ndim == 2:
+                    correct += int((logits.argmax(1) == y).sum())
+        return Standing(loss=total / len(self.features), accuracy=correct / len(self.features))
+
+    def gradient(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
+        """∇loss at a model's vector, shape (P,); 0 at buffers and at parameters that are not trained."""
+        load_vector(self.model, np.asarray(vector, dtype=np.float32))
+        self.model.zero_grad(set_to_none=True)
+        for x, y in self._batches():
+            # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
+            (self.loss_fn(self.model(x), y) * (len(x) / len(self.features))).backward()
+        gradients = {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
+        parts = [
+            gradients[name].detach().cpu().numpy().ravel().astype(np.float64)
+            if name in gradients
+            else np.zeros(int(np.prod(shape)))
+            for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
+        ]
+        self.model.zero_grad(set_to_none=True)
+        return np.concatenate(parts)
+
+    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(self.features), self.batch_size):
+            stop = start + self.batch_size
+            yield self.features[start:stop].to(self.device), self.labels[start:stop].to(self.device)

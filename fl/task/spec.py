@@ -1,0 +1,97 @@
+"""The spec: everything that a client has to know to train and an evaluator to score, frozen by its hash on chain."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, fields
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from fl.errors import ConfigError
+from fl.task.data.dataset import Dataset
+from fl.task.models import build_model, import_object
+
+LOSSES = {"cross_entropy": "torch.nn:CrossEntropyLoss", "mse": "torch.nn:MSELoss"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSpec:
+    """What is trained, and how. Equal specs have equal JSON and equal hashes."""
+
+    model: str  # import path, package.module:Class
+    feature_shape: tuple[int, ...]  # of one input
+    num_classes: int
+    class_names: tuple[str, ...] = ()
+    model_arguments: dict[str, Any] = field(default_factory=dict)
+    loss: str = "cross_entropy"  # cross_entropy, mse, or an import path of an nn.Module that means over samples
+    steps: int = 20  # local steps of one round, the same for every client
+    batch_size: int = 32  # samples of one step
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
+    quadrature: int = 3  # Gauss–Legendre nodes of the direction
+    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+    strategy: str = "fedavg"  # how the server uses the weighted mean
+    strategy_arguments: dict[str, Any] = field(default_factory=dict)
+    schema: dict[str, Any] | None = None  # how table rows are encoded, if the data is a table
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "feature_shape", tuple(self.feature_shape))
+        object.__setattr__(self, "class_names", tuple(self.class_names))
+        for name, least in (("steps", 1), ("batch_size", 1), ("quadrature", 1), ("num_classes", 1)):
+            if (value := getattr(self, name)) < least:
+                raise ConfigError(f"task.{name} is {value}; set {least} or more")
+        if not self.learning_rate > 0:
+            raise ConfigError(f"task.learning_rate is {self.learning_rate}; set it above 0")
+        try:
+            if not Decimal(self.norm_cap) > 0:
+                raise ConfigError(f"task.norm_cap is {self.norm_cap}; set it above 0")
+        except InvalidOperation:
+            raise ConfigError(f"task.norm_cap is {self.norm_cap!r}; write a decimal number such as 10 or 2.5") from None
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> TaskSpec:
+        """Read what `to_json` wrote. Raises: ConfigError for text that is no spec."""
+        try:
+            raw = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
+        if unknown := set(raw) - {one.name for one in fields(cls)}:
+            raise ConfigError(f"the task spec has unknown keys {sorted(unknown)}; update fairshare on this machine")
+        return cls(**raw)
+
+    def hash(self) -> bytes:
+        """sha256 of the canonical JSON, 32 bytes: the contract's specHash."""
+        return hashlib.sha256(self.to_json().encode()).digest()
+
+    def build_model(self) -> nn.Module:
+        """The model with its initial weights, the same on every machine with this torch."""
+        return build_model(
+            self.model,
+            self.model_arguments,
+            feature_shape=self.feature_shape,
+            num_classes=self.num_classes,
+            seed=self.seed,
+        )
+
+    def build_loss(self) -> nn.Module:
+        """The loss: means over the samples of a batch."""
+        return import_object(LOSSES.get(self.loss, self.loss), setting="task.loss")()
+
+
+def dataset_hash(data: Dataset) -> bytes:
+    """sha256 over shapes, float32 and int64 little-endian values: the contract's validationHash, 32 bytes."""
+    shape = np.array(data.features.shape, dtype="<u8")
+    digest = hashlib.sha256(b"\x04" + len(shape).to_bytes(8, "big") + shape.tobytes())
+    digest.update(np.ascontiguousarray(data.features, dtype="<f4").tobytes())
+    digest.update(np.ascontiguousarray(data.labels, dtype="<i8").tobytes())
+    return digest.digest()
