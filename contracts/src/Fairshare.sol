@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IFairshare} from "./interfaces/IFairshare.sol";
+import {RoundTree} from "./libraries/RoundTree.sol";
+import {Ledger} from "./Ledger.sol";
+
+/// @title Fairshare
+/// @notice See IFairshare for what each action does and requires.
+contract Fairshare is Ledger {
+    using SafeERC20 for IERC20;
+
+    /* ACTIONS, in the order of a task's life */
+
+    /// @inheritdoc IFairshare
+    function open(Terms calldata terms) external returns (bytes32 taskId) {
+        taskId = keccak256(abi.encode(msg.sender, terms.salt));
+        Task storage t = _tasks[taskId];
+        // Check.
+        if (t.progress.status != Status.None) revert TaskExists(taskId);
+        _requireRange("coordinator", uint160(terms.coordinator), 1, type(uint160).max);
+        _requireRange("quorum", terms.quorum, 1, terms.evaluators.length);
+        _requireRange("rounds", terms.rounds, 1, type(uint32).max - 2);
+        _requireRange("challengeWindow", terms.challengeWindow, 1, type(uint32).max);
+        _requireRange("responseWindow", terms.responseWindow, 1, type(uint32).max);
+        _requireRange("roundTimeout", terms.roundTimeout, 1, type(uint32).max);
+        _requireRange("claimPeriod", terms.claimPeriod, 1, type(uint32).max);
+        _requireRange("budget", terms.budget, 1, type(uint96).max);
+        _requireRange("bond", terms.bond, 0, type(uint96).max);
+        _requireRange("maxStake", terms.maxStake, 1, type(uint96).max);
+        _requireRange("minStake", terms.minStake, 1, terms.maxStake);
+        // Effect: every amount below fits, it was just compared with type(uint96).max.
+        t.token = IERC20(terms.token);
+        t.clock = Clock({
+            challengeWindow: terms.challengeWindow,
+            responseWindow: terms.responseWindow,
+            roundTimeout: terms.roundTimeout,
+            claimPeriod: terms.claimPeriod,
+            voidFrom: 0,
+            heldFrom: 0,
+            since: uint40(block.timestamp),
+            swept: false
+        });
+        t.progress.status = Status.Open;
+        t.sponsor = msg.sender;
+        t.bond = uint96(terms.bond);
+        t.coordinator = terms.coordinator;
+        t.budget = uint96(terms.budget);
+        t.minStake = uint96(terms.minStake);
+        t.maxStake = uint96(terms.maxStake);
+        t.rounds = terms.rounds;
+        t.quorum = terms.quorum;
+        t.revealEachRound = terms.revealEachRound;
+        t.specHash = terms.specHash;
+        t.validationHash = terms.validationHash;
+        t.baseModel = terms.baseModel;
+        t.salt = terms.salt;
+        t.evaluators = terms.evaluators;
+        address last;
+        for (uint256 i; i < terms.evaluators.length; i++) {
+            address evaluator = terms.evaluators[i];
+            if (evaluator <= last) revert NotAscending(last, evaluator);
+            _seats[_seatKey(taskId, terms.coordinator, terms.validationHash, evaluator)] =
+                Seat({budget: uint96(terms.budget), rounds: terms.rounds, quorum: terms.quorum});
+            last = evaluator;
+        }
+        emit Opened(taskId, msg.sender, terms.token, terms);
+        // Interaction.
+        _pull(t.token, msg.sender, uint256(terms.budget) + terms.bond);
+    }
+
+    /// @inheritdoc IFairshare
+    function join(bytes32 taskId, uint128 stake, bytes calldata nodeKey, bytes32 dataset)
+        external
+        returns (uint32 firstRound)
+    {
+        return _join(taskId, msg.sender, stake, nodeKey, dataset);
+    }
+
+    /// @inheritdoc IFairshare
+    function start(bytes32 taskId) external {
+        Task storage t = _tasks[taskId];
+        // Check.
+        _requireCoordinator(t);
+        _requireStatus(taskId, t.progress.status, Status.Open);
+        uint32 clients = t.progress.counted;
+        if (clients == 0) revert NoClients(taskId);
+        // Effect.
+        t.progress.status = Status.Started;
+        t.clock.since = uint40(block.timestamp);
+        emit Started(taskId, clients);
+    }
+
+    /// @inheritdoc IFairshare
+    function post(Header calldata header, Signature[] calldata signatures) external {
+        Task storage t = _tasks[header.taskId];
+        Progress memory p = t.progress;
+        // Check: the caller and the signers, by the evaluators' seats.
+        _requireStatus(header.taskId, p.status, Status.Started);
+        bytes32 digest = _headerDigest(header);
+        Seat memory seat = _requireQuorum(t, header, digest, signatures);
+        // Check: the header follows from the terms and the round before.
+        uint32 round = p.posted + 1;
+        if (header.round != round || round > seat.rounds) revert RoundOutOfOrder(header.round, round, seat.rounds);
+        if (round == 1) {
+            if (header.previous != 0) revert WrongPrevious(header.previous, 0);
+            if (header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
+        } else {
+            bytes27 previous = t.rounds_[p.posted].digest;
+            if (bytes27(header.previous) != previous) revert WrongPrevious(header.previous, previous);
+        }
+        if (header.leafCount != p.counted) revert WrongLeafCount(header.leafCount, p.counted);
+        uint256 pot = (seat.budget - p.cumulative) / (seat.rounds - p.posted);
+        if (header.pot != pot) revert WrongPot(header.pot, pot);
+        uint256 cumulative = p.cumulative + (header.entitlement > 0 ? pot : 0);
+        if (header.cumulative != cumulative) revert WrongCumulative(header.cumulative, cumulative);
+        // Effect: the total stays within the budget, since a pot is at most what is left of it.
+        p.posted = round;
+        p.cumulative = uint96(cumulative);
+        p.counted += p.arriving;
+        p.arriving = 0;
+        t.progress = p;
+        t.rounds_[round] = Round({digest: bytes27(digest), postedAt: uint40(block.timestamp)});
+        emit Posted(header.taskId, round, digest, header);
+    }
+
+    /// @inheritdoc IFairshare
+    function claim(Header calldata header, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount) {
+        Task storage t = _tasks[header.taskId];
+        // Check and effect.
+        _requireClaimable(t, header);
+        amount = _take(t, header, leaf, proof);
+        if (amount == 0) {
+            revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
+        }
+        IERC20 token = _pay(t, header, amount);
+        // Interaction.
+        token.safeTransfer(leaf.account, amount);
+    }
+
+    /// @inheritdoc IFairshare
+    function claimBatch(Header calldata header, Leaf[] calldata leaves, Proof[] calldata proofs)
+        external
+        returns (uint256 total)
+    {
+        Task storage t = _tasks[header.taskId];
+        // Check and effect, for all of them before the first transfer.
+        if (leaves.length != proofs.length) revert LengthMismatch(leaves.length, proofs.length);
+        _requireClaimable(t, header);
+        uint256[] memory amounts = new uint256[](leaves.length);
+        for (uint256 i; i < leaves.length; i++) {
+            amounts[i] = _take(t, header, leaves[i], proofs[i]);
+            total += amounts[i];
+        }
+        IERC20 token = _pay(t, header, total);
+        // Interaction.
+        for (uint256 i; i < leaves.length; i++) {
+            if (amounts[i] != 0) token.safeTransfer(leaves[i].account, amounts[i]);
+        }
+    }
+
+    /// @inheritdoc IFairshare
+    function leave(bytes32 taskId) external returns (uint32 leftRound) {
+        Task storage t = _tasks[taskId];
+        Progress memory p = t.progress;
+        Account storage a = t.accounts[msg.sender];
+        // Check.
+        if (p.status != Status.Open) _requireStatus(taskId, p.status, Status.Started);
+        if (a.firstRound == 0) revert NotJoined(taskId, msg.sender);
+        if (a.leftRound != 0) revert AlreadyLeft(taskId, msg.sender, a.leftRound);
+        // Effect: before the start no round is under way; after it, the next one to be posted is.
+        leftRound = p.status == Status.Open ? 1 : p.posted + 2;
+        a.leftRound = leftRound;
+        emit Left(taskId, msg.sender, leftRound);
+    }
+
+    /// @inheritdoc IFairshare
+    function release(bytes32 taskId, address account) external {
+        Task storage t = _tasks[taskId];
+        Account storage a = t.accounts[account];
+        // Check.
+        uint256 stake = a.stake;
+        if (stake == 0) revert NothingStaked(taskId, account);
+        if (t.progress.status != Status.Closed) {
+            uint32 left = a.leftRound;
+            if (left == 0 || (left > 1 && !_isFinal(t, left - 1))) revert StillAtStake(taskId, account, left);
+        }
+        // Effect.
+        uint256 share = t.bondShare;
+        a.stake = 0;
+        t.progress.staked--;
+        _credit(t.token, account, stake + share);
+        emit Released(taskId, account, stake, share);
+    }
+
+    /// @inheritdoc IFairshare
+    function expire(bytes32 taskId) external {
+        Task storage t = _tasks[taskId];
+        Progress memory p = t.progress;
+        Clock memory clock = t.clock;
+        // Check.
+        if (p.status != Status.Open) _requireStatus(taskId, p.status, Status.Started);
+        if (p.posted == t.rounds) revert AllPosted(taskId, t.rounds);
+        _requireTime(_deadline(t, p, clock));
+        if (p.challenges != 0) revert ChallengesOpen(taskId, p.challenges);
+        // Effect.
+        uint256 share = p.staked == 0 ? 0 : t.bond / p.staked;
+        t.bondShare = uint96(share); // at most the bond
+        emit Expired(taskId, p.posted, share);
+        _close(taskId, t, t.bond - share * p.staked);
+    }
+
+    /// @inheritdoc IFairshare
+    function close(bytes32 taskId) external {
+        Task storage t = _tasks[taskId];
+        Progress memory p = t.progress;
+        // Check.
+        if (p.status != Status.Halted) {
+            _requireStatus(taskId, p.status, Status.Started);
+            if (p.posted != t.rounds) revert RoundsMissing(taskId, p.posted, t.rounds);
+        }
+        _requireTime(_deadline(t, p, t.clock));
+        if (p.challenges != 0) revert ChallengesOpen(taskId, p.challenges);
+        // Effect: a halted task's bond was slashed.
+        _close(taskId, t, p.status == Status.Halted ? 0 : t.bond);
+    }
+
+    /// @inheritdoc IFairshare
+    function sweep(bytes32 taskId) external {
+        Task storage t = _tasks[taskId];
+        // Check.
+        _requireStatus(taskId, t.progress.status, Status.Closed);
+        if (t.clock.swept) revert ClaimPeriodOver(taskId);
+        _requireTime(uint256(t.clock.since) + t.clock.claimPeriod);
+        // Effect.
+        uint256 rest = t.progress.cumulative - t.paid;
+        t.clock.swept = true;
+        _credit(t.token, t.sponsor, rest);
+        emit Swept(taskId, rest);
+    }
+
+    /// @inheritdoc IFairshare
+    function withdraw(address token) external returns (uint256 amount) {
+        return withdrawFor(token, msg.sender);
+    }
+
+    /// @inheritdoc IFairshare
+    function withdrawFor(address token, address account) public returns (uint256 amount) {
+        // Check.
+        amount = _credits[token][account];
+        if (amount == 0) revert NothingCredited(token, account);
+        // Effect.
+        _credits[token][account] = 0;
+        emit Withdrawn(token, account, amount);
+        // Interaction.
+        IERC20(token).safeTransfer(account, amount);
+    }
+
+    /* INTERNAL */
+
+    function _requireRange(bytes32 term, uint256 seen, uint256 least, uint256 most) internal pure {
+        if (seen < least || seen > most) revert TermOutOfRange(term, seen, least, most);
+    }
+
+    function _requireCoordinator(Task storage t) internal view {
+        if (msg.sender != t.coordinator) revert NotCoordinator(msg.sender, t.coordinator);
+    }
+
+    function _requireTime(uint256 earliest) internal view {
+        if (block.timestamp < earliest) revert TooEarly(block.timestamp, earliest);
+    }
+
+    function _join(bytes32 taskId, address account, uint128 stake, bytes calldata nodeKey, bytes32 dataset)
+        internal
+        returns (uint32 firstRound)
+    {
+        Task storage t = _tasks[taskId];
+        Progress memory p = t.progress;
+        Account storage a = t.accounts[account];
+        // Check.
+        if (p.status != Status.Open) _requireStatus(taskId, p.status, Status.Started);
+        if (a.firstRound != 0) revert AlreadyJoined(taskId, account);
+        if (stake < t.minStake || stake > t.maxStake) revert StakeOutOfRange(stake, t.minStake, t.maxStake);
+        firstRound = p.status == Status.Open ? 1 : p.posted + 2;
+        if (firstRound > t.rounds) revert EnrolmentOver(taskId, firstRound, t.rounds);
+        // Effect: the stake fits, it is at most maxStake.
+        a.stake = uint96(stake);
+        a.firstRound = firstRound;
+        a.nodeKeyHash = keccak256(nodeKey);
+        a.dataset = dataset;
+        if (p.status == Status.Open) p.counted++;
+        else p.arriving++;
+        p.staked++;
+        t.progress = p;
+        emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
+        // Interaction.
+        _pull(t.token, account, stake);
+    }
+
+    /// @dev Checks that the caller is the coordinator, that the validation set is the task's, and that a quorum of
+    /// evaluators signed. All of it is in the key of a seat; only a refusal reads the terms, to say which it was.
+    function _requireQuorum(Task storage t, Header calldata header, bytes32 digest, Signature[] calldata signatures)
+        internal
+        view
+        returns (Seat memory seat)
+    {
+        address last;
+        for (uint256 i; i < signatures.length; i++) {
+            address signer = ECDSA.recover(digest, signatures[i].r, signatures[i].vs);
+            seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
+            if (seat.quorum == 0) {
+                _requireCoordinator(t);
+                if (header.validation != t.validationHash) revert WrongValidation(header.validation, t.validationHash);
+                revert NotEvaluator(signer);
+            }
+            if (signer <= last) revert NotAscending(last, signer);
+            last = signer;
+        }
+        // Without signatures there is no seat and its quorum is 0, hence the second condition.
+        if (signatures.length < seat.quorum || signatures.length == 0) {
+            _requireCoordinator(t);
+            revert QuorumNotReached(signatures.length, t.quorum);
+        }
+    }
+
+    /// @dev Reverts unless the header's round is final and the claim period is not over.
+    function _requireClaimable(Task storage t, Header calldata header) internal view {
+        uint256 postedAt = _requirePosted(t, header);
+        Clock memory clock = t.clock;
+        uint32 round = header.round;
+        if (clock.swept) revert ClaimPeriodOver(header.taskId);
+        if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
+        if (clock.heldFrom != 0 && round >= clock.heldFrom) revert RoundHeld(round, clock.heldFrom);
+        uint256 finalAt = postedAt + clock.challengeWindow;
+        if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
+    }
+
+    /// @dev Books what a leaf is still owed as claimed by its account; the caller books it for the task and pays it.
+    function _take(Task storage t, Header calldata header, Leaf calldata leaf, Proof calldata proof)
+        internal
+        returns (uint256 amount)
+    {
+        RoundTree.check(header, leaf, proof);
+        Account storage a = t.accounts[leaf.account];
+        if (a.firstRound == 0) revert NotJoined(header.taskId, leaf.account);
+        uint256 claimed = a.claimed;
+        if (leaf.cumulative <= claimed) return 0;
+        amount = leaf.cumulative - claimed;
+        a.claimed = uint96(leaf.cumulative); // at most the header's cumulative, which is at most the budget
+        emit Claimed(header.taskId, header.round, leaf.account, amount);
+    }
+
+    /// @dev Books a payment. What a valid header promises is part of the task's total, so the total itself is read only
+    /// if accounts were paid from different trees beyond this header's promise.
+    function _pay(Task storage t, Header calldata header, uint256 amount) internal returns (IERC20 token) {
+        token = t.token;
+        uint256 paid = t.paid + amount;
+        if (paid > header.cumulative && paid > t.progress.cumulative) {
+            revert PaidBeyondTotal(paid, t.progress.cumulative);
+        }
+        t.paid = uint96(paid); // at most the total, which is at most the budget
+    }
+
+    /// @dev Until when the task's rounds can be challenged and after which it can end: its last round's window is over
+    /// and, if rounds are missing from a task that was not halted, so is the time to post the next.
+    function _deadline(Task storage t, Progress memory p, Clock memory clock) internal view returns (uint256 deadline) {
+        uint256 postedAt = t.rounds_[p.posted].postedAt; // 0 before the first
+        if (postedAt != 0) deadline = postedAt + clock.challengeWindow;
+        if (p.status != Status.Halted && p.posted != t.rounds) {
+            uint256 silent = (postedAt > clock.since ? postedAt : clock.since) + clock.roundTimeout;
+            if (silent > deadline) deadline = silent;
+        }
+    }
+
+    /// @dev Freezes the total; from here the claim period runs.
+    function _close(bytes32 taskId, Task storage t, uint256 bond) internal {
+        Progress memory p = t.progress;
+        uint256 refund = t.budget - p.cumulative + bond;
+        t.progress.status = Status.Closed;
+        t.clock.since = uint40(block.timestamp);
+        _credit(t.token, t.sponsor, refund);
+        emit Closed(taskId, p.posted, p.cumulative, refund);
+    }
+}
