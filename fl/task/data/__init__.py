@@ -1,0 +1,25 @@
+"""The data of a task: where rows come from, how they are encoded, and how they are dealt to clients."""
+
+from fl.task.data.config import DataConfig, PartitionConfig
+from fl.task.data.dataset import Dataset, Federation, Shard
+from fl.task.data.errors import DataError
+from fl.task.data.federation import load_federation
+from fl.task.data.fit import fit_schema
+from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.shard import read_image_shard, read_shard
+
+__all__ = [
+    "CategoricalColumn",
+    "DataConfig",
+    "DataError",
+    "Dataset",
+    "Federation",
+    "NumericColumn",
+    "PartitionConfig",
+    "Shard",
+    "TableSchema",
+    "fit_schema",
+    "load_federation",
+    "read_image_shard",
+    "read_shard",
+]

@@ -1,0 +1,57 @@
+"""The nouns of the data: rows that a model can read, one client's share of them, and the whole federation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.schema import TableSchema
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)  # eq=False: == on arrays has no single truth value
+class Dataset:
+    """Rows with their labels, ready for a model."""
+
+    features: NDArray[np.float32]  # shape (N, *feature_shape): standardised columns, or pixels in [0, 1]
+    labels: NDArray[np.int64]  # shape (N,), an index into the class names
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def class_counts(self, num_classes: int) -> NDArray[np.int64]:
+        """Rows of each class, shape (num_classes,)."""
+        return np.bincount(self.labels, minlength=num_classes).astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """What one client trains on."""
+
+    name: str  # file stem or column value for natural clients, else client-0, client-1, ...
+    data: Dataset  # at least one row
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Federation:
+    """All shards, and the two sets that the coordinator holds: one to score on, one to report on.
+
+    No row is in two of them, unless the files given for them say the same thing twice.
+    """
+
+    shards: tuple[Shard, ...]
+    validation: Dataset  # committed to by hash; scores are the loss on these rows
+    test: Dataset  # never used for scoring or training
+    class_names: tuple[str, ...]  # label i is class_names[i]
+    schema: TableSchema | None  # how rows of a table were encoded; None for images
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes a model of these data tells apart."""
+        return len(self.class_names)
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one row: (F,) for tables, (1, height, width) for images."""
+        return self.validation.features.shape[1:]

@@ -1,0 +1,57 @@
+"""Apply a schema: rows of a table to features and labels, alike on every machine."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.dataset import Dataset
+from fl.task.data.labels import index_classes, keep_labelled, name_classes
+from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.table import Table, column_order
+
+CLIP = 10.0  # standard deviations: one absurd value, or a scale fitted on few rows, must not blow up a client's steps
+
+
+def encode(table: Table, *, schema: TableSchema, drop_unlabelled: bool = False) -> Dataset:
+    """All rows of a table as features, shape (N, F), and labels, shape (N,).
+
+    Raises: DataError if a column is absent, a numeric one holds a word, a label is missing (unless such rows are to
+        be dropped) or is outside the classes.
+    """
+    used = [schema.target, *(column.name for column in schema.columns)]
+    places = column_order(table, names=schema.names, has_header=schema.has_header, needed=used)
+    table = keep_labelled(table, places[0], missing=schema.missing, drop_unlabelled=drop_unlabelled)
+    names = name_classes(table, places[0], positive_above=schema.positive_above, label_map=dict(schema.label_map))
+    features = np.zeros((len(table), schema.num_features), dtype=np.float32)
+    start = 0
+    for column, place in zip(schema.columns, places[1:], strict=True):
+        end = start + len(column.features)
+        absent = missing_cells(table.columns[place], missing=schema.missing, zero_is_missing=column.zero_is_missing)
+        if isinstance(column, NumericColumn):
+            features[:, start] = _standardise(numbers(table, place, present=~absent), column=column)
+        else:
+            _mark_levels(features[:, start:end], table.columns[place], absent=absent, column=column)
+        if column.marks_missing:
+            features[:, end - 1] = absent
+        start = end
+    return Dataset(features=features, labels=index_classes(table, names, class_names=schema.class_names))
+
+
+def _standardise(values: NDArray[np.float64], *, column: NumericColumn) -> NDArray[np.float64]:
+    with np.errstate(over="ignore"):  # beyond float64 is beyond the clip
+        scaled = np.clip((values - column.mean) / column.std, -CLIP, CLIP)
+    return np.where(np.isnan(values), 0.0, scaled)
+
+
+def _mark_levels(
+    features: NDArray[np.float32],
+    cells: NDArray[np.str_],
+    *,
+    absent: NDArray[np.bool_],
+    column: CategoricalColumn,
+) -> None:
+    held = levels(cells)
+    for place, level in enumerate(column.levels):
+        features[:, place] = (held == level) & ~absent

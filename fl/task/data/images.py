@@ -1,0 +1,116 @@
+"""The rows of data=idx and data=digits: grey images, one channel, pixels from 0 to 1."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.config import DataConfig
+from fl.task.data.dataset import Dataset
+from fl.task.data.errors import DataError
+from fl.task.data.idx import ImagePair, read_pair
+from fl.task.data.schema import TableSchema
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ImageRows:
+    """All images that the clients and, if held back, the coordinator share."""
+
+    pair: ImagePair
+    separate: dict[str, ImagePair]  # validation and test, if they come from files of their own
+    white: float  # the brightest value that a pixel can have
+    class_names: tuple[str, ...]
+    groups: None = None  # images come with no client
+    group_names: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Shape (N,)."""
+        return self.pair.labels.astype(np.int64)
+
+    def fit(self, validation: NDArray[np.int64] | None) -> None:
+        """Nothing: pixels need no schema."""
+
+    def encoder(self, schema: TableSchema | None) -> Callable[[NDArray[np.int64]], Dataset]:
+        """A function from row indices to their data set. Images stay bytes until they are asked for."""
+        return lambda rows: scale_images(self.pair.images[rows], labels=self.pair.labels[rows], white=self.white)
+
+    def encode_separate(self, key: str, schema: TableSchema | None) -> Dataset:
+        """The data set of a separate pair of files."""
+        pair = self.separate[key]
+        return scale_images(pair.images, labels=pair.labels, white=self.white)
+
+
+def scale_images(images: NDArray[np.uint8], *, labels: NDArray[np.uint8], white: float) -> Dataset:
+    """Bytes, shape (N, height, width), to float32 in [0, 1], shape (N, 1, height, width)."""
+    features = images[:, None].astype(np.float32)
+    features /= np.float32(white)
+    return Dataset(features=features, labels=labels.astype(np.int64))
+
+
+def check_labels(pair: ImagePair, *, num_classes: int) -> None:
+    """Raises: DataError if a label is not below the number of classes."""
+    outside = np.flatnonzero(pair.labels >= num_classes)
+    if outside.size:
+        row = int(outside[0])
+        raise DataError(
+            seen=f"{pair.source}, image {row} has the label {pair.labels[row]} ({outside.size} such images)",
+            expected=f"one from 0 to {num_classes - 1}",
+            fix="use the files of the task, or name all classes in data.classes",
+        )
+
+
+def check_shape(pair: ImagePair, *, shape: tuple[int, ...]) -> None:
+    """Raises: DataError if the images are not of this shape, (height, width)."""
+    if pair.images.shape[1:] != shape:
+        raise DataError(
+            seen=f"{pair.source} holds images of {' x '.join(map(str, pair.images.shape[1:]))} pixels",
+            expected=f"{' x '.join(map(str, shape))}, as in the other files of the task",
+            fix="use files of one kind",
+        )
+
+
+def read_images(config: DataConfig) -> ImageRows:
+    """A pair of IDX files, and a pair each for validation and test if paths are given for them.
+
+    Raises: DataError if labels are outside the classes, fewer than 2 classes occur, or shapes differ.
+    """
+    pair = read_pair(Path(config.path).expanduser())
+    separate = {
+        key: read_pair(Path(value).expanduser())
+        for key, value in (("validation", config.validation), ("test", config.test))
+        if isinstance(value, str)
+    }
+    pairs = (pair, *separate.values())
+    if len(np.unique(np.concatenate([each.labels for each in pairs]))) < 2:
+        raise DataError(
+            seen=f"every image of {pair.source} has the label {pair.labels[0]}",
+            expected="2 classes or more",
+            fix="use another file",
+        )
+    highest = max(int(each.labels.max()) for each in pairs)
+    class_names = tuple(config.classes) or tuple(str(label) for label in range(highest + 1))
+    for each in pairs:
+        check_shape(each, shape=pair.images.shape[1:])
+        check_labels(each, num_classes=len(class_names))
+    return ImageRows(pair=pair, separate=separate, white=255.0, class_names=class_names)
+
+
+def read_digits() -> ImageRows:
+    """The 1,797 digits of 8 x 8 pixels that scikit-learn brings.
+
+    Source: Alpaydin, Kaynak 1998, UCI, doi:10.24432/C50P49.
+    """
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - a second that other data need not wait
+
+    bundle = load_digits()
+    pair = ImagePair(
+        source=Path("scikit-learn's digits"),
+        images=bundle.images.astype(np.uint8),
+        labels=bundle.target.astype(np.uint8),
+    )
+    return ImageRows(pair=pair, separate={}, white=16.0, class_names=tuple(map(str, bundle.target_names)))

@@ -1,0 +1,116 @@
+"""From the target column to class names: a threshold, a map, or the values as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.errors import DataError
+from fl.task.data.number import by_size, spell
+from fl.task.data.table import Table
+
+_SHOWN = 10  # rows or values listed in a message
+
+
+def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unlabelled: bool) -> Table:
+    """The rows that have a label.
+
+    Raises: DataError if no row has one, or if some have none and are not to be dropped; names their lines.
+    """
+    unlabelled = missing_cells(table.columns[place], missing=missing)
+    rows = np.flatnonzero(unlabelled)
+    if not rows.size:
+        return table
+    if rows.size == len(table):
+        raise DataError(
+            seen=f"{table.source} has no label in any of its {len(table)} rows (column {table.names[place]!r})",
+            expected="a label in every row",
+            fix="set data.target to the column to predict, or leave the file out",
+        )
+    if not drop_unlabelled:
+        shown = "; ".join(table.place(int(row)) for row in rows[:_SHOWN]) + ("; ..." if rows.size > _SHOWN else "")
+        raise DataError(
+            seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({shown})",
+            expected="a label in every row",
+            fix="add the labels, or set data.drop_unlabelled=true to leave these rows out",
+        )
+    return table.take(np.flatnonzero(~unlabelled))
+
+
+def name_classes(
+    table: Table, place: int, *, positive_above: float | None, label_map: Mapping[str, str]
+) -> NDArray[np.str_]:
+    """The class name of every row, shape (N,). Every row has a label.
+
+    Raises: DataError if a target is no number where a threshold is set, or is not in the map.
+    """
+    if positive_above is not None:
+        everywhere = np.ones(len(table), dtype=np.bool_)
+        what = f"a number to compare with positive_above={positive_above:g}"
+        above = numbers(table, place, present=everywhere, what=what) > positive_above
+        return np.array(threshold_names(positive_above), dtype=np.str_)[above.astype(np.int64)]
+    values = levels(table.columns[place])
+    if not label_map:
+        return values
+    known = {spell(value): name for value, name in label_map.items()}
+    for row, value in enumerate(values):
+        if value not in known:
+            raise DataError(
+                seen=f"{table.place(row)} has the label {str(value)!r}",
+                expected=f"one that data.label_map names ({', '.join(known)})",
+                fix="add it to data.label_map, or correct the row",
+            )
+    return np.array([known[value] for value in values], dtype=np.str_)
+
+
+def threshold_names(positive_above: float) -> tuple[str, str]:
+    """The names of the two classes that a threshold makes."""
+    return f"up to {positive_above:g}", f"above {positive_above:g}"
+
+
+def list_classes(names: Iterable[NDArray[np.str_]], *, target: str) -> tuple[str, ...]:
+    """All classes that occur, numbers by size and words by alphabet.
+
+    Args:
+        names: The class names of the rows of each file, shape (N,) each.
+        target: The target column, for messages.
+    Raises: DataError if there are fewer than 2, or so many that the target is a measurement rather than a class.
+    """
+    rows = np.concatenate(list(names))
+    found = tuple(sorted((str(name) for name in np.unique(rows)), key=by_size))
+    if len(found) < 2:
+        raise DataError(
+            seen=f"every row has the same label {found[0]!r} in column {target!r}",
+            expected="2 classes or more",
+            fix="check data.target and data.positive_above",
+        )
+    if len(found) > 20 and 2 * len(found) > len(rows):
+        raise DataError(
+            seen=f"column {target!r} holds {len(found)} different labels in {len(rows)} rows",
+            expected="classes, each with several rows",
+            fix="check data.target, or make two classes of a measurement with data.positive_above=NUMBER",
+        )
+    return found
+
+
+def index_classes(table: Table, names: NDArray[np.str_], *, class_names: Sequence[str]) -> NDArray[np.int64]:
+    """The labels as indices into the class names, shape (N,).
+
+    Raises: DataError if a row has a label outside of them.
+    """
+    index = {name: place for place, name in enumerate(class_names)}
+    values, inverse = np.unique(names, return_inverse=True)
+    labels = np.array([index.get(str(value), -1) for value in values], dtype=np.int64)[inverse]
+    outside = np.flatnonzero(labels < 0)
+    if outside.size:
+        row = int(outside[0])
+        listed = ", ".join(class_names[:_SHOWN]) + (", ..." if len(class_names) > _SHOWN else "")
+        raise DataError(
+            seen=f"{table.place(row)} has the label {str(names[row])!r} ({outside.size} such rows)",
+            expected=f"one of the {len(class_names)} classes of the task ({listed})",
+            fix="correct the rows, or add the class to data.classes",
+        )
+    return labels

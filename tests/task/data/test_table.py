@@ -1,0 +1,136 @@
+"""Reading delimited text: what a header is, how cells are parted, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fl.task.data import DataError
+from fl.task.data.table import read_table, stack_tables
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("age,sex\n1,2\n", ("age", "sex")),
+        ("1,2\n3,4\n", ("0", "1")),
+        ("?,a\n1,b\n", ("0", "1")),
+        (",age\n0,3\n", ("0", "age")),  # as pandas writes an index
+        ("colour,size\nred,s\nblue,m\n", ("colour", "size")),
+        ("red,s\nblue,m\nred,s\n", ("0", "1")),  # a title does not occur again
+        ("x,x\n1,2\n", ("0", "1")),
+        ("a;b\n1;2\n", ("a", "b")),
+        ('"a,b",c;d\n1,2\n', ("a,b", "c;d")),  # a delimiter between quotes parts nothing
+        ("\ufeffa,b\n1,2\n", ("a", "b")),
+        ("a\tb\r\n\r\n1\t2\r\n", ("a", "b")),
+        ("y\n1\n", ("y",)),
+    ],
+)
+def test_header_and_delimiter_are_found_out(write, text, names):
+    assert read_table(write("t.csv", text)).names == names
+
+
+def test_a_header_of_numbers_is_a_header_if_told_or_known(write):
+    path = write("t.csv", "id,2019,2020\n7,1,2\n")
+    assert read_table(path).names == ("0", "1", "2")
+    assert read_table(path, header=True).names == ("id", "2019", "2020")
+    assert read_table(path, known_names=("id", "2019", "2020")).names == ("id", "2019", "2020")
+    assert len(read_table(path, header=False)) == 2
+
+
+def test_rows_know_their_line_and_cells_are_stripped(write):
+    path = write("t.csv", "a,b\n\n1, 2 \n3,4\n")
+    table = read_table(path)
+    assert table.columns[1].tolist() == ["2", "4"]
+    assert table.place(0) == f"{path}, line 3"
+
+
+def test_a_column_is_found_by_name_before_place(write):
+    table = read_table(write("t.csv", "2,b,c\n1,2,3\n"), header=True)
+    assert [table.find(column) for column in (2, "2", "b", 1, -1, "-2")] == [0, 0, 1, 1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("agee", r"t.csv has no column 'agee'; expected one of its 2 columns \(age, sex\); did you mean 'age'\?"),
+        ("weight", "no column 'weight'.*name one of them, or its place"),
+        (2, "no column at place 2; expected a place from 0 to 1, or -1 to -2"),
+        (-3, "no column at place -3"),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_with_those_that_are(write, column, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write("t.csv", "age,sex\n1,2\n")).find(column)
+
+
+def test_a_name_looked_for_without_a_header_says_how_to_declare_one(write):
+    with pytest.raises(DataError, match="set data.header=true if the first line names the columns"):
+        read_table(write("t.csv", "1,2\n3,4\n")).find("age")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "t.csv is empty; expected one or more rows"),
+        ("\n \n", "t.csv is empty"),
+        ("a,b\n1,2\n3\n", "t.csv, line 3 has 1 cells; expected 2, as in line 1"),
+        ("a,b\n1,2,3\n", "t.csv, line 2 has 3 cells; expected 2"),
+        ('a,b\n1,"2\n', "t.csv, line 2 cannot be read: .*; expected cells quoted as in RFC 4180"),
+        ("word,other\n", "t.csv holds a header and no row; .*data.header=false"),
+    ],
+)
+def test_a_file_that_is_no_table_is_refused(write, text, message):
+    with pytest.raises(DataError, match=message):
+        read_table(write("t.csv", text))
+
+
+def test_a_header_that_names_two_columns_alike_is_refused(write):
+    with pytest.raises(DataError, match="more than one column 'a'; expected a different name"):
+        read_table(write("t.csv", "a,a\n1,2\n"), header=True)
+
+
+def test_an_absent_file_is_refused_with_what_is_near(write):
+    path = write("heart.csv", "1,2\n")
+    with pytest.raises(DataError, match=r"there is no .*hart.csv; .*did you mean .*heart.csv\?"):
+        read_table(path.with_name("hart.csv"))
+    with pytest.raises(DataError, match="nothing of that name is and no folder|no folder"):
+        read_table(path.parent / "nowhere" / "x.csv")
+
+
+def test_a_folder_and_bytes_are_no_table(tmp_path):
+    with pytest.raises(DataError, match="is a folder; expected a file; .*data=folder"):
+        read_table(tmp_path)
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\xfe\n")
+    with pytest.raises(DataError, match=r"is not UTF-8 text \(byte \d+\); .*save it as CSV in UTF-8"):
+        read_table(tmp_path / "t.csv")
+
+
+def test_stacked_files_are_matched_by_name(write):
+    one, two = write("a.csv", "x,y\n1,2\n"), write("b.csv", "y,z,x\n20,5,10\n")
+    table = stack_tables([read_table(one), read_table(two)])
+    assert [column.tolist() for column in table.columns] == [["1", "10"], ["2", "20"]]
+    assert table.place(1) == f"{two}, line 2"
+
+
+def test_files_that_do_not_stack_are_refused(write):
+    first = read_table(write("a.csv", "age,y\n1,2\n"))
+    with pytest.raises(DataError, match="b.csv has no column 'age'; .*rename 'aage'"):
+        stack_tables([first, read_table(write("b.csv", "aage,y\n1,2\n"))])
+    with pytest.raises(DataError, match="c.csv has 3 columns and no header; expected 2 columns"):
+        stack_tables([first, read_table(write("c.csv", "1,2,3\n"))])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(
+        st.lists(st.text("abc,;\"'\n 1.", max_size=6).map(str.strip), min_size=3, max_size=3), min_size=1, max_size=6
+    )
+)
+def test_cells_read_back_as_they_were_written(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
+    path.write_text("\n".join(quoted))
+    table = read_table(path, delimiter=",", header=False)
+    assert [list(row) for row in zip(*table.columns, strict=True)] == rows
