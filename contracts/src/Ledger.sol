@@ -5,6 +5,8 @@ import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
+import {Posting} from "./types/Posting.sol";
+import {Progress} from "./types/Progress.sol";
 
 /// @title What the contract stores, reads and owes
 /// @notice Storage, views and the internal steps that rounds, payouts and disputes share.
@@ -14,17 +16,6 @@ abstract contract Ledger is IFairshare, EIP712 {
     using SafeERC20 for IERC20;
 
     /* TYPES */
-
-    /// @dev What `post` changes; one slot.
-    struct Progress {
-        uint96 cumulative; // wei
-        uint32 posted; // the last round that counts
-        uint32 counted; // clients with a leaf in the next round
-        uint32 arriving; // clients whose first round is the one after
-        uint32 staked; // clients whose stake is here
-        uint16 challenges; // open ones
-        Status status;
-    }
 
     /// @dev What finality depends on; one slot.
     struct Clock {
@@ -36,13 +27,6 @@ abstract contract Ledger is IFairshare, EIP712 {
         uint32 heldFrom; // round, 0 if none
         uint40 since; // when the status last changed
         bool swept;
-    }
-
-    /// @dev One posted round; one slot. 27 bytes of the header's digest: 216 bits against a second preimage, 108 against
-    /// a collision, which would need an evaluator's signature under both headers anyway.
-    struct Round {
-        bytes27 digest;
-        uint40 postedAt;
     }
 
     /// @dev A client. Stake and claimed share a slot that is not zero from `join` on: first claims are cheaper.
@@ -83,7 +67,7 @@ abstract contract Ledger is IFairshare, EIP712 {
         bytes32 baseModel;
         bytes32 salt;
         address[] evaluators;
-        mapping(uint32 round => Round) rounds_;
+        mapping(uint32 round => Posting) postings;
         mapping(address account => Account) accounts;
     }
 
@@ -124,18 +108,19 @@ abstract contract Ledger is IFairshare, EIP712 {
             baseModel: t.baseModel,
             salt: t.salt
         });
+        Progress p = t.progress;
         state = State({
             sponsor: t.sponsor,
-            status: t.progress.status,
+            status: p.status(),
             swept: t.clock.swept,
-            posted: t.progress.posted,
+            posted: p.posted(),
             voidFrom: t.clock.voidFrom,
             heldFrom: t.clock.heldFrom,
-            clients: t.progress.counted + t.progress.arriving,
-            staked: t.progress.staked,
-            openChallenges: t.progress.challenges,
+            clients: p.counted() + p.arriving(),
+            staked: p.staked(),
+            openChallenges: p.challenges(),
             since: t.clock.since,
-            cumulative: t.progress.cumulative,
+            cumulative: uint128(p.cumulative()),
             paid: t.paid,
             bondShare: t.bondShare
         });
@@ -156,14 +141,14 @@ abstract contract Ledger is IFairshare, EIP712 {
 
     /// @inheritdoc IFairshare
     function clientCount(bytes32 taskId) external view returns (uint32) {
-        Progress storage p = _tasks[taskId].progress;
-        return p.counted + p.arriving;
+        Progress p = _tasks[taskId].progress;
+        return p.counted() + p.arriving();
     }
 
     /// @inheritdoc IFairshare
     function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 headerHash, uint40 postedAt) {
-        Round storage r = _tasks[taskId].rounds_[round];
-        return (r.digest, r.postedAt);
+        Posting posting = _tasks[taskId].postings[round];
+        return (posting.digest(), uint40(posting.postedAt()));
     }
 
     /// @inheritdoc IFairshare
@@ -184,7 +169,16 @@ abstract contract Ledger is IFairshare, EIP712 {
     /* INTERNAL */
 
     function _headerDigest(Header calldata header) internal view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(abi.encode(HEADER_TYPEHASH, header)));
+        return _hashTypedDataV4(keccak256(bytes.concat(HEADER_TYPEHASH, _words(header))));
+    }
+
+    /// @dev A header's 13 words as they came: its own EIP-712 encoding. A field with dirty high bits would hash to
+    /// something that no evaluator signed.
+    function _words(Header calldata header) internal pure returns (bytes calldata words) {
+        assembly ("memory-safe") {
+            words.offset := header
+            words.length := 416
+        }
     }
 
     function _seatKey(bytes32 taskId, address coordinator, bytes32 validation, address evaluator)
@@ -195,14 +189,10 @@ abstract contract Ledger is IFairshare, EIP712 {
         return keccak256(abi.encode(taskId, coordinator, validation, evaluator));
     }
 
-    function _requireStatus(bytes32 taskId, Status seen, Status expected) internal pure {
-        if (seen != expected) revert WrongStatus(taskId, seen, expected);
-    }
-
     /// @dev Whether a round was posted, is not void, is not held, and its challenge window is over.
     function _isFinal(Task storage t, uint32 round) internal view returns (bool) {
         Clock memory clock = t.clock;
-        uint256 postedAt = t.rounds_[round].postedAt;
+        uint256 postedAt = t.postings[round].postedAt();
         return postedAt != 0 && (clock.voidFrom == 0 || round < clock.voidFrom)
             && (clock.heldFrom == 0 || round < clock.heldFrom) && block.timestamp >= postedAt + clock.challengeWindow;
     }
@@ -210,9 +200,11 @@ abstract contract Ledger is IFairshare, EIP712 {
     /// @dev Reverts unless the header is the posted one of its round.
     function _requirePosted(Task storage t, Header calldata header) internal view returns (uint256 postedAt) {
         bytes32 digest = _headerDigest(header);
-        Round memory r = t.rounds_[header.round];
-        if (r.digest != bytes27(digest) || r.postedAt == 0) revert UnknownHeader(header.taskId, header.round, digest);
-        return r.postedAt;
+        Posting posting = t.postings[header.round];
+        postedAt = posting.postedAt();
+        if (postedAt == 0 || posting.digest() != bytes27(digest)) {
+            revert UnknownHeader(header.taskId, header.round, digest);
+        }
     }
 
     /// @dev Pulls `amount` from `from`; refuses a token that delivers anything else.

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+
+/// @notice The round tree written a second time, top down and recursively, so that RoundTree.sol has something to be
+/// compared with. An odd number of leaves splits at the largest power of two below it, which is what promoting an odd
+/// node bottom-up comes to.
+library Tree {
+    struct Node {
+        bytes32 node;
+        uint128 entitlement;
+        uint128 cumulative;
+    }
+
+    function root(IFairshare.Leaf[] memory leaves) internal pure returns (Node memory) {
+        return _range(leaves, 0, leaves.length);
+    }
+
+    function prove(IFairshare.Leaf[] memory leaves, uint256 index) internal pure returns (IFairshare.Proof memory p) {
+        IFairshare.Sibling[] memory down = new IFairshare.Sibling[](32);
+        uint256 depth;
+        uint256 from;
+        uint256 to = leaves.length;
+        while (to - from > 1) {
+            uint256 middle = from + _split(to - from);
+            Node memory other = index < middle ? _range(leaves, middle, to) : _range(leaves, from, middle);
+            down[depth++] = IFairshare.Sibling(other.node, other.entitlement, other.cumulative);
+            if (index < middle) to = middle;
+            else from = middle;
+        }
+        p.index = uint32(index);
+        p.siblings = new IFairshare.Sibling[](depth);
+        for (uint256 i; i < depth; i++) {
+            p.siblings[i] = down[depth - 1 - i];
+        }
+    }
+
+    function leafNode(IFairshare.Leaf memory leaf) internal pure returns (Node memory) {
+        bytes memory packed = bytes.concat(
+            hex"00",
+            bytes20(leaf.account),
+            leaf.updateRoot,
+            bytes8(leaf.weight),
+            bytes16(uint128(leaf.score)),
+            bytes16(uint128(leaf.balance)),
+            bytes16(leaf.cumulative)
+        );
+        return Node(keccak256(packed), leaf.balance > 0 ? uint128(leaf.balance) : 0, leaf.cumulative);
+    }
+
+    function join(Node memory a, Node memory b) internal pure returns (Node memory) {
+        bytes memory sums =
+            bytes.concat(bytes16(a.entitlement), bytes16(a.cumulative), bytes16(b.entitlement), bytes16(b.cumulative));
+        return Node({
+            node: keccak256(bytes.concat(hex"01", a.node, b.node, sums)),
+            entitlement: a.entitlement + b.entitlement,
+            cumulative: a.cumulative + b.cumulative
+        });
+    }
+
+    function _range(IFairshare.Leaf[] memory leaves, uint256 from, uint256 to) private pure returns (Node memory) {
+        if (to - from == 1) return leafNode(leaves[from]);
+        uint256 middle = from + _split(to - from);
+        return join(_range(leaves, from, middle), _range(leaves, middle, to));
+    }
+
+    /// @dev The largest power of two below `count`.
+    function _split(uint256 count) private pure returns (uint256 half) {
+        half = 1;
+        while (half * 2 < count) half *= 2;
+    }
+}

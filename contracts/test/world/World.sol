@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {DevToken} from "../../src/DevToken.sol";
+import {Fairshare} from "../../src/Fairshare.sol";
+import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+import {Payout} from "./Payout.sol";
+import {Tree} from "./Tree.sol";
+import {Vm, vm} from "./Vm.sol";
+
+/// @notice A chain with one token, one contract and the people of one task, and the steps they take.
+abstract contract World {
+    Fairshare internal fairshare;
+    DevToken internal token;
+
+    address internal constant SPONSOR = address(0x5907);
+    address internal constant ANYONE = address(0xA27);
+    uint256 internal constant COORDINATOR_KEY = 0xC00;
+    address internal COORDINATOR = vm.addr(COORDINATOR_KEY);
+
+    bytes32 internal taskId;
+    bytes32 internal domain;
+    uint256 internal clock = 1_700_000_000; // our own: optimised code may read block.timestamp once for two warps
+    uint256[] internal clientKeys; // by ascending address
+    uint256[] internal evaluatorKeys; // by ascending address
+    IFairshare.Leaf[] internal leaves; // of the last posted round
+    IFairshare.Header[] internal headers; // posted, from round 1
+
+    function setUp() public virtual {
+        vm.warp(clock);
+        token = new DevToken();
+        fairshare = new Fairshare();
+        evaluatorKeys = _keys(0xE000, 3);
+        clientKeys = _keys(0xA000, 3);
+        domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Fairshare"),
+                keccak256("1"),
+                block.chainid,
+                address(fairshare)
+            )
+        );
+    }
+
+    /* STEPS */
+
+    function _terms() internal view virtual returns (IFairshare.Terms memory terms) {
+        address[] memory evaluators = new address[](evaluatorKeys.length);
+        for (uint256 i; i < evaluators.length; i++) {
+            evaluators[i] = vm.addr(evaluatorKeys[i]);
+        }
+        return IFairshare.Terms({
+            token: address(token),
+            coordinator: COORDINATOR,
+            evaluators: evaluators,
+            quorum: 2,
+            revealEachRound: false,
+            rounds: 3,
+            challengeWindow: 1 hours,
+            responseWindow: 30 minutes,
+            roundTimeout: 1 days,
+            claimPeriod: 30 days,
+            budget: 1000 ether,
+            bond: 100 ether,
+            minStake: 1 ether,
+            maxStake: 10 ether,
+            specHash: keccak256("spec"),
+            validationHash: keccak256("validation"),
+            baseModel: keccak256("model 0"),
+            salt: bytes32(0)
+        });
+    }
+
+    function _open(IFairshare.Terms memory terms) internal returns (bytes32) {
+        _fund(SPONSOR, uint256(terms.budget) + terms.bond);
+        vm.prank(SPONSOR);
+        taskId = fairshare.open(terms);
+        return taskId;
+    }
+
+    function _join(uint256 client, uint128 stake) internal returns (uint32) {
+        _fund(_client(client), stake);
+        vm.prank(_client(client));
+        return fairshare.join(taskId, stake, abi.encode("node key", client), keccak256(abi.encode("data", client)));
+    }
+
+    function _start() internal {
+        vm.prank(COORDINATOR);
+        fairshare.start(taskId);
+    }
+
+    /// @dev A started task with all clients in it.
+    function _begin() internal {
+        _begin(_terms());
+    }
+
+    function _begin(IFairshare.Terms memory terms) internal {
+        _open(terms);
+        for (uint256 i; i < clientKeys.length; i++) {
+            _join(i, terms.minStake);
+        }
+        _start();
+    }
+
+    /// @dev The header of the next round for these scores, and `leaves` moved on to it; nothing is posted.
+    function _next(int128[] memory scores) internal returns (IFairshare.Header memory header) {
+        (IFairshare.Terms memory terms, IFairshare.State memory state) = fairshare.task(taskId);
+        IFairshare.Leaf[] memory moved = new IFairshare.Leaf[](scores.length);
+        for (uint256 i; i < moved.length; i++) {
+            if (i < leaves.length) moved[i] = leaves[i];
+            moved[i].account = _client(i);
+            moved[i].updateRoot = keccak256(abi.encode("update", state.posted + 1, i));
+            moved[i].weight = uint64(2 ** 32 / scores.length);
+        }
+        uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
+        Payout.settle(moved, scores, pot);
+        delete leaves;
+        for (uint256 i; i < moved.length; i++) {
+            leaves.push(moved[i]);
+        }
+        Tree.Node memory top = Tree.root(moved);
+        header = IFairshare.Header({
+            taskId: taskId,
+            round: state.posted + 1,
+            previous: headers.length == 0 ? bytes32(0) : _digest(headers[headers.length - 1]),
+            baseModel: headers.length == 0 ? terms.baseModel : headers[headers.length - 1].nextModel,
+            nextModel: keccak256(abi.encode("model", state.posted + 1)),
+            validation: terms.validationHash,
+            directionRoot: keccak256(abi.encode("direction", state.posted + 1)),
+            treeRoot: top.node,
+            leafCount: uint32(moved.length),
+            entitlement: top.entitlement,
+            cumulative: top.cumulative,
+            pot: uint128(pot),
+            bundle: keccak256(abi.encode("bundle", state.posted + 1))
+        });
+    }
+
+    function _send(IFairshare.Header memory header) internal {
+        IFairshare.Signature[] memory signatures = _signed(header, 2);
+        vm.prank(COORDINATOR);
+        fairshare.post(header, signatures);
+        headers.push(header);
+    }
+
+    /// @dev Posts a round in which every client scores 1, 2, 3 …
+    function _post() internal returns (IFairshare.Header memory header) {
+        int128[] memory scores = new int128[](clientKeys.length);
+        for (uint256 i; i < scores.length; i++) {
+            scores[i] = int128(int256(i + 1)) * 2 ** 30;
+        }
+        header = _next(scores);
+        _send(header);
+    }
+
+    function _postFinal() internal returns (IFairshare.Header memory header) {
+        header = _post();
+        _wait(1 hours);
+    }
+
+    function _wait(uint256 time) internal {
+        clock += time;
+        vm.warp(clock);
+    }
+
+    function _fund(address account, uint256 amount) internal {
+        token.mint(account, amount);
+        vm.prank(account);
+        token.approve(address(fairshare), type(uint256).max);
+    }
+
+    /* LOOKS */
+
+    function _client(uint256 index) internal view returns (address) {
+        return vm.addr(clientKeys[index]);
+    }
+
+    function _proof(uint256 index) internal view returns (IFairshare.Proof memory) {
+        return Tree.prove(leaves, index);
+    }
+
+    function _state() internal view returns (IFairshare.State memory state) {
+        (, state) = fairshare.task(taskId);
+    }
+
+    function _credit(address account) internal view returns (uint256) {
+        return fairshare.creditOf(address(token), account);
+    }
+
+    /* SIGNATURES */
+
+    function _digest(IFairshare.Header memory header) internal view returns (bytes32) {
+        bytes32 typehash = keccak256(
+            "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
+        );
+        return _typed(keccak256(abi.encode(typehash, header)));
+    }
+
+    function _typed(bytes32 structHash) internal view returns (bytes32) {
+        return keccak256(bytes.concat(hex"1901", domain, structHash));
+    }
+
+    function _sign(uint256 key, bytes32 digest) internal pure returns (IFairshare.Signature memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return IFairshare.Signature(r, bytes32(uint256(s) | uint256(v - 27) << 255));
+    }
+
+    /// @dev The first `count` evaluators' signatures.
+    function _signed(IFairshare.Header memory header, uint256 count)
+        internal
+        view
+        returns (IFairshare.Signature[] memory signatures)
+    {
+        signatures = new IFairshare.Signature[](count);
+        for (uint256 i; i < count; i++) {
+            signatures[i] = _sign(evaluatorKeys[i], _digest(header));
+        }
+    }
+
+    /// @dev `count` private keys from `first` on, sorted by address.
+    function _keys(uint256 first, uint256 count) internal pure returns (uint256[] memory keys) {
+        keys = new uint256[](count);
+        for (uint256 i; i < count; i++) {
+            uint256 key = first + i;
+            uint256 at = i;
+            for (; at > 0 && vm.addr(keys[at - 1]) > vm.addr(key); at--) {
+                keys[at] = keys[at - 1];
+            }
+            keys[at] = key;
+        }
+    }
+}
