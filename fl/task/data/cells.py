@@ -38,7 +38,7 @@ def numbers(table: Table, place: int, *, present: NDArray[np.bool_], what: str =
             seen=f"{table.place(row)}, column {table.names[place]!r} holds {cell!r}",
             expected=what,
             fix="correct the cell, add it to data.missing if it stands for no value, "
-            "or list the column in data.categorical"
+            "or list the column in data.categorical or data.drop"
             if headed
             else "set data.header=true if the first line names the columns, else correct the cell",
         )

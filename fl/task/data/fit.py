@@ -14,7 +14,9 @@ from fl.task.data.number import by_size, parse_number
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
 from fl.task.data.table import Table
 
-MAX_LEVELS = 200  # a column with more of them is taken for a name or a number of something, not for a category
+# A column of words is taken for a name of the row rather than for a category if it has more levels than the first
+# number, or more than the second and more than half as many as it has values.
+MAX_LEVELS, FEW_LEVELS = 200, 20
 
 
 def fit_schema(
@@ -90,10 +92,10 @@ def _fit_column(
     words = sum(parse_number(cell) is None for cell in seen)
     if listed or 2 * words >= len(seen):  # nothing seen at all: no levels, so no feature
         found = tuple(sorted((str(level) for level in np.unique(levels(seen))), key=by_size))
-        if len(found) > MAX_LEVELS:
+        if len(found) > MAX_LEVELS or (len(found) > FEW_LEVELS and 2 * len(found) > len(seen)):
             raise DataError(
-                seen=f"column {name!r} of {table.source} holds {len(found)} different words in {len(table)} rows",
-                expected=f"at most {MAX_LEVELS} levels in a category",
+                seen=f"column {name!r} of {table.source} holds {len(found)} different words in {len(seen)} rows",
+                expected=f"a category, of at most {MAX_LEVELS} levels with several rows each",
                 fix=f"add {name!r} to data.drop if it names the row, or group its values",
             )
         marks = bool(absent.any() and found)

@@ -161,9 +161,10 @@ def test_rows_without_a_label_can_be_dropped(write):
 def test_a_column_that_cannot_be_fitted_is_refused(write):
     with pytest.raises(DataError, match="line 4, column 'a' holds 'x'; expected a number"):
         fitted(write("v.csv", "a,y\n1,0\n2,1\nx,1\n"))
-    names = "name,y\n" + "".join(f"n{row},{row % 2}\n" for row in range(300))
-    with pytest.raises(DataError, match="'name' of .* holds 300 different words in 300 rows; .*data.drop"):
-        fitted(write("w.csv", names))
+    for levels, rows in ((300, 900), (21, 41)):
+        text = "name,y\n" + "".join(f"n{row % levels},{row % 2}\n" for row in range(rows))
+        with pytest.raises(DataError, match=f"'name' of .* holds {levels} different words in {rows} rows; .*data.drop"):
+            fitted(write("w.csv", text))
     with pytest.raises(DataError, match="no column of .* gives a feature"):
         fitted(write("x.csv", "a,y\n?,0\n?,1\n"))
 
