@@ -70,7 +70,7 @@ def fit_schema(
         columns=columns,
         target=table.names[place],
         class_names=tuple(class_names),
-        positive_above=positive_above,
+        positive_above=None if positive_above is None else float(positive_above),
         label_map=tuple((label_map or {}).items()),
         missing=tuple(missing),
     )

@@ -83,8 +83,9 @@ def test_a_headerless_shard_is_matched_by_place(write):
 
 def test_a_threshold_and_a_map_make_classes(write):
     path = write("v.csv", "a,y\n1,0\n2,3\n3,4.0\n")
-    above = fitted(path, positive_above=3.0, class_names=("up to 3", "above 3"))
+    above = fitted(path, positive_above=3, class_names=("up to 3", "above 3"))
     assert encode(read_table(path), schema=above).labels.tolist() == [0, 0, 1]
+    assert TableSchema.from_json(above.to_json()).to_json() == above.to_json()
     mapped = fitted(path, label_map={"0": "well", "3": "ill", "4": "ill"}, class_names=("ill", "well"))
     assert encode(read_table(path), schema=mapped).labels.tolist() == [1, 0, 0]
 
