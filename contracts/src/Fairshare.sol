@@ -15,6 +15,8 @@ import {Progress} from "./types/Progress.sol";
 contract Fairshare is Ledger {
     using SafeERC20 for IERC20;
 
+    uint256 internal constant MAX_ROUNDS = type(uint24).max - 2; // two more, a late joiner's, still fit their 24 bits
+
     /* ACTIONS, in the order of a task's life */
 
     /// @inheritdoc IFairshare
@@ -25,7 +27,7 @@ contract Fairshare is Ledger {
         if (t.progress.status() != Status.None) revert TaskExists(taskId);
         _requireRange("coordinator", uint160(terms.coordinator), 1, type(uint160).max);
         _requireRange("quorum", terms.quorum, 1, terms.evaluators.length);
-        _requireRange("rounds", terms.rounds, 1, type(uint32).max - 2);
+        _requireRange("rounds", terms.rounds, 1, MAX_ROUNDS);
         _requireRange("challengeWindow", terms.challengeWindow, 1, type(uint32).max);
         _requireRange("responseWindow", terms.responseWindow, 1, type(uint32).max);
         _requireRange("roundTimeout", terms.roundTimeout, 1, type(uint32).max);
@@ -44,6 +46,7 @@ contract Fairshare is Ledger {
             voidFrom: 0,
             heldFrom: 0,
             since: uint40(block.timestamp),
+            challenges: 0,
             swept: false
         });
         t.progress = t.progress.withStatus(Status.Open);
@@ -103,28 +106,38 @@ contract Fairshare is Ledger {
         Progress p = t.progress;
         // Check: the caller and the signers, by the evaluators' seats.
         p.requireStatus(header.taskId, Status.Started);
-        bytes32 digest = _headerDigest(header);
+        bytes memory words = _words(header);
+        bytes32 digest = _hashTypedDataV4(keccak256(words));
         Seat memory seat = _requireQuorum(t, header, digest, signatures);
         // Check: the header follows from the terms and the round before.
         uint32 round = p.posted() + 1;
         if (header.round != round || round > seat.rounds) revert RoundOutOfOrder(header.round, round, seat.rounds);
+        if (bytes10(header.previous) != p.last()) {
+            revert WrongPrevious(header.previous, t.postings[p.posted()].digest());
+        }
         if (round == 1) {
             if (header.previous != 0) revert WrongPrevious(header.previous, 0);
             if (header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
-        } else {
-            bytes27 previous = t.postings[p.posted()].digest();
-            if (bytes27(header.previous) != previous) revert WrongPrevious(header.previous, previous);
         }
         if (header.leafCount != p.counted()) revert WrongLeafCount(header.leafCount, p.counted());
-        uint256 pot = (seat.budget - p.cumulative()) / (seat.rounds - p.posted());
+        uint256 total = p.cumulative();
+        uint256 pot;
+        unchecked {
+            // The total never exceeds the budget, and a round is left, or the order would have been refused.
+            pot = (seat.budget - total) / (seat.rounds + 1 - round);
+        }
         if (header.pot != pot) revert WrongPot(header.pot, pot);
-        uint256 pay = header.entitlement > 0 ? pot : 0;
-        uint256 cumulative = p.cumulative() + pay;
-        if (header.cumulative != cumulative) revert WrongCumulative(header.cumulative, cumulative);
-        // Effect: the total stays within the budget, since a pot is at most what is left of it.
-        t.progress = p.withRound(pay);
+        uint256 pay = header.entitlement == 0 ? 0 : pot;
+        if (header.cumulative != total + pay) revert WrongCumulative(header.cumulative, total + pay);
+        // Effect.
+        t.progress = p.withRound(pay, digest);
         t.postings[round] = toPosting(digest, block.timestamp);
-        _emitPosted(header, digest);
+        // Emits Posted with the words that were hashed; encoding them one by one costs 1,500 gas more.
+        (bytes32 topic, bytes32 taskId) = (Posted.selector, header.taskId);
+        assembly ("memory-safe") {
+            mstore(add(words, 32), digest)
+            log3(add(words, 32), mload(words), topic, taskId, round)
+        }
     }
 
     /// @inheritdoc IFairshare
@@ -191,7 +204,7 @@ contract Fairshare is Ledger {
         // Effect.
         uint256 share = t.bondShare;
         a.stake = 0;
-        t.progress = t.progress.withoutStake();
+        t.staked--;
         _credit(t.token, account, stake + share);
         emit Released(taskId, account, stake, share);
     }
@@ -205,12 +218,13 @@ contract Fairshare is Ledger {
         p.requireLive(taskId);
         if (p.posted() == t.rounds) revert AllPosted(taskId, t.rounds);
         _requireTime(_deadline(t, p, clock));
-        if (p.challenges() != 0) revert ChallengesOpen(taskId, p.challenges());
+        if (t.clock.challenges != 0) revert ChallengesOpen(taskId, t.clock.challenges);
         // Effect.
-        uint256 share = p.staked() == 0 ? 0 : t.bond / p.staked();
+        uint256 staked = t.staked;
+        uint256 share = staked == 0 ? 0 : t.bond / staked;
         t.bondShare = uint96(share); // at most the bond
         emit Expired(taskId, p.posted(), share);
-        _close(taskId, t, t.bond - share * p.staked());
+        _close(taskId, t, t.bond - share * staked);
     }
 
     /// @inheritdoc IFairshare
@@ -223,7 +237,7 @@ contract Fairshare is Ledger {
             if (p.posted() != t.rounds) revert RoundsMissing(taskId, p.posted(), t.rounds);
         }
         _requireTime(_deadline(t, p, t.clock));
-        if (p.challenges() != 0) revert ChallengesOpen(taskId, p.challenges());
+        if (t.clock.challenges != 0) revert ChallengesOpen(taskId, t.clock.challenges);
         // Effect: a halted task's bond was slashed.
         _close(taskId, t, p.status() == Status.Halted ? 0 : t.bond);
     }
@@ -293,6 +307,7 @@ contract Fairshare is Ledger {
         a.nodeKeyHash = keccak256(nodeKey);
         a.dataset = dataset;
         t.progress = p.withClient();
+        t.staked++;
         emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
         // Interaction.
         _pull(t.token, account, stake);
@@ -321,15 +336,6 @@ contract Fairshare is Ledger {
         if (signatures.length < seat.quorum || signatures.length == 0) {
             _requireCoordinator(t);
             revert QuorumNotReached(signatures.length, t.quorum);
-        }
-    }
-
-    /// @dev Emits Posted with the header's words as they came; encoding them one by one costs 1,500 gas more.
-    function _emitPosted(Header calldata header, bytes32 digest) internal {
-        bytes memory data = bytes.concat(digest, _words(header));
-        (bytes32 topic, bytes32 taskId, uint256 round) = (Posted.selector, header.taskId, header.round);
-        assembly ("memory-safe") {
-            log3(add(data, 32), mload(data), topic, taskId, round)
         }
     }
 

@@ -26,6 +26,7 @@ abstract contract Ledger is IFairshare, EIP712 {
         uint32 voidFrom; // round, 0 if none
         uint32 heldFrom; // round, 0 if none
         uint40 since; // when the status last changed
+        uint16 challenges; // open ones
         bool swept;
     }
 
@@ -62,6 +63,7 @@ abstract contract Ledger is IFairshare, EIP712 {
         uint8 quorum;
         bool revealEachRound;
         uint96 bondShare; // wei
+        uint32 staked; // clients whose stake is here
         bytes32 specHash;
         bytes32 validationHash;
         bytes32 baseModel;
@@ -117,8 +119,8 @@ abstract contract Ledger is IFairshare, EIP712 {
             voidFrom: t.clock.voidFrom,
             heldFrom: t.clock.heldFrom,
             clients: p.counted() + p.arriving(),
-            staked: p.staked(),
-            openChallenges: p.challenges(),
+            staked: t.staked,
+            openChallenges: t.clock.challenges,
             since: t.clock.since,
             cumulative: uint128(p.cumulative()),
             paid: t.paid,
@@ -169,16 +171,18 @@ abstract contract Ledger is IFairshare, EIP712 {
     /* INTERNAL */
 
     function _headerDigest(Header calldata header) internal view returns (bytes32) {
-        return _hashTypedDataV4(keccak256(bytes.concat(HEADER_TYPEHASH, _words(header))));
+        return _hashTypedDataV4(keccak256(_words(header)));
     }
 
-    /// @dev A header's 13 words as they came: its own EIP-712 encoding. A field with dirty high bits would hash to
-    /// something that no evaluator signed.
-    function _words(Header calldata header) internal pure returns (bytes calldata words) {
+    /// @dev The EIP-712 encoding of a header: its type hash and its 13 words as they came. A field with dirty high bits
+    /// would hash to something that no evaluator signed.
+    function _words(Header calldata header) internal pure returns (bytes memory words) {
+        bytes calldata raw;
         assembly ("memory-safe") {
-            words.offset := header
-            words.length := 416
+            raw.offset := header
+            raw.length := 416
         }
+        return bytes.concat(HEADER_TYPEHASH, raw);
     }
 
     function _seatKey(bytes32 taskId, address coordinator, bytes32 validation, address evaluator)

@@ -28,7 +28,7 @@ interface IFairshare {
         address[] evaluators; // strictly ascending; they recompute the rounds and sign the headers
         uint8 quorum; // how many of them have to sign, 1 to all
         bool revealEachRound; // whether a direction is published with its round (true) or when the task ends (false)
-        uint32 rounds; // at least 1
+        uint32 rounds; // 1 to 2^24 - 3
         uint32 challengeWindow; // seconds from posting a round until it is final, at least 1
         uint32 responseWindow; // seconds to refute a challenge of a score, at least 1
         uint32 roundTimeout; // seconds of silence after which anyone may expire the task, at least 1
@@ -171,11 +171,13 @@ interface IFairshare {
     error StakeOutOfRange(uint256 stake, uint256 least, uint256 most);
     /// @notice The first round a client could count in is beyond the task's last.
     error EnrolmentOver(bytes32 taskId, uint32 firstRound, uint32 rounds);
+    /// @notice The task is full.
+    error TooManyClients(uint256 clients, uint256 most);
     /// @notice Nobody has joined.
     error NoClients(bytes32 taskId);
     /// @notice Rounds are posted one after the other, from 1 to `rounds`.
     error RoundOutOfOrder(uint32 seen, uint32 expected, uint32 rounds);
-    /// @notice `previous` is not the last header's hash; only the leading 27 bytes are compared.
+    /// @notice `previous` is not the last header's hash; `expected` are its leading 27 bytes.
     error WrongPrevious(bytes32 seen, bytes27 expected);
     /// @notice Round 1 does not start from the task's model.
     error WrongBaseModel(bytes32 seen, bytes32 expected);
