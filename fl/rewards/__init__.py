@@ -6,6 +6,7 @@
 
 from fl.rewards.payout import Account, RoundPayout, pot_of, settle_round
 from fl.rewards.score import SCORE_FRACTION_BITS, partials, score, score_of
+from fl.rewards.settlement import Participant, Settlement, settle, weigh
 from fl.rewards.tree import Leaf, RoundTree, Sibling, verify_leaf
 from fl.rewards.weight import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
 
@@ -15,8 +16,10 @@ __all__ = [
     "Account",
     "EmptyRound",
     "Leaf",
+    "Participant",
     "RoundPayout",
     "RoundTree",
+    "Settlement",
     "Sibling",
     "cap_q64",
     "norm_q64",
@@ -24,7 +27,9 @@ __all__ = [
     "pot_of",
     "score",
     "score_of",
+    "settle",
     "settle_round",
     "verify_leaf",
+    "weigh",
     "weights_q32",
 ]

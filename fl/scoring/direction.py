@@ -10,10 +10,22 @@ an update that repeats what everybody knows (replay) is aligned with the directi
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.codec import Blocks
+from fl.rewards import WEIGHT_ONE
 from fl.scoring.game import ValidationGame
+
+
+def weighted_step(updates: Iterable[tuple[Blocks, int]], *, size: int) -> NDArray[np.float64]:
+    """Σ_k a_k Δ_k over pairs of blocks and weights in units of 2^−32; shape (size,), zeros for no updates."""
+    step = np.zeros(size)
+    for blocks, weight in updates:
+        step += (weight / WEIGHT_ONE) * blocks.decode()
+    return step
 
 
 def direction(

@@ -103,7 +103,9 @@ def build_model(
         try:
             model = cls(**wanted, **arguments)
         except TypeError as error:
-            raise ConfigError(f"{path} cannot be built: {error}; set model.arguments to what the class takes") from error
+            raise ConfigError(
+                f"{path} cannot be built: {error}; set model.arguments to what the class takes"
+            ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{path} makes a {type(model).__name__}; model.path has to name a torch.nn.Module")
     return model

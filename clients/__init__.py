@@ -1,0 +1,4 @@
+"""The node that an owner runs: it trains on the owner's shard, signs what it sends, and keeps its receipts.
+
+Nothing in `fl` imports this package; the coordinator only ever meets it through Flower messages.
+"""

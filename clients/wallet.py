@@ -1,0 +1,89 @@
+"""What the node's owner trusts it with: one key, for the tasks that the owner accepted."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+from flwr.app import Context
+
+from fl.chain.accounts import anvil_account, ask_password, open_keystore
+from fl.chain.invite import Invite
+from fl.chain.typed_data import Domain, Receipt, Update, sign, signer_of
+from fl.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wallet:
+    """Signs updates for one task of one contract on one chain, and nothing else."""
+
+    account: LocalAccount
+    domain: Domain
+    task_id: bytes  # the task that the owner accepted
+    coordinator: str  # whose receipts count
+
+    @property
+    def address(self) -> str:
+        """Where the pay goes."""
+        return self.account.address
+
+    def sign_update(self, *, round_number: int, base_model: bytes, update_root: bytes) -> bytes:
+        """Sign one update: 65 bytes."""
+        update = Update(
+            task_id=self.task_id,
+            round=round_number,
+            client=self.address,
+            base_model=base_model,
+            update_root=update_root,
+        )
+        return sign(update, domain=self.domain, account=self.account)
+
+    def is_receipt(self, signature: bytes, *, round_number: int, update_root: bytes) -> bool:
+        """Whether the coordinator signed that it took this update. Raises: InvalidSignature for other bytes."""
+        receipt = Receipt(task_id=self.task_id, round=round_number, client=self.address, update_root=update_root)
+        return signer_of(receipt, domain=self.domain, signature=signature) == self.coordinator
+
+
+def wallet_of(context: Context) -> Wallet:
+    """The wallet that a node's configuration names.
+
+    The node's owner sets, in the node configuration (never taken from a message): `invite`, the file of the task that
+    the owner accepts, and either `keystore` (a file; the password comes from FAIRSHARE_PASSWORD or `password-file`) or,
+    on chain 31337 only, `anvil-account` (an index).
+
+    Raises: ConfigError for a missing key; BadInvite; KeystoreError for a keystore that does not open.
+    """
+    settings = context.node_config
+    if "invite" not in settings:
+        raise ConfigError("the node configuration lacks 'invite'; set it to the file of the task that you accept")
+    invite = read_invite(str(settings["invite"]))
+    return Wallet(
+        account=_account(
+            invite.chain_id,
+            str(settings.get("keystore", "")),
+            str(settings.get("password-file", "")),
+            int(settings.get("anvil-account", -1)),
+        ),
+        domain=Domain(chain_id=invite.chain_id, contract=invite.contract),
+        task_id=invite.id_bytes,
+        coordinator=invite.coordinator,
+    )
+
+
+@cache
+def read_invite(path: str) -> Invite:
+    """The invite in a file, read once a process. Raises: BadInvite."""
+    return Invite.read(Path(path))
+
+
+@cache  # scrypt takes a second by design; a node opens its keystore once
+def _account(chain_id: int, keystore: str, password_file: str, anvil_index: int) -> LocalAccount:
+    if keystore:
+        password = Path(password_file).read_text().strip() if password_file else ask_password(Path(keystore))
+        return open_keystore(Path(os.path.expanduser(keystore)), password=password)
+    if anvil_index < 0:
+        raise ConfigError("the node configuration names no key; set keystore to a file that `fl key` made")
+    return anvil_account(anvil_index, chain_id=chain_id)

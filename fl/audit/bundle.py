@@ -1,0 +1,209 @@
+"""The bundle of a round: one folder with everything that a re-computation needs, and a manifest of sha256 sums.
+
+    base.safetensors, next.safetensors   the model before and after, by array name
+    updates/<account>.blocks             each accepted update, as it was signed
+    direction.blocks                     the direction, quantised
+    round.json                           participants, weights, leaves before and after, pot
+    manifest.json                        sha256 of each of the files above; its own sha256 is in the header
+    header.json                          the header and the evaluators' signatures (after the manifest, which it names)
+
+Amounts are decimal strings, since JSON readers lose digits above 2^53.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from fl.chain.typed_data import Header
+from fl.codec import Blocks, Layout
+from fl.errors import FairshareError
+from fl.rewards import Leaf
+
+MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
+
+
+class BrokenBundle(FairshareError):
+    """A bundle's files are not what its manifest, or its header, says."""
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder, self.problem = folder, problem
+
+    def __str__(self) -> str:
+        return f"bundle {self.folder}: {self.problem}; fetch it again, and ask the coordinator if it stays so"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BundledUpdate:
+    """One accepted update as it was signed."""
+
+    account: str
+    stake: int  # wei
+    weight: int  # units of 2^−32
+    selected: bool
+    root: bytes
+    signature: bytes  # 65 bytes
+    wire: bytes  # blocks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """One round, whole."""
+
+    task_id: bytes
+    round: int
+    layout: Layout
+    base: NDArray[np.float32]  # shape (P,)
+    next: NDArray[np.float32]  # shape (P,)
+    updates: tuple[BundledUpdate, ...]
+    direction: Blocks
+    previous: tuple[Leaf, ...]  # leaves of the round before, none in round 1
+    leaves: tuple[Leaf, ...]
+    pot: int  # wei
+
+    def write(self, folder: Path) -> bytes:
+        """Write the folder, all but the header; returns the manifest's hash, 32 bytes."""
+        (folder / "updates").mkdir(parents=True, exist_ok=True)
+        contents = {
+            "base.safetensors": save_safetensors(self.layout.unflatten(self.base)),
+            "next.safetensors": save_safetensors(self.layout.unflatten(self.next)),
+            "direction.blocks": self.direction.to_bytes(),
+            ROUND: _canonical(self._round()),
+            **{f"updates/{one.account}.blocks": one.wire for one in self.updates},
+        }
+        sums = {}
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+            sums[name] = hashlib.sha256(data).hexdigest()
+        manifest = _canonical(sums)
+        (folder / MANIFEST).write_bytes(manifest)
+        return hashlib.sha256(manifest).digest()
+
+    @classmethod
+    def read(cls, folder: Path) -> tuple[Bundle, bytes]:
+        """Read a folder and check every hash; returns the bundle and its manifest's hash.
+
+        Raises: BrokenBundle for a file that is missing, was changed, or is not in the manifest.
+        """
+        manifest = _bytes_of(folder, MANIFEST)
+        try:
+            contents = {}
+            for name, expected in json.loads(manifest).items():
+                contents[name] = _bytes_of(folder, name)
+                if (seen := hashlib.sha256(contents[name]).hexdigest()) != expected:
+                    raise BrokenBundle(
+                        folder=str(folder), problem=f"{name} has sha256 {seen}, the manifest says {expected}"
+                    )
+            return cls._parse(contents), hashlib.sha256(manifest).digest()
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BrokenBundle(
+                folder=str(folder), problem=f"cannot be read ({type(error).__name__}: {error})"
+            ) from error
+
+    @classmethod
+    def _parse(cls, contents: dict[str, bytes]) -> Bundle:
+        raw = json.loads(contents[ROUND])
+        layout = Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"]))
+        updates = tuple(
+            BundledUpdate(
+                account=one["account"],
+                stake=int(one["stake"]),
+                weight=int(one["weight"]),
+                selected=one["selected"],
+                root=bytes.fromhex(one["root"]),
+                signature=bytes.fromhex(one["signature"]),
+                wire=contents[f"updates/{one['account']}.blocks"],
+            )
+            for one in raw["updates"]
+        )
+        return cls(
+            task_id=bytes.fromhex(raw["taskId"]),
+            round=raw["round"],
+            layout=layout,
+            base=layout.flatten(load_safetensors(contents["base.safetensors"])),
+            next=layout.flatten(load_safetensors(contents["next.safetensors"])),
+            updates=updates,
+            direction=Blocks.from_bytes(contents["direction.blocks"], size=layout.size),
+            previous=tuple(map(leaf_from_json, raw["previous"])),
+            leaves=tuple(map(leaf_from_json, raw["leaves"])),
+            pot=int(raw["pot"]),
+        )
+
+    def _round(self) -> dict:
+        return {
+            "taskId": self.task_id.hex(),
+            "round": self.round,
+            "names": self.layout.names,
+            "shapes": self.layout.shapes,
+            "updates": [
+                {
+                    "account": one.account,
+                    "stake": str(one.stake),
+                    "weight": str(one.weight),
+                    "selected": one.selected,
+                    "root": one.root.hex(),
+                    "signature": one.signature.hex(),
+                }
+                for one in self.updates
+            ],
+            "previous": [leaf_to_json(leaf) for leaf in self.previous],
+            "leaves": [leaf_to_json(leaf) for leaf in self.leaves],
+            "pot": str(self.pot),
+        }
+
+
+def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
+    """Put the header and its evaluators' signatures beside the manifest that it names."""
+    values = {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
+    text = _canonical({"header": values, "signatures": [one.hex() for one in signatures]})
+    (folder / HEADER).write_bytes(text)
+
+
+def read_header(folder: Path) -> tuple[Header, list[bytes]]:
+    """The header and signatures of a bundle. Raises: BrokenBundle."""
+    try:
+        raw = json.loads(_bytes_of(folder, HEADER))
+        values = {
+            one.name: bytes.fromhex(raw["header"][one.name]) if one.type == "bytes" else int(raw["header"][one.name])
+            for one in fields(Header)
+        }
+        return Header(**values), [bytes.fromhex(one) for one in raw["signatures"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundle(folder=str(folder), problem=f"{HEADER} cannot be read ({error})") from error
+
+
+def leaf_to_json(leaf: Leaf) -> dict[str, str]:
+    """A leaf with its amounts as decimal strings."""
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(leaf).items()}
+
+
+def leaf_from_json(raw: dict[str, str]) -> Leaf:
+    """What `leaf_to_json` wrote."""
+    return Leaf(
+        account=raw["account"],
+        update_root=bytes.fromhex(raw["update_root"]),
+        **{name: int(raw[name]) for name in ("weight", "score", "balance", "cumulative")},
+    )
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+
+
+def _bytes_of(folder: Path, name: str) -> bytes:
+    path = folder / name
+    # A manifest is somebody else's text: it may not point out of its folder.
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise BrokenBundle(folder=str(folder), problem=f"{name} lies outside the bundle")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise BrokenBundle(folder=str(folder), problem=f"{name} cannot be read ({type(error).__name__})") from error

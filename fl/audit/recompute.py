@@ -1,0 +1,190 @@
+"""Recomputes a round from its bundle and the chain, and names the first difference.
+
+The direction is floating point and is compared within the spec's tolerance; everything after it is integers and is compared
+exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fl.audit.bundle import Bundle, BundledUpdate
+from fl.chain.escrow import Enrolment, Terms
+from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, signer_of
+from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
+from fl.errors import FairshareError
+from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle, weigh
+from fl.scoring.direction import direction, weighted_step
+from fl.scoring.game import ValidationGame
+from fl.scoring.selection import content_for, selected_by
+from fl.task.spec import TaskSpec
+from fl.task.strategies import build_strategy
+
+# Strategies whose next model is the base plus the weighted step, so that it can be checked without their past.
+_MEANS = ("fedavg", "fedprox", "krum", "multikrum")
+
+
+class RoundDiffers(FairshareError):
+    """A round says something else than its own inputs come to."""
+
+    def __init__(self, round_number: int, what: str, seen: str, expected: str) -> None:
+        super().__init__(round_number, what, seen, expected)
+        self.round_number, self.what, self.seen, self.expected = round_number, what, seen, expected
+
+    def __str__(self) -> str:
+        return f"round {self.round_number}: {self.what} is {self.seen}, recomputed {self.expected}; do not sign it"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChainView:
+    """What the chain says before the round is posted."""
+
+    domain: Domain
+    terms: Terms
+    enrolments: Mapping[str, Enrolment]
+    previous: Header | None  # of the round before; None in round 1
+    previous_digest: bytes = ZERO_HASH
+
+
+def check_round(
+    bundle: Bundle, header: Header, *, bundle_hash: bytes, view: ChainView, spec: TaskSpec, game: ValidationGame
+) -> float:
+    """Recompute a round.
+
+    Args:
+        bundle: As read, hashes checked.
+        header: As the coordinator wants it signed.
+        bundle_hash: Of the manifest that was read.
+        view: Terms, enrolments and the last header, read from the chain.
+        spec: Whose hash is in the terms.
+        game: The loss on the validation set whose hash is in the terms.
+    Returns: the relative L2 distance between the posted direction and the recomputed one.
+    Raises: RoundDiffers with the first difference.
+    """
+    check = _Check(header.round)
+    check.equal("the spec's hash", spec.hash(), view.terms.spec_hash)
+    check.equal("the bundle's hash", header.bundle, bundle_hash)
+    check.equal("the task", header.task_id, bundle.task_id)
+    check.equal("the bundle's round", bundle.round, header.round)
+    check.equal("the previous header", header.previous, view.previous_digest)
+    check.equal("the validation set", header.validation, view.terms.validation_hash)
+    base_model = model_hash(bundle.base)
+    check.equal("the base model", header.base_model, base_model)
+    expected_base = view.previous.next_model if view.previous else view.terms.base_model
+    check.equal("the base model, against the round before,", header.base_model, expected_base)
+    check.equal("the next model", header.next_model, model_hash(bundle.next))
+
+    blocks = {one.account: _blocks_of(one, bundle, base_model, view, check) for one in bundle.updates}
+    participants = [
+        Participant(
+            account=one.account,
+            stake=view.enrolments[one.account].stake,
+            blocks=blocks[one.account],
+            root=one.root,
+            selected=one.selected,
+        )
+        for one in bundle.updates
+    ]
+    contents = [
+        content_for(one, base=bundle.base, layout=bundle.layout, cap=cap_q64(spec.norm_cap), metrics={})
+        for one in participants
+    ]
+    selected = selected_by(build_strategy(spec.strategy, spec.strategy_arguments), contents)
+    for one, taken in zip(participants, selected, strict=True):
+        check.equal(f"whether the update of {one.account} was taken", one.selected, taken)
+    weights = weigh(participants, cap=cap_q64(spec.norm_cap))
+    for one in bundle.updates:
+        check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
+
+    distance = _check_direction(bundle, participants, weights, spec, game, check)
+    check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
+
+    before = _accounts_before(bundle, view, check)
+    paid_before = sum(account.cumulative for account in before.values())
+    pot = pot_of(budget=view.terms.budget, paid_before=paid_before, rounds_left=view.terms.rounds - header.round + 1)
+    check.equal("the pot", header.pot, pot)
+    settlement = settle(participants, weights=weights, direction=bundle.direction, accounts=before, pot=pot)
+    told = {leaf.account: leaf for leaf in bundle.leaves}
+    for leaf in settlement.tree.leaves:
+        if told.get(leaf.account) != leaf:
+            raise RoundDiffers(header.round, f"the leaf of {leaf.account}", str(told.get(leaf.account)), str(leaf))
+    check.equal("the leaf count", header.leaf_count, len(settlement.tree))
+    check.equal("the entitlement", header.entitlement, settlement.tree.entitlement)
+    check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)
+    check.equal("the tree's root", header.tree_root, settlement.tree.root)
+    return distance
+
+
+class _Check:
+    def __init__(self, round_number: int) -> None:
+        self.round_number = round_number
+
+    def equal(self, what: str, seen: object, expected: object) -> None:
+        if seen != expected:
+            raise RoundDiffers(self.round_number, what, _shown(seen), _shown(expected))
+
+
+def _shown(value: object) -> str:
+    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
+
+
+def _blocks_of(one: BundledUpdate, bundle: Bundle, base_model: bytes, view: ChainView, check: _Check) -> Blocks:
+    enrolment = view.enrolments.get(one.account)
+    if enrolment is None or not enrolment.weighs_in(bundle.round):
+        raise RoundDiffers(bundle.round, f"an update of {one.account}", "in the round", "not enrolled for it")
+    check.equal(f"the stake of {one.account}", one.stake, enrolment.stake)
+    try:
+        blocks = Blocks.from_bytes(one.wire, size=bundle.layout.size)
+        update = Update(
+            task_id=bundle.task_id,
+            round=bundle.round,
+            client=one.account,
+            base_model=base_model,
+            update_root=block_root(one.wire),
+        )
+        check.equal(f"the update root of {one.account}", one.root, update.update_root)
+        signer = signer_of(update, domain=view.domain, signature=one.signature)
+    except (MalformedBlocks, InvalidSignature) as error:
+        raise RoundDiffers(bundle.round, f"the update of {one.account}", str(error), "signed blocks") from error
+    check.equal(f"the signer of {one.account}'s update", signer, one.account)
+    return blocks
+
+
+def _check_direction(
+    bundle: Bundle,
+    participants: list[Participant],
+    weights: Mapping[str, int],
+    spec: TaskSpec,
+    game: ValidationGame,
+    check: _Check,
+) -> float:
+    step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
+    own = direction(game, base=bundle.base, step=step, nodes=spec.quadrature)
+    distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(np.linalg.norm(own), 1e-12))
+    if not distance <= spec.tolerance:
+        raise RoundDiffers(
+            bundle.round, "the direction", f"off by {distance:.2e}", f"within {spec.tolerance:g} of the gradient"
+        )
+    if spec.strategy in _MEANS:
+        # float32 sums in another order differ in their last bits; a lie of any use is far larger.
+        gap = float(np.abs(bundle.next - (bundle.base + step)).max(initial=0))
+        allowed = 1e-5 * max(1.0, float(np.abs(bundle.base).max(initial=0)))
+        if not gap <= allowed:
+            raise RoundDiffers(bundle.round, "the next model", f"off by {gap:.2e}", f"within {allowed:.0e} of the mean")
+    return distance
+
+
+def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str, Account]:
+    if view.previous is None:
+        check.equal("the number of leaves before round 1", len(bundle.previous), 0)
+    else:
+        check.equal("the previous leaves' root", RoundTree(bundle.previous).root, view.previous.tree_root)
+    before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in bundle.previous}
+    return {
+        account: before.get(account, Account())
+        for account, enrolment in view.enrolments.items()
+        if enrolment.counts_in(bundle.round)
+    }

@@ -1,0 +1,83 @@
+"""A local chain: starts Anvil on a free port, waits until it listens, and stops it with everything it started."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fl.chain.errors import AnvilFailed, AnvilMissing
+
+CHECKOUT_CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
+_LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
+_PR_SET_PDEATHSIG = 1
+
+
+def find_anvil() -> Path:
+    """Anvil on PATH, or the one that npm put beside the contracts of a checkout. Raises: AnvilMissing."""
+    if on_path := shutil.which("anvil"):
+        return Path(on_path)
+    # npm's `bin` link is made by an install script that many machines forbid; the binary itself is in the platform package.
+    system = {"Linux": "linux", "Darwin": "darwin", "Windows": "win32"}.get(platform.system(), "")
+    cpu = {"x86_64": "amd64", "AMD64": "amd64", "aarch64": "arm64", "arm64": "arm64"}.get(platform.machine(), "")
+    binary = "anvil.exe" if system == "win32" else "anvil"
+    found = CHECKOUT_CONTRACTS / "node_modules" / "@foundry-rs" / f"anvil-{system}-{cpu}" / "bin" / binary
+    if not found.exists():
+        raise AnvilMissing
+    return found
+
+
+@contextmanager
+def running_anvil(*, accounts: int = 10, log: Path, port: int = 0) -> Iterator[str]:
+    """An Anvil with `accounts` funded test accounts on loopback; yields its URL and stops it at the end.
+
+    Args:
+        accounts: Funded accounts of the published mnemonic.
+        log: File that takes what Anvil prints.
+        port: 0 takes a free one.
+    Raises: AnvilMissing; AnvilFailed with Anvil's own words.
+    """
+    command = [str(find_anvil()), "--host", "127.0.0.1", "--port", str(port), "--accounts", str(accounts)]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+        )
+        try:
+            yield f"http://{_wait_until_listening(process, log)}"
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until_listening(process: subprocess.Popen, log: Path, *, deadline_s: float = 30) -> str:
+    steps = int(deadline_s / 0.02)
+    for _ in range(steps):
+        if found := _LISTENING.search(log.read_text(errors="replace")):
+            return found.group(1)
+        try:
+            process.wait(timeout=0.02)
+        except subprocess.TimeoutExpired:
+            continue
+        break
+    raise AnvilFailed(output="\n".join(log.read_text(errors="replace").splitlines()[-5:]))
+
+
+def _die_with_parent() -> None:
+    # Ctrl-C goes to the whole process group; Anvil is stopped by us, after the last transactions. And where the kernel
+    # can, it takes Anvil down with us even when we are killed without a chance to clean up.
+    os.setpgrp()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -1,0 +1,98 @@
+"""Solidity → artifacts, with py-solc-x.
+
+The compiler is the one that npm pins in contracts/ (WebAssembly, the same bits on every machine), or any native solc of
+the user's, or one that py-solc-x downloads.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import solcx
+from solcx.exceptions import SolcError, SolcInstallationError
+from solcx.wrapper import get_solc_version
+
+from fl.chain.anvil import CHECKOUT_CONTRACTS
+from fl.chain.errors import ChainError
+
+ARTIFACTS = Path(__file__).parent / "artifacts"
+CONTRACTS = ("Fairshare", "DevToken")
+
+
+class CompileError(ChainError):
+    """The contracts do not compile, or there is no compiler."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return self.problem
+
+
+def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm") -> dict[str, dict]:
+    """Compile the project's contracts: name → {"abi", "bytecode", "solc"}.
+
+    Args:
+        contracts: The contracts/ folder of a checkout, with node_modules.
+        solc: `npm` for the pinned compiler, `install:VERSION` to let py-solc-x download one, or a path.
+    Raises: CompileError with the compiler's own words.
+    """
+    if not (contracts / "node_modules" / "@openzeppelin").exists():
+        raise CompileError(problem=f"{contracts}/node_modules is incomplete; run `npm ci` in {contracts}")
+    settings = json.loads((contracts / "solc.json").read_text())
+    sources = {
+        str(path.relative_to(contracts)): {"content": path.read_text()} for path in (contracts / "src").rglob("*.sol")
+    }
+    request = {
+        "language": "Solidity",
+        "sources": sources,
+        "settings": {
+            **settings,
+            "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
+            "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object"]}},
+        },
+    }
+    binary = _compiler(contracts, solc)
+    try:
+        # allow_paths and base_path serve a native solc; the npm wrapper reads imports relative to itself.
+        output = solcx.compile_standard(
+            request, solc_binary=binary, allow_paths=str(contracts), base_path=str(contracts)
+        )
+        version = str(get_solc_version(binary))
+    except (SolcError, FileNotFoundError, PermissionError) as error:
+        raise CompileError(problem=f"{binary} failed: {error}") from error
+    return {
+        name: {
+            "abi": one["abi"],
+            "bytecode": "0x" + one["evm"]["bytecode"]["object"],
+            "solc": version,
+        }
+        for name in CONTRACTS
+        for one in [output["contracts"][f"src/{name}.sol"][name]]
+    }
+
+
+def write_artifacts(compiled: dict[str, dict], *, folder: Path = ARTIFACTS) -> list[Path]:
+    """Write one JSON file a contract; returns those whose content changed."""
+    changed = []
+    for name, content in compiled.items():
+        path, text = folder / f"{name}.json", json.dumps(content, indent=1, sort_keys=True) + "\n"
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            changed.append(path)
+    return changed
+
+
+def _compiler(contracts: Path, solc: str) -> Path:
+    if solc == "npm":
+        return contracts / "solc"
+    if solc.startswith("install:"):
+        version = solc.removeprefix("install:")
+        try:
+            solcx.install_solc(version)
+        except (SolcInstallationError, OSError, ValueError) as error:
+            raise CompileError(problem=f"py-solc-x could not install solc {version}: {error}; use solc=npm") from error
+        return Path(solcx.install.get_executable(version))
+    return Path(solc)

@@ -1,0 +1,56 @@
+"""The deployment file: where the contracts are, so that every other command can find them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from web3 import Web3
+
+from fl.chain.errors import ChainError
+from fl.chain.escrow import Escrow, Token
+from fl.chain.sender import connect
+
+
+class BadDeployment(ChainError):
+    """A deployment file is absent or says something else than a deployment."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"deployment file {self.path} {self.problem}; write one with `fl deploy`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """Where one Fairshare contract and one token are."""
+
+    chain_id: int
+    url: str  # of the RPC node
+    contract: str
+    token: str
+    block: int = 0  # of the contract's creation: events are searched from here
+
+    def connect(self) -> tuple[Web3, Escrow, Token]:
+        """Reach both contracts. Raises: ChainUnreachable, WrongChain, NoContract."""
+        w3 = connect(self.url, chain_id=self.chain_id)
+        return w3, Escrow(w3, self.contract), Token(w3, self.token)
+
+    def write(self, path: Path) -> None:
+        """Write the file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Deployment:
+        """Read the file. Raises: BadDeployment."""
+        try:
+            raw = json.loads(path.read_text())
+            return cls(**{one.name: raw[one.name] for one in fields(cls) if one.name in raw or one.name != "block"})
+        except FileNotFoundError:
+            raise BadDeployment(path=str(path), problem="is not there") from None
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise BadDeployment(path=str(path), problem=f"is not one ({error})") from error

@@ -1,0 +1,114 @@
+"""What can go wrong between this machine and the chain, each with what to do."""
+
+from __future__ import annotations
+
+from fl.errors import FairshareError
+
+
+class ChainError(FairshareError):
+    """Root of the errors of talking to a chain."""
+
+
+class ChainUnreachable(ChainError):
+    """No node answers at the RPC URL."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url, self.reason = url, reason
+
+    def __str__(self) -> str:
+        return f"no chain answers at {self.url} ({self.reason}); start one with `anvil`, or set chain.url"
+
+
+class WrongChain(ChainError):
+    """The node at the URL belongs to another chain than the one that was asked for."""
+
+    def __init__(self, url: str, seen: int, expected: int) -> None:
+        super().__init__(url, seen, expected)
+        self.url, self.seen, self.expected = url, seen, expected
+
+    def __str__(self) -> str:
+        return f"{self.url} is chain {self.seen}, chain {self.expected} is expected; set chain.url or chain.id"
+
+
+class NoContract(ChainError):
+    """There is no code at an address where the contract should be."""
+
+    def __init__(self, address: str, chain_id: int, what: str) -> None:
+        super().__init__(address, chain_id, what)
+        self.address, self.chain_id, self.what = address, chain_id, what
+
+    def __str__(self) -> str:
+        return (
+            f"no {self.what} at {self.address} on chain {self.chain_id}; the devnet may have been reset, so deploy "
+            "again with `fl deploy`"
+        )
+
+
+class NoFunds(ChainError):
+    """An account cannot pay for its transaction."""
+
+    def __init__(self, address: str, chain_id: int) -> None:
+        super().__init__(address, chain_id)
+        self.address, self.chain_id = address, chain_id
+
+    def __str__(self) -> str:
+        return f"{self.address} has no ETH on chain {self.chain_id} to pay for gas; send it some and try again"
+
+
+class TokenTooLow(ChainError):
+    """An account holds fewer tokens than it wants to put in."""
+
+    def __init__(self, address: str, balance: int, needed: int, purpose: str) -> None:
+        super().__init__(address, balance, needed, purpose)
+        self.address, self.balance, self.needed, self.purpose = address, balance, needed, purpose
+
+    def __str__(self) -> str:
+        return (
+            f"{self.address} holds {self.balance} wei of the token and the {self.purpose} takes {self.needed}; get "
+            "tokens first (on a devnet anybody may mint: `fl mint`)"
+        )
+
+
+class Refused(ChainError):
+    """The contract refused a call; `name` and `values` are its custom error."""
+
+    def __init__(self, call: str, name: str, values: dict[str, object]) -> None:
+        super().__init__(call, name, values)
+        self.call, self.name, self.values = call, name, values
+
+    def __str__(self) -> str:
+        details = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        return f"the contract refused {self.call}: {self.name}({details})"
+
+
+class AnvilMissing(ChainError):
+    """There is no Anvil to start."""
+
+    def __str__(self) -> str:
+        return (
+            "Anvil is neither on PATH nor in contracts/node_modules; run `npm ci` in contracts/, or "
+            "`npm install -g @foundry-rs/anvil`, or point chain.url at a chain that runs"
+        )
+
+
+class AnvilFailed(ChainError):
+    """Anvil ended, or did not say where it listens."""
+
+    def __init__(self, output: str) -> None:
+        super().__init__(output)
+        self.output = output
+
+    def __str__(self) -> str:
+        return f"Anvil did not start; its last words: {self.output.strip() or 'none'}"
+
+
+class KeystoreError(ChainError):
+    """A keystore is absent, unreadable, or the password is wrong."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"keystore {self.path}: {self.problem}"

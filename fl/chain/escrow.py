@@ -1,0 +1,308 @@
+"""The contract in Python: one method a call, named as in `contracts/src/interfaces/IFairshare.sol`, which is its manual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+
+from eth_account.signers.local import LocalAccount
+from eth_hash.auto import keccak
+from eth_utils import to_checksum_address
+from web3 import Web3
+from web3.logs import DISCARD
+
+from fl.chain.artifacts import artifact
+from fl.chain.errors import NoContract, TokenTooLow
+from fl.chain.sender import Sent, send
+from fl.chain.typed_data import Domain, Header, compact
+from fl.rewards.tree import Leaf, Sibling
+
+
+class Status(IntEnum):
+    """What a task's life has come to."""
+
+    NONE = 0
+    OPEN = 1
+    STARTED = 2
+    HALTED = 3
+    CLOSED = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """All that a sponsor promises, frozen by `open`; the fields of the Solidity struct, in its order."""
+
+    token: str
+    coordinator: str
+    evaluators: tuple[str, ...]  # strictly ascending
+    quorum: int
+    reveal_each_round: bool = False
+    rounds: int
+    challenge_window: int  # s
+    response_window: int  # s
+    round_timeout: int  # s
+    claim_period: int  # s
+    budget: int  # wei
+    bond: int  # wei
+    min_stake: int  # wei
+    max_stake: int  # wei
+    spec_hash: bytes
+    validation_hash: bytes
+    base_model: bytes
+    salt: bytes
+
+    def as_tuple(self) -> tuple:
+        """Values in the order of the Solidity struct."""
+        return tuple(asdict(self).values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskState:
+    """Where a task stands; the fields of the Solidity struct, in its order."""
+
+    sponsor: str
+    status: Status
+    swept: bool
+    posted: int
+    void_from: int
+    held_from: int
+    clients: int
+    staked: int
+    open_challenges: int
+    since: int  # s
+    cumulative: int  # wei
+    paid: int  # wei
+    bond_share: int  # wei
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolment:
+    """One client of a task, as its `Joined` and `Left` events tell it."""
+
+    account: str
+    first_round: int
+    left_round: int  # the first round it has no weight in any more, 0 while it takes part
+    stake: int  # wei, as joined
+    node_key: bytes
+    dataset: bytes
+
+    def counts_in(self, round_number: int) -> bool:
+        """Whether the client has a leaf in the round."""
+        return self.first_round <= round_number
+
+    def weighs_in(self, round_number: int) -> bool:
+        """Whether the client may take part in the round."""
+        return self.counts_in(round_number) and not 0 < self.left_round <= round_number
+
+
+class Escrow:
+    """The Fairshare contract at an address.
+
+    Raises: NoContract if there is no code at the address.
+    """
+
+    def __init__(self, w3: Web3, address: str) -> None:
+        self.w3 = w3
+        self.chain_id = w3.eth.chain_id
+        self.address = to_checksum_address(address)
+        if not w3.eth.get_code(self.address):
+            raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
+        self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
+        self.domain = Domain(chain_id=self.chain_id, contract=self.address)
+
+    @staticmethod
+    def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Escrow, Sent]:
+        """Put the contract on the chain."""
+        code = artifact("Fairshare")
+        sent = send(
+            w3, w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(), account=account, name="deploy"
+        )
+        return Escrow(w3, sent.contract), sent
+
+    # ---- reading ---------------------------------------------------------------------------------------------------
+
+    def task(self, task_id: bytes) -> tuple[Terms, TaskState]:
+        """A task's terms and state. Raises: NoContract's sibling KeyError if there is no such task."""
+        terms, state = self._contract.functions.task(task_id).call()
+        if state[1] == Status.NONE:
+            raise KeyError(f"no task 0x{task_id.hex()} in the contract at {self.address}")
+        names = [*Terms.__dataclass_fields__]
+        terms = dict(zip(names, terms, strict=True))
+        terms["evaluators"] = tuple(terms["evaluators"])
+        state = dict(zip([*TaskState.__dataclass_fields__], state, strict=True))
+        state["status"] = Status(state["status"])
+        return Terms(**terms), TaskState(**state)
+
+    @staticmethod
+    def task_id(sponsor: str, salt: bytes) -> bytes:
+        """The id that a task of this sponsor and salt has: keccak256(abi.encode(sponsor, salt))."""
+        return keccak(bytes(12) + bytes.fromhex(sponsor[2:]) + salt)
+
+    def has_task(self, task_id: bytes) -> bool:
+        """Whether a task was ever opened under this id."""
+        return self._contract.functions.task(task_id).call()[1][1] != Status.NONE
+
+    def enrolments(self, task_id: bytes, *, from_block: int = 0) -> list[Enrolment]:
+        """Every client that joined, leavers included, in the order of joining."""
+        left = {
+            event["args"]["account"]: event["args"]["leftRound"]
+            for event in self._contract.events.Left.get_logs(
+                from_block=from_block, argument_filters={"taskId": task_id}
+            )
+        }
+        return [
+            Enrolment(
+                account=args["account"],
+                first_round=args["firstRound"],
+                left_round=left.get(args["account"], 0),
+                stake=args["stake"],
+                node_key=args["nodeKey"],
+                dataset=args["dataset"],
+            )
+            for event in self._contract.events.Joined.get_logs(
+                from_block=from_block, argument_filters={"taskId": task_id}
+            )
+            for args in [event["args"]]
+        ]
+
+    def claimed(self, task_id: bytes, account: str) -> int:
+        """Wei paid to a client so far."""
+        return self._contract.functions.clientOf(task_id, account).call()[1]
+
+    def is_final(self, task_id: bytes, round_number: int) -> bool:
+        """Whether the round can be claimed from."""
+        return self._contract.functions.isFinal(task_id, round_number).call()
+
+    def posted_at(self, task_id: bytes, round_number: int) -> int:
+        """When a round was posted, seconds; 0 if it was not."""
+        return self._contract.functions.roundOf(task_id, round_number).call()[1]
+
+    def header_digest(self, header: Header) -> bytes:
+        """What the contract takes for the header's hash."""
+        return self._contract.functions.headerDigest(header.as_tuple()).call()
+
+    def credit(self, token: str, account: str) -> int:
+        """Wei of a token that an account can withdraw."""
+        return self._contract.functions.creditOf(token, account).call()
+
+    def domain_fields(self) -> tuple[str, str, int, str]:
+        """name, version, chain id and contract of the EIP-712 domain, as the contract states them (EIP-5267)."""
+        return tuple(self._contract.functions.eip712Domain().call()[1:5])
+
+    # ---- acting, in the order of a task's life ----------------------------------------------------------------------
+
+    def open(self, terms: Terms, *, account: LocalAccount) -> tuple[bytes, Sent]:
+        """Escrow budget and bond, which the sponsor has approved before; returns the task id."""
+        sent = self._send("open", terms.as_tuple(), account=account)
+        receipt = self.w3.eth.get_transaction_receipt(sent.hash)
+        (event,) = self._contract.events.Opened().process_receipt(receipt, errors=DISCARD)
+        return event["args"]["taskId"], sent
+
+    def join(self, task_id: bytes, *, stake: int, node_key: bytes, dataset: bytes, account: LocalAccount) -> Sent:
+        """Stake for the account, which has approved the stake before."""
+        return self._send("join", task_id, stake, node_key, dataset, account=account)
+
+    def start(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """Close the enrolment for round 1."""
+        return self._send("start", task_id, account=account)
+
+    def post(self, header: Header, *, signatures: Sequence[bytes], account: LocalAccount) -> Sent:
+        """Post a round. `signatures` are 65 bytes each, in ascending order of their signers."""
+        return self._send("post", header.as_tuple(), [compact(one) for one in signatures], account=account)
+
+    def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
+        """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
+        return self._send("claim", header.as_tuple(), _leaf(leaf), (index, list(proof)), account=account)
+
+    def claim_batch(
+        self,
+        header: Header,
+        *,
+        leaves: Sequence[Leaf],
+        proofs: Sequence[tuple[int, Sequence[Sibling]]],
+        account: LocalAccount,
+    ) -> Sent:
+        """Claim for many accounts at once; `proofs` are (index, siblings)."""
+        return self._send(
+            "claimBatch",
+            header.as_tuple(),
+            [_leaf(leaf) for leaf in leaves],
+            [(index, list(siblings)) for index, siblings in proofs],
+            account=account,
+        )
+
+    def leave(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """End the account's part in the task."""
+        return self._send("leave", task_id, account=account)
+
+    def release(self, task_id: bytes, *, client: str, account: LocalAccount) -> Sent:
+        """Credit a client with its stake."""
+        return self._send("release", task_id, client, account=account)
+
+    def expire(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """End a task whose coordinator fell silent."""
+        return self._send("expire", task_id, account=account)
+
+    def close(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """End a task that is complete."""
+        return self._send("close", task_id, account=account)
+
+    def sweep(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """Credit the sponsor with what nobody claimed."""
+        return self._send("sweep", task_id, account=account)
+
+    def withdraw_for(self, token: str, client: str, *, account: LocalAccount) -> Sent:
+        """Pay `client` what it is credited with; `account` only pays the gas."""
+        return self._send("withdrawFor", token, client, account=account)
+
+    def _send(self, name: str, *arguments: object, account: LocalAccount) -> Sent:
+        return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
+
+
+class Token:
+    """An ERC-20 at an address. Raises: NoContract if there is no code at it."""
+
+    def __init__(self, w3: Web3, address: str) -> None:
+        self.w3 = w3
+        self.address = to_checksum_address(address)
+        if not w3.eth.get_code(self.address):
+            raise NoContract(address=self.address, chain_id=w3.eth.chain_id, what="token")
+        self._contract = w3.eth.contract(address=self.address, abi=artifact("DevToken").abi)
+
+    @staticmethod
+    def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Token, Sent]:
+        """Put the devnet's token on the chain: anybody may mint it, so it is worth nothing."""
+        code = artifact("DevToken")
+        sent = send(
+            w3,
+            w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(),
+            account=account,
+            name="deploy token",
+        )
+        return Token(w3, sent.contract), sent
+
+    def balance(self, account: str) -> int:
+        """Wei held by an account."""
+        return self._contract.functions.balanceOf(account).call()
+
+    def mint(self, to: str, amount: int, *, account: LocalAccount) -> Sent:
+        """Make devnet tokens. Raises: Refused where the token is a real one."""
+        return send(self.w3, self._contract.functions.mint(to, amount), account=account, name="mint")
+
+    def approve(self, spender: str, amount: int, *, purpose: str, account: LocalAccount) -> Sent:
+        """Allow `spender` to take `amount`. Raises: TokenTooLow if the account does not hold as much."""
+        if (held := self.balance(account.address)) < amount:
+            raise TokenTooLow(address=account.address, balance=held, needed=amount, purpose=purpose)
+        return send(self.w3, self._contract.functions.approve(spender, amount), account=account, name="approve")
+
+
+def _leaf(leaf: Leaf) -> tuple:
+    return (
+        to_checksum_address(leaf.account),
+        leaf.update_root,
+        leaf.weight,
+        leaf.score,
+        leaf.balance,
+        leaf.cumulative,
+    )

@@ -1,0 +1,73 @@
+"""A client's side of the contract: check an invite against the chain, and join with a stake."""
+
+from __future__ import annotations
+
+from eth_account.signers.local import LocalAccount
+
+from fl.chain.errors import ChainError, TokenTooLow
+from fl.chain.escrow import Escrow, Status, Terms, Token
+from fl.chain.invite import Invite
+from fl.chain.sender import Sent, connect
+
+
+class InviteDiffers(ChainError):
+    """An invite says something else than the task's terms on chain."""
+
+    def __init__(self, what: str, invite: str, chain: str) -> None:
+        super().__init__(what, invite, chain)
+        self.what, self.invite, self.chain = what, invite, chain
+
+    def __str__(self) -> str:
+        return (
+            f"the invite's {self.what} is {self.invite}, the chain says {self.chain}; do not join, and ask the coordinator "
+            "for the right invite"
+        )
+
+
+class TaskOver(ChainError):
+    """A task takes no clients any more."""
+
+    def __init__(self, task_id: str, status: str) -> None:
+        super().__init__(task_id, status)
+        self.task_id, self.status = task_id, status
+
+    def __str__(self) -> str:
+        return f"task {self.task_id} is {self.status} and takes no clients any more; ask for another invite"
+
+
+def check_invite(invite: Invite) -> tuple[Escrow, Token, Terms]:
+    """Reach the chain and hold the invite against the terms there.
+
+    Raises: ChainUnreachable, WrongChain, NoContract; InviteDiffers if coordinator, token or spec are not the task's;
+    TaskOver if it was halted or closed.
+    """
+    w3 = connect(invite.url, chain_id=invite.chain_id)
+    escrow, token = Escrow(w3, invite.contract), Token(w3, invite.token)
+    terms, state = escrow.task(invite.id_bytes)
+    for what, told, true in (
+        ("coordinator", invite.coordinator, terms.coordinator),
+        ("token", token.address, terms.token),
+        ("spec hash", "0x" + invite.spec_hash.hex(), "0x" + terms.spec_hash.hex()),
+    ):
+        if told != true:
+            raise InviteDiffers(what=what, invite=told, chain=true)
+    if state.status not in (Status.OPEN, Status.STARTED):
+        raise TaskOver(task_id=invite.task_id, status=state.status.name.lower())
+    return escrow, token, terms
+
+
+def join(invite: Invite, *, account: LocalAccount, stake: int, node_key: bytes, dataset: bytes) -> tuple[Sent, Sent]:
+    """Approve the stake and join; returns the two transactions.
+
+    Args:
+        stake: Wei; what the client's weight stands on.
+        node_key: Public key of the client's Flower node, empty where the engine has none.
+        dataset: Commitment to the shard, 32 bytes.
+    Raises: as `check_invite`; TokenTooLow; Refused with the contract's reason (stake out of range, joined before).
+    """
+    escrow, token, _ = check_invite(invite)
+    if (held := token.balance(account.address)) < stake:
+        raise TokenTooLow(address=account.address, balance=held, needed=stake, purpose="stake")
+    approved = token.approve(escrow.address, stake, purpose="stake", account=account)
+    joined = escrow.join(invite.id_bytes, stake=stake, node_key=node_key, dataset=dataset, account=account)
+    return approved, joined

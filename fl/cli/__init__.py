@@ -1,0 +1,1 @@
+"""`fl <command> key=value …`: one grammar for every command."""

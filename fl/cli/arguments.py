@@ -1,0 +1,40 @@
+"""`key=value` arguments of the small commands, which need no Hydra: the same grammar, checked the same way."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+
+from fl.errors import ConfigError
+
+
+def parse(
+    arguments: Sequence[str], *, known: dict[str, str], command: str, required: Sequence[str] = ()
+) -> dict[str, str]:
+    """Read key=value arguments.
+
+    Args:
+        known: Key → one line that explains it, shown by --help.
+        required: Keys that have to be there.
+    Returns: the given values by key.
+    Raises: ConfigError for an argument that is no key=value, an unknown key (with the nearest), or a missing one.
+    """
+    if any(one in ("-h", "--help") for one in arguments):
+        print(f"usage: fl {command} key=value …\n")
+        for key, line in known.items():
+            print(f"  {key:<12} {line}{' (required)' if key in required else ''}")
+        sys.exit(0)
+    values = {}
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
+        if not sign:
+            raise ConfigError(f"{argument!r} is no key=value; see `fl {command} --help`")
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
+            hint = f", the nearest is {near[0]}" if near else ""
+            raise ConfigError(f"{key} is no setting of fl {command}{hint}; `fl {command} --help` lists them all")
+        values[key] = value
+    if missing := [key for key in required if not values.get(key)]:
+        raise ConfigError(f"{missing[0]} is not set; add {missing[0]}=… ({known[missing[0]]})")
+    return values

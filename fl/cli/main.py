@@ -1,0 +1,55 @@
+"""The `fl` command: finds the command's module and turns every error of ours into one line and exit status 1."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from importlib.metadata import version
+
+from fl.errors import FairshareError
+
+# command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
+COMMANDS = {
+    "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
+    "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
+    "join": ("fl.cli.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
+    "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
+    "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
+    "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),
+    "compile": ("fl.cli.compile", "compile the contracts of a checkout into the shipped artifacts"),
+}
+
+
+def main() -> None:
+    """Run `fl <command> key=value …`."""
+    # Flower reads these when it is imported: no telemetry, no look for newer versions.
+    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+    arguments = sys.argv[1:]
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return
+    if arguments[0] == "--version":
+        print(f"fairshare {version('fairshare')}")
+        return
+    if arguments[0] not in COMMANDS:
+        print(f"fl: there is no command {arguments[0]!r}\n\n{_help()}", file=sys.stderr)
+        sys.exit(2)
+    try:
+        importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
+    except FairshareError as error:
+        print(f"fl {arguments[0]}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print(f"\nfl {arguments[0]}: interrupted; what it had started is stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def _help() -> str:
+    lines = [f"  {name:<9} {line}" for name, (_, line) in COMMANDS.items()]
+    return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", "fl COMMAND --help tells more."])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""`fl run`: a whole paid federation on this machine, from its data to its last claim."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fl.cli.face import Face
+from fl.cli.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
+from fl.coordinator.federation import run_federation
+from fl.errors import FairshareError
+from fl.report.page import write_page
+from fl.report.summary import STATUS, summarise, write_summary
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check the arguments, then hand them to Hydra, which makes the run's folder (or, with -m, one for each point)."""
+    arguments = spell_out(arguments)
+    if any(one in ("-h", "--help") for one in arguments):
+        print(_help())
+        return
+    check([one for one in arguments if not one.startswith("-")])
+    register_schema()
+    sys.argv = ["fl run", *arguments]
+    os.environ.setdefault(
+        "HYDRA_FULL_ERROR", "1"
+    )  # our own errors are one line; anything else shows where it came from
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(_run)()
+
+
+def _run(raw: DictConfig) -> None:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _log_flower_to_file()
+    status = folder / STATUS
+    status.write_text("running\n")
+    config = to_config(raw)
+    try:
+        with Face(rounds=config.task.rounds) as face:
+            result = run_federation(config, folder=folder, watcher=face.watcher())
+        summary = summarise(config, result, folder=folder)
+        write_page(folder / "report.html", summary)
+        write_summary(folder, summary)
+    except BaseException as error:
+        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        status.write_text(f"failed: {reason}\n")
+        log.error("the run failed\n%s", traceback.format_exc())
+        if isinstance(error, FairshareError):
+            print(f"fl run: {error}\nlogs are in {folder}", file=sys.stderr)
+            sys.exit(1)
+        print(f"fl run: stopped; logs are in {folder}", file=sys.stderr)
+        raise
+    face.show_table(summary, folder=folder)
+
+
+def _log_flower_to_file() -> None:
+    # Flower's logger writes to the terminal by itself; its lines belong into the run's log with ours.
+    flower = logging.getLogger("flwr")
+    flower.handlers.clear()
+    flower.propagate = True
+
+
+def _help() -> str:
+    lines = ["usage: fl run key=value …     (-m key=a,b,c sweeps)", "", "Choices:"]
+    for group, choices in groups().items():
+        lines.append("")
+        for choice, line in choices.items():
+            lines.append(f"  {group}={choice:<14} {line}")
+    lines += ["", "Settings and their defaults:", ""]
+    lines += [f"  {key}={'' if value is None else value}" for key, value in defaults().items()]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Runs a task: the paying strategy around any Flower strategy, and the engines that carry its messages."""

@@ -1,0 +1,174 @@
+"""The configuration of a run, checked once at the edge: everything behind it trusts the object.
+
+Plain dataclasses, because Hydra refuses to override a frozen schema, and without postponed annotations, because OmegaConf
+reads the types themselves.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from fl.errors import ConfigError
+from fl.task.behaviour import check_behaviour
+from fl.task.data import DataConfig, PartitionConfig
+
+WEI = 10**18
+
+
+def wei(tokens: str | int | float, *, setting: str) -> int:
+    """Whole tokens, written in decimal, as wei. Raises: ConfigError for anything that is not 0 or more."""
+    try:
+        amount = Decimal(str(tokens)) * WEI
+    except InvalidOperation:
+        raise ConfigError(f"{setting} is {tokens!r}; write a number of tokens such as 1000 or 0.5") from None
+    if amount < 0 or amount != int(amount):
+        raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
+    return int(amount)
+
+
+@dataclass(kw_only=True)
+class TaskConfig:
+    """What clients do in a round, what is paid for it, and the deadlines. Amounts in tokens, times in seconds."""
+
+    rounds: int = 10
+    steps: int = 20  # local steps of a round, the same for every client
+    batch_size: int = 32
+    learning_rate: float = 0.1
+    momentum: float = 0.0
+    loss: str = "cross_entropy"  # cross_entropy, mse, or an import path
+    norm_cap: str = "10"  # a longer update is scaled down to this norm
+    budget: str = "1000"  # tokens that all rounds together can pay
+    bond: str = "100"  # tokens that a coordinator proven wrong loses
+    stake_per_sample: str = "1"  # tokens a client stakes for each sample of its shard
+    max_stake: str = "100000"  # tokens; caps what one client can weigh
+    evaluators: int = 1
+    quorum: int = 1
+    reveal: str = "end"  # end | round: when clients see the direction
+    challenge_window: int = 3600
+    response_window: int = 3600
+    round_timeout: int = 86400
+    claim_period: int = 2592000
+
+    def __post_init__(self) -> None:
+        for name in ("rounds", "steps", "batch_size", "evaluators", "quorum", "challenge_window", "response_window",
+                     "round_timeout", "claim_period"):  # fmt: skip
+            if (value := getattr(self, name)) < 1:
+                raise ConfigError(f"task.{name} is {value}; set 1 or more")
+        if self.quorum > self.evaluators:
+            raise ConfigError(
+                f"task.quorum is {self.quorum} of task.evaluators {self.evaluators}; a header needs no more signatures "
+                "than there are evaluators"
+            )
+        if self.reveal not in ("end", "round"):
+            raise ConfigError(f"task.reveal is {self.reveal!r}; set end or round")
+        for name in ("budget", "bond", "stake_per_sample", "max_stake"):
+            wei(getattr(self, name), setting=f"task.{name}")
+        for name in ("budget", "stake_per_sample", "max_stake"):
+            if wei(getattr(self, name), setting=f"task.{name}") == 0:
+                raise ConfigError(f"task.{name} is 0; set it above 0")
+
+
+@dataclass(kw_only=True)
+class ModelConfig:
+    """Which model: an import path and its arguments."""
+
+    path: str = "fl.task.models:MLP"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class StrategyConfig:
+    """Which Flower strategy uses the weighted mean, and its arguments."""
+
+    name: str = "fedavg"
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class ScorerConfig:
+    """How updates are scored."""
+
+    name: str = "direction"
+    nodes: int = 3  # Gauss–Legendre nodes
+    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+
+    def __post_init__(self) -> None:
+        if self.name != "direction":
+            raise ConfigError(f"scorer.name is {self.name!r}; choose direction")
+        if not 1 <= self.nodes <= 64:
+            raise ConfigError(f"scorer.nodes is {self.nodes}; set 1 to 64")
+
+
+@dataclass(kw_only=True)
+class EngineConfig:
+    """What carries Flower's messages, and the ClientApp at the other end."""
+
+    name: str = "local"
+    client_app: str = "clients.app:app"
+    threads: int = 0  # torch threads, 0 for torch's own choice
+
+    def __post_init__(self) -> None:
+        if self.name != "local":
+            raise ConfigError(f"engine.name is {self.name!r}; choose local")
+
+
+@dataclass(kw_only=True)
+class ChainConfig:
+    """Which chain, and who signs."""
+
+    name: str = "anvil"  # anvil: test keys and a chain that is started if none is named; rpc: any chain, keystores
+    url: str | None = None  # of a running node
+    id: int | None = None  # refuse any other chain
+    deployment: str | None = None  # file of contracts that are there already; deploys anew if not set
+    key: str | None = None  # keystore of the sponsor and coordinator; on anvil a published test key if not set
+
+    def __post_init__(self) -> None:
+        if self.name not in ("anvil", "rpc"):
+            raise ConfigError(f"chain.name is {self.name!r}; choose anvil or rpc")
+        if self.name == "rpc" and not self.url:
+            raise ConfigError("chain.url is not set; name the node, as in chain=rpc chain.url=http://127.0.0.1:8545")
+        if self.name == "rpc" and not self.key:
+            raise ConfigError(
+                "chain.key is not set; make a keystore with `fl key path=sponsor.json` and set chain.key to it"
+            )
+
+
+@dataclass(kw_only=True)
+class AttackConfig:
+    """Which clients do something else than honest work, by number: `3:label_flip:0.5`, `5:free_ride`."""
+
+    behaviours: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for one in self.behaviours:
+            number, _, behaviour = one.partition(":")
+            if not number.isdigit() or not behaviour:
+                raise ConfigError(
+                    f"attack.behaviours has {one!r}; write CLIENT:BEHAVIOUR, such as 3:label_flip:0.5 or 5:free_ride"
+                )
+            check_behaviour(behaviour)
+
+    def of(self, number: int) -> str:
+        """The behaviour of a client, honest by default."""
+        return dict(one.split(":", 1) for one in self.behaviours).get(str(number), "honest")
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """A whole run."""
+
+    name: str = "run"  # goes into the run's folder name
+    seed: int = 0  # fixes data split, initial weights, batches: the same seed pays the same
+    task: TaskConfig = field(default_factory=TaskConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    partition: PartitionConfig = field(default_factory=PartitionConfig)
+    strategy: StrategyConfig = field(default_factory=StrategyConfig)
+    scorer: ScorerConfig = field(default_factory=ScorerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
+    attack: AttackConfig = field(default_factory=AttackConfig)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; set 0 or more")

@@ -1,0 +1,94 @@
+"""The records that coordinator and client put into Flower messages, beside the model.
+
+A train message carries a `fairshare` ConfigRecord with what to sign for; its reply carries one with the signed blocks.
+This module is the one place where both ends agree on the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flwr.app import ConfigRecord
+
+RECORD = "fairshare"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest:
+    """What a train message asks of a client, beside training."""
+
+    task_id: bytes
+    round: int
+    receipt: bytes = b""  # the coordinator's signature over the client's last accepted update, 65 bytes or none
+    receipt_round: int = 0
+    receipt_root: bytes = b""
+
+    def to_record(self) -> ConfigRecord:
+        """As it travels."""
+        return ConfigRecord(
+            {
+                "task-id": self.task_id,
+                "round": self.round,
+                "receipt": self.receipt,
+                "receipt-round": self.receipt_round,
+                "receipt-root": self.receipt_root,
+            }
+        )
+
+    @classmethod
+    def from_record(cls, record: ConfigRecord) -> TrainRequest:
+        """As it arrives. Raises: KeyError or TypeError for anything else than a request."""
+        return cls(
+            task_id=_typed(record, "task-id", bytes),
+            round=_typed(record, "round", int),
+            receipt=_typed(record, "receipt", bytes),
+            receipt_round=_typed(record, "receipt-round", int),
+            receipt_root=_typed(record, "receipt-root", bytes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignedUpdate:
+    """What a client answers: its update as blocks, and its signature over them."""
+
+    account: str
+    round: int
+    base_model: bytes  # hash of the model that it trained from
+    blocks: bytes
+    signature: bytes
+    seconds_training: float = 0.0  # told by the client, for the report only
+    seconds_signing: float = 0.0
+
+    def to_record(self) -> ConfigRecord:
+        """As it travels."""
+        return ConfigRecord(
+            {
+                "account": self.account,
+                "round": self.round,
+                "base-model": self.base_model,
+                "blocks": self.blocks,
+                "signature": self.signature,
+                "seconds-training": self.seconds_training,
+                "seconds-signing": self.seconds_signing,
+            }
+        )
+
+    @classmethod
+    def from_record(cls, record: ConfigRecord) -> SignedUpdate:
+        """As it arrives. Raises: KeyError or TypeError for anything else than a signed update."""
+        return cls(
+            account=_typed(record, "account", str),
+            round=_typed(record, "round", int),
+            base_model=_typed(record, "base-model", bytes),
+            blocks=_typed(record, "blocks", bytes),
+            signature=_typed(record, "signature", bytes),
+            seconds_training=_typed(record, "seconds-training", float),
+            seconds_signing=_typed(record, "seconds-signing", float),
+        )
+
+
+def _typed(record: ConfigRecord, key: str, kind: type):
+    value = record[key]
+    if not isinstance(value, kind):
+        raise TypeError(f"{key} is a {type(value).__name__}, {kind.__name__} is expected")
+    return value

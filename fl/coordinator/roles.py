@@ -1,0 +1,90 @@
+"""Who is who in a run on one machine: sponsor, coordinator, evaluators and clients, each with a key of its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+from fl.chain.accounts import ANVIL_CHAIN, anvil_account, ask_password, create_keystore, open_keystore
+from fl.chain.errors import NoFunds
+from fl.chain.sender import transfer_ether
+
+# Enough for a client's join and an evaluator that posts nothing, at devnet and testnet prices.
+_GAS_MONEY = 10**16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Roles:
+    """The accounts of a run."""
+
+    sponsor: LocalAccount
+    coordinator: LocalAccount
+    evaluators: tuple[LocalAccount, ...]  # ascending by address, as the contract wants them
+    clients: tuple[LocalAccount, ...]
+    client_keys: tuple[dict[str, str | int], ...]  # what a client's node configuration says of its key
+
+    @staticmethod
+    def anvil_accounts(*, evaluators: int, clients: int) -> int:
+        """How many test accounts a run on Anvil takes."""
+        return 2 + evaluators + clients
+
+
+def anvil_roles(*, chain_id: int, evaluators: int, clients: int) -> Roles:
+    """Anvil's test accounts, in order. Raises: TestKeysElsewhere unless the chain is 31337."""
+    accounts = [
+        anvil_account(index, chain_id=chain_id)
+        for index in range(Roles.anvil_accounts(evaluators=evaluators, clients=clients))
+    ]
+    first_client = 2 + evaluators
+    return Roles(
+        sponsor=accounts[0],
+        coordinator=accounts[1],
+        evaluators=tuple(sorted(accounts[2:first_client], key=lambda one: int(one.address, 16))),
+        clients=tuple(accounts[first_client:]),
+        client_keys=tuple({"anvil-account": first_client + number} for number in range(clients)),
+    )
+
+
+def keystore_roles(key: Path, *, folder: Path, evaluators: int, clients: int) -> Roles:
+    """The sponsor's keystore, which is the coordinator's too, and keystores of the others in `folder`, made if absent.
+
+    All have the sponsor's password. Raises: KeystoreError.
+    """
+    password = ask_password(key)
+    sponsor = open_keystore(key, password=password)
+
+    def kept(name: str) -> tuple[LocalAccount, Path]:
+        path = folder / f"{name}.json"
+        known = path.exists()
+        return (open_keystore if known else create_keystore)(path, password=password), path
+
+    owners = [kept(f"client-{number}") for number in range(clients)]
+    signers = [kept(f"evaluator-{number}")[0] for number in range(evaluators)]
+    return Roles(
+        sponsor=sponsor,
+        coordinator=sponsor,
+        evaluators=tuple(sorted(signers, key=lambda one: int(one.address, 16))),
+        clients=tuple(account for account, _ in owners),
+        client_keys=tuple({"keystore": str(path.resolve())} for _, path in owners),
+    )
+
+
+def fund(w3: Web3, roles: Roles) -> None:
+    """Give every account that has no ETH some for gas, from the sponsor. Raises: NoFunds if the sponsor has none."""
+    if w3.eth.get_balance(roles.sponsor.address) == 0:
+        raise NoFunds(address=roles.sponsor.address, chain_id=w3.eth.chain_id)
+    for account in (roles.coordinator, *roles.clients):
+        if w3.eth.get_balance(account.address) == 0:
+            transfer_ether(w3, account=roles.sponsor, to=account.address, amount=_GAS_MONEY)
+
+
+def roles_for(*, anvil: bool, chain_id: int, key: str | None, folder: Path, evaluators: int, clients: int) -> Roles:
+    """Test accounts on Anvil unless a keystore is named, keystores otherwise."""
+    if anvil and not key and chain_id == ANVIL_CHAIN:
+        return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)
+    if not key:
+        return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)  # raises, with what to do
+    return keystore_roles(Path(key), folder=folder, evaluators=evaluators, clients=clients)

@@ -1,0 +1,1 @@
+"""A run as numbers (`summary`) and as a page (`page`)."""

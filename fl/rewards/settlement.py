@@ -1,0 +1,80 @@
+"""One round's arithmetic, whole: from stakes, updates and the direction to leaves and totals.
+
+The coordinator runs it to make a round and every evaluator runs it to check one; the same inputs give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fl.codec import Blocks
+from fl.rewards.payout import Account, RoundPayout, settle_round
+from fl.rewards.score import score
+from fl.rewards.tree import NO_UPDATE, Leaf, RoundTree
+from fl.rewards.weight import norm_q64, weights_q32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Participant:
+    """One accepted update."""
+
+    account: str
+    stake: int  # wei
+    blocks: Blocks
+    root: bytes
+    selected: bool = True  # whether the aggregation rule took it (Krum leaves some out)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Settlement:
+    """What a round comes to."""
+
+    scores: dict[str, int]  # units of 2^−40 of loss, participants only
+    payout: RoundPayout
+    tree: RoundTree
+
+
+def weigh(participants: Sequence[Participant], *, cap: int) -> dict[str, int]:
+    """Weight of each participant by account, in units of 2^−32. `cap` is `cap_q64` of the spec's norm cap."""
+    weights = weights_q32(
+        stakes=[one.stake for one in participants],
+        norms=[norm_q64(one.blocks) for one in participants],
+        cap=cap,
+        selected=[int(one.selected) for one in participants],
+    )
+    return {one.account: weight for one, weight in zip(participants, weights, strict=True)}
+
+
+def settle(
+    participants: Sequence[Participant],
+    *,
+    weights: Mapping[str, int],
+    direction: Blocks,
+    accounts: Mapping[str, Account],
+    pot: int,
+) -> Settlement:
+    """Score, pay and commit to one round.
+
+    Args:
+        participants: Accepted updates.
+        weights: `weigh` of them.
+        direction: The round's direction, quantised.
+        accounts: Every enrolled client before the round.
+        pot: Wei on offer.
+    """
+    scores = {one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants}
+    payout = settle_round(accounts, scores=scores, pot=pot)
+    roots = {one.account: one.root for one in participants}
+    leaves = [
+        Leaf(
+            account=account,
+            update_root=roots.get(account, NO_UPDATE),
+            weight=weights.get(account, 0),
+            score=scores.get(account, 0),
+            balance=after.balance,
+            cumulative=after.cumulative,
+        )
+        for account, after in payout.accounts.items()
+    ]
+    return Settlement(scores=scores, payout=payout, tree=RoundTree(leaves))
