@@ -17,15 +17,19 @@ contract GasTest is World {
         terms.rounds = 10;
     }
 
-    function _many(uint256 clients, uint8 quorum) internal {
-        clientKeys = _keys(0xA0000, clients);
+    function _many(uint256 count, uint8 quorum) internal {
+        delete clients;
+        for (uint256 i; i < count; i++) {
+            // Ascending, and with as few zero bytes as a real address.
+            clients.push(address(uint160((i + 1) << 144 | uint144(uint256(keccak256(abi.encode(i)))))));
+        }
         IFairshare.Terms memory terms = _terms();
         terms.quorum = quorum;
         _begin(terms);
     }
 
     function _scores() internal view returns (int128[] memory scores) {
-        scores = new int128[](clientKeys.length);
+        scores = new int128[](clients.length);
         for (uint256 i; i < scores.length; i++) {
             scores[i] = int128(int256(uint256(keccak256(abi.encode(i, headers.length))) % 2 ** 34));
         }
@@ -51,5 +55,48 @@ contract GasTest is World {
         _many(10, 3);
         _round(3);
         _round(3);
+    }
+
+    /// @dev First: the account holds no token yet. Later: it was paid before. Batched: 100 of them at once.
+    function _claims(uint256 size, string memory suffix) internal {
+        _many(size, 1);
+        _round(1);
+        IFairshare.Header memory header = headers[0];
+        uint256 who = size / 3;
+        // One payment before, so that the task's own counters are not zero any more.
+        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        vm.snapshotGasLastCall("gas", string.concat("claim_first_", suffix));
+        uint256 count = size < 100 ? size : 100;
+        _claimBatch(header, 0, count);
+        _round(1);
+        header = headers[1];
+        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        vm.snapshotGasLastCall("gas", string.concat("claim_later_", suffix));
+        vm.snapshotValue("gas", string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
+    }
+
+    function _claimBatch(IFairshare.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
+        IFairshare.Leaf[] memory some = new IFairshare.Leaf[](count);
+        IFairshare.Proof[] memory proofs = new IFairshare.Proof[](count);
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        for (uint256 i; i < count; i++) {
+            some[i] = leaves[from + i];
+            proofs[i] = Tree.proveIn(levels, from + i);
+        }
+        fairshare.claimBatch(header, some, proofs);
+        return vm.snapshotGasLastCall("gas", "claim_batch");
+    }
+
+    function test_claim_10() public {
+        _claims(10, "10");
+    }
+
+    function test_claim_100() public {
+        _claims(100, "100");
+    }
+
+    function test_claim_1000() public {
+        _claims(1000, "1000");
     }
 }

@@ -9,9 +9,10 @@ import {IFairshare} from "../interfaces/IFairshare.sol";
 /// Leaves are sorted by account. A leaf adds max(0, balance) to the entitlement E and its cumulative to C. An odd node
 /// is promoted as it is; a single leaf is the root. Since sums are hashed with the nodes, no set of leaves that opens
 /// under one header can promise more than its totals.
+/// @dev In assembly, since a claim climbs ten levels for a thousand clients: 200 gas a level instead of 1,300. The tests
+/// compare it with a second implementation in plain Solidity (test/world/Tree.sol) and with the Python one.
 library RoundTree {
     /// @notice Reverts unless `leaf` is the leaf at `proof.index` of the tree under `header`.
-    /// @dev The index and the leaf count fix the number of siblings and their sides, so a proof has one form.
     function check(
         IFairshare.Header calldata header,
         IFairshare.Leaf calldata leaf,
@@ -20,58 +21,80 @@ library RoundTree {
         uint256 index = proof.index;
         uint256 width = header.leafCount;
         if (index >= width) revert IFairshare.IndexOutOfRange(index, width);
-
-        bytes32 node = hashLeaf(leaf);
-        // Sums are kept in 256 bits and only grow on the way up (at most 32 terms below 2^128), so if they end at the
-        // header's uint128 totals, none of them was cut when it was hashed as a uint128.
-        uint256 entitlement = leaf.balance > 0 ? uint256(int256(leaf.balance)) : 0;
-        uint256 cumulative = leaf.cumulative;
-        uint256 used;
         IFairshare.Sibling[] calldata siblings = proof.siblings;
-        for (; width > 1; width = (width + 1) >> 1) {
-            bool right = index & 1 == 1;
-            if (right || index + 1 < width) {
-                if (used == siblings.length) {
-                    revert IFairshare.WrongProofLength(siblings.length, length(proof.index, header.leafCount));
-                }
-                IFairshare.Sibling calldata other = siblings[used];
-                uint256 otherEntitlement = other.entitlement;
-                uint256 otherCumulative = other.cumulative;
-                uint256 own = entitlement << 128 | cumulative;
-                uint256 its = otherEntitlement << 128 | otherCumulative;
-                node = right ? hashNode(other.node, node, its, own) : hashNode(node, other.node, own, its);
-                entitlement += otherEntitlement;
-                cumulative += otherCumulative;
-                used++;
-            }
-            index >>= 1;
+        uint256 first;
+        assembly ("memory-safe") {
+            first := siblings.offset
         }
-        if (used != siblings.length) revert IFairshare.WrongProofLength(siblings.length, used);
-        if (node != header.treeRoot) revert IFairshare.WrongRoot(node, header.treeRoot);
+        (bytes32 root, uint256 entitlement, uint256 cumulative, uint256 end) =
+            _climb(hashLeaf(leaf), entitlementOf(leaf), leaf.cumulative, index, width, first);
+        uint256 expected = (end - first) / 96;
+        if (siblings.length != expected) revert IFairshare.WrongProofLength(siblings.length, expected);
+        if (root != header.treeRoot) revert IFairshare.WrongRoot(root, header.treeRoot);
         if (entitlement != header.entitlement || cumulative != header.cumulative) {
             revert IFairshare.WrongSums(entitlement, cumulative, header.entitlement, header.cumulative);
         }
     }
 
+    /// @notice What a leaf adds to the entitlement.
+    function entitlementOf(IFairshare.Leaf calldata leaf) internal pure returns (uint256) {
+        int256 balance = leaf.balance;
+        return balance > 0 ? uint256(balance) : 0;
+    }
+
     /// @notice The hash of a leaf.
-    function hashLeaf(IFairshare.Leaf calldata leaf) internal pure returns (bytes32) {
-        return keccak256(
-            abi.encodePacked(
-                bytes1(0x00), leaf.account, leaf.updateRoot, leaf.weight, leaf.score, leaf.balance, leaf.cumulative
-            )
-        );
-    }
-
-    /// @notice The hash of an inner node; sums are entitlement ‖ cumulative.
-    function hashNode(bytes32 left, bytes32 right, uint256 leftSums, uint256 rightSums) internal pure returns (bytes32) {
-        return keccak256(abi.encodePacked(bytes1(0x01), left, right, leftSums, rightSums));
-    }
-
-    /// @notice The number of siblings in the proof of leaf `index` of `width` leaves.
-    function length(uint256 index, uint256 width) internal pure returns (uint256 count) {
-        for (; width > 1; width = (width + 1) >> 1) {
-            if (index ^ 1 < width) count++;
-            index >>= 1;
+    function hashLeaf(IFairshare.Leaf calldata leaf) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            // 109 bytes behind the free memory pointer, written from the last field to the first: each word is aligned
+            // to the end of its field, and the one before it covers what sticks out to the left. Left of the account
+            // that is the prefix: the account is a clean address wherever a leaf is used, so it is 0x00.
+            let end := add(mload(0x40), 141)
+            mstore(sub(end, 32), calldataload(add(leaf, 160))) // cumulative, 16 bytes
+            mstore(sub(end, 48), calldataload(add(leaf, 128))) // balance, 16 bytes
+            mstore(sub(end, 64), calldataload(add(leaf, 96))) // score, 16 bytes
+            mstore(sub(end, 80), calldataload(add(leaf, 64))) // weight, 8 bytes
+            mstore(sub(end, 88), calldataload(add(leaf, 32))) // updateRoot, 32 bytes
+            mstore(sub(end, 120), calldataload(leaf)) // account, 20 bytes
+            hash := keccak256(sub(end, 109), 109)
         }
+    }
+
+    /// @dev The root and the sums above a node, and where the siblings that it takes end: one a level, but where the node
+    /// on the way is the odd one and promoted. If there are fewer, the rest was read from whatever follows them in the
+    /// calldata; the caller compares and refuses. Sums are kept in 256 bits and only grow (at most 33 terms, each below
+    /// 2^128): if they end at a header's uint128 totals, none was cut when it was hashed as a uint128.
+    function _climb(
+        bytes32 node,
+        uint256 entitlement,
+        uint256 cumulative,
+        uint256 index,
+        uint256 width,
+        uint256 next
+    ) private pure returns (bytes32, uint256, uint256, uint256) {
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 129 bytes behind the free memory pointer
+            mstore8(buffer, 1)
+            let dirty := 0
+            for {} gt(width, 1) { width := shr(1, add(width, 1)) } {
+                if lt(xor(index, 1), width) {
+                    let side := shl(5, and(index, 1)) // 0 for a left child, 32 for a right one
+                    mstore(add(buffer, add(1, side)), node)
+                    mstore(add(buffer, sub(33, side)), calldataload(next))
+                    mstore(add(buffer, add(65, side)), or(shl(128, entitlement), cumulative))
+                    let e := calldataload(add(next, 32))
+                    let c := calldataload(add(next, 64))
+                    mstore(add(buffer, sub(97, side)), or(shl(128, e), c))
+                    node := keccak256(buffer, 129)
+                    dirty := or(dirty, or(e, c))
+                    entitlement := add(entitlement, e)
+                    cumulative := add(cumulative, c)
+                    next := add(next, 96)
+                }
+                index := shr(1, index)
+            }
+            // A sibling's sum beyond 128 bits makes the sums wrong for every header.
+            if shr(128, dirty) { entitlement := not(0) }
+        }
+        return (node, entitlement, cumulative, next);
     }
 }

@@ -36,6 +36,41 @@ library Tree {
         }
     }
 
+    /// @dev All levels, bottom-up, for tests that need many proofs of one tree; `prove` is its check.
+    function levels(IFairshare.Leaf[] memory leaves) internal pure returns (Node[][] memory all) {
+        all = new Node[][](33);
+        Node[] memory level = new Node[](leaves.length);
+        for (uint256 i; i < level.length; i++) {
+            level[i] = leafNode(leaves[i]);
+        }
+        for (uint256 depth;; depth++) {
+            all[depth] = level;
+            if (level.length == 1) return all;
+            Node[] memory above = new Node[]((level.length + 1) / 2);
+            for (uint256 i; i < above.length; i++) {
+                above[i] = 2 * i + 1 < level.length ? join(level[2 * i], level[2 * i + 1]) : level[2 * i];
+            }
+            level = above;
+        }
+    }
+
+    function proveIn(Node[][] memory all, uint256 index) internal pure returns (IFairshare.Proof memory p) {
+        IFairshare.Sibling[] memory up = new IFairshare.Sibling[](32);
+        uint256 count;
+        p.index = uint32(index);
+        for (uint256 depth; all[depth].length > 1; depth++) {
+            if (index ^ 1 < all[depth].length) {
+                Node memory other = all[depth][index ^ 1];
+                up[count++] = IFairshare.Sibling(other.node, other.entitlement, other.cumulative);
+            }
+            index /= 2;
+        }
+        p.siblings = new IFairshare.Sibling[](count);
+        for (uint256 i; i < count; i++) {
+            p.siblings[i] = up[i];
+        }
+    }
+
     function leafNode(IFairshare.Leaf memory leaf) internal pure returns (Node memory) {
         bytes memory packed = bytes.concat(
             hex"00",

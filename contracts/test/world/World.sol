@@ -21,7 +21,8 @@ abstract contract World {
     bytes32 internal taskId;
     bytes32 internal domain;
     uint256 internal clock = 1_700_000_000; // our own: optimised code may read block.timestamp once for two warps
-    uint256[] internal clientKeys; // by ascending address
+    address[] internal clients; // ascending
+    mapping(address client => uint256 key) internal keyOf;
     uint256[] internal evaluatorKeys; // by ascending address
     IFairshare.Leaf[] internal leaves; // of the last posted round
     IFairshare.Header[] internal headers; // posted, from round 1
@@ -31,7 +32,11 @@ abstract contract World {
         token = new DevToken();
         fairshare = new Fairshare();
         evaluatorKeys = _keys(0xE000, 3);
-        clientKeys = _keys(0xA000, 3);
+        uint256[] memory keys = _keys(0xA000, 3);
+        for (uint256 i; i < keys.length; i++) {
+            clients.push(vm.addr(keys[i]));
+            keyOf[clients[i]] = keys[i];
+        }
         domain = keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
@@ -97,7 +102,7 @@ abstract contract World {
 
     function _begin(IFairshare.Terms memory terms) internal {
         _open(terms);
-        for (uint256 i; i < clientKeys.length; i++) {
+        for (uint256 i; i < clients.length; i++) {
             _join(i, terms.minStake);
         }
         _start();
@@ -146,7 +151,7 @@ abstract contract World {
 
     /// @dev Posts a round in which every client scores 1, 2, 3 …
     function _post() internal returns (IFairshare.Header memory header) {
-        int128[] memory scores = new int128[](clientKeys.length);
+        int128[] memory scores = new int128[](clients.length);
         for (uint256 i; i < scores.length; i++) {
             scores[i] = int128(int256(i + 1)) * 2 ** 30;
         }
@@ -173,7 +178,7 @@ abstract contract World {
     /* LOOKS */
 
     function _client(uint256 index) internal view returns (address) {
-        return vm.addr(clientKeys[index]);
+        return clients[index];
     }
 
     function _proof(uint256 index) internal view returns (IFairshare.Proof memory) {
