@@ -153,7 +153,7 @@ def _blocks_of(one: BundledUpdate, bundle: Bundle, base_model: bytes, view: Chai
     return blocks
 
 
-def _check_direction(
+def _check_direction(  # noqa: PLR0917
     bundle: Bundle,
     participants: list[Participant],
     weights: Mapping[str, int],

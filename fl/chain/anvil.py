@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import platform
 import re
 import shutil
@@ -12,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from fl.chain.errors import AnvilFailed, AnvilMissing
@@ -19,6 +19,11 @@ from fl.chain.errors import AnvilFailed, AnvilMissing
 CHECKOUT_CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 _LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
 _PR_SET_PDEATHSIG = 1
+# Where the kernel can, it takes Anvil down with us even when we are killed without a chance to clean up. The library is
+# loaded here, not between fork and exec.
+_DIE_WITH_PARENT = (
+    partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGTERM) if sys.platform == "linux" else None
+)
 
 
 def find_anvil() -> Path:
@@ -49,7 +54,13 @@ def running_anvil(*, accounts: int = 10, log: Path, port: int = 0) -> Iterator[s
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent
+            command,
+            stdout=output,
+            stderr=output,
+            stdin=subprocess.DEVNULL,
+            # Ctrl-C goes to the whole process group; Anvil is stopped by us, after the last transactions.
+            process_group=0,
+            preexec_fn=_DIE_WITH_PARENT,  # noqa: PLW1509 (one system call; no lock that a thread could hold)
         )
         try:
             yield f"http://{_wait_until_listening(process, log)}"
@@ -73,11 +84,3 @@ def _wait_until_listening(process: subprocess.Popen, log: Path, *, deadline_s: f
             continue
         break
     raise AnvilFailed(output="\n".join(log.read_text(errors="replace").splitlines()[-5:]))
-
-
-def _die_with_parent() -> None:
-    # Ctrl-C goes to the whole process group; Anvil is stopped by us, after the last transactions. And where the kernel
-    # can, it takes Anvil down with us even when we are killed without a chance to clean up.
-    os.setpgrp()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

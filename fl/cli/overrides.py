@@ -23,6 +23,8 @@ from fl.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries configs/ inside the package; a checkout has it beside the package.
 CONFIGS = next(one for one in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if (one / "run.yaml").exists())
+# What a model or a strategy takes depends on which one it is.
+_FREE = ("model.arguments.", "strategy.arguments.")
 
 
 def register_schema() -> None:
@@ -126,9 +128,8 @@ def _check_names(parsed: Sequence[Override]) -> None:
                         + ", ".join(f"{key}={choice}" for choice in choices[key])
                     )
         # Arguments of a model or strategy depend on its choice, so composing checks them.
-        elif key not in flat and not key.startswith(("model.arguments.", "strategy.arguments.")):
-            if not any(one.startswith(f"{key}.") for one in flat):
-                raise ConfigError(f"{key} is no setting{_nearest(key, known)}; `fl run --help` lists them all")
+        elif not any(one == key or one.startswith(f"{key}.") for one in flat) and not key.startswith(_FREE):
+            raise ConfigError(f"{key} is no setting{_nearest(key, known)}; `fl run --help` lists them all")
 
 
 def _nearest(seen: str, known: Sequence[str] | dict[str, str], *, prefix: str = "") -> str:
