@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {vm} from "./world/Vm.sol";
+import {World} from "./world/World.sol";
+
+/// @notice join, leave and release.
+contract EnrolTest is World {
+    function _expectStatus(IFairshare.Status seen, IFairshare.Status expected) internal {
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongStatus.selector, taskId, seen, expected));
+    }
+
+    function _tryJoin(uint256 client, uint128 stake) internal {
+        vm.prank(_client(client));
+        fairshare.join(taskId, stake, "", 0);
+    }
+
+    function _leave(uint256 client) internal returns (uint32) {
+        vm.prank(_client(client));
+        return fairshare.leave(taskId);
+    }
+
+    /* join */
+
+    function test_join_revertsIfThereIsNoTask() public {
+        _expectStatus(IFairshare.Status.None, IFairshare.Status.Started);
+        _tryJoin(0, 1 ether);
+    }
+
+    function test_join_revertsIfTheTaskIsClosed() public {
+        _open(_terms());
+        _wait(1 days);
+        fairshare.expire(taskId);
+        _expectStatus(IFairshare.Status.Closed, IFairshare.Status.Started);
+        _tryJoin(0, 1 ether);
+    }
+
+    function test_join_revertsIfTheAccountJoinedBefore() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _leave(0);
+        fairshare.release(taskId, _client(0)); // not even after its stake is back
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.AlreadyJoined.selector, taskId, _client(0)));
+        _tryJoin(0, 1 ether);
+    }
+
+    function test_join_revertsIfTheStakeIsOutOfRange() public {
+        _open(_terms());
+        vm.expectRevert(
+            abi.encodeWithSelector(IFairshare.StakeOutOfRange.selector, 1 ether - 1, 1 ether, 10 ether)
+        );
+        _tryJoin(0, 1 ether - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(IFairshare.StakeOutOfRange.selector, 10 ether + 1, 1 ether, 10 ether)
+        );
+        _tryJoin(0, 10 ether + 1);
+    }
+
+    function test_join_revertsIfNoRoundIsLeftToCountIn() public {
+        IFairshare.Terms memory terms = _terms();
+        terms.rounds = 1;
+        _open(terms);
+        _join(0, 1 ether);
+        _start();
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.EnrolmentOver.selector, taskId, 2, 1));
+        _tryJoin(1, 1 ether);
+    }
+
+    function test_join_bindsStakeNodeKeyAndDataset() public {
+        _open(_terms());
+        _fund(_client(0), 2 ether);
+        vm.expectEmit(address(fairshare));
+        emit IFairshare.Joined(taskId, _client(0), 1, 2 ether, "key", keccak256("data"));
+        vm.prank(_client(0));
+        fairshare.join(taskId, 2 ether, "key", keccak256("data"));
+        IFairshare.Client memory client = fairshare.clientOf(taskId, _client(0));
+        vm.assertEq(client.stake, 2 ether);
+        vm.assertEq(client.claimed, 0);
+        vm.assertEq(client.firstRound, 1);
+        vm.assertEq(client.leftRound, 0);
+        vm.assertEq(client.nodeKeyHash, keccak256("key"));
+        vm.assertEq(client.dataset, keccak256("data"));
+        vm.assertEq(token.balanceOf(address(fairshare)), 1102 ether);
+        vm.assertEq(fairshare.clientCount(taskId), 1);
+        vm.assertEq(_state().staked, 1);
+    }
+
+    function test_join_afterTheStartCountsTwoRoundsAfterTheLastPostedOne() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _start();
+        vm.assertEq(_join(1, 1 ether), 2); // round 1 is under way
+        int128[] memory scores = new int128[](1);
+        scores[0] = 5;
+        _send(_next(scores)); // and its tree is complete without the newcomer
+        vm.assertEq(_join(2, 1 ether), 3);
+        _send(_next(new int128[](2)));
+        _send(_next(new int128[](3)));
+        vm.assertEq(_state().clients, 3);
+    }
+
+    /* leave */
+
+    function test_leave_revertsIfTheTaskIsNotLive() public {
+        _expectStatus(IFairshare.Status.None, IFairshare.Status.Started);
+        _leave(0);
+    }
+
+    function test_leave_revertsIfTheAccountNeverJoined() public {
+        _open(_terms());
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotJoined.selector, taskId, _client(0)));
+        _leave(0);
+    }
+
+    function test_leave_revertsIfTheAccountLeftBefore() public {
+        _begin();
+        _leave(0);
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.AlreadyLeft.selector, taskId, _client(0), 2));
+        _leave(0);
+    }
+
+    function test_leave_beforeTheStartCountsAtOnce() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        vm.expectEmit(address(fairshare));
+        emit IFairshare.Left(taskId, _client(0), 1);
+        vm.assertEq(_leave(0), 1);
+        fairshare.release(taskId, _client(0));
+        vm.assertEq(_credit(_client(0)), 1 ether);
+    }
+
+    function test_leave_afterTheStartLeavesTheRoundUnderWay() public {
+        _begin();
+        vm.assertEq(_leave(0), 2);
+        _post();
+        vm.assertEq(_leave(1), 3);
+    }
+
+    /* release */
+
+    function test_release_revertsIfNothingIsStaked() public {
+        _begin();
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingStaked.selector, taskId, ANYONE));
+        fairshare.release(taskId, ANYONE);
+    }
+
+    function test_release_revertsIfTheStakeWasReleasedBefore() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _leave(0);
+        fairshare.release(taskId, _client(0));
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingStaked.selector, taskId, _client(0)));
+        fairshare.release(taskId, _client(0));
+    }
+
+    function test_release_revertsIfTheClientIsStillInTheTask() public {
+        _begin();
+        _postFinal();
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 0));
+        fairshare.release(taskId, _client(0));
+    }
+
+    function test_release_revertsUntilTheClientsLastRoundIsFinal() public {
+        _begin();
+        _leave(0);
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 2));
+        fairshare.release(taskId, _client(0));
+        _post();
+        _wait(1 hours - 1);
+        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 2));
+        fairshare.release(taskId, _client(0));
+        _wait(1);
+        vm.expectEmit(address(fairshare));
+        emit IFairshare.Released(taskId, _client(0), 1 ether, 0);
+        fairshare.release(taskId, _client(0));
+        vm.assertEq(_credit(_client(0)), 1 ether);
+        vm.assertEq(_state().staked, 2);
+    }
+
+    function test_release_needsNoLeavingOnceTheTaskIsClosed() public {
+        _begin();
+        _wait(1 days);
+        fairshare.expire(taskId);
+        fairshare.release(taskId, _client(0));
+        vm.assertEq(_credit(_client(0)), 1 ether + uint256(100 ether) / 3);
+    }
+}
