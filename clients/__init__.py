@@ -2,3 +2,7 @@
 
 Nothing in `fl` imports this package; the coordinator only ever meets it through Flower messages.
 """
+
+from clients.signing import sign_updates
+
+__all__ = ["sign_updates"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
 from fl.coordinator.config import WEI
 from fl.coordinator.federation import Watcher
 from fl.coordinator.strategy import RoundReport
 from fl.scoring.game import Standing
+from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour
 
 # The steps of a round after its training, as the strategy names them.
 _STEPS = ("checking", "aggregating", "scoring", "settling", "bundling", "evaluating", "posting", "reporting")
@@ -29,9 +31,9 @@ class Face:
         self._progress = Progress(
             SpinnerColumn(finished_text="✓"),
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=8),
             TextColumn("{task.fields[note]}"),
-            TimeElapsedColumn(),
+            TextColumn("{task.elapsed:.1f} s"),
             console=self.console,
         )
 
@@ -51,14 +53,18 @@ class Face:
 
     def show_table(self, summary: dict[str, Any], *, folder: Path) -> None:
         """Who was paid what, and what it came to."""
-        table = Table(title=f"Paid by score, {summary['totals']['rounds']} rounds", title_justify="left")
-        table.add_column("client")
-        for name in ("shard", "stake share", "score", "earned", "claimed", "balance on chain"):
-            table.add_column(name, justify="right")
+        rounds = summary["totals"]["rounds"]
+        table = Table(
+            title=f"Paid by score, {rounds} round{'s' * (rounds != 1)}", title_justify="left", box=SIMPLE_HEAD
+        )
+        for name in ("client", "account"):
+            table.add_column(name, no_wrap=True)
+        for name in ("shard", "stake", "score", "earned", "claimed", "balance"):
+            table.add_column(name, justify="right", no_wrap=True)
         for client in summary["clients"]:
-            behaviour = "" if client["behaviour"] == "honest" else f"  ({client['behaviour']})"
             table.add_row(
-                f"{client['name']} {client['account'][:8]}…{behaviour}",
+                client["name"] + ("" if client["behaviour"] == "honest" else " *"),
+                client["account"][:8] + "…",
                 str(client["samples"]),
                 f"{client['stake_share']:.1%}",
                 f"{client['score']:+.4f}" if int(client["score_q40"]) else "0",
@@ -67,11 +73,13 @@ class Face:
                 _tokens(client["balance_wei"]),
             )
         self.console.print(table)
+        for client in summary["clients"]:
+            if client["behaviour"] != "honest":
+                self.console.print(f"* {client['name']} {_told(client['behaviour'])}")
         totals = summary["totals"]
         self.console.print(
             f"accuracy {totals['initial_accuracy']:.1%} → {totals['final_accuracy']:.1%}, "
-            f"paid {_tokens(totals['paid_wei'])} of {_tokens(totals['budget_wei'])} tokens, "
-            f"{totals['seconds']:.1f} s"
+            f"paid {_tokens(totals['paid_wei'])} of {_tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"
         )
         self.console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -100,7 +108,7 @@ class Face:
         self._clients = 0
         refused = f"  {len(report.refusals)} refused" if report.refusals else ""
         note = (
-            f"accuracy {test.accuracy:5.1%}  loss {report.loss_before:.3f} → {report.loss_after:.3f}  "
+            f"accuracy {test.accuracy:5.1%} loss {report.loss_before:.3f}→{report.loss_after:.3f} "
             f"paid {sum(report.pays.values()) / WEI:.2f}{refused}"
         )
         self._progress.update(self._bars[report.round], total=1, completed=1, note=note)
@@ -108,5 +116,12 @@ class Face:
             self._progress.update(self._setup, visible=True)
 
 
+def _told(behaviour: str) -> str:
+    name, share = check_behaviour(behaviour)
+    return {FREE_RIDE: "sends its base model back unchanged", LABEL_FLIP: f"has {share:.0%} of its labels flipped"}[
+        name
+    ]
+
+
 def _tokens(wei: str | int) -> str:
-    return f"{int(wei) / WEI:,.4f}"
+    return f"{int(wei) / WEI:,.2f}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -41,6 +42,8 @@ def main(arguments: Sequence[str]) -> None:
 def _run(raw: DictConfig) -> None:
     folder = Path(HydraConfig.get().runtime.output_dir)
     _log_flower_to_file()
+    # A polite kill ends the run as Ctrl-C does: Anvil stopped, the status written.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     status = folder / STATUS
     status.write_text("running\n")
     config = to_config(raw)
@@ -51,7 +54,8 @@ def _run(raw: DictConfig) -> None:
         write_page(folder / "report.html", summary)
         write_summary(folder, summary)
     except BaseException as error:
-        reason = "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {error}"
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
         status.write_text(f"failed: {reason}\n")
         log.error("the run failed\n%s", traceback.format_exc())
         if isinstance(error, FairshareError):
