@@ -69,11 +69,13 @@ def open_keystore(path: Path, *, password: str) -> LocalAccount:
         content = json.loads(path.read_text())
     except FileNotFoundError:
         raise KeystoreError(path=str(path), problem=f"no such file; make one with `fl key path={path}`") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
+    except ValueError:  # neither JSON nor text
         raise KeystoreError(path=str(path), problem="is not a JSON keystore; pass the file `fl key` wrote") from None
+    except OSError as error:
+        raise KeystoreError(path=str(path), problem=f"cannot be read ({type(error).__name__})") from None
     try:
         return Account.from_key(Account.decrypt(content, password))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         # eth-keyfile says "MAC mismatch" for a wrong password; the cause is dropped, as it may hold key material.
         known = isinstance(error, ValueError) and "MAC" in str(error)
         problem = f"wrong password; set {PASSWORD_VARIABLE} or type it again" if known else "is not a v3 keystore"
@@ -84,7 +86,7 @@ def keystore_address(path: Path) -> str:
     """The address that a keystore says it is for, without opening it."""
     try:
         return to_checksum_address("0x" + json.loads(path.read_text())["address"].removeprefix("0x"))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise KeystoreError(path=str(path), problem=f"cannot be read ({type(error).__name__})") from None
 
 

@@ -52,5 +52,5 @@ class Deployment:
             return cls(**{one.name: raw[one.name] for one in fields(cls) if one.name in raw or one.name != "block"})
         except FileNotFoundError:
             raise BadDeployment(path=str(path), problem="is not there") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadDeployment(path=str(path), problem=f"is not one ({error})") from error

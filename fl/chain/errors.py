@@ -45,6 +45,17 @@ class NoContract(ChainError):
         )
 
 
+class NoTask(ChainError):
+    """The contract knows no task of this id."""
+
+    def __init__(self, task_id: bytes, address: str) -> None:
+        super().__init__(task_id, address)
+        self.task_id, self.address = task_id, address
+
+    def __str__(self) -> str:
+        return f"no task 0x{self.task_id.hex()} in the contract at {self.address}; check the invite and its chain"
+
+
 class NoFunds(ChainError):
     """An account cannot pay for its transaction."""
 

@@ -10,10 +10,11 @@ from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
 from web3 import Web3
+from web3.exceptions import Web3Exception
 from web3.logs import DISCARD
 
 from fl.chain.artifacts import artifact
-from fl.chain.errors import NoContract, TokenTooLow
+from fl.chain.errors import NoContract, NoTask, TokenTooLow
 from fl.chain.sender import Sent, send
 from fl.chain.typed_data import Domain, Header, compact
 from fl.rewards.tree import Leaf, Sibling
@@ -99,7 +100,7 @@ class Enrolment:
 class Escrow:
     """The Fairshare contract at an address.
 
-    Raises: NoContract if there is no code at the address.
+    Raises: NoContract if there is no code at the address, or it is of another contract.
     """
 
     def __init__(self, w3: Web3, address: str) -> None:
@@ -110,6 +111,12 @@ class Escrow:
             raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
         self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
         self.domain = Domain(chain_id=self.chain_id, contract=self.address)
+        try:
+            stated = self.domain_fields()
+        except Web3Exception:  # any other contract, such as the token of a deployment file with the two swapped
+            stated = None
+        if stated != tuple(self.domain.as_dict().values()):
+            raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
 
     @staticmethod
     def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Escrow, Sent]:
@@ -123,10 +130,10 @@ class Escrow:
     # ---- reading ---------------------------------------------------------------------------------------------------
 
     def task(self, task_id: bytes) -> tuple[Terms, TaskState]:
-        """A task's terms and state. Raises: NoContract's sibling KeyError if there is no such task."""
+        """A task's terms and state. Raises: NoTask if there is none of this id."""
         terms, state = self._contract.functions.task(task_id).call()
         if state[1] == Status.NONE:
-            raise KeyError(f"no task 0x{task_id.hex()} in the contract at {self.address}")
+            raise NoTask(task_id=task_id, address=self.address)
         names = [*Terms.__dataclass_fields__]
         terms = dict(zip(names, terms, strict=True))
         terms["evaluators"] = tuple(terms["evaluators"])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from eth_utils import is_checksum_address
 
 from fl.chain.errors import ChainError
 
@@ -51,11 +54,21 @@ class Invite:
 
     @classmethod
     def read(cls, path: Path) -> Invite:
-        """Read the file. Raises: BadInvite."""
+        """Read the file. Raises: BadInvite if it is not there, or a value in it has another form."""
         try:
             raw = json.loads(path.read_text())
-            return cls(**{one.name: raw[one.name] for one in fields(cls)})
+            invite = cls(**{one.name: raw[one.name] for one in fields(cls)})
         except FileNotFoundError:
             raise BadInvite(path=str(path), problem="is not there") from None
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise BadInvite(path=str(path), problem=f"is not one ({type(error).__name__}: {error})") from error
+        # Somebody else wrote it, and everything behind trusts the object.
+        for name, fits in {
+            **dict.fromkeys(("chain_id", "block"), lambda value: type(value) is int),
+            **dict.fromkeys(("url", "spec"), lambda value: isinstance(value, str)),
+            **dict.fromkeys(("contract", "token", "coordinator"), is_checksum_address),
+            "task_id": lambda value: isinstance(value, str) and re.fullmatch(r"0x[0-9a-f]{64}", value),
+        }.items():
+            if not fits(value := getattr(invite, name)):
+                raise BadInvite(path=str(path), problem=f"is not one ({name} is {value!r})")
+        return invite

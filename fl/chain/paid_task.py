@@ -94,7 +94,7 @@ class PaidTask:
 
     @classmethod
     def attach(cls, deployment: Deployment, *, task_id: bytes, coordinator: LocalAccount) -> PaidTask:
-        """Find an opened task again. Raises: KeyError if there is none; NotCoordinator for another key."""
+        """Find an opened task again. Raises: NoTask if there is none; NotCoordinator for another key."""
         _, escrow, token = deployment.connect()
         terms, _ = escrow.task(task_id)
         return cls(

@@ -10,6 +10,7 @@ import requests
 from eth_abi import decode
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
+from eth_utils import to_checksum_address
 from web3 import HTTPProvider, Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
@@ -122,8 +123,14 @@ def _refused(call: str, error: ContractCustomError) -> Refused:
     if known is None:
         return Refused(call=call, name=f"error 0x{data[:4].hex()}", values={})
     values = decode([one["type"] for one in known["inputs"]], data[4:])
-    shown = [f"0x{value.hex()}" if isinstance(value, bytes) else value for value in values]
-    return Refused(call=call, name=known["name"], values=dict(zip([one["name"] for one in known["inputs"]], shown)))
+    shown = {one["name"]: _shown(value, kind=one["type"]) for one, value in zip(known["inputs"], values, strict=True)}
+    return Refused(call=call, name=known["name"], values=shown)
+
+
+def _shown(value: object, *, kind: str) -> object:
+    if isinstance(value, bytes):
+        return f"0x{value.hex()}"
+    return to_checksum_address(value) if kind == "address" else value
 
 
 def _custom_errors() -> dict[bytes, dict]:
