@@ -1,0 +1,152 @@
+import json
+import logging
+import pickle
+import stat
+
+import pytest
+
+from fl.chain.accounts import (
+    PASSWORD_VARIABLE,
+    TestKeysElsewhere,
+    anvil_account,
+    ask_password,
+    create_keystore,
+    keystore_address,
+    open_keystore,
+)
+from fl.chain.errors import KeystoreError
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """One keystore for the module: scrypt takes its time by design."""
+    path = tmp_path_factory.mktemp("keys") / "deep" / "owner.json"
+    return path, create_keystore(path, password="correct horse")
+
+
+def test_a_keystore_is_readable_by_its_owner_only(stored):
+    assert stat.S_IMODE(stored[0].stat().st_mode) == 0o600
+
+
+def test_a_keystore_opens_with_its_password(stored):
+    path, account = stored
+    assert open_keystore(path, password="correct horse").key == account.key
+
+
+def test_a_keystore_says_its_address_without_its_password(stored):
+    assert keystore_address(stored[0]) == stored[1].address
+
+
+def test_a_keystore_holds_no_key_in_the_clear(stored):
+    path, account = stored
+    assert account.key.hex() not in path.read_text()
+
+
+def test_a_key_is_never_overwritten(stored):
+    path, before = stored[0], stored[0].read_bytes()
+    with pytest.raises(KeystoreError) as caught:
+        create_keystore(path, password="another")
+    assert str(caught.value) == f"keystore {path}: is there already; choose another path, keys are kept"
+    assert path.read_bytes() == before
+
+
+def test_a_wrong_password_is_named(stored):
+    with pytest.raises(KeystoreError) as caught:
+        open_keystore(stored[0], password="battery staple")
+    assert str(caught.value) == f"keystore {stored[0]}: wrong password; set FAIRSHARE_PASSWORD or type it again"
+
+
+def test_a_missing_keystore_is_named_with_how_to_make_one(tmp_path):
+    path = tmp_path / "none.json"
+    with pytest.raises(KeystoreError) as caught:
+        open_keystore(path, password="x")
+    assert str(caught.value) == f"keystore {path}: no such file; make one with `fl key path={path}`"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"no json", "is not a JSON keystore; pass the file `fl key` wrote"),
+        (b"\xff\xfe\x00", "is not a JSON keystore; pass the file `fl key` wrote"),
+        (b"{}", "is not a v3 keystore"),
+        (b"[1]", "is not a v3 keystore"),
+        (b'{"version": 3, "crypto": {}}', "is not a v3 keystore"),
+    ],
+)
+def test_a_file_that_is_no_keystore_is_refused(tmp_path, content, problem):
+    path = tmp_path / "garbage.json"
+    path.write_bytes(content)
+    with pytest.raises(KeystoreError) as caught:
+        open_keystore(path, password="x")
+    assert caught.value.problem == problem
+
+
+def test_a_folder_is_no_keystore(tmp_path):
+    with pytest.raises(KeystoreError, match="IsADirectoryError"):
+        open_keystore(tmp_path, password="x")
+
+
+@pytest.mark.parametrize("content", [b"no json", b"{}", b"[]", b'{"address": 5}', b"\xff"])
+def test_an_address_is_read_from_keystores_only(tmp_path, content):
+    path = tmp_path / "garbage.json"
+    path.write_bytes(content)
+    with pytest.raises(KeystoreError, match="cannot be read"):
+        keystore_address(path)
+
+
+def test_the_key_shows_in_no_text_and_no_log(stored, caplog):
+    path, account = stored
+    with caplog.at_level(logging.DEBUG):
+        opened = open_keystore(path, password="correct horse")
+        logging.getLogger("fl").info("%s %r", opened, opened)
+    shown = f"{opened} {opened!r} {account!r} {caplog.text}"
+    assert account.key.hex() not in shown
+    assert str(int.from_bytes(account.key, "big")) not in shown
+
+
+def test_the_key_shows_in_no_exception(stored, tmp_path):
+    path, account = stored
+    broken = json.loads(path.read_text())
+    broken["crypto"]["ciphertext"] = account.key.hex()  # the worst that a keystore could hold
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text(json.dumps(broken))
+    with pytest.raises(KeystoreError) as caught:
+        open_keystore(damaged, password="correct horse")
+    error = caught.value
+    assert account.key.hex() not in f"{error} {error!r} {error.__cause__!r}"
+    assert error.__cause__ is None
+    assert error.__suppress_context__
+
+
+def test_the_published_keys_are_anvils(account):
+    assert account(0).address == "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
+
+
+def test_the_published_keys_are_refused_on_any_other_chain():
+    with pytest.raises(TestKeysElsewhere) as caught:
+        anvil_account(0, chain_id=1)
+    assert caught.value.chain_id == 1
+    assert str(caught.value) == (
+        "Anvil's test keys are published and only used on chain 31337, this is chain 1; make a keystore with "
+        "`fl key path=FILE` and pass key=FILE"
+    )
+    assert pickle.loads(pickle.dumps(caught.value)).chain_id == 1
+
+
+def test_the_password_comes_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    assert ask_password(tmp_path) == "secret"
+
+
+def test_an_empty_password_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "")
+    with pytest.raises(KeystoreError, match="the password is empty; type one or set FAIRSHARE_PASSWORD"):
+        ask_password(tmp_path)
+
+
+def test_two_different_typed_passwords_are_refused(monkeypatch, tmp_path):
+    typed = iter(["one", "other"])
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr("fl.chain.accounts.getpass", lambda prompt: next(typed))
+    with pytest.raises(KeystoreError, match="the two passwords differ; start again"):
+        ask_password(tmp_path, confirm=True)

@@ -1,0 +1,119 @@
+import http.server
+import threading
+
+import pytest
+from eth_account import Account
+
+from fl.chain.errors import ChainUnreachable, NoContract, NoFunds, Refused, TokenTooLow, WrongChain
+from fl.chain.escrow import Escrow, Token
+from fl.chain.sender import connect, transfer_ether
+
+NOBODY = "0x" + "77" * 20
+
+
+@pytest.fixture
+def web_page():
+    """A web server that knows no JSON-RPC."""
+
+    class Page(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Page)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_url_that_nobody_listens_at_is_unreachable():
+    url = "http://127.0.0.1:9"
+    with pytest.raises(ChainUnreachable) as caught:
+        connect(url)
+    assert caught.value.url == url
+    assert str(caught.value) == (
+        f"no chain answers at {url} (ConnectionError); start one with `anvil`, or set chain.url"
+    )
+
+
+@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1", "nonsense"])
+def test_a_text_that_is_no_url_is_unreachable(url):
+    with pytest.raises(ChainUnreachable, match=f"no chain answers at {url}"):
+        connect(url)
+
+
+def test_a_web_page_is_no_chain(web_page):
+    with pytest.raises(ChainUnreachable, match=f"no chain answers at {web_page}"):
+        connect(web_page)
+
+
+def test_another_chain_id_is_refused(anvil):
+    with pytest.raises(WrongChain) as caught:
+        connect(anvil, chain_id=1)
+    assert (caught.value.seen, caught.value.expected) == (31337, 1)
+    assert str(caught.value) == f"{anvil} is chain 31337, chain 1 is expected; set chain.url or chain.id"
+
+
+@pytest.mark.parametrize(("cls", "what"), [(Escrow, "Fairshare contract"), (Token, "token")])
+def test_an_address_without_code_is_no_contract(anvil, cls, what):
+    with pytest.raises(NoContract) as caught:
+        cls(connect(anvil), NOBODY)
+    assert caught.value.chain_id == 31337
+    assert str(caught.value).startswith(f"no {what} at 0x7777777777777777777777777777777777777777 on chain 31337; ")
+
+
+def test_an_account_without_ether_cannot_send(chain):
+    poor = Account.create()
+    w3, escrow, token = chain.connect()
+    with pytest.raises(NoFunds) as caught:
+        token.mint(poor.address, 1, account=poor)
+    assert caught.value.address == poor.address
+    assert str(caught.value) == (f"{poor.address} has no ETH on chain 31337 to pay for gas; send it some and try again")
+    with pytest.raises(NoFunds):
+        transfer_ether(w3, account=poor, to=NOBODY, amount=1)
+    with pytest.raises(NoFunds):
+        Escrow.deploy(w3, account=poor)
+
+
+def test_ether_arrives(chain, account):
+    w3, _, _ = chain.connect()
+    before = w3.eth.get_balance(NOBODY)
+    sent = transfer_ether(w3, account=account(0), to=NOBODY, amount=5)
+    assert sent.gas == 21_000
+    assert w3.eth.get_balance(NOBODY) == before + 5
+
+
+def test_approving_more_than_one_holds_is_refused_before_it_is_sent(chain):
+    poor = Account.create()
+    _, escrow, token = chain.connect()
+    with pytest.raises(TokenTooLow) as caught:
+        token.approve(escrow.address, 7, purpose="stake", account=poor)
+    assert (caught.value.balance, caught.value.needed, caught.value.purpose) == (0, 7, "stake")
+    assert str(caught.value) == (
+        f"{poor.address} holds 0 wei of the token and the stake takes 7; get tokens first (on a devnet anybody may "
+        "mint: `fl mint`)"
+    )
+
+
+def test_an_error_of_the_token_is_told_with_its_values(world):
+    one = world(joining=0)
+    member = one.clients[0]
+    one.token.mint(member.address, 10, account=one.sponsor)
+    with pytest.raises(Refused) as caught:  # nothing was approved
+        one.escrow.join(one.task.task_id, stake=10, node_key=b"", dataset=bytes(32), account=member)
+    assert caught.value.name == "ERC20InsufficientAllowance"
+    assert caught.value.values == {"spender": one.escrow.address, "allowance": 0, "needed": 10}
+
+
+def test_another_contract_is_not_taken_for_fairshare(chain):
+    w3, _, token = chain.connect()
+    with pytest.raises(NoContract) as caught:
+        Escrow(w3, token.address)
+    assert (caught.value.address, caught.value.what) == (token.address, "Fairshare contract")
