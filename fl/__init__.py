@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fl.chain.deployment import Deployment
     from fl.chain.invite import Invite
     from fl.chain.paid_task import PaidTask
-    from fl.coordinator.open_task import open_task
+    from fl.coordinator.paying import paying
     from fl.coordinator.strategy import PayingStrategy
     from fl.errors import ConfigError, FairshareError
     from fl.scoring.direction import direction
@@ -32,7 +32,7 @@ __all__ = [
     "TaskSpec",
     "ValidationGame",
     "direction",
-    "open_task",
+    "paying",
 ]
 
 _HOMES = {
@@ -46,7 +46,7 @@ _HOMES = {
     "TaskSpec": "fl.task.spec",
     "ValidationGame": "fl.scoring.game",
     "direction": "fl.scoring.direction",
-    "open_task": "fl.coordinator.open_task",
+    "paying": "fl.coordinator.paying",
 }
 
 

@@ -64,7 +64,7 @@ class Face:
         for client in summary["clients"]:
             table.add_row(
                 client["name"] + ("" if client["behaviour"] == "honest" else " *"),
-                client["account"][:8] + "…",
+                client["account"][:6] + "…",
                 str(client["samples"]),
                 f"{client['stake_share']:.1%}",
                 f"{client['score']:+.4f}" if int(client["score_q40"]) else "0",

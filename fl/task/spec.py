@@ -28,6 +28,9 @@ class TaskSpec:
     class_names: tuple[str, ...] = ()
     model_arguments: dict[str, Any] = field(default_factory=dict)
     loss: str = "cross_entropy"  # cross_entropy, mse, or an import path of an nn.Module that means over samples
+    training: str = (
+        "fairshare"  # by the settings below; "app" where a Flower app of the coordinator's trains its own way
+    )
     steps: int = 20  # local steps of one round, the same for every client
     batch_size: int = 32  # samples of one step
     learning_rate: float = 0.1
