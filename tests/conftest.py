@@ -80,6 +80,12 @@ def deployment(anvil: str) -> Deployment:
     return Deployment(chain_id=31337, url=anvil, contract=escrow.address, token=token.address, block=sent.block)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def flower() -> None:
+    """Messages want to know who sends them; a grid says so, for this process."""
+    LocalGrid(ClientApp(), {})
+
+
 def ask(w3: Web3, method: str, *arguments: object) -> object:
     """A call that only devnets know."""
     return w3.manager.request_blocking(RPCEndpoint(method), list(arguments))

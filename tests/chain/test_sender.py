@@ -71,7 +71,7 @@ def test_an_address_without_code_is_no_contract(anvil, cls, what):
 
 def test_an_account_without_ether_cannot_send(chain):
     poor = Account.create()
-    w3, escrow, token = chain.connect()
+    w3, _, token = chain.connect()
     with pytest.raises(NoFunds) as caught:
         token.mint(poor.address, 1, account=poor)
     assert caught.value.address == poor.address

@@ -1,0 +1,369 @@
+"""A task's whole life through PaidTask and Escrow, on a real chain, with every balance read back."""
+
+from dataclasses import replace
+
+import pytest
+
+from fl.chain.clock import pass_time
+from fl.chain.errors import Refused, TokenTooLow
+from fl.chain.escrow import Status
+from fl.chain.membership import join
+from fl.chain.paid_task import PaidTask, TooFewClients, TooFewSignatures
+from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, Receipt, sign, signer_of
+from fl.rewards import Leaf, RoundTree
+from fl.rewards.tree import NO_UPDATE
+
+TOKENS = 10**18
+BUDGET, BOND = 1000 * TOKENS, 100 * TOKENS
+
+
+def leaves_of(world, cumulatives, *, balance=1):
+    """A leaf per client with these cumulatives; all scored the same."""
+    return [
+        Leaf(account=one.address, update_root=NO_UPDATE, weight=0, score=balance, balance=balance, cumulative=wei)
+        for one, wei in zip(world.clients, cumulatives, strict=True)
+    ]
+
+
+def header_of(world, leaves, *, number=1, previous=None):
+    """The header of a round over these leaves, in order with the one before."""
+    tree = RoundTree(leaves)
+    before = previous.cumulative if previous else 0
+    left = world.task.terms.rounds - number + 1
+    values = {
+        "task_id": world.task.task_id,
+        "round": number,
+        "previous": world.task.digest(previous) if previous else ZERO_HASH,
+        "base_model": previous.next_model if previous else world.task.terms.base_model,
+        "next_model": bytes([number]) * 32,
+        "validation": world.task.terms.validation_hash,
+        "direction_root": b"d" * 32,
+        "tree_root": tree.root,
+        "leaf_count": len(tree),
+        "entitlement": tree.entitlement,
+        "cumulative": tree.cumulative,
+        "pot": (world.task.terms.budget - before) // left,
+        "bundle": b"b" * 32,
+    }
+    return Header(**values)
+
+
+def signed(world, header, *, by=None):
+    """Signatures of the evaluators numbered `by`, all by default."""
+    chosen = world.evaluators if by is None else [world.evaluators[one] for one in by]
+    return [sign(header, domain=world.task.domain, account=one) for one in chosen]
+
+
+def claim(world, header, leaves, number, *, account=None):
+    """Claim one client's leaf."""
+    tree = RoundTree(leaves)
+    index = tree.index(world.addresses[number])
+    return world.escrow.claim(
+        header, leaf=tree.leaves[index], index=index, proof=tree.proof(index), account=account or world.sponsor
+    )
+
+
+def wait(world, seconds):
+    """Let so many seconds pass on chain."""
+    pass_time(world.w3, until=world.w3.eth.get_block("latest")["timestamp"] + seconds)
+
+
+@pytest.fixture
+def panel(world):
+    """A started task of two rounds and three clients, with 2 of 3 evaluators."""
+    one = world(evaluators=3, quorum=2)
+    one.task.start()
+    return one
+
+
+def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
+    one = world(evaluators=3, quorum=2)
+    token, escrow, task_id = one.token, one.escrow, one.task.task_id
+    before = {who: token.balance(who) for who in (*one.addresses, one.sponsor.address)}
+    held = token.balance(escrow.address)
+    assert one.task.state().status == Status.OPEN
+    assert set(one.task.enrolments()) == set(one.addresses)
+
+    assert one.task.start() is not None
+    assert one.task.start() is None  # done before
+    assert one.task.state().status == Status.STARTED
+
+    first = leaves_of(one, [200 * TOKENS, 200 * TOKENS, 100 * TOKENS])
+    header = header_of(one, first)
+    one.task.post(header, signatures=signed(one, header, by=[2, 0]))  # in any order
+    second = leaves_of(one, [500 * TOKENS, 300 * TOKENS, 200 * TOKENS])
+    last = header_of(one, second, number=2, previous=header)
+    one.task.post(last, signatures=signed(one, last, by=[0, 1, 2]))
+    assert one.task.state().cumulative == BUDGET
+    assert not escrow.is_final(task_id, 1)
+
+    wait(one, one.task.terms.challenge_window + 1)
+    assert escrow.is_final(task_id, 2)
+    claim(one, header, first, 0)  # an older round first: the rest of it comes from the newer one
+    assert escrow.claimed(task_id, one.addresses[0]) == 200 * TOKENS
+    tree = RoundTree(second)
+    proofs = [(index, tree.proof(index)) for index in range(3)]
+    escrow.claim_batch(last, leaves=tree.leaves, proofs=proofs, account=one.sponsor)
+    assert [escrow.claimed(task_id, who) for who in one.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
+    assert [token.balance(who) - before[who] for who in one.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
+    assert one.task.state().paid == BUDGET
+
+    escrow.close(task_id, account=one.clients[0])  # anybody may
+    for who, stake in zip(one.addresses, one.stakes, strict=True):
+        escrow.release(task_id, client=who, account=one.sponsor)
+        assert escrow.credit(token.address, who) == stake
+        escrow.withdraw_for(token.address, who, account=one.sponsor)
+    escrow.withdraw_for(token.address, one.sponsor.address, account=one.clients[0])
+    assert [token.balance(who) - before[who] for who in one.addresses] == [
+        500 * TOKENS + one.stakes[0],
+        300 * TOKENS + one.stakes[1],
+        200 * TOKENS + one.stakes[2],
+    ]
+    assert token.balance(one.sponsor.address) - before[one.sponsor.address] == BOND
+    assert held - token.balance(escrow.address) == BUDGET + BOND + sum(one.stakes)
+
+
+def test_what_nobody_claims_goes_back_to_the_sponsor(panel):
+    escrow, token, task_id = panel.escrow, panel.token, panel.task.task_id
+    first = leaves_of(panel, [500 * TOKENS, 0, 0])
+    header = header_of(panel, first)
+    panel.task.post(header, signatures=signed(panel, header))
+    last = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0], balance=0), number=2, previous=header)
+    panel.task.post(last, signatures=signed(panel, last))  # nobody is entitled: the pot of round 2 is not paid
+    wait(panel, 101)
+    escrow.close(task_id, account=panel.sponsor)
+    assert escrow.credit(token.address, panel.sponsor.address) == BOND + 500 * TOKENS
+    with pytest.raises(Refused) as caught:
+        escrow.sweep(task_id, account=panel.sponsor)
+    assert caught.value.name == "TooEarly"
+    wait(panel, panel.task.terms.claim_period + 1)
+    escrow.sweep(task_id, account=panel.sponsor)
+    assert panel.task.state().swept
+    assert escrow.credit(token.address, panel.sponsor.address) == BOND + BUDGET
+    with pytest.raises(Refused) as caught:
+        claim(panel, header, first, 0)
+    assert caught.value.name == "ClaimPeriodOver"
+
+
+def test_silence_ends_the_task_and_shares_the_bond(panel):
+    escrow, token, task_id = panel.escrow, panel.token, panel.task.task_id
+    leaves = leaves_of(panel, [500 * TOKENS, 0, 0])
+    header = header_of(panel, leaves)
+    panel.task.post(header, signatures=signed(panel, header))
+    with pytest.raises(Refused) as caught:
+        escrow.expire(task_id, account=panel.clients[0])
+    assert caught.value.name == "TooEarly"
+    assert caught.value.values["earliest"] - caught.value.values["time"] > 900
+    wait(panel, panel.task.terms.round_timeout + 1)
+    escrow.expire(task_id, account=panel.clients[0])
+    state = panel.task.state()
+    assert (state.status, state.bond_share) == (Status.CLOSED, BOND // 3)
+    escrow.release(task_id, client=panel.addresses[1], account=panel.sponsor)
+    assert escrow.credit(token.address, panel.addresses[1]) == panel.stakes[1] + BOND // 3
+    # The budget that was not promised, and the wei that rounding left of the bond.
+    assert escrow.credit(token.address, panel.sponsor.address) == 500 * TOKENS + BOND - 3 * (BOND // 3)
+    claim(panel, header, leaves, 0)
+    assert escrow.claimed(task_id, panel.addresses[0]) == 500 * TOKENS
+
+
+def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(panel):
+    escrow, task_id, leaver = panel.escrow, panel.task.task_id, panel.clients[2]
+    escrow.leave(task_id, account=leaver)
+    enrolment = panel.task.enrolments()[leaver.address]
+    assert (enrolment.first_round, enrolment.left_round) == (1, 2)
+    assert enrolment.weighs_in(1)
+    assert not enrolment.weighs_in(2)
+    assert enrolment.counts_in(2)
+    with pytest.raises(Refused) as caught:
+        escrow.release(task_id, client=leaver.address, account=leaver)
+    assert caught.value.name == "StillAtStake"
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    panel.task.post(header, signatures=signed(panel, header))
+    wait(panel, 101)
+    escrow.release(task_id, client=leaver.address, account=panel.sponsor)
+    assert escrow.credit(panel.token.address, leaver.address) == panel.stakes[2]
+    assert panel.task.state().staked == 2
+    with pytest.raises(Refused) as caught:
+        escrow.leave(task_id, account=leaver)
+    assert caught.value.name in ("AlreadyLeft", "NothingStaked")
+
+
+# ---- refusals: the contract's own error, with its values -------------------------------------------------------------
+
+
+def test_joining_twice_is_refused(world):
+    one = world(joining=1)
+    member = one.clients[0]
+    one.token.mint(member.address, one.stakes[0], account=one.sponsor)
+    with pytest.raises(Refused) as caught:
+        join(one.invite, account=member, stake=one.stakes[0], node_key=b"", dataset=bytes(32))
+    assert (caught.value.call, caught.value.name) == ("join", "AlreadyJoined")
+    assert caught.value.values == {"taskId": one.invite.task_id, "account": member.address}
+    assert str(caught.value) == (
+        f"the contract refused join: AlreadyJoined(taskId={one.invite.task_id}, account={member.address})"
+    )
+
+
+def test_a_stake_out_of_range_is_refused(world):
+    one = world(joining=0, min_stake=10, max_stake=20)
+    one.token.mint(one.clients[0].address, 21, account=one.sponsor)
+    for stake in (9, 21):
+        with pytest.raises(Refused) as caught:
+            join(one.invite, account=one.clients[0], stake=stake, node_key=b"", dataset=bytes(32))
+        assert caught.value.name == "StakeOutOfRange"
+        assert caught.value.values == {"stake": stake, "least": 10, "most": 20}
+
+
+def test_a_task_without_clients_does_not_start(world):
+    one = world(joining=0)
+    with pytest.raises(Refused) as caught:
+        one.task.start()
+    assert (caught.value.name, caught.value.values) == ("NoClients", {"taskId": one.invite.task_id})
+
+
+def test_a_sponsor_without_the_budget_opens_nothing(world):
+    one = world(joining=0)
+    terms = replace(one.task.terms, budget=10**27, salt=b"\xff" * 32)
+    held = one.token.balance(one.sponsor.address)
+    with pytest.raises(TokenTooLow) as caught:
+        PaidTask.open(one.deployment, terms=terms, sponsor=one.sponsor, coordinator=one.coordinator)
+    assert (caught.value.balance, caught.value.needed) == (held, 10**27 + BOND)
+    assert caught.value.purpose == "task's budget and bond"
+
+
+def test_terms_out_of_range_are_named(world):
+    one = world(joining=0)
+    one.token.mint(one.sponsor.address, BUDGET + BOND, account=one.sponsor)
+    terms = replace(one.task.terms, rounds=0, salt=b"\xff" * 32)
+    with pytest.raises(Refused) as caught:
+        PaidTask.open(one.deployment, terms=terms, sponsor=one.sponsor, coordinator=one.coordinator)
+    assert caught.value.name == "TermOutOfRange"
+    assert bytes.fromhex(caught.value.values["term"][2:]).rstrip(b"\0") == b"rounds"
+    assert (caught.value.values["seen"], caught.value.values["least"]) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name", "values"),
+    [
+        ({"pot": 1}, "WrongPot", {"seen": 1, "expected": 500 * TOKENS}),
+        ({"leaf_count": 2}, "WrongLeafCount", {"seen": 2, "expected": 3}),
+        ({"round": 2}, "RoundOutOfOrder", {"seen": 2, "expected": 1, "rounds": 2}),
+        ({"cumulative": 499 * TOKENS}, "WrongCumulative", {"seen": 499 * TOKENS, "expected": 500 * TOKENS}),
+        ({"entitlement": 0}, "WrongCumulative", {"seen": 500 * TOKENS, "expected": 0}),
+        ({"base_model": b"m" * 32}, "WrongBaseModel", None),
+        ({"validation": b"v" * 32}, "WrongValidation", None),
+        ({"previous": b"p" * 32}, "WrongPrevious", None),
+    ],
+)
+def test_a_header_that_does_not_follow_is_refused(panel, changes, name, values):
+    header = replace(header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0])), **changes)
+    with pytest.raises(Refused) as caught:
+        panel.task.post(header, signatures=signed(panel, header))
+    assert (caught.value.call, caught.value.name) == ("post", name)
+    if values is not None:
+        assert caught.value.values == values
+    assert panel.task.state().posted == 0
+
+
+def test_too_few_signatures_are_not_even_sent(panel):
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    stranger = sign(header, domain=panel.task.domain, account=panel.sponsor)
+    own = signed(panel, header, by=[0])
+    with pytest.raises(TooFewSignatures) as caught:
+        panel.task.post(header, signatures=[*own, *own, stranger])  # one evaluator twice is one
+    assert (caught.value.round_number, caught.value.seen, caught.value.quorum) == (1, 1, 2)
+    assert str(caught.value) == (
+        "round 1 has 1 evaluator signatures, the quorum is 2; start more evaluators or see why they refused"
+    )
+
+
+def test_the_contract_counts_the_quorum_itself(panel):
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    with pytest.raises(Refused) as caught:
+        panel.escrow.post(header, signatures=signed(panel, header, by=[0]), account=panel.coordinator)
+    assert (caught.value.name, caught.value.values) == ("QuorumNotReached", {"seen": 1, "expected": 2})
+
+
+def test_a_signature_over_another_header_does_not_count(panel):
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    with pytest.raises(TooFewSignatures):
+        panel.task.post(header, signatures=signed(panel, replace(header, bundle=b"x" * 32)))
+
+
+def test_bytes_that_are_no_signature_are_refused(panel):
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    with pytest.raises(InvalidSignature):
+        panel.task.post(header, signatures=[b"x" * 65])
+
+
+def test_only_the_coordinator_posts_and_starts(world):
+    one = world(evaluators=3, quorum=2)
+    stranger = one.clients[0]
+    with pytest.raises(Refused) as caught:
+        one.escrow.start(one.task.task_id, account=stranger)
+    assert caught.value.name == "NotCoordinator"
+    one.task.start()
+    header = header_of(one, leaves_of(one, [500 * TOKENS, 0, 0]))
+    with pytest.raises(Refused) as caught:
+        one.escrow.post(header, signatures=signed(one, header, by=[0, 1]), account=stranger)
+    assert caught.value.name == "NotCoordinator"
+    assert caught.value.values == {"seen": stranger.address, "expected": one.coordinator.address}
+
+
+def test_a_claim_is_refused_before_the_round_is_final_and_after_it_was_paid(panel):
+    leaves = leaves_of(panel, [500 * TOKENS, 0, 0])
+    header = header_of(panel, leaves)
+    panel.task.post(header, signatures=signed(panel, header))
+    with pytest.raises(Refused) as caught:
+        claim(panel, header, leaves, 0)
+    assert caught.value.name == "RoundNotFinal"
+    assert caught.value.values["round"] == 1
+    wait(panel, 101)
+    claim(panel, header, leaves, 0)
+    with pytest.raises(Refused) as caught:
+        claim(panel, header, leaves, 0)
+    assert caught.value.name == "NothingToClaim"
+    assert caught.value.values == {
+        "account": panel.addresses[0],
+        "cumulative": 500 * TOKENS,
+        "claimed": 500 * TOKENS,
+    }
+
+
+def test_a_leaf_that_was_raised_is_refused(panel):
+    leaves = leaves_of(panel, [400 * TOKENS, 100 * TOKENS, 0])
+    header = header_of(panel, leaves)
+    panel.task.post(header, signatures=signed(panel, header))
+    wait(panel, 101)
+    tree = RoundTree(leaves)
+    index = tree.index(panel.addresses[1])
+    raised = replace(tree.leaves[index], cumulative=200 * TOKENS)
+    with pytest.raises(Refused) as caught:
+        panel.escrow.claim(header, leaf=raised, index=index, proof=tree.proof(index), account=panel.sponsor)
+    assert caught.value.name in ("WrongRoot", "WrongSums")
+
+
+def test_waiting_for_clients_ends_with_how_many_came(world):
+    one = world(joining=2)
+    assert set(one.task.wait_for_clients(2, deadline_s=0)) == set(one.addresses[:2])
+    with pytest.raises(TooFewClients) as caught:
+        one.task.wait_for_clients(3, deadline_s=0)
+    assert (caught.value.seen, caught.value.expected) == (2, 3)
+    assert str(caught.value) == "2 of 3 clients joined within 0 s; let them run `fl join` or lower the number"
+
+
+def test_a_late_joiner_counts_two_rounds_later(panel, late_join, account):
+    late = replace(panel, clients=(*panel.clients, account(9)), stakes=(*panel.stakes, TOKENS))
+    with pytest.raises(Refused) as caught:  # two rounds in all: a client that comes after round 1 began has none left
+        header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+        panel.task.post(header, signatures=signed(panel, header))
+        late_join(late, 3)
+    assert caught.value.name == "EnrolmentOver"
+    assert caught.value.values == {"taskId": panel.invite.task_id, "firstRound": 3, "rounds": 2}
+
+
+def test_a_receipt_is_the_coordinators_word(world):
+    one = world(joining=1)
+    signature = one.task.receipt(round_number=1, client=one.addresses[0], update_root=b"u" * 32)
+    receipt = Receipt(task_id=one.task.task_id, round=1, client=one.addresses[0], update_root=b"u" * 32)
+    assert signer_of(receipt, domain=one.task.domain, signature=signature) == one.coordinator.address
