@@ -4,18 +4,24 @@ pragma solidity ^0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
 import {RoundTree} from "./libraries/RoundTree.sol";
+import {Disputes} from "./Disputes.sol";
 import {Ledger} from "./Ledger.sol";
 import {Posting, toPosting} from "./types/Posting.sol";
 import {Progress} from "./types/Progress.sol";
 
 /// @title Fairshare
 /// @notice See IFairshare for what each action does and requires.
-contract Fairshare is Ledger {
+contract Fairshare is IFairshare, IDisputes, Ledger {
     using SafeERC20 for IERC20;
 
     uint256 internal constant MAX_ROUNDS = type(uint24).max - 2; // two more, a late joiner's, still fit their 24 bits
+
+    /* IMMUTABLES */
+
+    address private immutable _disputes = address(new Disputes());
 
     /* ACTIONS, in the order of a task's life */
 
@@ -47,6 +53,7 @@ contract Fairshare is Ledger {
             heldFrom: 0,
             since: uint40(block.timestamp),
             challenges: 0,
+            holds: 0,
             swept: false
         });
         t.progress = t.progress.withStatus(Status.Open);
@@ -274,7 +281,181 @@ contract Fairshare is Ledger {
         IERC20(token).safeTransfer(account, amount);
     }
 
+    /* DISPUTES: a contract is at most 24 KB of code, so they live in a second one, which runs on this one's storage. It is
+    deployed with this contract, cannot be exchanged, and gets exactly these calls, as they came. */
+
+    /// @inheritdoc IDisputes
+    function proveTransition(Header calldata, Leaf calldata, Proof calldata, Header calldata, Leaf calldata, Proof calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveBrokenChain(Header calldata, Header calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveOmission(Header calldata, Leaf calldata, Proof calldata, bytes32, Signature calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveDisorder(Header calldata, Leaf calldata, Proof calldata, Leaf calldata, Proof calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveMissing(Header calldata, address, Leaf[] calldata, Proof[] calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveBadLeaf(Header calldata, Leaf calldata, Sibling calldata, Proof calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveBadNode(Header calldata, uint8, Sibling calldata, Sibling calldata, Sibling calldata, Proof calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function proveEquivocation(bytes32, uint32, address, SignedUpdate calldata, SignedUpdate calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function challengeScore(Header calldata, Leaf calldata, Proof calldata, uint64, bytes32, bytes calldata) external returns (bytes32) {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function refute(Challenge calldata, uint64, Opening calldata, Opening calldata, int128, bytes32[] calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function demand(Challenge calldata, uint64) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function answer(Challenge calldata, uint64, int128, bytes32[] calldata, bytes calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function dismiss(Challenge calldata, uint64) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function uphold(Challenge calldata, Header calldata) external {
+        _forward();
+    }
+
+    /// @inheritdoc IDisputes
+    function standingOf(bytes32 id) external view returns (Standing memory) {
+        return _standings[id];
+    }
+
+    /* VIEWS */
+
+    /// @inheritdoc IFairshare
+    function task(bytes32 taskId) external view returns (Terms memory terms, State memory state) {
+        Task storage t = _tasks[taskId];
+        terms = Terms({
+            token: address(t.token),
+            coordinator: t.coordinator,
+            evaluators: t.evaluators,
+            quorum: t.quorum,
+            revealEachRound: t.revealEachRound,
+            rounds: t.rounds,
+            challengeWindow: t.clock.challengeWindow,
+            responseWindow: t.clock.responseWindow,
+            roundTimeout: t.clock.roundTimeout,
+            claimPeriod: t.clock.claimPeriod,
+            budget: t.budget,
+            bond: t.bond,
+            minStake: t.minStake,
+            maxStake: t.maxStake,
+            specHash: t.specHash,
+            validationHash: t.validationHash,
+            baseModel: t.baseModel,
+            salt: t.salt
+        });
+        Progress p = t.progress;
+        state = State({
+            sponsor: t.sponsor,
+            status: p.status(),
+            swept: t.clock.swept,
+            posted: p.posted(),
+            voidFrom: t.clock.voidFrom,
+            heldFrom: t.clock.heldFrom,
+            clients: p.counted() + p.arriving(),
+            staked: t.staked,
+            openChallenges: t.clock.challenges,
+            since: t.clock.since,
+            cumulative: uint128(p.cumulative()),
+            paid: t.paid,
+            bondShare: t.bondShare
+        });
+    }
+
+    /// @inheritdoc IFairshare
+    function clientOf(bytes32 taskId, address account) external view returns (Client memory) {
+        Account storage a = _tasks[taskId].accounts[account];
+        return Client({
+            stake: a.stake,
+            claimed: a.claimed,
+            firstRound: a.firstRound,
+            leftRound: a.leftRound,
+            nodeKeyHash: a.nodeKeyHash,
+            dataset: a.dataset
+        });
+    }
+
+    /// @inheritdoc IFairshare
+    function clientCount(bytes32 taskId) external view returns (uint32) {
+        Progress p = _tasks[taskId].progress;
+        return p.counted() + p.arriving();
+    }
+
+    /// @inheritdoc IFairshare
+    function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 headerHash, uint40 postedAt) {
+        Posting posting = _tasks[taskId].postings[round];
+        return (posting.digest(), uint40(posting.postedAt()));
+    }
+
+    /// @inheritdoc IFairshare
+    function isFinal(bytes32 taskId, uint32 round) external view returns (bool) {
+        return _isFinal(_tasks[taskId], round);
+    }
+
+    /// @inheritdoc IFairshare
+    function creditOf(address token, address account) external view returns (uint256) {
+        return _credits[token][account];
+    }
+
+    /// @inheritdoc IFairshare
+    function headerDigest(Header calldata header) external view returns (bytes32) {
+        return _headerDigest(header);
+    }
+
     /* INTERNAL */
+
+    /// @dev Runs the call in Disputes' code on this contract's storage, and ends it with what that returns.
+    function _forward() internal {
+        address disputes = _disputes;
+        assembly ("memory-safe") {
+            let buffer := mload(0x40)
+            calldatacopy(buffer, 0, calldatasize())
+            let done := delegatecall(gas(), disputes, buffer, calldatasize(), 0, 0)
+            returndatacopy(buffer, 0, returndatasize())
+            if iszero(done) { revert(buffer, returndatasize()) }
+            return(buffer, returndatasize())
+        }
+    }
 
     function _requireRange(bytes32 term, uint256 seen, uint256 least, uint256 most) internal pure {
         if (seen < least || seen > most) revert TermOutOfRange(term, seen, least, most);
@@ -375,17 +556,6 @@ contract Fairshare is Ledger {
             revert PaidBeyondTotal(paid, t.progress.cumulative());
         }
         t.paid = uint96(paid); // at most the total, which is at most the budget
-    }
-
-    /// @dev Until when the task's rounds can be challenged and after which it can end: its last round's window is over
-    /// and, if rounds are missing from a task that was not halted, so is the time to post the next.
-    function _deadline(Task storage t, Progress p, Clock memory clock) internal view returns (uint256 deadline) {
-        uint256 postedAt = t.postings[p.posted()].postedAt(); // 0 before the first
-        if (postedAt != 0) deadline = postedAt + clock.challengeWindow;
-        if (p.status() != Status.Halted && p.posted() != t.rounds) {
-            uint256 silent = (postedAt > clock.since ? postedAt : clock.since) + clock.roundTimeout;
-            if (silent > deadline) deadline = silent;
-        }
     }
 
     /// @dev Freezes the total; from here the claim period runs.

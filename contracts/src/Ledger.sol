@@ -4,15 +4,16 @@ pragma solidity ^0.8.30;
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
-import {IFairshare} from "./interfaces/IFairshare.sol";
+import {IDisputes} from "./interfaces/IDisputes.sol";
+import {ITask} from "./interfaces/ITask.sol";
 import {Posting} from "./types/Posting.sol";
 import {Progress} from "./types/Progress.sol";
 
 /// @title What the contract stores, reads and owes
-/// @notice Storage, views and the internal steps that rounds, payouts and disputes share.
+/// @notice Storage and the internal steps that Fairshare and Disputes share.
 /// @dev Slots are cut so that `post` writes two (one of them new) and reads two more, and a claim writes two and reads
 /// two more; amounts are uint96, which one check in `open` and one in `join` make safe.
-abstract contract Ledger is IFairshare, EIP712 {
+abstract contract Ledger is ITask, EIP712 {
     using SafeERC20 for IERC20;
 
     /* TYPES */
@@ -23,10 +24,11 @@ abstract contract Ledger is IFairshare, EIP712 {
         uint32 responseWindow; // seconds
         uint32 roundTimeout; // seconds
         uint32 claimPeriod; // seconds
-        uint32 voidFrom; // round, 0 if none
-        uint32 heldFrom; // round, 0 if none
+        uint24 voidFrom; // round, 0 if none
+        uint24 heldFrom; // round, 0 if none
         uint40 since; // when the status last changed
         uint16 challenges; // open ones
+        uint16 holds; // of them, those that hold their round
         bool swept;
     }
 
@@ -46,6 +48,12 @@ abstract contract Ledger is IFairshare, EIP712 {
         uint96 budget; // wei
         uint32 rounds;
         uint8 quorum; // at least 1, so an empty seat is known by its 0
+    }
+
+    /// @dev A sum of a challenge that has to be broken down.
+    struct Demand {
+        address demander; // 0 if there is none
+        uint40 since;
     }
 
     struct Task {
@@ -71,9 +79,14 @@ abstract contract Ledger is IFairshare, EIP712 {
         address[] evaluators;
         mapping(uint32 round => Posting) postings;
         mapping(address account => Account) accounts;
+        mapping(uint32 round => uint256 count) holds; // open challenges that hold the round
     }
 
     /* STORAGE */
+
+    /// @dev Burned tokens are credited to this address, where nobody can spend them; sending them there is a withdrawal
+    /// like any other, so a token that refuses it blocks nothing.
+    address internal constant BURNED = address(0xdEaD);
 
     bytes32 internal constant HEADER_TYPEHASH = keccak256(
         "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
@@ -82,91 +95,11 @@ abstract contract Ledger is IFairshare, EIP712 {
     mapping(bytes32 taskId => Task) internal _tasks;
     mapping(bytes32 key => Seat) internal _seats;
     mapping(address token => mapping(address account => uint256 amount)) internal _credits; // wei
+    mapping(bytes32 challenge => IDisputes.Standing) internal _standings;
+    mapping(bytes32 challenge => mapping(uint64 sum => Demand)) internal _demands;
+    mapping(bytes32 challenge => mapping(uint64 sum => bytes32 root)) internal _answers; // tree of the partial sums
 
     constructor() EIP712("Fairshare", "1") {}
-
-    /* VIEWS */
-
-    /// @inheritdoc IFairshare
-    function task(bytes32 taskId) external view returns (Terms memory terms, State memory state) {
-        Task storage t = _tasks[taskId];
-        terms = Terms({
-            token: address(t.token),
-            coordinator: t.coordinator,
-            evaluators: t.evaluators,
-            quorum: t.quorum,
-            revealEachRound: t.revealEachRound,
-            rounds: t.rounds,
-            challengeWindow: t.clock.challengeWindow,
-            responseWindow: t.clock.responseWindow,
-            roundTimeout: t.clock.roundTimeout,
-            claimPeriod: t.clock.claimPeriod,
-            budget: t.budget,
-            bond: t.bond,
-            minStake: t.minStake,
-            maxStake: t.maxStake,
-            specHash: t.specHash,
-            validationHash: t.validationHash,
-            baseModel: t.baseModel,
-            salt: t.salt
-        });
-        Progress p = t.progress;
-        state = State({
-            sponsor: t.sponsor,
-            status: p.status(),
-            swept: t.clock.swept,
-            posted: p.posted(),
-            voidFrom: t.clock.voidFrom,
-            heldFrom: t.clock.heldFrom,
-            clients: p.counted() + p.arriving(),
-            staked: t.staked,
-            openChallenges: t.clock.challenges,
-            since: t.clock.since,
-            cumulative: uint128(p.cumulative()),
-            paid: t.paid,
-            bondShare: t.bondShare
-        });
-    }
-
-    /// @inheritdoc IFairshare
-    function clientOf(bytes32 taskId, address account) external view returns (Client memory) {
-        Account storage a = _tasks[taskId].accounts[account];
-        return Client({
-            stake: a.stake,
-            claimed: a.claimed,
-            firstRound: a.firstRound,
-            leftRound: a.leftRound,
-            nodeKeyHash: a.nodeKeyHash,
-            dataset: a.dataset
-        });
-    }
-
-    /// @inheritdoc IFairshare
-    function clientCount(bytes32 taskId) external view returns (uint32) {
-        Progress p = _tasks[taskId].progress;
-        return p.counted() + p.arriving();
-    }
-
-    /// @inheritdoc IFairshare
-    function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 headerHash, uint40 postedAt) {
-        Posting posting = _tasks[taskId].postings[round];
-        return (posting.digest(), uint40(posting.postedAt()));
-    }
-
-    /// @inheritdoc IFairshare
-    function isFinal(bytes32 taskId, uint32 round) external view returns (bool) {
-        return _isFinal(_tasks[taskId], round);
-    }
-
-    /// @inheritdoc IFairshare
-    function creditOf(address token, address account) external view returns (uint256) {
-        return _credits[token][account];
-    }
-
-    /// @inheritdoc IFairshare
-    function headerDigest(Header calldata header) external view returns (bytes32) {
-        return _headerDigest(header);
-    }
 
     /* INTERNAL */
 
@@ -221,5 +154,16 @@ abstract contract Ledger is IFairshare, EIP712 {
 
     function _credit(IERC20 token, address account, uint256 amount) internal {
         if (amount != 0) _credits[address(token)][account] += amount;
+    }
+
+    /// @dev Until when the task's rounds can be challenged and after which it can end: its last round's window is over
+    /// and, if rounds are missing from a task that was not halted, so is the time to post the next.
+    function _deadline(Task storage t, Progress p, Clock memory clock) internal view returns (uint256 deadline) {
+        uint256 postedAt = t.postings[p.posted()].postedAt(); // 0 before the first
+        if (postedAt != 0) deadline = postedAt + clock.challengeWindow;
+        if (p.status() != Status.Halted && p.posted() != t.rounds) {
+            uint256 silent = (postedAt > clock.since ? postedAt : clock.since) + clock.roundTimeout;
+            if (silent > deadline) deadline = silent;
+        }
     }
 }

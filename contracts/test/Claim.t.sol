@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice claim and claimBatch; the tree itself is tested in Tree.t.sol.
 contract ClaimTest is World {
-    function _all() internal view returns (IFairshare.Leaf[] memory some, IFairshare.Proof[] memory proofs) {
+    function _all() internal view returns (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) {
         some = leaves;
-        proofs = new IFairshare.Proof[](some.length);
+        proofs = new ITask.Proof[](some.length);
         for (uint256 i; i < some.length; i++) {
             proofs[i] = _proof(i);
         }
@@ -18,22 +18,22 @@ contract ClaimTest is World {
 
     function test_claim_revertsIfTheHeaderWasNotPosted() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         header.bundle = 0;
-        IFairshare.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.UnknownHeader.selector, taskId, 1, _digest(header)));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(header)));
         fairshare.claim(header, leaves[0], proof);
         header.round = 2;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.UnknownHeader.selector, taskId, 2, _digest(header)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 2, _digest(header)));
         fairshare.claim(header, leaves[0], proof);
     }
 
     function test_claim_revertsUntilTheRoundIsFinal() public {
         _begin();
-        IFairshare.Header memory header = _post();
+        ITask.Header memory header = _post();
         _wait(1 hours - 1);
-        IFairshare.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundNotFinal.selector, 1, clock + 1));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1));
         fairshare.claim(header, leaves[0], proof);
         _wait(1);
         fairshare.claim(header, leaves[0], proof);
@@ -41,24 +41,24 @@ contract ClaimTest is World {
 
     function test_claim_revertsIfNothingIsLeftToPay() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         fairshare.claim(header, leaves[0], _proof(0));
         uint256 earned = leaves[0].cumulative;
-        IFairshare.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingToClaim.selector, _client(0), earned, earned));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingToClaim.selector, _client(0), earned, earned));
         fairshare.claim(header, leaves[0], proof);
     }
 
     function test_claim_revertsIfAnEarlierRoundWasClaimedLater() public {
         _begin();
-        IFairshare.Header memory first = _post();
-        IFairshare.Leaf memory early = leaves[0];
-        IFairshare.Proof memory proof = _proof(0);
-        IFairshare.Header memory second = _postFinal();
+        ITask.Header memory first = _post();
+        ITask.Leaf memory early = leaves[0];
+        ITask.Proof memory proof = _proof(0);
+        ITask.Header memory second = _postFinal();
         fairshare.claim(second, leaves[0], _proof(0));
         vm.expectRevert(
             abi.encodeWithSelector(
-                IFairshare.NothingToClaim.selector, _client(0), early.cumulative, leaves[0].cumulative
+                ITask.NothingToClaim.selector, _client(0), early.cumulative, leaves[0].cumulative
             )
         );
         fairshare.claim(first, early, proof);
@@ -70,21 +70,21 @@ contract ClaimTest is World {
         _start();
         int128[] memory scores = new int128[](1);
         scores[0] = 1;
-        IFairshare.Header memory header = _next(scores);
+        ITask.Header memory header = _next(scores);
         leaves[0].account = ANYONE; // evaluators who sign anything
         header.treeRoot = Tree.root(leaves).node;
         _send(header);
         _wait(1 hours);
-        IFairshare.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotJoined.selector, taskId, ANYONE));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotJoined.selector, taskId, ANYONE));
         fairshare.claim(header, leaves[0], proof);
     }
 
     function test_claim_revertsIfDishonestTreesPromiseMoreThanTheTotal() public {
         _begin();
         // Two rounds whose evaluators sign trees that give everything to another client each.
-        IFairshare.Header[] memory posted = new IFairshare.Header[](2);
-        IFairshare.Leaf[][] memory trees = new IFairshare.Leaf[][](2);
+        ITask.Header[] memory posted = new ITask.Header[](2);
+        ITask.Leaf[][] memory trees = new ITask.Leaf[][](2);
         for (uint256 i; i < 2; i++) {
             posted[i] = _next(new int128[](3));
             leaves[i].balance = 1;
@@ -99,20 +99,20 @@ contract ClaimTest is World {
         }
         _wait(1 hours);
         fairshare.claim(posted[0], trees[0][0], Tree.prove(trees[0], 0));
-        IFairshare.Proof memory proof = Tree.prove(trees[1], 1);
+        ITask.Proof memory proof = Tree.prove(trees[1], 1);
         uint256 total = posted[1].cumulative;
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.PaidBeyondTotal.selector, total + posted[0].cumulative, total)
+            abi.encodeWithSelector(ITask.PaidBeyondTotal.selector, total + posted[0].cumulative, total)
         );
         fairshare.claim(posted[1], trees[1][1], proof);
     }
 
     function test_claim_paysFromAnEarlierTreeAfterOthersWerePaidFromALaterOne() public {
         _begin();
-        IFairshare.Header memory first = _post();
-        IFairshare.Leaf memory early = leaves[0];
-        IFairshare.Proof memory proof = _proof(0);
-        IFairshare.Header memory second = _postFinal();
+        ITask.Header memory first = _post();
+        ITask.Leaf memory early = leaves[0];
+        ITask.Proof memory proof = _proof(0);
+        ITask.Header memory second = _postFinal();
         fairshare.claim(second, leaves[1], _proof(1));
         fairshare.claim(second, leaves[2], _proof(2));
         fairshare.claim(first, early, proof); // the sum is beyond the first header's promise, not beyond the total
@@ -123,22 +123,22 @@ contract ClaimTest is World {
         _begin();
         _post();
         _post();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         fairshare.close(taskId);
         _wait(30 days);
         fairshare.sweep(taskId);
-        IFairshare.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.ClaimPeriodOver.selector, taskId));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.ClaimPeriodOver.selector, taskId));
         fairshare.claim(header, leaves[0], proof);
     }
 
     function test_claim_paysTheAccountWhoeverCalls() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         uint256 earned = leaves[1].cumulative;
-        IFairshare.Proof memory proof = _proof(1);
+        ITask.Proof memory proof = _proof(1);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Claimed(taskId, 1, _client(1), earned);
+        emit ITask.Claimed(taskId, 1, _client(1), earned);
         vm.prank(ANYONE);
         vm.assertEq(fairshare.claim(header, leaves[1], proof), earned);
         vm.assertEq(token.balanceOf(_client(1)), earned);
@@ -148,7 +148,7 @@ contract ClaimTest is World {
 
     function test_claim_paysOnlyWhatIsNewAfterALaterRound() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         uint256 first = fairshare.claim(header, leaves[2], _proof(2));
         header = _postFinal();
         uint256 second = fairshare.claim(header, leaves[2], _proof(2));
@@ -158,35 +158,35 @@ contract ClaimTest is World {
 
     function test_claimBatch_revertsIfLeavesAndProofsDoNotPair() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
-        IFairshare.Leaf[] memory some = leaves;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.LengthMismatch.selector, 3, 2));
-        fairshare.claimBatch(header, some, new IFairshare.Proof[](2));
+        ITask.Header memory header = _postFinal();
+        ITask.Leaf[] memory some = leaves;
+        vm.expectRevert(abi.encodeWithSelector(ITask.LengthMismatch.selector, 3, 2));
+        fairshare.claimBatch(header, some, new ITask.Proof[](2));
     }
 
     function test_claimBatch_revertsUntilTheRoundIsFinal() public {
         _begin();
-        IFairshare.Header memory header = _post();
-        (IFairshare.Leaf[] memory some, IFairshare.Proof[] memory proofs) = _all();
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundNotFinal.selector, 1, clock + 1 hours));
+        ITask.Header memory header = _post();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1 hours));
         fairshare.claimBatch(header, some, proofs);
     }
 
     function test_claimBatch_revertsIfOneProofIsWrong() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
-        (IFairshare.Leaf[] memory some, IFairshare.Proof[] memory proofs) = _all();
+        ITask.Header memory header = _postFinal();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
         some[1].cumulative += 1;
         bytes32 wrong = Tree.root(some).node;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongRoot.selector, wrong, header.treeRoot));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongRoot.selector, wrong, header.treeRoot));
         fairshare.claimBatch(header, some, proofs);
     }
 
     function test_claimBatch_skipsWhoWasPaidBefore() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         fairshare.claim(header, leaves[1], _proof(1)); // somebody's attempt to spoil the batch
-        (IFairshare.Leaf[] memory some, IFairshare.Proof[] memory proofs) = _all();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
         uint256 total = fairshare.claimBatch(header, some, proofs);
         vm.assertEq(total, leaves[0].cumulative + leaves[2].cumulative);
         for (uint256 i; i < 3; i++) {
@@ -197,8 +197,8 @@ contract ClaimTest is World {
 
     function test_claimBatch_paysALeafOnceHoweverOftenItIsGiven() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
-        (IFairshare.Leaf[] memory some, IFairshare.Proof[] memory proofs) = _all();
+        ITask.Header memory header = _postFinal();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
         (some[1], proofs[1]) = (some[0], proofs[0]);
         fairshare.claimBatch(header, some, proofs);
         vm.assertEq(token.balanceOf(_client(0)), leaves[0].cumulative);

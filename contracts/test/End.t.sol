@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice expire, close, sweep and withdraw: every end of a task drains to zero.
 contract EndTest is World {
-    function _expectStatus(IFairshare.Status seen, IFairshare.Status expected) internal {
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongStatus.selector, taskId, seen, expected));
+    function _expectStatus(ITask.Status seen, ITask.Status expected) internal {
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, seen, expected));
     }
 
     function _expectTooEarly(uint256 earliest) internal {
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.TooEarly.selector, clock, earliest));
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, earliest));
     }
 
     /// @dev Releases every stake and withdraws every credit; nothing may be left in the contract.
@@ -28,12 +28,12 @@ contract EndTest is World {
     /* expire */
 
     function test_expire_revertsIfThereIsNoTaskOrItIsClosed() public {
-        _expectStatus(IFairshare.Status.None, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.None, ITask.Status.Started);
         fairshare.expire(taskId);
         _open(_terms());
         _wait(1 days);
         fairshare.expire(taskId);
-        _expectStatus(IFairshare.Status.Closed, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.Closed, ITask.Status.Started);
         fairshare.expire(taskId);
     }
 
@@ -43,7 +43,7 @@ contract EndTest is World {
         _post();
         _post();
         _wait(10 days);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.AllPosted.selector, taskId, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.AllPosted.selector, taskId, 3));
         fairshare.expire(taskId);
     }
 
@@ -67,7 +67,7 @@ contract EndTest is World {
     }
 
     function test_expire_revertsUntilTheLastPostIsFinal() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.roundTimeout = 1;
         _begin(terms);
         _post();
@@ -80,7 +80,7 @@ contract EndTest is World {
         _open(_terms());
         _wait(1 days);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Expired(taskId, 0, 0);
+        emit ITask.Expired(taskId, 0, 0);
         fairshare.expire(taskId);
         vm.assertEq(_credit(SPONSOR), 1100 ether);
         _drain();
@@ -88,13 +88,13 @@ contract EndTest is World {
 
     function test_expire_sharesTheBondEquallyAndTheDustGoesToTheSponsor() public {
         _begin();
-        IFairshare.Header memory header = _post();
+        ITask.Header memory header = _post();
         _wait(1 days);
         uint256 share = uint256(100 ether) / 3;
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Expired(taskId, 1, share);
+        emit ITask.Expired(taskId, 1, share);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Closed(taskId, 1, header.cumulative, 1000 ether - header.cumulative + 1);
+        emit ITask.Closed(taskId, 1, header.cumulative, 1000 ether - header.cumulative + 1);
         fairshare.expire(taskId);
         vm.assertEq(_credit(SPONSOR), 1000 ether - header.cumulative + 1); // one wei of dust
         for (uint256 i; i < 3; i++) {
@@ -124,7 +124,7 @@ contract EndTest is World {
 
     function test_close_revertsIfTheTaskHasNotStarted() public {
         _open(_terms());
-        _expectStatus(IFairshare.Status.Open, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.Open, ITask.Status.Started);
         fairshare.close(taskId);
     }
 
@@ -132,7 +132,7 @@ contract EndTest is World {
         _begin();
         _post();
         _wait(10 days);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundsMissing.selector, taskId, 1, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundsMissing.selector, taskId, 1, 3));
         fairshare.close(taskId);
     }
 
@@ -154,10 +154,10 @@ contract EndTest is World {
         _wait(1 hours);
         uint256 total = _state().cumulative;
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Closed(taskId, 3, total, 1100 ether - total);
+        emit ITask.Closed(taskId, 3, total, 1100 ether - total);
         fairshare.close(taskId);
         vm.assertEq(_credit(SPONSOR), 1100 ether - total);
-        vm.assertEq(uint256(_state().status), uint256(IFairshare.Status.Closed));
+        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Closed));
         vm.assertEq(_state().since, clock);
         for (uint256 i; i < 3; i++) {
             fairshare.claim(headers[2], leaves[i], _proof(i));
@@ -174,7 +174,7 @@ contract EndTest is World {
 
     function test_sweep_revertsIfTheTaskIsNotClosed() public {
         _begin();
-        _expectStatus(IFairshare.Status.Started, IFairshare.Status.Closed);
+        _expectStatus(ITask.Status.Started, ITask.Status.Closed);
         fairshare.sweep(taskId);
     }
 
@@ -194,13 +194,13 @@ contract EndTest is World {
         fairshare.expire(taskId);
         _wait(30 days);
         fairshare.sweep(taskId);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.ClaimPeriodOver.selector, taskId));
+        vm.expectRevert(abi.encodeWithSelector(ITask.ClaimPeriodOver.selector, taskId));
         fairshare.sweep(taskId);
     }
 
     function test_sweep_creditsTheSponsorWithWhatNobodyClaimed() public {
         _begin();
-        IFairshare.Header memory header = _postFinal();
+        ITask.Header memory header = _postFinal();
         fairshare.claim(header, leaves[0], _proof(0));
         _wait(1 days);
         fairshare.expire(taskId);
@@ -208,7 +208,7 @@ contract EndTest is World {
         uint256 rest = header.cumulative - leaves[0].cumulative;
         uint256 credit = _credit(SPONSOR);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Swept(taskId, rest);
+        emit ITask.Swept(taskId, rest);
         fairshare.sweep(taskId);
         vm.assertEq(_credit(SPONSOR) - credit, rest);
         vm.assertTrue(_state().swept);
@@ -218,7 +218,7 @@ contract EndTest is World {
     /* withdraw */
 
     function test_withdraw_revertsIfNothingIsCredited() public {
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingCredited.selector, address(token), ANYONE));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), ANYONE));
         vm.prank(ANYONE);
         fairshare.withdraw(address(token));
     }
@@ -228,11 +228,11 @@ contract EndTest is World {
         _wait(1 days);
         fairshare.expire(taskId);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Withdrawn(address(token), SPONSOR, 1100 ether);
+        emit ITask.Withdrawn(address(token), SPONSOR, 1100 ether);
         vm.prank(SPONSOR);
         vm.assertEq(fairshare.withdraw(address(token)), 1100 ether);
         vm.assertEq(token.balanceOf(SPONSOR), 1100 ether);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingCredited.selector, address(token), SPONSOR));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), SPONSOR));
         vm.prank(SPONSOR);
         fairshare.withdraw(address(token));
     }

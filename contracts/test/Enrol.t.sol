@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice join, leave and release.
 contract EnrolTest is World {
-    function _expectStatus(IFairshare.Status seen, IFairshare.Status expected) internal {
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongStatus.selector, taskId, seen, expected));
+    function _expectStatus(ITask.Status seen, ITask.Status expected) internal {
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, seen, expected));
     }
 
     function _tryJoin(uint256 client, uint128 stake) internal {
@@ -24,7 +24,7 @@ contract EnrolTest is World {
     /* join */
 
     function test_join_revertsIfThereIsNoTask() public {
-        _expectStatus(IFairshare.Status.None, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.None, ITask.Status.Started);
         _tryJoin(0, 1 ether);
     }
 
@@ -32,7 +32,7 @@ contract EnrolTest is World {
         _open(_terms());
         _wait(1 days);
         fairshare.expire(taskId);
-        _expectStatus(IFairshare.Status.Closed, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.Closed, ITask.Status.Started);
         _tryJoin(0, 1 ether);
     }
 
@@ -41,29 +41,29 @@ contract EnrolTest is World {
         _join(0, 1 ether);
         _leave(0);
         fairshare.release(taskId, _client(0)); // not even after its stake is back
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.AlreadyJoined.selector, taskId, _client(0)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.AlreadyJoined.selector, taskId, _client(0)));
         _tryJoin(0, 1 ether);
     }
 
     function test_join_revertsIfTheStakeIsOutOfRange() public {
         _open(_terms());
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.StakeOutOfRange.selector, 1 ether - 1, 1 ether, 10 ether)
+            abi.encodeWithSelector(ITask.StakeOutOfRange.selector, 1 ether - 1, 1 ether, 10 ether)
         );
         _tryJoin(0, 1 ether - 1);
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.StakeOutOfRange.selector, 10 ether + 1, 1 ether, 10 ether)
+            abi.encodeWithSelector(ITask.StakeOutOfRange.selector, 10 ether + 1, 1 ether, 10 ether)
         );
         _tryJoin(0, 10 ether + 1);
     }
 
     function test_join_revertsIfNoRoundIsLeftToCountIn() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.rounds = 1;
         _open(terms);
         _join(0, 1 ether);
         _start();
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.EnrolmentOver.selector, taskId, 2, 1));
+        vm.expectRevert(abi.encodeWithSelector(ITask.EnrolmentOver.selector, taskId, 2, 1));
         _tryJoin(1, 1 ether);
     }
 
@@ -71,10 +71,10 @@ contract EnrolTest is World {
         _open(_terms());
         _fund(_client(0), 2 ether);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Joined(taskId, _client(0), 1, 2 ether, "key", keccak256("data"));
+        emit ITask.Joined(taskId, _client(0), 1, 2 ether, "key", keccak256("data"));
         vm.prank(_client(0));
         fairshare.join(taskId, 2 ether, "key", keccak256("data"));
-        IFairshare.Client memory client = fairshare.clientOf(taskId, _client(0));
+        ITask.Client memory client = fairshare.clientOf(taskId, _client(0));
         vm.assertEq(client.stake, 2 ether);
         vm.assertEq(client.claimed, 0);
         vm.assertEq(client.firstRound, 1);
@@ -103,20 +103,20 @@ contract EnrolTest is World {
     /* leave */
 
     function test_leave_revertsIfTheTaskIsNotLive() public {
-        _expectStatus(IFairshare.Status.None, IFairshare.Status.Started);
+        _expectStatus(ITask.Status.None, ITask.Status.Started);
         _leave(0);
     }
 
     function test_leave_revertsIfTheAccountNeverJoined() public {
         _open(_terms());
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotJoined.selector, taskId, _client(0)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotJoined.selector, taskId, _client(0)));
         _leave(0);
     }
 
     function test_leave_revertsIfTheAccountLeftBefore() public {
         _begin();
         _leave(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.AlreadyLeft.selector, taskId, _client(0), 2));
+        vm.expectRevert(abi.encodeWithSelector(ITask.AlreadyLeft.selector, taskId, _client(0), 2));
         _leave(0);
     }
 
@@ -124,7 +124,7 @@ contract EnrolTest is World {
         _open(_terms());
         _join(0, 1 ether);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Left(taskId, _client(0), 1);
+        emit ITask.Left(taskId, _client(0), 1);
         vm.assertEq(_leave(0), 1);
         fairshare.release(taskId, _client(0));
         vm.assertEq(_credit(_client(0)), 1 ether);
@@ -141,7 +141,7 @@ contract EnrolTest is World {
 
     function test_release_revertsIfNothingIsStaked() public {
         _begin();
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingStaked.selector, taskId, ANYONE));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingStaked.selector, taskId, ANYONE));
         fairshare.release(taskId, ANYONE);
     }
 
@@ -150,29 +150,29 @@ contract EnrolTest is World {
         _join(0, 1 ether);
         _leave(0);
         fairshare.release(taskId, _client(0));
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NothingStaked.selector, taskId, _client(0)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingStaked.selector, taskId, _client(0)));
         fairshare.release(taskId, _client(0));
     }
 
     function test_release_revertsIfTheClientIsStillInTheTask() public {
         _begin();
         _postFinal();
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.StillAtStake.selector, taskId, _client(0), 0));
         fairshare.release(taskId, _client(0));
     }
 
     function test_release_revertsUntilTheClientsLastRoundIsFinal() public {
         _begin();
         _leave(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 2));
+        vm.expectRevert(abi.encodeWithSelector(ITask.StillAtStake.selector, taskId, _client(0), 2));
         fairshare.release(taskId, _client(0));
         _post();
         _wait(1 hours - 1);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.StillAtStake.selector, taskId, _client(0), 2));
+        vm.expectRevert(abi.encodeWithSelector(ITask.StillAtStake.selector, taskId, _client(0), 2));
         fairshare.release(taskId, _client(0));
         _wait(1);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Released(taskId, _client(0), 1 ether, 0);
+        emit ITask.Released(taskId, _client(0), 1 ether, 0);
         fairshare.release(taskId, _client(0));
         vm.assertEq(_credit(_client(0)), 1 ether);
         vm.assertEq(_state().staked, 2);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -12,7 +12,7 @@ import {World} from "./world/World.sol";
 contract GasTest is World {
     uint256 internal constant CLIENTS = 1000;
 
-    function _terms() internal view override returns (IFairshare.Terms memory terms) {
+    function _terms() internal view override returns (ITask.Terms memory terms) {
         terms = super._terms();
         terms.rounds = 10;
     }
@@ -23,7 +23,7 @@ contract GasTest is World {
             // Ascending, and with as few zero bytes as a real address.
             clients.push(address(uint160((i + 1) << 144 | uint144(uint256(keccak256(abi.encode(i)))))));
         }
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.quorum = quorum;
         _begin(terms);
     }
@@ -36,8 +36,8 @@ contract GasTest is World {
     }
 
     function _round(uint256 signers) internal returns (uint256 gas) {
-        IFairshare.Header memory header = _next(_scores());
-        IFairshare.Signature[] memory signatures = _signed(header, signers);
+        ITask.Header memory header = _next(_scores());
+        ITask.Signature[] memory signatures = _signed(header, signers);
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
         headers.push(header);
@@ -61,7 +61,7 @@ contract GasTest is World {
     function _claims(uint256 size, string memory suffix) internal {
         _many(size, 1);
         _round(1);
-        IFairshare.Header memory header = headers[0];
+        ITask.Header memory header = headers[0];
         uint256 who = size / 3;
         // One payment before, so that the task's own counters are not zero any more.
         fairshare.claim(header, leaves[0], _proof(0));
@@ -76,9 +76,9 @@ contract GasTest is World {
         vm.snapshotValue("gas", string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
     }
 
-    function _claimBatch(IFairshare.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
-        IFairshare.Leaf[] memory some = new IFairshare.Leaf[](count);
-        IFairshare.Proof[] memory proofs = new IFairshare.Proof[](count);
+    function _claimBatch(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
+        ITask.Leaf[] memory some = new ITask.Leaf[](count);
+        ITask.Proof[] memory proofs = new ITask.Proof[](count);
         Tree.Node[][] memory levels = Tree.levels(leaves);
         for (uint256 i; i < count; i++) {
             some[i] = leaves[from + i];

@@ -2,35 +2,35 @@
 pragma solidity ^0.8.30;
 
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 contract OpenTest is World {
     function _expectRange(bytes32 term, uint256 seen, uint256 least, uint256 most) internal {
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.TermOutOfRange.selector, term, seen, least, most));
+        vm.expectRevert(abi.encodeWithSelector(ITask.TermOutOfRange.selector, term, seen, least, most));
     }
 
-    function _refused(IFairshare.Terms memory terms) internal {
+    function _refused(ITask.Terms memory terms) internal {
         vm.prank(SPONSOR);
         fairshare.open(terms);
     }
 
     function test_open_revertsIfTheSponsorUsedTheSaltBefore() public {
         _open(_terms());
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.TaskExists.selector, taskId));
+        vm.expectRevert(abi.encodeWithSelector(ITask.TaskExists.selector, taskId));
         _refused(_terms());
     }
 
     function test_open_revertsWithoutACoordinator() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.coordinator = address(0);
         _expectRange("coordinator", 0, 1, type(uint160).max);
         _refused(terms);
     }
 
     function test_open_revertsIfTheQuorumIsZeroOrMoreThanAll() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.quorum = 0;
         _expectRange("quorum", 0, 1, 3);
         _refused(terms);
@@ -40,21 +40,21 @@ contract OpenTest is World {
     }
 
     function test_open_revertsIfEvaluatorsAreNotAscending() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         (address first, address second) = (terms.evaluators[0], terms.evaluators[1]);
         (terms.evaluators[0], terms.evaluators[1]) = (second, first);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotAscending.selector, second, first));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotAscending.selector, second, first));
         _refused(terms);
         terms.evaluators[0] = first; // twice
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotAscending.selector, first, first));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotAscending.selector, first, first));
         _refused(terms);
         terms.evaluators[0] = address(0);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotAscending.selector, address(0), address(0)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotAscending.selector, address(0), address(0)));
         _refused(terms);
     }
 
     function test_open_revertsIfRoundsAreOutOfRange() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.rounds = 0;
         _expectRange("rounds", 0, 1, 2 ** 24 - 3);
         _refused(terms);
@@ -64,7 +64,7 @@ contract OpenTest is World {
     }
 
     function test_open_revertsIfATimeIsZero() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.challengeWindow = 0;
         _expectRange("challengeWindow", 0, 1, type(uint32).max);
         _refused(terms);
@@ -83,7 +83,7 @@ contract OpenTest is World {
     }
 
     function test_open_revertsIfAnAmountIsOutOfRange() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.budget = 0;
         _expectRange("budget", 0, 1, type(uint96).max);
         _refused(terms);
@@ -118,31 +118,31 @@ contract OpenTest is World {
     }
 
     function test_open_escrowsBudgetAndBondAndKeepsEveryTerm() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         bytes32 expected = keccak256(abi.encode(SPONSOR, terms.salt));
         _fund(SPONSOR, 1100 ether);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Opened(expected, SPONSOR, address(token), terms);
+        emit ITask.Opened(expected, SPONSOR, address(token), terms);
         vm.prank(SPONSOR);
         taskId = fairshare.open(terms);
         vm.assertEq(taskId, expected);
         vm.assertEq(token.balanceOf(address(fairshare)), 1100 ether);
-        (IFairshare.Terms memory kept, IFairshare.State memory state) = fairshare.task(taskId);
+        (ITask.Terms memory kept, ITask.State memory state) = fairshare.task(taskId);
         vm.assertEq(abi.encode(kept), abi.encode(terms));
         vm.assertEq(state.sponsor, SPONSOR);
-        vm.assertEq(uint256(state.status), uint256(IFairshare.Status.Open));
+        vm.assertEq(uint256(state.status), uint256(ITask.Status.Open));
         vm.assertEq(state.since, clock);
     }
 
     function test_open_keepsTheLargestTerms() public {
-        IFairshare.Terms memory terms = _terms();
+        ITask.Terms memory terms = _terms();
         terms.budget = type(uint96).max;
         terms.bond = type(uint96).max;
         terms.maxStake = type(uint96).max;
         terms.rounds = 2 ** 24 - 3;
         terms.claimPeriod = type(uint32).max;
         _open(terms);
-        (IFairshare.Terms memory kept,) = fairshare.task(taskId);
+        (ITask.Terms memory kept,) = fairshare.task(taskId);
         vm.assertEq(abi.encode(kept), abi.encode(terms));
     }
 }

@@ -2,13 +2,13 @@
 pragma solidity ^0.8.30;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice start and post.
 contract RoundsTest is World {
-    function _header() internal returns (IFairshare.Header memory) {
+    function _header() internal returns (ITask.Header memory) {
         int128[] memory scores = new int128[](3);
         scores[0] = 1;
         scores[2] = 2;
@@ -16,13 +16,13 @@ contract RoundsTest is World {
     }
 
     /// @dev Posts what is expected to be refused, signed by `signers` evaluators.
-    function _tryPost(IFairshare.Header memory header, uint256 signers) internal {
-        IFairshare.Signature[] memory signatures = _signed(header, signers);
+    function _tryPost(ITask.Header memory header, uint256 signers) internal {
+        ITask.Signature[] memory signatures = _signed(header, signers);
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
     }
 
-    function _tryPost(IFairshare.Header memory header) internal {
+    function _tryPost(ITask.Header memory header) internal {
         _tryPost(header, 2);
     }
 
@@ -30,7 +30,7 @@ contract RoundsTest is World {
 
     function test_start_revertsIfTheCallerIsNotTheCoordinator() public {
         _open(_terms());
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotCoordinator.selector, ANYONE, COORDINATOR));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
         vm.prank(ANYONE);
         fairshare.start(taskId);
     }
@@ -39,7 +39,7 @@ contract RoundsTest is World {
         _begin();
         vm.expectRevert(
             abi.encodeWithSelector(
-                IFairshare.WrongStatus.selector, taskId, IFairshare.Status.Started, IFairshare.Status.Open
+                ITask.WrongStatus.selector, taskId, ITask.Status.Started, ITask.Status.Open
             )
         );
         _start();
@@ -47,7 +47,7 @@ contract RoundsTest is World {
 
     function test_start_revertsIfNobodyJoined() public {
         _open(_terms());
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NoClients.selector, taskId));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NoClients.selector, taskId));
         _start();
     }
 
@@ -56,9 +56,9 @@ contract RoundsTest is World {
         _join(0, 1 ether);
         _wait(1);
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Started(taskId, 1);
+        emit ITask.Started(taskId, 1);
         _start();
-        vm.assertEq(uint256(_state().status), uint256(IFairshare.Status.Started));
+        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Started));
         vm.assertEq(_state().since, clock);
     }
 
@@ -67,10 +67,10 @@ contract RoundsTest is World {
     function test_post_revertsIfTheTaskHasNotStarted() public {
         _open(_terms());
         _join(0, 1 ether);
-        IFairshare.Header memory header = _next(new int128[](1));
+        ITask.Header memory header = _next(new int128[](1));
         vm.expectRevert(
             abi.encodeWithSelector(
-                IFairshare.WrongStatus.selector, taskId, IFairshare.Status.Open, IFairshare.Status.Started
+                ITask.WrongStatus.selector, taskId, ITask.Status.Open, ITask.Status.Started
             )
         );
         _tryPost(header);
@@ -78,44 +78,44 @@ contract RoundsTest is World {
 
     function test_post_revertsIfTheCallerIsNotTheCoordinator() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotCoordinator.selector, ANYONE, COORDINATOR));
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = _signed(header, 2);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
         vm.prank(ANYONE);
         fairshare.post(header, signatures);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotCoordinator.selector, ANYONE, COORDINATOR));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
         vm.prank(ANYONE);
-        fairshare.post(header, new IFairshare.Signature[](0));
+        fairshare.post(header, new ITask.Signature[](0));
     }
 
     function test_post_revertsIfTooFewEvaluatorsSigned() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.QuorumNotReached.selector, 1, 2));
+        ITask.Header memory header = _header();
+        vm.expectRevert(abi.encodeWithSelector(ITask.QuorumNotReached.selector, 1, 2));
         _tryPost(header, 1);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.QuorumNotReached.selector, 0, 2));
+        vm.expectRevert(abi.encodeWithSelector(ITask.QuorumNotReached.selector, 0, 2));
         _tryPost(header, 0);
     }
 
     function test_post_revertsIfOneEvaluatorSignedTwice() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = _signed(header, 2);
         signatures[1] = signatures[0];
         address signer = vm.addr(evaluatorKeys[0]);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotAscending.selector, signer, signer));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotAscending.selector, signer, signer));
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
     }
 
     function test_post_revertsIfSignersAreNotAscending() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = _signed(header, 2);
         (signatures[0], signatures[1]) = (signatures[1], signatures[0]);
         vm.expectRevert(
             abi.encodeWithSelector(
-                IFairshare.NotAscending.selector, vm.addr(evaluatorKeys[1]), vm.addr(evaluatorKeys[0])
+                ITask.NotAscending.selector, vm.addr(evaluatorKeys[1]), vm.addr(evaluatorKeys[0])
             )
         );
         vm.prank(COORDINATOR);
@@ -124,21 +124,21 @@ contract RoundsTest is World {
 
     function test_post_revertsIfAStrangerSigned() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = _signed(header, 2);
         signatures[1] = _sign(0xBAD, _digest(header));
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.NotEvaluator.selector, vm.addr(0xBAD)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotEvaluator.selector, vm.addr(0xBAD)));
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
     }
 
     function test_post_revertsIfASignatureIsOverAnotherContractsHeader() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = _signed(header, 2);
         bytes32 ours = domain;
         domain = keccak256("the domain of another contract or chain");
-        IFairshare.Signature memory foreign = _sign(evaluatorKeys[1], _digest(header));
+        ITask.Signature memory foreign = _sign(evaluatorKeys[1], _digest(header));
         bytes32 foreignDigest = _digest(header);
         domain = ours;
         vm.assertNotEq(foreignDigest, _digest(header));
@@ -147,14 +147,14 @@ contract RoundsTest is World {
         try fairshare.post(header, signatures) {
             revert("a foreign signature counted");
         } catch (bytes memory reason) {
-            vm.assertEq(bytes32(bytes4(reason)), bytes32(IFairshare.NotEvaluator.selector));
+            vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.NotEvaluator.selector));
         }
     }
 
     function test_post_revertsIfASignatureIsNone() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = new IFairshare.Signature[](2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = new ITask.Signature[](2);
         vm.expectRevert(abi.encodeWithSelector(ECDSA.ECDSAInvalidSignature.selector));
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
@@ -162,13 +162,13 @@ contract RoundsTest is World {
 
     function test_post_revertsIfTheRoundIsNotTheNext() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.round = 2;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundOutOfOrder.selector, 2, 1, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundOutOfOrder.selector, 2, 1, 3));
         _tryPost(header);
         header.round = 1;
         _send(header);
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundOutOfOrder.selector, 1, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundOutOfOrder.selector, 1, 2, 3));
         _tryPost(header);
     }
 
@@ -176,90 +176,90 @@ contract RoundsTest is World {
         _begin();
         _post();
         _post();
-        IFairshare.Header memory header = _post();
+        ITask.Header memory header = _post();
         header.round = 4;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.RoundOutOfOrder.selector, 4, 4, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundOutOfOrder.selector, 4, 4, 3));
         _tryPost(header);
     }
 
     function test_post_revertsIfTheFirstRoundHasAPrevious() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.previous = bytes32(uint256(1)); // outside the bits that are stored
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongPrevious.selector, header.previous, bytes27(0)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongPrevious.selector, header.previous, bytes27(0)));
         _tryPost(header);
     }
 
     function test_post_revertsIfThePreviousHeaderIsAnother() public {
         _begin();
         bytes32 previous = _digest(_post());
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.previous = keccak256("another");
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.WrongPrevious.selector, header.previous, bytes27(previous))
+            abi.encodeWithSelector(ITask.WrongPrevious.selector, header.previous, bytes27(previous))
         );
         _tryPost(header);
         header.previous = previous ^ bytes32(uint256(1) << 176); // the last of the 80 bits that are compared
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.WrongPrevious.selector, header.previous, bytes27(previous))
+            abi.encodeWithSelector(ITask.WrongPrevious.selector, header.previous, bytes27(previous))
         );
         _tryPost(header);
     }
 
     function test_post_revertsIfTheFirstRoundStartsFromAnotherModel() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.baseModel = keccak256("another");
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.WrongBaseModel.selector, header.baseModel, keccak256("model 0"))
+            abi.encodeWithSelector(ITask.WrongBaseModel.selector, header.baseModel, keccak256("model 0"))
         );
         _tryPost(header);
     }
 
     function test_post_revertsIfTheValidationSetIsAnother() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.validation = keccak256("another");
         vm.expectRevert(
-            abi.encodeWithSelector(IFairshare.WrongValidation.selector, header.validation, keccak256("validation"))
+            abi.encodeWithSelector(ITask.WrongValidation.selector, header.validation, keccak256("validation"))
         );
         _tryPost(header);
     }
 
     function test_post_revertsIfTheTreeLeavesSomebodyOut() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         header.leafCount = 2;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongLeafCount.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongLeafCount.selector, 2, 3));
         _tryPost(header);
         header.leafCount = 4;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongLeafCount.selector, 4, 3));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongLeafCount.selector, 4, 3));
         _tryPost(header);
     }
 
     function test_post_revertsIfThePotIsNotAnEqualPart() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         uint256 pot = uint256(1000 ether) / 3;
         header.pot += 1;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongPot.selector, pot + 1, pot));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongPot.selector, pot + 1, pot));
         _tryPost(header);
     }
 
     function test_post_revertsIfTheTotalDoesNotGrowByThePot() public {
         _begin();
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         uint256 pot = uint256(1000 ether) / 3;
         header.cumulative += 1;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongCumulative.selector, pot + 1, pot));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCumulative.selector, pot + 1, pot));
         _tryPost(header);
     }
 
     function test_post_revertsIfTheTotalGrowsThoughNobodyIsEntitled() public {
         _begin();
-        IFairshare.Header memory header = _next(new int128[](3));
+        ITask.Header memory header = _next(new int128[](3));
         header.cumulative = header.pot;
-        vm.expectRevert(abi.encodeWithSelector(IFairshare.WrongCumulative.selector, header.pot, 0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCumulative.selector, header.pot, 0));
         _tryPost(header);
     }
 
@@ -271,8 +271,8 @@ contract RoundsTest is World {
 
     function test_post_acceptsAnyQuorumOfEvaluators() public {
         _begin();
-        IFairshare.Header memory header = _header();
-        IFairshare.Signature[] memory signatures = new IFairshare.Signature[](2);
+        ITask.Header memory header = _header();
+        ITask.Signature[] memory signatures = new ITask.Signature[](2);
         signatures[0] = _sign(evaluatorKeys[0], _digest(header));
         signatures[1] = _sign(evaluatorKeys[2], _digest(header));
         vm.prank(COORDINATOR);
@@ -283,10 +283,10 @@ contract RoundsTest is World {
     function test_post_storesTheHeadersHashAndPublishesIt() public {
         _begin();
         _wait(5);
-        IFairshare.Header memory header = _header();
+        ITask.Header memory header = _header();
         vm.assertEq(fairshare.headerDigest(header), _digest(header));
         vm.expectEmit(address(fairshare));
-        emit IFairshare.Posted(taskId, 1, _digest(header), header);
+        emit ITask.Posted(taskId, 1, _digest(header), header);
         _send(header);
         (bytes27 digest, uint40 postedAt) = fairshare.roundOf(taskId, 1);
         vm.assertEq(bytes32(digest), bytes32(bytes27(_digest(header))));

@@ -2,7 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {Fairshare} from "../src/Fairshare.sol";
-import {IFairshare} from "../src/interfaces/IFairshare.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
 import {RoundTreeDoor} from "./Tree.t.sol";
 import {Payout} from "./world/Payout.sol";
 import {Tree} from "./world/Tree.sol";
@@ -24,8 +24,8 @@ contract VectorsTest {
         return string.concat(list, "[", vm.toString(i), "]");
     }
 
-    function _leaf(string memory json, string memory path) internal pure returns (IFairshare.Leaf memory) {
-        return IFairshare.Leaf({
+    function _leaf(string memory json, string memory path) internal pure returns (ITask.Leaf memory) {
+        return ITask.Leaf({
             account: vm.parseJsonAddress(json, string.concat(path, ".account")),
             updateRoot: vm.parseJsonBytes32(json, string.concat(path, ".updateRoot")),
             weight: uint64(vm.parseJsonUint(json, string.concat(path, ".weight"))),
@@ -42,20 +42,20 @@ contract VectorsTest {
             string memory path = _item(".cases", cases);
             uint256 count;
             while (vm.keyExistsJson(json, _item(string.concat(path, ".leaves"), count))) count++;
-            IFairshare.Leaf[] memory leaves = new IFairshare.Leaf[](count);
+            ITask.Leaf[] memory leaves = new ITask.Leaf[](count);
             for (uint256 i; i < count; i++) {
                 leaves[i] = _leaf(json, _item(string.concat(path, ".leaves"), i));
                 bytes32 expected = vm.parseJsonBytes32(json, _item(string.concat(path, ".leafHashes"), i));
                 vm.assertEq(door.hashLeaf(leaves[i]), expected);
             }
-            IFairshare.Header memory header;
+            ITask.Header memory header;
             header.leafCount = uint32(count);
             header.treeRoot = vm.parseJsonBytes32(json, string.concat(path, ".root"));
             header.entitlement = uint128(vm.parseJsonUint(json, string.concat(path, ".entitlement")));
             header.cumulative = uint128(vm.parseJsonUint(json, string.concat(path, ".cumulative")));
             vm.assertEq(Tree.root(leaves).node, header.treeRoot);
             for (uint256 i; i < count; i++) {
-                IFairshare.Proof memory proof = _proof(json, _item(string.concat(path, ".proofs"), i), i);
+                ITask.Proof memory proof = _proof(json, _item(string.concat(path, ".proofs"), i), i);
                 vm.assertEq(abi.encode(proof), abi.encode(Tree.prove(leaves, i)));
                 door.check(header, leaves[i], proof);
             }
@@ -66,15 +66,15 @@ contract VectorsTest {
     function _proof(string memory json, string memory path, uint256 index)
         internal
         view
-        returns (IFairshare.Proof memory proof)
+        returns (ITask.Proof memory proof)
     {
         uint256 count;
         while (vm.keyExistsJson(json, _item(path, count))) count++;
         proof.index = uint32(index);
-        proof.siblings = new IFairshare.Sibling[](count);
+        proof.siblings = new ITask.Sibling[](count);
         for (uint256 i; i < count; i++) {
             string memory sibling = _item(path, i);
-            proof.siblings[i] = IFairshare.Sibling({
+            proof.siblings[i] = ITask.Sibling({
                 node: vm.parseJsonBytes32(json, string.concat(sibling, ".node")),
                 entitlement: uint128(vm.parseJsonUint(json, string.concat(sibling, ".entitlement"))),
                 cumulative: uint128(vm.parseJsonUint(json, string.concat(sibling, ".cumulative")))
@@ -86,7 +86,7 @@ contract VectorsTest {
         string memory json = _read("eip712");
         string memory path = ".cases[0].message";
         vm.assertEq(vm.parseJsonString(json, ".cases[0].struct"), "Header");
-        IFairshare.Header memory header = IFairshare.Header({
+        ITask.Header memory header = ITask.Header({
             taskId: vm.parseJsonBytes32(json, string.concat(path, ".taskId")),
             round: uint32(vm.parseJsonUint(json, string.concat(path, ".round"))),
             previous: vm.parseJsonBytes32(json, string.concat(path, ".previous")),
@@ -115,7 +115,7 @@ contract VectorsTest {
             uint256 budget = vm.parseJsonUint(json, string.concat(path, ".budget"));
             uint256 rounds = vm.parseJsonUint(json, string.concat(path, ".rounds"));
             path = string.concat(path, ".history");
-            IFairshare.Leaf[] memory leaves = new IFairshare.Leaf[](0);
+            ITask.Leaf[] memory leaves = new ITask.Leaf[](0);
             uint256 total;
             for (uint256 r; vm.keyExistsJson(json, _item(path, r)); r++) {
                 uint256 pot = (budget - total) / (rounds - r);
@@ -125,16 +125,16 @@ contract VectorsTest {
         vm.assertGe(cases, 4);
     }
 
-    function _checkRound(string memory json, string memory path, IFairshare.Leaf[] memory before, uint256 pot)
+    function _checkRound(string memory json, string memory path, ITask.Leaf[] memory before, uint256 pot)
         internal
         view
-        returns (IFairshare.Leaf[] memory leaves, uint256 total)
+        returns (ITask.Leaf[] memory leaves, uint256 total)
     {
         vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".pot")), pot);
         string memory list = string.concat(path, ".accounts");
         uint256 count;
         while (vm.keyExistsJson(json, _item(list, count))) count++;
-        leaves = new IFairshare.Leaf[](count);
+        leaves = new ITask.Leaf[](count);
         int128[] memory scores = new int128[](count);
         for (uint256 i; i < count; i++) {
             leaves[i].account = vm.parseJsonAddress(json, string.concat(_item(list, i), ".account"));

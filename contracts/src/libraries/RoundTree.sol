@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../interfaces/IFairshare.sol";
+import {ITask} from "../interfaces/ITask.sol";
 
 /// @title The Merkle-sum tree under a round's header
 /// @notice leaf = keccak256(0x00 ‖ account ‖ updateRoot ‖ weight ‖ score ‖ balance ‖ cumulative), packed big-endian
@@ -14,36 +14,43 @@ import {IFairshare} from "../interfaces/IFairshare.sol";
 library RoundTree {
     /// @notice Reverts unless `leaf` is the leaf at `proof.index` of the tree under `header`.
     function check(
-        IFairshare.Header calldata header,
-        IFairshare.Leaf calldata leaf,
-        IFairshare.Proof calldata proof
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Proof calldata proof
     ) internal pure {
-        uint256 index = proof.index;
-        uint256 width = header.leafCount;
-        if (index >= width) revert IFairshare.IndexOutOfRange(index, width);
-        IFairshare.Sibling[] calldata siblings = proof.siblings;
-        uint256 first;
-        assembly ("memory-safe") {
-            first := siblings.offset
-        }
-        (bytes32 root, uint256 entitlement, uint256 cumulative, uint256 end) =
-            _climb(hashLeaf(leaf), entitlementOf(leaf), leaf.cumulative, index, width, first);
-        uint256 expected = (end - first) / 96;
-        if (siblings.length != expected) revert IFairshare.WrongProofLength(siblings.length, expected);
-        if (root != header.treeRoot) revert IFairshare.WrongRoot(root, header.treeRoot);
+        (bytes32 root, uint256 entitlement, uint256 cumulative) =
+            climb(hashLeaf(leaf), entitlementOf(leaf), leaf.cumulative, header.leafCount, proof);
+        if (root != header.treeRoot) revert ITask.WrongRoot(root, header.treeRoot);
         if (entitlement != header.entitlement || cumulative != header.cumulative) {
-            revert IFairshare.WrongSums(entitlement, cumulative, header.entitlement, header.cumulative);
+            revert ITask.WrongSums(entitlement, cumulative, header.entitlement, header.cumulative);
         }
     }
 
+    /// @notice The root above a node that stands at `proof.index` of `width` nodes, and its sums.
+    function climb(
+        bytes32 node,
+        uint256 entitlement,
+        uint256 cumulative,
+        uint256 width,
+        ITask.Proof calldata proof
+    ) internal pure returns (bytes32, uint256, uint256) {
+        if (proof.index >= width) revert ITask.IndexOutOfRange(proof.index, width);
+        ITask.Sibling[] calldata siblings = proof.siblings;
+        uint256 end = _start(siblings);
+        (node, entitlement, cumulative, end) = _climb(node, entitlement, cumulative, proof.index, width, end);
+        end = (end - _start(siblings)) / 96;
+        if (siblings.length != end) revert ITask.WrongProofLength(siblings.length, end);
+        return (node, entitlement, cumulative);
+    }
+
     /// @notice What a leaf adds to the entitlement.
-    function entitlementOf(IFairshare.Leaf calldata leaf) internal pure returns (uint256) {
+    function entitlementOf(ITask.Leaf calldata leaf) internal pure returns (uint256) {
         int256 balance = leaf.balance;
         return balance > 0 ? uint256(balance) : 0;
     }
 
     /// @notice The hash of a leaf.
-    function hashLeaf(IFairshare.Leaf calldata leaf) internal pure returns (bytes32 hash) {
+    function hashLeaf(ITask.Leaf calldata leaf) internal pure returns (bytes32 hash) {
         assembly ("memory-safe") {
             // 109 bytes behind the free memory pointer, written from the last field to the first: each word is aligned
             // to the end of its field, and the one before it covers what sticks out to the left. Left of the account
@@ -56,6 +63,28 @@ library RoundTree {
             mstore(sub(end, 88), calldataload(add(leaf, 32))) // updateRoot, 32 bytes
             mstore(sub(end, 120), calldataload(leaf)) // account, 20 bytes
             hash := keccak256(sub(end, 109), 109)
+        }
+    }
+
+    /// @notice The hash of an inner node.
+    function hashNode(ITask.Sibling calldata left, ITask.Sibling calldata right) internal pure returns (bytes32) {
+        return keccak256(
+            abi.encodePacked(
+                bytes1(0x01),
+                left.node,
+                right.node,
+                left.entitlement,
+                left.cumulative,
+                right.entitlement,
+                right.cumulative
+            )
+        );
+    }
+
+    /// @dev Where siblings lie in the calldata.
+    function _start(ITask.Sibling[] calldata siblings) private pure returns (uint256 start) {
+        assembly ("memory-safe") {
+            start := siblings.offset
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../interfaces/IFairshare.sol";
+import {ITask} from "../interfaces/ITask.sol";
 
 /// @notice What `post` changes in a task, in one word: from the lowest bit, cumulative (96 bits, wei), posted (24, the
 /// last round that counts), counted (24, clients with a leaf in the next round), arriving (24, clients whose first round
@@ -21,6 +21,7 @@ using {
     requireLive,
     withStatus,
     withRound,
+    withVoid,
     withClient
 } for Progress global;
 
@@ -40,8 +41,8 @@ function arriving(Progress p) pure returns (uint32) {
     return uint24(Progress.unwrap(p) >> 144);
 }
 
-function status(Progress p) pure returns (IFairshare.Status) {
-    return IFairshare.Status(uint8(Progress.unwrap(p) >> 168));
+function status(Progress p) pure returns (ITask.Status) {
+    return ITask.Status(uint8(Progress.unwrap(p) >> 168));
 }
 
 function last(Progress p) pure returns (bytes10) {
@@ -49,17 +50,17 @@ function last(Progress p) pure returns (bytes10) {
 }
 
 /// @notice Reverts unless the task is in status `expected`.
-function requireStatus(Progress p, bytes32 taskId, IFairshare.Status expected) pure {
-    IFairshare.Status seen = status(p);
-    if (seen != expected) revert IFairshare.WrongStatus(taskId, seen, expected);
+function requireStatus(Progress p, bytes32 taskId, ITask.Status expected) pure {
+    ITask.Status seen = status(p);
+    if (seen != expected) revert ITask.WrongStatus(taskId, seen, expected);
 }
 
 /// @notice Reverts unless the task is open or started.
 function requireLive(Progress p, bytes32 taskId) pure {
-    if (status(p) != IFairshare.Status.Open) requireStatus(p, taskId, IFairshare.Status.Started);
+    if (status(p) != ITask.Status.Open) requireStatus(p, taskId, ITask.Status.Started);
 }
 
-function withStatus(Progress p, IFairshare.Status next) pure returns (Progress) {
+function withStatus(Progress p, ITask.Status next) pure returns (Progress) {
     uint256 rest = Progress.unwrap(p) & ~(uint256(type(uint8).max) << 168);
     return Progress.wrap(rest | uint256(next) << 168);
 }
@@ -75,10 +76,17 @@ function withRound(Progress p, uint256 pay, bytes32 digest) pure returns (Progre
     }
 }
 
+/// @notice Ended before `round`, with `total` promised.
+/// @dev `round` was posted, and `total` is at most the total before: both fit.
+function withVoid(Progress p, uint32 round, uint256 total) pure returns (Progress) {
+    uint256 word = Progress.unwrap(p) >> 120 << 120;
+    return Progress.wrap(word | uint256(round - 1) << 96 | total);
+}
+
 /// @notice One client more: counted at once while the task is open, arriving once it has started.
 /// @dev The sum of both is checked, so that neither count can carry when arrivals are counted.
 function withClient(Progress p) pure returns (Progress) {
     uint32 clients = counted(p) + arriving(p);
-    if (clients == type(uint24).max) revert IFairshare.TooManyClients(clients, type(uint24).max);
-    return Progress.wrap(Progress.unwrap(p) + (status(p) == IFairshare.Status.Open ? 1 << 120 : 1 << 144));
+    if (clients == type(uint24).max) revert ITask.TooManyClients(clients, type(uint24).max);
+    return Progress.wrap(Progress.unwrap(p) + (status(p) == ITask.Status.Open ? 1 << 120 : 1 << 144));
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+import {ITask} from "../../src/interfaces/ITask.sol";
 
 /// @notice Balance, payout and cumulative of a whole round, as an honest coordinator computes them.
 library Payout {
     /// @dev Moves every leaf on by one round: `leaves` come with the balances and cumulatives of the round before.
-    function settle(IFairshare.Leaf[] memory leaves, int128[] memory scores, uint256 pot)
+    function settle(ITask.Leaf[] memory leaves, int128[] memory scores, uint256 pot)
         internal
         pure
         returns (uint256 entitlement)
     {
         for (uint256 i; i < leaves.length; i++) {
-            IFairshare.Leaf memory leaf = leaves[i];
+            ITask.Leaf memory leaf = leaves[i];
             leaf.score = scores[i];
             leaf.balance = (leaf.balance < 0 ? leaf.balance : int128(0)) + scores[i];
             if (leaf.balance > 0) entitlement += uint128(leaf.balance);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+import {ITask} from "../../src/interfaces/ITask.sol";
 
 /// @notice The round tree written a second time, top down and recursively, so that RoundTree.sol has something to be
 /// compared with. An odd number of leaves splits at the largest power of two below it, which is what promoting an odd
@@ -13,31 +13,31 @@ library Tree {
         uint128 cumulative;
     }
 
-    function root(IFairshare.Leaf[] memory leaves) internal pure returns (Node memory) {
+    function root(ITask.Leaf[] memory leaves) internal pure returns (Node memory) {
         return _range(leaves, 0, leaves.length);
     }
 
-    function prove(IFairshare.Leaf[] memory leaves, uint256 index) internal pure returns (IFairshare.Proof memory p) {
-        IFairshare.Sibling[] memory down = new IFairshare.Sibling[](32);
+    function prove(ITask.Leaf[] memory leaves, uint256 index) internal pure returns (ITask.Proof memory p) {
+        ITask.Sibling[] memory down = new ITask.Sibling[](32);
         uint256 depth;
         uint256 from;
         uint256 to = leaves.length;
         while (to - from > 1) {
             uint256 middle = from + _split(to - from);
             Node memory other = index < middle ? _range(leaves, middle, to) : _range(leaves, from, middle);
-            down[depth++] = IFairshare.Sibling(other.node, other.entitlement, other.cumulative);
+            down[depth++] = ITask.Sibling(other.node, other.entitlement, other.cumulative);
             if (index < middle) to = middle;
             else from = middle;
         }
         p.index = uint32(index);
-        p.siblings = new IFairshare.Sibling[](depth);
+        p.siblings = new ITask.Sibling[](depth);
         for (uint256 i; i < depth; i++) {
             p.siblings[i] = down[depth - 1 - i];
         }
     }
 
     /// @dev All levels, bottom-up, for tests that need many proofs of one tree; `prove` is its check.
-    function levels(IFairshare.Leaf[] memory leaves) internal pure returns (Node[][] memory all) {
+    function levels(ITask.Leaf[] memory leaves) internal pure returns (Node[][] memory all) {
         all = new Node[][](33);
         Node[] memory level = new Node[](leaves.length);
         for (uint256 i; i < level.length; i++) {
@@ -54,24 +54,24 @@ library Tree {
         }
     }
 
-    function proveIn(Node[][] memory all, uint256 index) internal pure returns (IFairshare.Proof memory p) {
-        IFairshare.Sibling[] memory up = new IFairshare.Sibling[](32);
+    function proveIn(Node[][] memory all, uint256 index) internal pure returns (ITask.Proof memory p) {
+        ITask.Sibling[] memory up = new ITask.Sibling[](32);
         uint256 count;
         p.index = uint32(index);
         for (uint256 depth; all[depth].length > 1; depth++) {
             if (index ^ 1 < all[depth].length) {
                 Node memory other = all[depth][index ^ 1];
-                up[count++] = IFairshare.Sibling(other.node, other.entitlement, other.cumulative);
+                up[count++] = ITask.Sibling(other.node, other.entitlement, other.cumulative);
             }
             index /= 2;
         }
-        p.siblings = new IFairshare.Sibling[](count);
+        p.siblings = new ITask.Sibling[](count);
         for (uint256 i; i < count; i++) {
             p.siblings[i] = up[i];
         }
     }
 
-    function leafNode(IFairshare.Leaf memory leaf) internal pure returns (Node memory) {
+    function leafNode(ITask.Leaf memory leaf) internal pure returns (Node memory) {
         bytes memory packed = bytes.concat(
             hex"00",
             bytes20(leaf.account),
@@ -94,7 +94,7 @@ library Tree {
         });
     }
 
-    function _range(IFairshare.Leaf[] memory leaves, uint256 from, uint256 to) private pure returns (Node memory) {
+    function _range(ITask.Leaf[] memory leaves, uint256 from, uint256 to) private pure returns (Node memory) {
         if (to - from == 1) return leafNode(leaves[from]);
         uint256 middle = from + _split(to - from);
         return join(_range(leaves, from, middle), _range(leaves, middle, to));

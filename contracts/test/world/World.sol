@@ -3,7 +3,7 @@ pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
 import {Fairshare} from "../../src/Fairshare.sol";
-import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+import {ITask} from "../../src/interfaces/ITask.sol";
 import {Payout} from "./Payout.sol";
 import {Tree} from "./Tree.sol";
 import {Vm, vm} from "./Vm.sol";
@@ -24,8 +24,8 @@ abstract contract World {
     address[] internal clients; // ascending
     mapping(address client => uint256 key) internal keyOf;
     uint256[] internal evaluatorKeys; // by ascending address
-    IFairshare.Leaf[] internal leaves; // of the last posted round
-    IFairshare.Header[] internal headers; // posted, from round 1
+    ITask.Leaf[] internal leaves; // of the last posted round
+    ITask.Header[] internal headers; // posted, from round 1
 
     function setUp() public virtual {
         vm.warp(clock);
@@ -50,12 +50,12 @@ abstract contract World {
 
     /* STEPS */
 
-    function _terms() internal view virtual returns (IFairshare.Terms memory terms) {
+    function _terms() internal view virtual returns (ITask.Terms memory terms) {
         address[] memory evaluators = new address[](evaluatorKeys.length);
         for (uint256 i; i < evaluators.length; i++) {
             evaluators[i] = vm.addr(evaluatorKeys[i]);
         }
-        return IFairshare.Terms({
+        return ITask.Terms({
             token: address(token),
             coordinator: COORDINATOR,
             evaluators: evaluators,
@@ -77,7 +77,7 @@ abstract contract World {
         });
     }
 
-    function _open(IFairshare.Terms memory terms) internal returns (bytes32) {
+    function _open(ITask.Terms memory terms) internal returns (bytes32) {
         _fund(SPONSOR, uint256(terms.budget) + terms.bond);
         vm.prank(SPONSOR);
         taskId = fairshare.open(terms);
@@ -100,7 +100,7 @@ abstract contract World {
         _begin(_terms());
     }
 
-    function _begin(IFairshare.Terms memory terms) internal {
+    function _begin(ITask.Terms memory terms) internal {
         _open(terms);
         for (uint256 i; i < clients.length; i++) {
             _join(i, terms.minStake);
@@ -109,9 +109,9 @@ abstract contract World {
     }
 
     /// @dev The header of the next round for these scores, and `leaves` moved on to it; nothing is posted.
-    function _next(int128[] memory scores) internal returns (IFairshare.Header memory header) {
-        (IFairshare.Terms memory terms, IFairshare.State memory state) = fairshare.task(taskId);
-        IFairshare.Leaf[] memory moved = new IFairshare.Leaf[](scores.length);
+    function _next(int128[] memory scores) internal returns (ITask.Header memory header) {
+        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(taskId);
+        ITask.Leaf[] memory moved = new ITask.Leaf[](scores.length);
         for (uint256 i; i < moved.length; i++) {
             if (i < leaves.length) moved[i] = leaves[i];
             moved[i].account = _client(i);
@@ -125,7 +125,7 @@ abstract contract World {
             leaves.push(moved[i]);
         }
         Tree.Node memory top = Tree.root(moved);
-        header = IFairshare.Header({
+        header = ITask.Header({
             taskId: taskId,
             round: state.posted + 1,
             previous: headers.length == 0 ? bytes32(0) : _digest(headers[headers.length - 1]),
@@ -142,15 +142,15 @@ abstract contract World {
         });
     }
 
-    function _send(IFairshare.Header memory header) internal {
-        IFairshare.Signature[] memory signatures = _signed(header, 2);
+    function _send(ITask.Header memory header) internal {
+        ITask.Signature[] memory signatures = _signed(header, 2);
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
         headers.push(header);
     }
 
     /// @dev Posts a round in which every client scores 1, 2, 3 …
-    function _post() internal returns (IFairshare.Header memory header) {
+    function _post() internal returns (ITask.Header memory header) {
         int128[] memory scores = new int128[](clients.length);
         for (uint256 i; i < scores.length; i++) {
             scores[i] = int128(int256(i + 1)) * 2 ** 30;
@@ -159,7 +159,7 @@ abstract contract World {
         _send(header);
     }
 
-    function _postFinal() internal returns (IFairshare.Header memory header) {
+    function _postFinal() internal returns (ITask.Header memory header) {
         header = _post();
         _wait(1 hours);
     }
@@ -181,11 +181,11 @@ abstract contract World {
         return clients[index];
     }
 
-    function _proof(uint256 index) internal view returns (IFairshare.Proof memory) {
+    function _proof(uint256 index) internal view returns (ITask.Proof memory) {
         return Tree.prove(leaves, index);
     }
 
-    function _state() internal view returns (IFairshare.State memory state) {
+    function _state() internal view returns (ITask.State memory state) {
         (, state) = fairshare.task(taskId);
     }
 
@@ -195,7 +195,7 @@ abstract contract World {
 
     /* SIGNATURES */
 
-    function _digest(IFairshare.Header memory header) internal view returns (bytes32) {
+    function _digest(ITask.Header memory header) internal view returns (bytes32) {
         bytes32 typehash = keccak256(
             "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
         );
@@ -206,18 +206,18 @@ abstract contract World {
         return keccak256(bytes.concat(hex"1901", domain, structHash));
     }
 
-    function _sign(uint256 key, bytes32 digest) internal pure returns (IFairshare.Signature memory) {
+    function _sign(uint256 key, bytes32 digest) internal pure returns (ITask.Signature memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
-        return IFairshare.Signature(r, bytes32(uint256(s) | uint256(v - 27) << 255));
+        return ITask.Signature(r, bytes32(uint256(s) | uint256(v - 27) << 255));
     }
 
     /// @dev The first `count` evaluators' signatures.
-    function _signed(IFairshare.Header memory header, uint256 count)
+    function _signed(ITask.Header memory header, uint256 count)
         internal
         view
-        returns (IFairshare.Signature[] memory signatures)
+        returns (ITask.Signature[] memory signatures)
     {
-        signatures = new IFairshare.Signature[](count);
+        signatures = new ITask.Signature[](count);
         for (uint256 i; i < count; i++) {
             signatures[i] = _sign(evaluatorKeys[i], _digest(header));
         }

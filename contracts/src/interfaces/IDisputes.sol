@@ -1,0 +1,274 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {ITask} from "./ITask.sol";
+
+/// @title Proofs of fraud, and what they cost whom
+/// @notice Part of the Fairshare contract: same address, same tasks. Anyone who holds a round's published folder can
+/// prove what is wrong in it. Proven fraud in a round that is not final voids that round and all after it; in any case
+/// the task halts, and the coordinator's bond goes to the prover and to the fire, half each: a coordinator that
+/// convicts itself first still loses half. Every earlier payout stays claimable.
+/// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed.
+interface IDisputes {
+    /* TYPES */
+
+    /// @notice An update's signed commitment: EIP-712
+    /// Update(bytes32 taskId,uint32 round,address client,bytes32 baseModel,bytes32 updateRoot)
+    struct SignedUpdate {
+        bytes32 baseModel;
+        bytes32 updateRoot;
+        ITask.Signature signature;
+    }
+
+    /// @notice An open challenge of one score. The contract keeps its hash only; the event has it in full.
+    struct Challenge {
+        bytes32 taskId;
+        uint32 round;
+        address account; // whose score
+        address challenger;
+        bytes32 updateRoot; // of the leaf
+        bytes32 directionRoot; // of the header
+        uint64 blocks; // of the update, and so of the direction
+        uint64 span; // blocks per sum: 1 unless the update has more than 4,096 blocks
+        bytes32 sumsRoot; // tree of the challenger's sums, see SumTree.sol
+        uint40 openedAt;
+        bool holds; // opened in the challenge window: the round is not final before this is settled
+    }
+
+    /// @notice One block of 513 bytes and its siblings in the block tree, bottom-up.
+    struct Opening {
+        bytes data;
+        bytes32[] path;
+    }
+
+    /// @notice How a challenge stands.
+    struct Standing {
+        bool open;
+        uint40 deadline; // refuted until then, upheld from then
+        uint32 demands; // sums that the challenger still has to break down
+    }
+
+    /* EVENTS */
+
+    /// @notice Fraud was proven; `fraud` is the selector of the function that did it.
+    event Halted(bytes32 indexed taskId, uint32 indexed round, address indexed prover, bytes4 fraud, uint256 reward);
+    /// @notice This round and all after it count no more; the total is `cumulative`.
+    event Voided(bytes32 indexed taskId, uint32 indexed fromRound, uint256 cumulative);
+    /// @notice A client signed two updates for one round and lost its stake.
+    event Slashed(bytes32 indexed taskId, address indexed account, address indexed prover, uint256 stake);
+    /// @notice Somebody says that a score is wrong; `sums` are the right ones, 16 bytes each.
+    event Challenged(bytes32 indexed id, bytes32 indexed taskId, uint32 indexed round, Challenge challenge, bytes sums);
+    /// @notice A refuter wants to see the blocks of one sum.
+    event Demanded(bytes32 indexed id, uint64 indexed sum, address indexed demander);
+    /// @notice The blocks of one sum; `partials` are 16 bytes each.
+    event Answered(bytes32 indexed id, uint64 indexed sum, bytes partials);
+    /// @notice The challenge was wrong.
+    event Refuted(bytes32 indexed id, address indexed refuter, uint256 reward);
+    /// @notice Nobody refuted the challenge in time: the score is wrong.
+    event Upheld(bytes32 indexed id);
+
+    /* ERRORS: each says what was seen, then what was expected */
+
+    /// @notice The task cannot be challenged: it is not started or halted.
+    error NotDisputable(bytes32 taskId, ITask.Status seen);
+    /// @notice The round is final and the task is halted already: nothing is left to slash or to void.
+    error NothingToHalt(bytes32 taskId, uint32 round);
+    /// @notice Both headers or leaves have to be of one task, one account, and rounds that follow each other.
+    error NotConsecutive(uint32 first, uint32 second);
+    /// @notice The leaves are of different accounts.
+    error DifferentAccounts(address first, address second);
+    /// @notice What was called fraud is right.
+    error NoFraud();
+    /// @notice The signature is by somebody else.
+    error WrongSigner(address seen, address expected);
+    /// @notice The account had no leaf to miss in this round.
+    error NotDue(address account, uint32 firstRound, uint32 round);
+    /// @notice The leaves are not the neighbours of the place where the account's leaf would be.
+    error NotNeighbours(uint256 firstIndex, uint256 secondIndex);
+    /// @notice Too late to challenge.
+    error TooLate(uint256 time, uint256 latest);
+    /// @notice The leaf has no update to score.
+    error NoUpdate(address account);
+    /// @notice An update has 1 to 2^24 blocks.
+    error BlocksOutOfRange(uint256 blocks, uint256 most);
+    /// @notice The block tree's root is not made of this number of blocks and this top.
+    error WrongBlockRoot(bytes32 seen, bytes32 expected);
+    /// @notice Sums and partial sums are 16 bytes each, one for every span or block.
+    error WrongSumsLength(uint256 seen, uint256 expected);
+    /// @notice The challenger's sums make the score that was posted.
+    error SameScore(int256 score);
+    /// @notice The partial sums do not add up to the sum that they break down.
+    error WrongSum(int256 seen, int256 expected);
+    /// @notice There is no such open challenge.
+    error NotOpen(bytes32 id);
+    /// @notice The challenge was opened before, word for word.
+    error ChallengeExists(bytes32 id);
+    /// @notice There is no such block or sum.
+    error NoSuchBlock(uint256 index, uint256 count);
+    /// @notice A block is 513 bytes, with an exponent from -64 to 0.
+    error MalformedBlock(uint256 length, int256 exponent);
+    /// @notice The path has too many or too few siblings.
+    error WrongPathLength(uint256 seen, uint256 expected);
+    /// @notice The path leads to another root.
+    error WrongPath(bytes32 seen, bytes32 expected);
+    /// @notice The challenger's sum is right: nothing is refuted.
+    error SumIsRight(int256 sum);
+    /// @notice The sum was demanded or answered before, or there is nothing to break down.
+    error NothingToDemand(bytes32 id, uint64 sum);
+    /// @notice The sum was not demanded, or it was answered.
+    error NotDemanded(bytes32 id, uint64 sum);
+    /// @notice The sum is not broken down into blocks yet; see `demand`.
+    error NotAnswered(bytes32 id, uint64 sum);
+    /// @notice Sums that were demanded are not broken down; see `answer` and `dismiss`.
+    error DemandsOpen(bytes32 id, uint32 demands);
+
+    /* PROOFS IN ONE TRANSACTION */
+
+    /// @notice Proves that a leaf's balance or cumulative does not follow from the round before:
+    /// balance = min(0, balance before) + score; cumulative = cumulative before + floor(pot · entitlement / E), or one
+    /// wei more; or that a leaf without an update has a weight or a score.
+    /// @dev Requirements: both headers were posted, one after the other; both leaves are of one account; something does
+    /// not follow. For an account whose first round this is, `before`, its leaf and its proof are not read.
+    function proveTransition(
+        ITask.Header calldata before,
+        ITask.Leaf calldata leafBefore,
+        ITask.Proof calldata proofBefore,
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Proof calldata proof
+    ) external;
+
+    /// @notice Proves that a header does not follow from the one before: another base model, another previous hash.
+    /// @dev Requirements: both were posted, one after the other; something does not follow.
+    function proveBrokenChain(ITask.Header calldata before, ITask.Header calldata header) external;
+
+    /// @notice Proves that the coordinator signed a receipt for an update that is not in the client's leaf.
+    /// @dev Requirements: the receipt is the coordinator's, EIP-712
+    /// Receipt(bytes32 taskId,uint32 round,address client,bytes32 updateRoot); the leaf has another root.
+    function proveOmission(
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Proof calldata proof,
+        bytes32 updateRoot,
+        ITask.Signature calldata receipt
+    ) external;
+
+    /// @notice Proves that a tree is not sorted, or has two leaves of one account.
+    /// @dev Requirements: the second leaf stands right of the first, and its account is not above the first's.
+    function proveDisorder(
+        ITask.Header calldata header,
+        ITask.Leaf calldata first,
+        ITask.Proof calldata firstProof,
+        ITask.Leaf calldata second,
+        ITask.Proof calldata secondProof
+    ) external;
+
+    /// @notice Proves that an enrolled account has no leaf, by the neighbours between which it would stand.
+    /// @dev Requirements: the account's first round is not after this one; the leaves are neighbours around it, or one
+    /// leaf at the tree's end beyond which it would stand.
+    function proveMissing(
+        ITask.Header calldata header,
+        address account,
+        ITask.Leaf[] calldata neighbours,
+        ITask.Proof[] calldata proofs
+    ) external;
+
+    /// @notice Proves that a leaf does not add to the tree's sums what it should. No claim of it can be proven.
+    /// @dev `said` are the sums that the leaf's parent (or the header, for a single leaf) has for it; its node is not
+    /// read. Requirements: the path leads from the leaf, with these sums, to the header's root; its own are others.
+    function proveBadLeaf(
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Sibling calldata said,
+        ITask.Proof calldata proof
+    ) external;
+
+    /// @notice Proves that an inner node is not what its parent (or the header, for the root) says: its sums are others,
+    /// or it stands where a leaf should. No claim below such a node can be proven.
+    /// @dev Requirements: the path leads from the node, with the sums that are said of it, to the header's root; its own
+    /// sums are others, or it is on level 0.
+    /// @param level 0 where leaves stand; `proof.index` counts the nodes of this level.
+    function proveBadNode(
+        ITask.Header calldata header,
+        uint8 level,
+        ITask.Sibling calldata left,
+        ITask.Sibling calldata right,
+        ITask.Sibling calldata said,
+        ITask.Proof calldata proof
+    ) external;
+
+    /// @notice Proves that a client signed two different updates for one round. Its stake goes to the prover and to the
+    /// fire, half each.
+    /// @dev Requirements: the stake is here; both signatures are the client's; the updates differ.
+    function proveEquivocation(
+        bytes32 taskId,
+        uint32 round,
+        address client,
+        SignedUpdate calldata first,
+        SignedUpdate calldata second
+    ) external;
+
+    /* CHALLENGE OF A SCORE */
+
+    /// @notice Says that a leaf's score is wrong, and publishes the right partial sums: one for each block or, beyond
+    /// 4,096 blocks, one for each `span` of blocks (the smallest power of two that gives at most 4,096 sums). Escrows
+    /// `minStake` as the challenger's bond.
+    /// @dev Since the sums are in the call, nobody can challenge with sums that a refuter does not get to see.
+    /// Requirements: the task is started or halted and could not be ended yet; the round was posted and is not void; the
+    /// leaf has an update, which has `blocks` blocks; the sums give another score.
+    /// @param blocks Number of blocks, and `top` the top of the block tree: updateRoot = sha256(0x02 ‖ blocks ‖ top).
+    /// @param sums int128 each, big-endian, 16 bytes.
+    /// @return id Hash of the challenge.
+    function challengeScore(
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Proof calldata proof,
+        uint64 blocks,
+        bytes32 top,
+        bytes calldata sums
+    ) external returns (bytes32 id);
+
+    /// @notice Shows one block whose partial sum is not the challenger's, which ends the challenge: half of its bond
+    /// goes to the caller, half is burned.
+    /// @dev Requirements: the challenge is open and its deadline has not passed; both blocks are in their trees;
+    /// `partialSum` is in the challenger's; it is wrong.
+    function refute(
+        Challenge calldata challenge,
+        uint64 index,
+        Opening calldata update,
+        Opening calldata direction,
+        int128 partialSum,
+        bytes32[] calldata path
+    ) external;
+
+    /// @notice Asks the challenger to break one sum down into its blocks. Escrows `minStake`, which is the answerer's
+    /// once it is broken down, and comes back with the reward if it is not.
+    /// @dev Requirements: the challenge is open, sums span many blocks, this one was not demanded before, and the
+    /// response window since the challenge is not over.
+    function demand(Challenge calldata challenge, uint64 sum) external;
+
+    /// @notice Breaks a demanded sum down into the partial sums of its blocks. Anyone may call.
+    /// @dev Requirements: the sum was demanded; it is in the challenger's tree; the partial sums add up to it.
+    function answer(
+        Challenge calldata challenge,
+        uint64 sum,
+        int128 value,
+        bytes32[] calldata path,
+        bytes calldata partials
+    ) external;
+
+    /// @notice Ends a challenge one of whose demands was not answered in time: its bond is shared as by `refute`, with
+    /// the demander in the refuter's place.
+    /// If the challenge ended otherwise meanwhile, only gives the demander its bond back.
+    /// @dev Requirements: the sum was demanded and not answered; the response window since the demand is over, or the
+    /// challenge has ended.
+    function dismiss(Challenge calldata challenge, uint64 sum) external;
+
+    /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and what a
+    /// prover of fraud gets.
+    /// @dev Requirements: the challenge is open, its deadline is over, all demands were answered.
+    function uphold(Challenge calldata challenge, ITask.Header calldata header) external;
+
+    /// @notice How a challenge stands; all zero if it was never opened or is settled.
+    function standingOf(bytes32 id) external view returns (Standing memory);
+}

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+/// @title What a task consists of, what happens to it, and what is refused
+/// @notice Types, events and errors of IFairshare.
+interface ITask {
+    /* TYPES */
+
+    /// @notice Open: clients join, nothing has been posted. Started: rounds are posted. Halted: fraud was proven, no
+    /// round follows. Closed: the total is final and the claim period runs.
+    enum Status {
+        None,
+        Open,
+        Started,
+        Halted,
+        Closed
+    }
+
+    /// @notice All that a sponsor promises, frozen by `open`.
+    struct Terms {
+        address token; // budget, bond, stakes and pay are all in this one
+        address coordinator; // posts the rounds; an externally owned account, since it signs receipts
+        address[] evaluators; // strictly ascending; they recompute the rounds and sign the headers
+        uint8 quorum; // how many of them have to sign, 1 to all
+        bool revealEachRound; // whether a direction is published with its round (true) or when the task ends (false)
+        uint32 rounds; // 1 to 2^24 - 3
+        uint32 challengeWindow; // seconds from posting a round until it is final, at least 1
+        uint32 responseWindow; // seconds to refute a challenge of a score, at least 1
+        uint32 roundTimeout; // seconds of silence after which anyone may expire the task, at least 1
+        uint32 claimPeriod; // seconds from the close of the task until what nobody claimed goes back, at least 1
+        uint128 budget; // what all rounds together can pay, 1 to 2^96 - 1
+        uint128 bond; // lost by a coordinator that is proven wrong, below 2^96
+        uint128 minStake; // of one client, at least 1; also the bond of a challenge
+        uint128 maxStake; // of one client, minStake to 2^96 - 1
+        bytes32 specHash; // of the training specification
+        bytes32 validationHash; // of the validation set that rounds are scored on
+        bytes32 baseModel; // hash of the model that round 1 starts from
+        bytes32 salt; // lets one sponsor open many tasks
+    }
+
+    /// @notice Where a task stands.
+    struct State {
+        address sponsor; // opened the task, gets back what is not paid
+        Status status;
+        bool swept; // the claim period is over and the rest went back to the sponsor
+        uint32 posted; // rounds that count: the last one posted or, in a halted task, the last valid one
+        uint32 voidFrom; // this round and all after it were proven wrong, 0 if none
+        uint32 heldFrom; // this round and all after it wait for a challenge, 0 if none
+        uint32 clients; // that joined so far, leavers included: each has a leaf in every round from its first on
+        uint32 staked; // clients whose stake is still here
+        uint32 openChallenges;
+        uint40 since; // when the task was opened, started, halted or closed, whichever was last
+        uint128 cumulative; // what all rounds up to `posted` promise together
+        uint128 paid; // what was claimed of it
+        uint128 bondShare; // of every client that was staked when the task expired
+    }
+
+    /// @notice One client of one task.
+    struct Client {
+        uint128 stake; // held now: 0 before joining, after the release and after being slashed
+        uint128 claimed; // paid to it so far
+        uint32 firstRound; // the first round it has a leaf in, 0 if it never joined
+        uint32 leftRound; // the first round it has no weight in any more, 0 while it takes part
+        bytes32 nodeKeyHash; // keccak256 of the Flower node key
+        bytes32 dataset; // commitment to its data
+    }
+
+    /// @notice What the coordinator posts for a round and the evaluators sign (EIP-712, in this order).
+    struct Header {
+        bytes32 taskId;
+        uint32 round; // from 1
+        bytes32 previous; // header hash of the round before, 0 in round 1
+        bytes32 baseModel; // hash of the model that clients trained on
+        bytes32 nextModel; // hash of the model after this round
+        bytes32 validation; // the task's validationHash
+        bytes32 directionRoot; // block tree of the direction
+        bytes32 treeRoot; // round tree, see RoundTree.sol
+        uint32 leafCount; // clients with a leaf
+        uint128 entitlement; // sum of the leaves' positive balances, in units of 2^-40 of loss
+        uint128 cumulative; // sum of the leaves' cumulatives, wei
+        uint128 pot; // shared by this round if anyone is entitled, wei
+        bytes32 bundle; // hash of the published folder
+    }
+
+    /// @notice A compact signature (EIP-2098).
+    struct Signature {
+        bytes32 r;
+        bytes32 vs;
+    }
+
+    /// @notice One client in one round. `updateRoot` is 0 if no update of its was accepted; weight and score are 0 then.
+    struct Leaf {
+        address account;
+        bytes32 updateRoot;
+        uint64 weight; // units of 2^-32
+        int128 score; // units of 2^-40 of loss
+        int128 balance; // the same; a loss carried over is negative
+        uint128 cumulative; // wei earned in this task up to and including this round
+    }
+
+    /// @notice The other child on the way from a leaf to the root.
+    struct Sibling {
+        bytes32 node;
+        uint128 entitlement;
+        uint128 cumulative;
+    }
+
+    /// @notice A leaf's place in the round tree.
+    /// @dev Siblings go from the bottom up; where an odd node is promoted there is none.
+    struct Proof {
+        uint32 index; // of the leaf, from 0
+        Sibling[] siblings;
+    }
+
+    /* EVENTS */
+
+    /// @notice A task was opened and its budget and bond are escrowed.
+    event Opened(bytes32 indexed taskId, address indexed sponsor, address indexed token, Terms terms);
+    /// @notice A client staked; from `firstRound` on it counts.
+    event Joined(
+        bytes32 indexed taskId,
+        address indexed account,
+        uint32 firstRound,
+        uint256 stake,
+        bytes nodeKey,
+        bytes32 dataset
+    );
+    /// @notice Round 1 is under way with `clients` clients.
+    event Started(bytes32 indexed taskId, uint32 clients);
+    /// @notice A round was posted; it is final after the challenge window unless proven wrong.
+    event Posted(bytes32 indexed taskId, uint32 indexed round, bytes32 headerHash, Header header);
+    /// @notice `amount` went to `account`, from the tree of `round`.
+    event Claimed(bytes32 indexed taskId, uint32 indexed round, address indexed account, uint256 amount);
+    /// @notice A client has no weight from round `leftRound` on.
+    event Left(bytes32 indexed taskId, address indexed account, uint32 leftRound);
+    /// @notice A client was credited with its stake and its share of an expired task's bond.
+    event Released(bytes32 indexed taskId, address indexed account, uint256 stake, uint256 bondShare);
+    /// @notice The task ended in silence after round `lastRound`; every staked client is owed `bondShare`.
+    event Expired(bytes32 indexed taskId, uint32 lastRound, uint256 bondShare);
+    /// @notice The total is `cumulative` for good; `refund` was credited to the sponsor.
+    event Closed(bytes32 indexed taskId, uint32 lastRound, uint256 cumulative, uint256 refund);
+    /// @notice Nobody claimed `amount`; it was credited to the sponsor.
+    event Swept(bytes32 indexed taskId, uint256 amount);
+    /// @notice A credit was paid out.
+    event Withdrawn(address indexed token, address indexed account, uint256 amount);
+
+    /* ERRORS: each says what was seen, then what was expected */
+
+    /// @notice A term is outside its range; `term` is its name in ASCII.
+    error TermOutOfRange(bytes32 term, uint256 seen, uint256 least, uint256 most);
+    /// @notice Evaluators, like signers, come in strictly ascending order; `second` is not above `first`.
+    error NotAscending(address first, address second);
+    /// @notice This sponsor used this salt before.
+    error TaskExists(bytes32 taskId);
+    /// @notice The action needs the task in another status.
+    error WrongStatus(bytes32 taskId, Status seen, Status expected);
+    /// @notice The token moved another amount than it was asked to; it takes a fee.
+    error TokenTookFee(address token, uint256 received, uint256 expected);
+    /// @notice Only the coordinator may do this.
+    error NotCoordinator(address seen, address expected);
+    /// @notice An account joins a task once.
+    error AlreadyJoined(bytes32 taskId, address account);
+    /// @notice The account never joined the task.
+    error NotJoined(bytes32 taskId, address account);
+    /// @notice The stake is outside the task's range.
+    error StakeOutOfRange(uint256 stake, uint256 least, uint256 most);
+    /// @notice The first round a client could count in is beyond the task's last.
+    error EnrolmentOver(bytes32 taskId, uint32 firstRound, uint32 rounds);
+    /// @notice The task is full.
+    error TooManyClients(uint256 clients, uint256 most);
+    /// @notice Nobody has joined.
+    error NoClients(bytes32 taskId);
+    /// @notice Rounds are posted one after the other, from 1 to `rounds`.
+    error RoundOutOfOrder(uint32 seen, uint32 expected, uint32 rounds);
+    /// @notice `previous` is not the last header's hash; `expected` are its leading 27 bytes.
+    error WrongPrevious(bytes32 seen, bytes27 expected);
+    /// @notice Round 1 does not start from the task's model.
+    error WrongBaseModel(bytes32 seen, bytes32 expected);
+    /// @notice The round was scored on other data than the task's.
+    error WrongValidation(bytes32 seen, bytes32 expected);
+    /// @notice The tree leaves somebody out or adds somebody.
+    error WrongLeafCount(uint32 seen, uint32 expected);
+    /// @notice The pot is not an equal part of what is left.
+    error WrongPot(uint256 seen, uint256 expected);
+    /// @notice The total does not grow by the pot or, without any entitlement, by nothing.
+    error WrongCumulative(uint256 seen, uint256 expected);
+    /// @notice Too few evaluators signed.
+    error QuorumNotReached(uint256 seen, uint256 expected);
+    /// @notice A signature is not by an evaluator of the task, or is over another header.
+    error NotEvaluator(address signer);
+    /// @notice This header was not posted.
+    error UnknownHeader(bytes32 taskId, uint32 round, bytes32 headerHash);
+    /// @notice The round was proven wrong, or comes after one that was.
+    error RoundVoid(uint32 round, uint32 voidFrom);
+    /// @notice The round waits for a challenge of round `heldFrom`.
+    error RoundHeld(uint32 round, uint32 heldFrom);
+    /// @notice The round's challenge window is still running.
+    error RoundNotFinal(uint32 round, uint256 finalAt);
+    /// @notice The proof's index is not below the leaf count.
+    error IndexOutOfRange(uint256 index, uint256 leafCount);
+    /// @notice The proof has too many or too few siblings for its index and leaf count.
+    error WrongProofLength(uint256 seen, uint256 expected);
+    /// @notice The proof leads to another root.
+    error WrongRoot(bytes32 seen, bytes32 expected);
+    /// @notice The proof leads to other sums than the header's.
+    error WrongSums(uint256 entitlement, uint256 cumulative, uint256 expectedEntitlement, uint256 expectedCumulative);
+    /// @notice Leaves and proofs come in pairs.
+    error LengthMismatch(uint256 leaves, uint256 proofs);
+    /// @notice The account was paid all of it before.
+    error NothingToClaim(address account, uint256 cumulative, uint256 claimed);
+    /// @notice Paying this would pay more than the rounds promise together.
+    error PaidBeyondTotal(uint256 paid, uint256 total);
+    /// @notice The claim period is over; what was left went back to the sponsor.
+    error ClaimPeriodOver(bytes32 taskId);
+    /// @notice The account left before.
+    error AlreadyLeft(bytes32 taskId, address account, uint32 leftRound);
+    /// @notice The account's stake was released or slashed before, or it never joined.
+    error NothingStaked(bytes32 taskId, address account);
+    /// @notice The stake still stands for rounds that can be proven wrong; the client has to leave, and the round before
+    /// `leftRound` (0: it has not left) to be final.
+    error StillAtStake(bytes32 taskId, address account, uint32 leftRound);
+    /// @notice Too early for this.
+    error TooEarly(uint256 time, uint256 earliest);
+    /// @notice Challenges are open; they have to be refuted or upheld first.
+    error ChallengesOpen(bytes32 taskId, uint32 count);
+    /// @notice All rounds were posted; `close` ends the task.
+    error AllPosted(bytes32 taskId, uint32 rounds);
+    /// @notice Rounds are missing; only silence ends the task before them, see `expire`.
+    error RoundsMissing(bytes32 taskId, uint32 posted, uint32 rounds);
+    /// @notice Nothing is credited to the account.
+    error NothingCredited(address token, address account);
+}
