@@ -40,9 +40,11 @@ class Deployment:
         return w3, Escrow(w3, self.contract), Token(w3, self.token)
 
     def write(self, path: Path) -> None:
-        """Write the file."""
+        """Write the file, whole or not at all: somebody may be waiting for it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Deployment:

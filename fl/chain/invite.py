@@ -48,9 +48,11 @@ class Invite:
         return hashlib.sha256(self.spec.encode()).digest()
 
     def write(self, path: Path) -> None:
-        """Write the file."""
+        """Write the file, whole or not at all: somebody may be waiting for it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial = path.with_name(path.name + ".partial")
+        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
+        partial.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> Invite:
