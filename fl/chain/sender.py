@@ -60,6 +60,9 @@ def send(
         transaction = call.build_transaction(
             {"from": account.address, "nonce": nonce, "chainId": chain_id, "value": value}
         )
+        # The node estimated on the latest block. In the next one a time that is stored may differ from the one that is
+        # there, which takes up to 2,800 gas more a word; what is not used costs nothing.
+        transaction["gas"] += transaction["gas"] // 5 + 5_000
         return _submit(w3, transaction, account=account, name=name)
     except ContractCustomError as error:
         raise _refused(name, error) from error

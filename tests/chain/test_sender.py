@@ -90,6 +90,13 @@ def test_ether_arrives(chain, account):
     assert w3.eth.get_balance(NOBODY) == before + 5
 
 
+def test_a_transaction_has_gas_to_spare_for_what_changes_until_its_block(chain, account):
+    w3, _, token = chain.connect()
+    sent = token.mint(NOBODY, 5, account=account(0))
+    # Found as a `start` that ran out of gas: in the second of its `open` the estimate did not see `since` change.
+    assert w3.eth.get_transaction(sent.hash)["gas"] > 1.15 * sent.gas
+
+
 def test_approving_more_than_one_holds_is_refused_before_it_is_sent(chain):
     poor = Account.create()
     _, escrow, token = chain.connect()
