@@ -34,6 +34,20 @@ class SecondUpdate(NodeRefusal):
         )
 
 
+class PastRound(NodeRefusal):
+    """A message asks to sign for a round before the last one that was signed for."""
+
+    def __init__(self, seen: int, last: int) -> None:
+        super().__init__(seen, last)
+        self.seen, self.last = seen, last
+
+    def __str__(self) -> str:
+        return (
+            f"asked to sign for round {self.seen} after round {self.last}; a second update to a round would cost the "
+            "stake; nothing was signed"
+        )
+
+
 class UnreadableRequest(NodeRefusal):
     """A train message lacks the record that says what to sign for."""
 

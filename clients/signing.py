@@ -16,7 +16,7 @@ import numpy as np
 from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
-from clients.errors import ForeignTask, SecondUpdate, UnreadableRequest
+from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
 from clients.wallet import Wallet, wallet_of
 from fl.chain.typed_data import InvalidSignature
 from fl.codec import Blocks, Layout, block_root, model_hash
@@ -52,6 +52,9 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
             raise SecondUpdate(round_number=request.round)
         # A coordinator that lost the answer asks again; it gets the same bytes, not a second update.
         return _reply(message, ConfigRecord(dict(last)), metrics=None)
+    if last is not None and last["round"] > request.round:
+        # Only the last update is kept, so an older round may have been signed for or not.
+        raise PastRound(seen=request.round, last=last["round"])
 
     started = time.perf_counter()
     answer = call_next(message, context)

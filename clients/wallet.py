@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -11,6 +10,7 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
+from fl.chain.errors import KeystoreError
 from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain, Receipt, Update, sign, signer_of
 from fl.errors import ConfigError
@@ -79,11 +79,21 @@ def read_invite(path: str) -> Invite:
     return Invite.read(Path(path))
 
 
+def _password(keystore: Path, file: str) -> str:
+    if not file:
+        return ask_password(keystore)
+    try:
+        return Path(file).expanduser().read_text().strip()
+    except (OSError, ValueError) as error:
+        problem = f"the password file {file} cannot be read ({type(error).__name__})"
+        raise KeystoreError(path=str(keystore), problem=problem) from None
+
+
 @cache  # scrypt takes a second by design; a node opens its keystore once
 def _account(chain_id: int, keystore: str, password_file: str, anvil_index: int) -> LocalAccount:
     if keystore:
-        password = Path(password_file).read_text().strip() if password_file else ask_password(Path(keystore))
-        return open_keystore(Path(os.path.expanduser(keystore)), password=password)
+        path = Path(keystore).expanduser()
+        return open_keystore(path, password=_password(path, password_file))
     if anvil_index < 0:
         raise ConfigError("the node configuration names no key; set keystore to a file that `fl key` made")
     return anvil_account(anvil_index, chain_id=chain_id)
