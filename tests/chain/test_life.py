@@ -352,11 +352,11 @@ def test_waiting_for_clients_ends_with_how_many_came(world):
     assert str(caught.value) == "2 of 3 clients joined within 0 s; let them run `fl join` or lower the number"
 
 
-def test_a_late_joiner_counts_two_rounds_later(panel, late_join, account):
+def test_a_client_that_comes_when_the_last_round_is_under_way_is_refused(panel, late_join, account):
     late = replace(panel, clients=(*panel.clients, account(9)), stakes=(*panel.stakes, TOKENS))
-    with pytest.raises(Refused) as caught:  # two rounds in all: a client that comes after round 1 began has none left
-        header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
-        panel.task.post(header, signatures=signed(panel, header))
+    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+    panel.task.post(header, signatures=signed(panel, header))
+    with pytest.raises(Refused) as caught:
         late_join(late, 3)
     assert caught.value.name == "EnrolmentOver"
     assert caught.value.values == {"taskId": panel.invite.task_id, "firstRound": 3, "rounds": 2}
