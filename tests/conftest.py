@@ -6,6 +6,7 @@ A world is a task of three clients and a model of eight weights, opened and join
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,7 @@ from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 
 torch.set_num_threads(1)
+logging.getLogger("flwr").setLevel(logging.ERROR)  # a failing test should not drown in it
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

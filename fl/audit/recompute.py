@@ -72,12 +72,16 @@ def check_round(
     check.equal("the bundle's round", bundle.round, header.round)
     check.equal("the previous header", header.previous, view.previous_digest)
     check.equal("the validation set", header.validation, view.terms.validation_hash)
+    check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
     base_model = model_hash(bundle.base)
     check.equal("the base model", header.base_model, base_model)
     expected_base = view.previous.next_model if view.previous else view.terms.base_model
     check.equal("the base model, against the round before,", header.base_model, expected_base)
     check.equal("the next model", header.next_model, model_hash(bundle.next))
 
+    # One update that stands there twice would take weight from all others.
+    accounts = [one.account for one in bundle.updates]
+    check.equal("the updates' accounts", accounts, sorted(set(accounts), key=lambda account: int(account, 16)))
     blocks = {one.account: _blocks_of(one, bundle, base_model, view, check) for one in bundle.updates}
     participants = [
         Participant(

@@ -27,7 +27,7 @@ from fl.chain.typed_data import ZERO_HASH, Header
 from fl.codec import Blocks, Layout, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.protocol import RECORD, TrainRequest
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FairshareError
 from fl.rewards import Account, Leaf, Participant, RoundTree, cap_q64, pot_of, settle, weigh
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
@@ -90,6 +90,17 @@ class PayingStrategy(Strategy):
             raise ConfigError(
                 f"the spec's hash is 0x{spec.hash().hex()}, the task on chain has 0x{task.terms.spec_hash.hex()}; use the "
                 "spec that the task was opened with"
+            )
+        if game.validation_hash != task.terms.validation_hash:
+            raise ConfigError(
+                f"the validation set's hash is 0x{game.validation_hash.hex()}, the task on chain has "
+                f"0x{task.terms.validation_hash.hex()}; score on the set that the task was opened with"
+            )
+        known = {one.account.address for one in evaluators} & set(task.terms.evaluators)
+        if len(known) < task.terms.quorum:
+            raise ConfigError(
+                f"{len(known)} of the task's evaluators are here, its quorum is {task.terms.quorum}; start those that "
+                "the task was opened with"
             )
         self.inner, self.task, self.spec, self.game = inner, task, spec, game
         self.evaluators, self.bundles, self.seed = evaluators, bundles, seed
@@ -313,7 +324,16 @@ class PayingStrategy(Strategy):
             previous=self._previous,
             previous_digest=self.task.digest(self._previous) if self._previous else ZERO_HASH,
         )
-        return [evaluator.evaluate(folder, header, view=view) for evaluator in self.evaluators]
+        signatures, refusals = [], []
+        for evaluator in self.evaluators:
+            try:
+                signatures.append(evaluator.evaluate(folder, header, view=view))
+            except FairshareError as error:
+                log.warning("round %d: evaluator %s does not sign: %s", header.round, evaluator.account.address, error)
+                refusals.append(error)
+        if refusals and len(signatures) < self.task.terms.quorum:
+            raise refusals[0]
+        return signatures
 
     def _give_receipts(self, server_round: int, updates: Sequence[AcceptedUpdate]) -> None:
         for one in updates:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.task.data import Dataset
 from fl.task.model_vector import layout_of, load_vector
+from fl.task.spec import dataset_hash
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,11 @@ class ValidationGame:
         self.features = torch.as_tensor(features)
         self.labels = torch.as_tensor(labels)
         self.batch_size = batch_size
+
+    @cached_property
+    def validation_hash(self) -> bytes:
+        """Hash of the data set, which has to be the task's validationHash."""
+        return dataset_hash(Dataset(features=self.features.cpu().numpy(), labels=self.labels.cpu().numpy()))
 
     def standing(self, vector: NDArray[np.float32]) -> Standing:
         """Loss and accuracy of a model's vector, shape (P,)."""
