@@ -1,5 +1,292 @@
+"""`report.html`: a run as one page that asks nobody for anything. No script, no font, no picture from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
+
+from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.roster import NAMED, roster
+from fl.report.svg import swatch
+from fl.report.tables import (
+    clients_table,
+    gas_table,
+    gas_total,
+    headers_list,
+    matrix_tables,
+    refusals_table,
+    round_seconds,
+    rounds_table,
+    settings_table,
+    steps_table,
+    wall_seconds,
+)
+from fl.report.wording import escaped, percent, plural, seconds, shortened, tokens
+
+_STYLE = Path(__file__).with_name("page.css")
+# Even if something slipped through the escaping, a browser would neither run nor fetch it.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# What being paid costs, beside training and the strategy's own arithmetic.
+_PAYING = ("signing", "checking", "scoring", "settling", "bundling", "evaluating", "posting")
 
 
-def write_page(path, summary):
-    Path(path).write_text("placeholder")
+def write_page(path: Path, summary: dict[str, Any]) -> None:
+    """Write the page of a run; the same summary gives the same bytes."""
+    Path(path).write_text(page(summary), encoding="utf-8", newline="\n")
+
+
+def page(summary: dict[str, Any]) -> str:
+    """The page of a run as HTML."""
+    rounds = plural(len(summary["rounds"]), "round")
+    title = f"{_data(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
+    sections = {
+        "plots": ("Plots", _plots(summary)),
+        "clients": ("Clients", _clients(summary)),
+        "rounds": ("Rounds", _rounds(summary)),
+        "cost": ("Time and gas", _cost(summary)),
+        "check": ("Check a round yourself", _check(summary)),
+        "setup": ("What ran", _setup(summary)),
+    }
+    links = "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, (heading, _) in sections.items())
+    body = "\n".join(
+        f'<section id="{key}" aria-labelledby="{key}-h">\n<h2 id="{key}-h">{heading}</h2>\n{content}\n</section>'
+        for key, (heading, content) in sections.items()
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta name="referrer" content="no-referrer">
+<link rel="icon" href="data:,">
+<title>{escaped(title)} · Fairshare</title>
+<style>
+{_STYLE.read_text(encoding="utf-8")}</style>
+</head>
+<body>
+<header>
+<p class="eyebrow">Fairshare run report</p>
+<h1><bdi>{escaped(title)}</bdi></h1>
+<p class="lead">{escaped(_lead(summary))}</p>
+<p class="ran">{escaped(_ran(summary))}</p>
+<nav aria-label="Sections"><ul>{links}</ul></nav>
+</header>
+<main>
+{_figures(summary)}
+{body}
+</main>
+<footer>Written by <code>fl run</code> from <code>summary.json</code>, which has every number of this page and more.</footer>
+</body>
+</html>
+"""
+
+
+def _lead(summary: dict[str, Any]) -> str:
+    totals, clients = summary["totals"], summary["clients"]
+    earned = sum(int(one["paid_wei"]) for one in clients)
+    unpaid = sum(int(one["paid_wei"]) == 0 for one in clients)
+    refused = sum(len(one["refusals"]) for one in summary["rounds"])
+    text = (
+        f"The model ({_model(summary)}) went from {percent(totals['initial_accuracy'])} to "
+        f"{percent(totals['final_accuracy'])} accuracy, and its clients earned {tokens(earned)} of "
+        f"{tokens(totals['budget_wei'])} escrowed tokens."
+    )
+    if unpaid:
+        text += f" {plural(unpaid, 'client')} earned nothing."
+    return text + (f" {plural(refused, 'update')} {'was' if refused == 1 else 'were'} refused." if refused else "")
+
+
+def _ran(summary: dict[str, Any]) -> str:
+    config, task = summary["config"], summary["task"]
+    return " · ".join(
+        [
+            _data(summary),
+            f"{config['partition']['name']} partition",
+            _model(summary),
+            config["strategy"]["name"],
+            f"{config['scorer']['name']} scores",
+            f"seed {config['seed']}",
+            f"{config['chain']['name']}, chain id {task['chain_id']}",
+        ]
+    )
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    totals, clients, rounds = summary["totals"], summary["clients"], summary["rounds"]
+    steps = round_seconds(summary)
+    wall = wall_seconds(steps)
+    paying = sum(steps.get(name, 0.0) for name in _PAYING)
+    earned = sum(int(one["paid_wei"]) for one in clients)
+    unclaimed = sum(int(one["paid_wei"]) - int(one["claimed_wei"]) for one in clients)
+    budget = int(totals["budget_wei"])
+    posts = summary["gas"].get("post")
+    paid = sum(int(one["paid_wei"]) > 0 for one in clients)
+    figures = [
+        ("Accuracy", percent(totals["final_accuracy"]), f"from {percent(totals['initial_accuracy'])}, on the test set"),
+        ("Earned", f"{tokens(earned)}", f"{percent(earned / budget) if budget else '–'} of {tokens(budget)} tokens"),
+        (
+            "Claimed",
+            tokens(totals["paid_wei"]),
+            "all that was earned" if not unclaimed else f"{tokens(unclaimed)} open",
+        ),
+        ("Clients paid", f"{paid:,} of {len(clients):,}", plural(len(rounds), "round")),
+        ("Cost of being paid", percent(paying / wall) if wall else "–", f"of {seconds(wall)} s in rounds"),
+        ("Gas to post a round", f"{posts['median']:,}" if posts else "–", f"median; {gas_total(summary):,} in all"),
+    ]
+    cells = "".join(
+        f'<div><dt>{escaped(name)}</dt><dd class="big">{escaped(big)}</dd><dd class="small">{escaped(small)}</dd></div>'
+        for name, big, small in figures
+    )
+    return f'<dl class="figures" aria-label="Headline figures">{cells}</dl>'
+
+
+def _plots(summary: dict[str, Any]) -> str:
+    learning = _figures_of([accuracy_plot(summary), loss_plot(summary)])
+    names = roster(summary)
+    key = "".join(
+        f"<li>{swatch(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
+        + (f' <span class="tell">{escaped(one["behaviour"])}</span>' if one["behaviour"] != "honest" else "")
+        + "</span></li>"
+        for place, one in enumerate(names.named)
+    )
+    note = ""
+    if names.rest:
+        key += f"<li>{swatch(None)}<span>{len(names.rest):,} others</span></li>"
+        best = NAMED - names.marked
+        whom = (
+            f"{names.marked} told to misbehave and the {best} best paid of the others"
+            if names.marked
+            else "the best paid"
+        )
+        note = (
+            f"<p>The plots name {NAMED} of {len(summary['clients']):,} clients: {whom}. The rest is a grey band from the "
+            "least to the most with its median, and grey dots where shares are compared. The table has everybody.</p>"
+        )
+    money = _figures_of([pay_plot(summary), score_plot(summary)])
+    share = share_plot(summary)
+    compared = (
+        f'<figure class="wide"><div><h3>{escaped(share.title)}</h3>\n<figcaption>{escaped(share.finding)}</figcaption>'
+        "<p>On the dashed line a client's share of all pay is its share of all data. Above it, its updates were worth more "
+        "than the size of its shard says; below it, less.</p></div>\n"
+        f"{share.svg}</figure>"
+    )
+    return (
+        f'<div class="plots">{learning}</div>\n<h3 class="between">Who earned what</h3>\n{note}'
+        f'<ul class="key" aria-label="Marks of the clients in the plots below">{key}</ul>\n<div class="plots">{money}\n{compared}</div>'
+    )
+
+
+def _figures_of(plots: Iterable[Plot]) -> str:
+    return "\n".join(
+        f"<figure><h3>{escaped(one.title)}</h3>\n<figcaption>{escaped(one.finding)}</figcaption>\n{one.svg}</figure>"
+        for one in plots
+    )
+
+
+def _clients(summary: dict[str, Any]) -> str:
+    return (
+        clients_table(summary)
+        + f"<details><summary>Score and pay of every client in every round</summary>{matrix_tables(summary)}</details>"
+    )
+
+
+def _rounds(summary: dict[str, Any]) -> str:
+    return rounds_table(summary) + f"<h3>Refusals</h3>\n{refusals_table(summary)}"
+
+
+def _cost(summary: dict[str, Any]) -> str:
+    steps, parts = round_seconds(summary), summary["totals"]["seconds_by_part"]
+    chain = steps.get("posting", 0.0) + parts.get("chain", 0.0) + parts.get("claiming", 0.0)
+    facts = {
+        "Training": f"{seconds(steps.get('training', 0.0))} s, summed over the clients",
+        "Scoring": f"{seconds(steps.get('scoring', 0.0) + steps.get('settling', 0.0))} s for direction, scores, pay and tree",
+        "Signing": f"{seconds(steps.get('signing', 0.0))} s, summed over the clients",
+        "Chain": f"{seconds(chain)} s: opening the chain, posting {plural(len(summary['rounds']), 'round')}, claiming",
+        "Whole run": f"{seconds(summary['totals']['seconds'])} s on {_machine(summary)}",
+    }
+    return (
+        f'<div class="card">{_facts(facts)}</div>\n'
+        "<p>Cost of being paid, in the figures above, is signing, checking, scoring, settling, bundling, evaluating and "
+        "posting as a share of the rounds' time by the clock.</p>\n" + steps_table(summary) + gas_table(summary)
+    )
+
+
+def _check(summary: dict[str, Any]) -> str:
+    last = summary["rounds"][-1]
+    folder, header = escaped(last["bundle"]), last["header"]
+    quorum, evaluators = summary["config"]["task"]["quorum"], summary["config"]["task"]["evaluators"]
+    return f"""<p>Each round has a bundle: base model, signed updates, direction, weights, leaves and header, in
+<code>bundles/</code> beside this page. The header's hash is the one thing of a round that the contract stores; the header
+names the sha256 of the bundle's manifest, and the manifest the sha256 of every file. For round {last["round"]}, in the
+run's folder:</p>
+<pre tabindex="0" aria-label="Commands that check a round"><code>sha256sum {folder}/manifest.json
+# {escaped(header["bundle"].removeprefix("0x"))}
+
+python - &lt;&lt;'END'
+from pathlib import Path
+from fl.audit.bundle import Bundle
+from fl.rewards import RoundTree
+bundle, _ = Bundle.read(Path("{folder}"))  # refuses a file that is not what the manifest says
+print("0x" + RoundTree(bundle.leaves).root.hex())
+END
+# {escaped(header["tree_root"])}</code></pre>
+<p>Weights, scores, balances, pay and tree are integers and come out the same on every machine. The direction is floating
+point: evaluators recompute it within the task's tolerance, and {quorum} of {evaluators} had to sign each header. What the
+chain cannot show is that the direction is right; that rests on the evaluators.</p>
+<h3>Headers in full</h3>
+{headers_list(summary)}"""
+
+
+def _setup(summary: dict[str, Any]) -> str:
+    config, task, totals = summary["config"], summary["task"], summary["totals"]
+    samples = sum(one["samples"] for one in summary["clients"])
+    facts: dict[str, str] = {
+        "Data": f"{_data(summary)}, {plural(samples, 'training sample')} with {plural(len(summary['clients']), 'client')}, "
+        f"dealt by {config['partition']['name']}; {plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
+        "Model": f"{config['model']['path']} {_arguments(config['model']['arguments'])}".strip(),
+        "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
+        f"{config['task']['learning_rate']}, {config['task']['loss']}",
+        "Strategy": f"{config['strategy']['name']} {_arguments(config['strategy']['arguments'])}".strip(),
+        "Scorer": f"{config['scorer']['name']}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
+        "Seed": str(config["seed"]),
+        "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
+        "Chain": f"{config['chain']['name']}, chain id {task['chain_id']}",
+    }
+    hashes = {name: task[key] for name, key in _TASK_HASHES.items()}
+    rows = _rows((name, escaped(value)) for name, value in facts.items())
+    rows += _rows((name, f"<code>{escaped(value)}</code>") for name, value in hashes.items())
+    return (
+        f'<div class="card"><dl class="facts">{rows}</dl></div>\n'
+        f"<details><summary>All settings</summary>{settings_table(summary)}</details>"
+    )
+
+
+_TASK_HASHES = {"Contract": "contract", "Token": "token", "Task id": "id", "Spec hash": "spec_hash"}
+
+
+def _facts(facts: dict[str, str]) -> str:
+    return f'<dl class="facts">{_rows((name, escaped(value)) for name, value in facts.items())}</dl>'
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{escaped(name)}</dt><dd>{value}</dd>" for name, value in rows)
+
+
+def _data(summary: dict[str, Any]) -> str:
+    data = summary["config"]["data"]
+    return f"{data['name']} ({Path(data['path']).name})" if data.get("path") else str(data["name"])
+
+
+def _model(summary: dict[str, Any]) -> str:
+    return str(summary["config"]["model"]["path"]).rpartition(":")[2]
+
+
+def _machine(summary: dict[str, Any]) -> str:
+    machine = summary["machine"]
+    return f"{plural(machine['cores'] or 1, 'core')}, {machine['system']}, Python {machine['python']}"
+
+
+def _arguments(arguments: dict[str, Any]) -> str:
+    return f"({', '.join(f'{name}={value}' for name, value in arguments.items())})" if arguments else ""

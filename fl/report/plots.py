@@ -1,0 +1,286 @@
+"""The plots of a run: from its summary to SVG text and one sentence that states the finding.
+
+Pure functions of the summary, also of one that still grows: a page that follows a run draws with them too.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from fl.coordinator.config import WEI
+from fl.report.roster import Roster, roster
+from fl.report.svg import Band, Point, Series, Spot, line_chart, scatter_chart, strip_chart
+from fl.report.wording import loss, percent, plural, score, shortened, tokens
+
+_CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame
+_NAME_LENGTH = 24  # of a client in a sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plot:
+    """A drawing with what it says."""
+
+    title: str
+    svg: str
+    finding: str  # plain text, not escaped
+
+
+def accuracy_plot(summary: dict[str, Any]) -> Plot:
+    """Accuracy on the test set, from the initial model to the last round's."""
+    rounds, totals = summary["rounds"], summary["totals"]
+    values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
+    first, last = values[0][1], values[-1][1]
+    best = max(rounds, key=lambda one: one["accuracy"])
+    finding = f"Accuracy on the test set {_change(first, last, percent)} in {plural(len(rounds), 'round')}"
+    if best["accuracy"] > last:
+        finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
+    return Plot(
+        title="Accuracy by round",
+        finding=finding + ".",
+        svg=line_chart(
+            [Series(label="test set", place=0, points=_points(values, percent))],
+            rounds=[number for number, _ in values],
+            name="Line chart of accuracy by round; the values are in the table of rounds",
+            unit="accuracy",
+            tick=_percent_tick,
+            least=0,
+            most=1,
+        ),
+    )
+
+
+def loss_plot(summary: dict[str, Any]) -> Plot:
+    """Loss on the test set and on the validation set, which scores are measured on."""
+    rounds, totals = summary["rounds"], summary["totals"]
+    test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
+    validation = [(0, rounds[0]["loss_before"]), *((one["round"], one["loss_after"]) for one in rounds)]
+    return Plot(
+        title="Loss by round",
+        finding=(
+            f"Test loss {_change(test[0][1], test[-1][1], loss)}; loss on the validation set, which scores are "
+            f"measured on, {_change(validation[0][1], validation[-1][1], loss)}."
+        ),
+        svg=line_chart(
+            [
+                Series(label="test set", place=0, points=_points(test, loss)),
+                Series(label="validation", place=5, points=_points(validation, loss)),
+            ],
+            rounds=[number for number, _ in test],
+            name="Line chart of loss by round on two data sets; the values are in the table of rounds",
+            unit="loss",
+            tick=_plain_tick,
+        ),
+    )
+
+
+def pay_plot(summary: dict[str, Any]) -> Plot:
+    """What each client had been paid by the end of each round."""
+    rounds, paid = summary["rounds"], _paid(summary)
+
+    def so_far(account: str) -> list[tuple[int, float]]:
+        # A client that is not in a round's tree (not enrolled yet, or gone) has what it had.
+        wei = 0
+        line = [(0, 0.0)]
+        for one in rounds:
+            wei = int(one["cumulative_wei"].get(account, wei))
+            line.append((one["round"], wei / WEI))
+        return line
+
+    return Plot(
+        title="Cumulative pay per client",
+        finding=_pay_finding(summary, paid),
+        svg=_client_lines(
+            summary,
+            so_far,
+            rounds=[0, *(one["round"] for one in rounds)],
+            name="Line chart of cumulative pay per client by round; totals are in the table of clients",
+            unit="tokens paid so far",
+            written=lambda value: f"{value:,.4f} tokens",
+        ),
+    )
+
+
+def score_plot(summary: dict[str, Any]) -> Plot:
+    """What each client's update was worth in each round; a refused or absent update leaves a gap."""
+    rounds, clients = summary["rounds"], summary["clients"]
+
+    def by_round(account: str) -> list[tuple[int, float]]:
+        return [(one["round"], one["scores"][account]) for one in rounds if account in one["scores"]]
+
+    scored = [value for one in rounds for value in one["scores"].values()]
+    if scored:
+        high, low = max(clients, key=lambda one: one["score"]), min(clients, key=lambda one: one["score"])
+        below = sum(value < 0 for value in scored)
+        drop = rounds[0]["loss_before"] - rounds[-1]["loss_after"]
+        extremes = f"In sum {_name(high)} has the highest score, {score(high['score'])}"
+        if len(clients) > 1:
+            extremes += f", and {_name(low)} the lowest, {score(low['score'])}"
+        negative = (
+            f"{below:,} of {plural(len(scored), 'score')} {'is' if below == 1 else 'are'}" if below else "No score is"
+        )
+        finding = (
+            f"{extremes}. {negative} negative. All scores come to {score(sum(scored))}, and the validation loss "
+            f"{'fell' if drop >= 0 else 'rose'} by {loss(abs(drop))}."
+        )
+    else:
+        finding = "No update was accepted, so there is no score."
+    return Plot(
+        title="Score per round",
+        finding=finding,
+        svg=_client_lines(
+            summary,
+            by_round,
+            rounds=[one["round"] for one in rounds],
+            name="Chart of score per client by round; the values are under the table of clients",
+            unit="score (in units of loss)",
+            written=score,
+            strips=len(rounds) > _CROSSING,
+        ),
+    )
+
+
+def share_plot(summary: dict[str, Any]) -> Plot:
+    """Share of all pay against share of all data, with the line on which both are the same."""
+    names, paid = roster(summary), _paid(summary)
+    samples = sum(one["samples"] for one in summary["clients"])
+    data = {one["account"]: one["samples"] / samples if samples else 0.0 for one in summary["clients"]}
+    pay = {one["account"]: int(one["paid_wei"]) / paid if paid else 0.0 for one in summary["clients"]}
+
+    def spot(client: dict[str, Any], place: int | None) -> Spot:
+        x, y = data[client["account"]], pay[client["account"]]
+        note = f"{client['name']}: {percent(y)} of pay, {percent(x)} of data"
+        return Spot(label="" if place is None else client["name"], place=place, point=Point(x=x, y=y, note=note))
+
+    spots = [spot(one, None) for one in names.rest] + [spot(one, place) for place, one in enumerate(names.named)]
+    return Plot(
+        title="Share of pay against share of data",
+        finding=_share_finding(summary["clients"], data=data, pay=pay) if paid else "Nothing was paid.",
+        svg=scatter_chart(
+            spots,
+            name="Scatter chart of share of pay against share of data, a mark for each client; the values are in the "
+            "table of clients",
+            x_unit="share of data",
+            y_unit="share of pay",
+            tick=_percent_tick,
+            diagonal="pay = data",
+        ),
+    )
+
+
+def _client_lines(
+    summary: dict[str, Any],
+    line_of: Callable[[str], list[tuple[int, float]]],
+    *,
+    rounds: list[int],
+    name: str,
+    unit: str,
+    written: Callable[[float], str],
+    strips: bool = False,
+) -> str:
+    names = roster(summary)
+    series = [
+        Series(
+            label=client["name"],
+            place=place,
+            points=_points(line_of(client["account"]), written, of=client["name"]),
+        )
+        for place, client in enumerate(names.named)
+    ]
+    if strips:
+        band = _band(names, line_of)
+        return strip_chart(series, rounds=rounds, name=name, unit=unit, tick=_short_tick, band=band)
+    return line_chart(
+        series,
+        rounds=rounds,
+        name=name,
+        unit=unit,
+        tick=_plain_tick,
+        band=_band(names, line_of),
+        from_zero=True,
+    )
+
+
+def _band(names: Roster, line_of: Callable[[str], list[tuple[int, float]]]) -> Band | None:
+    if not names.rest:
+        return None
+    values: dict[int, list[float]] = {}
+    for client in names.rest:
+        for number, value in line_of(client["account"]):
+            values.setdefault(number, []).append(value)
+    rows = tuple((number, min(of), median(of), max(of)) for number, of in sorted(values.items()))
+    return Band(label=f"{len(names.rest)} others", rows=rows)
+
+
+def _pay_finding(summary: dict[str, Any], paid: int) -> str:
+    clients = summary["clients"]
+    if not paid:
+        return "Nobody was paid: no round had a client with a positive balance."
+    best = max(clients, key=lambda one: int(one["paid_wei"]))
+    finding = (
+        f"{_name(best)} was paid most: {tokens(best['paid_wei'])} of {tokens(paid)} tokens "
+        f"({percent(int(best['paid_wei']) / paid)})."
+    )
+    empty = [one for one in clients if int(one["paid_wei"]) == 0]
+    if 0 < len(empty) <= 3:
+        finding += f" {' and '.join(_name(one) for one in empty)} earned nothing."
+    elif empty:
+        finding += f" {len(empty):,} of {plural(len(clients), 'client')} earned nothing."
+    return finding
+
+
+def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay: dict[str, float]) -> str:
+    def gain(client: dict[str, Any]) -> float:
+        return pay[client["account"]] - data[client["account"]]
+
+    def shares(client: dict[str, Any]) -> str:
+        return f"{percent(pay[client['account']])} of the pay for {percent(data[client['account']])} of the data"
+
+    above, below = max(clients, key=gain), min(clients, key=gain)
+    if gain(above) < 0.0005 and gain(below) > -0.0005:
+        return "Every client's share of pay is its share of data."
+    return f"Furthest above its data: {_name(above)}, {shares(above)}. Furthest below: {_name(below)}, {shares(below)}."
+
+
+def _points(values: list[tuple[int, float]], written: Callable[[float], str], *, of: str = "") -> tuple[Point, ...]:
+    start = f"{of}, " if of else ""
+    return tuple(
+        Point(x=number, y=value, note=f"{start}{f'round {number}' if number else 'start'}: {written(value)}")
+        for number, value in values
+        if math.isfinite(value)
+    )
+
+
+def _paid(summary: dict[str, Any]) -> int:
+    # Not the total of the task: that counts what was claimed, and these plots are about what was earned.
+    return sum(int(one["paid_wei"]) for one in summary["clients"])
+
+
+def _name(client: dict[str, Any]) -> str:
+    behaviour = "" if client["behaviour"] == "honest" else f" ({client['behaviour']})"
+    return shortened(client["name"], _NAME_LENGTH) + behaviour
+
+
+def _change(first: float, last: float, written: Callable[[float], str]) -> str:
+    if written(first) == written(last):
+        return f"stayed at {written(last)}"
+    rose = "rose" if last > first else "fell" if last < first else "went"  # not a number is neither
+    return f"{rose} from {written(first)} to {written(last)}"
+
+
+def _percent_tick(value: float) -> str:
+    return f"{value * 100:.4g}%"
+
+
+def _short_tick(value: float) -> str:
+    return f"{value:.2g}".replace("-", "−")
+
+
+def _plain_tick(value: float) -> str:
+    if abs(value) < 1e-12:
+        return "0"
+    text = f"{abs(value):,.6g}" if 1e-4 <= abs(value) < 1e6 else f"{abs(value):.3g}"
+    return ("−" if value < 0 else "") + text

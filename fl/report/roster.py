@@ -1,0 +1,34 @@
+"""Which clients a plot names: all of a few, and of many the best paid and some that misbehaved; the rest is a band."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+NAMED = 10  # as many colours and markers as can be told apart
+MARKED = 3  # places kept for clients that were told to misbehave, so that an attack shows among a hundred
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Roster:
+    """Clients as the summary has them."""
+
+    named: tuple[dict[str, Any], ...]  # the place in this tuple is the client's colour and marker in every plot
+    rest: tuple[dict[str, Any], ...]
+    marked: int  # of many, so many are named for what they were told to do, and the others for their pay
+
+
+def roster(summary: dict[str, Any]) -> Roster:
+    """Choose the clients that plots name, in the order of the summary."""
+    clients = summary["clients"]
+    if len(clients) <= NAMED:
+        return Roster(named=tuple(clients), rest=(), marked=0)
+    marked = sorted((one for one in clients if one["behaviour"] != "honest"), key=lambda one: -one["samples"])[:MARKED]
+    taken = {one["account"] for one in marked}
+    best = sorted((one for one in clients if one["account"] not in taken), key=lambda one: -int(one["paid_wei"]))
+    taken |= {one["account"] for one in best[: NAMED - len(marked)]}
+    return Roster(
+        named=tuple(one for one in clients if one["account"] in taken),
+        rest=tuple(one for one in clients if one["account"] not in taken),
+        marked=len(marked),
+    )

@@ -1,0 +1,332 @@
+"""The tables of a run, from its summary to HTML: clients, rounds, refusals, gas, seconds, settings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from fl.report.roster import roster
+from fl.report.svg import swatch
+from fl.report.wording import escaped, loss, percent, plural, score, seconds, tokens
+
+MATRIX_CELLS = 5_000  # a longer table of all clients in all rounds is left to summary.json
+REFUSALS = 200  # so are more refusals than these
+
+_GAS_OF = {
+    "deploy_token": "put the devnet's token on chain",
+    "deploy_contract": "put the escrow contract on chain",
+    "mint": "make devnet tokens",
+    "approve": "let the contract take a budget or a stake",
+    "open": "open the task and escrow its budget",
+    "join": "stake and enrol one client",
+    "post": "post one round",
+    "claim_batch": "pay out one batch of clients",
+    "claim_batch_each": "share of one client in its batch, part of the line above",
+    "close": "close the task",
+    "release": "give one stake free",
+    "withdraw": "take out one stake or bond",
+}
+_INSIDE = ("claim_batch_each",)  # counted in another line
+
+_STEP_OF = {
+    "collecting": "send the model and wait for all updates; training and signing lie inside",
+    "training": "on the clients, summed over them",
+    "signing": "blocks, hash and signature on the clients, summed over them",
+    "checking": "signature, root, round, base and enrolment of each update",
+    "aggregating": "the wrapped Flower strategy",
+    "scoring": "weights and the round's direction",
+    "settling": "scores, balances, pay and the round tree",
+    "bundling": "write and hash the bundle",
+    "evaluating": "evaluators recompute the round and sign its header",
+    "posting": "the transaction, and receipts for the clients",
+    "reporting": "losses for this report",
+}
+_WITHIN_COLLECTING = ("training", "signing")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell whose HTML is written already."""
+
+    html: str
+
+
+def clients_table(summary: dict[str, Any]) -> str:
+    """Who put in what and was paid what."""
+    places = {one["account"]: place for place, one in enumerate(roster(summary).named)}
+    earned = sum(int(one["paid_wei"]) for one in summary["clients"])
+    rows = []
+    for one in summary["clients"]:
+        mark = swatch(places.get(one["account"]))
+        share = percent(int(one["paid_wei"]) / earned) if earned else "–"
+        rows.append(
+            [
+                Cell(f'<span class="client">{mark}<bdi>{escaped(one["name"])}</bdi></span>'),
+                Cell(hash_html(one["account"])),
+                Cell(f"<bdi>{escaped(one['behaviour'])}</bdi>"),
+                f"{one['samples']:,}",
+                percent(one["stake_share"]),
+                score(one["score"] if int(one["score_q40"]) else 0.0),
+                _wei(one["paid_wei"]),
+                share,
+                _wei(one["claimed_wei"]),
+                _wei(one["balance_wei"]),
+            ]
+        )
+    return table(
+        "Clients: amounts in tokens, read back from the contract and the token after the last claim",
+        ["Client", "Account", "Behaviour"],
+        ["Shard", "Stake share", "Score", "Earned", "Share of pay", "Claimed", "Balance on chain"],
+        rows,
+    )
+
+
+def matrix_tables(summary: dict[str, Any]) -> str:
+    """Score and pay of every client in every round, the numbers behind the plots."""
+    clients, rounds = summary["clients"], summary["rounds"]
+    if len(clients) * len(rounds) > MATRIX_CELLS:
+        return (
+            f"<p>{plural(len(clients), 'client')} in {plural(len(rounds), 'round')} are too many for a page: scores and "
+            "pay of every round are in <code>summary.json</code>, under <code>rounds</code>.</p>"
+        )
+
+    def rows(key: str, write: Any) -> list[list[str | Cell]]:
+        return [
+            [
+                Cell(f"<bdi>{escaped(client['name'])}</bdi>"),
+                *(write(one[key][client["account"]]) if client["account"] in one[key] else "–" for one in rounds),
+            ]
+            for client in clients
+        ]
+
+    numbers = [f"Round {one['round']}" for one in rounds]
+    return table(
+        "Score by round, in units of loss; – where no update was accepted", ["Client"], numbers, rows("scores", score)
+    ) + table("Pay by round, in tokens", ["Client"], numbers, rows("pays_wei", _wei))
+
+
+def rounds_table(summary: dict[str, Any]) -> str:
+    """What each round came to, and where it stands on chain."""
+    rows = []
+    for index, one in enumerate(summary["rounds"]):
+        spent = one["seconds"]
+        rows.append(
+            [
+                str(one["round"]),
+                percent(one["accuracy"]),
+                f"{loss(one['loss_before'])} → {loss(one['loss_after'])}",
+                _wei(one["pot_wei"]),
+                _wei(sum(int(pay) for pay in one["pays_wei"].values())),
+                str(len(one["scores"])),
+                str(len(one["refusals"])),
+                seconds(spent.get("training", 0.0)),
+                seconds(spent.get("scoring", 0.0) + spent.get("settling", 0.0)),
+                seconds(spent.get("signing", 0.0)),
+                seconds(spent.get("posting", 0.0)),
+                f"{one['gas']:,}",
+                Cell(hash_html(header_hash(summary, index))),
+                Cell(hash_html(one["header"]["tree_root"])),
+                Cell(hash_html(one["transaction"])),
+            ]
+        )
+    return table(
+        "Rounds: pot and paid in tokens; training and signing in seconds summed over the clients",
+        ["Round"],
+        [
+            "Accuracy",
+            "Validation loss",
+            "Pot",
+            "Paid",
+            "Updates",
+            "Refused",
+            "Training s",
+            "Scoring s",
+            "Signing s",
+            "Posting s",
+            "Gas",
+            "Header",
+            "Tree root",
+            "Transaction",
+        ],
+        rows,
+    )
+
+
+def refusals_table(summary: dict[str, Any]) -> str:
+    """Every refused update with its reason."""
+    names = {one["account"]: one["name"] for one in summary["clients"]}
+    refusals = [(one["round"], refusal) for one in summary["rounds"] for refusal in one["refusals"]]
+    if not refusals:
+        return "<p>No update was refused.</p>"
+    rows = [
+        [
+            str(number),
+            Cell(f"<bdi>{escaped(names.get(refusal['account'], 'unknown'))}</bdi>"),
+            Cell(hash_html(refusal["account"]) if refusal["account"] else "–"),
+            str(refusal["node_id"]),
+            _prose(refusal["reason"]),
+        ]
+        for number, refusal in refusals[:REFUSALS]
+    ]
+    rest = len(refusals) - len(rows)
+    more = f"<p>{plural(rest, 'more refusal')} in <code>summary.json</code>.</p>" if rest else ""
+    return table("Refused updates", ["Round", "Client", "Account", "Node", "Reason"], [], rows) + more
+
+
+def gas_table(summary: dict[str, Any]) -> str:
+    """Gas per operation."""
+    rows = [
+        [
+            Cell(f"<code>{escaped(name)}</code>"),
+            _prose(_GAS_OF.get(name, "")),
+            *(f"{used[key]:,}" for key in ("count", "least", "median", "most", "total")),
+        ]
+        for name, used in summary["gas"].items()
+    ]
+    return table(
+        "Gas per operation",
+        ["Operation", "What it does"],
+        ["Transactions", "Least", "Median", "Most", "Total"],
+        rows,
+    )
+
+
+def gas_total(summary: dict[str, Any]) -> int:
+    """Gas of all transactions, each counted once."""
+    return sum(used["total"] for name, used in summary["gas"].items() if name not in _INSIDE)
+
+
+def round_seconds(summary: dict[str, Any]) -> dict[str, float]:
+    """Seconds of all rounds by step, in the order of a round."""
+    names = list(_STEP_OF)
+    names += sorted({name for one in summary["rounds"] for name in one["seconds"]} - set(names))
+    sums = {name: sum(one["seconds"].get(name, 0.0) for one in summary["rounds"]) for name in names}
+    return {name: spent for name, spent in sums.items() if any(name in one["seconds"] for one in summary["rounds"])}
+
+
+def wall_seconds(steps: dict[str, float]) -> float:
+    """Seconds that the rounds took by the clock: steps that lie inside another are not counted twice."""
+    return sum(spent for name, spent in steps.items() if name not in _WITHIN_COLLECTING)
+
+
+def steps_table(summary: dict[str, Any]) -> str:
+    """Seconds by step of a round, with each step's share of the clock."""
+    steps = round_seconds(summary)
+    wall = wall_seconds(steps)
+    rows = []
+    for name, spent in steps.items():
+        share = spent / wall if wall else 0.0
+        inside = " (inside collecting)" if name in _WITHIN_COLLECTING else ""
+        rows.append(
+            [
+                name + inside,
+                _prose(_STEP_OF.get(name, "")),
+                seconds(spent),
+                seconds(spent / len(summary["rounds"])),
+                percent(share),
+                Cell(f'<span class="bar" aria-hidden="true"><span style="width:{min(share, 1):.2%}"></span></span>'),
+            ]
+        )
+    return table(
+        "Seconds by step, all rounds",
+        ["Step", "What happens"],
+        ["Seconds", "Per round", "Share of the clock", ""],
+        rows,
+    )
+
+
+def headers_list(summary: dict[str, Any]) -> str:
+    """Every round's header in full, each in a section that opens."""
+    parts = []
+    for index, one in enumerate(summary["rounds"]):
+        fields = {
+            "header hash": header_hash(summary, index) or "kept by the contract",
+            **one["header"],
+            "transaction": one["transaction"],
+            "bundle folder": one["bundle"],
+        }
+        rows = "".join(
+            f"<dt>{escaped(name.replace('_', ' '))}</dt><dd><code>{escaped(value)}</code></dd>"
+            for name, value in fields.items()
+        )
+        parts.append(f'<details><summary>Round {one["round"]}</summary><dl class="facts">{rows}</dl></details>')
+    return "\n".join(parts)
+
+
+def header_hash(summary: dict[str, Any], index: int) -> str:
+    """The EIP-712 hash of a round's header, as the header after it names it; "" for the last round."""
+    rounds = summary["rounds"]
+    return str(rounds[index + 1]["header"]["previous"]) if index + 1 < len(rounds) else ""
+
+
+def settings_table(summary: dict[str, Any]) -> str:
+    """Every setting of the run by its key."""
+    rows = [[Cell(f"<code>{escaped(key)}</code>"), _prose(value)] for key, value in _flat(summary["config"])]
+    return table("Settings, as key=value of fl run", ["Key", "Value"], [], rows)
+
+
+def table(caption: str, words: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str | Cell]]) -> str:
+    """A table that scrolls in its own box; the first cell of each row is its heading.
+
+    Args:
+        caption: What it shows.
+        words: Headings of the first columns, set to the left.
+        numbers: Headings of the columns after them, set to the right.
+        rows: Plain text is escaped, a Cell is not.
+    """
+    sides = ["w"] * len(words) + ["n"] * len(numbers)
+    head = "".join(
+        f'<th scope="col" class="{side}">{escaped(heading)}</th>' if heading else f'<td class="{side}"></td>'
+        for side, heading in zip(sides, [*words, *numbers], strict=True)
+    )
+    body = []
+    for row in rows:
+        cells = [one.html if isinstance(one, Cell) else escaped(one) for one in row]
+        body.append(
+            f'<tr><th scope="row"><div>{cells[0]}</div></th>'
+            + "".join(f'<td class="{side}">{cell}</td>' for side, cell in zip(sides[1:], cells[1:], strict=True))
+            + "</tr>"
+        )
+    # A box that scrolls has to be reachable by keyboard, and then needs a name.
+    return (
+        f'<div class="scroll" role="region" tabindex="0" aria-label="{escaped(caption)}">\n'
+        f"<table><caption><span>{escaped(caption)}</span></caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(body)
+        + "\n</tbody></table></div>\n"
+    )
+
+
+def hash_html(value: str) -> str:
+    """A hash or account: whole in the page, so that it can be found and copied, cut short by style where space is."""
+    return f'<code class="hash" title="{escaped(value)}">{escaped(value)}</code>' if value else "–"
+
+
+def _prose(text: str) -> Cell:
+    return Cell(f'<span class="prose">{escaped(text)}</span>')
+
+
+def _wei(amount: str | int) -> Cell:
+    return Cell(f'<span title="{int(amount)} wei">{escaped(tokens(amount))}</span>')
+
+
+def _flat(value: Any, key: str = "") -> Iterable[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, _setting(value)
+
+
+def _setting(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False)
+    if "://" not in value:
+        return value
+    # Paid RPC services put their key into the path or before the host: a page that is passed on must not carry it.
+    where = urlsplit(value)
+    port = f":{where.port}" if where.port else ""
+    hidden = "/…" if where.path.strip("/") or where.query else ""
+    return f"{where.scheme}://{where.hostname or '…'}{port}{hidden}"

@@ -1,0 +1,65 @@
+"""How the report writes amounts, shares, scores and names. Amounts stay integers until they are text."""
+
+from __future__ import annotations
+
+import html
+import math
+import unicodedata
+
+from fl.coordinator.config import WEI
+
+
+def tokens(wei: str | int) -> str:
+    """Wei as tokens with four decimals; what is too small for them is not called nothing."""
+    amount = int(wei)
+    steps = (abs(amount) * 10_000 + WEI // 2) // WEI
+    if amount and not steps:
+        return "< 0.0001" if amount > 0 else "> −0.0001"
+    return f"{'−' if amount < 0 else ''}{steps // 10_000:,}.{steps % 10_000:04d}"
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] as percent with one decimal."""
+    return f"{share:.1%}" if math.isfinite(share) else "–"
+
+
+def loss(value: float) -> str:
+    """A loss with four decimals."""
+    return f"{value:,.4f}" if math.isfinite(value) else "not finite"
+
+
+def score(value: float) -> str:
+    """A score in units of loss, with its sign; exactly nothing is a bare 0."""
+    if value == 0:
+        return "0"
+    text = f"{abs(value):,.4f}" if abs(value) >= 0.00005 else f"{abs(value):.1e}"
+    return ("+" if value > 0 else "−") + text
+
+
+def seconds(value: float) -> str:
+    """Seconds with digits that tell a fast step from no step."""
+    if value >= 10 or value == 0:
+        return f"{value:,.1f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.4f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def clean(text: object) -> str:
+    """Text that every browser shows and UTF-8 can hold: control characters and broken bytes become U+FFFD."""
+    # Names come from file names and columns: a lone surrogate would stop the write of the whole page.
+    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") else one for one in str(text))
+
+
+def escaped(text: object) -> str:
+    """Text from data, safe inside HTML and SVG, attributes too."""
+    return html.escape(clean(text), quote=True)
+
+
+def shortened(text: object, length: int) -> str:
+    """The beginning of a long name, cleaned and not escaped."""
+    name = clean(text)
+    return name if len(name) <= length else name[: length - 1] + "…"

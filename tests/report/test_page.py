@@ -1,0 +1,195 @@
+"""The page of a run: whole, self-contained, and safe whatever the clients are called."""
+
+import re
+from html.parser import HTMLParser
+
+import pytest
+from report.run_summary import client_of, refuse_everything, run_summary
+
+from fl.report.page import page, write_page
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+class Structure(HTMLParser):
+    """Every tag closes, and what the page asks for is kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+CASES = {
+    "six clients, four rounds": run_summary(),
+    "one client, one round": run_summary(clients=1, rounds=1),
+    "a hundred clients, thirty rounds": run_summary(clients=100, rounds=30),
+    "nothing but refusals": refuse_everything(run_summary()),
+    "one round of nothing but refusals": refuse_everything(run_summary(clients=1, rounds=1)),
+    "negative scores": run_summary(score=-0.01),
+}
+
+
+@pytest.fixture(params=CASES.values(), ids=CASES.keys())
+def summary(request):
+    return request.param
+
+
+def test_every_tag_closes_and_every_link_has_its_target(summary):
+    structure = Structure(page(summary))
+    assert structure.open == []
+    ids = [attributes["id"] for _, attributes in structure.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    links = [attributes["href"] for tag, attributes in structure.tags if tag == "a"]
+    assert links
+    assert all(link.removeprefix("#") in ids for link in links)
+
+
+def test_nothing_is_fetched_and_nothing_runs(summary):
+    text = page(summary)
+    structure = Structure(text)
+    for tag, attributes in structure.tags:
+        assert tag not in ("script", "iframe", "object", "embed", "base", "form", "img")
+        assert not any(name.startswith("on") for name in attributes)
+        for name in ("src", "href", "xlink:href", "srcset", "action"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_every_client_is_there_with_account_pay_and_balance(summary):
+    structure = Structure(page(summary))
+    notes = {attributes.get("title") for _, attributes in structure.tags}
+    for client in summary["clients"]:
+        assert client["account"] in structure.text
+        for key in ("paid_wei", "claimed_wei", "balance_wei"):
+            assert f"{client[key]} wei" in notes
+
+
+def test_every_round_is_there_with_its_hashes(summary):
+    text = Structure(page(summary)).text
+    for one in summary["rounds"]:
+        for value in (one["transaction"], one["header"]["tree_root"], one["header"]["bundle"], one["bundle"]):
+            assert value in text
+
+
+def test_plots_and_tables_have_names_and_headings(summary):
+    structure = Structure(page(summary))
+    plots = [attributes for tag, attributes in structure.tags if tag == "svg" and attributes.get("role") == "img"]
+    assert len(plots) == 5
+    assert all(attributes["aria-label"] for attributes in plots)
+    count = {
+        name: sum(tag == name for tag, _ in structure.tags) for name in ("table", "caption", "figure", "figcaption")
+    }
+    assert count["table"] == count["caption"]
+    assert count["figure"] == count["figcaption"] == 5
+    headings = [attributes for tag, attributes in structure.tags if tag == "th"]
+    assert all(attributes["scope"] in ("row", "col") for attributes in headings)
+
+
+def test_the_same_summary_gives_the_same_bytes(tmp_path, summary):
+    write_page(tmp_path / "one.html", summary)
+    write_page(tmp_path / "two.html", summary)
+    assert (tmp_path / "one.html").read_bytes() == (tmp_path / "two.html").read_bytes()
+
+
+def test_no_number_is_drawn_that_is_not_finite(summary):
+    assert not re.search(r'\b(d|x|y|transform)="[^"]*(nan|inf)', page(summary))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        '<script>alert("1")</script>',
+        "'\"><img src=x onerror=alert(1)>",
+        "</title></style></svg><h1>",
+        "&lt;b&gt;",
+        "a" * 3000,
+        "قسم القلب",
+        "",
+    ],
+)
+@pytest.mark.parametrize("clients", [3, 14])
+def test_a_hostile_name_is_only_text(name, clients):
+    summary = run_summary(clients=clients)
+    client_of(summary, 0)["name"] = name
+    client_of(summary, 1)["behaviour"] = name
+    summary["rounds"][0]["refusals"] = [{"node_id": 2, "account": name, "reason": name}]
+    summary["config"]["data"]["path"] = f"/data/{name}"
+    hostile = Structure(page(summary))
+    for one in (client_of(summary, 0), client_of(summary, 1)):
+        one.update(name="tame", behaviour="tame")
+    summary["rounds"][0]["refusals"] = [{"node_id": 2, "account": "tame", "reason": "tame"}]
+    summary["config"]["data"]["path"] = "/data/tame"
+    tame = Structure(page(summary))
+    assert hostile.open == []
+    assert {tag for tag, _ in hostile.tags} == {tag for tag, _ in tame.tags}
+    assert _attributes(hostile) == _attributes(tame)
+    assert name in hostile.text
+
+
+def _attributes(structure: Structure) -> set[str]:
+    return {name for _, attributes in structure.tags for name in attributes}
+
+
+def test_a_name_that_utf_8_cannot_hold_is_written_with_a_mark_in_its_place(tmp_path):
+    summary = run_summary()
+    client_of(summary, 0)["name"] = "sch\udce4fer\x00\x1b[31m"  # a file name in Latin-1, as Python reads it
+    write_page(tmp_path / "report.html", summary)
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "sch\ufffdfer\ufffd\ufffd[31m" in text
+
+
+def test_the_page_does_not_carry_the_key_of_a_paid_rpc_service():
+    summary = run_summary()
+    summary["config"]["chain"]["url"] = "https://user:password@rpc.example:8545/v3/0123456789abcdef?key=secret"
+    text = page(summary)
+    assert "https://rpc.example:8545/…" in text
+    for secret in ("user", "password", "0123456789abcdef", "secret"):
+        assert secret not in Structure(text).text.partition("Settings, as key=value")[2]
+
+
+def test_a_refusal_stands_with_its_round_client_and_reason():
+    summary = run_summary()
+    account = client_of(summary, 1)["account"]
+    summary["rounds"][2]["refusals"] = [{"node_id": 3, "account": account, "reason": "signed by somebody else"}]
+    assert "signed by somebody else" in page(summary)
+    assert "No update was refused" not in page(summary)
+    assert "No update was refused" in page(run_summary())
+
+
+def test_a_loss_that_is_not_a_number_does_not_stop_the_page():
+    summary = run_summary()
+    summary["rounds"][1]["test_loss"] = float("nan")
+    summary["rounds"][3]["loss_after"] = summary["totals"]["final_loss"] = float("inf")
+    assert Structure(page(summary)).open == []
+    assert not re.search(r'\b(d|x|y|transform)="[^"]*(nan|inf)', page(summary))
+
+
+def test_gas_that_is_part_of_another_line_is_not_counted_twice():
+    summary = run_summary()
+    summary["gas"] = {
+        name: {"count": 1, "median": used, "least": used, "most": used, "total": used}
+        for name, used in (("post", 70_000), ("claim_batch", 200_000), ("claim_batch_each", 50_000))
+    }
+    assert "270,000 in all" in page(summary)

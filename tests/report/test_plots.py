@@ -1,0 +1,197 @@
+"""What the plots say in words and where they draw."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from report.run_summary import TOKEN, client_of, refuse_everything, run_summary
+
+from fl.report.axes import round_axis, spread, value_axis
+from fl.report.plots import accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.roster import NAMED, roster
+from fl.report.svg import HEIGHT, WIDTH
+
+PLOTS = (accuracy_plot, loss_plot, pay_plot, score_plot, share_plot)
+
+
+def pay(summary: dict, number: int, wei: int) -> None:
+    client_of(summary, number)["paid_wei"] = str(wei)
+
+
+def test_accuracy_is_told_from_the_initial_model_to_the_last_round_and_its_peak():
+    summary = run_summary()
+    summary["rounds"][1]["accuracy"] = 0.95
+    assert accuracy_plot(summary).finding == (
+        "Accuracy on the test set rose from 10.0% to 74.0% in 4 rounds; it was highest after round 2, at 95.0%."
+    )
+
+
+def test_a_loss_that_does_not_move_is_said_to_stay():
+    summary = refuse_everything(run_summary(rounds=1))
+    summary["totals"]["initial_loss"] = summary["rounds"][0]["test_loss"] = 2.3
+    assert loss_plot(summary).finding == (
+        "Test loss stayed at 2.3000; loss on the validation set, which scores are measured on, stayed at 2.3000."
+    )
+
+
+def test_pay_names_the_best_paid_and_those_that_earned_nothing():
+    summary = run_summary(clients=3)
+    for number, tokens in enumerate((0, 30, 10)):
+        pay(summary, number, tokens * TOKEN)
+    client_of(summary, 0)["behaviour"] = "free_ride"
+    assert pay_plot(summary).finding == (
+        "client-1 was paid most: 30.0000 of 40.0000 tokens (75.0%). client-0 (free_ride) earned nothing."
+    )
+
+
+def test_scores_are_compared_with_the_loss_that_the_rounds_removed():
+    summary = run_summary(clients=2, rounds=1)
+    summary["rounds"][0]["scores"] = dict(zip(summary["rounds"][0]["scores"], (-0.25, 0.5), strict=True))
+    client_of(summary, 0)["score"], client_of(summary, 1)["score"] = -0.25, 0.5
+    summary["rounds"][0].update(loss_before=1.0, loss_after=0.75)
+    assert score_plot(summary).finding == (
+        "In sum client-1 has the highest score, +0.5000, and client-0 the lowest, −0.2500. 1 of 2 scores is negative. "
+        "All scores come to +0.2500, and the validation loss fell by 0.2500."
+    )
+
+
+def test_shares_name_the_clients_furthest_from_the_line():
+    summary = run_summary(clients=3)  # data 1 : 2 : 3
+    for number, tokens in enumerate((3, 2, 1)):
+        pay(summary, number, tokens * TOKEN)
+    assert share_plot(summary).finding == (
+        "Furthest above its data: client-0, 50.0% of the pay for 16.7% of the data. "
+        "Furthest below: client-2, 16.7% of the pay for 50.0% of the data."
+    )
+
+
+def test_pay_in_proportion_to_data_is_said_to_be_that():
+    assert share_plot(run_summary()).finding == "Every client's share of pay is its share of data."
+
+
+def test_a_run_that_paid_nothing_says_so():
+    summary = refuse_everything(run_summary())
+    assert pay_plot(summary).finding.startswith("Nobody was paid")
+    assert score_plot(summary).finding == "No update was accepted, so there is no score."
+    assert share_plot(summary).finding == "Nothing was paid."
+
+
+def test_a_round_without_an_accepted_update_breaks_the_line():
+    summary = run_summary(clients=2, rounds=5)
+    first = client_of(summary, 0)["account"]
+    whole = re.search(r'class="line s0" d="([^"]+)"', score_plot(summary).svg)
+    del summary["rounds"][2]["scores"][first]
+    broken = re.search(r'class="line s0" d="([^"]+)"', score_plot(summary).svg)
+    assert whole is not None
+    assert broken is not None
+    assert (whole[1].count("M"), whole[1].count("L")) == (1, 4)
+    assert (broken[1].count("M"), broken[1].count("L")) == (2, 2)
+
+
+def test_a_client_that_joins_later_had_been_paid_nothing_before():
+    summary = run_summary(clients=2, rounds=3)
+    late = client_of(summary, 1)["account"]
+    del summary["rounds"][0]["cumulative_wei"][late]
+    assert "client-1, round 1: 0.0000 tokens" in pay_plot(summary).svg
+
+
+@pytest.mark.parametrize("plot", PLOTS)
+@pytest.mark.parametrize(
+    "summary",
+    [
+        run_summary(),
+        run_summary(clients=1, rounds=1),
+        run_summary(clients=100, rounds=40, score=-3.0),
+        refuse_everything(run_summary()),
+        run_summary(score=1e-12),
+    ],
+    ids=["six", "one", "hundred", "refused", "tiny"],
+)
+def test_everything_is_drawn_inside_the_frame(plot, summary):
+    svg = plot(summary).svg
+    _, _, width, height = map(float, re.search(r'class="plot" viewBox="([^"]+)"', svg)[1].split())
+    assert width == WIDTH
+    assert height >= HEIGHT
+    for x, y in re.findall(r"translate\((-?[\d.e+-]+) (-?[\d.e+-]+)\)", svg):
+        assert 0 <= float(x) <= width
+        assert 0 <= float(y) <= height
+    for path in re.findall(r'class="(?:line|area|band)[^"]*" d="([^"]+)"', svg):
+        for x, y in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", path):
+            assert 0 <= float(x) <= width
+            assert 0 <= float(y) <= height
+
+
+def test_a_plot_of_many_clients_does_not_grow_with_them():
+    few, many = run_summary(clients=20, rounds=30), run_summary(clients=200, rounds=30)
+    for plot in (pay_plot, score_plot):
+        assert len(plot(many).svg) < 1.2 * len(plot(few).svg)
+
+
+def test_many_clients_are_named_for_misbehaving_or_for_their_pay():
+    summary = run_summary(clients=50)
+    for number in (3, 4, 5, 6):
+        client_of(summary, number)["behaviour"] = "free_ride"
+    names = roster(summary)
+    assert [one["number"] for one in names.named] == [4, 5, 6, 43, 44, 45, 46, 47, 48, 49]
+    assert names.marked == 3
+    assert len(names.rest) == 40
+
+
+def test_as_many_clients_as_there_are_marks_are_all_named():
+    assert roster(run_summary(clients=NAMED)).rest == ()
+    assert len(roster(run_summary(clients=NAMED + 1)).rest) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "ticks"),
+    [
+        ([0.09, 0.8], [0, 0.2, 0.4, 0.6, 0.8]),
+        ([0.0], [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        ([-0.02, 0.03], [-0.02, -0.01, 0, 0.01, 0.02, 0.03]),
+        ([], [0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+    ],
+)
+def test_an_axis_ends_on_round_ticks(values, ticks):
+    axis = value_axis(values, start=0, end=100, from_zero=True)
+    assert axis.ticks == pytest.approx(ticks)
+    assert (axis.at(axis.low), axis.at(axis.high)) == (0, 100)
+
+
+def test_an_axis_does_not_pass_its_bounds():
+    assert value_axis([0.97, 1.0], start=0, end=1, least=0, most=1).ticks[-1] == pytest.approx(1)
+    assert value_axis([1.0], start=0, end=1, least=0, most=1).ticks[-1] == pytest.approx(1)
+    assert value_axis([0.0], start=0, end=1, least=0, most=1).ticks[0] == 0
+
+
+def test_an_axis_of_values_that_hardly_differ_still_has_a_length():
+    axis = value_axis([1e9, 1e9 + 1e-7], start=0, end=1)
+    assert axis.low < 1e9 < axis.high
+
+
+def test_a_loss_below_zero_is_drawn():
+    summary = run_summary()
+    for one in summary["rounds"]:
+        one.update(test_loss=-5.0 - one["round"], loss_before=-4.0 - one["round"], loss_after=-5.0 - one["round"])
+    assert "round 4: -9.0000" in loss_plot(summary).svg
+
+
+@pytest.mark.parametrize(
+    ("rounds", "ticks"),
+    [
+        (range(1, 2), [1]),
+        (range(2), [0, 1]),
+        (range(1, 11), [1, 2, 4, 6, 8, 10]),
+        (range(101), [0, 20, 40, 60, 80, 100]),
+    ],
+)
+def test_ticks_of_rounds_are_rounds_and_begin_with_the_first(rounds, ticks):
+    assert list(round_axis(rounds, start=0, end=1).ticks) == ticks
+
+
+def test_labels_keep_their_distance_and_their_order():
+    moved = spread([50, 51, 50, 200], gap=18, least=0, most=200)
+    ordered = sorted(moved)
+    assert all(after - before >= 18 for before, after in pairwise(ordered))
+    assert moved[3] == 200
+    assert max(spread([200.0] * 11, gap=18, least=34, most=262)) <= 262
+    assert min(spread([200.0] * 11, gap=18, least=34, most=262)) >= 34
