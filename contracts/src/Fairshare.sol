@@ -3,8 +3,9 @@ pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {IDisputes} from "./interfaces/IDisputes.sol";
+import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
 import {RoundTree} from "./libraries/RoundTree.sol";
 import {Disputes} from "./Disputes.sol";
@@ -14,12 +15,19 @@ import {Progress} from "./types/Progress.sol";
 
 /// @title Fairshare
 /// @notice See IFairshare for what each action does and requires.
-contract Fairshare is IFairshare, IDisputes, Ledger {
+contract Fairshare is IFairshare, Ledger {
     using SafeERC20 for IERC20;
 
     uint256 internal constant MAX_ROUNDS = type(uint24).max - 2; // two more, a late joiner's, still fit their 24 bits
 
-    /* IMMUTABLES */
+    /* CONSTANTS AND IMMUTABLES */
+
+    bytes32 internal constant JOIN_TYPEHASH = keccak256(
+        "Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,bytes32 dataset,uint128 fee,uint40 deadline)"
+    );
+    bytes32 internal constant REDIRECT_TYPEHASH = keccak256(
+        "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
+    );
 
     address private immutable _disputes = address(new Disputes());
 
@@ -93,6 +101,36 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
     }
 
     /// @inheritdoc IFairshare
+    function joinFor(bytes32 taskId, Enrolment calldata enrolment, Permit calldata permit)
+        external
+        returns (uint32 firstRound)
+    {
+        address account = enrolment.account;
+        // Check.
+        bytes32 structHash = keccak256(
+            abi.encode(
+                JOIN_TYPEHASH,
+                taskId,
+                account,
+                enrolment.stake,
+                keccak256(enrolment.nodeKey),
+                enrolment.dataset,
+                enrolment.fee,
+                enrolment.deadline
+            )
+        );
+        _requireOrder(account, enrolment.deadline, structHash, enrolment.signature);
+        // Interaction: nothing depends on how it ends; without an allowance the stake cannot be pulled.
+        IERC20 token = _tasks[taskId].token;
+        try IERC20Permit(address(token)).permit(
+            account, address(this), permit.value, permit.deadline, permit.v, permit.r, permit.s
+        ) {} catch {}
+        // Check, effect and interaction of the joining itself.
+        firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset);
+        if (enrolment.fee != 0) token.safeTransferFrom(account, msg.sender, enrolment.fee);
+    }
+
+    /// @inheritdoc IFairshare
     function start(bytes32 taskId) external {
         Task storage t = _tasks[taskId];
         // Check.
@@ -149,14 +187,8 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
 
     /// @inheritdoc IFairshare
     function claim(Header calldata header, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount) {
-        Task storage t = _tasks[header.taskId];
-        // Check and effect.
-        _requireClaimable(t, header);
-        amount = _take(t, header, leaf, proof);
-        if (amount == 0) {
-            revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
-        }
-        IERC20 token = _pay(t, header, amount);
+        IERC20 token;
+        (token, amount) = _claim(header, leaf, proof);
         // Interaction.
         token.safeTransfer(leaf.account, amount);
     }
@@ -166,20 +198,48 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
         external
         returns (uint256 total)
     {
-        Task storage t = _tasks[header.taskId];
-        // Check and effect, for all of them before the first transfer.
         if (leaves.length != proofs.length) revert LengthMismatch(leaves.length, proofs.length);
-        _requireClaimable(t, header);
-        uint256[] memory amounts = new uint256[](leaves.length);
         for (uint256 i; i < leaves.length; i++) {
-            amounts[i] = _take(t, header, leaves[i], proofs[i]);
-            total += amounts[i];
+            RoundTree.check(header, leaves[i], proofs[i]);
         }
-        IERC20 token = _pay(t, header, total);
+        return _claimAll(header, leaves);
+    }
+
+    /// @inheritdoc IFairshare
+    function claimRange(Header calldata header, uint32 from, Leaf[] calldata leaves, Sibling[] calldata siblings)
+        external
+        returns (uint256 total)
+    {
+        RoundTree.checkRange(header, from, leaves, siblings);
+        return _claimAll(header, leaves);
+    }
+
+    /// @inheritdoc IFairshare
+    function claimTo(Header calldata header, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
+        external
+        returns (uint256 amount)
+    {
+        // Check: the order names task and round, and a round pays an account once, so it cannot be used again.
+        bytes32 structHash = keccak256(
+            abi.encode(
+                REDIRECT_TYPEHASH,
+                header.taskId,
+                header.round,
+                leaf.account,
+                redirect.recipient,
+                redirect.fee,
+                redirect.deadline
+            )
+        );
+        _requireOrder(leaf.account, redirect.deadline, structHash, redirect.signature);
+        // Check and effect.
+        IERC20 token;
+        (token, amount) = _claim(header, leaf, proof);
+        if (redirect.fee > amount) revert FeeAboveAmount(redirect.fee, amount);
+        emit Redirected(header.taskId, header.round, leaf.account, redirect.recipient, msg.sender, redirect.fee);
         // Interaction.
-        for (uint256 i; i < leaves.length; i++) {
-            if (amounts[i] != 0) token.safeTransfer(leaves[i].account, amounts[i]);
-        }
+        token.safeTransfer(redirect.recipient, amount - redirect.fee);
+        if (redirect.fee != 0) token.safeTransfer(msg.sender, redirect.fee);
     }
 
     /// @inheritdoc IFairshare
@@ -281,82 +341,20 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
         IERC20(token).safeTransfer(account, amount);
     }
 
-    /* DISPUTES: a contract is at most 24 KB of code, so they live in a second one, which runs on this one's storage. It is
-    deployed with this contract, cannot be exchanged, and gets exactly these calls, as they came. */
+    /* DISPUTES */
 
-    /// @inheritdoc IDisputes
-    function proveTransition(Header calldata, Leaf calldata, Proof calldata, Header calldata, Leaf calldata, Proof calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveBrokenChain(Header calldata, Header calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveOmission(Header calldata, Leaf calldata, Proof calldata, bytes32, Signature calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveDisorder(Header calldata, Leaf calldata, Proof calldata, Leaf calldata, Proof calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveMissing(Header calldata, address, Leaf[] calldata, Proof[] calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveBadLeaf(Header calldata, Leaf calldata, Sibling calldata, Proof calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveBadNode(Header calldata, uint8, Sibling calldata, Sibling calldata, Sibling calldata, Proof calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function proveEquivocation(bytes32, uint32, address, SignedUpdate calldata, SignedUpdate calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function challengeScore(Header calldata, Leaf calldata, Proof calldata, uint64, bytes32, bytes calldata) external returns (bytes32) {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function refute(Challenge calldata, uint64, Opening calldata, Opening calldata, int128, bytes32[] calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function demand(Challenge calldata, uint64) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function answer(Challenge calldata, uint64, int128, bytes32[] calldata, bytes calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function dismiss(Challenge calldata, uint64) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function uphold(Challenge calldata, Header calldata) external {
-        _forward();
-    }
-
-    /// @inheritdoc IDisputes
-    function standingOf(bytes32 id) external view returns (Standing memory) {
-        return _standings[id];
+    /// @notice IDisputes' functions. A contract is at most 24 KB of code, so theirs is a second one, which runs on this
+    /// one's storage. It was deployed with this contract and cannot be exchanged; it refuses calls that it does not know.
+    fallback() external {
+        address disputes = _disputes;
+        assembly ("memory-safe") {
+            let buffer := mload(0x40)
+            calldatacopy(buffer, 0, calldatasize())
+            let done := delegatecall(gas(), disputes, buffer, calldatasize(), 0, 0)
+            returndatacopy(buffer, 0, returndatasize())
+            if iszero(done) { revert(buffer, returndatasize()) }
+            return(buffer, returndatasize())
+        }
     }
 
     /* VIEWS */
@@ -444,19 +442,6 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
 
     /* INTERNAL */
 
-    /// @dev Runs the call in Disputes' code on this contract's storage, and ends it with what that returns.
-    function _forward() internal {
-        address disputes = _disputes;
-        assembly ("memory-safe") {
-            let buffer := mload(0x40)
-            calldatacopy(buffer, 0, calldatasize())
-            let done := delegatecall(gas(), disputes, buffer, calldatasize(), 0, 0)
-            returndatacopy(buffer, 0, returndatasize())
-            if iszero(done) { revert(buffer, returndatasize()) }
-            return(buffer, returndatasize())
-        }
-    }
-
     function _requireRange(bytes32 term, uint256 seen, uint256 least, uint256 most) internal pure {
         if (seen < least || seen > most) revert TermOutOfRange(term, seen, least, most);
     }
@@ -532,12 +517,51 @@ contract Fairshare is IFairshare, IDisputes, Ledger {
         if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
     }
 
-    /// @dev Books what a leaf is still owed as claimed by its account; the caller books it for the task and pays it.
-    function _take(Task storage t, Header calldata header, Leaf calldata leaf, Proof calldata proof)
+    /// @dev Reverts unless the account signed the order and it is in time.
+    function _requireOrder(address account, uint256 deadline, bytes32 structHash, bytes calldata signature)
         internal
-        returns (uint256 amount)
+        view
     {
+        if (block.timestamp > deadline) revert SignatureExpired(block.timestamp, deadline);
+        bytes32 digest = _hashTypedDataV4(structHash);
+        if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, signature)) {
+            revert BadSignature(account, digest);
+        }
+    }
+
+    /// @dev Check and effect of claiming for one account.
+    function _claim(Header calldata header, Leaf calldata leaf, Proof calldata proof)
+        internal
+        returns (IERC20 token, uint256 amount)
+    {
+        Task storage t = _tasks[header.taskId];
+        _requireClaimable(t, header);
         RoundTree.check(header, leaf, proof);
+        amount = _take(t, header, leaf);
+        if (amount == 0) revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
+        token = _pay(t, header, amount);
+    }
+
+    /// @dev Claims for leaves that were checked.
+    function _claimAll(Header calldata header, Leaf[] calldata leaves) internal returns (uint256 total) {
+        Task storage t = _tasks[header.taskId];
+        // Check and effect, for all of them before the first transfer.
+        _requireClaimable(t, header);
+        uint256[] memory amounts = new uint256[](leaves.length);
+        for (uint256 i; i < leaves.length; i++) {
+            amounts[i] = _take(t, header, leaves[i]);
+            total += amounts[i];
+        }
+        IERC20 token = _pay(t, header, total);
+        // Interaction.
+        for (uint256 i; i < leaves.length; i++) {
+            if (amounts[i] != 0) token.safeTransfer(leaves[i].account, amounts[i]);
+        }
+    }
+
+    /// @dev Books what a leaf is still owed as claimed by its account; the caller has checked the leaf, books the amount
+    /// for the task and pays it.
+    function _take(Task storage t, Header calldata header, Leaf calldata leaf) internal returns (uint256 amount) {
         Account storage a = t.accounts[leaf.account];
         if (a.firstRound == 0) revert NotJoined(header.taskId, leaf.account);
         uint256 claimed = a.claimed;

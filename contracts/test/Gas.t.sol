@@ -74,6 +74,17 @@ contract GasTest is World {
         fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
         vm.snapshotGasLastCall("gas", string.concat("claim_later_", suffix));
         vm.snapshotValue("gas", string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
+        _round(1);
+        vm.snapshotValue("gas", string.concat("claim_ranged_later_", suffix), _claimRange(headers[2], 0, count) / count);
+    }
+
+    function _claimRange(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
+        ITask.Leaf[] memory some = new ITask.Leaf[](count);
+        for (uint256 i; i < count; i++) {
+            some[i] = leaves[from + i];
+        }
+        fairshare.claimRange(header, uint32(from), some, Tree.proveRange(Tree.levels(leaves), from, count));
+        return vm.snapshotGasLastCall("gas", "claim_range");
     }
 
     function _claimBatch(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {

@@ -15,6 +15,15 @@ contract RoundTreeDoor {
         RoundTree.check(header, leaf, proof);
     }
 
+    function checkRange(
+        ITask.Header calldata header,
+        uint256 from,
+        ITask.Leaf[] calldata leaves,
+        ITask.Sibling[] calldata siblings
+    ) external pure {
+        RoundTree.checkRange(header, from, leaves, siblings);
+    }
+
     function hashLeaf(ITask.Leaf calldata leaf) external pure returns (bytes32) {
         return RoundTree.hashLeaf(leaf);
     }
@@ -213,5 +222,85 @@ contract TreeTest {
         (bool done, bytes memory reason) = address(door).call(call);
         vm.assertFalse(done);
         vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.WrongSums.selector));
+    }
+
+    /* ranges */
+
+    function _some(ITask.Leaf[] memory leaves, uint256 from, uint256 count)
+        internal
+        pure
+        returns (ITask.Leaf[] memory some)
+    {
+        some = new ITask.Leaf[](count);
+        for (uint256 i; i < count; i++) {
+            some[i] = leaves[from + i];
+        }
+    }
+
+    /// forge-config: default.fuzz.runs = 200
+    function testFuzz_checkRange_acceptsEveryRangeOfEveryTree(uint256 size, uint256 seed) public view {
+        ITask.Leaf[] memory leaves = _leaves(size % 20 + 1, seed);
+        ITask.Header memory header = _header(leaves);
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        for (uint256 from; from < leaves.length; from++) {
+            for (uint256 count = 1; from + count <= leaves.length; count++) {
+                door.checkRange(header, from, _some(leaves, from, count), Tree.proveRange(levels, from, count));
+            }
+        }
+    }
+
+    /// forge-config: default.fuzz.runs = 500
+    function testFuzz_checkRange_refusesAnyDamage(uint256 size, uint256 seed, uint256 luck) public view {
+        ITask.Leaf[] memory leaves = _leaves(size % 20 + 3, seed);
+        ITask.Header memory header = _header(leaves);
+        uint256 from = luck % (leaves.length - 2);
+        uint256 count = (luck >> 8) % (leaves.length - from) + 1;
+        ITask.Leaf[] memory some = _some(leaves, from, count);
+        ITask.Sibling[] memory siblings = Tree.proveRange(Tree.levels(leaves), from, count);
+        uint256 at = (luck >> 16) % count;
+        uint256 bit = luck >> 32;
+        uint256 field = (luck >> 24) % (siblings.length == 0 ? 4 : 7);
+        if (field == 0) some[at].cumulative ^= uint128(1 << bit % 128);
+        if (field == 1) some[at].balance ^= int128(uint128(1 << bit % 128));
+        if (field == 2) some[at].updateRoot ^= bytes32(1 << bit % 256);
+        if (field == 3) from = from + 1; // other places
+        if (field == 4) siblings[bit % siblings.length].node ^= bytes32(1 << (bit >> 8) % 256);
+        if (field == 5) siblings[bit % siblings.length].cumulative ^= uint128(1 << (bit >> 8) % 128);
+        if (field == 6) siblings[bit % siblings.length].entitlement ^= uint128(1 << (bit >> 8) % 128);
+        try door.checkRange(header, from, some, siblings) {
+            revert("accepted");
+        } catch (bytes memory reason) {
+            vm.assertGe(reason.length, 4);
+            vm.assertNotEq(bytes32(bytes4(reason)), bytes32(bytes4(0x08c379a0)));
+        }
+    }
+
+    function test_checkRange_revertsIfItIsEmptyOrTooLong() public {
+        ITask.Leaf[] memory leaves = _leaves(3, 1);
+        ITask.Header memory header = _header(leaves);
+        vm.expectRevert(abi.encodeWithSelector(ITask.IndexOutOfRange.selector, 1, 3));
+        door.checkRange(header, 1, _some(leaves, 0, 0), new ITask.Sibling[](0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.IndexOutOfRange.selector, 4, 3));
+        door.checkRange(header, 1, leaves, new ITask.Sibling[](0));
+    }
+
+    function test_checkRange_revertsIfSiblingsAreMissingOrTooMany() public {
+        ITask.Leaf[] memory leaves = _leaves(3, 1);
+        ITask.Header memory header = _header(leaves);
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongProofLength.selector, 0, 1));
+        door.checkRange(header, 1, _some(leaves, 1, 2), new ITask.Sibling[](0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongProofLength.selector, 1, 0));
+        door.checkRange(header, 0, leaves, new ITask.Sibling[](1));
+    }
+
+    function test_checkRange_revertsIfTheSumsAreNotTheHeaders() public {
+        ITask.Leaf[] memory leaves = _leaves(3, 1);
+        ITask.Header memory header = _header(leaves);
+        (uint256 entitlement, uint256 cumulative) = (header.entitlement, header.cumulative);
+        header.cumulative += 1;
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongSums.selector, entitlement, cumulative, entitlement, cumulative + 1)
+        );
+        door.checkRange(header, 0, leaves, new ITask.Sibling[](0));
     }
 }

@@ -7,6 +7,7 @@ import {ITask} from "./ITask.sol";
 /// @notice One contract holds every task. A sponsor escrows a budget, clients stake, the coordinator posts one header
 /// per round with the signatures of a quorum of evaluators, and everybody is paid from the Merkle-sum tree under it.
 /// Nobody owns this contract: there is no admin, no upgrade and no pause.
+/// The functions of IDisputes are at the same address.
 /// @dev Amounts are wei of the task's token, times are seconds. Amounts of one task are below 2^96.
 /// The token has to be a plain ERC-20: one that takes a fee is refused, one whose balances change by themselves is at
 /// the risk of the tasks that use it, and of no other.
@@ -28,6 +29,13 @@ interface IFairshare is ITask {
     /// @return firstRound 1 before the start, then two after the last posted one: a round that is under way keeps its
     /// clients, so that nobody's joining can make an honest coordinator's tree incomplete.
     function join(bytes32 taskId, uint128 stake, bytes calldata nodeKey, bytes32 dataset)
+        external
+        returns (uint32 firstRound);
+
+    /// @notice Enrols an account that has signed for it, so that it needs no ETH. Pays the caller the fee.
+    /// @dev Requirements: as for `join`; the order is in time and signed by the account, which has the stake and the fee
+    /// and allows this contract to take them, by `permit` or before.
+    function joinFor(bytes32 taskId, Enrolment calldata enrolment, Permit calldata permit)
         external
         returns (uint32 firstRound);
 
@@ -53,6 +61,24 @@ interface IFairshare is ITask {
     function claimBatch(Header calldata header, Leaf[] calldata leaves, Proof[] calldata proofs)
         external
         returns (uint256 total);
+
+    /// @notice Claims for neighbours in the tree with one proof for all of them, the cheapest way to pay everybody. Skips
+    /// those with nothing to claim.
+    /// @dev Requirements: as for `claimBatch`.
+    /// @param from Index of the first leaf; the others follow it in the tree.
+    /// @param siblings What is missing on the way up, level by level from the bottom, left before right.
+    /// @return total Paid to all of them, wei.
+    function claimRange(Header calldata header, uint32 from, Leaf[] calldata leaves, Sibling[] calldata siblings)
+        external
+        returns (uint256 total);
+
+    /// @notice Claims to where the account has signed for, less a fee for the caller; an account needs no ETH for it.
+    /// @dev Requirements: as for `claim`; the order is in time, signed by the account for this round, and the fee is at
+    /// most what is paid.
+    /// @return amount Paid, fee included, wei.
+    function claimTo(Header calldata header, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
+        external
+        returns (uint256 amount);
 
     /// @notice Ends the caller's part in the task. The round that is under way still counts.
     /// @dev Requirements: the caller joined and did not leave; the task is open or started.

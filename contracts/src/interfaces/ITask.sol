@@ -112,6 +112,37 @@ interface ITask {
         Sibling[] siblings;
     }
 
+    /// @notice An account's order to pay one round's claim elsewhere: EIP-712 Redirect(bytes32 taskId,uint32 round,
+    /// address account,address recipient,uint128 fee,uint40 deadline). It is used up by that claim.
+    struct Redirect {
+        address recipient;
+        uint128 fee; // of the amount, for the caller, wei
+        uint40 deadline; // last second it is good for
+        bytes signature; // the account's, or what its ERC-1271 contract takes
+    }
+
+    /// @notice An account's order to enrol it: EIP-712 Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,
+    /// bytes32 dataset,uint128 fee,uint40 deadline). It is used up by the joining, which happens once.
+    struct Enrolment {
+        address account;
+        uint128 stake;
+        bytes nodeKey;
+        bytes32 dataset;
+        uint128 fee; // from the account to the caller on top of the stake, wei
+        uint40 deadline; // last second it is good for
+        bytes signature; // the account's, or what its ERC-1271 contract takes
+    }
+
+    /// @notice An ERC-2612 permit of the account for this contract; one that fails is ignored, since anyone may have
+    /// used it before, and then the allowance is there.
+    struct Permit {
+        uint256 value;
+        uint256 deadline;
+        uint8 v;
+        bytes32 r;
+        bytes32 s;
+    }
+
     /* EVENTS */
 
     /// @notice A task was opened and its budget and bond are escrowed.
@@ -131,6 +162,10 @@ interface ITask {
     event Posted(bytes32 indexed taskId, uint32 indexed round, bytes32 headerHash, Header header);
     /// @notice `amount` went to `account`, from the tree of `round`.
     event Claimed(bytes32 indexed taskId, uint32 indexed round, address indexed account, uint256 amount);
+    /// @notice The claim of `account` went to `recipient`, less the caller's fee.
+    event Redirected(
+        bytes32 indexed taskId, uint32 indexed round, address indexed account, address recipient, address relayer, uint256 fee
+    );
     /// @notice A client has no weight from round `leftRound` on.
     event Left(bytes32 indexed taskId, address indexed account, uint32 leftRound);
     /// @notice A client was credited with its stake and its share of an expired task's bond.
@@ -212,6 +247,12 @@ interface ITask {
     error PaidBeyondTotal(uint256 paid, uint256 total);
     /// @notice The claim period is over; what was left went back to the sponsor.
     error ClaimPeriodOver(bytes32 taskId);
+    /// @notice The order is not good any more.
+    error SignatureExpired(uint256 time, uint256 deadline);
+    /// @notice The signature is not the account's over this order.
+    error BadSignature(address account, bytes32 digest);
+    /// @notice The fee is more than there is to pay.
+    error FeeAboveAmount(uint256 fee, uint256 amount);
     /// @notice The account left before.
     error AlreadyLeft(bytes32 taskId, address account, uint32 leftRound);
     /// @notice The account's stake was released or slashed before, or it never joined.

@@ -71,6 +71,33 @@ library Tree {
         }
     }
 
+    /// @dev The siblings of `count` neighbours from `first` on, level by level, left before right.
+    function proveRange(Node[][] memory all, uint256 first, uint256 count)
+        internal
+        pure
+        returns (ITask.Sibling[] memory siblings)
+    {
+        ITask.Sibling[] memory up = new ITask.Sibling[](64);
+        uint256 used;
+        uint256 last = first + count - 1;
+        for (uint256 depth; all[depth].length > 1; depth++) {
+            Node[] memory level = all[depth];
+            if (first % 2 == 1) {
+                Node memory left = level[first - 1];
+                up[used++] = ITask.Sibling(left.node, left.entitlement, left.cumulative);
+            }
+            if (last % 2 == 0 && last + 1 < level.length) {
+                Node memory right = level[last + 1];
+                up[used++] = ITask.Sibling(right.node, right.entitlement, right.cumulative);
+            }
+            (first, last) = (first / 2, last / 2);
+        }
+        siblings = new ITask.Sibling[](used);
+        for (uint256 i; i < used; i++) {
+            siblings[i] = up[i];
+        }
+    }
+
     function leafNode(ITask.Leaf memory leaf) internal pure returns (Node memory) {
         bytes memory packed = bytes.concat(
             hex"00",
