@@ -18,7 +18,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from eth_utils import is_checksum_address
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
@@ -91,7 +93,7 @@ class Bundle:
     def read(cls, folder: Path) -> tuple[Bundle, bytes]:
         """Read a folder and check every hash; returns the bundle and its manifest's hash.
 
-        Raises: BrokenBundle for a file that is missing, was changed, or is not in the manifest.
+        Raises: BrokenBundle for a file that is missing, was changed, is not in the manifest, or holds something else.
         """
         manifest = _bytes_of(folder, MANIFEST)
         try:
@@ -103,7 +105,17 @@ class Bundle:
                         folder=str(folder), problem=f"{name} has sha256 {seen}, the manifest says {expected}"
                     )
             return cls._parse(contents), hashlib.sha256(manifest).digest()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except BrokenBundle:
+            raise
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            OverflowError,
+            SafetensorError,
+            FairshareError,
+        ) as error:
             raise BrokenBundle(
                 folder=str(folder), problem=f"cannot be read ({type(error).__name__}: {error})"
             ) from error
@@ -186,12 +198,16 @@ def leaf_to_json(leaf: Leaf) -> dict[str, str]:
 
 
 def leaf_from_json(raw: dict[str, str]) -> Leaf:
-    """What `leaf_to_json` wrote."""
-    return Leaf(
+    """What `leaf_to_json` wrote. Raises: ValueError, KeyError, TypeError or OverflowError for what no tree can hold."""
+    leaf = Leaf(
         account=raw["account"],
         update_root=bytes.fromhex(raw["update_root"]),
         **{name: int(raw[name]) for name in ("weight", "score", "balance", "cumulative")},
     )
+    if not is_checksum_address(leaf.account) or len(leaf.update_root) != 32:
+        raise ValueError(f"{leaf.account!r} with the update root {raw['update_root']!r} is no leaf")
+    leaf.hash()  # which is where a number that is too large shows
+    return leaf
 
 
 def _canonical(value: object) -> bytes:

@@ -112,6 +112,8 @@ def check_round(
     for leaf in settlement.tree.leaves:
         if told.get(leaf.account) != leaf:
             raise RoundDiffers(header.round, f"the leaf of {leaf.account}", str(told.get(leaf.account)), str(leaf))
+    in_order = [leaf.account for leaf in settlement.tree.leaves]
+    check.equal("the accounts of the leaves", [leaf.account for leaf in bundle.leaves], in_order)
     check.equal("the leaf count", header.leaf_count, len(settlement.tree))
     check.equal("the entitlement", header.entitlement, settlement.tree.entitlement)
     check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)

@@ -1,0 +1,280 @@
+"""An evaluator signs an honest round and names what is wrong with any other, however consistent the lie."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fl.audit.bundle import Bundle
+from fl.audit.evaluator import Evaluator
+from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.chain.typed_data import ZERO_HASH, Update, sign, signer_of
+from fl.codec import Blocks, block_root, model_hash
+from fl.rewards import RoundTree
+
+
+@pytest.fixture(scope="module")
+def world(lasting_world):
+    """Three rounds that are on chain; client 0 of the three comes back with nothing in round 1."""
+    one = lasting_world(rounds=3)
+    one.run(one.app(one.downhill))
+    return one
+
+
+@pytest.fixture(scope="module")
+def bundles(world):
+    """The rounds' bundles."""
+    return [Bundle.read(report.bundle)[0] for report in world.reports]
+
+
+def view_of(world, number):
+    """What the chain says before round `number` is posted."""
+    previous = world.reports[number - 2].header if number > 1 else None
+    return ChainView(
+        domain=world.task.domain,
+        terms=world.task.terms,
+        enrolments=world.task.enrolments(),
+        previous=previous,
+        previous_digest=world.task.digest(previous) if previous else ZERO_HASH,
+    )
+
+
+@pytest.fixture
+def judge(world, bundles, tmp_path):
+    """Let an evaluator judge round 2, with changes to its bundle and its header.
+
+    The manifest always fits its files and the header names the manifest: a lie of the coordinator, not a broken copy.
+    """
+
+    def evaluate(*, number=2, bundle=None, header=None, view=None):
+        told = bundle or bundles[number - 1]
+        bundle_hash = told.write(tmp_path / "bundle")
+        changes = {"bundle": bundle_hash, **(header or {})}
+        told_header = replace(world.reports[number - 1].header, **changes)
+        evaluator = Evaluator(account=world.evaluators[0], spec=world.spec, game=world.game())
+        return told_header, evaluator.evaluate(tmp_path / "bundle", told_header, view=view or view_of(world, number))
+
+    return evaluate
+
+
+def refused(judge, what, **options):
+    """The evaluator's refusal, which has to be about `what`."""
+    with pytest.raises(RoundDiffers) as caught:
+        judge(**options)
+    assert what in caught.value.what, str(caught.value)
+    assert str(caught.value).endswith("; do not sign it")
+    return caught.value
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_an_honest_round_is_signed(world, judge, number):
+    header, signature = judge(number=number)
+    assert header == world.reports[number - 1].header
+    assert signer_of(header, domain=world.task.domain, signature=signature) == world.evaluators[0].address
+
+
+def test_the_direction_is_as_near_as_its_blocks_allow(world, bundles):
+    report = world.reports[1]
+    distance = check_round(
+        bundles[1],
+        report.header,
+        bundle_hash=report.header.bundle,
+        view=view_of(world, 2),
+        spec=world.spec,
+        game=world.game(),
+    )
+    assert distance < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "what"),
+    [
+        ("task_id", b"x" * 32, "the task"),
+        ("previous", b"x" * 32, "the previous header"),
+        ("base_model", b"x" * 32, "the base model"),
+        ("next_model", b"x" * 32, "the next model"),
+        ("validation", b"x" * 32, "the validation set"),
+        ("direction_root", b"x" * 32, "the direction's root"),
+        ("tree_root", b"x" * 32, "the tree's root"),
+        ("leaf_count", 4, "the leaf count"),
+        ("entitlement", 1, "the entitlement"),
+        ("cumulative", 1, "the cumulative"),
+        ("pot", 1, "the pot"),
+        ("bundle", b"x" * 32, "the bundle's hash"),
+        ("round", 3, "the bundle's round"),
+    ],
+)
+def test_a_header_with_another_value_is_refused(world, judge, field, value, what):
+    error = refused(judge, what, header={field: value})
+    shown = f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
+    assert shown in (error.seen, error.expected)
+
+
+def changed(bundle, number=0, **changes):
+    """The bundle with one update changed."""
+    updates = list(bundle.updates)
+    updates[number] = replace(updates[number], **changes)
+    return replace(bundle, updates=tuple(updates))
+
+
+def test_a_weight_that_was_raised_is_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    error = refused(judge, f"the weight of {one.account}", bundle=changed(bundles[1], weight=one.weight + 1))
+    assert (error.seen, error.expected) == (str(one.weight + 1), str(one.weight))
+
+
+def test_a_stake_that_was_raised_is_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    refused(judge, f"the stake of {one.account}", bundle=changed(bundles[1], stake=one.stake * 2))
+
+
+def test_an_update_that_was_left_out_of_the_mean_is_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    refused(judge, f"whether the update of {one.account} was taken", bundle=changed(bundles[1], selected=False))
+
+
+def test_a_pot_that_was_raised_is_refused(judge, bundles):
+    pot = bundles[1].pot + 1
+    refused(judge, "the pot", bundle=replace(bundles[1], pot=pot), header={"pot": pot})
+
+
+def test_two_swapped_signatures_are_refused(judge, bundles):
+    first, second = bundles[1].updates[:2]
+    swapped = changed(changed(bundles[1], 0, signature=second.signature), 1, signature=first.signature)
+    refused(judge, f"the signer of {first.account}'s update", bundle=swapped)
+
+
+def test_bytes_that_are_no_signature_are_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    refused(judge, f"the update of {one.account}", bundle=changed(bundles[1], signature=b"x" * 65))
+
+
+def test_an_update_that_its_client_did_not_sign_is_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    forged = Blocks.encode(np.ones(8)).to_bytes()
+    refused(judge, f"the update root of {one.account}", bundle=changed(bundles[1], wire=forged))
+    refused(
+        judge, f"the signer of {one.account}'s update", bundle=changed(bundles[1], wire=forged, root=block_root(forged))
+    )
+
+
+def test_an_update_in_another_form_is_refused(judge, bundles):
+    one = bundles[1].updates[0]
+    refused(judge, f"the update of {one.account}", bundle=changed(bundles[1], wire=one.wire[:-1] + b"\x01"))
+
+
+def test_an_update_of_a_stranger_is_refused(world, judge, bundles, account):
+    stranger = account(19)
+    one = bundles[1].updates[0]
+    update = Update(
+        task_id=world.task.task_id,
+        round=2,
+        client=stranger.address,
+        base_model=model_hash(bundles[1].base),
+        update_root=one.root,
+    )
+    forged = replace(one, account=stranger.address, signature=sign(update, domain=world.task.domain, account=stranger))
+    updates = sorted([*bundles[1].updates, forged], key=lambda each: int(each.account, 16))
+    refused(judge, f"an update of {stranger.address}", bundle=replace(bundles[1], updates=tuple(updates)))
+
+
+def test_an_update_that_stands_there_twice_is_refused(judge, bundles):
+    first = bundles[1].updates[0]
+    refused(judge, "the updates' accounts", bundle=replace(bundles[1], updates=(first, *bundles[1].updates)))
+
+
+def test_an_update_that_was_left_out_changes_the_round(judge, bundles):
+    # Omitting a client altogether: the others' weights no longer fit.
+    refused(judge, "the weight of", bundle=replace(bundles[1], updates=bundles[1].updates[1:]))
+
+
+def test_a_direction_beyond_the_tolerance_is_refused(world, judge, bundles):
+    honest = bundles[1].direction.decode().astype(np.float64)
+    aside = np.zeros(8)
+    aside[0] = 2 * world.spec.tolerance * np.linalg.norm(honest)
+    bent = Blocks.encode(honest + aside)
+    error = refused(
+        judge,
+        "the direction",
+        bundle=replace(bundles[1], direction=bent),
+        header={"direction_root": block_root(bent.to_bytes())},
+    )
+    assert error.seen == "off by 2.00e-03"
+    assert error.expected == "within 0.001 of the gradient"
+
+
+def test_a_direction_within_the_tolerance_still_has_to_lead_to_its_own_scores(world, judge, bundles):
+    honest = bundles[1].direction.decode().astype(np.float64)
+    near = Blocks.encode(honest * (1 + 0.5 * world.spec.tolerance))
+    bundle = replace(bundles[1], direction=near)
+    refused(judge, "the leaf of", bundle=bundle, header={"direction_root": block_root(near.to_bytes())})
+
+
+@pytest.mark.parametrize("field", ["score", "balance", "cumulative", "weight"])
+def test_a_leaf_that_was_raised_is_refused(world, judge, bundles, field):
+    leaves = list(bundles[1].leaves)
+    leaves[0] = replace(leaves[0], **{field: getattr(leaves[0], field) + 1})
+    tree = RoundTree(leaves)
+    lie = {"tree_root": tree.root, "cumulative": tree.cumulative, "entitlement": tree.entitlement}
+    refused(judge, f"the leaf of {leaves[0].account}", bundle=replace(bundles[1], leaves=tuple(leaves)), header=lie)
+
+
+def test_a_client_without_its_leaf_is_refused(judge, bundles):
+    tree = RoundTree(bundles[1].leaves[1:])
+    lie = {"tree_root": tree.root, "leaf_count": 2, "cumulative": tree.cumulative, "entitlement": tree.entitlement}
+    gone = bundles[1].leaves[0].account
+    refused(judge, f"the leaf of {gone}", bundle=replace(bundles[1], leaves=tree.leaves), header=lie)
+
+
+def test_a_leaf_too_many_is_refused(judge, bundles, account):
+    ghost = replace(bundles[1].leaves[0], account=account(19).address)
+    leaves = (*bundles[1].leaves, ghost)
+    refused(judge, "the accounts of the leaves", bundle=replace(bundles[1], leaves=leaves))
+
+
+def test_other_leaves_of_the_round_before_are_refused(judge, bundles):
+    before = list(bundles[1].previous)
+    before[0] = replace(before[0], cumulative=before[0].cumulative + 1)
+    refused(judge, "the previous leaves' root", bundle=replace(bundles[1], previous=tuple(before)))
+
+
+def test_leaves_before_round_one_are_refused(judge, bundles):
+    refused(
+        judge, "the number of leaves before round 1", number=1, bundle=replace(bundles[0], previous=bundles[0].leaves)
+    )
+
+
+def test_another_next_model_is_refused(judge, bundles):
+    other = bundles[1].next.copy()
+    other[3] += 1e-3
+    error = refused(
+        judge, "the next model", bundle=replace(bundles[1], next=other), header={"next_model": model_hash(other)}
+    )
+    assert error.seen == "off by 1.00e-03"
+
+
+def test_a_base_that_is_not_the_last_next_model_is_refused(judge, bundles):
+    other = bundles[1].base + 1
+    refused(
+        judge,
+        "the base model, against the round before,",
+        bundle=replace(bundles[1], base=other),
+        header={"base_model": model_hash(other)},
+    )
+
+
+def test_an_evaluator_with_another_spec_refuses(world, judge, spec):
+    view = view_of(world, 2)
+    other = replace(view, terms=replace(view.terms, spec_hash=spec(steps=99).hash()))
+    refused(judge, "the spec's hash", view=other)
+
+
+def test_an_evaluator_with_another_validation_set_refuses(world, judge):
+    view = view_of(world, 2)
+    header = {"validation": b"v" * 32}
+    refused(
+        judge,
+        "the validation set at hand",
+        header=header,
+        view=replace(view, terms=replace(view.terms, validation_hash=b"v" * 32)),
+    )
