@@ -38,12 +38,14 @@ contract Disputes is IDisputes, Ledger {
         Account storage a = t.accounts[leaf.account];
         uint32 firstRound = a.firstRound;
         uint32 leftRound = a.leftRound;
-        bool sound = firstRound != 0 && firstRound <= header.round;
+        bool sound = true;
         // A leaf without an update, or of a client that left, has no weight and no score.
         if (leaf.updateRoot == 0 || (leftRound != 0 && header.round >= leftRound)) {
             sound = sound && leaf.weight == 0 && leaf.score == 0;
         }
-        if (firstRound >= header.round) {
+        if (firstRound == 0 || firstRound > header.round) {
+            sound = false; // the account has no place in this tree
+        } else if (firstRound == header.round) {
             sound = sound && _follows(header, leaf, 0, 0);
         } else {
             _requireConsecutive(t, before, header);

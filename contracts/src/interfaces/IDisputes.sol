@@ -126,7 +126,8 @@ interface IDisputes {
 
     /// @notice Proves that a leaf's balance or cumulative does not follow from the round before:
     /// balance = min(0, balance before) + score; cumulative = cumulative before + floor(pot · entitlement / E), or one
-    /// wei more; or that a leaf without an update has a weight or a score.
+    /// wei more (never to an account whose share leaves no remainder); or that a leaf without an update, or of a client
+    /// that has left, has a weight or a score; or that a leaf is of an account that has no place in the tree yet.
     /// @dev Requirements: both headers were posted, one after the other; both leaves are of one account; something does
     /// not follow. For an account whose first round this is, `before`, its leaf and its proof are not read.
     function proveTransition(

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
 import {Fairshare} from "../../src/Fairshare.sol";
+import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {Payout} from "./Payout.sol";
 import {Tree} from "./Tree.sol";
@@ -11,6 +12,7 @@ import {Vm, vm} from "./Vm.sol";
 /// @notice A chain with one token, one contract and the people of one task, and the steps they take.
 abstract contract World {
     Fairshare internal fairshare;
+    IDisputes internal court; // the same contract
     DevToken internal token;
 
     address internal constant SPONSOR = address(0x5907);
@@ -25,12 +27,14 @@ abstract contract World {
     mapping(address client => uint256 key) internal keyOf;
     uint256[] internal evaluatorKeys; // by ascending address
     ITask.Leaf[] internal leaves; // of the last posted round
+    ITask.Leaf[] internal earlier; // of the round before
     ITask.Header[] internal headers; // posted, from round 1
 
     function setUp() public virtual {
         vm.warp(clock);
         token = new DevToken();
         fairshare = new Fairshare();
+        court = IDisputes(address(fairshare));
         evaluatorKeys = _keys(0xE000, 3);
         uint256[] memory keys = _keys(0xA000, 3);
         for (uint256 i; i < keys.length; i++) {
@@ -120,6 +124,7 @@ abstract contract World {
         }
         uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
         Payout.settle(moved, scores, pot);
+        earlier = leaves;
         delete leaves;
         for (uint256 i; i < moved.length; i++) {
             leaves.push(moved[i]);
@@ -140,6 +145,12 @@ abstract contract World {
             pot: uint128(pot),
             bundle: keccak256(abi.encode("bundle", state.posted + 1))
         });
+    }
+
+    /// @dev Puts changed `leaves` under a header, sums and all.
+    function _reseal(ITask.Header memory header) internal view {
+        Tree.Node memory top = Tree.root(leaves);
+        (header.treeRoot, header.entitlement, header.cumulative) = (top.node, top.entitlement, top.cumulative);
     }
 
     function _send(ITask.Header memory header) internal {

@@ -1,0 +1,795 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
+import {Tree} from "./world/Tree.sol";
+import {vm} from "./world/Vm.sol";
+import {World} from "./world/World.sol";
+
+/// @notice Every fraud that one transaction proves, committed by coordinator and evaluators together; and every attempt
+/// to prove one that was not committed.
+contract ProofsTest is World {
+    address internal constant BURNED = address(0xdEaD);
+
+    function setUp() public override {
+        super.setUp();
+        _begin();
+    }
+
+    /* HELPERS */
+
+    function _scores(int128 a, int128 b, int128 c) internal pure returns (int128[] memory scores) {
+        scores = new int128[](3);
+        (scores[0], scores[1], scores[2]) = (a, b, c);
+    }
+
+    /// @dev A round that takes `stolen` from one client and gives it to another.
+    function _theft(uint128 stolen) internal returns (ITask.Header memory header) {
+        header = _next(_scores(100, 200, 300));
+        leaves[0].cumulative += stolen;
+        leaves[2].cumulative -= stolen;
+        _reseal(header);
+        _send(header);
+    }
+
+    function _prove(uint256 client) internal {
+        ITask.Header memory header = headers[headers.length - 1];
+        ITask.Header memory before = headers[headers.length > 1 ? headers.length - 2 : 0];
+        ITask.Leaf memory leafBefore;
+        ITask.Proof memory proofBefore;
+        if (earlier.length > client) {
+            leafBefore = earlier[client];
+            proofBefore = Tree.prove(earlier, client);
+        }
+        ITask.Proof memory proof = _proof(client);
+        vm.prank(ANYONE);
+        court.proveTransition(before, leafBefore, proofBefore, header, leaves[client], proof);
+    }
+
+    /// @dev The task halted at `posted` rounds with this total; bond and reward are where they belong.
+    function _assertHalted(uint32 posted, uint256 total) internal view {
+        ITask.State memory state = _state();
+        vm.assertEq(uint256(state.status), uint256(ITask.Status.Halted));
+        vm.assertEq(state.posted, posted);
+        vm.assertEq(state.cumulative, total);
+        vm.assertEq(_credit(ANYONE), 50 ether);
+        vm.assertEq(_credit(BURNED), 50 ether);
+    }
+
+    function _expectNoFraud() internal {
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoFraud.selector));
+    }
+
+    /* what a conviction does */
+
+    function test_conviction_voidsTheRoundSlashesTheBondAndHalts() public {
+        ITask.Header memory first = _post();
+        _theft(1);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Voided(taskId, 2, first.cumulative);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Halted(taskId, 2, ANYONE, IDisputes.proveTransition.selector, 50 ether);
+        _prove(0);
+        _assertHalted(1, first.cumulative);
+        vm.assertEq(_state().voidFrom, 2);
+        vm.assertFalse(fairshare.isFinal(taskId, 2));
+    }
+
+    function test_conviction_leavesEarlierPayoutsClaimableAndDrainsToZero() public {
+        ITask.Header memory first = _post();
+        ITask.Leaf[] memory early = leaves;
+        ITask.Header memory second = _theft(1);
+        _prove(2);
+        _wait(1 hours);
+        for (uint256 i; i < 3; i++) {
+            fairshare.claim(first, early[i], Tree.prove(early, i));
+        }
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
+        fairshare.claim(second, leaves[0], proof);
+        fairshare.close(taskId);
+        vm.assertEq(_credit(SPONSOR), 1000 ether - first.cumulative); // without the bond
+        for (uint256 i; i < 3; i++) {
+            fairshare.release(taskId, _client(i));
+            fairshare.withdrawFor(address(token), _client(i));
+        }
+        fairshare.withdrawFor(address(token), SPONSOR);
+        fairshare.withdrawFor(address(token), ANYONE);
+        fairshare.withdrawFor(address(token), BURNED);
+        vm.assertEq(token.balanceOf(address(fairshare)), 0);
+    }
+
+    function test_conviction_ofAFinalRoundSlashesAndHaltsButVoidsNothing() public {
+        ITask.Header memory header = _theft(5);
+        _wait(1 hours);
+        _prove(0);
+        _assertHalted(1, header.cumulative);
+        vm.assertEq(_state().voidFrom, 0);
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
+    }
+
+    function test_conviction_stopsPosting() public {
+        _theft(1);
+        _prove(0);
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        ITask.Signature[] memory signatures = _signed(header, 2);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.Halted, ITask.Status.Started)
+        );
+        vm.prank(COORDINATOR);
+        fairshare.post(header, signatures);
+    }
+
+    function test_conviction_ofAnEarlierPendingRoundVoidsMoreButPaysNothingMore() public {
+        ITask.Header memory first = _theft(1);
+        ITask.Leaf[] memory firstLeaves = leaves;
+        ITask.Header memory second = _next(_scores(1, 1, 1));
+        leaves[0].cumulative += 7;
+        leaves[1].cumulative -= 7;
+        _reseal(second);
+        _send(second);
+        _prove(0);
+        _assertHalted(1, first.cumulative);
+        ITask.Proof memory proof = Tree.prove(firstLeaves, 0);
+        ITask.Leaf memory none;
+        ITask.Proof memory noProof;
+        court.proveTransition(first, none, noProof, first, firstLeaves[0], proof);
+        _assertHalted(0, 0);
+        vm.assertEq(_state().voidFrom, 1);
+        fairshare.close(taskId); // nothing is left to wait for
+        vm.assertEq(_credit(SPONSOR), 1000 ether);
+    }
+
+    function test_conviction_keepsWhatDishonestTreesLetBePaid() public {
+        // Round 1's evaluators sign a tree that gives all to client 0, round 2's one that gives all to client 1.
+        ITask.Header memory first = _next(_scores(1, 0, 0));
+        _send(first);
+        ITask.Leaf[] memory firstLeaves = leaves;
+        ITask.Header memory second = _next(_scores(0, 1, 0));
+        leaves[1].cumulative += leaves[0].cumulative;
+        leaves[0].cumulative = 0;
+        _reseal(second);
+        _send(second);
+        ITask.Leaf[] memory secondLeaves = leaves;
+        _wait(1 hours);
+        fairshare.claim(second, secondLeaves[1], Tree.prove(secondLeaves, 1));
+        // Round 3 is pending and raises the total, so that round 1's tree can be claimed from as well.
+        ITask.Header memory third = _next(_scores(1, 1, 1));
+        third.baseModel = keccak256("another");
+        _send(third);
+        fairshare.claim(first, firstLeaves[0], Tree.prove(firstLeaves, 0));
+        uint256 paid = _state().paid;
+        vm.assertEq(paid, first.cumulative + second.cumulative);
+        vm.prank(ANYONE);
+        court.proveBrokenChain(second, third);
+        _assertHalted(2, paid); // not second.cumulative: what is gone is gone, at the sponsor's cost
+        fairshare.close(taskId);
+        vm.assertEq(_credit(SPONSOR), 1000 ether - paid);
+        _wait(30 days);
+        fairshare.sweep(taskId);
+        vm.assertEq(_credit(SPONSOR), 1000 ether - paid);
+    }
+
+    function test_disputes_revertIfTheTaskIsNotStartedOrHalted() public {
+        ITask.Header memory header = _post();
+        _wait(1 days);
+        fairshare.expire(taskId);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDisputable.selector, taskId, ITask.Status.Closed));
+        court.proveBrokenChain(header, header);
+    }
+
+    function test_disputes_revertIfTheHeaderWasNotPosted() public {
+        ITask.Header memory header = _post();
+        header.bundle = 0;
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(header)));
+        court.proveBrokenChain(header, header);
+    }
+
+    function test_disputes_revertIfTheRoundIsVoid() public {
+        _post();
+        _theft(1);
+        _prove(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
+        _prove(2);
+    }
+
+    function test_disputes_revertIfNothingIsLeftToHalt() public {
+        _theft(5);
+        _wait(1 hours);
+        _prove(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingToHalt.selector, taskId, 1));
+        _prove(2);
+    }
+
+    function test_disputes_doNothingWhenCalledBesideTheContract() public view {
+        // The code behind the disputes has no tasks of its own; the fallback refuses what it does not know.
+        (bool done,) = address(fairshare).staticcall(hex"12345678");
+        vm.assertFalse(done);
+        (done,) = address(fairshare).staticcall("");
+        vm.assertFalse(done);
+    }
+
+    /* proveTransition */
+
+    function test_proveTransition_revertsForEveryHonestLeaf() public {
+        _send(_next(_scores(-5, 7, 0)));
+        for (uint256 i; i < 3; i++) {
+            _expectNoFraud();
+            _prove(i);
+        }
+        _send(_next(_scores(3, 7, 11)));
+        for (uint256 i; i < 3; i++) {
+            _expectNoFraud();
+            _prove(i);
+        }
+        _send(_next(_scores(-3, -7, -1))); // nobody is entitled
+        for (uint256 i; i < 3; i++) {
+            _expectNoFraud();
+            _prove(i);
+        }
+    }
+
+    function test_proveTransition_convictsAWrongBalance() public {
+        _send(_next(_scores(-5, 7, 1)));
+        ITask.Header memory header = _next(_scores(9, 7, 1));
+        leaves[0].balance = 9; // forgets that 5 were owed
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsABalanceOfTheFirstRound() public {
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        leaves[1].balance = 2;
+        _reseal(header);
+        _send(header);
+        _prove(1);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_convictsAWrongCumulative() public {
+        _post();
+        _theft(2); // one wei could be the remainder's
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsACumulativeThatFell() public {
+        _post();
+        ITask.Header memory header = _next(_scores(0, 1, 1));
+        leaves[0].cumulative -= 1;
+        leaves[1].cumulative += 1;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsTheExtraWeiOfAnAccountWithoutARemainder() public {
+        // 2/4 and 1/4 and 1/4 of 333333333333333333333: client 0's share has remainder 2/4, so choose a pot that divides.
+        _send(_next(_scores(-1, -1, -1)));
+        ITask.Header memory header = _next(_scores(3, 2, 2)); // balances 2, 1, 1 of a pot of 500 ether
+        leaves[0].cumulative += 1;
+        leaves[1].cumulative -= 1;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(1, 0);
+    }
+
+    function test_proveTransition_convictsPayThoughNobodyIsEntitled() public {
+        _post();
+        ITask.Header memory header = _next(_scores(-1, -1, -1));
+        leaves[0].cumulative += 1;
+        leaves[1].cumulative -= 1;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsAScoreWithoutAnUpdate() public {
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        leaves[0].updateRoot = 0;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_acceptsALeafWithoutAnUpdateThatHasNone() public {
+        ITask.Header memory header = _next(_scores(0, 1, 1));
+        (leaves[0].updateRoot, leaves[0].weight) = (0, 0);
+        _reseal(header);
+        _send(header);
+        _expectNoFraud();
+        _prove(0);
+    }
+
+    function test_proveTransition_convictsTheWeightOfAClientThatLeft() public {
+        vm.prank(_client(0));
+        fairshare.leave(taskId); // counts in round 1, not in round 2
+        _post();
+        _expectNoFraud();
+        _prove(0);
+        _post();
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsTheLeafOfAStranger() public {
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        leaves[2].account = address(type(uint160).max);
+        _reseal(header);
+        _send(header);
+        _prove(2);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_needsNoLeafBeforeAClientsFirstRound() public {
+        address last = address(type(uint160).max);
+        clients.push(last);
+        _join(3, 1 ether); // its first round is 2
+        _send(_next(_scores(1, 1, 1)));
+        int128[] memory scores = new int128[](4);
+        (scores[0], scores[3]) = (1, 4);
+        _send(_next(scores));
+        _expectNoFraud();
+        _prove(3);
+    }
+
+    function test_proveTransition_revertsIfRoundsDoNotFollow() public {
+        ITask.Header memory first = _post();
+        ITask.Leaf memory early = leaves[0];
+        ITask.Proof memory proof = _proof(0);
+        _post();
+        ITask.Header memory third = _post();
+        ITask.Proof memory late = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 1, 3));
+        court.proveTransition(first, early, proof, third, leaves[0], late);
+    }
+
+    function test_proveTransition_revertsIfTheEarlierHeaderIsAnotherTasks() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _post();
+        ITask.Proof memory proof = _proof(0);
+        first.taskId = keccak256("another");
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(first)));
+        court.proveTransition(first, leaves[0], proof, second, leaves[0], proof);
+    }
+
+    function test_proveTransition_revertsIfTheLeavesAreOfTwoAccounts() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _post();
+        ITask.Proof memory before = Tree.prove(earlier, 1);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.DifferentAccounts.selector, _client(1), _client(0))
+        );
+        court.proveTransition(first, earlier[1], before, second, leaves[0], proof);
+    }
+
+    function testFuzz_proveTransition_findsNoFraudInHonestRounds(int96[3] memory a, int96[3] memory b) public {
+        _send(_next(_scores(a[0], a[1], a[2])));
+        _send(_next(_scores(b[0], b[1], b[2])));
+        for (uint256 i; i < 3; i++) {
+            _expectNoFraud();
+            _prove(i);
+        }
+    }
+
+    /* proveBrokenChain */
+
+    function test_proveBrokenChain_revertsIfTheHeaderFollows() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _post();
+        _expectNoFraud();
+        court.proveBrokenChain(first, second);
+    }
+
+    function test_proveBrokenChain_convictsAnotherBaseModel() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _next(_scores(1, 1, 1));
+        second.baseModel = keccak256("another");
+        _send(second);
+        vm.prank(ANYONE);
+        court.proveBrokenChain(first, second);
+        _assertHalted(1, first.cumulative);
+    }
+
+    function test_proveBrokenChain_convictsAPreviousHashThatDiffersBeyond80Bits() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _next(_scores(1, 1, 1));
+        second.previous ^= bytes32(uint256(1));
+        _send(second);
+        vm.prank(ANYONE);
+        court.proveBrokenChain(first, second);
+        _assertHalted(1, first.cumulative);
+    }
+
+    /* proveOmission */
+
+    function _receipt(uint256 key, address client, bytes32 updateRoot) internal view returns (ITask.Signature memory) {
+        bytes32 typehash = keccak256("Receipt(bytes32 taskId,uint32 round,address client,bytes32 updateRoot)");
+        return _sign(key, _typed(keccak256(abi.encode(typehash, taskId, uint32(1), client, updateRoot))));
+    }
+
+    function test_proveOmission_convictsAReceiptThatIsNotInTheLeaf() public {
+        ITask.Header memory header = _post();
+        bytes32 sent = keccak256("what the client sent");
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), sent);
+        ITask.Proof memory proof = _proof(0);
+        vm.prank(ANYONE);
+        court.proveOmission(header, leaves[0], proof, sent, receipt);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveOmission_revertsIfTheUpdateIsThere() public {
+        ITask.Header memory header = _post();
+        bytes32 sent = leaves[0].updateRoot;
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), sent);
+        ITask.Proof memory proof = _proof(0);
+        _expectNoFraud();
+        court.proveOmission(header, leaves[0], proof, sent, receipt);
+    }
+
+    function test_proveOmission_revertsIfTheReceiptIsNotTheCoordinators() public {
+        ITask.Header memory header = _post();
+        bytes32 sent = keccak256("what the client says it sent");
+        address client = _client(0);
+        ITask.Signature memory receipt = _receipt(keyOf[client], client, sent);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSigner.selector, client, COORDINATOR));
+        court.proveOmission(header, leaves[0], proof, sent, receipt);
+    }
+
+    /* proveDisorder and proveMissing */
+
+    /// @dev A tree in which client 2's place is taken by a second leaf of client 0.
+    function _duplicate() internal returns (ITask.Header memory header) {
+        header = _next(_scores(100, 200, 300));
+        leaves[2] = leaves[1];
+        leaves[1] = leaves[0];
+        leaves[1].cumulative = header.pot - leaves[0].cumulative - leaves[2].cumulative;
+        _reseal(header);
+        _send(header);
+    }
+
+    function test_proveDisorder_convictsTwoLeavesOfOneAccount() public {
+        ITask.Header memory header = _duplicate();
+        (ITask.Proof memory a, ITask.Proof memory b) = (_proof(0), _proof(1));
+        vm.prank(ANYONE);
+        court.proveDisorder(header, leaves[0], a, leaves[1], b);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveDisorder_revertsIfTheLeavesAreInOrder() public {
+        ITask.Header memory header = _post();
+        (ITask.Proof memory a, ITask.Proof memory b) = (_proof(0), _proof(2));
+        _expectNoFraud();
+        court.proveDisorder(header, leaves[0], a, leaves[2], b);
+    }
+
+    function test_proveDisorder_revertsIfTheSecondLeafIsNotRightOfTheFirst() public {
+        ITask.Header memory header = _post();
+        (ITask.Proof memory a, ITask.Proof memory b) = (_proof(1), _proof(0));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotNeighbours.selector, 1, 0));
+        court.proveDisorder(header, leaves[1], a, leaves[0], b);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotNeighbours.selector, 1, 1));
+        court.proveDisorder(header, leaves[1], a, leaves[1], a);
+    }
+
+    function _neighbours(uint256 from, uint256 count)
+        internal
+        view
+        returns (ITask.Leaf[] memory some, ITask.Proof[] memory proofs)
+    {
+        some = new ITask.Leaf[](count);
+        proofs = new ITask.Proof[](count);
+        for (uint256 i; i < count; i++) {
+            (some[i], proofs[i]) = (leaves[from + i], _proof(from + i));
+        }
+    }
+
+    /// @dev A tree in which a stranger stands in a client's place; it may be at either end or between.
+    function _replaced(uint256 client, address stranger) internal returns (ITask.Header memory header) {
+        header = _next(_scores(100, 200, 300));
+        leaves[client].account = stranger;
+        _reseal(header);
+        _send(header);
+    }
+
+    function test_proveMissing_convictsAGapBetweenNeighbours() public {
+        ITask.Header memory header = _replaced(1, address(uint160(_client(2)) - 1));
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
+        vm.prank(ANYONE);
+        court.proveMissing(header, _client(1), some, proofs);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveMissing_convictsAGapAtEitherEnd() public {
+        ITask.Header memory header = _replaced(0, address(uint160(_client(1)) - 1));
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 1);
+        vm.prank(ANYONE);
+        court.proveMissing(header, _client(0), some, proofs);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveMissing_convictsAGapBehindTheLastLeaf() public {
+        ITask.Header memory header = _replaced(2, address(uint160(_client(1)) + 1));
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(2, 1);
+        vm.prank(ANYONE);
+        court.proveMissing(header, _client(2), some, proofs);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveMissing_revertsIfTheAccountHasItsLeaf() public {
+        ITask.Header memory header = _post();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
+        for (uint256 i; i < 3; i++) {
+            address account = _client(i);
+            _expectNoFraud();
+            court.proveMissing(header, account, some, proofs);
+        }
+        for (uint256 at; at < 3; at++) {
+            (some, proofs) = _neighbours(at, 1);
+            for (uint256 i; i < 3; i++) {
+                if ((at == 0 && i < at) || (at == 2 && i > at)) continue;
+                address account = _client(i);
+                _expectNoFraud();
+                court.proveMissing(header, account, some, proofs);
+            }
+        }
+    }
+
+    function test_proveMissing_revertsIfTheAccountIsNotDue() public {
+        ITask.Header memory header = _post();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, ANYONE, 0, 1));
+        court.proveMissing(header, ANYONE, some, proofs);
+        clients.push(address(type(uint160).max));
+        _join(3, 1 ether);
+        address late = _client(3);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, late, 3, 1));
+        court.proveMissing(header, late, some, proofs);
+    }
+
+    function test_proveMissing_revertsIfTheLeavesAreNoNeighbours() public {
+        ITask.Header memory header = _post();
+        ITask.Leaf[] memory some = new ITask.Leaf[](2);
+        ITask.Proof[] memory proofs = new ITask.Proof[](2);
+        (some[0], proofs[0], some[1], proofs[1]) = (leaves[0], _proof(0), leaves[2], _proof(2));
+        address account = _client(1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotNeighbours.selector, 0, 2));
+        court.proveMissing(header, account, some, proofs);
+    }
+
+    function test_proveMissing_revertsIfLeavesAndProofsDoNotPair() public {
+        ITask.Header memory header = _post();
+        (ITask.Leaf[] memory some,) = _neighbours(0, 2);
+        address account = _client(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.LengthMismatch.selector, 2, 1));
+        court.proveMissing(header, account, some, new ITask.Proof[](1));
+        vm.expectRevert(abi.encodeWithSelector(ITask.LengthMismatch.selector, 0, 2));
+        court.proveMissing(header, account, new ITask.Leaf[](0), new ITask.Proof[](0));
+    }
+
+    /* proveBadLeaf and proveBadNode */
+
+    function _sibling(Tree.Node memory node) internal pure returns (ITask.Sibling memory) {
+        return ITask.Sibling(node.node, node.entitlement, node.cumulative);
+    }
+
+    /// @dev A tree of three whose root says that leaf 0 has `more` wei than it has.
+    function _inflatedLeaf(uint128 more)
+        internal
+        returns (ITask.Header memory header, ITask.Sibling memory said, ITask.Proof memory proof)
+    {
+        header = _next(_scores(100, 200, 300));
+        leaves[0].cumulative -= more;
+        Tree.Node memory lie = Tree.leafNode(leaves[0]);
+        lie.cumulative += more;
+        Tree.Node memory right = Tree.leafNode(leaves[1]);
+        Tree.Node memory odd = Tree.leafNode(leaves[2]);
+        header.treeRoot = Tree.join(Tree.join(lie, right), odd).node;
+        _send(header);
+        said = _sibling(lie);
+        proof.siblings = new ITask.Sibling[](2);
+        (proof.siblings[0], proof.siblings[1]) = (_sibling(right), _sibling(odd));
+    }
+
+    function test_proveBadLeaf_convictsSumsThatAreNotTheLeafs() public {
+        (ITask.Header memory header, ITask.Sibling memory said, ITask.Proof memory proof) = _inflatedLeaf(7);
+        vm.prank(ANYONE);
+        court.proveBadLeaf(header, leaves[0], said, proof);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveBadLeaf_convictsASingleLeafThatIsNotWhatTheHeaderSays() public {
+        taskId = 0;
+        ITask.Terms memory terms = _terms();
+        terms.salt = keccak256("alone");
+        delete clients;
+        clients.push(vm.addr(0xA11CE));
+        _begin(terms);
+        int128[] memory scores = new int128[](1);
+        scores[0] = 1;
+        ITask.Header memory header = _next(scores);
+        leaves[0].cumulative -= 1;
+        header.treeRoot = Tree.leafNode(leaves[0]).node;
+        _send(header);
+        ITask.Proof memory proof;
+        ITask.Sibling memory said = ITask.Sibling(0, header.entitlement, header.cumulative - 1);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongSums.selector, 1, said.cumulative, 1, header.cumulative)
+        );
+        court.proveBadLeaf(header, leaves[0], said, proof);
+        said.cumulative += 1;
+        vm.prank(ANYONE);
+        court.proveBadLeaf(header, leaves[0], said, proof);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveBadLeaf_revertsForEveryHonestLeaf() public {
+        ITask.Header memory header = _post();
+        for (uint256 i; i < 3; i++) {
+            ITask.Sibling memory said = _sibling(Tree.leafNode(leaves[i]));
+            ITask.Proof memory proof = _proof(i);
+            _expectNoFraud();
+            court.proveBadLeaf(header, leaves[i], said, proof);
+        }
+    }
+
+    function test_proveBadLeaf_revertsIfTheSumsAreNotWhatTheTreeSays() public {
+        ITask.Header memory header = _post();
+        ITask.Sibling memory said = _sibling(Tree.leafNode(leaves[0]));
+        said.cumulative += 1;
+        ITask.Proof memory proof = _proof(0);
+        vm.prank(ANYONE);
+        try court.proveBadLeaf(header, leaves[0], said, proof) {
+            revert("an honest leaf was convicted");
+        } catch (bytes memory reason) {
+            vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.WrongRoot.selector));
+        }
+    }
+
+    function test_proveBadNode_convictsSumsThatAreNotItsChildrens() public {
+        ITask.Header memory header = _next(_scores(100, 200, 300));
+        (leaves[0].cumulative, leaves[1].cumulative) = (leaves[0].cumulative - 5, leaves[1].cumulative - 5);
+        Tree.Node memory left = Tree.leafNode(leaves[0]);
+        Tree.Node memory right = Tree.leafNode(leaves[1]);
+        Tree.Node memory odd = Tree.leafNode(leaves[2]);
+        Tree.Node memory parent = Tree.join(left, right);
+        parent.cumulative += 10; // what the two clients would miss
+        header.treeRoot = Tree.join(parent, odd).node;
+        _send(header);
+        ITask.Proof memory proof;
+        proof.siblings = new ITask.Sibling[](1);
+        proof.siblings[0] = _sibling(odd);
+        vm.prank(ANYONE);
+        court.proveBadNode(header, 1, _sibling(left), _sibling(right), _sibling(parent), proof);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveBadNode_convictsARootThatIsNotWhatTheHeaderSays() public {
+        ITask.Header memory header = _next(_scores(100, 200, 300));
+        leaves[2].cumulative += 1; // the tree promises one wei more than its header
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        header.treeRoot = levels[2][0].node;
+        _send(header);
+        ITask.Sibling memory said = ITask.Sibling(0, header.entitlement, header.cumulative);
+        ITask.Proof memory proof;
+        ITask.Sibling memory left = _sibling(levels[1][0]);
+        vm.prank(ANYONE);
+        court.proveBadNode(header, 2, left, _sibling(levels[1][1]), said, proof);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveBadNode_convictsANodeInALeafsPlace() public {
+        ITask.Header memory header = _next(_scores(100, 200, 300));
+        // Leaves 1 and 2 hide behind a node that stands in leaf 1's place; leaf 2's is taken by another of leaf 0.
+        Tree.Node memory hidden = Tree.join(Tree.leafNode(leaves[1]), Tree.leafNode(leaves[2]));
+        Tree.Node memory first = Tree.leafNode(leaves[0]);
+        ITask.Leaf memory empty = leaves[0];
+        (empty.cumulative, empty.balance) = (0, 0);
+        header.treeRoot = Tree.join(Tree.join(first, hidden), Tree.leafNode(empty)).node;
+        _send(header);
+        ITask.Proof memory proof;
+        proof.index = 1;
+        proof.siblings = new ITask.Sibling[](2);
+        (proof.siblings[0], proof.siblings[1]) = (_sibling(first), _sibling(Tree.leafNode(empty)));
+        ITask.Sibling memory left = _sibling(Tree.leafNode(leaves[1]));
+        vm.prank(ANYONE);
+        court.proveBadNode(header, 0, left, _sibling(Tree.leafNode(leaves[2])), _sibling(hidden), proof);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveBadNode_revertsForEveryHonestNode() public {
+        ITask.Header memory header = _post();
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        ITask.Proof memory proof;
+        proof.siblings = new ITask.Sibling[](1);
+        proof.siblings[0] = _sibling(levels[1][1]);
+        _expectNoFraud();
+        court.proveBadNode(
+            header, 1, _sibling(levels[0][0]), _sibling(levels[0][1]), _sibling(levels[1][0]), proof
+        );
+        proof.siblings = new ITask.Sibling[](0);
+        _expectNoFraud();
+        court.proveBadNode(
+            header, 2, _sibling(levels[1][0]), _sibling(levels[1][1]), _sibling(levels[2][0]), proof
+        );
+    }
+
+    /* proveEquivocation */
+
+    function _update(address client, string memory what, bytes32 id)
+        internal
+        view
+        returns (IDisputes.SignedUpdate memory update)
+    {
+        update.baseModel = keccak256("model 0");
+        update.updateRoot = keccak256(bytes(what));
+        bytes32 typehash =
+            keccak256("Update(bytes32 taskId,uint32 round,address client,bytes32 baseModel,bytes32 updateRoot)");
+        update.signature = _sign(
+            keyOf[client],
+            _typed(keccak256(abi.encode(typehash, id, uint32(1), client, update.baseModel, update.updateRoot)))
+        );
+    }
+
+    function test_proveEquivocation_slashesTheStake() public {
+        address client = _client(0);
+        IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
+        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Slashed(taskId, client, ANYONE, 1 ether);
+        vm.prank(ANYONE);
+        court.proveEquivocation(taskId, 1, client, first, second);
+        vm.assertEq(_credit(ANYONE), 0.5 ether);
+        vm.assertEq(_credit(BURNED), 0.5 ether);
+        vm.assertEq(fairshare.clientOf(taskId, client).stake, 0);
+        vm.assertEq(_state().staked, 2);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingStaked.selector, taskId, client));
+        court.proveEquivocation(taskId, 1, client, first, second);
+    }
+
+    function test_proveEquivocation_takesTheBondShareOfAnExpiredTaskToo() public {
+        address client = _client(0);
+        IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
+        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
+        _wait(1 days);
+        fairshare.expire(taskId);
+        vm.prank(ANYONE);
+        court.proveEquivocation(taskId, 1, client, first, second);
+        uint256 stake = 1 ether + uint256(100 ether) / 3;
+        vm.assertEq(_credit(ANYONE), stake / 2);
+        vm.assertEq(_credit(ANYONE) + _credit(BURNED), stake);
+    }
+
+    function test_proveEquivocation_revertsIfTheUpdateIsTheSame() public {
+        address client = _client(0);
+        IDisputes.SignedUpdate memory one = _update(client, "one", taskId);
+        _expectNoFraud();
+        court.proveEquivocation(taskId, 1, client, one, one);
+    }
+
+    function test_proveEquivocation_revertsIfASignatureIsForAnotherTaskOrRound() public {
+        address client = _client(0);
+        IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
+        IDisputes.SignedUpdate memory foreign = _update(client, "two", keccak256("another"));
+        try court.proveEquivocation(taskId, 1, client, first, foreign) {
+            revert("slashed for another task");
+        } catch (bytes memory reason) {
+            vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongSigner.selector));
+        }
+        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
+        try court.proveEquivocation(taskId, 2, client, first, second) {
+            revert("slashed for another round");
+        } catch (bytes memory reason) {
+            vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongSigner.selector));
+        }
+    }
+}
