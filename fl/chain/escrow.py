@@ -97,6 +97,15 @@ class Enrolment:
         return self.counts_in(round_number) and not 0 < self.left_round <= round_number
 
 
+@dataclass(frozen=True, kw_only=True)
+class OpenedChallenge:
+    """A challenge of one score, as its `Challenged` event tells it."""
+
+    id: bytes
+    challenge: tuple  # the Solidity struct, which further steps have to repeat
+    sums: tuple[int, ...]  # the challenger's
+
+
 class Escrow:
     """The Fairshare contract at an address.
 
@@ -220,7 +229,7 @@ class Escrow:
 
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
-        return self._send("claim", header.as_tuple(), _leaf(leaf), (index, list(proof)), account=account)
+        return self._send("claim", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), account=account)
 
     def claim_batch(
         self,
@@ -234,7 +243,7 @@ class Escrow:
         return self._send(
             "claimBatch",
             header.as_tuple(),
-            [_leaf(leaf) for leaf in leaves],
+            [leaf.as_tuple() for leaf in leaves],
             [(index, list(siblings)) for index, siblings in proofs],
             account=account,
         )
@@ -262,6 +271,32 @@ class Escrow:
     def withdraw_for(self, token: str, client: str, *, account: LocalAccount) -> Sent:
         """Pay `client` what it is credited with; `account` only pays the gas."""
         return self._send("withdrawFor", token, client, account=account)
+
+    # ---- disputes ---------------------------------------------------------------------------------------------------
+
+    def submit(self, function: str, arguments: Sequence[object], *, account: LocalAccount) -> Sent:
+        """Send a proof or a step of a challenge, as `fl.audit.proofs` builds it. Raises: Refused."""
+        return self._send(function, *arguments, account=account)
+
+    def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:
+        """Every score challenge of a task, settled ones included, in order."""
+        events = self._contract.events.Challenged.get_logs(from_block=from_block, argument_filters={"taskId": task_id})
+        return [
+            OpenedChallenge(
+                id=args["id"],
+                challenge=tuple(args["challenge"].values()),
+                sums=tuple(
+                    int.from_bytes(args["sums"][start : start + 16], "big", signed=True)
+                    for start in range(0, len(args["sums"]), 16)
+                ),
+            )
+            for event in events
+            for args in [event["args"]]
+        ]
+
+    def standing_of(self, challenge_id: bytes) -> tuple[bool, int, int]:
+        """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
+        return tuple(self._contract.functions.standingOf(challenge_id).call())
 
     def _send(self, name: str, *arguments: object, account: LocalAccount) -> Sent:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
@@ -302,14 +337,3 @@ class Token:
         if (held := self.balance(account.address)) < amount:
             raise TokenTooLow(address=account.address, balance=held, needed=amount, purpose=purpose)
         return send(self.w3, self._contract.functions.approve(spender, amount), account=account, name="approve")
-
-
-def _leaf(leaf: Leaf) -> tuple:
-    return (
-        to_checksum_address(leaf.account),
-        leaf.update_root,
-        leaf.weight,
-        leaf.score,
-        leaf.balance,
-        leaf.cumulative,
-    )

@@ -18,6 +18,11 @@ def block_root(data: bytes) -> bytes:
     return _root(levels[-1][0], count=len(levels[0]))
 
 
+def block_top(data: bytes) -> bytes:
+    """Top node (32 bytes) below the root, which shows how many blocks a root stands for."""
+    return _levels(data)[-1][0]
+
+
 def block_path(data: bytes, *, index: int) -> list[bytes]:
     """Siblings of block `index`, bottom up; a level where the node is promoted adds none."""
     path = []

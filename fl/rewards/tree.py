@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from eth_hash.auto import keccak
+from eth_utils import to_checksum_address
 
 NO_UPDATE = bytes(32)  # update root of a client that took no part in the round
 
@@ -33,6 +34,17 @@ class Leaf:
     def entitlement(self) -> int:
         """The part of the balance that counts for pay, 0 or more."""
         return max(0, self.balance)
+
+    def as_tuple(self) -> tuple:
+        """As the contract takes it."""
+        return (
+            to_checksum_address(self.account),
+            self.update_root,
+            self.weight,
+            self.score,
+            self.balance,
+            self.cumulative,
+        )
 
     def hash(self) -> bytes:
         """The leaf's 32 bytes in the tree."""
@@ -56,17 +68,20 @@ class Sibling(NamedTuple):
 
 
 class RoundTree:
-    """The tree over a round's leaves.
+    """The tree over a round's leaves, sorted by account.
 
-    Raises: ValueError for no leaves, or two leaves of one account.
+    Args:
+        leaves: One a client.
+        published: Keep the order and repeated accounts of somebody else's leaves, to prove what is wrong with them.
+    Raises: ValueError for no leaves or, unless `published`, two leaves of one account.
     """
 
-    def __init__(self, leaves: Sequence[Leaf]) -> None:
-        self.leaves = tuple(sorted(leaves, key=lambda leaf: int(leaf.account, 16)))
+    def __init__(self, leaves: Sequence[Leaf], *, published: bool = False) -> None:
+        self.leaves = tuple(leaves if published else sorted(leaves, key=lambda leaf: int(leaf.account, 16)))
         accounts = [int(leaf.account, 16) for leaf in self.leaves]
         if not accounts:
             raise ValueError("a round tree needs at least one leaf; a task starts once a client has joined")
-        if len(set(accounts)) != len(accounts):
+        if len(set(accounts)) != len(accounts) and not published:
             raise ValueError("two leaves have the same account")
         level = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in self.leaves]
         self._levels = [level]

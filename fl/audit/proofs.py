@@ -1,0 +1,276 @@
+"""From a round's bundle to the call that proves it wrong on chain.
+
+Each function looks for one fraud of the contract's list and returns the call that proves it, or None where there is nothing to
+prove. They need what everybody is given: headers, leaves, and for the score the two vectors in question. What each proof
+has to show is said in `contracts/src/interfaces/IDisputes.sol`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from fl.chain.escrow import Enrolment
+from fl.chain.typed_data import Domain, Header, Update, compact, digest, signer_of
+from fl.codec import Blocks, block_path
+from fl.codec.blocks import BLOCK_BYTES
+from fl.codec.tree import block_top
+from fl.rewards import Account, Leaf, RoundTree, Sibling, partials, score_of
+from fl.rewards.sums import fold, span_of, sums_bytes, sums_path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A call of the contract that somebody else can send: the function's name and its arguments in order."""
+
+    function: str
+    arguments: tuple
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Published:
+    """A posted round as its bundle tells it: the header, and the leaves in the order of its tree."""
+
+    header: Header
+    leaves: tuple[Leaf, ...]
+
+    @property
+    def tree(self) -> RoundTree:
+        """The tree over the leaves as they stand."""
+        return RoundTree(self.leaves, published=True)
+
+    def proven(self, index: int) -> tuple[tuple, tuple]:
+        """A leaf and its proof, as the contract takes them."""
+        return self.leaves[index].as_tuple(), (index, list(self.tree.proof(index)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signed:
+    """A client's signed commitment to one update."""
+
+    base_model: bytes
+    update_root: bytes
+    signature: bytes  # 65 bytes
+
+    def as_tuple(self) -> tuple:
+        """As the contract takes it."""
+        return self.base_model, self.update_root, compact(self.signature)
+
+
+def prove_transition(previous: Published | None, current: Published, *, first_rounds: Mapping[str, int]) -> Call | None:
+    """A balance or cumulative that does not follow from the round before and the pot, or a score without an update.
+
+    Args:
+        previous: The round before; None in round 1.
+        first_rounds: The first round of each account, as the chain says; an account that is not in it never joined.
+    """
+    before = {leaf.account: place for place, leaf in enumerate(previous.leaves)} if previous else {}
+    for place, leaf in enumerate(current.leaves):
+        first = first_rounds.get(leaf.account, 0)
+        carried = first != 0 and first < current.header.round
+        if carried and (previous is None or leaf.account not in before):
+            continue  # the round before lacks its leaf: that is what `prove_missing` shows
+        past = previous.leaves[before[leaf.account]] if carried else None
+        stood = Account(balance=past.balance, cumulative=past.cumulative) if past else Account()
+        if 0 < first <= current.header.round and _follows(current.header, leaf, stood):
+            continue
+        # For an account whose first round this is, the contract does not read what comes before.
+        earlier = previous if carried else current
+        leaf_before, proof_before = earlier.proven(before[leaf.account] if carried else place)
+        told, proof = current.proven(place)
+        return Call(
+            function="proveTransition",
+            arguments=(
+                earlier.header.as_tuple(), leaf_before, proof_before, current.header.as_tuple(), told, proof,
+            ),
+        )  # fmt: skip
+    return None
+
+
+def prove_broken_chain(previous: Published, current: Published, *, domain: Domain) -> Call | None:
+    """A header that does not follow from the one before: another base model, or another previous hash."""
+    follows = current.header.base_model == previous.header.next_model
+    if follows and current.header.previous == digest(previous.header, domain=domain):
+        return None
+    return Call(function="proveBrokenChain", arguments=(previous.header.as_tuple(), current.header.as_tuple()))
+
+
+def prove_omission(current: Published, *, account: str, update_root: bytes, receipt: bytes) -> Call | None:
+    """A receipt that the coordinator signed for an update which is not in the account's leaf."""
+    for place, leaf in enumerate(current.leaves):
+        if leaf.account == account and leaf.update_root != update_root:
+            told, proof = current.proven(place)
+            return Call(
+                function="proveOmission",
+                arguments=(current.header.as_tuple(), told, proof, update_root, compact(receipt)),
+            )
+    return None
+
+
+def prove_disorder(current: Published) -> Call | None:
+    """Two leaves of one account, or leaves out of order."""
+    for place in range(len(current.leaves) - 1):
+        if int(current.leaves[place].account, 16) >= int(current.leaves[place + 1].account, 16):
+            return Call(
+                function="proveDisorder",
+                arguments=(current.header.as_tuple(), *current.proven(place), *current.proven(place + 1)),
+            )
+    return None
+
+
+def prove_missing(current: Published, *, enrolments: Mapping[str, Enrolment]) -> Call | None:
+    """An enrolled account without a leaf, shown by the neighbours between which it would stand."""
+    numbers = [int(leaf.account, 16) for leaf in current.leaves]
+    for account, enrolment in enrolments.items():
+        number = int(account, 16)
+        if not enrolment.counts_in(current.header.round) or number in numbers:
+            continue
+        above = next((place for place, other in enumerate(numbers) if other > number), len(numbers))
+        places = [place for place in (above - 1, above) if 0 <= place < len(numbers)]
+        shown = [current.proven(place) for place in places]
+        return Call(
+            function="proveMissing",
+            arguments=(current.header.as_tuple(), account, [leaf for leaf, _ in shown], [proof for _, proof in shown]),
+        )
+    return None
+
+
+def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[Sequence[Sibling]]) -> Call | None:
+    """A leaf or an inner node whose sums are not what its parent says.
+
+    Args:
+        leaves: In the order of the tree.
+        levels: What the tree says of each node, leaves' level first, the top alone in the last; one who claims shows
+            parts of it.
+    """
+    for place, leaf in enumerate(leaves):
+        said = levels[0][place]
+        if (said.entitlement, said.cumulative) != (leaf.entitlement, leaf.cumulative):
+            return Call(
+                function="proveBadLeaf",
+                arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), (place, _siblings(levels, 0, place))),
+            )
+    for level in range(1, len(levels)):
+        below = levels[level - 1]
+        for place, said in enumerate(levels[level]):
+            if 2 * place + 1 >= len(below):
+                continue  # promoted: the same node a level higher
+            left, right = below[2 * place], below[2 * place + 1]
+            sums = (left.entitlement + right.entitlement, left.cumulative + right.cumulative)
+            if (said.entitlement, said.cumulative) != sums:
+                proof = (place, _siblings(levels, level, place))
+                return Call(
+                    function="proveBadNode",
+                    arguments=(header.as_tuple(), level, tuple(left), tuple(right), tuple(said), proof),
+                )
+    return None
+
+
+def prove_equivocation(
+    task_id: bytes, *, round_number: int, client: str, first: Signed, second: Signed, domain: Domain
+) -> Call | None:
+    """Two different updates that one client signed for one round; both signatures have to be its own."""
+    if (first.base_model, first.update_root) == (second.base_model, second.update_root):
+        return None
+    for one in (first, second):
+        update = Update(
+            task_id=task_id,
+            round=round_number,
+            client=client,
+            base_model=one.base_model,
+            update_root=one.update_root,
+        )
+        if signer_of(update, domain=domain, signature=one.signature) != client:
+            return None
+    return Call(
+        function="proveEquivocation",
+        arguments=(task_id, round_number, client, first.as_tuple(), second.as_tuple()),
+    )
+
+
+def challenge_score(current: Published, *, account: str, update: Blocks, direction: Blocks) -> Call | None:
+    """A score that is not floor(Σ partials · weight / 2^32): publishes the right sums, with a bond."""
+    for place, leaf in enumerate(current.leaves):
+        if leaf.account != account:
+            continue
+        right = partials(update, direction)
+        if score_of(sum(right), weight=leaf.weight) == leaf.score:
+            return None
+        return challenge_with(current, place=place, update=update, sums=fold(right, span=span_of(len(update))))
+    return None
+
+
+def challenge_with(current: Published, *, place: int, update: Blocks, sums: Sequence[int]) -> Call:
+    """A challenge of the leaf at `place` with these sums, right or wrong."""
+    told, proof = current.proven(place)
+    data = update.to_bytes()
+    return Call(
+        function="challengeScore",
+        arguments=(current.header.as_tuple(), told, proof, len(update), block_top(data), sums_bytes(sums)),
+    )
+
+
+def wrong_sum(sums: Sequence[int], *, update: Blocks, direction: Blocks) -> int | None:
+    """The first sum of a challenge that the two vectors do not multiply out to, or None: the challenge is right."""
+    right = fold(partials(update, direction), span=span_of(len(update)))
+    return next((index for index, (told, true) in enumerate(zip(sums, right, strict=True)) if told != true), None)
+
+
+def refute(challenge: tuple, *, sums: Sequence[int], index: int, update: Blocks, direction: Blocks) -> Call:
+    """Shows that block `index` is not what the challenger's sums say.
+
+    Args:
+        challenge: The contract's Challenge, as its event tells it.
+        sums: The challenger's sums or, beyond 4,096 blocks, the partials that it answered for the block's span.
+    """
+    span = span_of(len(update))
+    place = index if span == 1 else index % span
+    return Call(
+        function="refute",
+        arguments=(
+            challenge, index, _opening(update, index), _opening(direction, index), sums[place],
+            sums_path(sums, index=place),
+        ),
+    )  # fmt: skip
+
+
+def demand(challenge: tuple, *, place: int) -> Call:
+    """Asks the challenger to break one sum down into its blocks."""
+    return Call(function="demand", arguments=(challenge, place))
+
+
+def answer(challenge: tuple, *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
+    """Breaks a demanded sum down into the partial sums of its blocks."""
+    span = span_of(len(update))
+    parts = partials(update, direction)[place * span : (place + 1) * span]
+    return Call(
+        function="answer",
+        arguments=(challenge, place, sums[place], sums_path(sums, index=place), sums_bytes(parts)),
+    )
+
+
+def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
+    if leaf.update_root == bytes(32) and (leaf.weight or leaf.score):
+        return False
+    if leaf.balance != min(0, before.balance) + leaf.score:
+        return False
+    pay = leaf.cumulative - before.cumulative
+    if header.entitlement == 0:
+        return pay == 0
+    floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
+    # Who got the extra wei is the largest remainders' matter; on chain, anyone with a remainder may have it.
+    return pay in (floor, floor + (remainder > 0))
+
+
+def _siblings(levels: Sequence[Sequence[Sibling]], level: int, place: int) -> list[tuple]:
+    path = []
+    for nodes in levels[level:-1]:
+        if (sibling := place ^ 1) < len(nodes):
+            path.append(tuple(nodes[sibling]))
+        place >>= 1
+    return path
+
+
+def _opening(vector: Blocks, index: int) -> tuple[bytes, list[bytes]]:
+    data = vector.to_bytes()
+    return data[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES], block_path(data, index=index)
