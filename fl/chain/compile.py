@@ -17,7 +17,11 @@ from fl.chain.anvil import CHECKOUT_CONTRACTS
 from fl.chain.errors import ChainError
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
-CONTRACTS = ("Fairshare", "DevToken")
+# What each contract answers to: Fairshare passes the calls of IDisputes on to its second half, for want of room in one.
+CONTRACTS = {
+    "Fairshare": ("src/Fairshare.sol", "src/interfaces/IDisputes.sol"),
+    "DevToken": ("src/DevToken.sol",),
+}
 
 
 class CompileError(ChainError):
@@ -65,12 +69,11 @@ def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm"
         raise CompileError(problem=f"{binary} failed: {error}") from error
     return {
         name: {
-            "abi": one["abi"],
-            "bytecode": "0x" + one["evm"]["bytecode"]["object"],
+            "abi": _joined(*(output["contracts"][path][path.split("/")[-1][:-4]]["abi"] for path in paths)),
+            "bytecode": "0x" + output["contracts"][paths[0]][name]["evm"]["bytecode"]["object"],
             "solc": version,
         }
-        for name in CONTRACTS
-        for one in [output["contracts"][f"src/{name}.sol"][name]]
+        for name, paths in CONTRACTS.items()
     }
 
 
@@ -83,6 +86,12 @@ def write_artifacts(compiled: dict[str, dict], *, folder: Path = ARTIFACTS) -> l
             path.write_text(text)
             changed.append(path)
     return changed
+
+
+def _joined(*abis: list[dict]) -> list[dict]:
+    """Every entry once, in order: two ABIs share the types' errors and events."""
+    entries = {json.dumps(entry, sort_keys=True): entry for abi in abis for entry in abi}
+    return list(entries.values())
 
 
 def _compiler(contracts: Path, solc: str) -> Path:

@@ -231,6 +231,19 @@ class Escrow:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
         return self._send("claim", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), account=account)
 
+    def claim_range(
+        self,
+        header: Header,
+        *,
+        start: int,
+        leaves: Sequence[Leaf],
+        siblings: Sequence[Sibling],
+        account: LocalAccount,
+    ) -> Sent:
+        """Claim for neighbouring leaves from number `start` on, with one proof for all of them."""
+        told = [leaf.as_tuple() for leaf in leaves]
+        return self._send("claimRange", header.as_tuple(), start, told, list(siblings), account=account)
+
     def claim_batch(
         self,
         header: Header,
@@ -239,7 +252,7 @@ class Escrow:
         proofs: Sequence[tuple[int, Sequence[Sibling]]],
         account: LocalAccount,
     ) -> Sent:
-        """Claim for many accounts at once; `proofs` are (index, siblings)."""
+        """Claim for any leaves at once; `proofs` are (index, siblings)."""
         return self._send(
             "claimBatch",
             header.as_tuple(),

@@ -6,6 +6,7 @@ reads the types themselves.
 
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 from typing import Any
 
 from fl.errors import ConfigError
@@ -13,16 +14,24 @@ from fl.task.behaviour import check_behaviour
 from fl.task.data import DataConfig, PartitionConfig
 
 WEI = 10**18
+_MOST_WEI = 2**96 - 1  # of one amount in the contract
+_MOST_ROUNDS = 2**24 - 3
+_MOST_SECONDS = 2**32 - 1
 
 
 def wei(tokens: str | int | float, *, setting: str) -> int:
-    """Whole tokens, written in decimal, as wei. Raises: ConfigError for anything that is not 0 or more."""
+    """Whole tokens, written in decimal, as wei. Raises: ConfigError for anything but 0 to what the contract can hold."""
     try:
-        amount = Decimal(str(tokens)) * WEI
+        number = Decimal(str(tokens))
     except InvalidOperation:
-        raise ConfigError(f"{setting} is {tokens!r}; write a number of tokens such as 1000 or 0.5") from None
-    if amount < 0 or amount != int(amount):
+        number = Decimal("NaN")
+    if not number.is_finite():
+        raise ConfigError(f"{setting} is {tokens!r}; write a number of tokens such as 1000 or 0.5")
+    amount = Fraction(number) * WEI  # exact, where a Decimal rounds to 28 digits
+    if amount < 0 or amount.denominator != 1:
         raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
+    if amount > _MOST_WEI:
+        raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
     return int(amount)
 
 
@@ -54,6 +63,13 @@ class TaskConfig:
                      "round_timeout", "claim_period"):  # fmt: skip
             if (value := getattr(self, name)) < 1:
                 raise ConfigError(f"task.{name} is {value}; set 1 or more")
+        for name, most in (("rounds", _MOST_ROUNDS), ("quorum", 255), ("challenge_window", _MOST_SECONDS),
+                           ("response_window", _MOST_SECONDS), ("round_timeout", _MOST_SECONDS),
+                           ("claim_period", _MOST_SECONDS)):  # fmt: skip
+            if (value := getattr(self, name)) > most:
+                raise ConfigError(f"task.{name} is {value}; set {most} or less, the contract counts no further")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"task.momentum is {self.momentum}; set 0 or more and below 1")
         if self.quorum > self.evaluators:
             raise ConfigError(
                 f"task.quorum is {self.quorum} of task.evaluators {self.evaluators}; a header needs no more signatures "
@@ -66,6 +82,11 @@ class TaskConfig:
         for name in ("budget", "stake_per_sample", "max_stake"):
             if wei(getattr(self, name), setting=f"task.{name}") == 0:
                 raise ConfigError(f"task.{name} is 0; set it above 0")
+        if wei(self.stake_per_sample, setting="task.stake_per_sample") > wei(self.max_stake, setting="task.max_stake"):
+            raise ConfigError(
+                f"task.stake_per_sample is {self.stake_per_sample} and task.max_stake {self.max_stake}; nobody could stake "
+                "for one sample, so raise max_stake"
+            )
 
 
 @dataclass(kw_only=True)
@@ -97,6 +118,8 @@ class ScorerConfig:
             raise ConfigError(f"scorer.name is {self.name!r}; choose direction")
         if not 1 <= self.nodes <= 64:
             raise ConfigError(f"scorer.nodes is {self.nodes}; set 1 to 64")
+        if not 0 < self.tolerance < 1:
+            raise ConfigError(f"scorer.tolerance is {self.tolerance}; set it above 0 and below 1")
 
 
 @dataclass(kw_only=True)
@@ -112,6 +135,8 @@ class EngineConfig:
     def __post_init__(self) -> None:
         if self.name != "local":
             raise ConfigError(f"engine.name is {self.name!r}; choose local")
+        if self.threads < 0:
+            raise ConfigError(f"engine.threads is {self.threads}; set 1 or more, or 0 for torch's own choice")
 
 
 @dataclass(kw_only=True)

@@ -104,7 +104,9 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     _check_behaviours(config, clients=len(federation.shards))
     spec = spec_of(config, federation)
     model = spec.build_model()
-    build_strategy(spec.strategy, spec.strategy_arguments)  # a wrong argument shows before anything is escrowed
+    # What cannot be built shows before anything is escrowed.
+    spec.build_loss()
+    build_strategy(spec.strategy, spec.strategy_arguments)
     with ExitStack() as stack:
         run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, spec=spec)
         run.open_chain(stack)
@@ -309,8 +311,8 @@ class _Run:
         started = time.perf_counter()
         last = self.result.rounds[-1]
         for count, sent in claim_for_all(self.task, last.header, leaves=last.leaves, account=self.roles.sponsor):
-            self.gas.setdefault("claim_batch", []).append(sent.gas)
-            self.gas.setdefault("claim_batch_each", []).append(sent.gas // count)
+            self.gas.setdefault("claim_range", []).append(sent.gas)
+            self.gas.setdefault("claim_range_each", []).append(sent.gas // count)
         leaves = {leaf.account: leaf for leaf in last.leaves}
         for client in self.clients:
             client.earned = leaves[client.account].cumulative

@@ -21,18 +21,20 @@ def claim_for_all(
 ) -> list[tuple[int, Sent]]:
     """Wait until the round is final and pay every leaf that is owed something.
 
-    Returns: for each transaction, how many leaves it held.
+    Returns: for each transaction, how many accounts it paid.
     """
     window = task.terms.challenge_window
     pass_time(task.escrow.w3, until=task.escrow.posted_at(task.task_id, header.round) + window)
     tree = RoundTree(leaves)
-    owed = [leaf for leaf in tree.leaves if leaf.cumulative > task.escrow.claimed(task.task_id, leaf.account)]
     sent = []
-    for start in range(0, len(owed), _BATCH):
-        batch = owed[start : start + _BATCH]
-        places = [tree.index(leaf.account) for leaf in batch]
-        proofs = [(index, tree.proof(index)) for index in places]
-        sent.append((len(batch), task.escrow.claim_batch(header, leaves=batch, proofs=proofs, account=account)))
+    for start in range(0, len(tree), _BATCH):
+        batch = tree.leaves[start : start + _BATCH]
+        owed = sum(leaf.cumulative > task.escrow.claimed(task.task_id, leaf.account) for leaf in batch)
+        if not owed:
+            continue
+        siblings = tree.range_proof(start, len(batch))
+        paid = task.escrow.claim_range(header, start=start, leaves=batch, siblings=siblings, account=account)
+        sent.append((owed, paid))
     return sent
 
 

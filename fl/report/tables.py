@@ -23,13 +23,13 @@ _GAS_OF = {
     "open": "open the task and escrow its budget",
     "join": "stake and enrol one client",
     "post": "post one round",
-    "claim_batch": "pay out one batch of clients",
-    "claim_batch_each": "share of one client in its batch, part of the line above",
+    "claim_range": "pay out neighbouring clients",
+    "claim_range_each": "share of one client in its batch, part of the line above",
     "close": "close the task",
     "release": "give one stake free",
     "withdraw": "take out one stake or bond",
 }
-_INSIDE = ("claim_batch_each",)  # counted in another line
+_INSIDE = ("claim_range_each",)  # counted in another line
 
 _STEP_OF = {
     "collecting": "send the model and wait for all updates; training and signing lie inside",

@@ -122,6 +122,17 @@ class RoundTree:
             index >>= 1
         return path
 
+    def range_proof(self, start: int, count: int) -> list[Sibling]:
+        """What is missing on the way up from `count` neighbouring leaves, level by level, left before right."""
+        missing, first, last = [], start, start + count - 1
+        for level in self._levels[:-1]:
+            if first & 1:
+                missing.append(level[first - 1])
+            if not last & 1 and last + 1 < len(level):
+                missing.append(level[last + 1])
+            first, last = first >> 1, last >> 1
+        return missing
+
 
 def verify_leaf(
     leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, entitlement: int, cumulative: int
