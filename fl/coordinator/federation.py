@@ -77,6 +77,9 @@ class FederationResult:
     budget: int
     spec: TaskSpec
     initial: Standing  # of the initial model on the test set
+    parameters: int  # values of the model's vector
+    validation_samples: int
+    test_samples: int
     rounds: list[RoundReport] = field(default_factory=list)
     tests: list[Standing] = field(default_factory=list)  # after each round, on the test set
     clients: list[ClientResult] = field(default_factory=list)
@@ -272,6 +275,9 @@ class _Run:
             budget=self.task.terms.budget,
             spec=self.spec,
             initial=test.standing(base),
+            parameters=len(base),
+            validation_samples=len(self.federation.validation),
+            test_samples=len(self.federation.test),
             clients=self.clients,
             gas=self.gas,
             seconds=self.seconds,

@@ -43,8 +43,11 @@ class RoundReport:
 
     round: int
     header: Header
+    header_hash: bytes
+    evaluators: tuple[str, ...]  # who signed the header
     leaves: tuple[Leaf, ...]
     scores: dict[str, int]  # units of 2^−40 of loss, of accepted updates
+    left_out: tuple[str, ...]  # accepted, but not taken by the strategy (Krum)
     pays: dict[str, int]  # wei
     stakes: dict[str, int]  # wei, of everybody enrolled
     refusals: tuple[Refusal, ...]
@@ -208,8 +211,11 @@ class PayingStrategy(Strategy):
             RoundReport(
                 round=server_round,
                 header=header,
+                header_hash=self.task.digest(header),
+                evaluators=tuple(one.account.address for one in self.evaluators),
                 leaves=settlement.tree.leaves,
                 scores=settlement.scores,
+                left_out=tuple(one.account for one in participants if not one.selected),
                 pays=settlement.payout.pays,
                 stakes={account: one.stake for account, one in self._enrolled.items()},
                 refusals=tuple(refusals),

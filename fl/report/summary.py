@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from statistics import median
 from typing import Any
+from urllib.parse import urlsplit
 
 from fl.coordinator.config import RunConfig
 from fl.coordinator.federation import ClientResult, FederationResult
@@ -25,7 +26,7 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
     return {
         "status": "finished",
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
-        "config": asdict(config),
+        "config": _config(config),
         "task": {
             "id": "0x" + result.task_id.hex(),
             "chain_id": result.chain_id,
@@ -33,6 +34,9 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
             "token": result.token,
             "spec_hash": "0x" + result.spec.hash().hex(),
             "class_names": list(result.spec.class_names),
+            "parameters": result.parameters,
+            "validation_samples": result.validation_samples,
+            "test_samples": result.test_samples,
         },
         "clients": [_client(client, staked=staked) for client in result.clients],
         "rounds": [_round(report, test, folder) for report, test in zip(result.rounds, result.tests, strict=True)],
@@ -43,6 +47,7 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
             "initial_accuracy": result.initial.accuracy,
             "final_accuracy": result.tests[-1].accuracy,
             "initial_loss": result.initial.loss,
+            "initial_validation_loss": result.rounds[0].loss_before,
             "final_loss": result.tests[-1].loss,
             "seconds": sum(result.seconds.values()),
             "seconds_by_part": result.seconds,
@@ -71,6 +76,15 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     link = folder.parent / f"{LATEST}.{os.getpid()}"
     link.symlink_to(folder.name)
     link.replace(latest)  # one step: a reader never finds it missing
+
+
+def _config(config: RunConfig) -> dict[str, Any]:
+    values = asdict(config)
+    if config.chain.url:
+        # A paid node's URL carries its key in the path or the query: the report keeps the host only.
+        parts = urlsplit(config.chain.url)
+        values["chain"]["url"] = f"{parts.scheme}://{parts.hostname}" + (f":{parts.port}" if parts.port else "")
+    return values
 
 
 def _client(client: ClientResult, *, staked: int) -> dict[str, Any]:
@@ -108,7 +122,10 @@ def _round(report: RoundReport, test: Standing, folder: Path) -> dict[str, Any]:
         "pays_wei": {account: str(pay) for account, pay in report.pays.items()},
         "cumulative_wei": {leaf.account: str(leaf.cumulative) for leaf in report.leaves},
         "refusals": [asdict(refusal) for refusal in report.refusals],
+        "left_out": list(report.left_out),
         "header": header,
+        "header_hash": "0x" + report.header_hash.hex(),
+        "evaluators": list(report.evaluators),
         "transaction": report.transaction,
         "gas": report.gas,
         "seconds": report.seconds,

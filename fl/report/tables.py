@@ -111,7 +111,7 @@ def matrix_tables(summary: dict[str, Any]) -> str:
 def rounds_table(summary: dict[str, Any]) -> str:
     """What each round came to, and where it stands on chain."""
     rows = []
-    for index, one in enumerate(summary["rounds"]):
+    for one in summary["rounds"]:
         spent = one["seconds"]
         rows.append(
             [
@@ -127,7 +127,7 @@ def rounds_table(summary: dict[str, Any]) -> str:
                 seconds(spent.get("signing", 0.0)),
                 seconds(spent.get("posting", 0.0)),
                 f"{one['gas']:,}",
-                Cell(hash_html(header_hash(summary, index))),
+                Cell(hash_html(one["header_hash"])),
                 Cell(hash_html(one["header"]["tree_root"])),
                 Cell(hash_html(one["transaction"])),
             ]
@@ -241,9 +241,10 @@ def steps_table(summary: dict[str, Any]) -> str:
 def headers_list(summary: dict[str, Any]) -> str:
     """Every round's header in full, each in a section that opens."""
     parts = []
-    for index, one in enumerate(summary["rounds"]):
+    for one in summary["rounds"]:
         fields = {
-            "header hash": header_hash(summary, index) or "kept by the contract",
+            "header hash": one["header_hash"],
+            "signed by": ", ".join(one["evaluators"]),
             **one["header"],
             "transaction": one["transaction"],
             "bundle folder": one["bundle"],
@@ -254,12 +255,6 @@ def headers_list(summary: dict[str, Any]) -> str:
         )
         parts.append(f'<details><summary>Round {one["round"]}</summary><dl class="facts">{rows}</dl></details>')
     return "\n".join(parts)
-
-
-def header_hash(summary: dict[str, Any], index: int) -> str:
-    """The EIP-712 hash of a round's header, as the header after it names it; "" for the last round."""
-    rounds = summary["rounds"]
-    return str(rounds[index + 1]["header"]["previous"]) if index + 1 < len(rounds) else ""
 
 
 def settings_table(summary: dict[str, Any]) -> str:

@@ -55,6 +55,9 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
                 "pays_wei": {account: str(pay) for account, pay in zip(accounts, pays, strict=True)},
                 "cumulative_wei": {account: str(pay * number) for account, pay in zip(accounts, pays, strict=True)},
                 "refusals": [],
+                "header_hash": f"0x{0xA0000 + number:064x}",
+                "evaluators": ["0x" + "e1" * 20],
+                "left_out": [],
                 "header": {
                     "task_id": "0x" + "11" * 32,
                     "round": str(number),

@@ -190,6 +190,6 @@ def test_gas_that_is_part_of_another_line_is_not_counted_twice():
     summary = run_summary()
     summary["gas"] = {
         name: {"count": 1, "median": used, "least": used, "most": used, "total": used}
-        for name, used in (("post", 70_000), ("claim_batch", 200_000), ("claim_batch_each", 50_000))
+        for name, used in (("post", 70_000), ("claim_range", 200_000), ("claim_range_each", 50_000))
     }
     assert "270,000 in all" in page(summary)
