@@ -52,8 +52,9 @@ class TaskSpec:
         if not self.learning_rate > 0:
             raise ConfigError(f"task.learning_rate is {self.learning_rate}; set it above 0")
         try:
-            if not Decimal(self.norm_cap) > 0:
-                raise ConfigError(f"task.norm_cap is {self.norm_cap}; set it above 0")
+            # Beyond these, 64 binary places are too few, or no update is that long.
+            if not Decimal("1e-12") <= Decimal(self.norm_cap) <= Decimal("1e12"):
+                raise ConfigError(f"task.norm_cap is {self.norm_cap}; set it above 0, from 1e-12 to 1e12")
         except InvalidOperation:
             raise ConfigError(f"task.norm_cap is {self.norm_cap!r}; write a decimal number such as 10 or 2.5") from None
 
@@ -68,9 +69,14 @@ class TaskSpec:
             raw = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
+        if not isinstance(raw, dict):
+            raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
         if unknown := set(raw) - {one.name for one in fields(cls)}:
             raise ConfigError(f"the task spec has unknown keys {sorted(unknown)}; update fairshare on this machine")
-        return cls(**raw)
+        try:
+            return cls(**raw)
+        except TypeError as error:  # a key is missing, or a value has another type
+            raise ConfigError(f"the task spec cannot be read ({error}); fetch it again from the coordinator") from error
 
     def hash(self) -> bytes:
         """sha256 of the canonical JSON, 32 bytes: the contract's specHash."""
@@ -87,8 +93,12 @@ class TaskSpec:
         )
 
     def build_loss(self) -> nn.Module:
-        """The loss: means over the samples of a batch."""
-        return import_object(LOSSES.get(self.loss, self.loss), setting="task.loss")()
+        """The loss: means over the samples of a batch. Raises: ConfigError if it cannot be built without arguments."""
+        cls = import_object(LOSSES.get(self.loss, self.loss), setting="task.loss")
+        try:
+            return cls()
+        except TypeError as error:
+            raise ConfigError(f"task.loss is {self.loss!r} and cannot be built: {error}") from error
 
 
 def dataset_hash(data: Dataset) -> bytes:
