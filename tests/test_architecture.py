@@ -1,0 +1,144 @@
+"""The house of the design: imports point downwards, and every module is named for its idea."""
+
+import ast
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+import fl
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+# Top to bottom. A floor imports from itself and from those below it.
+FLOORS = ["cli", "report", "coordinator", "audit", "scoring", "task", "chain", "rewards", "codec", "errors"]
+FL = sorted((REPOSITORY / "fl").rglob("*.py"))
+CLIENTS = sorted((REPOSITORY / "clients").rglob("*.py"))
+
+
+@cache
+def imported(path):
+    """Every module that a file imports, at its top or anywhere else."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {one.name for one in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively; write the whole path"
+            names |= {f"{node.module}.{one.name}" for one in node.names}
+    return names
+
+
+def floor_of(path):
+    """The floor that a module of fl/ is on."""
+    return path.relative_to(REPOSITORY / "fl").parts[0].removesuffix(".py")
+
+
+def name_of(path):
+    """For the list of failing tests."""
+    return str(path.relative_to(REPOSITORY))
+
+
+INSIDE = [path for path in FL if path != REPOSITORY / "fl" / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", INSIDE, ids=name_of)
+def test_imports_point_downwards(path):
+    own = FLOORS.index(floor_of(path))
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "fl" and len(parts) > 1 and parts[1] in FLOORS:
+            assert FLOORS.index(parts[1]) >= own, f"{name} is above {floor_of(path)}"
+
+
+def test_every_module_is_on_a_floor():
+    assert {floor_of(path) for path in INSIDE} == set(FLOORS)
+
+
+def test_there_is_no_circle_of_modules():
+    modules = {".".join(path.relative_to(REPOSITORY).with_suffix("").parts): path for path in (*INSIDE, *CLIENTS)}
+    needs = {
+        name: {
+            module
+            for found in imported(path)
+            for module in (found, found.rpartition(".")[0])  # a module, or a name in one
+            if module in modules and module != name
+        }
+        for name, path in modules.items()
+    }
+    while leaves := [name for name, below in needs.items() if not below & needs.keys()]:
+        for name in leaves:
+            del needs[name]
+    assert not needs, f"these import each other: {sorted(needs)}"
+
+
+def outside(floor):
+    """Packages from elsewhere that a floor imports."""
+    return {name.split(".")[0] for path in INSIDE if floor_of(path) == floor for name in imported(path)}
+
+
+def test_scoring_never_sees_the_chain():
+    assert not outside("scoring") & {"web3", "eth_account", "eth_utils", "solcx"}
+
+
+def test_the_chain_never_sees_learning():
+    assert not outside("chain") & {"torch", "flwr", "sklearn", "numpy"}
+
+
+@pytest.mark.parametrize("floor", ["codec", "rewards"])
+def test_pure_arithmetic_touches_no_network_file_or_clock(floor):
+    assert not outside(floor) & {
+        "torch",
+        "flwr",
+        "web3",
+        "requests",
+        "pathlib",
+        "os",
+        "io",
+        "time",
+        "random",
+        "logging",
+    }
+
+
+def test_the_library_never_sees_the_node():
+    for path in FL:
+        assert not any(name.split(".")[0] == "clients" for name in imported(path)), name_of(path)
+
+
+def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
+    allowed = {"chain", "codec", "errors", "task", "coordinator.protocol"}
+    for path in CLIENTS:
+        for name in imported(path):
+            if name.startswith("fl."):
+                inner = name.removeprefix("fl.")
+                assert any(f"{inner}.".startswith(f"{one}.") for one in allowed), f"{name_of(path)} imports {name}"
+
+
+def test_no_module_is_named_for_nothing():
+    for path in (*FL, *CLIENTS, *(REPOSITORY / "tests").rglob("*.py")):
+        words = set(path.stem.split("_")) | set(path.parent.name.split("_"))
+        assert not words & {"utils", "util", "helpers", "helper", "manager", "common", "misc"}, name_of(path)
+
+
+def test_the_library_prints_on_the_command_line_only():
+    for path in FL:
+        if floor_of(path) == "cli" or path.name == "__init__.py":
+            continue
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        assert not any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls), name_of(path)
+
+
+def test_the_face_is_what_it_says():
+    assert fl.__all__ == sorted(fl.__all__)
+    for name in fl.__all__:
+        assert getattr(fl, name).__name__ == name
+    with pytest.raises(AttributeError, match="module 'fl' has no attribute 'nothing'"):
+        fl.nothing  # noqa: B018
+
+
+def test_the_floors_of_this_test_are_those_of_the_readme():
+    text = (REPOSITORY / "README.md").read_text()
+    places = [text.index(f"`fl/{floor}`") for floor in FLOORS if f"`fl/{floor}`" in text]
+    assert len(places) >= len(FLOORS) - 2
+    assert all(before < after for before, after in pairwise(places))
