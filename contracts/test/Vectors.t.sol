@@ -2,11 +2,30 @@
 pragma solidity ^0.8.30;
 
 import {Fairshare} from "../src/Fairshare.sol";
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {BlockTree} from "../src/libraries/BlockTree.sol";
+import {ScoreMath} from "../src/libraries/ScoreMath.sol";
+import {SumTree} from "../src/libraries/SumTree.sol";
 import {RoundTreeDoor} from "./Tree.t.sol";
 import {Payout} from "./world/Payout.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
+
+contract ScoreDoor {
+    function check(bytes32 root, uint64 blocks, uint64 index, IDisputes.Opening calldata opening) external view {
+        BlockTree.check(root, blocks, index, opening);
+    }
+
+    function partialSum(bytes calldata update, bytes calldata direction) external pure returns (int256) {
+        return ScoreMath.partialSum(update, direction);
+    }
+
+    function score(bytes calldata sums, uint64 weight) external pure returns (int256 raw, int256) {
+        (, raw) = SumTree.build(sums);
+        return (raw, ScoreMath.score(raw, weight));
+    }
+}
 
 interface Etch {
     function etch(address account, bytes calldata code) external;
@@ -15,6 +34,7 @@ interface Etch {
 /// @notice The vectors of tests/vectors, written by the Python side from exact arithmetic.
 contract VectorsTest {
     RoundTreeDoor internal door = new RoundTreeDoor();
+    ScoreDoor internal scores_ = new ScoreDoor();
 
     function _read(string memory name) internal view returns (string memory) {
         return vm.readFile(string.concat(vm.projectRoot(), "/../tests/vectors/", name, ".json"));
@@ -154,5 +174,74 @@ contract VectorsTest {
             total += leaves[i].cumulative;
         }
         vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".cumulative")), total);
+    }
+
+    function test_blockTrees_openWithThePythonSidesPaths() public view {
+        string memory json = _read("block_tree");
+        uint256 cases;
+        for (; vm.keyExistsJson(json, _item(".cases", cases)); cases++) {
+            string memory path = _item(".cases", cases);
+            uint64 count = uint64(vm.parseJsonUint(json, string.concat(path, ".count")));
+            bytes32 root = vm.parseJsonBytes32(json, string.concat(path, ".root"));
+            for (uint64 i; i < count; i++) {
+                IDisputes.Opening memory opening;
+                opening.data = vm.parseJsonBytes(json, _item(string.concat(path, ".blocks"), i));
+                string memory list = _item(string.concat(path, ".paths"), i);
+                uint256 length;
+                while (vm.keyExistsJson(json, _item(list, length))) length++;
+                opening.path = new bytes32[](length);
+                for (uint256 j; j < length; j++) {
+                    opening.path[j] = vm.parseJsonBytes32(json, _item(list, j));
+                }
+                scores_.check(root, count, i, opening);
+            }
+        }
+        vm.assertGe(cases, 8);
+    }
+
+    function test_scores_areThePythonSides() public view {
+        string memory json = _read("score");
+        uint256 cases;
+        for (; vm.keyExistsJson(json, _item(".cases", cases)); cases++) {
+            string memory path = _item(".cases", cases);
+            bytes memory sums;
+            for (uint256 i; vm.keyExistsJson(json, _item(string.concat(path, ".partials"), i)); i++) {
+                int256 expected = vm.parseJsonInt(json, _item(string.concat(path, ".partials"), i));
+                bytes memory update = vm.parseJsonBytes(json, _item(string.concat(path, ".update"), i));
+                bytes memory direction = vm.parseJsonBytes(json, _item(string.concat(path, ".direction"), i));
+                vm.assertEq(scores_.partialSum(update, direction), expected);
+                sums = bytes.concat(sums, bytes16(uint128(int128(expected))));
+            }
+            uint64 weight = uint64(vm.parseJsonUint(json, string.concat(path, ".weight")));
+            (int256 raw, int256 score) = scores_.score(sums, weight);
+            vm.assertEq(raw, vm.parseJsonInt(json, string.concat(path, ".raw")));
+            vm.assertEq(score, vm.parseJsonInt(json, string.concat(path, ".score")));
+        }
+        vm.assertGe(cases, 5);
+    }
+
+    /// @dev foundry.toml compiles as solc.json says, which the Python side reads.
+    function test_settings_areTheSameForForgeAndPython() public view {
+        string memory json = vm.readFile(string.concat(vm.projectRoot(), "/solc.json"));
+        string memory toml = vm.readFile(string.concat(vm.projectRoot(), "/foundry.toml"));
+        vm.assertTrue(vm.parseJsonBool(json, ".optimizer.enabled"));
+        _assertLine(toml, "optimizer = true");
+        _assertLine(toml, string.concat("optimizer_runs = ", vm.toString(vm.parseJsonUint(json, ".optimizer.runs"))));
+        _assertLine(toml, string.concat("evm_version = \"", vm.parseJsonString(json, ".evmVersion"), "\""));
+        _assertLine(toml, string.concat("bytecode_hash = \"", vm.parseJsonString(json, ".metadata.bytecodeHash"), "\""));
+        vm.assertFalse(vm.parseJsonBool(json, ".metadata.appendCBOR"));
+        _assertLine(toml, "cbor_metadata = false");
+        _assertLine(toml, "via_ir = false");
+    }
+
+    function _assertLine(string memory text, string memory line) internal pure {
+        bytes memory hay = bytes(text);
+        bytes memory needle = bytes.concat("\n", bytes(line), "\n");
+        for (uint256 i; i + needle.length <= hay.length; i++) {
+            uint256 j;
+            while (j < needle.length && hay[i + j] == needle[j]) j++;
+            if (j == needle.length) return;
+        }
+        vm.assertEq(line, "a line of foundry.toml");
     }
 }

@@ -1,0 +1,712 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
+import {Blocks} from "./world/Blocks.sol";
+import {Tree} from "./world/Tree.sol";
+import {vm} from "./world/Vm.sol";
+import {World} from "./world/World.sol";
+
+/// @notice Challenges of a score: right ones against a lying coordinator, false ones against an honest one.
+contract ChallengeTest is World {
+    address internal constant BURNED = address(0xdEaD);
+    address internal constant CHALLENGER = address(0xC4A);
+    address internal constant REFUTER = address(0x4EF);
+
+    uint64 internal count = 5; // blocks of client 0's update
+    bytes[] internal updates; // one of them stands for all blocks beyond
+    bytes[] internal directions;
+    IDisputes.Challenge internal open; // the last one
+
+    /* HELPERS */
+
+    function _block(bytes[] storage data, uint256 i) internal view returns (bytes memory) {
+        return data[i < data.length ? i : data.length - 1];
+    }
+
+    function _leafHashes(bytes[] storage data) internal view returns (bytes32[] memory hashes) {
+        hashes = new bytes32[](count);
+        bytes32 rest = Blocks.leaf(data[data.length - 1]);
+        for (uint256 i; i < count; i++) {
+            hashes[i] = i < data.length ? Blocks.leaf(data[i]) : rest;
+        }
+    }
+
+    function _partials() internal view returns (int128[] memory partials) {
+        partials = new int128[](count);
+        int128 rest = int128(Blocks.partialSum(updates[updates.length - 1], directions[directions.length - 1]));
+        for (uint256 i; i < count; i++) {
+            partials[i] = i < updates.length ? int128(Blocks.partialSum(updates[i], directions[i])) : rest;
+        }
+    }
+
+    function _raw() internal view returns (int256 raw) {
+        int128[] memory partials = _partials();
+        for (uint256 i; i < count; i++) {
+            raw += partials[i];
+        }
+    }
+
+    function _pack(int128[] memory sums) internal pure returns (bytes memory packed) {
+        packed = new bytes(sums.length * 16);
+        for (uint256 i; i < sums.length; i++) {
+            bytes16 one = bytes16(uint128(sums[i]));
+            for (uint256 j; j < 16; j++) {
+                packed[i * 16 + j] = one[j];
+            }
+        }
+    }
+
+    function _sumHashes(int128[] memory sums) internal pure returns (bytes32[] memory hashes) {
+        hashes = new bytes32[](sums.length);
+        for (uint256 i; i < sums.length; i++) {
+            hashes[i] = Blocks.sumLeaf(sums[i]);
+        }
+    }
+
+    /// @dev A round in which client 0's update scores what its blocks say, plus `lie`.
+    function _round(int128 lie) internal returns (ITask.Header memory header) {
+        for (uint256 i; i < 5; i++) {
+            updates.push(Blocks.random(i + headers.length * 100, -30));
+            directions.push(Blocks.random(1000 + i, -31));
+        }
+        uint64 weight = 2 ** 30;
+        int128[] memory scores = new int128[](3);
+        scores[0] = int128(_raw() * int256(uint256(weight)) >> 32) + lie;
+        (scores[1], scores[2]) = (5, 6);
+        header = _next(scores);
+        leaves[0].updateRoot = Blocks.root(count, Blocks.top(_leafHashes(updates), true));
+        leaves[0].weight = weight;
+        header.directionRoot = Blocks.root(count, Blocks.top(_leafHashes(directions), true));
+        _reseal(header);
+        _send(header);
+    }
+
+    function _begun() internal returns (ITask.Header memory) {
+        _begin();
+        return _round(0);
+    }
+
+    function _lied() internal returns (ITask.Header memory) {
+        _begin();
+        return _round(1);
+    }
+
+    /// @dev Challenges client 0's score with these sums.
+    function _challenge(ITask.Header memory header, int128[] memory sums) internal returns (bytes32 id) {
+        _fund(CHALLENGER, 1 ether);
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        ITask.Proof memory proof = _proof(0);
+        bytes memory packed = _pack(sums);
+        open = IDisputes.Challenge({
+            taskId: taskId,
+            round: header.round,
+            account: _client(0),
+            challenger: CHALLENGER,
+            updateRoot: leaves[0].updateRoot,
+            directionRoot: header.directionRoot,
+            blocks: count,
+            span: count > 4096 ? 2 : 1,
+            sumsRoot: Blocks.top(_sumHashes(sums), false),
+            openedAt: uint40(clock),
+            holds: clock < _postedAt(header.round) + 1 hours
+        });
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Challenged(keccak256(abi.encode(open)), taskId, header.round, open, packed);
+        vm.prank(CHALLENGER);
+        id = court.challengeScore(header, leaves[0], proof, count, top, packed);
+        vm.assertEq(id, keccak256(abi.encode(open)));
+    }
+
+    function _postedAt(uint32 round) internal view returns (uint256 postedAt) {
+        (, postedAt) = fairshare.roundOf(taskId, round);
+    }
+
+    /// @dev True sums but for block `at`.
+    function _false(uint256 at) internal view returns (int128[] memory sums) {
+        sums = _partials();
+        sums[at] += 2 ** 20;
+    }
+
+    function _opening(bytes[] storage data, uint256 at) internal view returns (IDisputes.Opening memory) {
+        return IDisputes.Opening(_block(data, at), Blocks.path(_leafHashes(data), at, true));
+    }
+
+    function _refute(uint256 at, int128[] memory sums) internal {
+        IDisputes.Opening memory update = _opening(updates, at);
+        IDisputes.Opening memory direction = _opening(directions, at);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), at, false);
+        IDisputes.Challenge memory challenge = open;
+        vm.prank(REFUTER);
+        court.refute(challenge, uint64(at), update, direction, sums[at], path);
+    }
+
+    /* challengeScore */
+
+    function test_challengeScore_revertsIfTheSumsMakeThePostedScore() public {
+        ITask.Header memory header = _begun();
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        bytes memory sums = _pack(_partials());
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.SameScore.selector, leaves[0].score));
+        court.challengeScore(header, leaves[0], proof, count, top, sums);
+    }
+
+    function test_challengeScore_revertsIfTheBlocksAreNotTheUpdates() public {
+        ITask.Header memory header = _begun();
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        ITask.Proof memory proof = _proof(0);
+        bytes memory sums = new bytes(6 * 16);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.WrongBlockRoot.selector, Blocks.root(6, top), leaves[0].updateRoot)
+        );
+        court.challengeScore(header, leaves[0], proof, 6, top, sums);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.BlocksOutOfRange.selector, 0, 2 ** 24));
+        court.challengeScore(header, leaves[0], proof, 0, top, sums);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.BlocksOutOfRange.selector, 2 ** 24 + 1, 2 ** 24));
+        court.challengeScore(header, leaves[0], proof, 2 ** 24 + 1, top, sums);
+    }
+
+    function test_challengeScore_revertsIfThereAreTooManyOrTooFewSums() public {
+        ITask.Header memory header = _begun();
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 79, 80));
+        court.challengeScore(header, leaves[0], proof, count, top, new bytes(79));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 96, 80));
+        court.challengeScore(header, leaves[0], proof, count, top, new bytes(96));
+    }
+
+    function test_challengeScore_revertsIfTheLeafHasNoUpdate() public {
+        _begin();
+        ITask.Header memory header = _next(new int128[](3));
+        leaves[0].updateRoot = 0;
+        _reseal(header);
+        _send(header);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoUpdate.selector, _client(0)));
+        court.challengeScore(header, leaves[0], proof, 1, 0, new bytes(16));
+    }
+
+    function test_challengeScore_revertsOnceTheTaskCouldBeEnded() public {
+        ITask.Header memory header = _lied();
+        _wait(1 days);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+        court.challengeScore(header, leaves[0], proof, count, 0, new bytes(80));
+    }
+
+    function test_challengeScore_revertsIfItIsOpenedTwice() public {
+        ITask.Header memory header = _begun();
+        bytes32 id = _challenge(header, _false(2));
+        _fund(CHALLENGER, 1 ether);
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        bytes memory sums = _pack(_false(2));
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.ChallengeExists.selector, id));
+        vm.prank(CHALLENGER);
+        court.challengeScore(header, leaves[0], proof, count, top, sums);
+    }
+
+    function test_challengeScore_takesTheBondAndHoldsTheRound() public {
+        ITask.Header memory header = _lied();
+        _wait(1 hours - 1);
+        bytes32 id = _challenge(header, _partials());
+        vm.assertEq(token.balanceOf(CHALLENGER), 0);
+        IDisputes.Standing memory standing = court.standingOf(id);
+        vm.assertTrue(standing.open);
+        vm.assertEq(standing.deadline, clock + 30 minutes);
+        _wait(1);
+        vm.assertFalse(fairshare.isFinal(taskId, 1)); // its window is over, the time to answer is not
+        ITask.Proof memory proof = _proof(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundHeld.selector, 1, 1));
+        fairshare.claim(header, leaves[1], proof);
+        vm.assertEq(_state().openChallenges, 1);
+        vm.assertEq(_state().heldFrom, 1);
+    }
+
+    function test_challengeScore_ofAFinalRoundHoldsNothing() public {
+        ITask.Header memory header = _lied();
+        _wait(1 hours);
+        _challenge(header, _partials());
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
+        vm.assertEq(_state().heldFrom, 0);
+        vm.assertEq(_state().openChallenges, 1);
+    }
+
+    function test_openChallenges_keepTheTaskFromEnding() public {
+        ITask.Header memory header = _begun();
+        _wait(1 days - 1);
+        _challenge(header, _false(0));
+        _wait(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.ChallengesOpen.selector, taskId, 1));
+        fairshare.expire(taskId);
+        _refute(0, _false(0));
+        fairshare.expire(taskId);
+    }
+
+    function test_openChallenges_keepACompleteTaskFromClosing() public {
+        _begin();
+        _post();
+        _post();
+        ITask.Header memory header = _round(0);
+        _wait(1 hours - 1);
+        _challenge(header, _false(0));
+        _wait(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.ChallengesOpen.selector, taskId, 1));
+        fairshare.close(taskId);
+        _refute(0, _false(0));
+        fairshare.close(taskId);
+    }
+
+    /* refute */
+
+    function test_refute_endsAFalseChallengeAtTheChallengersCost() public {
+        ITask.Header memory header = _begun();
+        bytes32 id = _challenge(header, _false(3));
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Refuted(id, REFUTER, 0.5 ether);
+        _refute(3, _false(3));
+        vm.assertEq(_credit(REFUTER), 0.5 ether);
+        vm.assertEq(_credit(BURNED), 0.5 ether);
+        vm.assertFalse(court.standingOf(id).open);
+        vm.assertEq(_state().openChallenges, 0);
+        vm.assertEq(_state().heldFrom, 0);
+        _wait(1 hours);
+        fairshare.claim(header, leaves[1], _proof(1));
+    }
+
+    /// forge-config: default.fuzz.runs = 10
+    function testFuzz_refute_worksOnTheBlockThatIsWrongAndOnNoOther(uint8 at) public {
+        ITask.Header memory header = _begun();
+        at = at % 5;
+        _challenge(header, _false(at));
+        for (uint256 i; i < 5; i++) {
+            if (i == at) continue;
+            int128 right = _partials()[i];
+            _refuteReverts(i, _false(at), abi.encodeWithSelector(IDisputes.SumIsRight.selector, right));
+        }
+        _refute(at, _false(at));
+    }
+
+    function _refuteReverts(uint256 at, int128[] memory sums, bytes memory expected) internal {
+        IDisputes.Opening memory update = _opening(updates, at);
+        IDisputes.Opening memory direction = _opening(directions, at);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), at, false);
+        vm.expectRevert(expected);
+        court.refute(open, uint64(at), update, direction, sums[at], path);
+    }
+
+    function test_refute_cannotEndARightChallenge() public {
+        ITask.Header memory header = _lied();
+        _challenge(header, _partials());
+        for (uint256 i; i < 5; i++) {
+            int128 right = _partials()[i];
+            _refuteReverts(i, _partials(), abi.encodeWithSelector(IDisputes.SumIsRight.selector, right));
+        }
+    }
+
+    function test_refute_revertsAfterTheDeadline() public {
+        ITask.Header memory header = _begun();
+        _challenge(header, _false(0));
+        _wait(30 minutes);
+        _refuteReverts(0, _false(0), abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+    }
+
+    function test_refute_revertsIfTheChallengeIsNotOpen() public {
+        ITask.Header memory header = _begun();
+        bytes32 id = _challenge(header, _false(0));
+        _refute(0, _false(0));
+        _refuteReverts(0, _false(0), abi.encodeWithSelector(IDisputes.NotOpen.selector, id));
+        open.blocks = 4; // a challenge that never was
+        _refuteReverts(0, _false(0), abi.encodeWithSelector(IDisputes.NotOpen.selector, keccak256(abi.encode(open))));
+    }
+
+    function test_refute_revertsForAnythingThatIsNotInItsTree() public {
+        ITask.Header memory header = _begun();
+        int128[] memory sums = _false(1);
+        _challenge(header, sums);
+        IDisputes.Opening memory update = _opening(updates, 1);
+        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), 1, false);
+        // There is no block 5.
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoSuchBlock.selector, 5, 5));
+        court.refute(open, 5, update, direction, sums[1], path);
+        // The challenger gave another sum.
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.WrongPath.selector, _rootWith(sums, 1, sums[1] + 1), open.sumsRoot)
+        );
+        court.refute(open, 1, update, direction, sums[1] + 1, path);
+        // Another block of the update, another of the direction.
+        (bool done, bytes memory reason) = address(fairshare).call(
+            abi.encodeCall(court.refute, (open, 1, _opening(updates, 2), direction, sums[1], path))
+        );
+        vm.assertFalse(done);
+        vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongBlockRoot.selector));
+        (done, reason) = address(fairshare).call(
+            abi.encodeCall(court.refute, (open, 1, update, _opening(directions, 2), sums[1], path))
+        );
+        vm.assertFalse(done);
+        vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongBlockRoot.selector));
+        // Paths that are too short or too long.
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 0, 1));
+        court.refute(open, 1, update, direction, sums[1], new bytes32[](0));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 4, 3));
+        court.refute(open, 1, update, direction, sums[1], new bytes32[](4));
+        update.path = new bytes32[](2);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 2, 3));
+        court.refute(open, 1, update, direction, sums[1], path);
+        update.path = new bytes32[](4);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 4, 3));
+        court.refute(open, 1, update, direction, sums[1], path);
+    }
+
+    function _rootWith(int128[] memory sums, uint256 at, int128 sum) internal pure returns (bytes32) {
+        int128[] memory other = new int128[](sums.length);
+        for (uint256 i; i < sums.length; i++) {
+            other[i] = i == at ? sum : sums[i];
+        }
+        return Blocks.top(_sumHashes(other), false);
+    }
+
+    function test_refute_revertsIfABlockIsMalformed() public {
+        _begin();
+        for (uint256 i; i < 5; i++) {
+            updates.push(Blocks.random(i, 1)); // exponents go from -64 to 0
+            directions.push(Blocks.random(1000 + i, -31));
+        }
+        updates[1] = bytes.concat(updates[1], hex"00");
+        ITask.Header memory header = _round(0);
+        int128[] memory sums = new int128[](5);
+        sums[0] = 1 << 40;
+        _challenge(header, sums);
+        _refuteReverts(0, sums, abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 513, int256(1)));
+        _refuteReverts(1, sums, abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 514, int256(0)));
+    }
+
+    /// forge-config: default.fuzz.runs = 48
+    function testFuzz_partialSums_areTheSameValueByValue(uint256 a, uint256 b, int8 ea, int8 eb) public {
+        ea = int8(-int256(uint256(uint8(ea)) % 65));
+        eb = int8(-int256(uint256(uint8(eb)) % 65));
+        (updates, directions) = (new bytes[](0), new bytes[](0));
+        count = 1;
+        updates.push(Blocks.random(a, ea));
+        directions.push(Blocks.random(b, eb));
+        _begin();
+        int128 right = int128(Blocks.partialSum(updates[0], directions[0]));
+        int128[] memory scores = new int128[](3);
+        scores[0] = 1;
+        ITask.Header memory header = _next(scores);
+        leaves[0].updateRoot = Blocks.root(1, Blocks.leaf(updates[0]));
+        leaves[0].weight = 1 << 32;
+        header.directionRoot = Blocks.root(1, Blocks.leaf(directions[0]));
+        _reseal(header);
+        _send(header);
+        int128[] memory sums = new int128[](1);
+        sums[0] = right;
+        vm.assume(right != 1);
+        _challenge(header, sums);
+        _refuteReverts(0, sums, abi.encodeWithSelector(IDisputes.SumIsRight.selector, right));
+        sums[0] = right + 1;
+        vm.assume(right + 1 != 1);
+        _challenge(header, sums);
+        _refute(0, sums);
+    }
+
+    /* uphold */
+
+    function test_uphold_voidsTheRoundAndRewardsTheChallenger() public {
+        ITask.Header memory header = _lied();
+        bytes32 id = _challenge(header, _partials());
+        _wait(30 minutes);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Halted(taskId, 1, CHALLENGER, IDisputes.uphold.selector, 50 ether);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Upheld(id);
+        court.uphold(open, header);
+        vm.assertEq(_credit(CHALLENGER), 51 ether); // its bond and half of the coordinator's
+        vm.assertEq(_credit(BURNED), 50 ether);
+        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
+        vm.assertEq(_state().posted, 0);
+        vm.assertEq(_state().voidFrom, 1);
+        vm.assertEq(_state().openChallenges, 0);
+        vm.assertEq(_state().heldFrom, 0);
+        fairshare.close(taskId);
+        vm.assertEq(_credit(SPONSOR), 1000 ether);
+    }
+
+    function test_uphold_voidsARoundWhoseWindowEndedMeanwhile() public {
+        ITask.Header memory header = _lied();
+        _wait(1 hours - 1);
+        _challenge(header, _partials());
+        _wait(30 minutes);
+        court.uphold(open, header);
+        vm.assertEq(_state().posted, 0);
+    }
+
+    function test_uphold_ofAFinalRoundSlashesAndHaltsButVoidsNothing() public {
+        ITask.Header memory header = _lied();
+        _wait(1 hours);
+        _challenge(header, _partials());
+        fairshare.claim(header, leaves[1], _proof(1));
+        _wait(30 minutes);
+        court.uphold(open, header);
+        vm.assertEq(_credit(CHALLENGER), 51 ether);
+        vm.assertEq(_state().posted, 1);
+        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
+    }
+
+    function test_uphold_revertsBeforeTheDeadline() public {
+        ITask.Header memory header = _lied();
+        _challenge(header, _partials());
+        _wait(30 minutes - 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1));
+        court.uphold(open, header);
+    }
+
+    function test_uphold_revertsForAnotherHeader() public {
+        ITask.Header memory header = _lied();
+        _challenge(header, _partials());
+        ITask.Header memory other = _post();
+        _wait(30 minutes);
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(other)));
+        court.uphold(open, other);
+        other = header;
+        other.pot += 1;
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(other)));
+        court.uphold(open, other);
+    }
+
+    function test_uphold_returnsTheBondIfTheRoundIsVoidAlready() public {
+        ITask.Header memory header = _lied();
+        _challenge(header, _partials());
+        IDisputes.Challenge memory first = open;
+        int128[] memory sums = _partials();
+        sums[0] += 2 ** 30;
+        _challenge(header, sums);
+        _wait(30 minutes);
+        court.uphold(first, header);
+        vm.assertEq(_credit(CHALLENGER), 51 ether);
+        court.uphold(open, header); // nobody refuted the second, false one; nothing is left to win
+        vm.assertEq(_credit(CHALLENGER), 52 ether);
+        vm.assertEq(_state().openChallenges, 0);
+    }
+
+    function test_uphold_returnsTheBondIfNothingIsLeftToHalt() public {
+        ITask.Header memory header = _lied();
+        _wait(1 hours);
+        _challenge(header, _partials());
+        IDisputes.Challenge memory first = open;
+        int128[] memory sums = _partials();
+        sums[0] += 2 ** 30;
+        _challenge(header, sums);
+        _wait(30 minutes);
+        court.uphold(first, header);
+        court.uphold(open, header);
+        vm.assertEq(_credit(CHALLENGER), 52 ether);
+    }
+
+    /* several at once */
+
+    function test_holds_moveOnToTheNextHeldRound() public {
+        ITask.Header memory first = _begun();
+        ITask.Leaf[] memory firstLeaves = leaves;
+        int128[] memory sums = _false(0);
+        _challenge(first, sums);
+        IDisputes.Challenge memory one = open;
+        (updates, directions) = (new bytes[](0), new bytes[](0));
+        _post();
+        ITask.Header memory third = _round(0);
+        _challenge(third, _false(1));
+        vm.assertEq(_state().heldFrom, 1);
+        vm.assertEq(_state().openChallenges, 2);
+        _refute(1, _false(1)); // the later one first
+        vm.assertEq(_state().heldFrom, 1);
+        _challenge(third, _false(2));
+        IDisputes.Challenge memory two = open;
+        // Now the earlier one: rounds 1 and 2 are free, round 3 is still held.
+        (updates, directions) = (new bytes[](0), new bytes[](0));
+        for (uint256 i; i < 5; i++) {
+            updates.push(Blocks.random(i, -30));
+            directions.push(Blocks.random(1000 + i, -31));
+        }
+        open = one;
+        _refute(0, sums);
+        vm.assertEq(_state().heldFrom, 3);
+        _wait(1 hours);
+        fairshare.claim(first, firstLeaves[1], Tree.prove(firstLeaves, 1));
+        vm.assertTrue(fairshare.isFinal(taskId, 2));
+        vm.assertFalse(fairshare.isFinal(taskId, 3));
+        court.uphold(two, third);
+        vm.assertEq(_state().posted, 2);
+        vm.assertEq(_state().heldFrom, 0);
+    }
+
+    /* large updates: demand, answer, dismiss */
+
+    function _large(int128 lie) internal returns (ITask.Header memory) {
+        count = 4097; // two blocks a sum, one in the last
+        _begin();
+        return _round(lie);
+    }
+
+    function _pairs(int128[] memory partials) internal pure returns (int128[] memory sums) {
+        sums = new int128[]((partials.length + 1) / 2);
+        for (uint256 i; i < partials.length; i++) {
+            sums[i / 2] += partials[i];
+        }
+    }
+
+    function _demand(uint64 sum) internal {
+        _fund(REFUTER, 1 ether);
+        vm.prank(REFUTER);
+        court.demand(open, sum);
+    }
+
+    function _answer(uint64 sum, int128[] memory sums, bytes memory partials) internal {
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), sum, false);
+        vm.prank(CHALLENGER);
+        court.answer(open, sum, sums[sum], path, partials);
+    }
+
+    function _two(int128 a, int128 b) internal pure returns (int128[] memory both) {
+        both = new int128[](2);
+        (both[0], both[1]) = (a, b);
+    }
+
+    function test_demand_andAnswerLetAFalseSumBeRefuted() public {
+        ITask.Header memory header = _large(0);
+        int128[] memory partials = _partials();
+        partials[1] += 2 ** 20;
+        int128[] memory sums = _pairs(partials);
+        bytes32 id = _challenge(header, sums);
+        // One block does not refute a sum of two.
+        IDisputes.Opening memory update = _opening(updates, 1);
+        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[0], partials[1])), 1, false);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotAnswered.selector, id, 0));
+        court.refute(open, 1, update, direction, partials[1], path);
+        _demandSeen(0);
+        vm.assertEq(court.standingOf(id).demands, 1);
+        vm.assertEq(court.standingOf(id).deadline, clock + 1 hours); // time to answer, then to refute
+        _wait(20 minutes);
+        bytes memory packed = _pack(_two(partials[0], partials[1]));
+        bytes32[] memory sumPath = Blocks.path(_sumHashes(sums), 0, false);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Answered(id, 0, packed);
+        vm.prank(CHALLENGER);
+        court.answer(open, 0, sums[0], sumPath, packed);
+        vm.assertEq(_credit(CHALLENGER), 1 ether); // the demand's bond, for its trouble
+        vm.prank(REFUTER);
+        court.refute(open, 1, update, direction, partials[1], path);
+        vm.assertEq(_credit(REFUTER), 0.5 ether);
+        vm.assertFalse(court.standingOf(id).open);
+    }
+
+    function _demandSeen(uint64 sum) internal {
+        token.mint(REFUTER, 1 ether);
+        vm.prank(REFUTER);
+        token.approve(address(fairshare), type(uint256).max);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Demanded(keccak256(abi.encode(open)), sum, REFUTER);
+        vm.prank(REFUTER);
+        court.demand(open, sum);
+    }
+
+    function test_demand_ofTheLastSumCoversTheBlocksThatAreLeft() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        int128[] memory sums = _pairs(partials);
+        _challenge(header, sums);
+        _demand(2048);
+        int128[] memory last = new int128[](1);
+        last[0] = partials[4096];
+        _answer(2048, sums, _pack(last));
+        IDisputes.Opening memory update = _opening(updates, 4096);
+        IDisputes.Opening memory direction = _opening(directions, 4096);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.SumIsRight.selector, last[0]));
+        court.refute(open, 4096, update, direction, last[0], new bytes32[](0));
+        _wait(1 hours);
+        court.uphold(open, header); // a right challenge survives its demands
+        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
+    }
+
+    function test_demand_revertsWhereThereIsNothingToBreakDown() public {
+        ITask.Header memory header = _large(1);
+        bytes32 id = _challenge(header, _pairs(_partials()));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NoSuchBlock.selector, 2049, 2049));
+        court.demand(open, 2049);
+        _demand(7);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingToDemand.selector, id, 7));
+        court.demand(open, 7);
+        int128[] memory partials = _partials();
+        _answer(7, _pairs(partials), _pack(_two(partials[14], partials[15])));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingToDemand.selector, id, 7));
+        court.demand(open, 7);
+        _wait(30 minutes);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+        court.demand(open, 8);
+    }
+
+    function test_demand_revertsIfSumsAreOfOneBlock() public {
+        ITask.Header memory header = _lied();
+        bytes32 id = _challenge(header, _partials());
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingToDemand.selector, id, 0));
+        court.demand(open, 0);
+    }
+
+    function test_answer_revertsUnlessItBreaksTheDemandedSumDown() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        int128[] memory sums = _pairs(partials);
+        bytes32 id = _challenge(header, sums);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), 3, false);
+        bytes memory packed = _pack(_two(partials[6], partials[7]));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 3));
+        court.answer(open, 3, sums[3], path, packed);
+        _demand(3);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 16, 32));
+        court.answer(open, 3, sums[3], path, new bytes(16));
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.WrongSum.selector, int256(sums[3]) + 1, int256(sums[3]))
+        );
+        court.answer(open, 3, sums[3], path, _pack(_two(partials[6], partials[7] + 1)));
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.WrongPath.selector, _rootWith(sums, 3, 1), open.sumsRoot)
+        );
+        court.answer(open, 3, 1, path, _pack(_two(1, 0)));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 0, 1));
+        court.answer(open, 3, sums[3], new bytes32[](0), packed);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 13, 12));
+        court.answer(open, 3, sums[3], new bytes32[](13), packed);
+        court.answer(open, 3, sums[3], path, packed);
+    }
+
+    function test_dismiss_endsAChallengeThatIsNotBrokenDown() public {
+        ITask.Header memory header = _large(0);
+        int128[] memory partials = _partials();
+        partials[0] += 2 ** 30;
+        bytes32 id = _challenge(header, _pairs(partials));
+        _demand(0);
+        _demand(1);
+        _wait(30 minutes - 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1));
+        court.dismiss(open, 0);
+        _wait(30 minutes);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1));
+        court.uphold(open, header);
+        _wait(1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.DemandsOpen.selector, id, 2));
+        court.uphold(open, header);
+        court.dismiss(open, 0); // by anyone, for the one who demanded
+        vm.assertEq(_credit(REFUTER), 1.5 ether);
+        vm.assertFalse(court.standingOf(id).open);
+        court.dismiss(open, 1); // only its bond comes back
+        vm.assertEq(_credit(REFUTER), 2.5 ether);
+        vm.assertEq(_credit(BURNED), 0.5 ether);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 1));
+        court.dismiss(open, 1);
+        vm.assertEq(_state().openChallenges, 0);
+    }
+}

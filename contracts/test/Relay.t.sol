@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
+import {Tree} from "./world/Tree.sol";
+import {vm} from "./world/Vm.sol";
+import {World} from "./world/World.sol";
+
+/// @notice A smart account that takes one digest as signed by it.
+contract SmartAccount {
+    bytes32 public signed;
+
+    function setSigned(bytes32 digest) external {
+        signed = digest;
+    }
+
+    function isValidSignature(bytes32 digest, bytes calldata) external view returns (bytes4) {
+        return digest == signed ? this.isValidSignature.selector : bytes4(0);
+    }
+}
+
+/// @notice joinFor and claimTo: accounts without ETH, served by a relayer who is ANYONE.
+contract RelayTest is World {
+    address internal constant ELSEWHERE = address(0xE15E);
+
+    function _long(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return bytes.concat(r, s, bytes1(v));
+    }
+
+    /* joinFor */
+
+    function _joinDigest(ITask.Enrolment memory e) internal view returns (bytes32) {
+        return _typed(
+            keccak256(
+                abi.encode(
+                    keccak256(
+                        "Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,bytes32 dataset,uint128 fee,uint40 deadline)"
+                    ),
+                    taskId,
+                    e.account,
+                    e.stake,
+                    keccak256(e.nodeKey),
+                    e.dataset,
+                    e.fee,
+                    e.deadline
+                )
+            )
+        );
+    }
+
+    function _enrolment(uint128 fee) internal view returns (ITask.Enrolment memory e) {
+        e = ITask.Enrolment(_client(0), 2 ether, "key", keccak256("data"), fee, uint40(clock + 60), "");
+        e.signature = _long(keyOf[e.account], _joinDigest(e));
+    }
+
+    function _permit(uint256 value) internal view returns (ITask.Permit memory p) {
+        address account = _client(0);
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"),
+                account,
+                address(fairshare),
+                value,
+                token.nonces(account),
+                clock + 60
+            )
+        );
+        bytes32 digest = keccak256(bytes.concat(hex"1901", token.DOMAIN_SEPARATOR(), structHash));
+        (p.value, p.deadline) = (value, clock + 60);
+        (p.v, p.r, p.s) = vm.sign(keyOf[account], digest);
+    }
+
+    function test_joinFor_enrolsAnAccountWithoutEthAndPaysTheRelayer() public {
+        _open(_terms());
+        token.mint(_client(0), 2.5 ether); // no approve: that would take a transaction
+        ITask.Enrolment memory e = _enrolment(0.5 ether);
+        ITask.Permit memory permit = _permit(2.5 ether);
+        vm.prank(ANYONE);
+        vm.assertEq(fairshare.joinFor(taskId, e, permit), 1);
+        ITask.Client memory client = fairshare.clientOf(taskId, _client(0));
+        vm.assertEq(client.stake, 2 ether);
+        vm.assertEq(client.nodeKeyHash, keccak256("key"));
+        vm.assertEq(token.balanceOf(ANYONE), 0.5 ether);
+        vm.assertEq(token.balanceOf(_client(0)), 0);
+    }
+
+    function test_joinFor_worksThoughThePermitWasUsedByAnother() public {
+        _open(_terms());
+        token.mint(_client(0), 2 ether);
+        ITask.Permit memory p = _permit(2 ether);
+        token.permit(_client(0), address(fairshare), p.value, p.deadline, p.v, p.r, p.s); // a front-runner
+        fairshare.joinFor(taskId, _enrolment(0), p);
+        vm.assertEq(fairshare.clientOf(taskId, _client(0)).stake, 2 ether);
+    }
+
+    function test_joinFor_revertsWithoutAnAllowance() public {
+        _open(_terms());
+        token.mint(_client(0), 2 ether);
+        ITask.Enrolment memory e = _enrolment(0);
+        ITask.Permit memory none;
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(fairshare), 0, 2 ether)
+        );
+        fairshare.joinFor(taskId, e, none);
+    }
+
+    function test_joinFor_revertsAfterItsDeadline() public {
+        _open(_terms());
+        ITask.Enrolment memory e = _enrolment(0);
+        ITask.Permit memory none;
+        _wait(61);
+        vm.expectRevert(abi.encodeWithSelector(ITask.SignatureExpired.selector, clock, clock - 1));
+        fairshare.joinFor(taskId, e, none);
+    }
+
+    function test_joinFor_revertsIfAnyOfItWasChanged() public {
+        _open(_terms());
+        ITask.Permit memory none;
+        for (uint256 i; i < 6; i++) {
+            ITask.Enrolment memory e = _enrolment(0);
+            if (i == 0) e.account = _client(1);
+            if (i == 1) e.stake += 1;
+            if (i == 2) e.nodeKey = "the relayer's node";
+            if (i == 3) e.dataset = 0;
+            if (i == 4) e.fee += 1;
+            if (i == 5) e.deadline += 1;
+            vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, e.account, _joinDigest(e)));
+            fairshare.joinFor(taskId, e, none);
+        }
+    }
+
+    function test_joinFor_takesTheWordOfASmartAccount() public {
+        _open(_terms());
+        SmartAccount account = new SmartAccount();
+        _fund(address(account), 2 ether);
+        ITask.Enrolment memory e =
+            ITask.Enrolment(address(account), 2 ether, "key", keccak256("data"), 0, uint40(clock + 60), "");
+        ITask.Permit memory none;
+        vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, address(account), _joinDigest(e)));
+        fairshare.joinFor(taskId, e, none);
+        account.setSigned(_joinDigest(e));
+        fairshare.joinFor(taskId, e, none);
+        vm.assertEq(fairshare.clientOf(taskId, address(account)).stake, 2 ether);
+    }
+
+    /* claimTo */
+
+    function _redirectDigest(uint32 round, address account, ITask.Redirect memory r) internal view returns (bytes32) {
+        return _typed(
+            keccak256(
+                abi.encode(
+                    keccak256(
+                        "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
+                    ),
+                    taskId,
+                    round,
+                    account,
+                    r.recipient,
+                    r.fee,
+                    r.deadline
+                )
+            )
+        );
+    }
+
+    function _redirect(uint32 round, uint128 fee) internal view returns (ITask.Redirect memory r) {
+        r = ITask.Redirect(ELSEWHERE, fee, uint40(clock + 60), "");
+        r.signature = _long(keyOf[_client(1)], _redirectDigest(round, _client(1), r));
+    }
+
+    function test_claimTo_paysWhereTheAccountSaidAndTheRelayer() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, 3 ether);
+        ITask.Proof memory proof = _proof(1);
+        vm.expectEmit(address(fairshare));
+        emit ITask.Redirected(taskId, 1, _client(1), ELSEWHERE, ANYONE, 3 ether);
+        vm.prank(ANYONE);
+        uint256 amount = fairshare.claimTo(header, leaves[1], proof, r);
+        vm.assertEq(amount, leaves[1].cumulative);
+        vm.assertEq(token.balanceOf(ELSEWHERE), amount - 3 ether);
+        vm.assertEq(token.balanceOf(ANYONE), 3 ether);
+        vm.assertEq(token.balanceOf(_client(1)), 0);
+    }
+
+    function test_claimTo_revertsIfItIsUsedAgainOrForAnotherRound() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, 0);
+        fairshare.claimTo(header, leaves[1], _proof(1), r);
+        uint256 earned = leaves[1].cumulative;
+        ITask.Proof memory proof = _proof(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingToClaim.selector, _client(1), earned, earned));
+        fairshare.claimTo(header, leaves[1], proof, r);
+        r.deadline = uint40(clock + 2 hours);
+        r.signature = _long(keyOf[_client(1)], _redirectDigest(1, _client(1), r));
+        header = _postFinal();
+        proof = _proof(1);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.BadSignature.selector, _client(1), _redirectDigest(2, _client(1), r))
+        );
+        fairshare.claimTo(header, leaves[1], proof, r);
+    }
+
+    function test_claimTo_revertsIfAnyOfItWasChanged() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Proof memory proof = _proof(1);
+        for (uint256 i; i < 3; i++) {
+            ITask.Redirect memory r = _redirect(1, 0);
+            if (i == 0) r.recipient = ANYONE;
+            if (i == 1) r.fee += 1;
+            if (i == 2) r.deadline += 1;
+            vm.expectRevert(
+                abi.encodeWithSelector(ITask.BadSignature.selector, _client(1), _redirectDigest(1, _client(1), r))
+            );
+            fairshare.claimTo(header, leaves[1], proof, r);
+        }
+    }
+
+    function test_claimTo_revertsForAnotherAccountsLeaf() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, 0);
+        ITask.Proof memory proof = _proof(2);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.BadSignature.selector, _client(2), _redirectDigest(1, _client(2), r))
+        );
+        fairshare.claimTo(header, leaves[2], proof, r);
+    }
+
+    function test_claimTo_revertsAfterItsDeadline() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, 0);
+        ITask.Proof memory proof = _proof(1);
+        _wait(61);
+        vm.expectRevert(abi.encodeWithSelector(ITask.SignatureExpired.selector, clock, clock - 1));
+        fairshare.claimTo(header, leaves[1], proof, r);
+    }
+
+    function test_claimTo_revertsIfTheFeeIsMoreThanThePay() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        uint256 earned = leaves[1].cumulative;
+        ITask.Redirect memory r = _redirect(1, uint128(earned + 1));
+        ITask.Proof memory proof = _proof(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.FeeAboveAmount.selector, earned + 1, earned));
+        fairshare.claimTo(header, leaves[1], proof, r);
+    }
+
+    function test_claimTo_revertsUntilTheRoundIsFinal() public {
+        _begin();
+        ITask.Header memory header = _post();
+        ITask.Redirect memory r = _redirect(1, 0);
+        ITask.Proof memory proof = _proof(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1 hours));
+        fairshare.claimTo(header, leaves[1], proof, r);
+    }
+
+    /* claimRange */
+
+    function test_claimRange_paysEverybodyWithoutASingleSibling() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        fairshare.claim(header, leaves[1], _proof(1)); // skipped below
+        uint256 total = fairshare.claimRange(header, 0, leaves, new ITask.Sibling[](0));
+        vm.assertEq(total, header.cumulative - leaves[1].cumulative);
+        for (uint256 i; i < 3; i++) {
+            vm.assertEq(token.balanceOf(_client(i)), leaves[i].cumulative);
+        }
+        vm.assertEq(_state().paid, header.cumulative);
+    }
+
+    function test_claimRange_revertsIfTheRangeIsAnother() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Leaf[] memory some = new ITask.Leaf[](2);
+        (some[0], some[1]) = (leaves[0], leaves[1]);
+        ITask.Sibling[] memory siblings = Tree.proveRange(Tree.levels(leaves), 0, 2);
+        (bool done,) = address(fairshare).call(
+            abi.encodeCall(fairshare.claimRange, (header, 1, some, Tree.proveRange(Tree.levels(leaves), 1, 2)))
+        );
+        vm.assertFalse(done);
+        siblings[0].cumulative += 1;
+        (done,) = address(fairshare).call(abi.encodeCall(fairshare.claimRange, (header, 0, some, siblings)));
+        vm.assertFalse(done);
+    }
+}
