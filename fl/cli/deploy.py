@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
+from eth_utils import is_address
 from web3 import Web3
 
 from fl.chain.anvil import running_anvil
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     port = _integer(values.get("port"), "port")
     if chain != "anvil" and "://" not in chain:
         raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_URL}")
+    if "token" in values and not is_address(values["token"]):
+        raise ConfigError(f"token is {values['token']!r}, which is no address; write 0x and 40 hex digits")
     with ExitStack() as stack:
         started = False
         try:

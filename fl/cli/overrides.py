@@ -118,7 +118,8 @@ def _check_names(parsed: Sequence[Override]) -> None:
     known = [*choices, *flat]
     for one in parsed:
         key = one.key_or_group
-        if key.startswith("hydra.") or one.is_add() or one.is_force_add() or one.is_delete():
+        # +key=value too: Hydra would add an unknown key, and nobody would read it.
+        if key.startswith("hydra.") or one.is_delete():
             continue
         if key in choices:
             for value in one.sweep_string_iterator() if one.is_sweep_override() else [str(one.value())]:

@@ -46,8 +46,8 @@ def _run(raw: DictConfig) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     status = folder / STATUS
     status.write_text("running\n")
-    config = to_config(raw)
     try:
+        config = to_config(raw)  # of a sweep, only the first point was checked before
         with Face(rounds=config.task.rounds) as face:
             result = run_federation(config, folder=folder, watcher=face.watcher())
         summary = summarise(config, result, folder=folder)
