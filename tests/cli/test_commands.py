@@ -1,0 +1,207 @@
+"""The small commands: what they do, and what they say when they will not."""
+
+import subprocess
+
+import pytest
+from eth_account import Account
+
+from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore, open_keystore
+from fl.chain.anvil import running_anvil
+from fl.chain.deployment import Deployment
+from fl.chain.sender import connect
+from fl.cli.main import COMMANDS
+from fl.cli.overrides import groups
+
+NOBODY = "0x7777777777777777777777777777777777777777"
+
+
+def test_help_lists_every_command(fl):
+    for call in ([], ["--help"], ["-h"], ["help"]):
+        done = fl(*call)
+        assert done.code == 0
+        for command, (_, line) in COMMANDS.items():
+            assert f"  {command:<9} {line}" in done.out
+
+
+def test_an_unknown_command_is_refused_with_those_there_are(fl):
+    done = fl("fly")
+    assert done.code == 2
+    assert done.err.startswith("fl: there is no command 'fly'\n\nusage: fl COMMAND key=value …")
+
+
+def test_help_of_a_run_lists_every_choice_and_every_setting(fl):
+    done = fl("run", "--help")
+    assert done.code == 0
+    for group, choices in groups().items():
+        for choice, line in choices.items():
+            assert f"  {group}={choice:<14} {line}" in done.out
+    assert "  task.rounds=10" in done.out
+
+
+@pytest.mark.parametrize("command", [one for one in COMMANDS if one != "run"])
+def test_every_small_command_explains_itself(fl, command):
+    done = fl(command, "--help")
+    assert done.code == 0
+    assert done.out.startswith(f"usage: fl {command} key=value …")
+
+
+@pytest.mark.parametrize("command", ["deploy", "mint", "key", "compile"])
+def test_the_small_commands_name_the_nearest_key(refuses, command):
+    wrong = {"deploy": ("chian", "chain"), "mint": ("tokns", "tokens"), "key": ("pth", "path")}.get(
+        command, ("slc", "solc")
+    )
+    refuses(command, f"{wrong[0]}=1", saying=f"{wrong[0]} is no setting of fl {command}, the nearest is {wrong[1]}; ")
+
+
+def test_an_argument_without_a_sign_is_refused(refuses):
+    refuses("deploy", "anvil", saying="'anvil' is no key=value; see `fl deploy --help`")
+
+
+def test_a_missing_setting_is_named(refuses):
+    refuses("deploy", saying="chain is not set; add chain=… (anvil (the one at 127.0.0.1:8545, or a new one)")
+    refuses("mint", "deployment=x", "to=y", saying="tokens is not set; add tokens=… (how many, in decimal)")
+
+
+# ---- deploy ----------------------------------------------------------------------------------------------------------
+
+
+def test_deploying_to_a_chain_that_runs_writes_a_file_that_leads_to_the_contracts(fl, chain, tmp_path):
+    out = tmp_path / "deep" / "deployment.json"
+    done = fl("deploy", f"chain={chain.url}", "id=31337", f"out={out}")
+    assert done.code == 0, done.err
+    deployment = Deployment.read(out)
+    _, escrow, token = deployment.connect()
+    assert deployment.chain_id == 31337
+    assert f"contract {escrow.address}\ntoken {token.address}\nwritten to {out}" in done.out
+
+
+def test_deploying_with_a_token_that_is_there_deploys_none(fl, chain, tmp_path):
+    out = tmp_path / "deployment.json"
+    assert fl("deploy", f"chain={chain.url}", f"token={chain.token}", f"out={out}").code == 0
+    assert Deployment.read(out).token == chain.token
+
+
+def test_a_wrong_chain_id_is_refused(refuses, anvil, tmp_path):
+    out = tmp_path / "deployment.json"
+    refuses(
+        "deploy", f"chain={anvil}", "id=1", f"out={out}",
+        saying=f"{anvil} is chain 31337, chain 1 is expected; set chain.url or chain.id",
+    )  # fmt: skip
+    assert not out.exists()
+
+
+def test_a_chain_that_nobody_runs_is_refused(refuses, tmp_path):
+    refuses(
+        "deploy", "chain=http://127.0.0.1:9", f"out={tmp_path}/d.json", saying="no chain answers at http://127.0.0.1:9"
+    )
+
+
+def test_a_chain_that_is_no_url_is_refused(refuses):
+    refuses("deploy", "chain=mainnet", saying="chain is 'mainnet'; set anvil, or the URL of a node such as http://")
+
+
+@pytest.mark.parametrize("setting", ["id", "port"])
+def test_what_is_no_number_is_refused(refuses, anvil, setting):
+    refuses("deploy", f"chain={anvil}", f"{setting}=one", saying=f"{setting} is 'one'; write a whole number")
+
+
+def test_an_account_without_funds_is_refused(refuses, anvil, tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    owner = create_keystore(tmp_path / "poor.json", password="secret")
+    out = tmp_path / "deployment.json"
+    refuses(
+        "deploy", f"chain={anvil}", f"key={tmp_path}/poor.json", f"out={out}",
+        saying=f"{owner.address} has no ETH on chain 31337 to pay for gas; send it some and try again",
+    )  # fmt: skip
+    assert not out.exists()
+
+
+def test_a_token_that_is_not_there_is_refused(refuses, anvil, tmp_path):
+    refuses(
+        "deploy", f"chain={anvil}", f"token={NOBODY}", f"out={tmp_path}/d.json", saying=f"no token at {NOBODY} on chain"
+    )
+
+
+@pytest.mark.parametrize("token", ["0x12", "fair", "0x" + "zz" * 20])
+def test_a_token_that_is_no_address_is_refused(refuses, anvil, tmp_path, token):
+    refuses(
+        "deploy", f"chain={anvil}", f"token={token}", f"out={tmp_path}/d.json",
+        saying=f"token is {token!r}, which is no address; write 0x and 40 hex digits",
+    )  # fmt: skip
+
+
+def test_the_published_keys_are_refused_on_another_chain(refuses, tmp_path, monkeypatch):
+    with running_anvil(log=tmp_path / "anvil.log", accounts=1) as url:
+        connect(url).manager.request_blocking("anvil_setChainId", [5])
+        refuses(
+            "deploy", f"chain={url}", f"out={tmp_path}/d.json", saying="Anvil's test keys are published and only used"
+        )
+
+
+# ---- mint, key, compile ----------------------------------------------------------------------------------------------
+
+
+def test_minting_makes_tokens(fl, chain, tmp_path):
+    chain.write(tmp_path / "d.json")
+    to = Account.create().address
+    done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=2.5")
+    assert (done.code, done.out) == (0, f"{to} holds 2.5 tokens\n")
+    assert chain.connect()[2].balance(to) == 25 * 10**17
+
+
+@pytest.mark.parametrize(
+    ("setting", "saying"),
+    [
+        ("to=me", "to is 'me', which is no address; write 0x and 40 hex digits"),
+        ("tokens=lots", "tokens is 'lots'; write a number of tokens such as 1000 or 0.5"),
+        ("deployment=none.json", "deployment file none.json is not there; write one with `fl deploy`"),
+    ],
+)
+def test_minting_says_what_is_wrong(refuses, chain, tmp_path, setting, saying):
+    chain.write(tmp_path / "d.json")
+    settings = {"deployment": f"{tmp_path}/d.json", "to": NOBODY, "tokens": "1"}
+    settings.update([setting.split("=")])
+    refuses("mint", *(f"{key}={value}" for key, value in settings.items()), saying=saying)
+
+
+def test_a_key_is_made_and_only_its_address_is_shown(fl, tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    done = fl("key", f"path={tmp_path}/owner.json")
+    account = open_keystore(tmp_path / "owner.json", password="secret")
+    assert done.out == (
+        f"{account.address} is in {tmp_path}/owner.json; keep the file and its password, nobody can restore them\n"
+    )
+    assert account.key.hex() not in done.out + done.err
+
+
+def test_a_key_that_is_there_is_kept(refuses, tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    (tmp_path / "owner.json").write_text("mine")
+    refuses("key", f"path={tmp_path}/owner.json", saying=f"keystore {tmp_path}/owner.json: is there already; ")
+    assert (tmp_path / "owner.json").read_text() == "mine"
+
+
+def test_an_empty_password_makes_no_key(refuses, tmp_path, monkeypatch):
+    monkeypatch.setenv(PASSWORD_VARIABLE, "")
+    refuses("key", f"path={tmp_path}/owner.json", saying=f"keystore {tmp_path}/owner.json: the password is empty; ")
+    assert not (tmp_path / "owner.json").exists()
+
+
+def test_compiling_says_what_changed(fl, monkeypatch):
+    compiled = {"DevToken": {"abi": [], "bytecode": "0x" + "00" * 12, "solc": "0.8.30"}}
+    monkeypatch.setattr("fl.cli.compile.compile_contracts", lambda **settings: compiled)
+    monkeypatch.setattr("fl.cli.compile.write_artifacts", lambda artifacts: [])
+    assert fl("compile").out == "DevToken: 12 bytes to deploy, solc 0.8.30, unchanged\n"
+
+
+def test_compiling_without_the_packages_says_how_to_get_them(refuses, tmp_path):
+    refuses(
+        "compile", f"contracts={tmp_path}", saying=f"{tmp_path}/node_modules is incomplete; run `npm ci` in {tmp_path}"
+    )
+
+
+def test_help_waits_for_no_learning_library(python, environment):
+    script = "import sys; sys.argv = ['fl', '--help']; from fl.cli.main import main; main(); print(sorted(sys.modules))"
+    done = subprocess.run([python, "-c", script], capture_output=True, text=True, env=environment, check=True)
+    assert "'torch'" not in done.stdout
+    assert "'flwr'" not in done.stdout
