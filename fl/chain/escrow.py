@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import IntEnum
 
+from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
@@ -16,7 +17,7 @@ from web3.logs import DISCARD
 from fl.chain.artifacts import artifact
 from fl.chain.errors import NoContract, NoTask, TokenTooLow
 from fl.chain.sender import Sent, send
-from fl.chain.typed_data import Domain, Header, compact
+from fl.chain.typed_data import Domain, Header, Join, Redirect, compact
 from fl.rewards.tree import Leaf, Sibling
 
 
@@ -219,6 +220,17 @@ class Escrow:
         """Stake for the account, which has approved the stake before."""
         return self._send("join", task_id, stake, node_key, dataset, account=account)
 
+    def join_for(self, order: Join, *, signature: bytes, permit: tuple, account: LocalAccount) -> Sent:
+        """Enrol an account that has signed for it; `account` pays the gas and gets the fee.
+
+        Args:
+            permit: (value, deadline, v, r, s) of `Token.permit`; one that fails is ignored where the allowance is there.
+        """
+        enrolment = (
+            order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature,
+        )  # fmt: skip
+        return self._send("joinFor", order.task_id, enrolment, permit, account=account)
+
     def start(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """Close the enrolment for round 1."""
         return self._send("start", task_id, account=account)
@@ -230,6 +242,23 @@ class Escrow:
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
         return self._send("claim", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), account=account)
+
+    def claim_to(
+        self,
+        order: Redirect,
+        *,
+        signature: bytes,
+        header: Header,
+        leaf: Leaf,
+        index: int,
+        proof: Sequence[Sibling],
+        account: LocalAccount,
+    ) -> Sent:
+        """Claim to where the leaf's account has signed for; `account` pays the gas and gets the fee."""
+        redirect = (order.recipient, order.fee, order.deadline, signature)
+        return self._send(
+            "claimTo", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), redirect, account=account
+        )
 
     def claim_range(
         self,
@@ -344,6 +373,34 @@ class Token:
     def mint(self, to: str, amount: int, *, account: LocalAccount) -> Sent:
         """Make devnet tokens. Raises: Refused where the token is a real one."""
         return send(self.w3, self._contract.functions.mint(to, amount), account=account, name="mint")
+
+    def permit(
+        self, spender: str, amount: int, *, deadline: int, account: LocalAccount
+    ) -> tuple[int, int, int, bytes, bytes]:
+        """An ERC-2612 permit, which allows `spender` to take `amount` without a transaction of the owner's.
+
+        Returns: (value, deadline, v, r, s), as the contract takes it.
+        Source: https://eips.ethereum.org/EIPS/eip-2612
+        """
+        _, name, version, chain_id, contract, _, _ = self._contract.functions.eip712Domain().call()
+        domain = {"name": name, "version": version, "chainId": chain_id, "verifyingContract": contract}
+        kinds = {
+            "owner": "address",
+            "spender": "address",
+            "value": "uint256",
+            "nonce": "uint256",
+            "deadline": "uint256",
+        }
+        values = {
+            "owner": account.address,
+            "spender": spender,
+            "value": amount,
+            "nonce": self._contract.functions.nonces(account.address).call(),
+            "deadline": deadline,
+        }
+        types = {"Permit": [{"name": name, "type": kind} for name, kind in kinds.items()]}
+        signed = account.sign_message(encode_typed_data(domain, types, values))
+        return amount, deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
 
     def approve(self, spender: str, amount: int, *, purpose: str, account: LocalAccount) -> Sent:
         """Allow `spender` to take `amount`. Raises: TokenTooLow if the account does not hold as much."""

@@ -85,6 +85,50 @@ class Receipt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Join:
+    """An account's order to enrol it, for a relayer to send; used up by the joining, which happens once."""
+
+    task_id: bytes
+    account: str
+    stake: int  # wei
+    node_key: bytes
+    dataset: bytes
+    fee: int  # wei, from the account to whoever sends it, on top of the stake
+    deadline: int  # last second it is good for
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "account": "address",
+        "stake": "uint128",
+        "nodeKey": "bytes",
+        "dataset": "bytes32",
+        "fee": "uint128",
+        "deadline": "uint40",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Redirect:
+    """An account's order to pay one round's claim elsewhere, for a relayer to send; used up by that claim."""
+
+    task_id: bytes
+    round: int
+    account: str
+    recipient: str
+    fee: int  # wei, of the amount, for whoever sends it
+    deadline: int  # last second it is good for
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "round": "uint32",
+        "account": "address",
+        "recipient": "address",
+        "fee": "uint128",
+        "deadline": "uint40",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Header:
     """What one round comes to: the one thing that evaluators sign and the chain keeps."""
 
@@ -123,7 +167,7 @@ class Header:
         return tuple(asdict(self).values())
 
 
-Signable = Update | Receipt | Header
+Signable = Update | Receipt | Join | Redirect | Header
 
 
 def digest(message: Signable, *, domain: Domain) -> bytes:

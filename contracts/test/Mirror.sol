@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
+import {ITask} from "../src/interfaces/ITask.sol";
+import {BlockTree} from "../src/libraries/BlockTree.sol";
+import {RoundTree} from "../src/libraries/RoundTree.sol";
+import {ScoreMath} from "../src/libraries/ScoreMath.sol";
+import {SumTree} from "../src/libraries/SumTree.sol";
+
+/// @title The libraries' internal functions, callable from Python
+/// @notice tests/chain/test_differential.py holds them against the Python side on random inputs.
+contract Mirror {
+    function hashLeaf(ITask.Leaf calldata leaf) external pure returns (bytes32) {
+        return RoundTree.hashLeaf(leaf);
+    }
+
+    function hashNode(ITask.Sibling calldata left, ITask.Sibling calldata right) external pure returns (bytes32) {
+        return RoundTree.hashNode(left, right);
+    }
+
+    function checkLeaf(ITask.Header calldata header, ITask.Leaf calldata leaf, ITask.Proof calldata proof)
+        external
+        pure
+    {
+        RoundTree.check(header, leaf, proof);
+    }
+
+    function checkRange(
+        ITask.Header calldata header,
+        uint32 from,
+        ITask.Leaf[] calldata leaves,
+        ITask.Sibling[] calldata siblings
+    ) external pure {
+        RoundTree.checkRange(header, from, leaves, siblings);
+    }
+
+    function checkBlock(bytes32 root, uint64 blocks, uint64 index, IDisputes.Opening calldata opening) external view {
+        BlockTree.check(root, blocks, index, opening);
+    }
+
+    function blockRoot(uint64 blocks, bytes32 top) external pure returns (bytes32) {
+        return BlockTree.root(blocks, top);
+    }
+
+    function partialSum(bytes calldata update, bytes calldata direction) external pure returns (int256) {
+        return ScoreMath.partialSum(update, direction);
+    }
+
+    function score(int256 raw, uint64 weight) external pure returns (int256) {
+        return ScoreMath.score(raw, weight);
+    }
+
+    function buildSums(bytes calldata sums) external pure returns (bytes32 root, int256 total) {
+        return SumTree.build(sums);
+    }
+
+    function checkSum(bytes32 root, uint256 width, uint256 index, int128 sum, bytes32[] calldata path) external pure {
+        SumTree.check(root, width, index, sum, path);
+    }
+}
