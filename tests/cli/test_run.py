@@ -47,7 +47,7 @@ def good(fl_process, deployment, tmp_path_factory):
 def test_a_run_ends_with_its_table(good):
     folder, done, summary = good
     for client in summary["clients"]:
-        assert client["account"][:8] in done.stdout
+        assert client["name"] in done.stdout
     assert f"{only(folder).name}/report.html" in done.stdout
     assert "Traceback" not in done.stderr
     assert "INFO" not in done.stdout + done.stderr  # logs are in the run's folder
