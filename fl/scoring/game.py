@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.scoring.pooling import with_strided_pools
 from fl.task.data import Dataset
 from fl.task.model_vector import layout_of, load_vector
 from fl.task.spec import dataset_hash
@@ -56,7 +57,7 @@ class ValidationGame:
                 "and at least one"
             )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.model = copy.deepcopy(model).to(self.device).eval()
+        self.model = with_strided_pools(copy.deepcopy(model)).to(self.device).eval()
         self.loss_fn = loss
         self.layout = layout_of(self.model)
         self.features = torch.as_tensor(features)
@@ -73,7 +74,7 @@ class ValidationGame:
         load_vector(self.model, vector)
         total, correct = 0.0, 0
         with torch.no_grad():
-            for x, y in self._batches():
+            for x, y in self.batches():
                 logits = self.model(x)
                 total += float(self.loss_fn(logits, y)) * len(x)
                 if y.ndim == 1 and logits.ndim == 2:
@@ -84,7 +85,7 @@ class ValidationGame:
         """∇loss at a model's vector, shape (P,); 0 at buffers and at parameters that are not trained."""
         load_vector(self.model, np.asarray(vector, dtype=np.float32))
         self.model.zero_grad(set_to_none=True)
-        for x, y in self._batches():
+        for x, y in self.batches():
             # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
             (self.loss_fn(self.model(x), y) * (len(x) / len(self.features))).backward()
         gradients = {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
@@ -97,7 +98,19 @@ class ValidationGame:
         self.model.zero_grad(set_to_none=True)
         return np.concatenate(parts)
 
-    def _batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def subset(self, members: Tensor) -> ValidationGame:
+        """The same game on some of the samples, by flags of shape (N,)."""
+        return ValidationGame(
+            self.model,
+            loss=self.loss_fn,
+            features=self.features[members],
+            labels=self.labels[members],
+            batch_size=self.batch_size,
+            device=str(self.device),
+        )
+
+    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The data set in batches, on the game's device."""
         for start in range(0, len(self.features), self.batch_size):
             stop = start + self.batch_size
             yield self.features[start:stop].to(self.device), self.labels[start:stop].to(self.device)

@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import nn
+
+from fl.scoring.pooling import StridedMaxPool2d, with_strided_pools
+from fl.task.models import LeNet
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 8, 8), (1, 1, 7, 9), (3, 2, 5, 6), (4, 8, 8)])
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (1, 4), (4, 4)])
+def test_strided_maxima_are_torchs_pooling_bit_for_bit(shape, window):
+    x = torch.randn(shape)
+    ours = StridedMaxPool2d(height=window[0], width=window[1])(x)
+    assert torch.equal(ours, nn.MaxPool2d(window)(x))
+
+
+def test_a_pool_of_nan_is_nan():
+    x = torch.zeros(1, 1, 2, 2)
+    x[0, 0, 1, 0] = torch.nan
+    assert StridedMaxPool2d(height=2, width=2)(x).isnan().all()
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(2, stride=1), nn.MaxPool2d(2, padding=1), nn.MaxPool2d(2, dilation=2), nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, return_indices=True), nn.MaxPool2d(5), nn.AvgPool2d(2),
+    ],
+)  # fmt: skip
+def test_other_pools_stay(pool):
+    assert with_strided_pools(nn.Sequential(pool))[0] is pool
+
+
+def test_a_lenet_gives_the_same_logits_and_nearly_the_same_gradients():
+    torch.manual_seed(0)
+    model, x = LeNet((1, 28, 28), 10), torch.rand(4, 1, 28, 28)
+    plain = model(x)
+    plain.square().sum().backward()
+    before = {name: one.grad.clone() for name, one in model.named_parameters()}
+    model.zero_grad()
+    ours = with_strided_pools(model)(x)
+    ours.square().sum().backward()
+    assert torch.equal(ours, plain)
+    for name, one in model.named_parameters():
+        torch.testing.assert_close(one.grad, before[name], msg=name)
+    assert sum(isinstance(one, StridedMaxPool2d) for one in model.modules()) == 2
