@@ -1,0 +1,122 @@
+"""How sure a direction score is: what each validation sample says of each client, by forward-mode derivatives.
+
+The score is a mean over validation samples, φ_k = 1/n Σ_i c_ki, with
+
+    c_ki = −∫₀¹ d/dε ℓ_i(w + s·Σ_j a_j Δ_j + ε·a_k Δ_k) ds
+
+and its standard error is that of a mean. A directional derivative of all samples' losses is one forward pass with dual numbers
+(a Jacobian–vector product): no per-sample gradient is ever stored, and memory is that of one batch. Cost: one dual pass per client
+and quadrature node, about three forward passes each.
+
+What it says: how far the score would move with another validation set of the same size from the same source. It does not say
+how far another training run would move it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.func import functional_call, jvp, vmap
+
+from fl.scoring.game import ValidationGame
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Certainty:
+    """Means over validation samples and how sure they are."""
+
+    means: NDArray[np.float64]  # shape (N,)
+    errors: NDArray[np.float64]  # standard errors, shape (N,)
+    covariance: NDArray[np.float64]  # of the means, shape (N, N)
+
+
+def sample_scores(
+    game: ValidationGame,
+    *,
+    base: NDArray[np.float32],
+    step: NDArray[np.floating],
+    parts: Iterable[NDArray[np.floating]],
+    nodes: int = 1,
+) -> NDArray[np.float64]:
+    """c_ki: what each validation sample adds to each client's score, shape (N, n), in units of loss.
+
+    Args:
+        game: Model, loss and validation data.
+        base: The round's base model, shape (P,).
+        step: Σ_k a_k Δ_k, shape (P,).
+        parts: a_k Δ_k of each client, shape (P,) each; read once.
+        nodes: Gauss–Legendre nodes; errors need fewer than scores do.
+    """
+    places, weights = np.polynomial.legendre.leggauss(nodes)
+    frozen = _Frozen(game)
+    points = [frozen.tensors(np.asarray(base, dtype=np.float64) + place * step) for place in (places + 1) / 2]
+    rows = []
+    for part in parts:
+        tangents = frozen.tangents(part)
+        row = np.zeros(len(game.features))
+        for weight, point in zip(weights / 2, points, strict=True):
+            row -= weight * frozen.slopes(point, tangents)
+        rows.append(row)
+    return np.array(rows).reshape(len(rows), len(game.features))
+
+
+def certainty(samples: NDArray[np.float64]) -> Certainty:
+    """Means of rows of shape (N, n), and the errors of those means; infinite from one sample."""
+    count = samples.shape[1]
+    means = samples.mean(axis=1)
+    if count < 2:
+        size = len(means)
+        return Certainty(means=means, errors=np.full(size, np.inf), covariance=np.full((size, size), np.inf))
+    centred = samples - means[:, None]
+    covariance = centred @ centred.T / (count * (count - 1))
+    return Certainty(means=means, errors=np.sqrt(np.diag(covariance)), covariance=covariance)
+
+
+class _Frozen:
+    """A game's model as a function of its parameters."""
+
+    def __init__(self, game: ValidationGame) -> None:
+        self.game = game
+        self.model = copy.deepcopy(game.model).eval()
+        self.trained = {name for name, one in self.model.named_parameters() if one.requires_grad}
+        self.losses = _per_sample(game.loss_fn)
+
+    def tensors(self, vector: NDArray[np.floating]) -> dict[str, Tensor]:
+        """Parameters and float buffers of a vector, by name."""
+        arrays = self.game.layout.unflatten(np.asarray(vector, dtype=np.float32))
+        return {name: torch.tensor(array).to(self.game.device) for name, array in arrays.items()}
+
+    def tangents(self, part: NDArray[np.floating]) -> dict[str, Tensor]:
+        """The same of an update: only what is trained moves the loss, buffers and frozen layers do not."""
+        return {name: one for name, one in self.tensors(part).items() if name in self.trained}
+
+    def slopes(self, point: dict[str, Tensor], tangents: dict[str, Tensor]) -> NDArray[np.float64]:
+        """d/dε of each sample's loss along the tangents, shape (n,)."""
+        fixed = {name: one for name, one in point.items() if name not in tangents}
+        moving = {name: one for name, one in point.items() if name in tangents}
+        found = []
+        for x, y in self.game.batches():
+
+            def losses(moved: dict[str, Tensor], x: Tensor = x, y: Tensor = y) -> Tensor:
+                return self.losses(functional_call(self.model, {**fixed, **moved}, (x,)), y)
+
+            with torch.no_grad():
+                _, slope = jvp(losses, (moving,), (tangents,))
+            found.append(slope.double().cpu().numpy())
+        return np.concatenate(found)
+
+
+def _per_sample(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
+    """A loss that means over a batch, as one that gives each sample's part, shape (B,)."""
+    if getattr(loss, "reduction", None) == "mean" and getattr(loss, "weight", None) is None:
+        single = copy.deepcopy(loss)
+        single.reduction = "none"
+        # A loss over several outputs (MSE) has one part each; the mean over samples means over them too.
+        return lambda outputs, labels: single(outputs, labels).reshape(len(outputs), -1).mean(1)
+    return vmap(lambda output, label: loss(output[None], label[None]))
