@@ -10,7 +10,7 @@ import {Payout} from "../world/Payout.sol";
 import {Tree} from "../world/Tree.sol";
 import {Vm, vm} from "../world/Vm.sol";
 
-/// @notice Plays all parties of up to three tasks in one token.
+/// @notice Plays all parties of up to four tasks in one token.
 contract Handler {
     struct Posted {
         ITask.Header header;
@@ -59,10 +59,11 @@ contract Handler {
         fairshare = fairshare_;
         court = IDisputes(address(fairshare_));
         token = token_;
-        down = abi.encodePacked(int8(-30));
+        down = up;
         for (uint256 k; k < 256; k++) {
             int16 value = int16(uint16(uint8(up[1 + 2 * k])) << 8 | uint16(uint8(up[2 + 2 * k])));
-            down = bytes.concat(down, bytes2(uint16(value == type(int16).min ? type(int16).max : -value)));
+            bytes2 mirrored = bytes2(uint16(value == type(int16).min ? type(int16).max : -value));
+            (down[1 + 2 * k], down[2 + 2 * k]) = (mirrored[0], mirrored[1]);
         }
         upSum = int128(Blocks.partialSum(up, direction));
         downSum = int128(Blocks.partialSum(down, direction));
@@ -78,7 +79,7 @@ contract Handler {
     /* ACTIONS */
 
     function open(uint96 budget, uint96 bond, uint8 rounds) external {
-        if (taskIds.length == 3) return;
+        if (taskIds.length == 4) return;
         address[] memory evaluators = new address[](1);
         evaluators[0] = vm.addr(EVALUATOR_KEY);
         ITask.Terms memory terms = ITask.Terms({
@@ -90,7 +91,7 @@ contract Handler {
             rounds: rounds % 6 + 1,
             challengeWindow: 100,
             responseWindow: 40,
-            roundTimeout: 300,
+            roundTimeout: 1000,
             claimPeriod: 1000,
             budget: budget % 1e24 + 1,
             bond: bond % 1e22,
@@ -128,7 +129,7 @@ contract Handler {
         } catch {}
     }
 
-    /// @dev One round in four is a lie: a theft or a wrong score.
+    /// @dev Three rounds in eight are lies: a theft or a wrong score.
     function post(uint256 which, uint256 luck) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
@@ -141,7 +142,7 @@ contract Handler {
         uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
         Payout.settle(leaves, scores, pot);
         uint256 last = leaves.length - 1;
-        bool theft = kind == 1 && last != 0 && leaves[last].cumulative >= 2;
+        bool theft = kind < 3 && kind > 0 && last != 0 && leaves[last].cumulative >= 2;
         if (theft) (leaves[0].cumulative, leaves[last].cumulative) = (leaves[0].cumulative + 2, leaves[last].cumulative - 2);
         _send(id, round, leaves, pot, kind == 0 || theft);
         done[msg.sig]++;
@@ -226,8 +227,14 @@ contract Handler {
     function prove(uint256 which, uint256 whichRound, uint256 who) external {
         (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
         if (!ok) return;
+        uint256 count = leavesOf[id][round].length;
+        for (uint256 i; i < count; i++) {
+            if (_prove(id, round, (who % count + i) % count)) return;
+        }
+    }
+
+    function _prove(bytes32 id, uint32 round, uint256 at) internal returns (bool) {
         ITask.Leaf[] memory leaves = leavesOf[id][round];
-        uint256 at = who % leaves.length;
         (ITask.Leaf memory leafBefore, ITask.Proof memory proofBefore) = _before(id, round, leaves[at].account);
         ITask.Header memory header = posted[id][round - 1].header;
         ITask.Header memory before = posted[id][round > 1 ? round - 2 : 0].header;
@@ -235,8 +242,11 @@ contract Handler {
         vm.prank(WATCHER);
         try court.proveTransition(before, leafBefore, proofBefore, header, leaves[at], proof) {
             if (!posted[id][round - 1].lie) broken = "an honest round was convicted";
-            done[msg.sig]++;
-        } catch {}
+            done[this.prove.selector]++;
+            return true;
+        } catch {
+            return false;
+        }
     }
 
     function _before(bytes32 id, uint32 round, address account)
@@ -254,12 +264,12 @@ contract Handler {
         (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
         if (!ok) return;
         ITask.Leaf[] memory leaves = leavesOf[id][round];
-        uint256 at = who % leaves.length;
+        uint256 at = who % 2 == 0 ? 0 : who % leaves.length; // wrong scores are the first leaf's
         Open memory o;
         o.positive = leaves[at].updateRoot == upRoot;
         int128 truth = o.positive ? upSum : downSum;
         o.right = (int256(truth) * int256(uint256(leaves[at].weight))) >> 32 != leaves[at].score;
-        o.sum = o.right ? truth : truth + wrong;
+        o.sum = o.right ? truth : truth + (int128(wrong) | 1) * 2 ** 40;
         _fund(WATCHER, 1e18);
         bytes32 top = Blocks.leaf(o.positive ? up : down);
         ITask.Proof memory proof = Tree.prove(leaves, at);
@@ -315,7 +325,7 @@ contract Handler {
                 if (!challenges[taskIds[i]][j - 1].right) _refute(taskIds[i], j - 1);
             }
         }
-        _wait(time % 200);
+        _wait(time % 4 == 0 ? time % 400 : time % 60);
         done[msg.sig]++;
     }
 
@@ -358,18 +368,10 @@ contract Handler {
         sum += fairshare.creditOf(address(token), BURNED);
     }
 
-    function claimed(bytes32 id) external view returns (uint256 sum, bool asReceived) {
-        asReceived = true;
-        for (uint256 i; i < clients.length; i++) {
-            uint256 one = fairshare.clientOf(id, clients[i]).claimed;
-            sum += one;
-            if (one != received[id][clients[i]]) asReceived = false;
-        }
-    }
-
-    function stakes(bytes32 id) external view returns (uint256 sum) {
-        for (uint256 i; i < clients.length; i++) {
-            sum += fairshare.clientOf(id, clients[i]).stake;
+    function accounts(bytes32 id) external view returns (ITask.Client[] memory all) {
+        all = new ITask.Client[](clients.length);
+        for (uint256 i; i < all.length; i++) {
+            all[i] = fairshare.clientOf(id, clients[i]);
         }
     }
 
@@ -413,7 +415,9 @@ contract Handler {
             leaf.account = clients[i];
             bool positive = (luck >> (8 + i)) & 1 == 1;
             leaf.updateRoot = positive ? upRoot : downRoot;
-            if (client.leftRound == 0 || round < client.leftRound) leaf.weight = uint64(luck >> (32 + 16 * i)) % 2 ** 32;
+            if (client.leftRound == 0 || round < client.leftRound) {
+                leaf.weight = uint32(luck >> (32 + 16 * i)) | 2 ** 20;
+            }
             int256 sum = positive ? upSum : downSum;
             scores[count] = int128(sum * int256(uint256(leaf.weight)) >> 32);
             count++;
