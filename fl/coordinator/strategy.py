@@ -1,14 +1,15 @@
 """The paying strategy: wraps any Flower strategy whose aggregate is a weighted sum, and settles each of its rounds on chain.
 
-`aggregate_train` reads as the script of a round: collect, weigh, aggregate, score, settle, bundle, evaluate, post.
+`aggregate_train` reads as the script of a round: collect, weigh, score, aggregate, settle, bundle, evaluate, post.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from fl.audit.evaluator import Evaluator
 from fl.audit.recompute import ChainView
 from fl.chain.paid_task import PaidTask
 from fl.chain.typed_data import ZERO_HASH, Header
-from fl.codec import Blocks, Layout, block_root, model_hash
+from fl.codec import Blocks, Layout, UnencodableVector, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.protocol import RECORD, TrainRequest
 from fl.errors import ConfigError, FairshareError
@@ -166,13 +167,22 @@ class PayingStrategy(Strategy):
         self._seconds = {"collecting": time.perf_counter() - self._started}
         with self._step(server_round, "checking"):
             updates, refusals = self._collect(server_round, replies)
-        with self._step(server_round, "aggregating"):
-            participants, arrays, metrics = self._aggregate(server_round, updates)
-            following = self._base if arrays is None else self._layout.flatten(_numpy(arrays))
         with self._step(server_round, "scoring"):
-            weights = weigh(participants, cap=self._cap)
-            step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(self._base))
-            blocks = Blocks.encode(direction(self.game, base=self._base, step=step, nodes=self.spec.quadrature))
+            # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
+            while True:
+                participants, contents = self._seats(updates)
+                weights = weigh(participants, cap=self._cap)
+                try:
+                    blocks = self._direction(participants, weights)
+                    break
+                except UnencodableVector:
+                    if not updates:
+                        raise  # the base model itself has no gradient
+                    updates, ruinous = self._without_ruinous(updates, weights)
+                    refusals += ruinous
+        with self._step(server_round, "aggregating"):
+            arrays, metrics = self.inner.aggregate_train(server_round, _replies(contents, updates))
+            following = self._base if arrays is None else self._layout.flatten(_numpy(arrays))
         with self._step(server_round, "settling"):
             before = self._accounts()
             pot = pot_of(
@@ -271,9 +281,7 @@ class PayingStrategy(Strategy):
             log.warning("round %d: node %d refused: %s", server_round, refusal.node_id, refusal.reason)
         return updates, refusals
 
-    def _aggregate(
-        self, server_round: int, updates: Sequence[AcceptedUpdate]
-    ) -> tuple[list[Participant], ArrayRecord | None, MetricRecord | None]:
+    def _seats(self, updates: Sequence[AcceptedUpdate]) -> tuple[list[Participant], list[RecordDict]]:
         # Flower wants the same metrics in every reply, and a client may send what it likes.
         shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
         seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
@@ -294,12 +302,29 @@ class PayingStrategy(Strategy):
             Participant(account=seat.account, stake=seat.stake, blocks=seat.blocks, root=seat.root, selected=flag)
             for seat, flag in zip(seats, taken, strict=True)
         ]
-        replies = []
-        for content, update in zip(contents, updates, strict=True):
-            asked = Message(RecordDict(), update.node_id, "train")
-            replies.append(Message(content, reply_to=asked))
-        arrays, metrics = self.inner.aggregate_train(server_round, replies)
-        return participants, arrays, metrics
+        return participants, contents
+
+    def _direction(self, participants: Sequence[Participant], weights: Mapping[str, int]) -> Blocks:
+        step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(self._base))
+        return Blocks.encode(direction(self.game, base=self._base, step=step, nodes=self.spec.quadrature))
+
+    def _without_ruinous(
+        self, updates: Sequence[AcceptedUpdate], weights: Mapping[str, int]
+    ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
+        """Leave out those whose step alone, as it weighs in this round, has no finite loss; everybody if there is none."""
+
+        def ruins(one: AcceptedUpdate) -> bool:
+            step = weighted_step([(one.blocks, weights[one.account])], size=len(self._base))
+            return not math.isfinite(self.game.standing((self._base + step).astype(np.float32)).loss)
+
+        out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
+        reason = "with this update the validation loss has no finite gradient; lower the learning rate, look at buffers"
+        refused = [
+            Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in updates if one.account in out
+        ]
+        for refusal in refused:
+            log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
+        return [one for one in updates if one.account not in out], refused
 
     def _accounts(self) -> dict[str, Account]:
         before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in self._leaves}
@@ -363,6 +388,11 @@ def _seeded(seed: int, server_round: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
+
+
+def _replies(contents: Sequence[RecordDict], updates: Sequence[AcceptedUpdate]) -> list[Message]:
+    asked = (Message(RecordDict(), update.node_id, "train") for update in updates)
+    return [Message(content, reply_to=one) for content, one in zip(contents, asked, strict=True)]
 
 
 def _bundled(update: AcceptedUpdate, seat: Participant, weights: dict[str, int]) -> BundledUpdate:
