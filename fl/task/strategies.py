@@ -38,8 +38,10 @@ def build_strategy(name: str, arguments: Mapping[str, Any]) -> Strategy:
     """
     if name not in STRATEGIES:
         raise ConfigError(f"strategy.name is {name!r}; choose one of {', '.join(STRATEGIES)}")
+    # Flower waits for two nodes by default, and for ever where there is one.
+    defaults = {"fraction_evaluate": 0.0, "min_train_nodes": 1, "min_available_nodes": 1}
     try:
-        return STRATEGIES[name](**{"fraction_evaluate": 0.0, **arguments})
+        return STRATEGIES[name](**{**defaults, **arguments})
     except TypeError as error:
         raise ConfigError(
             f"strategy={name} cannot be built: {error}; see Flower's {STRATEGIES[name].__name__}"

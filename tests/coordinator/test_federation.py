@@ -203,6 +203,17 @@ def test_a_watcher_is_told_of_each_step(anvil, tmp_path):
     assert [number for number, _ in told["rounds"]] == [1]
 
 
+def test_a_federation_of_one_client_does_not_wait_for_a_second(anvil, tmp_path):
+    config = tiny(
+        task=TaskConfig(rounds=1, steps=5),
+        partition=PartitionConfig(name="iid", clients=1),
+        attack=AttackConfig(),
+        chain=ChainConfig(url=anvil),
+    )
+    result = run_federation(config, folder=tmp_path, watcher=Watcher())
+    assert [client.earned for client in result.clients] == [result.budget]
+
+
 def test_a_second_run_uses_the_contracts_of_the_first(anvil, tmp_path):
     short = TaskConfig(rounds=1, steps=1)
     one = run_federation(tiny(task=short, chain=ChainConfig(url=anvil)), folder=tmp_path / "one", watcher=Watcher())
