@@ -326,6 +326,17 @@ contract Disputes is IDisputes, Ledger {
         return _standings[id];
     }
 
+    /// @inheritdoc IDisputes
+    function burn(bytes32 taskId) external returns (uint256 amount) {
+        Task storage t = _tasks[taskId];
+        // Check.
+        amount = t.burned;
+        if (amount == 0) revert NothingCredited(address(t.token), BURNED);
+        // Effect: from here it is a withdrawal like any other, so a token that refuses it blocks nothing.
+        t.burned = 0;
+        _credit(t.token, BURNED, amount);
+    }
+
     /* INTERNAL */
 
     /// @dev The header's task, if it can be disputed and the round counts.
@@ -399,7 +410,7 @@ contract Disputes is IDisputes, Ledger {
     function _forfeit(Task storage t, address prover, uint256 amount) internal returns (uint256 reward) {
         reward = amount / 2;
         _credit(t.token, prover, reward);
-        _credit(t.token, BURNED, amount - reward);
+        t.burned += uint128(amount - reward); // bonds and stakes, each below 2^96: 2^32 of them fit
     }
 
     /// @dev Halts a task at its last valid round. The round of a header that was proven wrong is void if it is not final.

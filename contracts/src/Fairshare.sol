@@ -396,7 +396,8 @@ contract Fairshare is IFairshare, Ledger {
             since: t.clock.since,
             cumulative: uint128(p.cumulative()),
             paid: t.paid,
-            bondShare: t.bondShare
+            bondShare: t.bondShare,
+            burned: t.burned
         });
     }
 

@@ -72,6 +72,7 @@ abstract contract Ledger is ITask, EIP712 {
         bool revealEachRound;
         uint96 bondShare; // wei
         uint32 staked; // clients whose stake is here
+        uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
         bytes32 specHash;
         bytes32 validationHash;
         bytes32 baseModel;
@@ -84,9 +85,7 @@ abstract contract Ledger is ITask, EIP712 {
 
     /* STORAGE */
 
-    /// @dev Burned tokens are credited to this address, where nobody can spend them; sending them there is a withdrawal
-    /// like any other, so a token that refuses it blocks nothing.
-    address internal constant BURNED = address(0xdEaD);
+    address internal constant BURNED = address(0xdEaD); // nobody has its key; many tokens refuse to go to address 0
 
     bytes32 internal constant HEADER_TYPEHASH = keccak256(
         "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"

@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {DevToken} from "../src/DevToken.sol";
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {Blocks} from "./world/Blocks.sol";
 import {Tree} from "./world/Tree.sol";
-import {vm} from "./world/Vm.sol";
+import {Vm, vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice What a transaction costs: 21,000, its calldata, and the call with every slot cold. Each measurement is one
 /// isolated call (forge test --isolate), written to snapshots/ by Foundry.
-/// forge-config: default.isolate = true
-contract GasTest is World {
-    uint256 internal constant CLIENTS = 1000;
+abstract contract GasOfRounds is World {
+    function _group() internal view returns (string memory) {
+        return clients.length > 1000 ? "gas_large" : "gas";
+    }
 
     function _terms() internal view override returns (ITask.Terms memory terms) {
         terms = super._terms();
@@ -41,10 +45,55 @@ contract GasTest is World {
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures);
         headers.push(header);
-        gas = vm.snapshotGasLastCall("gas", string.concat("post_", vm.toString(signers)));
+        gas = vm.snapshotGasLastCall(_group(), string.concat("post_", vm.toString(signers), "_of_", vm.toString(clients.length)));
         _wait(1 hours);
     }
 
+    /// @dev First: the account holds no token yet. Later: it was paid before. Batched: 100 of them at once.
+    function _claims(uint256 size, string memory suffix) internal {
+        _many(size, 1);
+        _round(1);
+        ITask.Header memory header = headers[0];
+        uint256 who = size / 3;
+        // One payment before, so that the task's own counters are not zero any more.
+        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        vm.snapshotGasLastCall(_group(), string.concat("claim_first_", suffix));
+        uint256 count = size < 100 ? size : 100;
+        _claimBatch(header, 0, count);
+        _round(1);
+        header = headers[1];
+        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        vm.snapshotGasLastCall(_group(), string.concat("claim_later_", suffix));
+        vm.snapshotValue(_group(), string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
+        _round(1);
+        vm.snapshotValue(_group(), string.concat("claim_ranged_later_", suffix), _claimRange(headers[2], 0, count) / count);
+    }
+
+    function _claimRange(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
+        ITask.Leaf[] memory some = new ITask.Leaf[](count);
+        for (uint256 i; i < count; i++) {
+            some[i] = leaves[from + i];
+        }
+        fairshare.claimRange(header, uint32(from), some, Tree.proveRange(Tree.levels(leaves), from, count));
+        return vm.lastCallGas().gasTotalUsed;
+    }
+
+    function _claimBatch(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
+        ITask.Leaf[] memory some = new ITask.Leaf[](count);
+        ITask.Proof[] memory proofs = new ITask.Proof[](count);
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        for (uint256 i; i < count; i++) {
+            some[i] = leaves[from + i];
+            proofs[i] = Tree.proveIn(levels, from + i);
+        }
+        fairshare.claimBatch(header, some, proofs);
+        return vm.lastCallGas().gasTotalUsed;
+    }
+}
+
+/// forge-config: default.isolate = true
+contract GasTest is GasOfRounds {
     function test_post_1() public {
         _many(10, 1);
         _round(1);
@@ -57,48 +106,6 @@ contract GasTest is World {
         _round(3);
     }
 
-    /// @dev First: the account holds no token yet. Later: it was paid before. Batched: 100 of them at once.
-    function _claims(uint256 size, string memory suffix) internal {
-        _many(size, 1);
-        _round(1);
-        ITask.Header memory header = headers[0];
-        uint256 who = size / 3;
-        // One payment before, so that the task's own counters are not zero any more.
-        fairshare.claim(header, leaves[0], _proof(0));
-        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
-        vm.snapshotGasLastCall("gas", string.concat("claim_first_", suffix));
-        uint256 count = size < 100 ? size : 100;
-        _claimBatch(header, 0, count);
-        _round(1);
-        header = headers[1];
-        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
-        vm.snapshotGasLastCall("gas", string.concat("claim_later_", suffix));
-        vm.snapshotValue("gas", string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
-        _round(1);
-        vm.snapshotValue("gas", string.concat("claim_ranged_later_", suffix), _claimRange(headers[2], 0, count) / count);
-    }
-
-    function _claimRange(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
-        ITask.Leaf[] memory some = new ITask.Leaf[](count);
-        for (uint256 i; i < count; i++) {
-            some[i] = leaves[from + i];
-        }
-        fairshare.claimRange(header, uint32(from), some, Tree.proveRange(Tree.levels(leaves), from, count));
-        return vm.snapshotGasLastCall("gas", "claim_range");
-    }
-
-    function _claimBatch(ITask.Header memory header, uint256 from, uint256 count) internal returns (uint256) {
-        ITask.Leaf[] memory some = new ITask.Leaf[](count);
-        ITask.Proof[] memory proofs = new ITask.Proof[](count);
-        Tree.Node[][] memory levels = Tree.levels(leaves);
-        for (uint256 i; i < count; i++) {
-            some[i] = leaves[from + i];
-            proofs[i] = Tree.proveIn(levels, from + i);
-        }
-        fairshare.claimBatch(header, some, proofs);
-        return vm.snapshotGasLastCall("gas", "claim_batch");
-    }
-
     function test_claim_10() public {
         _claims(10, "10");
     }
@@ -109,5 +116,199 @@ contract GasTest is World {
 
     function test_claim_1000() public {
         _claims(1000, "1000");
+    }
+}
+
+/// @notice Minutes long: `npm run gas:large` only.
+/// forge-config: default.isolate = true
+contract LargeGasTest is GasOfRounds {
+    function test_slow_claim_10000() public {
+        _claims(10_000, "10000");
+    }
+}
+
+/// @notice A plain contract that pays everybody in a loop, as most reward contracts do.
+contract NaivePush {
+    function push(DevToken token, address[] calldata accounts, uint256[] calldata amounts) external {
+        for (uint256 i; i < accounts.length; i++) {
+            require(token.transfer(accounts[i], amounts[i]));
+        }
+    }
+}
+
+/// forge-config: default.isolate = true
+contract GasOfTheRestTest is World {
+    bytes internal update = Blocks.random(1, -30);
+    bytes internal direction = Blocks.random(2, -31);
+
+    function test_join() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _fund(_client(1), 1 ether);
+        bytes memory nodeKey = new bytes(65);
+        for (uint256 i; i < 65; i++) {
+            nodeKey[i] = 0xAB;
+        }
+        bytes32 dataset = keccak256("data");
+        vm.prank(_client(1));
+        fairshare.join(taskId, 1 ether, nodeKey, dataset);
+        vm.snapshotGasLastCall("gas", "join");
+    }
+
+    function test_naive_push_1000() public {
+        NaivePush naive = new NaivePush();
+        address[] memory accounts = new address[](1000);
+        uint256[] memory amounts = new uint256[](1000);
+        token.mint(address(naive), 1e30);
+        for (uint256 i; i < 1000; i++) {
+            accounts[i] = address(uint160(uint256(keccak256(abi.encode(i)))));
+            amounts[i] = 1e18 + uint128(uint256(keccak256(abi.encode(i, i)))) % 1e18;
+            token.mint(accounts[i], 1); // paid before, as the later claims that it is compared with
+        }
+        naive.push(token, accounts, amounts);
+        vm.snapshotGasLastCall("gas", "naive_push_1000");
+    }
+
+    function test_prove_transition() public {
+        // A thousand clients, the second round steals.
+        delete clients;
+        for (uint256 i; i < 1000; i++) {
+            clients.push(address(uint160((i + 1) << 144 | uint144(uint256(keccak256(abi.encode(i)))))));
+        }
+        _begin();
+        ITask.Header memory first = _post();
+        int128[] memory scores = new int128[](1000);
+        for (uint256 i; i < 1000; i++) {
+            scores[i] = int128(int256(uint256(keccak256(abi.encode(i))) % 2 ** 34));
+        }
+        ITask.Header memory second = _next(scores);
+        (leaves[1].cumulative, leaves[2].cumulative) = (leaves[1].cumulative + 9, leaves[2].cumulative - 9);
+        _reseal(second);
+        _send(second);
+        ITask.Proof memory before = Tree.proveIn(Tree.levels(earlier), 1);
+        ITask.Proof memory proof = Tree.proveIn(Tree.levels(leaves), 1);
+        vm.prank(ANYONE);
+        court.proveTransition(first, earlier[1], before, second, leaves[1], proof);
+        vm.snapshotGasLastCall("gas", "prove_transition");
+    }
+
+    /// @dev A round in which client 0's update has `blocks` equal blocks, all with the score that they make.
+    function _round(uint64 blocks, bytes32 updateTop, bytes32 directionTop) internal returns (ITask.Header memory header) {
+        _begin();
+        int128[] memory scores = new int128[](3);
+        uint64 weight = 2 ** 30;
+        scores[0] = int128(Blocks.partialSum(update, direction) * int256(uint256(blocks)) * int256(uint256(weight)) >> 32);
+        header = _next(scores);
+        (leaves[0].updateRoot, leaves[0].weight) = (Blocks.root(blocks, updateTop), weight);
+        header.directionRoot = Blocks.root(blocks, directionTop);
+        _reseal(header);
+        _send(header);
+    }
+
+    function _challenge(ITask.Header memory header, uint64 blocks, bytes32 top, bytes memory sums)
+        internal
+        returns (IDisputes.Challenge memory challenge)
+    {
+        _fund(ANYONE, 1 ether);
+        ITask.Proof memory proof = _proof(0);
+        vm.recordLogs();
+        vm.prank(ANYONE);
+        court.challengeScore(header, leaves[0], proof, blocks, top, sums);
+        vm.snapshotGasLastCall("gas", string.concat("challenge_", vm.toString(blocks)));
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        for (uint256 i; i < logs.length; i++) {
+            if (logs[i].topics[0] == IDisputes.Challenged.selector) {
+                (challenge,) = abi.decode(logs[i].data, (IDisputes.Challenge, bytes));
+            }
+        }
+    }
+
+    function _repeat(int128 sum, uint256 count) internal pure returns (bytes memory sums) {
+        sums = new bytes(16 * count);
+        for (uint256 i; i < count; i++) {
+            assembly {
+                mstore(add(add(sums, 32), mul(i, 16)), shl(128, sum))
+            }
+        }
+    }
+
+    function _hashes(bytes32 hash, uint256 count) internal pure returns (bytes32[] memory all) {
+        all = new bytes32[](count);
+        for (uint256 i; i < count; i++) {
+            all[i] = hash;
+        }
+    }
+
+    /// @dev LeNet has 61,706 parameters, which are 242 blocks.
+    function test_refute() public {
+        uint64 blocks = 242;
+        bytes32[] memory updates = _hashes(Blocks.leaf(update), blocks);
+        bytes32[] memory directions = _hashes(Blocks.leaf(direction), blocks);
+        ITask.Header memory header = _round(blocks, Blocks.top(updates, true), Blocks.top(directions, true));
+        int128 right = int128(Blocks.partialSum(update, direction));
+        bytes memory sums = _repeat(right, blocks);
+        bytes32[] memory sumHashes = _hashes(Blocks.sumLeaf(right), blocks);
+        // Block 77 is the lie.
+        int128 lie = right + 2 ** 30;
+        bytes16 packed = bytes16(uint128(lie));
+        for (uint256 i; i < 16; i++) {
+            sums[77 * 16 + i] = packed[i];
+        }
+        sumHashes[77] = Blocks.sumLeaf(lie);
+        IDisputes.Challenge memory challenge = _challenge(header, blocks, Blocks.top(updates, true), sums);
+        IDisputes.Opening memory one = IDisputes.Opening(update, Blocks.path(updates, 77, true));
+        IDisputes.Opening memory two = IDisputes.Opening(direction, Blocks.path(directions, 77, true));
+        bytes32[] memory path = Blocks.path(sumHashes, 77, false);
+        vm.prank(COORDINATOR);
+        court.refute(challenge, 77, one, two, lie, path);
+        vm.snapshotGasLastCall("gas", "refute_242");
+    }
+
+    /// @dev The siblings of block 0 among 2^depth equal ones, and the top.
+    function _deep(bytes32 leaf, uint256 depth) internal pure returns (bytes32[] memory path, bytes32 top) {
+        path = new bytes32[](depth);
+        for (uint256 i; i < depth; i++) {
+            path[i] = leaf;
+            leaf = sha256(bytes.concat(hex"01", leaf, leaf));
+        }
+        top = leaf;
+    }
+
+    function test_refute_of2To20Blocks() public {
+        (, bytes32 updateTop) = _deep(Blocks.leaf(update), 20);
+        (, bytes32 directionTop) = _deep(Blocks.leaf(direction), 20);
+        ITask.Header memory header = _round(2 ** 20, updateTop, directionTop);
+        int128 right = int128(Blocks.partialSum(update, direction));
+        // 256 blocks a sum; the first sum and its first block are 2^30 too high.
+        bytes memory sums = _repeat(right * 256, 4096);
+        bytes memory partials = _repeat(right, 256);
+        bytes32[] memory sumHashes = _hashes(Blocks.sumLeaf(right * 256), 4096);
+        bytes32[] memory partialHashes = _hashes(Blocks.sumLeaf(right), 256);
+        (bytes16 sum, bytes16 part) = (bytes16(uint128(right * 256 + 2 ** 30)), bytes16(uint128(right + 2 ** 30)));
+        for (uint256 i; i < 16; i++) {
+            (sums[i], partials[i]) = (sum[i], part[i]);
+        }
+        sumHashes[0] = Blocks.sumLeaf(right * 256 + 2 ** 30);
+        partialHashes[0] = Blocks.sumLeaf(right + 2 ** 30);
+        IDisputes.Challenge memory challenge = _challenge(header, 2 ** 20, updateTop, sums);
+        _fund(COORDINATOR, 1 ether);
+        vm.prank(COORDINATOR);
+        court.demand(challenge, 0);
+        vm.snapshotGasLastCall("gas", "demand");
+        bytes32[] memory path = Blocks.path(sumHashes, 0, false);
+        vm.prank(ANYONE);
+        court.answer(challenge, 0, right * 256 + 2 ** 30, path, partials);
+        vm.snapshotGasLastCall("gas", "answer_256");
+        _refuteDeep(challenge, right + 2 ** 30, Blocks.path(partialHashes, 0, false));
+    }
+
+    function _refuteDeep(IDisputes.Challenge memory challenge, int128 lie, bytes32[] memory path) internal {
+        (bytes32[] memory updatePath,) = _deep(Blocks.leaf(update), 20);
+        (bytes32[] memory directionPath,) = _deep(Blocks.leaf(direction), 20);
+        IDisputes.Opening memory one = IDisputes.Opening(update, updatePath);
+        IDisputes.Opening memory two = IDisputes.Opening(direction, directionPath);
+        vm.prank(COORDINATOR);
+        court.refute(challenge, 0, one, two, lie, path);
+        vm.snapshotGasLastCall("gas", "refute_1048576");
     }
 }

@@ -48,13 +48,13 @@ contract ProofsTest is World {
     }
 
     /// @dev The task halted at `posted` rounds with this total; bond and reward are where they belong.
-    function _assertHalted(uint32 posted, uint256 total) internal view {
+    function _assertHalted(uint32 posted, uint256 total) internal {
         ITask.State memory state = _state();
         vm.assertEq(uint256(state.status), uint256(ITask.Status.Halted));
         vm.assertEq(state.posted, posted);
         vm.assertEq(state.cumulative, total);
         vm.assertEq(_credit(ANYONE), 50 ether);
-        vm.assertEq(_credit(BURNED), 50 ether);
+        vm.assertEq(_burned(), 50 ether);
     }
 
     function _expectNoFraud() internal {
@@ -96,6 +96,7 @@ contract ProofsTest is World {
         }
         fairshare.withdrawFor(address(token), SPONSOR);
         fairshare.withdrawFor(address(token), ANYONE);
+        _burned();
         fairshare.withdrawFor(address(token), BURNED);
         vm.assertEq(token.balanceOf(address(fairshare)), 0);
     }
@@ -208,6 +209,18 @@ contract ProofsTest is World {
         vm.assertFalse(done);
         (done,) = address(fairshare).staticcall("");
         vm.assertFalse(done);
+    }
+
+    function test_burn_revertsIfNothingWasBurned() public {
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
+        court.burn(taskId);
+        _theft(5);
+        _prove(0);
+        vm.assertEq(_state().burned, 50 ether);
+        vm.assertEq(court.burn(taskId), 50 ether);
+        vm.assertEq(_state().burned, 0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
+        court.burn(taskId);
     }
 
     /* proveTransition */
@@ -749,7 +762,7 @@ contract ProofsTest is World {
         vm.prank(ANYONE);
         court.proveEquivocation(taskId, 1, client, first, second);
         vm.assertEq(_credit(ANYONE), 0.5 ether);
-        vm.assertEq(_credit(BURNED), 0.5 ether);
+        vm.assertEq(_burned(), 0.5 ether);
         vm.assertEq(fairshare.clientOf(taskId, client).stake, 0);
         vm.assertEq(_state().staked, 2);
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingStaked.selector, taskId, client));
@@ -766,7 +779,7 @@ contract ProofsTest is World {
         court.proveEquivocation(taskId, 1, client, first, second);
         uint256 stake = 1 ether + uint256(100 ether) / 3;
         vm.assertEq(_credit(ANYONE), stake / 2);
-        vm.assertEq(_credit(ANYONE) + _credit(BURNED), stake);
+        vm.assertEq(_credit(ANYONE) + _burned(), stake);
     }
 
     function test_proveEquivocation_revertsIfTheUpdateIsTheSame() public {

@@ -270,6 +270,10 @@ interface IDisputes {
     /// @dev Requirements: the challenge is open, its deadline is over, all demands were answered.
     function uphold(Challenge calldata challenge, ITask.Header calldata header) external;
 
+    /// @notice Credits what a task has burned to 0x…dEaD, from where `withdrawFor` sends it. Anyone may call.
+    /// @dev Requirements: something was burned since the last call.
+    function burn(bytes32 taskId) external returns (uint256 amount);
+
     /// @notice How a challenge stands; all zero if it was never opened or is settled.
     function standingOf(bytes32 id) external view returns (Standing memory);
 }

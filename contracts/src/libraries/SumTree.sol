@@ -39,20 +39,23 @@ library SumTree {
     /// @notice Reverts unless `sum` is number `index` of the `width` sums under `root`.
     function check(bytes32 root, uint256 width, uint256 index, int128 sum, bytes32[] calldata path) internal pure {
         bytes32 node = keccak256(abi.encodePacked(bytes1(0x00), sum));
-        uint256 used;
-        for (; width > 1; width = (width + 1) >> 1) {
-            if (index ^ 1 < width) {
-                if (used == path.length) revert IDisputes.WrongPathLength(path.length, used + 1);
-                node = index & 1 == 0 ? _hash(node, path[used]) : _hash(path[used], node);
-                used++;
+        uint256 expected;
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 65 bytes behind the free memory pointer
+            mstore8(buffer, 1)
+            for {} gt(width, 1) { width := shr(1, add(width, 1)) } {
+                if lt(xor(index, 1), width) {
+                    let side := shl(5, and(index, 1)) // 0 for a left child, 32 for a right one
+                    mstore(add(buffer, add(1, side)), node)
+                    // Behind the end of a path that is too short lies something else, and the caller is refused below.
+                    mstore(add(buffer, sub(33, side)), calldataload(add(path.offset, shl(5, expected))))
+                    node := keccak256(buffer, 65)
+                    expected := add(expected, 1)
+                }
+                index := shr(1, index)
             }
-            index >>= 1;
         }
-        if (used != path.length) revert IDisputes.WrongPathLength(path.length, used);
+        if (path.length != expected) revert IDisputes.WrongPathLength(path.length, expected);
         if (node != root) revert IDisputes.WrongPath(node, root);
-    }
-
-    function _hash(bytes32 left, bytes32 right) private pure returns (bytes32) {
-        return keccak256(abi.encodePacked(bytes1(0x01), left, right));
     }
 }

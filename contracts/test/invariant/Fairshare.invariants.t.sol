@@ -108,6 +108,7 @@ contract FairshareInvariants {
         for (uint256 i; i < all.length; i++) {
             owed += all[i].stake;
         }
+        owed += state.burned;
         if (state.status == ITask.Status.Closed) {
             owed += uint256(state.bondShare) * state.staked;
             if (!state.swept) owed += state.cumulative - state.paid;

@@ -312,6 +312,11 @@ contract Handler {
     }
 
     function withdraw(uint256 who) external {
+        if (who % 8 == 7) {
+            for (uint256 i; i < taskIds.length; i++) {
+                try court.burn(taskIds[i]) {} catch {}
+            }
+        }
         address account = who % 8 < 5 ? clients[who % 8] : who % 8 == 5 ? SPONSOR : who % 8 == 6 ? WATCHER : BURNED;
         try fairshare.withdrawFor(address(token), account) {
             done[msg.sig]++;
