@@ -1,0 +1,106 @@
+"""Near-duplicate updates share the weight of one, so that sending the same work under many names earns what one name earns.
+
+Updates whose cosine reaches a threshold are grouped (a chain of such pairs is one group). A group weighs what its largest stake weighs,
+divided by stake: each member's stake is replaced by `largest · own / sum`, rounded down, before weights are fixed. Everything after it,
+the chain's arithmetic included, is as it was.
+
+The decision moves money, so it is made in integers: ⟨Δ_i, Δ_j⟩² · q² ≥ p² · ⟨Δ_i, Δ_i⟩ · ⟨Δ_j, Δ_j⟩ for a threshold p/q, on the blocks
+as they were signed. Floats only sort out the pairs that are far from it.
+
+What it does not do: a copy with enough noise added falls below any threshold (and pays for the noise with its score), and honest
+clients with the very same data would be grouped; `docs/scoring.md` has the measured cosines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from decimal import Decimal
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.codec import Blocks
+from fl.rewards import Participant
+
+_DOUBT = 1e-9  # a float64 cosine of exact integers is right to far less
+
+
+def share_stakes(participants: Sequence[Participant], *, threshold: str | Decimal) -> list[Participant]:
+    """The participants with each group's stakes reduced to the weight of one; others are left as they are.
+
+    Args:
+        participants: Accepted updates, before `weigh`.
+        threshold: Cosine from which two updates are one, as a decimal in (0, 1]: a decimal has one meaning everywhere.
+    """
+    stakes = {}
+    for group in duplicate_groups([one.blocks for one in participants], threshold=threshold):
+        own = [participants[member].stake for member in group]
+        together = sum(own)
+        for member, stake in zip(group, own, strict=True):
+            stakes[member] = max(own) * stake // together if together else 0
+    return [replace(one, stake=stakes[place]) if place in stakes else one for place, one in enumerate(participants)]
+
+
+def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal) -> list[tuple[int, ...]]:
+    """Groups of two or more updates that are nearly the same, each ascending, in the order of their first members.
+
+    A zero update is like no other: it has no direction. Raises: ValueError for a threshold outside (0, 1].
+    """
+    limit = Fraction(Decimal(threshold))
+    if not 0 < limit <= 1:
+        raise ValueError(f"the threshold is {threshold}; set a cosine above 0 and up to 1")
+    parent = list(range(len(updates)))
+
+    def root(place: int) -> int:
+        while parent[place] != place:
+            parent[place] = parent[parent[place]]
+            place = parent[place]
+        return place
+
+    rough = cosines(updates)
+    squares: dict[int, int] = {}
+    for one, other in np.argwhere(np.triu(rough >= float(limit) - _DOUBT, k=1)).tolist():
+        if root(one) == root(other):
+            continue
+        sure = rough[one, other] > float(limit) + _DOUBT
+        if sure or _reaches(updates, one, other, limit=limit, squares=squares):
+            parent[max(root(one), root(other))] = min(root(one), root(other))
+    groups: dict[int, list[int]] = {}
+    for place in range(len(updates)):
+        groups.setdefault(root(place), []).append(place)
+    return [tuple(members) for members in groups.values() if len(members) > 1]
+
+
+def cosines(updates: Sequence[Blocks]) -> NDArray[np.float64]:
+    """Cosine of every two updates, shape (N, N); 0 with a zero update."""
+    products = np.zeros((len(updates), len(updates)))
+    size = updates[0].size if updates else 0
+    for start in range(0, size, 1 << 16):
+        rows = np.array([one.decode()[start : start + (1 << 16)] for one in updates], dtype=np.float64)
+        products += rows @ rows.T
+    norms = np.sqrt(np.diag(products))
+    scale = np.outer(norms, norms)
+    return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+
+
+def names_of_groups(groups: Sequence[tuple[int, ...]], participants: Sequence[Participant]) -> Mapping[str, int]:
+    """Number of the group of each grouped account, counted from 1, for reports."""
+    return {participants[member].account: number for number, group in enumerate(groups, 1) for member in group}
+
+
+def _reaches(updates: Sequence[Blocks], one: int, other: int, *, limit: Fraction, squares: dict[int, int]) -> bool:
+    for place in (one, other):
+        if place not in squares:
+            squares[place] = _product(updates[place], updates[place])
+    product = _product(updates[one], updates[other])
+    reach = limit.numerator**2 * squares[one] * squares[other]
+    return product > 0 and product**2 * limit.denominator**2 >= reach
+
+
+def _product(one: Blocks, other: Blocks) -> int:
+    """⟨one, other⟩ in units of 2^−128, exactly."""
+    dots = np.einsum("ij,ij->i", one.quanta.astype(np.float64), other.quanta.astype(np.float64)).astype(np.int64)
+    shifts = one.exponents.astype(np.int64) + other.exponents + 128
+    return sum(dot << shift for dot, shift in zip(dots.tolist(), shifts.tolist(), strict=True))
