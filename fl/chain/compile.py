@@ -66,7 +66,9 @@ def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm"
         )
         version = str(get_solc_version(binary))
     except (SolcError, FileNotFoundError, PermissionError) as error:
-        raise CompileError(problem=f"{binary} failed: {error}") from error
+        # py-solc-x puts the whole of input and output behind the first line of what solc said.
+        said = str(getattr(error, "message", None) or error).strip()
+        raise CompileError(problem=f"{binary} failed: {said}") from error
     return {
         name: {
             "abi": _joined(*(output["contracts"][path][path.split("/")[-1][:-4]]["abi"] for path in paths)),

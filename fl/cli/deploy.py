@@ -26,9 +26,9 @@ KNOWN = {
     "key": "keystore that pays for the deployment; on chain 31337 Anvil's first test account if not set",
     "token": "address of an ERC-20 to use; deploys a mintable devnet token if not set",
     "out": "deployment file to write, deployment.json by default",
-    "port": "port of an Anvil that is started here, 8545 by default",
+    "port": "port of that Anvil, 8545 by default",
 }
-ANVIL_URL = "http://127.0.0.1:8545"
+ANVIL_HOST, ANVIL_PORT = "http://127.0.0.1", 8545
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -36,20 +36,20 @@ def main(arguments: Sequence[str]) -> None:
     values = parse(arguments, known=KNOWN, command="deploy", required=["chain"])
     out = Path(values.get("out", "deployment.json"))
     chain, expected = values["chain"], _integer(values.get("id"), "id")
-    port = _integer(values.get("port"), "port")
+    port = _integer(values.get("port"), "port") or ANVIL_PORT
     if chain != "anvil" and "://" not in chain:
-        raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_URL}")
+        raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
     if "token" in values and not is_address(values["token"]):
         raise ConfigError(f"token is {values['token']!r}, which is no address; write 0x and 40 hex digits")
     with ExitStack() as stack:
         started = False
         try:
-            w3 = connect(ANVIL_URL if chain == "anvil" else chain, chain_id=expected)
+            w3 = connect(f"{ANVIL_HOST}:{port}" if chain == "anvil" else chain, chain_id=expected)
         except ChainUnreachable:
             if chain != "anvil":
                 raise
             log = out.with_suffix(".anvil.log")
-            w3 = connect(stack.enter_context(running_anvil(log=log, port=port or 8545)), chain_id=expected)
+            w3 = connect(stack.enter_context(running_anvil(log=log, port=port)), chain_id=expected)
             started = True
         deployment = deploy(w3, account=signer(values.get("key"), chain_id=w3.eth.chain_id), token=values.get("token"))
         deployment.write(out)

@@ -77,6 +77,10 @@ class Face:
             if client["behaviour"] != "honest":
                 self.console.print(f"* {client['name']} {_told(client['behaviour'])}")
         totals = summary["totals"]
+        empty = [one for one in summary["rounds"] if not one["scores"]]
+        if empty:
+            reasons = {refusal["reason"] for one in empty for refusal in one["refusals"]}
+            self.console.print(f"no update was accepted in {len(empty)} rounds: {'; '.join(sorted(reasons)[:3])}")
         self.console.print(
             f"accuracy {totals['initial_accuracy']:.1%} → {totals['final_accuracy']:.1%}, "
             f"paid {_tokens(totals['paid_wei'])} of {_tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"

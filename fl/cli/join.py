@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +20,7 @@ KNOWN = {
     "key": "keystore of the client's wallet; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "stake": "tokens to stake: one for each sample is what tasks expect by default",
-    "dataset": "commitment to the data, 32 bytes in hex; drawn at random if not set",
+    "data": "file of the shard, to commit to by a salted hash; the salt is kept beside it",
     "accept": "true joins without asking",
 }
 
@@ -31,9 +33,9 @@ def main(arguments: Sequence[str]) -> None:
     stake = wei(values["stake"], setting="stake")
     if not values.get("key") and not values.get("anvil", "").isdigit():
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
-    dataset = bytes.fromhex(values["dataset"].removeprefix("0x")) if "dataset" in values else os.urandom(32)
-    if len(dataset) != 32:
-        raise ConfigError(f"dataset has {len(dataset)} bytes; write 32 bytes in hex")
+    dataset = (
+        commit(Path(values["data"]), note=Path(values["data"] + ".commitment.json")) if "data" in values else bytes(32)
+    )
     account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}")
     print(f"pays up to {terms.budget / WEI:g} tokens over {terms.rounds} rounds, by score")
@@ -41,8 +43,34 @@ def main(arguments: Sequence[str]) -> None:
         f"stakes {stake / WEI:g} tokens of {account.address}, back at the end unless it signs two updates for a round"
     )
     print(f"trains {invite.spec}")
-    if values.get("accept") != "true" and input("join? [y/N] ").strip().lower() not in ("y", "yes"):
+    print(f"commits to data {'0x' + dataset.hex() if any(dataset) else 'not at all; add data=FILE to do so'}")
+    if values.get("accept") != "true" and not _asked("join? [y/N] "):
         print("nothing was signed or sent")
         return
     _, joined = join(invite, account=account, stake=stake, node_key=b"", dataset=dataset)
     print(f"joined in transaction {joined.hash}, {joined.gas} gas")
+
+
+def commit(data: Path, *, note: Path) -> bytes:
+    """sha256(salt ‖ sha256(file)): binds the client to its file without telling what is in it.
+
+    The salt is kept in `note`, readable by its owner only; it is what opens the commitment later.
+    Raises: ConfigError if the file cannot be read.
+    """
+    try:
+        content = hashlib.sha256(data.read_bytes()).digest()
+    except OSError as error:
+        raise ConfigError(f"data is {data}, which cannot be read ({error.strerror}); name the shard's file") from error
+    salt = os.urandom(32)
+    digest = hashlib.sha256(salt + content).digest()
+    note.touch(mode=0o600)
+    note.write_text(json.dumps({"salt": salt.hex(), "sha256": content.hex(), "commitment": digest.hex()}) + "\n")
+    return digest
+
+
+def _asked(question: str) -> bool:
+    try:
+        return input(question).strip().lower() in ("y", "yes")
+    except EOFError:  # nobody is there to answer
+        print()
+        return False

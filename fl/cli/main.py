@@ -14,6 +14,10 @@ COMMANDS = {
     "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
     "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
     "join": ("fl.cli.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
+    "score": (
+        "fl.cli.score",
+        "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
+    ),
     "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
     "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
     "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),

@@ -45,7 +45,12 @@ def _run(raw: DictConfig) -> None:
     # A polite kill ends the run as Ctrl-C does: Anvil stopped, the status written.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     status = folder / STATUS
-    status.write_text("running\n")
+    try:
+        with status.open("x") as file:  # folders are named by the second, and two runs may start in one
+            file.write("running\n")
+    except FileExistsError:
+        print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
+        sys.exit(1)
     try:
         config = to_config(raw)  # of a sweep, only the first point was checked before
         with Face(rounds=config.task.rounds) as face:

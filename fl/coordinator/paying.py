@@ -20,6 +20,7 @@ from fl.chain.paid_task import PaidTask
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig, wei
 from fl.coordinator.strategy import PayingStrategy
+from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.selection import check_scorable
 from fl.task.data import Dataset
@@ -65,9 +66,16 @@ def paying(
         evaluators: Accounts that recompute and sign each round in this process; the coordinator's own if none, which is
             fine on a devnet and proves nothing to anybody else.
         enrolment_s: Seconds to wait for the clients.
-    Raises: UnscorableStrategy; ChainError with what to do; TooFewClients after `enrolment_s`.
+    Raises: UnscorableStrategy; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
+        TooFewClients after `enrolment_s`.
     """
     check_scorable(inner)
+    wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
+    if clients < wanted:
+        raise ConfigError(
+            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
+            "min_available_nodes and min_train_nodes"
+        )
     where = Deployment.read(Path(deployment))
     sponsor, coordinator = _keys(key, chain_id=where.chain_id)
     signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))

@@ -24,7 +24,7 @@ from fl.audit.bundle import Bundle, BundledUpdate, write_header
 from fl.audit.evaluator import Evaluator
 from fl.audit.recompute import ChainView
 from fl.chain.paid_task import PaidTask
-from fl.chain.typed_data import ZERO_HASH, Header
+from fl.chain.typed_data import ZERO_HASH, Header, signer_of
 from fl.codec import Blocks, Layout, UnencodableVector, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.protocol import RECORD, TrainRequest
@@ -134,6 +134,11 @@ class PayingStrategy(Strategy):
                 "the initial model is not the one that the task was opened with; build it from the spec, "
                 "whose seed fixes the weights"
             )
+        if posted := self.task.state().posted:
+            raise ConfigError(
+                f"the task has {posted} rounds on chain already and this coordinator does not know what led to them; open "
+                "another task (with paying(): remove or rename the invite)"
+            )
         self.task.start()
         return super().start(grid, initial_arrays, self.task.terms.rounds, **arguments)
 
@@ -222,7 +227,7 @@ class PayingStrategy(Strategy):
                 round=server_round,
                 header=header,
                 header_hash=self.task.digest(header),
-                evaluators=tuple(one.account.address for one in self.evaluators),
+                evaluators=tuple(signer_of(header, domain=self.task.domain, signature=one) for one in signatures),
                 leaves=settlement.tree.leaves,
                 scores=settlement.scores,
                 left_out=tuple(one.account for one in participants if not one.selected),

@@ -102,9 +102,13 @@ class TaskSpec:
 
 
 def dataset_hash(data: Dataset) -> bytes:
-    """sha256 over shapes, float32 and int64 little-endian values: the contract's validationHash, 32 bytes."""
-    shape = np.array(data.features.shape, dtype="<u8")
-    digest = hashlib.sha256(b"\x04" + len(shape).to_bytes(8, "big") + shape.tobytes())
-    digest.update(np.ascontiguousarray(data.features, dtype="<f4").tobytes())
-    digest.update(np.ascontiguousarray(data.labels, dtype="<i8").tobytes())
+    """sha256 over shapes, float32 inputs and int64 (or, for regression, float32) labels, little-endian: 32 bytes.
+
+    It is the contract's validationHash.
+    """
+    classes = np.issubdtype(data.labels.dtype, np.integer)
+    shapes = [np.array([len(shape), *shape], dtype="<u8") for shape in (data.features.shape, data.labels.shape)]
+    digest = hashlib.sha256(b"\x04" + (b"i" if classes else b"f"))
+    for part in (*shapes, data.features.astype("<f4"), data.labels.astype("<i8" if classes else "<f4")):
+        digest.update(np.ascontiguousarray(part).tobytes())
     return digest.digest()

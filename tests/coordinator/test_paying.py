@@ -223,7 +223,7 @@ def test_a_hostile_buffer_does_not_stop_the_others(folder, settings, rows, accou
     # A negative running variance within the norm cap makes the loss NaN along the whole path.
     here, token = folder
     # Adam's memory would never get rid of a NaN.
-    inner = FedAdam(eta=0.03, fraction_evaluate=0.0)
+    inner = FedAdam(eta=0.03, fraction_evaluate=0.0, min_available_nodes=0, min_train_nodes=0)
     strategy = paying(inner, model=seeded_net(), **{**settings, "invite": "adam.json", "clients": 0})
     enrol(here, token, account, invite="adam.json")
     reports = []
@@ -237,3 +237,21 @@ def test_a_hostile_buffer_does_not_stop_the_others(folder, settings, rows, accou
         assert report.scores[account(FIRST_CLIENT).address] != 0
     assert np.isfinite(np.concatenate([one.numpy().ravel() for one in result.arrays.values()])).all()
     assert strategy.task.state().posted == ROUNDS
+
+
+def test_a_strategy_that_waits_for_more_nodes_than_join_is_refused(settings):
+    with pytest.raises(ConfigError, match="clients is 1 and FedAvg waits for 2 nodes; raise clients"):
+        paying(FedAvg(fraction_evaluate=0.0), model=seeded_net(), **{**settings, "clients": 1})
+
+
+def test_a_task_with_rounds_on_chain_is_not_begun_again(folder, settings, rows, account):
+    here, token = folder
+    inner = FedAvg(fraction_evaluate=0.0, min_available_nodes=0, min_train_nodes=0)
+    common = {**settings, "invite": "again.json", "clients": 0}
+    strategy = paying(inner, model=seeded_net(), **common)
+    enrol(here, token, account, invite="again.json")
+    app = client_app(rows)
+    strategy.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
+    again = paying(inner, model=seeded_net(), **common)
+    with pytest.raises(ConfigError, match=f"the task has {ROUNDS} rounds on chain already"):
+        again.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
