@@ -107,6 +107,7 @@ contract Fairshare is IFairshare, Ledger {
     {
         address account = enrolment.account;
         // Check.
+        _tasks[taskId].progress.requireLive(taskId);
         bytes32 structHash = keccak256(
             abi.encode(
                 JOIN_TYPEHASH,
@@ -120,13 +121,17 @@ contract Fairshare is IFairshare, Ledger {
             )
         );
         _requireOrder(account, enrolment.deadline, structHash, enrolment.signature);
-        // Interaction: nothing depends on how it ends; without an allowance the stake cannot be pulled.
+        // Interaction: nothing was read yet that a call back could change, and nothing depends on how it ends; without
+        // an allowance the stake cannot be pulled.
         IERC20 token = _tasks[taskId].token;
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-events
         try IERC20Permit(address(token)).permit(
             account, address(this), permit.value, permit.deadline, permit.v, permit.r, permit.s
         ) {} catch {}
         // Check, effect and interaction of the joining itself.
         firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset);
+        // The account signed for the fee above, whatever became of the permit.
+        // slither-disable-next-line arbitrary-send-erc20-permit
         if (enrolment.fee != 0) token.safeTransferFrom(account, msg.sender, enrolment.fee);
     }
 

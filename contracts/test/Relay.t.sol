@@ -106,6 +106,15 @@ contract RelayTest is World {
         fairshare.joinFor(taskId, e, none);
     }
 
+    function test_joinFor_revertsIfThereIsNoTask() public {
+        ITask.Permit memory none;
+        ITask.Enrolment memory e = _enrolment(0);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.None, ITask.Status.Started)
+        );
+        fairshare.joinFor(taskId, e, none);
+    }
+
     function test_joinFor_revertsAfterItsDeadline() public {
         _open(_terms());
         ITask.Enrolment memory e = _enrolment(0);
