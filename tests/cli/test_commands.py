@@ -42,7 +42,7 @@ def test_help_of_a_run_lists_every_choice_and_every_setting(fl):
 def test_every_small_command_explains_itself(fl, command):
     done = fl(command, "--help")
     assert done.code == 0
-    assert done.out.startswith(f"usage: fl {command} key=value …")
+    assert done.out.startswith(f"usage: fl {command} ")
 
 
 @pytest.mark.parametrize("command", ["deploy", "mint", "key", "compile"])
