@@ -14,7 +14,7 @@ from fl.chain.escrow import Enrolment
 from fl.chain.typed_data import Domain, Header, Update, compact, digest, signer_of
 from fl.codec import Blocks, block_path
 from fl.codec.blocks import BLOCK_BYTES
-from fl.codec.tree import block_top
+from fl.codec.tree import block_top, siblings_of
 from fl.rewards import Account, Leaf, RoundTree, Sibling, partials, score_of
 from fl.rewards.sums import fold, span_of, sums_bytes, sums_path
 
@@ -148,7 +148,7 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
         if (said.entitlement, said.cumulative) != (leaf.entitlement, leaf.cumulative):
             return Call(
                 function="proveBadLeaf",
-                arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), (place, _siblings(levels, 0, place))),
+                arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), (place, siblings_of(levels, index=place))),
             )
     for level in range(1, len(levels)):
         below = levels[level - 1]
@@ -158,7 +158,7 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
             left, right = below[2 * place], below[2 * place + 1]
             sums = (left.entitlement + right.entitlement, left.cumulative + right.cumulative)
             if (said.entitlement, said.cumulative) != sums:
-                proof = (place, _siblings(levels, level, place))
+                proof = (place, siblings_of(levels[level:], index=place))
                 return Call(
                     function="proveBadNode",
                     arguments=(header.as_tuple(), level, tuple(left), tuple(right), tuple(said), proof),
@@ -260,15 +260,6 @@ def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
     floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
     # Who got the extra wei is the largest remainders' matter; on chain, anyone with a remainder may have it.
     return pay in (floor, floor + (remainder > 0))
-
-
-def _siblings(levels: Sequence[Sequence[Sibling]], level: int, place: int) -> list[tuple]:
-    path = []
-    for nodes in levels[level:-1]:
-        if (sibling := place ^ 1) < len(nodes):
-            path.append(tuple(nodes[sibling]))
-        place >>= 1
-    return path
 
 
 def _opening(vector: Blocks, index: int) -> tuple[bytes, list[bytes]]:

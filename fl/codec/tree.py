@@ -8,8 +8,12 @@ proved under one index only. sha256 because hashlib and the EVM's precompile are
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
+from typing import TypeVar
 
 from fl.codec.blocks import BLOCK_BYTES, MalformedBlocks
+
+T = TypeVar("T")
 
 
 def block_root(data: bytes) -> bytes:
@@ -25,8 +29,13 @@ def block_top(data: bytes) -> bytes:
 
 def block_path(data: bytes, *, index: int) -> list[bytes]:
     """Siblings of block `index`, bottom up; a level where the node is promoted adds none."""
+    return siblings_of(_levels(data), index=index)
+
+
+def siblings_of(levels: Sequence[Sequence[T]], *, index: int) -> list[T]:
+    """Siblings on the way up from node `index` of the first of these levels, where odd nodes are promoted."""
     path = []
-    for level in _levels(data)[:-1]:
+    for level in levels[:-1]:
         if (sibling := index ^ 1) < len(level):
             path.append(level[sibling])
         index >>= 1

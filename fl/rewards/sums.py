@@ -11,6 +11,8 @@ from collections.abc import Sequence
 
 from eth_hash.auto import keccak
 
+from fl.codec.tree import siblings_of
+
 MAX_SUMS = 4096
 
 
@@ -39,12 +41,7 @@ def sums_root(sums: Sequence[int]) -> bytes:
 
 def sums_path(sums: Sequence[int], *, index: int) -> list[bytes]:
     """Siblings of sum `index`, bottom up; a level where the node is promoted adds none."""
-    path = []
-    for level in _levels(sums)[:-1]:
-        if (sibling := index ^ 1) < len(level):
-            path.append(level[sibling])
-        index >>= 1
-    return path
+    return siblings_of(_levels(sums), index=index)
 
 
 def _levels(sums: Sequence[int]) -> list[list[bytes]]:

@@ -16,6 +16,8 @@ from typing import NamedTuple
 from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
 
+from fl.codec.tree import siblings_of
+
 NO_UPDATE = bytes(32)  # update root of a client that took no part in the round
 
 
@@ -115,12 +117,7 @@ class RoundTree:
 
     def proof(self, index: int) -> list[Sibling]:
         """Siblings of a leaf, bottom up; a level where the node is promoted adds none."""
-        path = []
-        for level in self._levels[:-1]:
-            if (sibling := index ^ 1) < len(level):
-                path.append(level[sibling])
-            index >>= 1
-        return path
+        return siblings_of(self._levels, index=index)
 
     def range_proof(self, start: int, count: int) -> list[Sibling]:
         """What is missing on the way up from `count` neighbouring leaves, level by level, left before right."""
