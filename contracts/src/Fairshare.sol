@@ -29,7 +29,8 @@ contract Fairshare is IFairshare, Ledger {
         "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
     );
 
-    address private immutable _disputes = address(new Disputes());
+    /// @notice The code behind IDisputes' functions; nothing can exchange it.
+    address public immutable disputes = address(new Disputes());
 
     /* ACTIONS, in the order of a task's life */
 
@@ -351,11 +352,11 @@ contract Fairshare is IFairshare, Ledger {
     /// @notice IDisputes' functions. A contract is at most 24 KB of code, so theirs is a second one, which runs on this
     /// one's storage. It was deployed with this contract and cannot be exchanged; it refuses calls that it does not know.
     fallback() external {
-        address disputes = _disputes;
+        address code = disputes;
         assembly ("memory-safe") {
             let buffer := mload(0x40)
             calldatacopy(buffer, 0, calldatasize())
-            let done := delegatecall(gas(), disputes, buffer, calldatasize(), 0, 0)
+            let done := delegatecall(gas(), code, buffer, calldatasize(), 0, 0)
             returndatacopy(buffer, 0, returndatasize())
             if iszero(done) { revert(buffer, returndatasize()) }
             return(buffer, returndatasize())

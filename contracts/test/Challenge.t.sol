@@ -682,6 +682,18 @@ contract ChallengeTest is World {
         court.answer(open, 3, sums[3], path, packed);
     }
 
+    function test_answer_inTheLastMomentLeavesTimeToRefute() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        bytes32 id = _challenge(header, _pairs(partials));
+        _demand(0);
+        _wait(2 hours); // nobody dismissed it
+        _answer(0, _pairs(partials), _pack(_two(partials[0], partials[1])));
+        vm.assertEq(court.standingOf(id).deadline, clock + 30 minutes);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 30 minutes));
+        court.uphold(open, header);
+    }
+
     function test_dismiss_endsAChallengeThatIsNotBrokenDown() public {
         ITask.Header memory header = _large(0);
         int128[] memory partials = _partials();

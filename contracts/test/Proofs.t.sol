@@ -203,11 +203,17 @@ contract ProofsTest is World {
         _prove(2);
     }
 
-    function test_disputes_doNothingWhenCalledBesideTheContract() public view {
-        // The code behind the disputes has no tasks of its own; the fallback refuses what it does not know.
-        (bool done,) = address(fairshare).staticcall(hex"12345678");
+    function test_disputes_knowNoTaskWhenCalledBesideTheContract() public {
+        ITask.Header memory header = _post();
+        IDisputes beside = IDisputes(fairshare.disputes());
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDisputable.selector, taskId, ITask.Status.None));
+        beside.proveBrokenChain(header, header);
+    }
+
+    function test_fallback_refusesWhatDisputesDoesNotKnow() public {
+        (bool done,) = address(fairshare).call(hex"12345678");
         vm.assertFalse(done);
-        (done,) = address(fairshare).staticcall("");
+        (done,) = address(fairshare).call("");
         vm.assertFalse(done);
     }
 
