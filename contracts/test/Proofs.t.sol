@@ -229,6 +229,54 @@ contract ProofsTest is World {
         court.burn(taskId);
     }
 
+    /// @dev The call is refused because a leaf in it does not open.
+    function _assertUnopened(bytes memory call) internal {
+        (bool done, bytes memory reason) = address(fairshare).call(call);
+        vm.assertFalse(done);
+        vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.WrongRoot.selector));
+    }
+
+    function test_disputes_revertIfALeafIsNotInItsTree() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _post();
+        ITask.Leaf memory a = leaves[0];
+        ITask.Leaf memory b = leaves[1];
+        ITask.Leaf memory before = earlier[0];
+        (ITask.Proof memory pa, ITask.Proof memory pb) = (_proof(0), _proof(1));
+        ITask.Proof memory pBefore = Tree.prove(earlier, 0);
+        a.weight += 1;
+        _assertUnopened(abi.encodeCall(court.proveTransition, (first, before, pBefore, second, a, pa)));
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), keccak256("sent"));
+        _assertUnopened(abi.encodeCall(court.proveOmission, (second, a, pa, keccak256("sent"), receipt)));
+        _assertUnopened(abi.encodeCall(court.proveDisorder, (second, a, pa, b, pb)));
+        _assertUnopened(abi.encodeCall(court.challengeScore, (second, a, pa, 1, 0, new bytes(16))));
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
+        some[0] = a;
+        address account = _client(1);
+        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
+        (some, proofs) = _neighbours(0, 1);
+        some[0] = a;
+        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
+        a.weight -= 1;
+        before.weight += 1;
+        _assertUnopened(abi.encodeCall(court.proveTransition, (first, before, pBefore, second, a, pa)));
+        b.weight += 1;
+        _assertUnopened(abi.encodeCall(court.proveDisorder, (second, a, pa, b, pb)));
+        (some, proofs) = _neighbours(0, 2);
+        some[1] = b;
+        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
+    }
+
+    function test_disputes_revertIfTheEarlierHeaderWasNotPosted() public {
+        ITask.Header memory first = _post();
+        ITask.Header memory second = _post();
+        first.nextModel = keccak256("never posted");
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(first)));
+        court.proveBrokenChain(first, second);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 2, 2));
+        court.proveBrokenChain(second, second);
+    }
+
     /* proveTransition */
 
     function test_proveTransition_revertsForEveryHonestLeaf() public {
