@@ -237,34 +237,41 @@ contract ProofsTest is World {
     }
 
     function test_disputes_revertIfALeafIsNotInItsTree() public {
+        ITask.Header memory header = _post();
+        ITask.Leaf memory a = leaves[0];
+        a.weight += 1;
+        ITask.Leaf memory none;
+        ITask.Proof memory noProof;
+        ITask.Proof memory proof = _proof(0);
+        _assertUnopened(abi.encodeCall(court.proveTransition, (header, none, noProof, header, a, proof)));
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), keccak256("sent"));
+        _assertUnopened(abi.encodeCall(court.proveOmission, (header, a, proof, keccak256("sent"), receipt)));
+        _assertUnopened(abi.encodeCall(court.challengeScore, (header, a, proof, 1, 0, new bytes(16))));
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 1);
+        some[0] = a;
+        _assertUnopened(abi.encodeCall(court.proveMissing, (header, _client(1), some, proofs)));
+    }
+
+    function test_disputes_revertIfOneOfTwoLeavesIsNotInItsTree() public {
+        ITask.Header memory header = _post();
+        for (uint256 i; i < 2; i++) {
+            (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
+            some[i].weight += 1;
+            _assertUnopened(abi.encodeCall(court.proveMissing, (header, _client(1), some, proofs)));
+            _assertUnopened(abi.encodeCall(court.proveDisorder, (header, some[0], proofs[0], some[1], proofs[1])));
+        }
+    }
+
+    function test_disputes_revertIfTheLeafBeforeIsNotInItsTree() public {
         ITask.Header memory first = _post();
         ITask.Header memory second = _post();
-        ITask.Leaf memory a = leaves[0];
-        ITask.Leaf memory b = leaves[1];
         ITask.Leaf memory before = earlier[0];
-        (ITask.Proof memory pa, ITask.Proof memory pb) = (_proof(0), _proof(1));
-        ITask.Proof memory pBefore = Tree.prove(earlier, 0);
-        a.weight += 1;
-        _assertUnopened(abi.encodeCall(court.proveTransition, (first, before, pBefore, second, a, pa)));
-        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), keccak256("sent"));
-        _assertUnopened(abi.encodeCall(court.proveOmission, (second, a, pa, keccak256("sent"), receipt)));
-        _assertUnopened(abi.encodeCall(court.proveDisorder, (second, a, pa, b, pb)));
-        _assertUnopened(abi.encodeCall(court.challengeScore, (second, a, pa, 1, 0, new bytes(16))));
-        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 2);
-        some[0] = a;
-        address account = _client(1);
-        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
-        (some, proofs) = _neighbours(0, 1);
-        some[0] = a;
-        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
-        a.weight -= 1;
         before.weight += 1;
-        _assertUnopened(abi.encodeCall(court.proveTransition, (first, before, pBefore, second, a, pa)));
-        b.weight += 1;
-        _assertUnopened(abi.encodeCall(court.proveDisorder, (second, a, pa, b, pb)));
-        (some, proofs) = _neighbours(0, 2);
-        some[1] = b;
-        _assertUnopened(abi.encodeCall(court.proveMissing, (second, account, some, proofs)));
+        ITask.Proof memory proofBefore = Tree.prove(earlier, 0);
+        ITask.Proof memory proof = _proof(0);
+        _assertUnopened(
+            abi.encodeCall(court.proveTransition, (first, before, proofBefore, second, leaves[0], proof))
+        );
     }
 
     function test_disputes_revertIfTheEarlierHeaderWasNotPosted() public {
