@@ -22,7 +22,7 @@ from fl.coordinator.local_grid import LocalGrid
 README = Path(__file__).parents[2] / "README.md"
 
 # What the README's app imports as its own.
-MY_MODEL = '''
+MY_MODEL = """
 import torch
 from sklearn.datasets import load_iris
 
@@ -55,7 +55,7 @@ def train_model(model, part):
         torch.nn.functional.cross_entropy(model(x), y).backward()
         optimizer.step()
     return len(x)
-'''
+"""
 
 
 def sides(diff: str) -> tuple[str, str]:
@@ -94,7 +94,9 @@ def context() -> Context:
 
 
 def test_the_diff_is_at_most_ten_lines():
-    changed = [line for diff in diffs().values() for line in diff.splitlines() if line[:1] in "+-" and line.strip("+- ")]
+    changed = [
+        line for diff in diffs().values() for line in diff.splitlines() if line[:1] in "+-" and line.strip("+- ")
+    ]
     assert len(diffs()) == 2
     assert 0 < len(changed) <= 10
 
