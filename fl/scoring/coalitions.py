@@ -58,16 +58,21 @@ class CoalitionGame:
         new = {key: mask for key, mask in zip(keys, masks, strict=True) if key not in self._known}
         if new:
             chosen = np.array(list(new.values()), dtype=bool).reshape(len(new), self.players)
-            standings = evaluate(
-                self.inputs.game,
-                base=self.inputs.base,
-                parts=self.parts,
-                factors=chosen * self.scales(chosen)[:, None],
-                workers=self.workers,
-            )
             self.evaluations += len(new)
-            self._known.update(zip(new, self.utilities(standings).tolist(), strict=True))
+            self._known.update(zip(new, self._valued(chosen).tolist(), strict=True))
         return np.array([self._known[key] for key in keys])
+
+    def _valued(self, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+        if self.inputs.table is not None and (self.game, self.utility) == ("fixed", "loss"):
+            return self.inputs.table[masks @ (1 << np.arange(self.players))]
+        standings = evaluate(
+            self.inputs.game,
+            base=self.inputs.base,
+            parts=self.parts,
+            factors=masks * self.scales(masks)[:, None],
+            workers=self.workers,
+        )
+        return self.utilities(standings)
 
     def value(self, members: Sequence[int]) -> float:
         """U of one coalition, by its members' numbers."""

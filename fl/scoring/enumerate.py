@@ -14,7 +14,7 @@ def coalition_table(game: CoalitionGame) -> NDArray[np.float64]:
     """U by coalition number (bit k: client k takes part), shape (2^N,)."""
     masks = all_coalitions(game.players)
     layers = fast_path(game.inputs.game, utility=game.utility)
-    if layers is None:
+    if layers is None or game.inputs.table is not None:
         return game.values(masks)
     standings = all_standings(
         game.inputs.game,

@@ -84,6 +84,8 @@ class RoundInputs:
     base: NDArray[np.float32]  # the model before the round, shape (P,)
     updates: Updates | Sequence[NDArray[np.floating]]  # Δ_k, N of shape (P,)
     weights: NDArray[np.float64]  # a_k, with what the norm cap took; shape (N,), together 1 at most
+    # U of every coalition by number, shape (2^N,), where the fixed game of the loss was valued before: it is read, not valued anew.
+    table: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if len(self.updates) != len(self.weights):

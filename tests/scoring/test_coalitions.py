@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,17 @@ def test_updates_in_files_score_as_updates_in_memory(tmp_path):
         for updates in (stored, held)
     ]
     np.testing.assert_array_equal(*scored)
+
+
+def test_a_game_that_was_valued_before_is_read_and_counted():
+    inputs = small_round()
+    table = CoalitionGame(inputs).values(all_coalitions(4)) + 1
+    known = replace(inputs, table=table)
+    game = CoalitionGame(known)
+    np.testing.assert_array_equal(game.values(all_coalitions(4)[[3, 9]]), table[[3, 9]])
+    assert game.evaluations == 2
+    exact = build_scorer("shapley").score(known, rng=rng())
+    assert exact.diagnostics["evaluations"] == 16
+    assert exact.values.sum() == pytest.approx(table[-1] - table[0])
+    other = CoalitionGame(known, utility="accuracy").values(all_coalitions(4))  # another game: valued
+    np.testing.assert_array_equal(other, CoalitionGame(inputs, utility="accuracy").values(all_coalitions(4)))

@@ -1,0 +1,105 @@
+"""Rounds that were really trained, for the scoring benches: FedAvg by shard size, a fixed number of local steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from measurement import mnist_folder
+from numpy.typing import NDArray
+
+from clients.trainer import train
+from fl.codec import Blocks
+from fl.scoring.game import ValidationGame
+from fl.scoring.inputs import RoundInputs
+from fl.task.behaviour import flip_labels
+from fl.task.data import DataConfig, Federation, PartitionConfig, load_federation
+from fl.task.model_vector import vector_of
+from fl.task.spec import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A data set with a model that suits it, as the tables of `docs/scoring.md` use them."""
+
+    model: str
+    learning_rate: float
+    data: DataConfig
+    arguments: dict | None = None
+
+
+def digits() -> Setting:
+    """1,797 digits of 8 × 8, an MLP of 64 units."""
+    return Setting(model="fl.task.models:MLP", learning_rate=0.2, data=DataConfig())
+
+
+def mnist(path: str, *, validation: int = 1000) -> Setting:
+    """10,000 digits of 28 × 28, LeNet."""
+    data = DataConfig(name="idx", path=mnist_folder(path), validation=validation, test=1000)
+    return Setting(model="fl.task.models:LeNet", learning_rate=0.05, data=data)
+
+
+def federation_of(setting: Setting, partition: PartitionConfig, *, seed: int) -> tuple[Federation, TaskSpec]:
+    """The data dealt, and the spec that trains on them."""
+    federation = load_federation(setting.data, partition, seed=seed)
+    spec = TaskSpec(
+        model=setting.model,
+        model_arguments=setting.arguments or {},
+        feature_shape=federation.feature_shape,
+        num_classes=federation.num_classes,
+        steps=40,
+        learning_rate=setting.learning_rate,
+        seed=seed,
+    )
+    return federation, spec
+
+
+def game_of(federation: Federation, spec: TaskSpec) -> ValidationGame:
+    """The game on the validation set."""
+    data = federation.validation
+    return ValidationGame(spec.build_model(), loss=spec.build_loss(), features=data.features, labels=data.labels)
+
+
+def trained_rounds(
+    federation: Federation,
+    spec: TaskSpec,
+    *,
+    rounds: int,
+    behaviours: Sequence[str] | None = None,
+    weights: NDArray[np.float64] | None = None,
+    change: Callable[[list[NDArray[np.float64]]], list[NDArray[np.float64]]] = lambda updates: updates,
+) -> Iterator[RoundInputs]:
+    """One round after the other, each as a scorer sees it; updates go through the codec as in a run.
+
+    Args:
+        federation: Shards and validation set.
+        spec: Model and training.
+        rounds: How many.
+        behaviours: honest, free_ride or label_flip:SHARE of each client.
+        weights: Shares of the aggregate; by shard size by default.
+        change: What becomes of a round's updates before they are weighed.
+    """
+    model, game = spec.build_model(), game_of(federation, spec)
+    base = vector_of(model)
+    if weights is None:
+        weights = np.array([len(shard.data) for shard in federation.shards], dtype=np.float64)
+    weights = weights / weights.sum()
+    behaviours = behaviours or ["honest"] * len(federation.shards)
+    for number in range(rounds):
+        updates = []
+        for client, (shard, behaviour) in enumerate(zip(federation.shards, behaviours, strict=True)):
+            if behaviour == "free_ride":
+                updates.append(np.zeros(len(base)))
+                continue
+            labels, rng = shard.data.labels, np.random.default_rng([spec.seed, client, number])
+            if behaviour.startswith("label_flip:"):
+                share = float(behaviour.partition(":")[2])
+                flips = np.random.default_rng([spec.seed, client])  # the same labels every round
+                labels = flip_labels(labels, share=share, num_classes=federation.num_classes, rng=flips)
+            seed = int(rng.integers(1 << 31))
+            trained, _ = train(model, base, features=shard.data.features, labels=labels, spec=spec, seed=seed)
+            updates.append(Blocks.encode(trained.astype(np.float64) - base).decode().astype(np.float64))
+        inputs = RoundInputs(game=game, base=base, updates=change(updates), weights=weights)
+        yield inputs
+        base = (base + inputs.step()).astype(np.float32)
