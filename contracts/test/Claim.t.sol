@@ -39,6 +39,17 @@ contract ClaimTest is World {
         fairshare.claim(header, leaves[0], proof);
     }
 
+    function test_claim_revertsIfTheLeafIsNotInTheTree() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Proof memory proof = _proof(0);
+        ITask.Leaf[] memory changed = leaves;
+        changed[0].cumulative += 1;
+        bytes32 wrong = Tree.root(changed).node;
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongRoot.selector, wrong, header.treeRoot));
+        fairshare.claim(header, changed[0], proof);
+    }
+
     function test_claim_revertsIfNothingIsLeftToPay() public {
         _begin();
         ITask.Header memory header = _postFinal();

@@ -229,6 +229,18 @@ contract RelayTest is World {
         }
     }
 
+    function test_claimTo_revertsIfTheLeafIsNotInTheTree() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, 0);
+        ITask.Proof memory proof = _proof(1);
+        ITask.Leaf[] memory changed = leaves;
+        changed[1].cumulative += 1;
+        bytes32 wrong = Tree.root(changed).node;
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongRoot.selector, wrong, header.treeRoot));
+        fairshare.claimTo(header, changed[1], proof, r);
+    }
+
     function test_claimTo_revertsForAnotherAccountsLeaf() public {
         _begin();
         ITask.Header memory header = _postFinal();
@@ -293,6 +305,10 @@ contract RelayTest is World {
             abi.encodeCall(fairshare.claimRange, (header, 1, some, Tree.proveRange(Tree.levels(leaves), 1, 2)))
         );
         vm.assertFalse(done);
+        some[0].cumulative += 1;
+        (done,) = address(fairshare).call(abi.encodeCall(fairshare.claimRange, (header, 0, some, siblings)));
+        vm.assertFalse(done);
+        some[0].cumulative -= 1;
         siblings[0].cumulative += 1;
         (done,) = address(fairshare).call(abi.encodeCall(fairshare.claimRange, (header, 0, some, siblings)));
         vm.assertFalse(done);
