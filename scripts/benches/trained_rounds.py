@@ -27,6 +27,7 @@ class Setting:
     learning_rate: float
     data: DataConfig
     arguments: dict | None = None
+    steps: int = 40
 
 
 def digits() -> Setting:
@@ -48,7 +49,7 @@ def federation_of(setting: Setting, partition: PartitionConfig, *, seed: int) ->
         model_arguments=setting.arguments or {},
         feature_shape=federation.feature_shape,
         num_classes=federation.num_classes,
-        steps=40,
+        steps=setting.steps,
         learning_rate=setting.learning_rate,
         seed=seed,
     )

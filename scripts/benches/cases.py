@@ -1,0 +1,273 @@
+"""The published hard cases of paying for contributions, on real data, rule by rule.
+
+Each case trains a federation and lets every rule score every round; pay is what `fl.rewards` makes of the scores (losses earned back first,
+the pot of a round by entitlement, equal pots). Shares are means over seeds. `size_error` is the mean distance between pay share and
+weight share in points. AUROC is the chance that an honest client stands above a cheat by its summed score; 0.5 is a coin.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from measurement import ROOT, report, settings
+from numpy.typing import NDArray
+from trained_rounds import Setting, digits, federation_of, mnist, trained_rounds
+
+from fl.codec import Blocks
+from fl.rewards import SCORE_FRACTION_BITS, Account, settle_round
+from fl.scoring.duplicates import cosines
+from fl.scoring.inputs import RoundInputs
+from fl.scoring.scorer import Scorer, build_scorer
+from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, Shard
+
+RULES = {
+    "direction": ("direction", {"confidence": False}),
+    "shapley": ("shapley", {}),
+    "shapley renormalised": ("shapley", {"game": "renormalised"}),
+    "loo": ("loo", {}),
+    "cosine": ("cosine", {}),
+}
+MANY = {
+    "direction": ("direction", {"confidence": False}),
+    "leverage": ("leverage", {"evaluations": 256}),
+    "loo": ("loo", {}),
+    "cosine": ("cosine", {}),
+}
+Change = Callable[[list[NDArray[np.float64]]], list[NDArray[np.float64]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One experiment."""
+
+    setting: Setting
+    partition: PartitionConfig
+    behaviours: tuple[str, ...] = ()
+    deal: Callable[[Federation], Federation] = field(default=lambda federation: federation)
+    rules: dict = field(default_factory=lambda: RULES)
+    rounds: int = 12
+
+
+def main() -> None:
+    """Run the cases that are named, all by default."""
+    values = settings(
+        {"data.path": "../shared/data/mnist10k", "hospitals": "../shared/data/heart-disease", "seeds": "3", "only": ""}
+    )
+    torch.set_num_threads(1)
+    large = mnist(values["data.path"])
+    hospitals = Setting(
+        model="fl.task.models:MLP",
+        learning_rate=0.05,
+        steps=20,
+        data=DataConfig(
+            name="folder", path=str((ROOT / values["hospitals"]).resolve()), target=-1, positive_above=0,
+            missing=["", "?", "-9", "-9.0"],
+        ),
+        arguments={"hidden": [16]},
+    )  # fmt: skip
+    sizes = PartitionConfig(name="sizes", clients=6, sizes=[1, 2, 3, 4, 5, 6])
+    thirds, one = PartitionConfig(name="iid", clients=3), PartitionConfig(name="iid", clients=1)
+    flipped = ("honest", "honest", "label_flip:0.3")
+    # Slow enough that the last round still learns; what happens where it does not is a case of its own.
+    small = replace(digits(), learning_rate=0.1, steps=20)
+    cases = {
+        "sizes 1:2:3:4:5:6, digits": Case(setting=small, partition=sizes),
+        "sizes 1:2:3:4:5:6, digits, after convergence": Case(setting=digits(), partition=sizes),
+        "sizes 1:2:3:4:5:6, MNIST": Case(setting=large, partition=sizes, rounds=6),
+        "sizes 4:1:1, digits": Case(setting=small, partition=PartitionConfig(name="sizes", clients=3, sizes=[4, 1, 1])),
+        "30 % of one's labels flipped, digits": Case(setting=small, partition=thirds, behaviours=flipped),
+        "30 % of one's labels flipped, MNIST": Case(setting=large, partition=thirds, behaviours=flipped, rounds=6),
+        "only holder of class 9, digits": Case(setting=small, partition=one, deal=only_holder),
+        "disjoint classes, digits": Case(setting=small, partition=one, deal=disjoint),
+        "disjoint classes, MNIST": Case(setting=large, partition=one, deal=disjoint, rounds=6),
+        "four hospitals": Case(setting=hospitals, partition=PartitionConfig(name="natural", clients=0)),
+        "four hospitals, va flips 30 %": Case(
+            setting=hospitals, partition=PartitionConfig(name="natural", clients=0),
+            behaviours=("honest", "honest", "honest", "label_flip:0.3"),
+        ),
+    }  # fmt: skip
+    found: dict[str, dict] = {}
+    for name, case in cases.items():
+        if values["only"] in name:
+            started = time.perf_counter()
+            found[name] = shares_of(case, seeds=int(values["seeds"]))
+            print(f"{name}: {found[name]} {time.perf_counter() - started:.0f} s", file=sys.stderr)
+    if values["only"] in "free-riders":
+        found["free-riders"] = free_riders(small, seeds=int(values["seeds"]))
+        print(f"free-riders: {found['free-riders']}", file=sys.stderr)
+    if values["only"] in "cosines":
+        found["cosines"] = honest_cosines(large, hospitals)
+        print(f"cosines: {found['cosines']}", file=sys.stderr)
+    report("cases", found)
+
+
+# ---- cases of a few clients ------------------------------------------------------------------------------------------
+
+
+def shares_of(case: Case, *, seeds: int) -> dict:
+    """Weight share, and pay share by rule, in percent; means over seeds."""
+    weights, pays = [], {rule: [] for rule in case.rules}
+    for seed in range(seeds):
+        federation, spec = federation_of(case.setting, case.partition, seed=seed)
+        federation = case.deal(federation)
+        rounds = list(trained_rounds(federation, spec, rounds=case.rounds, behaviours=case.behaviours or None))
+        weights.append(rounds[0].weights)
+        for rule, (name, arguments) in case.rules.items():
+            pays[rule].append(pay_shares(rounds, build_scorer(name, arguments)))
+    weight = np.mean(weights, axis=0)
+    return {
+        "weight": _percent(weight),
+        **{rule: _percent(np.mean(shares, axis=0)) for rule, shares in pays.items()},
+        "size_error": {
+            rule: round(float(100 * np.mean(np.abs(np.array(shares) - np.array(weights)))), 2)
+            for rule, shares in pays.items()
+        },
+    }
+
+
+def pay_shares(rounds: Sequence[RoundInputs], scorer: Scorer) -> NDArray[np.float64]:
+    """Each client's share of all that was paid, by the protocol's own arithmetic."""
+    clients = [f"0x{place + 1:040x}" for place in range(len(rounds[0]))]
+    accounts = dict.fromkeys(clients, Account())
+    for inputs in rounds:
+        values = scorer.score(inputs, rng=np.random.default_rng(0)).values
+        scores = {
+            client: round(float(value) * (1 << SCORE_FRACTION_BITS))
+            for client, value in zip(clients, values, strict=True)
+        }
+        accounts = settle_round(accounts, scores=scores, pot=10**18).accounts
+    earned = np.array([float(accounts[client].cumulative) for client in clients])
+    return earned / earned.sum() if earned.sum() else earned
+
+
+def regroup(federation: Federation, members: Sequence[NDArray[np.bool_]]) -> Federation:
+    """The one shard's rows dealt anew, by flags."""
+    data = federation.shards[0].data
+    shards = tuple(
+        Shard(name=f"client-{place}", data=Dataset(features=data.features[own], labels=data.labels[own]))
+        for place, own in enumerate(members)
+    )
+    return replace(federation, shards=shards)
+
+
+def only_holder(federation: Federation) -> Federation:
+    """Client 0 holds class 9 and nothing else, five others share the rest alike."""
+    labels = federation.shards[0].data.labels
+    rest = np.cumsum(labels != 9) % 5
+    return regroup(federation, [labels == 9, *((labels != 9) & (rest == place) for place in range(5))])
+
+
+def disjoint(federation: Federation) -> Federation:
+    """Five clients of two classes each, no class with two of them."""
+    labels = federation.shards[0].data.labels
+    return regroup(federation, [labels // 2 == place for place in range(5)])
+
+
+# ---- free-riders -----------------------------------------------------------------------------------------------------
+
+
+def free_riders(setting: Setting, *, seeds: int) -> dict:
+    """AUROC of honest clients over cheats on digits, one of ten and ten of a hundred, by kind of cheat and rule."""
+    found: dict[str, dict] = {}
+    for clients, cheats, rounds in ((10, 1, 8), (100, 10, 8)):
+        for kind in ("zero", "noise", "replay"):
+            ranks = {rule: [] for rule in MANY}
+            paid = {rule: [] for rule in MANY}
+            for seed in range(seeds):
+                federation, spec = federation_of(setting, PartitionConfig(name="iid", clients=clients), seed=seed)
+                played = list(trained_rounds(federation, spec, rounds=rounds, change=Cheat(kind, cheats, seed)))
+                for rule, (name, arguments) in MANY.items():
+                    scorer = build_scorer(name, arguments)
+                    scores = sum(
+                        one.score(inputs, rng=np.random.default_rng(0)).values for inputs in played for one in [scorer]
+                    )
+                    ranks[rule].append(auroc(scores[cheats:], scores[:cheats]))
+                    paid[rule].append(pay_shares(played, scorer)[:cheats].sum())
+            found[f"{cheats} of {clients}, {kind}"] = {
+                rule: {
+                    "auroc": round(float(np.mean(ranks[rule])), 3),
+                    "paid_percent": round(100 * float(np.mean(paid[rule])), 2),
+                }
+                for rule in MANY
+            }
+    return found
+
+
+class Cheat:
+    """The first clients send nothing, noise as long as an honest update, or the last global step scaled to that length."""
+
+    def __init__(self, kind: str, count: int, seed: int) -> None:
+        self.kind, self.count = kind, count
+        self.draw, self.last = np.random.default_rng([seed, 99]), None
+
+    def __call__(self, updates: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+        """A round's updates with the cheats' in place of their own."""
+        honest = updates[self.count :]
+        length = float(np.median([np.linalg.norm(one) for one in honest]))
+        made = []
+        for _ in range(self.count):
+            if self.kind == "noise":
+                update = self.draw.normal(size=len(honest[0]))
+            elif self.kind == "replay" and self.last is not None:
+                update = self.last
+            else:
+                update = np.zeros(len(honest[0]))
+            norm = float(np.linalg.norm(update))
+            made.append(update * (length / norm) if norm else update)
+        everybody = [*made, *honest]
+        self.last = np.mean(everybody, axis=0)
+        return everybody
+
+
+def auroc(honest: NDArray[np.float64], cheats: NDArray[np.float64]) -> float:
+    """Chance that an honest client stands above a cheat; a draw counts half."""
+    gaps = honest[:, None] - cheats[None, :]
+    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
+
+
+# ---- near-duplicates -------------------------------------------------------------------------------------------------
+
+
+def honest_cosines(large: Setting, hospitals: Setting) -> dict:
+    """Cosines between clients' updates: of honest ones, and of two who train on the same shard with other batches."""
+    found: dict[str, dict] = {}
+    ten = PartitionConfig(name="iid", clients=10)
+    for name, setting, partition, rounds in (
+        ("digits, 10 IID", digits(), ten, 8),
+        ("digits, 10 Dirichlet 0.5", digits(), replace(ten, name="dirichlet"), 8),
+        ("MNIST LeNet, 10 IID", large, ten, 4),
+        ("four hospitals", hospitals, PartitionConfig(name="natural", clients=0), 8),
+    ):
+        federation, spec = federation_of(setting, partition, seed=0)
+        federation = replace(
+            federation, shards=(*federation.shards, federation.shards[0])
+        )  # the last one has the first one's data
+        apart, same = [], []
+        for inputs in trained_rounds(federation, spec, rounds=rounds):
+            matrix = cosines([Blocks.encode(np.asarray(one)) for one in inputs.updates])
+            honest = matrix[:-1, :-1]
+            apart += honest[np.triu_indices(len(honest), 1)].tolist()
+            same.append(float(matrix[0, -1]))
+        found[name] = {
+            "honest_median": round(float(np.median(apart)), 4),
+            "honest_max": round(max(apart), 4),
+            "same_data_median": round(float(np.median(same)), 4),
+            "honest_pairs_grouped": {
+                threshold: round(float(np.mean(np.array(apart) >= float(threshold))), 4)
+                for threshold in ("0.9", "0.95", "0.98", "0.99", "0.995", "0.999")
+            },
+        }
+    return found
+
+
+def _percent(shares: NDArray[np.float64]) -> list[float]:
+    return [round(100 * float(one), 1) for one in shares]
+
+
+if __name__ == "__main__":
+    main()
