@@ -192,6 +192,23 @@ def read_header(folder: Path) -> tuple[Header, list[bytes]]:
         raise BrokenBundle(folder=str(folder), problem=f"{HEADER} cannot be read ({error})") from error
 
 
+def read_leaves(folder: Path) -> tuple[Leaf, ...]:
+    """A round's leaves, from a folder that may lack everything but header, manifest and round.json.
+
+    That much every client is given; what it has is checked against the header. Raises: BrokenBundle.
+    """
+    header, _ = read_header(folder)
+    manifest, text = _bytes_of(folder, MANIFEST), _bytes_of(folder, ROUND)
+    if hashlib.sha256(manifest).digest() != header.bundle:
+        raise BrokenBundle(folder=str(folder), problem=f"{MANIFEST} is not the one that the header names")
+    try:
+        if hashlib.sha256(text).hexdigest() != json.loads(manifest)[ROUND]:
+            raise BrokenBundle(folder=str(folder), problem=f"{ROUND} is not the one that the manifest names")
+        return tuple(map(leaf_from_json, json.loads(text)["leaves"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise BrokenBundle(folder=str(folder), problem=f"cannot be read ({type(error).__name__}: {error})") from error
+
+
 def leaf_to_json(leaf: Leaf) -> dict[str, str]:
     """A leaf with its amounts as decimal strings."""
     return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(leaf).items()}

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from fl.audit.bundle import read_header, read_leaves
 from fl.chain.escrow import Enrolment
 from fl.chain.typed_data import Domain, Header, Update, compact, digest, signer_of
 from fl.codec import Blocks, block_path
@@ -33,6 +35,11 @@ class Published:
 
     header: Header
     leaves: tuple[Leaf, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Published:
+        """A round from its bundle's folder, of which header, manifest and round.json are enough. Raises: BrokenBundle."""
+        return cls(header=read_header(folder)[0], leaves=read_leaves(folder))
 
     @property
     def tree(self) -> RoundTree:

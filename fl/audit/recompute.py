@@ -18,6 +18,7 @@ from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
 from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle, weigh
 from fl.scoring.direction import direction, weighted_step
+from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
 from fl.scoring.selection import content_for, selected_by
 from fl.task.spec import TaskSpec
@@ -93,6 +94,7 @@ def check_round(
         )
         for one in bundle.updates
     ]
+    participants = share_stakes(participants, threshold=spec.duplicate_cosine)
     selected = _selection(bundle, participants, spec)
     for one, taken in zip(participants, selected, strict=True):
         check.equal(f"whether the update of {one.account} was taken", one.selected, taken)

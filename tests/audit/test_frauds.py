@@ -6,12 +6,14 @@ the direction. Everything is sent through the functions that a user would call.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from fl.audit import proofs
+from fl.audit.bundle import BrokenBundle
 from fl.audit.proofs import Call, Published, Signed
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused
@@ -221,6 +223,30 @@ def test_an_honest_round_convicts_nobody(liar, outsider):
         outsider,
         "NoFraud",
     )
+
+
+def test_a_client_reads_a_round_without_the_others_updates(world, tmp_path):
+    opened = world(rounds=1)
+    opened.run(opened.app(opened.downhill))
+    (report,) = opened.reports
+    given = tmp_path / "given"
+    given.mkdir()
+    for name in ("header.json", "manifest.json", "round.json"):
+        shutil.copy(report.bundle / name, given / name)
+    published = Published.read(given)
+    assert published.header == report.header
+    assert published.leaves == report.leaves
+    assert published.tree.root == report.header.tree_root
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "round.json"])
+def test_a_part_that_the_header_does_not_name_is_refused(world, tmp_path, name):
+    opened = world(rounds=1)
+    opened.run(opened.app(opened.downhill))
+    folder = opened.reports[0].bundle
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    with pytest.raises(BrokenBundle, match=f"{name} is not the one that the"):
+        Published.read(folder)
 
 
 # ---- chain, omission, order, missing, sums --------------------------------------------------------------------------------
