@@ -112,6 +112,10 @@ class ScorerConfig:
     name: str = "direction"
     nodes: int = 3  # Gauss–Legendre nodes
     tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+    duplicate_cosine: str | None = None  # updates whose cosine reaches it share the weight of one, such as 0.98
+    # Rounds of at most so many clients are read after scoring: standard errors, pairs not told apart, scores by class. A
+    # client costs about three evaluations; 0 reads none.
+    read_clients: int = 32
 
     def __post_init__(self) -> None:
         if self.name != "direction":
@@ -120,6 +124,8 @@ class ScorerConfig:
             raise ConfigError(f"scorer.nodes is {self.nodes}; set 1 to 64")
         if not 0 < self.tolerance < 1:
             raise ConfigError(f"scorer.tolerance is {self.tolerance}; set it above 0 and below 1")
+        if self.read_clients < 0:
+            raise ConfigError(f"scorer.read_clients is {self.read_clients}; set 0 or more")
 
 
 @dataclass(kw_only=True)

@@ -137,6 +137,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         norm_cap=task.norm_cap,
         quadrature=config.scorer.nodes,
         tolerance=config.scorer.tolerance,
+        duplicate_cosine=config.scorer.duplicate_cosine,
         strategy=config.strategy.name,
         strategy_arguments=dict(config.strategy.arguments),
         schema=json.loads(federation.schema.to_json()) if federation.schema else None,
@@ -292,6 +293,7 @@ class _Run:
             ],
             bundles=self.folder / "bundles",
             seed=self.config.seed,
+            read_clients=self.config.scorer.read_clients,
             on_phase=self.watcher.on_phase,
             on_round=self.result.rounds.append,
         )

@@ -29,9 +29,12 @@ from fl.codec import Blocks, Layout, UnencodableVector, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.protocol import RECORD, TrainRequest
 from fl.errors import ConfigError, FairshareError
-from fl.rewards import Account, Leaf, Participant, RoundTree, cap_q64, pot_of, settle, weigh
+from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64, pot_of, settle, weigh
 from fl.scoring.direction import direction, weighted_step
+from fl.scoring.duplicates import duplicate_groups, share_stakes
 from fl.scoring.game import ValidationGame
+from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.reading import ScoreReading, read_scores
 from fl.scoring.selection import check_scorable, content_for, selected_by
 from fl.task.spec import TaskSpec
 
@@ -57,6 +60,8 @@ class RoundReport:
     bundle: Path
     transaction: str  # 0x hash of the post
     gas: int
+    duplicates: tuple[tuple[str, ...], ...] = ()  # groups of accounts that shared one weight
+    reading: ScoreReading | None = None  # of rounds that are small enough to be read
     seconds: dict[str, float] = field(default_factory=dict)  # by step; training and signing are told by the clients
 
 
@@ -71,6 +76,7 @@ class PayingStrategy(Strategy):
         evaluators: Sign each header after recomputing it; the task's quorum of them has to agree.
         bundles: Folder that takes one bundle a round.
         seed: Draws the inner strategy's sample of nodes.
+        read_clients: Rounds of at most so many clients get standard errors and scores by class.
         on_phase: Called with the round and the name of each step as it begins.
         on_round: Called with each round's report once it is on chain.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
@@ -86,6 +92,7 @@ class PayingStrategy(Strategy):
         evaluators: Sequence[Evaluator],
         bundles: Path,
         seed: int = 0,
+        read_clients: int = 0,
         on_phase: Callable[[int, str], None] = lambda number, phase: None,
         on_round: Callable[[RoundReport], None] = lambda report: None,
     ) -> None:
@@ -108,6 +115,7 @@ class PayingStrategy(Strategy):
             )
         self.inner, self.task, self.spec, self.game = inner, task, spec, game
         self.evaluators, self.bundles, self.seed = evaluators, bundles, seed
+        self.read_clients = read_clients
         self.on_phase, self.on_round = on_phase, on_round
         self._cap = cap_q64(spec.norm_cap)
         self._previous: Header | None = None
@@ -219,6 +227,7 @@ class PayingStrategy(Strategy):
             self._give_receipts(server_round, updates)
         self._previous, self._leaves = header, settlement.tree.leaves
         with self._step(server_round, "reporting"):
+            reading = self._read(participants, weights)
             before_standing, after_standing = self.game.standing(self._base), self.game.standing(following)
         self._seconds["training"] = sum(one.seconds_training for one in updates)
         self._seconds["signing"] = sum(one.seconds_signing for one in updates)
@@ -239,6 +248,8 @@ class PayingStrategy(Strategy):
                 bundle=folder,
                 transaction=sent.hash,
                 gas=sent.gas,
+                duplicates=self._duplicates(participants),
+                reading=reading,
                 seconds=self._seconds,
             )
         )
@@ -290,6 +301,7 @@ class PayingStrategy(Strategy):
         # Flower wants the same metrics in every reply, and a client may send what it likes.
         shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
         seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
+        seats = share_stakes(seats, threshold=self.spec.duplicate_cosine)
         weighted_by = getattr(self.inner, "weighted_by_key", "num-examples")
         contents = [
             content_for(
@@ -308,6 +320,22 @@ class PayingStrategy(Strategy):
             for seat, flag in zip(seats, taken, strict=True)
         ]
         return participants, contents
+
+    def _read(self, participants: Sequence[Participant], weights: Mapping[str, int]) -> ScoreReading | None:
+        if not 0 < len(participants) <= self.read_clients:
+            return None
+        inputs = RoundInputs(
+            game=self.game,
+            base=self._base,
+            updates=BlockUpdates(blocks=[one.blocks for one in participants]),
+            weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
+        )
+        accounts = [one.account for one in participants]
+        return read_scores(inputs, accounts=accounts, class_names=self.spec.class_names, nodes=self.spec.quadrature)
+
+    def _duplicates(self, participants: Sequence[Participant]) -> tuple[tuple[str, ...], ...]:
+        groups = duplicate_groups([one.blocks for one in participants], threshold=self.spec.duplicate_cosine)
+        return tuple(tuple(participants[member].account for member in group) for group in groups)
 
     def _direction(self, participants: Sequence[Participant], weights: Mapping[str, int]) -> Blocks:
         step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(self._base))

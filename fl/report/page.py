@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.readings import readings
 from fl.report.roster import NAMED, roster
 from fl.report.svg import swatch
 from fl.report.tables import (
@@ -43,6 +44,7 @@ def page(summary: dict[str, Any]) -> str:
     sections = {
         "plots": ("Plots", _plots(summary)),
         "clients": ("Clients", _clients(summary)),
+        "readings": ("How sure, and for what", readings(summary)),
         "rounds": ("Rounds", _rounds(summary)),
         "cost": ("Time and gas", _cost(summary)),
         "check": ("Check a round yourself", _check(summary)),

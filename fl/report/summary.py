@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 from dataclasses import asdict
@@ -16,6 +17,7 @@ from fl.coordinator.federation import ClientResult, FederationResult
 from fl.coordinator.strategy import RoundReport
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing
+from fl.scoring.reading import ScoreReading
 
 SUMMARY, STATUS, LATEST = "summary.json", "status", "latest"
 
@@ -130,8 +132,23 @@ def _round(report: RoundReport, test: Standing, folder: Path) -> dict[str, Any]:
         "gas": report.gas,
         "seconds": report.seconds,
         "bundle": str(report.bundle.relative_to(folder)),
+        "duplicates": [list(group) for group in report.duplicates],
+        "reading": _reading(report.reading),
     }
 
 
 def _loss(score: int) -> float:
     return score / (1 << SCORE_FRACTION_BITS)
+
+
+def _reading(reading: ScoreReading | None) -> dict[str, Any] | None:
+    if reading is None:
+        return None
+    # JSON knows no infinity: an error that one sample cannot tell is null.
+    errors = {account: error if math.isfinite(error) else None for account, error in reading.errors.items()}
+    return {
+        "errors": errors,
+        "untold": [list(pair) for pair in reading.untold],
+        "classes": list(reading.classes),
+        "by_class": {account: list(parts) for account, parts in reading.by_class.items()},
+    }

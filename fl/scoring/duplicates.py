@@ -27,12 +27,13 @@ from fl.rewards import Participant
 _DOUBT = 1e-9  # a float64 cosine of exact integers is right to far less
 
 
-def share_stakes(participants: Sequence[Participant], *, threshold: str | Decimal) -> list[Participant]:
+def share_stakes(participants: Sequence[Participant], *, threshold: str | Decimal | None) -> list[Participant]:
     """The participants with each group's stakes reduced to the weight of one; others are left as they are.
 
     Args:
         participants: Accepted updates, before `weigh`.
-        threshold: Cosine from which two updates are one, as a decimal in (0, 1]: a decimal has one meaning everywhere.
+        threshold: Cosine from which two updates are one, as a decimal in (0, 1]: a decimal has one meaning everywhere. None groups
+            nothing.
     """
     stakes = {}
     for group in duplicate_groups([one.blocks for one in participants], threshold=threshold):
@@ -43,11 +44,13 @@ def share_stakes(participants: Sequence[Participant], *, threshold: str | Decima
     return [replace(one, stake=stakes[place]) if place in stakes else one for place, one in enumerate(participants)]
 
 
-def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal) -> list[tuple[int, ...]]:
+def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal | None) -> list[tuple[int, ...]]:
     """Groups of two or more updates that are nearly the same, each ascending, in the order of their first members.
 
     A zero update is like no other: it has no direction. Raises: ValueError for a threshold outside (0, 1].
     """
+    if threshold is None:
+        return []
     limit = Fraction(Decimal(threshold))
     if not 0 < limit <= 1:
         raise ValueError(f"the threshold is {threshold}; set a cosine above 0 and up to 1")

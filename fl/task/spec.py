@@ -38,6 +38,7 @@ class TaskSpec:
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
     quadrature: int = 3  # Gauss–Legendre nodes of the direction
     tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+    duplicate_cosine: str | None = None  # decimal; updates that are so near share one weight; None: none do
     strategy: str = "fedavg"  # how the server uses the weighted mean
     strategy_arguments: dict[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None  # how table rows are encoded, if the data is a table
@@ -57,6 +58,15 @@ class TaskSpec:
                 raise ConfigError(f"task.norm_cap is {self.norm_cap}; set it above 0, from 1e-12 to 1e12")
         except InvalidOperation:
             raise ConfigError(f"task.norm_cap is {self.norm_cap!r}; write a decimal number such as 10 or 2.5") from None
+        try:
+            if self.duplicate_cosine is not None and not 0 < Decimal(self.duplicate_cosine) <= 1:
+                raise ConfigError(
+                    f"scorer.duplicate_cosine is {self.duplicate_cosine}; set it above 0 and up to 1, or leave it out"
+                )
+        except InvalidOperation:
+            raise ConfigError(
+                f"scorer.duplicate_cosine is {self.duplicate_cosine!r}; write a decimal number such as 0.98"
+            ) from None
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""

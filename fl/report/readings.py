@@ -1,0 +1,92 @@
+"""The part of the report that says how sure the scores are, what each client was paid for, and who shared a weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fl.report.tables import Cell, score, table
+from fl.report.wording import escaped, plural
+
+MOST_CLASSES = 20  # columns of a table that a person still reads
+MOST_NAMES = 6  # neighbours that one row names
+
+
+def readings(summary: dict[str, Any]) -> str:
+    """Doubts, classes and groups of a run whose rounds were read; a sentence where none was."""
+    names = {one["account"]: one["name"] for one in summary["clients"]}
+    read = [one for one in summary["rounds"] if one.get("reading")]
+    grouped = _groups(summary, names)
+    if not read:
+        return (
+            "<p>No round was read for standard errors: set <code>scorer.read_clients</code> to the number of clients or "
+            f"more, or use <code>fl score</code> on a round's bundle.</p>{grouped}"
+        )
+    return _doubts(read[-1], names) + _classes(read, names) + grouped
+
+
+def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
+    reading = last["reading"]
+    near: dict[str, list[str]] = {account: [] for account in reading["errors"]}
+    for one, other in reading["untold"]:
+        near[one].append(names.get(other, other))
+        near[other].append(names.get(one, one))
+    rows = []
+    for account, error in reading["errors"].items():
+        others = near[account]
+        shown = ", ".join(others[:MOST_NAMES]) + (
+            f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
+        )
+        rows.append(
+            [
+                Cell(f"<bdi>{escaped(names.get(account, account))}</bdi>"),
+                Cell(f"<bdi>{escaped(shown or 'nobody')}</bdi>"),
+                score(last["scores"].get(account, 0.0)),
+                "–" if error is None else f"± {score(error)}",
+            ]
+        )
+    pairs = len(rows) * (len(rows) - 1) // 2
+    return (
+        f"<p>In round {last['round']}, {len(reading['untold'])} of {plural(pairs, 'pair')} of clients are not told apart at "
+        "95 % confidence: another validation set of the same size could have turned them round.</p>"
+    ) + table(
+        f"Round {last['round']}: scores with their standard errors over validation samples, in units of loss",
+        ["Client", "Not told apart from"], ["Score", "Standard error"], rows,
+    )  # fmt: skip
+
+
+def _classes(read: list[dict[str, Any]], names: dict[str, str]) -> str:
+    classes = read[-1]["reading"]["classes"]
+    if not classes or len(classes) > MOST_CLASSES or any(one["reading"]["classes"] != classes for one in read):
+        return ""
+    sums: dict[str, list[float]] = {}
+    for one in read:
+        for account, parts in one["reading"]["by_class"].items():
+            before = sums.get(account, [0.0] * len(classes))
+            sums[account] = [old + new for old, new in zip(before, parts, strict=True)]
+    rows = []
+    for account, parts in sums.items():
+        best = sorted((place for place, part in enumerate(parts) if part > 0), key=lambda place: -parts[place])[:2]
+        rows.append(
+            [
+                Cell(f"<bdi>{escaped(names.get(account, account))}</bdi>"),
+                Cell(f"<bdi>{escaped(' and '.join(classes[place] for place in best) or 'nothing')}</bdi>"),
+                *map(score, parts),
+            ]
+        )
+    return table(
+        "What each client was paid for: score by class, all rounds that were read",
+        ["Client", "Most for"],
+        list(classes),
+        rows,
+    )
+
+
+def _groups(summary: dict[str, Any], names: dict[str, str]) -> str:
+    lines = [
+        f"<li>Round {one['round']}: <bdi>{escaped(', '.join(names.get(account, account) for account in group))}</bdi></li>"
+        for one in summary["rounds"]
+        for group in one.get("duplicates", [])
+    ]
+    if not lines:
+        return ""
+    return f"<p>Nearly the same updates, which shared the weight of one:</p><ul>{''.join(lines)}</ul>"
