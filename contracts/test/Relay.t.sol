@@ -262,6 +262,17 @@ contract RelayTest is World {
         fairshare.claimTo(header, leaves[1], proof, r);
     }
 
+    function test_claimTo_isGoodInTheLastSecond() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, uint128(leaves[1].cumulative)); // and all of it may be the fee
+        ITask.Proof memory proof = _proof(1);
+        _wait(60);
+        vm.prank(ANYONE);
+        fairshare.claimTo(header, leaves[1], proof, r);
+        vm.assertEq(token.balanceOf(ANYONE), leaves[1].cumulative);
+    }
+
     function test_claimTo_revertsIfTheFeeIsMoreThanThePay() public {
         _begin();
         ITask.Header memory header = _postFinal();
