@@ -76,6 +76,7 @@ class TaskState:
     cumulative: int  # wei
     paid: int  # wei
     bond_share: int  # wei
+    burned: int  # wei, forfeited
 
 
 @dataclass(frozen=True, kw_only=True)
