@@ -175,12 +175,21 @@ def free_riders(setting: Setting, *, seeds: int) -> dict:
     """AUROC of honest clients over cheats on digits, one of ten and ten of a hundred, by kind of cheat and rule."""
     found: dict[str, dict] = {}
     for clients, cheats, rounds in ((10, 1, 8), (100, 10, 8)):
-        for kind in ("zero", "noise", "replay"):
+        for kind in ("zero", "noise", "replay", "replay, grouped at 0.98"):
+            grouped = "0.98" if "grouped" in kind else None
             ranks = {rule: [] for rule in MANY}
             paid = {rule: [] for rule in MANY}
             for seed in range(seeds):
                 federation, spec = federation_of(setting, PartitionConfig(name="iid", clients=clients), seed=seed)
-                played = list(trained_rounds(federation, spec, rounds=rounds, change=Cheat(kind, cheats, seed)))
+                played = list(
+                    trained_rounds(
+                        federation,
+                        spec,
+                        rounds=rounds,
+                        change=Cheat(kind.partition(",")[0], cheats, seed),
+                        duplicate_cosine=grouped,
+                    )
+                )
                 for rule, (name, arguments) in MANY.items():
                     scorer = build_scorer(name, arguments)
                     scores = sum(
@@ -240,6 +249,7 @@ def honest_cosines(large: Setting, hospitals: Setting) -> dict:
     for name, setting, partition, rounds in (
         ("digits, 10 IID", digits(), ten, 8),
         ("digits, 10 Dirichlet 0.5", digits(), replace(ten, name="dirichlet"), 8),
+        ("digits, softmax regression, 10 IID", replace(digits(), model="fl.task.models:LogisticRegression"), ten, 8),
         ("MNIST LeNet, 10 IID", large, ten, 4),
         ("four hospitals", hospitals, PartitionConfig(name="natural", clients=0), 8),
     ):

@@ -133,7 +133,9 @@ def estimators(*, shapiq: bool) -> dict[str, Callable[[RoundInputs, int, int], f
         def theirs(inputs: RoundInputs, budget: int, draw: int, name=name, arguments=arguments) -> float:
             powers = 1 << np.arange(CLIENTS)
             estimator = getattr(package.approximator, name)(n=CLIENTS, random_state=draw, **arguments)
-            values = estimator.approximate(budget, lambda masks: inputs.table[np.asarray(masks, dtype=int) @ powers])
+            values = estimator.approximate(
+                budget, lambda masks: inputs.table[np.atleast_2d(masks).astype(int) @ powers]
+            )
             singles = np.array([values[(client,)] for client in range(CLIENTS)])
             return relative_l2(singles, shapley_values(inputs.table))
 

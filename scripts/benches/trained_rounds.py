@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from clients.trainer import train
 from fl.codec import Blocks
+from fl.rewards import Participant
+from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
 from fl.task.behaviour import flip_labels
@@ -70,6 +72,7 @@ def trained_rounds(
     behaviours: Sequence[str] | None = None,
     weights: NDArray[np.float64] | None = None,
     change: Callable[[list[NDArray[np.float64]]], list[NDArray[np.float64]]] = lambda updates: updates,
+    duplicate_cosine: str | None = None,
 ) -> Iterator[RoundInputs]:
     """One round after the other, each as a scorer sees it; updates go through the codec as in a run.
 
@@ -80,6 +83,7 @@ def trained_rounds(
         behaviours: honest, free_ride or label_flip:SHARE of each client.
         weights: Shares of the aggregate; by shard size by default.
         change: What becomes of a round's updates before they are weighed.
+        duplicate_cosine: Cosine from which updates share the weight of one.
     """
     model, game = spec.build_model(), game_of(federation, spec)
     base = vector_of(model)
@@ -101,6 +105,21 @@ def trained_rounds(
             seed = int(rng.integers(1 << 31))
             trained, _ = train(model, base, features=shard.data.features, labels=labels, spec=spec, seed=seed)
             updates.append(Blocks.encode(trained.astype(np.float64) - base).decode().astype(np.float64))
-        inputs = RoundInputs(game=game, base=base, updates=change(updates), weights=weights)
+        updates = change(updates)
+        inputs = RoundInputs(game=game, base=base, updates=updates, weights=_shared(updates, weights, duplicate_cosine))
         yield inputs
         base = (base + inputs.step()).astype(np.float32)
+
+
+def _shared(
+    updates: Sequence[NDArray[np.float64]], weights: NDArray[np.float64], threshold: str | None
+) -> NDArray[np.float64]:
+    """Weights as the protocol makes them where near-duplicates share one."""
+    seats = [
+        Participant(
+            account=f"0x{place + 1:040x}", stake=round(weight * 1e18), blocks=Blocks.encode(update), root=bytes(32)
+        )
+        for place, (update, weight) in enumerate(zip(updates, weights, strict=True))
+    ]
+    stakes = np.array([one.stake for one in share_stakes(seats, threshold=threshold)], dtype=np.float64)
+    return stakes / stakes.sum()
