@@ -262,6 +262,8 @@ def _rules_table(results: Sequence[RuleResult]) -> Table:
 def _words(results: Sequence[RuleResult], names: Sequence[str]) -> list[str]:
     lines = []
     for one in results:
+        if standing := one.scores.diagnostics.get("standing"):
+            lines.append(f"{one.rule}: {standing}")
         if one.rule != "direction" or one.scores.errors is None:
             continue
         pairs = untold_pairs(one.scores)

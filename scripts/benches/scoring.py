@@ -68,6 +68,7 @@ def main() -> None:
                 "our_exact_seconds": round(large["exact_seconds"], 2),
             },
             **properties(),
+            "quadrature": quadrature(),
         },
     )
 
@@ -137,6 +138,22 @@ def properties() -> dict[str, float]:
         "zero_score": float(zero[0]),
         "split_ratio_renormalised_shapley": round(float((split_there[0] + split_there[-1]) / whole_there[0]), 4),
     }
+
+
+def quadrature() -> dict[str, float]:
+    """Relative L2 distance of the scores with so many nodes to those with 33: median over eight rounds on digits."""
+    federation, spec = federation_of(digits(), PARTITION, seed=0)
+    errors: dict[int, list[float]] = {1: [], 2: [], 3: [], 5: [], 9: []}
+    for inputs in trained_rounds(federation, spec, rounds=8):
+        found = {
+            nodes: build_scorer("direction", {"nodes": nodes, "confidence": False})
+            .score(inputs, rng=np.random.default_rng(0))
+            .values
+            for nodes in (*errors, 33)
+        }
+        for nodes, one in errors.items():
+            one.append(relative_l2(found[nodes], found[33]))
+    return {str(nodes): round(float(np.median(one)), 7) for nodes, one in errors.items()}
 
 
 if __name__ == "__main__":

@@ -135,6 +135,11 @@ def test_a_client_reads_what_it_was_paid_for(run, tmp_path, capsys):
     assert "most for" in capsys.readouterr().out
 
 
+def test_scores_of_a_robust_rule_are_marked_as_attested(run, tmp_path, capsys):
+    figures(run, tmp_path, "scorer=median,trimmed_mean", "plot=none")
+    assert "median: attested, not provable on chain" in capsys.readouterr().out
+
+
 def test_the_same_figures_give_the_same_plot(run, tmp_path):
     for name in ("one.svg", "two.svg"):
         figures(run, tmp_path, "scorer=loo", f"plot={tmp_path / name}")
