@@ -67,6 +67,17 @@ contract EnrolTest is World {
         _tryJoin(1, 1 ether);
     }
 
+    function test_join_countsThoseWhoArriveInALaterRoundToo() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _start();
+        _join(1, 1 ether);
+        _join(2, 1 ether);
+        (, ITask.State memory state) = fairshare.task(taskId);
+        vm.assertEq(state.clients, 3);
+        vm.assertEq(fairshare.clientCount(taskId), 3);
+    }
+
     function test_join_bindsStakeNodeKeyAndDataset() public {
         _open(_terms());
         _fund(_client(0), 2 ether);
