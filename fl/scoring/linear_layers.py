@@ -23,7 +23,7 @@ from fl.scoring.evaluate import Standings
 from fl.scoring.game import ValidationGame
 
 _PASSIVE = (nn.Flatten, nn.Identity, nn.Dropout)  # in evaluation mode they change nothing but the shape
-BLOCK_BYTES = 256 << 20  # of first layers held at once
+BLOCK_BYTES = 24 << 20  # of first layers held at once: what a last-level cache holds
 LOW_CLIENTS = 10  # coalitions of so many clients share one pass: 1,024 tails are held at once
 
 
@@ -119,8 +119,7 @@ def all_standings(
     low = min(players, LOW_CLIENTS)
     rows = [_named(game, np.asarray(base, dtype=np.float64)), *(_named(game, part) for part in parts)]
     first = [_with_bias(row, layers.weights[0], layers.biases[0]) for row in rows]
-    x = game.features.reshape(len(game.features), -1).cpu().numpy().astype(np.float64)
-    x = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    x = _with_ones(game.features.reshape(len(game.features), -1).cpu().numpy(), lanes=kernel.LANES)
     x_bits, w_bits = _bits(x.shape[1])
     x, x_shift = _integers(x, bits=x_bits)
     stacked, w_shift = _integers(np.concatenate(first), bits=w_bits)
@@ -155,7 +154,7 @@ def all_standings(
                 correct[numbers] += right.sum(axis=0)
                 if want_loss:
                     losses[numbers] += cross.sum(axis=0)
-    return Standings(losses=losses / len(x), correct=correct)
+    return Standings(losses=losses / len(labels), correct=correct)
 
 
 def _is_cross_entropy(loss: nn.Module) -> bool:
@@ -189,6 +188,15 @@ def _with_bias_last(row: dict[str, NDArray[np.float64]], weight: str, bias: str 
     return np.concatenate([row[weight].ravel(), row[bias] if bias else np.zeros(len(row[weight]))])
 
 
+def _with_ones(features: NDArray[np.float32], *, lanes: int) -> NDArray[np.float64]:
+    """Rows with a 1 for the bias behind them, and rows of zeros up to whole tiles."""
+    rows, columns = features.shape
+    x = np.zeros((-(-rows // lanes) * lanes, columns + 1))
+    x[:rows, :columns] = features
+    x[:rows, columns] = 1
+    return x
+
+
 def _bits(columns: int) -> tuple[int, int]:
     """Bits of X and of the weights whose products, `columns` of them summed, stay below 2^53."""
     room = 53 - ceil(log2(columns + 1))
@@ -216,8 +224,7 @@ def _tiles(
     product: NDArray[np.float64], players: int, units: int, lanes: int, shift: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
     """Products of shape (n, (N+1)·H) as tiles: the base's (tiles, H·lanes), the clients' (tiles, N, H·lanes)."""
-    count = -(-len(product) // lanes)
-    product = np.pad(product, ((0, count * lanes - len(product)), (0, 0)))
+    count = len(product) // lanes
     product = product.reshape(count, lanes, players + 1, units).transpose(0, 2, 3, 1)
     added = np.rint(np.ldexp(product[:, 1:], -shift)).astype(np.int32)
     base = np.ascontiguousarray(product[:, 0]).reshape(count, -1)

@@ -125,3 +125,23 @@ def test_a_game_that_was_valued_before_is_read_and_counted():
     assert exact.values.sum() == pytest.approx(table[-1] - table[0])
     other = CoalitionGame(known, utility="accuracy").values(all_coalitions(4))  # another game: valued
     np.testing.assert_array_equal(other, CoalitionGame(inputs, utility="accuracy").values(all_coalitions(4)))
+
+
+class Residual(nn.Module):
+    """What goes into its ReLU is used again behind it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.act, self.last = nn.Linear(3, 5), nn.ReLU(), nn.Linear(5, 3)
+
+    def forward(self, x):
+        hidden = self.first(x)
+        return self.last(self.act(hidden) + hidden)
+
+
+def test_a_relu_overwrites_nothing_that_is_needed_again():
+    inputs = small_round(model=Residual(), clients=2)
+    parts, found = inputs.matrix(), CoalitionGame(inputs).values(all_coalitions(2))
+    for mask, value in zip(all_coalitions(2), found, strict=True):
+        moved = (inputs.base + parts[mask].sum(axis=0)).astype(np.float32)
+        assert value == pytest.approx(-inputs.game.standing(moved).loss, abs=1e-6)
