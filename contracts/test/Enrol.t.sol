@@ -57,6 +57,13 @@ contract EnrolTest is World {
         _tryJoin(0, 10 ether + 1);
     }
 
+    function test_join_takesTheLeastAndTheMostStake() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        _join(1, 10 ether);
+        vm.assertEq(fairshare.clientCount(taskId), 2);
+    }
+
     function test_join_revertsIfNoRoundIsLeftToCountIn() public {
         ITask.Terms memory terms = _terms();
         terms.rounds = 1;

@@ -86,6 +86,7 @@ contract ProofsTest is World {
             fairshare.claim(first, early[i], Tree.prove(early, i));
         }
         ITask.Proof memory proof = _proof(0);
+        vm.assertFalse(fairshare.isFinal(taskId, 2));
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
         fairshare.claim(second, leaves[0], proof);
         fairshare.close(taskId);
