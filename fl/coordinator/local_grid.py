@@ -55,7 +55,7 @@ class LocalGrid(Grid):
     @property
     def run(self) -> object:
         """Raises: NotImplementedError, as there is no SuperLink that knows a run."""
-        raise NotImplementedError("the local engine has no Flower run; use engine=superlink for one")
+        raise NotImplementedError("the local engine has no Flower run; only a SuperLink knows one")
 
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
