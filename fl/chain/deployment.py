@@ -10,6 +10,7 @@ from web3 import Web3
 
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, Token
+from fl.chain.json_file import write_json
 from fl.chain.sender import connect
 
 
@@ -40,11 +41,8 @@ class Deployment:
         return w3, Escrow(w3, self.contract), Token(w3, self.token)
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all: somebody may be waiting for it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        partial.replace(path)
+        """Write the file, whole or not at all."""
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Deployment:

@@ -11,6 +11,7 @@ from pathlib import Path
 from eth_utils import is_checksum_address
 
 from fl.chain.errors import ChainError
+from fl.chain.json_file import write_json
 
 
 class BadInvite(ChainError):
@@ -48,11 +49,8 @@ class Invite:
         return hashlib.sha256(self.spec.encode()).digest()
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all: somebody may be waiting for it."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(path.name + ".partial")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        partial.replace(path)
+        """Write the file, whole or not at all."""
+        write_json(path, asdict(self))
 
     @classmethod
     def read(cls, path: Path) -> Invite:

@@ -168,7 +168,6 @@ class _Run:
             self.url = stack.enter_context(running_anvil(accounts=accounts, log=self.folder / "anvil.log"))
         w3 = connect(self.url, chain_id=chain.id)
         self.roles = roles_for(
-            anvil=chain.name == "anvil",
             chain_id=w3.eth.chain_id,
             key=chain.key,
             folder=self.folder / "keys",

@@ -8,7 +8,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
-from fl.chain.accounts import ANVIL_CHAIN, anvil_account, ask_password, create_keystore, open_keystore
+from fl.chain.accounts import anvil_account, ask_password, create_keystore, open_keystore
 from fl.chain.errors import NoFunds
 from fl.chain.sender import transfer_ether
 
@@ -81,10 +81,8 @@ def fund(w3: Web3, roles: Roles) -> None:
             transfer_ether(w3, account=roles.sponsor, to=account.address, amount=_GAS_MONEY)
 
 
-def roles_for(*, anvil: bool, chain_id: int, key: str | None, folder: Path, evaluators: int, clients: int) -> Roles:
-    """Test accounts on Anvil unless a keystore is named, keystores otherwise."""
-    if anvil and not key and chain_id == ANVIL_CHAIN:
-        return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)
-    if not key:
-        return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)  # raises, with what to do
-    return keystore_roles(Path(key), folder=folder, evaluators=evaluators, clients=clients)
+def roles_for(*, chain_id: int, key: str | None, folder: Path, evaluators: int, clients: int) -> Roles:
+    """Keystores if one is named, Anvil's test accounts otherwise. Raises: TestKeysElsewhere on any other chain than 31337."""
+    if key:
+        return keystore_roles(Path(key), folder=folder, evaluators=evaluators, clients=clients)
+    return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -12,6 +11,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
+from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
 from fl.coordinator.federation import ClientResult, FederationResult
 from fl.coordinator.strategy import RoundReport
@@ -70,9 +70,7 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
 
 def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     """Write the summary whole or not at all, mark the run finished, and point runs/latest at it."""
-    partial = folder / (SUMMARY + ".partial")
-    partial.write_text(json.dumps(summary, indent=1) + "\n")
-    partial.replace(folder / SUMMARY)
+    write_json(folder / SUMMARY, summary)
     (folder / STATUS).write_text("finished\n")
     latest = folder.parent / LATEST
     link = folder.parent / f"{LATEST}.{os.getpid()}"

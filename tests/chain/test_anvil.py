@@ -9,14 +9,14 @@ import pytest
 
 from fl.chain import anvil as module
 from fl.chain.anvil import find_anvil, running_anvil
-from fl.chain.errors import AnvilFailed, AnvilMissing
+from fl.chain.errors import AnvilFailed, AnvilMissing, ChainUnreachable
 from fl.chain.sender import connect
 
 
 def _listens(url: str) -> bool:
     try:
         connect(url)
-    except Exception:
+    except ChainUnreachable:
         return False
     return True
 
