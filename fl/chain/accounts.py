@@ -13,7 +13,6 @@ from pathlib import Path
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
-from eth_utils import to_checksum_address
 
 from fl.chain.errors import ChainError, KeystoreError
 
@@ -80,14 +79,6 @@ def open_keystore(path: Path, *, password: str) -> LocalAccount:
         known = isinstance(error, ValueError) and "MAC" in str(error)
         problem = f"wrong password; set {PASSWORD_VARIABLE} or type it again" if known else "is not a v3 keystore"
         raise KeystoreError(path=str(path), problem=problem) from None
-
-
-def keystore_address(path: Path) -> str:
-    """The address that a keystore says it is for, without opening it."""
-    try:
-        return to_checksum_address("0x" + json.loads(path.read_text())["address"].removeprefix("0x"))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise KeystoreError(path=str(path), problem=f"cannot be read ({type(error).__name__})") from None
 
 
 def ask_password(path: Path, *, confirm: bool = False) -> str:

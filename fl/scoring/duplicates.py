@@ -13,7 +13,7 @@ clients with the very same data would be grouped; `docs/scoring.md` has the meas
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from fractions import Fraction
@@ -86,11 +86,6 @@ def cosines(updates: Sequence[Blocks]) -> NDArray[np.float64]:
     norms = np.sqrt(np.diag(products))
     scale = np.outer(norms, norms)
     return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
-
-
-def names_of_groups(groups: Sequence[tuple[int, ...]], participants: Sequence[Participant]) -> Mapping[str, int]:
-    """Number of the group of each grouped account, counted from 1, for reports."""
-    return {participants[member].account: number for number, group in enumerate(groups, 1) for member in group}
 
 
 def _reaches(updates: Sequence[Blocks], one: int, other: int, *, limit: Fraction, squares: dict[int, int]) -> bool:

@@ -11,7 +11,6 @@ from fl.chain.accounts import (
     anvil_account,
     ask_password,
     create_keystore,
-    keystore_address,
     open_keystore,
 )
 from fl.chain.errors import KeystoreError
@@ -31,10 +30,6 @@ def test_a_keystore_is_readable_by_its_owner_only(stored):
 def test_a_keystore_opens_with_its_password(stored):
     path, account = stored
     assert open_keystore(path, password="correct horse").key == account.key
-
-
-def test_a_keystore_says_its_address_without_its_password(stored):
-    assert keystore_address(stored[0]) == stored[1].address
 
 
 def test_a_keystore_holds_no_key_in_the_clear(stored):
@@ -84,14 +79,6 @@ def test_a_file_that_is_no_keystore_is_refused(tmp_path, content, problem):
 def test_a_folder_is_no_keystore(tmp_path):
     with pytest.raises(KeystoreError, match="IsADirectoryError"):
         open_keystore(tmp_path, password="x")
-
-
-@pytest.mark.parametrize("content", [b"no json", b"{}", b"[]", b'{"address": 5}', b"\xff"])
-def test_an_address_is_read_from_keystores_only(tmp_path, content):
-    path = tmp_path / "garbage.json"
-    path.write_bytes(content)
-    with pytest.raises(KeystoreError, match="cannot be read"):
-        keystore_address(path)
 
 
 def test_the_key_shows_in_no_text_and_no_log(stored, caplog):

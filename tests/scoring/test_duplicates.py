@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fl.codec import Blocks
 from fl.rewards import WEIGHT_ONE, Participant, cap_q64, weigh
-from fl.scoring.duplicates import _product, cosines, duplicate_groups, names_of_groups, share_stakes
+from fl.scoring.duplicates import _product, cosines, duplicate_groups, share_stakes
 
 
 def blocks(values):
@@ -31,7 +31,6 @@ def crowd():
 
 def test_copies_are_found_whatever_their_length(crowd):
     assert duplicate_groups([one.blocks for one in crowd], threshold="0.99") == [(1, 3, 4)]
-    assert names_of_groups([(1, 3, 4)], crowd) == {crowd[1].account: 1, crowd[3].account: 1, crowd[4].account: 1}
 
 
 def test_a_group_weighs_what_its_largest_stake_weighs(crowd):
