@@ -167,7 +167,17 @@ class Header:
         return tuple(asdict(self).values())
 
 
-Signable = Update | Receipt | Join | Redirect | Header
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """An account's request for what a coordinator does not give to everybody; the contract never sees it."""
+
+    task_id: bytes
+    expires: int  # last second it is good for
+
+    SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "expires": "uint64"}
+
+
+Signable = Update | Receipt | Join | Redirect | Header | Access
 
 
 def digest(message: Signable, *, domain: Domain) -> bytes:

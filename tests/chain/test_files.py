@@ -160,3 +160,36 @@ def test_only_the_coordinators_key_holds_a_task(world, account):
         PaidTask.from_invite(one.invite_path, coordinator=account(19))
     assert (caught.value.seen, caught.value.expected) == (account(19).address, one.coordinator.address)
     assert PaidTask.from_invite(one.invite_path, coordinator=one.coordinator).terms == one.task.terms
+
+
+def test_an_invite_travels_as_one_line():
+    invite = replace(INVITE, gateway="https://fl.example.org:8443", ca="-----BEGIN CERTIFICATE-----\n")
+    line = invite.to_string()
+    assert line.startswith("fairshare:")
+    assert "\n" not in line
+    assert Invite.load(line) == invite
+
+
+def test_an_invite_loads_from_a_file_too(tmp_path):
+    INVITE.write(tmp_path / "invite.json")
+    assert Invite.load(str(tmp_path / "invite.json")) == INVITE
+
+
+def test_an_invite_of_before_there_were_gateways_still_reads(tmp_path):
+    content = asdict(INVITE)
+    del content["gateway"], content["ca"]
+    (tmp_path / "invite.json").write_text(json.dumps(content))
+    assert Invite.read(tmp_path / "invite.json") == INVITE
+
+
+@pytest.mark.parametrize("damage", [lambda line: line[:-9], lambda line: line[:40], lambda line: "fairshare:é"])
+def test_a_line_that_was_cut_is_refused(damage):
+    with pytest.raises(BadInvite, match="is not one .* ask the coordinator for it"):
+        Invite.load(damage(INVITE.to_string()))
+
+
+@pytest.mark.parametrize("gateway", ["http://fl.example.org", "https://", "https://host/path", 5])
+def test_a_gateway_without_tls_or_with_a_path_is_refused(tmp_path, gateway):
+    (tmp_path / "invite.json").write_text(json.dumps({**asdict(INVITE), "gateway": gateway}))
+    with pytest.raises(BadInvite, match="gateway is"):
+        Invite.read(tmp_path / "invite.json")

@@ -1,0 +1,98 @@
+"""The key by which a client's Flower node is known: `join` puts its public half on chain, and the coordinator registers exactly those.
+
+On chain it is a compressed point of the curve P-384 (X9.62), 49 bytes: a quarter of Flower's own form in calldata.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fl.chain.errors import ChainError
+
+NODE_KEY_BYTES = 49
+
+
+class BadNodeKey(ChainError):
+    """A node's key is absent, unreadable by its owner alone, or no key of the curve."""
+
+    def __init__(self, where: str, problem: str) -> None:
+        super().__init__(where, problem)
+        self.where, self.problem = where, problem
+
+    def __str__(self) -> str:
+        return f"node key {self.where} {self.problem}"
+
+
+def create_node_key(path: Path) -> bytes:
+    """Make a key file (OpenSSH form, mode 0600, as `flower-supernode` takes it) and return its on-chain form.
+
+    Raises: BadNodeKey if the file is there already, so that no identity is ever overwritten.
+    """
+    private = ec.generate_private_key(ec.SECP384R1())
+    text = private.private_bytes(
+        encoding=serialization.Encoding.PEM,
+        format=serialization.PrivateFormat.OpenSSH,
+        encryption_algorithm=serialization.NoEncryption(),
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise BadNodeKey(where=str(path), problem="is there already; open it, or name another file") from None
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(text)
+    return _on_chain(private.public_key())
+
+
+def open_node_key(path: Path) -> bytes:
+    """The on-chain form of a key file. Raises: BadNodeKey."""
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        problem = f"cannot be read ({type(error).__name__}); name the file that the node joined with"
+        raise BadNodeKey(where=str(path), problem=problem) from None
+    if path.stat().st_mode & 0o077:
+        raise BadNodeKey(where=str(path), problem=f"can be read by others; run chmod 600 {path}")
+    try:
+        private = serialization.load_ssh_private_key(text, None)
+    except (ValueError, UnsupportedAlgorithm):
+        private = None
+    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP384R1):
+        raise BadNodeKey(
+            where=str(path), problem="is no P-384 key in OpenSSH form; name the file that the node joined with"
+        )
+    return _on_chain(private.public_key())
+
+
+def flower_public_key(node_key: bytes) -> bytes:
+    """A node key from the chain as Flower writes public keys (PEM). Raises: BadNodeKey for bytes that are no point."""
+    try:
+        public = ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP384R1(), node_key)
+        if len(node_key) != NODE_KEY_BYTES:
+            raise ValueError
+    except ValueError:
+        problem = f"is no compressed point of P-384 ({len(node_key)} bytes); the client has to join with `fl client`"
+        raise BadNodeKey(where=f"0x{node_key.hex()[:16]}…", problem=problem) from None
+    return public.public_bytes(
+        encoding=serialization.Encoding.PEM, format=serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+
+
+def node_key_of(flower_key: bytes) -> bytes:
+    """The on-chain form of a public key as Flower writes it. Raises: BadNodeKey."""
+    try:
+        public = serialization.load_pem_public_key(flower_key)
+    except (ValueError, UnsupportedAlgorithm):
+        public = None
+    if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP384R1):
+        raise BadNodeKey(where="of a Flower node", problem="is no P-384 public key; start the node with `fl client`")
+    return _on_chain(public)
+
+
+def _on_chain(public: ec.EllipticCurvePublicKey) -> bytes:
+    return public.public_bytes(encoding=serialization.Encoding.X962, format=serialization.PublicFormat.CompressedPoint)
