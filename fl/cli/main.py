@@ -19,6 +19,7 @@ COMMANDS = {
         "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
     ),
     "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
+    "events": ("fl.cli.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
     "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
     "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),
     "compile": ("fl.cli.compile", "compile the contracts of a checkout into the shipped artifacts"),

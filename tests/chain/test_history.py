@@ -1,0 +1,116 @@
+"""The history of a task, read back from a real chain: every event once, of this task only, with its values."""
+
+import json
+
+import pytest
+
+from fl.audit import proofs
+from fl.audit.bundle import Bundle
+from fl.audit.proofs import Published
+from fl.chain.artifacts import artifact
+from fl.chain.history import COMMON, HistoryUnread, read_history
+from fl.codec import Blocks
+from fl.coordinator.payday import claim_for_all, close_and_return_stakes
+from fl.rewards.sums import fold
+
+
+@pytest.fixture
+def finished(world):
+    """A task of two rounds, paid and closed."""
+    one = world()
+    one.run(one.app(one.downhill))
+    last = one.reports[-1]
+    claim_for_all(one.task, last.header, leaves=last.leaves, account=one.sponsor)
+    close_and_return_stakes(one.task, account=one.sponsor)
+    return one
+
+
+def history(world, **options):
+    tables = read_history(world.w3, world.escrow.address, world.task.task_id, **options)
+    return {table.name: table for table in tables}
+
+
+def test_every_kind_of_event_that_names_a_task_or_a_challenge_has_a_table(world):
+    names = {one["name"].lower() for one in artifact("Fairshare").abi if one["type"] == "event"}
+    tables = history(world())
+    assert set(tables) == names - {"eip712domainchanged", "withdrawn"}
+    assert all(list(table.columns)[:4] == list(COMMON) for table in tables.values())
+
+
+def test_a_finished_task_is_told_from_its_opening_to_its_last_claim(finished):
+    tables = history(finished)
+    counts = {name: len(table.rows) for name, table in tables.items() if table.rows}
+    assert counts == {"opened": 1, "joined": 3, "started": 1, "posted": 2, "claimed": 3, "closed": 1, "released": 3}
+    opened = tables["opened"].rows[0]
+    assert opened["sponsor"] == finished.sponsor.address
+    assert opened["terms_budget"] == finished.task.terms.budget
+    assert json.loads(opened["terms_evaluators"]) == list(finished.task.terms.evaluators)
+    assert opened["terms_reveal_each_round"] is False
+    for row, report in zip(tables["posted"].rows, finished.reports, strict=True):
+        assert row["task_id"] == "0x" + finished.task.task_id.hex()
+        assert row["header_hash"] == "0x" + report.header_hash.hex()
+        assert row["header_cumulative"] == report.header.cumulative
+        assert row["transaction"] == report.transaction
+        assert row["time"] == finished.w3.eth.get_block(row["block"])["timestamp"]
+    paid = {row["account"]: row["amount"] for row in tables["claimed"].rows}
+    assert paid == {leaf.account: leaf.cumulative for leaf in finished.reports[-1].leaves}
+    places = [(row["block"], row["log_index"]) for row in tables["joined"].rows]
+    assert places == sorted(places)
+
+
+def test_another_tasks_events_are_left_out(world):
+    first, second = world(), world(joining=1)
+    assert len(history(first)["joined"].rows) == 3
+    assert len(history(second)["joined"].rows) == 1
+
+
+def test_the_steps_of_a_challenge_belong_to_the_task_whose_score_it_doubts(world, account):
+    one, doubter = world(), account(15)
+    one.run(one.app(one.downhill))
+    other = world()
+    posted, bundle = Published.read(one.reports[0].bundle), Bundle.read(one.reports[0].bundle)[0]
+    update = Blocks.from_bytes(bundle.updates[0].wire, size=bundle.layout.size)
+    place = [leaf.account for leaf in posted.leaves].index(bundle.updates[0].account)
+    sums = [total + (1 << 50) for total in fold(proofs.partials(update, bundle.direction), span=1)]
+    one.token.mint(doubter.address, one.task.terms.min_stake, account=doubter)
+    one.token.approve(one.escrow.address, one.task.terms.min_stake, purpose="bond", account=doubter)
+    call = proofs.challenge_with(posted, place=place, update=update, sums=sums)
+    one.escrow.submit(call.function, call.arguments, account=doubter)
+    (opened,) = one.escrow.challenges(one.task.task_id)
+    call = proofs.refute(opened.challenge, sums=opened.sums, index=0, update=update, direction=bundle.direction)
+    one.escrow.submit(call.function, call.arguments, account=one.coordinator)
+    tables = history(one)
+    (challenged,), (refuted,) = tables["challenged"].rows, tables["refuted"].rows
+    assert challenged["challenge_challenger"] == doubter.address
+    assert challenged["challenge_account"] == bundle.updates[0].account
+    assert refuted["id"] == challenged["id"] == "0x" + opened.id.hex()
+    assert refuted["refuter"] == one.coordinator.address
+    assert not history(other)["challenged"].rows + history(other)["refuted"].rows
+
+
+def test_a_node_that_gives_only_a_few_blocks_at_once_is_asked_in_pieces(finished, monkeypatch):
+    whole = history(finished)
+    asked, real = [], finished.w3.eth.get_logs
+
+    def narrow(query):
+        asked.append(query["toBlock"] - query["fromBlock"] + 1)
+        if asked[-1] > 5:
+            raise ValueError("query exceeds max block range 5")
+        return real(query)
+
+    monkeypatch.setattr(finished.w3.eth, "get_logs", narrow)
+    pieces = history(finished, from_block=finished.task.block)
+    assert {name: table.rows for name, table in pieces.items()} == {name: table.rows for name, table in whole.items()}
+    assert max(asked) > 5
+
+
+def test_a_node_without_logs_is_named_with_its_words(finished, monkeypatch):
+    def refuse(query):
+        raise ValueError("pruned")
+
+    monkeypatch.setattr(finished.w3.eth, "get_logs", refuse)
+    last = finished.w3.eth.block_number
+    with pytest.raises(
+        HistoryUnread, match=rf"gives no logs of blocks {last} to {last} \(pruned\); use one that keeps"
+    ):
+        history(finished, from_block=last)
