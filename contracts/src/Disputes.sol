@@ -193,6 +193,7 @@ contract Disputes is IDisputes, Ledger {
         bytes calldata sums
     ) external returns (bytes32 id) {
         Task storage t = _disputed(header);
+        if (t.attested) revert ScoresAttested(header.taskId);
         // Check: in time, and the leaf is the round's.
         uint256 deadline = _deadline(t, t.progress, t.clock);
         if (block.timestamp >= deadline) revert TooLate(block.timestamp, deadline);

@@ -75,6 +75,7 @@ contract Fairshare is IFairshare, Ledger {
         t.rounds = terms.rounds;
         t.quorum = terms.quorum;
         t.revealEachRound = terms.revealEachRound;
+        t.attested = terms.attested;
         t.specHash = terms.specHash;
         t.validationHash = terms.validationHash;
         t.baseModel = terms.baseModel;
@@ -374,6 +375,7 @@ contract Fairshare is IFairshare, Ledger {
             evaluators: t.evaluators,
             quorum: t.quorum,
             revealEachRound: t.revealEachRound,
+            attested: t.attested,
             rounds: t.rounds,
             challengeWindow: t.clock.challengeWindow,
             responseWindow: t.clock.responseWindow,

@@ -70,6 +70,7 @@ abstract contract Ledger is ITask, EIP712 {
         uint32 rounds;
         uint8 quorum;
         bool revealEachRound;
+        bool attested;
         uint96 bondShare; // wei
         uint32 staked; // clients whose stake is here
         uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it

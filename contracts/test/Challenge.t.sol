@@ -152,6 +152,19 @@ contract ChallengeTest is World {
         court.challengeScore(header, leaves[0], proof, count, top, sums);
     }
 
+    function test_challengeScore_revertsIfTheLeafIsNotInItsTree() public {
+        ITask.Header memory header = _begun();
+        ITask.Proof memory proof = _proof(0);
+        ITask.Leaf memory leaf = leaves[0];
+        leaf.weight += 1;
+        ITask.Leaf[] memory other = leaves;
+        other[0] = leaf;
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongRoot.selector, Tree.root(other).node, header.treeRoot)
+        );
+        court.challengeScore(header, leaf, proof, count, 0, new bytes(80));
+    }
+
     function test_challengeScore_revertsIfTheBlocksAreNotTheUpdates() public {
         ITask.Header memory header = _begun();
         bytes32 top = Blocks.top(_leafHashes(updates), true);
@@ -186,6 +199,18 @@ contract ChallengeTest is World {
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoUpdate.selector, _client(0)));
         court.challengeScore(header, leaves[0], proof, 1, 0, new bytes(16));
+    }
+
+    function test_challengeScore_revertsIfTheScoresAreAttested() public {
+        ITask.Terms memory terms = _terms();
+        terms.attested = true;
+        _begin(terms);
+        ITask.Header memory header = _round(1);
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        ITask.Proof memory proof = _proof(0);
+        bytes memory sums = _pack(_partials());
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.ScoresAttested.selector, taskId));
+        court.challengeScore(header, leaves[0], proof, count, top, sums);
     }
 
     function test_challengeScore_revertsOnceTheTaskCouldBeEnded() public {

@@ -134,6 +134,17 @@ contract OpenTest is World {
         vm.assertEq(state.since, clock);
     }
 
+    function test_open_keepsEachOfTwoFlags() public {
+        ITask.Terms memory terms = _terms();
+        for (uint256 i; i < 4; i++) {
+            terms.salt = bytes32(i + 1);
+            (terms.revealEachRound, terms.attested) = (i & 1 != 0, i & 2 != 0);
+            _open(terms);
+            (ITask.Terms memory kept,) = fairshare.task(taskId);
+            vm.assertEq(abi.encode(kept), abi.encode(terms));
+        }
+    }
+
     function test_open_keepsTheLargestTerms() public {
         ITask.Terms memory terms = _terms();
         terms.budget = type(uint96).max;

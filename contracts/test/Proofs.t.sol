@@ -247,7 +247,6 @@ contract ProofsTest is World {
         _assertUnopened(abi.encodeCall(court.proveTransition, (header, none, noProof, header, a, proof)));
         ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), keccak256("sent"));
         _assertUnopened(abi.encodeCall(court.proveOmission, (header, a, proof, keccak256("sent"), receipt)));
-        _assertUnopened(abi.encodeCall(court.challengeScore, (header, a, proof, 1, 0, new bytes(16))));
         (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _neighbours(0, 1);
         some[0] = a;
         _assertUnopened(abi.encodeCall(court.proveMissing, (header, _client(1), some, proofs)));
@@ -866,5 +865,13 @@ contract ProofsTest is World {
         } catch (bytes memory reason) {
             vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongSigner.selector));
         }
+    }
+}
+
+/// @notice The same in a task whose scores nobody can challenge: attested scores take none of these proofs away.
+contract AttestedProofsTest is ProofsTest {
+    function _terms() internal view override returns (ITask.Terms memory terms) {
+        terms = super._terms();
+        terms.attested = true;
     }
 }

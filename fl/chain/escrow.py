@@ -40,6 +40,7 @@ class Terms:
     evaluators: tuple[str, ...]  # strictly ascending
     quorum: int
     reveal_each_round: bool = False
+    attested: bool = False  # the chain cannot recompute the scores; nobody can challenge one
     rounds: int
     challenge_window: int  # s
     response_window: int  # s

@@ -53,9 +53,9 @@ def test_a_task_id_is_known_before_the_task_is_opened(world):
 
 
 def test_the_terms_read_back_as_they_were_sent(world):
-    one = world(evaluators=3, quorum=2, joining=0, reveal_each_round=True)
+    one = world(evaluators=3, quorum=2, joining=0, reveal_each_round=True, attested=True)
     terms, state = one.escrow.task(one.task.task_id)
-    assert terms.reveal_each_round
+    assert (terms.reveal_each_round, terms.attested) == (True, True)
     assert terms.evaluators == tuple(account.address for account in one.evaluators)
     assert (terms.budget, terms.bond, terms.spec_hash) == (10**21, 10**20, one.spec.hash())
     assert (state.sponsor, state.posted, state.clients, state.paid) == (one.sponsor.address, 0, 0, 0)

@@ -8,7 +8,9 @@ import {ITask} from "./ITask.sol";
 /// prove what is wrong in it. Proven fraud in a round that is not final voids that round and all after it; in any case
 /// the task halts, and the coordinator's bond goes to the prover and to the fire, half each: a coordinator that
 /// convicts itself first still loses half. Every earlier payout stays claimable.
-/// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed.
+/// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed. In a task whose
+/// terms say `attested`, so do the scores: they come from a rule that is no inner product of update and direction
+/// (coordinate-wise robust rules, Shapley values), which no block can refute. All else stays provable there.
 interface IDisputes {
     /* TYPES */
 
@@ -85,6 +87,8 @@ interface IDisputes {
     error NotDue(address account, uint32 firstRound, uint32 round);
     /// @notice The leaves are not the neighbours of the place where the account's leaf would be.
     error NotNeighbours(uint256 firstIndex, uint256 secondIndex);
+    /// @notice The task's scores are no inner products that blocks could refute; its evaluators attest them.
+    error ScoresAttested(bytes32 taskId);
     /// @notice Too late to challenge.
     error TooLate(uint256 time, uint256 latest);
     /// @notice The leaf has no update to score.
@@ -215,8 +219,8 @@ interface IDisputes {
     /// 4,096 blocks, one for each `span` of blocks (the smallest power of two that gives at most 4,096 sums). Escrows
     /// `minStake` as the challenger's bond.
     /// @dev Since the sums are in the call, nobody can challenge with sums that a refuter does not get to see.
-    /// Requirements: the task is started or halted and could not be ended yet; the round was posted and is not void; the
-    /// leaf has an update, which has `blocks` blocks; the sums give another score.
+    /// Requirements: the task is started or halted and could not be ended yet; its scores are not `attested`; the round
+    /// was posted and is not void; the leaf has an update, which has `blocks` blocks; the sums give another score.
     /// @param blocks Number of blocks, and `top` the top of the block tree: updateRoot = sha256(0x02 ‖ blocks ‖ top).
     /// @param sums int128 each, big-endian, 16 bytes.
     /// @return id Hash of the challenge.

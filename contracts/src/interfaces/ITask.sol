@@ -23,6 +23,7 @@ interface ITask {
         address[] evaluators; // strictly ascending; they recompute the rounds and sign the headers
         uint8 quorum; // how many of them have to sign, 1 to all
         bool revealEachRound; // whether a direction is published with its round (true) or when the task ends (false)
+        bool attested; // whether scores rest on the evaluators' word alone (true) or can be challenged too (false)
         uint32 rounds; // 1 to 2^24 - 3
         uint32 challengeWindow; // seconds from posting a round until it is final, at least 1
         uint32 responseWindow; // seconds to refute a challenge of a score, at least 1

@@ -88,6 +88,7 @@ contract Handler {
             evaluators: evaluators,
             quorum: 1,
             revealEachRound: true,
+            attested: false,
             rounds: rounds % 6 + 1,
             challengeWindow: 100,
             responseWindow: 40,

@@ -65,6 +65,7 @@ abstract contract World {
             evaluators: evaluators,
             quorum: 2,
             revealEachRound: false,
+            attested: false,
             rounds: 3,
             challengeWindow: 1 hours,
             responseWindow: 30 minutes,
