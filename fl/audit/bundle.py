@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from eth_utils import is_checksum_address
@@ -43,9 +45,43 @@ class BrokenBundle(FairshareError):
         return f"bundle {self.folder}: {self.problem}; fetch it again, and ask the coordinator if it stays so"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class BundledUpdate:
-    """One accepted update as it was signed."""
+class BundleFiles(Protocol):
+    """The files of one bundle, wherever they are: a folder here, or what `fl.audit.store` reaches."""
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle if it is absent, withheld, or outside the bundle."""
+
+
+@dataclass(frozen=True)
+class BundleFolder:
+    """The files of a bundle in a folder of this machine."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        """The folder's name."""
+        return str(self.folder)
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle."""
+        path = self.folder / name
+        # A manifest is somebody else's text: it may not point out of its folder.
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise BrokenBundle(folder=self.where, problem=f"{name} lies outside the bundle")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({type(error).__name__})") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedUpdate:
+    """What round.json says of an accepted update, without its blocks."""
 
     account: str
     stake: int  # wei
@@ -53,6 +89,12 @@ class BundledUpdate:
     selected: bool
     root: bytes
     signature: bytes  # 65 bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BundledUpdate(ListedUpdate):
+    """One accepted update as it was signed."""
+
     wire: bytes  # blocks
 
 
@@ -90,23 +132,23 @@ class Bundle:
         return hashlib.sha256(manifest).digest()
 
     @classmethod
-    def read(cls, folder: Path) -> tuple[Bundle, bytes]:
-        """Read a folder and check every hash; returns the bundle and its manifest's hash.
+    def read(cls, source: Path | BundleFiles) -> tuple[Bundle, bytes]:
+        """Read a bundle and check every hash; returns the bundle and its manifest's hash.
 
         Raises: BrokenBundle for a file that is missing, was changed, is not in the manifest, or holds something else.
         """
-        manifest = _bytes_of(folder, MANIFEST)
+        files = files_of(source)
+        manifest = files.read(MANIFEST)
+        contents = {
+            name: checked_file(files, name, sha256=told) for name, told in read_manifest(manifest, files).items()
+        }
+        return cls.parse(contents, where=files.where), hashlib.sha256(manifest).digest()
+
+    @classmethod
+    def parse(cls, contents: Mapping[str, bytes], *, where: str) -> Bundle:
+        """A bundle from the contents of its files by name. Raises: BrokenBundle for what is no bundle."""
         try:
-            contents = {}
-            for name, expected in json.loads(manifest).items():
-                contents[name] = _bytes_of(folder, name)
-                if (seen := hashlib.sha256(contents[name]).hexdigest()) != expected:
-                    raise BrokenBundle(
-                        folder=str(folder), problem=f"{name} has sha256 {seen}, the manifest says {expected}"
-                    )
-            return cls._parse(contents), hashlib.sha256(manifest).digest()
-        except BrokenBundle:
-            raise
+            return cls._parse(contents)
         except (
             ValueError,
             KeyError,
@@ -116,37 +158,24 @@ class Bundle:
             SafetensorError,
             FairshareError,
         ) as error:
-            raise BrokenBundle(
-                folder=str(folder), problem=f"cannot be read ({type(error).__name__}: {error})"
-            ) from error
+            raise BrokenBundle(folder=where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
 
     @classmethod
-    def _parse(cls, contents: dict[str, bytes]) -> Bundle:
-        raw = json.loads(contents[ROUND])
-        layout = Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"]))
-        updates = tuple(
-            BundledUpdate(
-                account=one["account"],
-                stake=int(one["stake"]),
-                weight=int(one["weight"]),
-                selected=one["selected"],
-                root=bytes.fromhex(one["root"]),
-                signature=bytes.fromhex(one["signature"]),
-                wire=contents[f"updates/{one['account']}.blocks"],
-            )
-            for one in raw["updates"]
-        )
+    def _parse(cls, contents: Mapping[str, bytes]) -> Bundle:
+        record = read_round(contents[ROUND], where="")
         return cls(
-            task_id=bytes.fromhex(raw["taskId"]),
-            round=raw["round"],
-            layout=layout,
-            base=layout.flatten(load_safetensors(contents["base.safetensors"])),
-            next=layout.flatten(load_safetensors(contents["next.safetensors"])),
-            updates=updates,
-            direction=Blocks.from_bytes(contents["direction.blocks"], size=layout.size),
-            previous=tuple(map(leaf_from_json, raw["previous"])),
-            leaves=tuple(map(leaf_from_json, raw["leaves"])),
-            pot=int(raw["pot"]),
+            task_id=record.task_id,
+            round=record.round,
+            layout=record.layout,
+            base=record.layout.flatten(load_safetensors(contents["base.safetensors"])),
+            next=record.layout.flatten(load_safetensors(contents["next.safetensors"])),
+            updates=tuple(
+                BundledUpdate(**vars(one), wire=contents[f"updates/{one.account}.blocks"]) for one in record.updates
+            ),
+            direction=Blocks.from_bytes(contents["direction.blocks"], size=record.layout.size),
+            previous=record.previous,
+            leaves=record.leaves,
+            pot=record.pot,
         )
 
     def _round(self) -> dict:
@@ -172,6 +201,11 @@ class Bundle:
         }
 
 
+def hash_of(folder: Path) -> bytes:
+    """The hash that names a written bundle in its header: sha256 of its manifest, 32 bytes. Raises: BrokenBundle."""
+    return hashlib.sha256(_bytes_of(folder, MANIFEST)).digest()
+
+
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
     """Put the header and its evaluators' signatures beside the manifest that it names."""
     values = {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
@@ -179,34 +213,97 @@ def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> No
     (folder / HEADER).write_bytes(text)
 
 
-def read_header(folder: Path) -> tuple[Header, list[bytes]]:
+def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
     """The header and signatures of a bundle. Raises: BrokenBundle."""
+    files = files_of(source)
     try:
-        raw = json.loads(_bytes_of(folder, HEADER))
+        raw = json.loads(files.read(HEADER))
         values = {
             one.name: bytes.fromhex(raw["header"][one.name]) if one.type == "bytes" else int(raw["header"][one.name])
             for one in fields(Header)
         }
         return Header(**values), [bytes.fromhex(one) for one in raw["signatures"]]
     except (ValueError, KeyError, TypeError) as error:
-        raise BrokenBundle(folder=str(folder), problem=f"{HEADER} cannot be read ({error})") from error
+        raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
 
 
-def read_leaves(folder: Path) -> tuple[Leaf, ...]:
-    """A round's leaves, from a folder that may lack everything but header, manifest and round.json.
+def read_leaves(source: Path | BundleFiles) -> tuple[Leaf, ...]:
+    """A round's leaves, from a bundle that may lack everything but header, manifest and round.json.
 
     That much every client is given; what it has is checked against the header. Raises: BrokenBundle.
     """
-    header, _ = read_header(folder)
-    manifest, text = _bytes_of(folder, MANIFEST), _bytes_of(folder, ROUND)
+    files = files_of(source)
+    header, _ = read_header(files)
+    manifest, text = files.read(MANIFEST), files.read(ROUND)
     if hashlib.sha256(manifest).digest() != header.bundle:
-        raise BrokenBundle(folder=str(folder), problem=f"{MANIFEST} is not the one that the header names")
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} is not the one that the header names")
+    if hashlib.sha256(text).hexdigest() != read_manifest(manifest, files).get(ROUND):
+        raise BrokenBundle(folder=files.where, problem=f"{ROUND} is not the one that the manifest names")
+    return read_round(text, where=files.where).leaves
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """round.json: what everybody is given of a round beside its header."""
+
+    task_id: bytes
+    round: int
+    layout: Layout
+    updates: tuple[ListedUpdate, ...]
+    previous: tuple[Leaf, ...]
+    leaves: tuple[Leaf, ...]
+    pot: int  # wei
+
+
+def read_round(text: bytes, *, where: str) -> RoundRecord:
+    """Read the content of round.json. Raises: BrokenBundle."""
     try:
-        if hashlib.sha256(text).hexdigest() != json.loads(manifest)[ROUND]:
-            raise BrokenBundle(folder=str(folder), problem=f"{ROUND} is not the one that the manifest names")
-        return tuple(map(leaf_from_json, json.loads(text)["leaves"]))
-    except (ValueError, KeyError, TypeError) as error:
-        raise BrokenBundle(folder=str(folder), problem=f"cannot be read ({type(error).__name__}: {error})") from error
+        raw = json.loads(text)
+        return RoundRecord(
+            task_id=bytes.fromhex(raw["taskId"]),
+            round=raw["round"],
+            layout=Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"])),
+            updates=tuple(
+                ListedUpdate(
+                    account=one["account"],
+                    stake=int(one["stake"]),
+                    weight=int(one["weight"]),
+                    selected=one["selected"],
+                    root=bytes.fromhex(one["root"]),
+                    signature=bytes.fromhex(one["signature"]),
+                )
+                for one in raw["updates"]
+            ),
+            previous=tuple(map(leaf_from_json, raw["previous"])),
+            leaves=tuple(map(leaf_from_json, raw["leaves"])),
+            pot=int(raw["pot"]),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError) as error:
+        raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
+    """sha256 in hex by file name. Raises: BrokenBundle for a text that is no manifest."""
+    try:
+        sums = json.loads(text)
+    except ValueError as error:
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
+    if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")
+    return sums
+
+
+def checked_file(files: BundleFiles, name: str, *, sha256: str) -> bytes:
+    """A file whose hash is the manifest's. Raises: BrokenBundle."""
+    data = files.read(name)
+    if (seen := hashlib.sha256(data).hexdigest()) != sha256:
+        raise BrokenBundle(folder=files.where, problem=f"{name} has sha256 {seen}, the manifest says {sha256}")
+    return data
+
+
+def files_of(source: Path | BundleFiles) -> BundleFiles:
+    """A folder's files, or the files that were given."""
+    return BundleFolder(source) if isinstance(source, Path) else source
 
 
 def leaf_to_json(leaf: Leaf) -> dict[str, str]:
@@ -229,14 +326,3 @@ def leaf_from_json(raw: dict[str, str]) -> Leaf:
 
 def _canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"
-
-
-def _bytes_of(folder: Path, name: str) -> bytes:
-    path = folder / name
-    # A manifest is somebody else's text: it may not point out of its folder.
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BrokenBundle(folder=str(folder), problem=f"{name} lies outside the bundle")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise BrokenBundle(folder=str(folder), problem=f"{name} cannot be read ({type(error).__name__})") from error
