@@ -1,15 +1,19 @@
-"""`report.html`: a run as one page that asks nobody for anything. No script, no font, no picture from elsewhere."""
+"""`report.html`: a run as one page that asks nobody for anything. It carries its own charts' script, and no other runs."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fl.report.drawing import CHARTS
+from fl.report.marks import mark
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
 from fl.report.readings import readings
 from fl.report.roster import NAMED, roster
-from fl.report.svg import swatch
 from fl.report.tables import (
     clients_table,
     gas_table,
@@ -26,8 +30,8 @@ from fl.report.tables import (
 from fl.report.wording import escaped, percent, plural, seconds, shortened, tokens
 
 _STYLE = Path(__file__).with_name("page.css")
-# Even if something slipped through the escaping, a browser would neither run nor fetch it.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+# Even if something slipped through the escaping, a browser would neither run nor fetch it: only this script runs.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{}'"
 # What being paid costs, beside training and the strategy's own arithmetic.
 _PAYING = ("signing", "checking", "scoring", "settling", "bundling", "evaluating", "posting")
 
@@ -55,12 +59,14 @@ def page(summary: dict[str, Any]) -> str:
         f'<section id="{key}" aria-labelledby="{key}-h">\n<h2 id="{key}-h">{heading}</h2>\n{content}\n</section>'
         for key, (heading, content) in sections.items()
     )
+    script = CHARTS.read_text(encoding="utf-8")
+    policy = _POLICY.format(base64.b64encode(hashlib.sha256(script.encode()).digest()).decode())
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="referrer" content="no-referrer">
 <link rel="icon" href="data:,">
 <title>{escaped(title)} · Fairshare</title>
@@ -80,6 +86,7 @@ def page(summary: dict[str, Any]) -> str:
 {body}
 </main>
 <footer>Written by <code>fl run</code> from <code>summary.json</code>, which has every number of this page and more.</footer>
+<script>{script}</script>
 </body>
 </html>
 """
@@ -148,14 +155,14 @@ def _plots(summary: dict[str, Any]) -> str:
     learning = _figures_of([accuracy_plot(summary), loss_plot(summary)])
     names = roster(summary)
     key = "".join(
-        f"<li>{swatch(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
+        f"<li>{mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
         + (f' <span class="tell">{escaped(one["behaviour"])}</span>' if one["behaviour"] != "honest" else "")
         + "</span></li>"
         for place, one in enumerate(names.named)
     )
     note = ""
     if names.rest:
-        key += f"<li>{swatch(None)}<span>{len(names.rest):,} others</span></li>"
+        key += f"<li>{mark(None)}<span>{len(names.rest):,} others</span></li>"
         best = NAMED - names.marked
         whom = (
             f"{names.marked} told to misbehave and the {best} best paid of the others"
@@ -172,7 +179,7 @@ def _plots(summary: dict[str, Any]) -> str:
         f'<figure class="wide"><div><h3>{escaped(share.title)}</h3>\n<figcaption>{escaped(share.finding)}</figcaption>'
         "<p>On the dashed line a client's share of all pay is its share of all data. Above it, its updates were worth more "
         "than the size of its shard says; below it, less.</p></div>\n"
-        f"{share.svg}</figure>"
+        f"{_chart(share)}</figure>"
     )
     return (
         f'<div class="plots">{learning}</div>\n<h3 class="between">Who earned what</h3>\n{note}'
@@ -182,9 +189,15 @@ def _plots(summary: dict[str, Any]) -> str:
 
 def _figures_of(plots: Iterable[Plot]) -> str:
     return "\n".join(
-        f"<figure><h3>{escaped(one.title)}</h3>\n<figcaption>{escaped(one.finding)}</figcaption>\n{one.svg}</figure>"
+        f"<figure><h3>{escaped(one.title)}</h3>\n<figcaption>{escaped(one.finding)}</figcaption>\n{_chart(one)}</figure>"
         for one in plots
     )
+
+
+def _chart(plot: Plot) -> str:
+    # In a script element that is data nothing is markup but its own end.
+    values = json.dumps(plot.drawing.to_json(), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return f'<run-chart><script type="application/json">{values}</script></run-chart>'
 
 
 def _clients(summary: dict[str, Any]) -> str:

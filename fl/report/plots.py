@@ -1,4 +1,4 @@
-"""The plots of a run: from its summary to SVG text and one sentence that states the finding.
+"""The plots of a run: from its summary to what is drawn and one sentence that states the finding.
 
 Pure functions of the summary, also of one that still grows: a page that follows a run draws with them too.
 """
@@ -12,12 +12,13 @@ from statistics import median
 from typing import Any
 
 from fl.coordinator.config import WEI
+from fl.report.drawing import Band, Drawing, Point, Series
 from fl.report.roster import Roster, roster
-from fl.report.svg import Band, Point, Series, Spot, line_chart, scatter_chart, strip_chart
-from fl.report.wording import loss, percent, plural, score, shortened, tokens
+from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens
 
 _CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame
 _NAME_LENGTH = 24  # of a client in a sentence
+_LABEL_LENGTH = 13  # of a client beside its line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +26,7 @@ class Plot:
     """A drawing with what it says."""
 
     title: str
-    svg: str
+    drawing: Drawing
     finding: str  # plain text, not escaped
 
 
@@ -34,19 +35,21 @@ def accuracy_plot(summary: dict[str, Any]) -> Plot:
     rounds, totals = summary["rounds"], summary["totals"]
     values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
     first, last = values[0][1], values[-1][1]
-    best = max(rounds, key=lambda one: one["accuracy"])
+    best = max(rounds, key=lambda one: one["accuracy"], default=None)
     finding = f"Accuracy on the test set {_change(first, last, percent)} in {plural(len(rounds), 'round')}"
-    if best["accuracy"] > last:
+    if best and best["accuracy"] > last:
         finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
     return Plot(
         title="Accuracy by round",
         finding=finding + ".",
-        svg=line_chart(
-            [Series(label="test set", place=0, points=_points(values, percent))],
-            rounds=[number for number, _ in values],
+        drawing=Drawing(
+            kind="lines",
             name="Line chart of accuracy by round; the values are in the table of rounds",
-            unit="accuracy",
-            tick=_percent_tick,
+            x_unit="round",
+            y_unit="accuracy",
+            tick="percent",
+            series=(Series(label="test set", place=0, points=_points(values, percent)),),
+            rounds=tuple(number for number, _ in values),
             least=0,
             most=1,
         ),
@@ -57,22 +60,25 @@ def loss_plot(summary: dict[str, Any]) -> Plot:
     """Loss on the test set and on the validation set, which scores are measured on."""
     rounds, totals = summary["rounds"], summary["totals"]
     test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
-    validation = [(0, rounds[0]["loss_before"]), *((one["round"], one["loss_after"]) for one in rounds)]
+    start = rounds[0]["loss_before"] if rounds else totals["initial_validation_loss"]
+    validation = [(0, start), *((one["round"], one["loss_after"]) for one in rounds)]
     return Plot(
         title="Loss by round",
         finding=(
             f"Test loss {_change(test[0][1], test[-1][1], loss)}; loss on the validation set, which scores are "
             f"measured on, {_change(validation[0][1], validation[-1][1], loss)}."
         ),
-        svg=line_chart(
-            [
+        drawing=Drawing(
+            kind="lines",
+            name="Line chart of loss by round on two data sets; the values are in the table of rounds",
+            x_unit="round",
+            y_unit="loss",
+            tick="number",
+            series=(
                 Series(label="test set", place=0, points=_points(test, loss)),
                 Series(label="validation", place=5, points=_points(validation, loss)),
-            ],
-            rounds=[number for number, _ in test],
-            name="Line chart of loss by round on two data sets; the values are in the table of rounds",
-            unit="loss",
-            tick=_plain_tick,
+            ),
+            rounds=tuple(number for number, _ in test),
         ),
     )
 
@@ -93,7 +99,7 @@ def pay_plot(summary: dict[str, Any]) -> Plot:
     return Plot(
         title="Cumulative pay per client",
         finding=_pay_finding(summary, paid),
-        svg=_client_lines(
+        drawing=_client_lines(
             summary,
             so_far,
             rounds=[0, *(one["round"] for one in rounds)],
@@ -131,7 +137,7 @@ def score_plot(summary: dict[str, Any]) -> Plot:
     return Plot(
         title="Score per round",
         finding=finding,
-        svg=_client_lines(
+        drawing=_client_lines(
             summary,
             by_round,
             rounds=[one["round"] for one in rounds],
@@ -150,22 +156,26 @@ def share_plot(summary: dict[str, Any]) -> Plot:
     data = {one["account"]: one["samples"] / samples if samples else 0.0 for one in summary["clients"]}
     pay = {one["account"]: int(one["paid_wei"]) / paid if paid else 0.0 for one in summary["clients"]}
 
-    def spot(client: dict[str, Any], place: int | None) -> Spot:
+    def spot(client: dict[str, Any], place: int | None) -> Series:
         x, y = data[client["account"]], pay[client["account"]]
-        note = f"{client['name']}: {percent(y)} of pay, {percent(x)} of data"
-        return Spot(label="" if place is None else client["name"], place=place, point=Point(x=x, y=y, note=note))
+        note = clean(f"{client['name']}: {percent(y)} of pay, {percent(x)} of data")
+        label = "" if place is None else shortened(client["name"], _LABEL_LENGTH)
+        return Series(label=label, place=place, points=(Point(x=x, y=y, note=note),))
 
     spots = [spot(one, None) for one in names.rest] + [spot(one, place) for place, one in enumerate(names.named)]
     return Plot(
         title="Share of pay against share of data",
         finding=_share_finding(summary["clients"], data=data, pay=pay) if paid else "Nothing was paid.",
-        svg=scatter_chart(
-            spots,
+        drawing=Drawing(
+            kind="scatter",
             name="Scatter chart of share of pay against share of data, a mark for each client; the values are in the "
             "table of clients",
             x_unit="share of data",
             y_unit="share of pay",
-            tick=_percent_tick,
+            tick="percent",
+            series=tuple(spots),
+            least=0,
+            from_zero=True,
             diagonal="pay = data",
         ),
     )
@@ -180,26 +190,24 @@ def _client_lines(
     unit: str,
     written: Callable[[float], str],
     strips: bool = False,
-) -> str:
+) -> Drawing:
     names = roster(summary)
-    series = [
-        Series(
-            label=client["name"],
-            place=place,
-            points=_points(line_of(client["account"]), written, of=client["name"]),
-        )
-        for place, client in enumerate(names.named)
-    ]
-    if strips:
-        band = _band(names, line_of)
-        return strip_chart(series, rounds=rounds, name=name, unit=unit, tick=_short_tick, band=band)
-    return line_chart(
-        series,
-        rounds=rounds,
+    return Drawing(
+        kind="strips" if strips else "lines",
         name=name,
-        unit=unit,
-        tick=_plain_tick,
+        x_unit="round",
+        y_unit=unit,
+        tick="number",
+        series=tuple(
+            Series(
+                label=shortened(client["name"], _LABEL_LENGTH),
+                place=place,
+                points=_points(line_of(client["account"]), written, of=client["name"]),
+            )
+            for place, client in enumerate(names.named)
+        ),
         band=_band(names, line_of),
+        rounds=tuple(rounds),
         from_zero=True,
     )
 
@@ -248,7 +256,7 @@ def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay
 def _points(values: list[tuple[int, float]], written: Callable[[float], str], *, of: str = "") -> tuple[Point, ...]:
     start = f"{of}, " if of else ""
     return tuple(
-        Point(x=number, y=value, note=f"{start}{f'round {number}' if number else 'start'}: {written(value)}")
+        Point(x=number, y=value, note=clean(f"{start}{f'round {number}' if number else 'start'}: {written(value)}"))
         for number, value in values
         if math.isfinite(value)
     )
@@ -269,18 +277,3 @@ def _change(first: float, last: float, written: Callable[[float], str]) -> str:
         return f"stayed at {written(last)}"
     rose = "rose" if last > first else "fell" if last < first else "went"  # not a number is neither
     return f"{rose} from {written(first)} to {written(last)}"
-
-
-def _percent_tick(value: float) -> str:
-    return f"{value * 100:.4g}%"
-
-
-def _short_tick(value: float) -> str:
-    return f"{value:.2g}".replace("-", "−")
-
-
-def _plain_tick(value: float) -> str:
-    if abs(value) < 1e-12:
-        return "0"
-    text = f"{abs(value):,.6g}" if 1e-4 <= abs(value) < 1e6 else f"{abs(value):.3g}"
-    return ("−" if value < 0 else "") + text

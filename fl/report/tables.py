@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from fl.report.marks import mark
 from fl.report.roster import roster
-from fl.report.svg import swatch
 from fl.report.wording import escaped, loss, percent, plural, score, seconds, tokens
 
 MATRIX_CELLS = 5_000  # a longer table of all clients in all rounds is left to summary.json
@@ -60,11 +60,12 @@ def clients_table(summary: dict[str, Any]) -> str:
     earned = sum(int(one["paid_wei"]) for one in summary["clients"])
     rows = []
     for one in summary["clients"]:
-        mark = swatch(places.get(one["account"]))
         share = percent(int(one["paid_wei"]) / earned) if earned else "–"
         rows.append(
             [
-                Cell(f'<span class="client">{mark}<bdi>{escaped(one["name"])}</bdi></span>'),
+                Cell(
+                    f'<span class="client">{mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
+                ),
                 Cell(hash_html(one["account"])),
                 Cell(f"<bdi>{escaped(one['behaviour'])}</bdi>"),
                 f"{one['samples']:,}",

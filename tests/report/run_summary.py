@@ -80,6 +80,7 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
             "initial_accuracy": 0.1,
             "final_accuracy": 0.9 - 0.8 / (rounds + 1),
             "initial_loss": 2.3,
+            "initial_validation_loss": 2.3,
             "final_loss": 2.3 / (rounds + 1),
             "seconds": 10.0,
             "seconds_by_part": {"chain": 0.3, "rounds": 9.0, "claiming": 0.7},
@@ -99,6 +100,13 @@ def refuse_everything(summary: dict[str, Any]) -> dict[str, Any]:
         one["cumulative_wei"] = dict.fromkeys(accounts, "0")
         one["refusals"] = [{"node_id": 2, "account": account, "reason": "replayed"} for account in accounts]
     summary["totals"]["paid_wei"] = "0"
+    return summary
+
+
+def before_the_first_round() -> dict[str, Any]:
+    """A run whose clients have joined and which has no round yet."""
+    summary = refuse_everything(run_summary())
+    summary["rounds"] = []
     return summary
 
 

@@ -1,0 +1,83 @@
+// Bundles src/ into the files that the Python package ships. `--check` builds in memory and compares instead of writing.
+//
+// The first line of a bundle names the pinned versions in it and the sha256 of what it was built from, so that a test can
+// tell without Node.js whether a committed bundle is that of these sources and this lock file.
+import { createHash } from "node:crypto";
+import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const here = dirname(fileURLToPath(import.meta.url));
+const shipped = join(here, "..", "fl");
+const BUNDLES = {
+  "report/static/charts.js": "src/charts.ts",
+  "dashboard/static/page.js": "src/page.tsx",
+};
+
+function sourceHash() {
+  const sources = readdirSync(join(here, "src"), { recursive: true })
+    .map((name) => `src/${name.replaceAll("\\", "/")}`)
+    .filter((name) => /\.tsx?$/.test(name));
+  const hash = createHash("sha256");
+  for (const name of ["build.mjs", "package-lock.json", "package.json", "tsconfig.json", ...sources].sort()) {
+    hash.update(`${name}\0`).update(readFileSync(join(here, name))).update("\0");
+  }
+  return hash.digest("hex");
+}
+
+function packagesIn(metafile) {
+  const names = Object.keys(metafile.inputs).map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter(Boolean))].sort().map((name) => {
+    const folder = join(here, "node_modules", name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
+    const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one));
+    return { name, version, license, text: file ? readFileSync(join(folder, file), "utf8").trim() : "" };
+  });
+}
+
+function notices(packages) {
+  return packages.map((one) => `${one.name} ${one.version}, ${one.license}\n\n${one.text}\n`).join(`\n${"-".repeat(80)}\n\n`);
+}
+
+const check = process.argv.includes("--check");
+const source = sourceHash();
+let stale = false;
+
+function emit(path, text) {
+  const target = join(shipped, path);
+  if (check) {
+    let old = "";
+    try {
+      old = readFileSync(target, "utf8");
+    } catch {} // absent, so stale
+    if (old !== text) {
+      stale = true;
+      console.error(`fl/${path} is not what these sources build; run npm run build in web/ and commit it`);
+    }
+    return;
+  }
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, text);
+  console.log(`fl/${path}  ${(text.length / 1024).toFixed(0)} KiB`);
+}
+
+for (const [target, entry] of Object.entries(BUNDLES)) {
+  const result = await build({
+    absWorkingDir: here,
+    entryPoints: [entry],
+    bundle: true,
+    minify: true,
+    write: false,
+    metafile: true,
+    format: "iife",
+    target: "es2022",
+    legalComments: "none", // the licences stand whole in the file beside the bundle
+    charset: "utf8",
+  });
+  const packages = packagesIn(result.metafile);
+  const versions = packages.map((one) => `${one.name} ${one.version}`).join(", ");
+  emit(target, `/* source sha256 ${source}; bundles ${versions} */\n${result.outputFiles[0].text}`);
+  emit(target.replace(/\.js$/, ".licenses.txt"), notices(packages));
+}
+process.exitCode = stale ? 1 : 0;
