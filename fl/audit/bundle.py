@@ -203,7 +203,7 @@ class Bundle:
 
 def hash_of(folder: Path) -> bytes:
     """The hash that names a written bundle in its header: sha256 of its manifest, 32 bytes. Raises: BrokenBundle."""
-    return hashlib.sha256(_bytes_of(folder, MANIFEST)).digest()
+    return hashlib.sha256(BundleFolder(folder).read(MANIFEST)).digest()
 
 
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:

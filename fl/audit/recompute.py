@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from fl.audit.bundle import Bundle, BundledUpdate
 from fl.chain.escrow import Enrolment, Terms
@@ -20,6 +22,7 @@ from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle,
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
+from fl.scoring.replay import replay
 from fl.scoring.selection import content_for, selected_by
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
@@ -52,8 +55,15 @@ class ChainView:
 
 
 def check_round(
-    bundle: Bundle, header: Header, *, bundle_hash: bytes, view: ChainView, spec: TaskSpec, game: ValidationGame
-) -> float:
+    bundle: Bundle,
+    header: Header,
+    *,
+    bundle_hash: bytes,
+    view: ChainView,
+    spec: TaskSpec,
+    game: ValidationGame | None,
+    strategy: Strategy | None = None,
+) -> float | None:
     """Recompute a round.
 
     Args:
@@ -62,8 +72,10 @@ def check_round(
         bundle_hash: Of the manifest that was read.
         view: Terms, enrolments and the last header, read from the chain.
         spec: Whose hash is in the terms.
-        game: The loss on the validation set whose hash is in the terms.
-    Returns: the relative L2 distance between the posted direction and the recomputed one.
+        game: The loss on the validation set whose hash is in the terms; None leaves the direction unchecked.
+        strategy: The task's, as it stood before this round, for those with a memory (see `fl.audit.memory`); it is taken
+            through the round. Without it the next model of such a strategy is left unchecked.
+    Returns: the relative L2 distance between the posted direction and the recomputed one, or None without a game.
     Raises: RoundDiffers with the first difference.
     """
     check = _Check(header.round)
@@ -73,7 +85,8 @@ def check_round(
     check.equal("the bundle's round", bundle.round, header.round)
     check.equal("the previous header", header.previous, view.previous_digest)
     check.equal("the validation set", header.validation, view.terms.validation_hash)
-    check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
+    if game is not None:
+        check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
     base_model = model_hash(bundle.base)
     check.equal("the base model", header.base_model, base_model)
     expected_base = view.previous.next_model if view.previous else view.terms.base_model
@@ -102,7 +115,9 @@ def check_round(
     for one in bundle.updates:
         check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
 
-    distance = _check_direction(bundle, participants, weights, spec, game, check)
+    step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
+    distance = None if game is None else _check_direction(bundle, step, spec, game)
+    _check_next(bundle, step, participants, spec, strategy)
     check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
 
     before = _accounts_before(bundle, view, check)
@@ -168,28 +183,36 @@ def _selection(bundle: Bundle, participants: list[Participant], spec: TaskSpec) 
     return selected_by(build_strategy(spec.strategy, spec.strategy_arguments), contents)
 
 
-def _check_direction(  # noqa: PLR0917
-    bundle: Bundle,
-    participants: list[Participant],
-    weights: Mapping[str, int],
-    spec: TaskSpec,
-    game: ValidationGame,
-    check: _Check,
-) -> float:
-    step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
+def _check_direction(bundle: Bundle, step: NDArray[np.float64], spec: TaskSpec, game: ValidationGame) -> float:
     own = direction(game, base=bundle.base, step=step, nodes=spec.quadrature)
     distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(np.linalg.norm(own), 1e-12))
     if not distance <= spec.tolerance:
         raise RoundDiffers(
             bundle.round, "the direction", f"off by {distance:.2e}", f"within {spec.tolerance:g} of the gradient"
         )
-    if spec.strategy in _MEANS:
-        # float32 sums in another order differ in their last bits; a lie of any use is far larger.
-        gap = float(np.abs(bundle.next - (bundle.base + step)).max(initial=0))
-        allowed = 1e-5 * max(1.0, float(np.abs(bundle.base).max(initial=0)))
-        if not gap <= allowed:
-            raise RoundDiffers(bundle.round, "the next model", f"off by {gap:.2e}", f"within {allowed:.0e} of the mean")
     return distance
+
+
+def _check_next(
+    bundle: Bundle,
+    step: NDArray[np.float64],
+    participants: list[Participant],
+    spec: TaskSpec,
+    strategy: Strategy | None,
+) -> None:
+    if spec.strategy in _MEANS:
+        expected, of = bundle.base + step, "the mean"
+    elif strategy is not None:
+        cap = cap_q64(spec.norm_cap)
+        expected = replay(strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=cap)
+        of = f"what {spec.strategy} makes of the updates"
+    else:
+        return
+    # float32 sums in another order differ in their last bits; a lie of any use is far larger.
+    gap = float(np.abs(bundle.next - expected).max(initial=0))
+    allowed = 1e-5 * max(1.0, float(np.abs(bundle.base).max(initial=0)))
+    if not gap <= allowed:
+        raise RoundDiffers(bundle.round, "the next model", f"off by {gap:.2e}", f"within {allowed:.0e} of {of}")
 
 
 def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str, Account]:
