@@ -1,22 +1,33 @@
-"""The Flower ClientApp of a node: trains the task's model on the owner's shard and answers with a signed update."""
+"""The Flower ClientApp of a node: trains the task's model on the owner's shard and answers with a signed update.
+
+torch is imported with the first message, so that a node that waits for one stays small.
+"""
 
 from __future__ import annotations
 
+import importlib
 import json
+from dataclasses import dataclass
 from functools import cache, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.shard import read_own_shard
 from clients.signing import sign_updates
-from clients.trainer import train as train_locally
-from clients.wallet import read_invite
+from clients.trust import check_class, check_trust, packages
+from clients.wallet import read_invite, wallet_of
 from fl.errors import ConfigError
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour, flip_labels
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
-from fl.task.model_vector import layout_of
-from fl.task.spec import TaskSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from fl.task.spec import TaskSpec
 
 app = ClientApp(mods=[sign_updates])
 
@@ -25,35 +36,41 @@ app = ClientApp(mods=[sign_updates])
 def train(message: Message, context: Context) -> Message:
     """Train for the spec's steps from the model in the message; answer with the trained arrays and two metrics.
 
-    The node configuration names the `invite` that the owner accepted, the `data` and `partition` settings (JSON), the
-    `seed`, the `partition-id`, and optionally a `behaviour`.
+    The node configuration names the `invite` that the owner accepted, and whose rows are trained on. A node of its own: the
+    `shard` (a file or folder; with `drop-unlabelled` rows without a label are left out) and, in `trust`, packages whose
+    models and losses a spec may name. A simulation: the `data` and `partition` settings (JSON), the `seed`, the
+    `partition-id`, and optionally a `behaviour`.
     """
-    settings = context.node_config
-    spec = _spec(str(_setting(settings, "invite")))
-    behaviour, share = check_behaviour(str(settings.get("behaviour", "honest")))
-    number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
-    shard = _shard(str(_setting(settings, "data")), str(_setting(settings, "partition")), number, seed)
-    labels = shard.labels
+    # In here and not above: see the module's docstring.
+    trainer = importlib.import_module("clients.trainer")
+    vectors = importlib.import_module("fl.task.model_vector")
+    rows = _rows_of(context)
+    behaviour, share = check_behaviour(str(context.node_config.get("behaviour", "honest")))
+    labels = rows.data.labels
     if behaviour == LABEL_FLIP:
-        rng = np.random.default_rng([seed, number])
-        labels = flip_labels(labels, share=share, num_classes=spec.num_classes, rng=rng)
+        rng = np.random.default_rng([rows.seed, rows.number])
+        labels = flip_labels(labels, share=share, num_classes=rows.spec.num_classes, rng=rng)
 
     config = message.content.config_records.get("config", {})
     arrays = next(iter(message.content.array_records.values()))
-    model = spec.build_model()
-    layout = layout_of(model)
+    model = _model(rows)
+    layout = vectors.layout_of(model)
     base = layout.flatten({name: array.numpy() for name, array in arrays.items()})
     if behaviour == FREE_RIDE:
         trained, loss = base, 0.0
     else:
-        trained, loss = train_locally(
+        trained, loss = trainer.train(
             model,
             base,
-            features=shard.features,
+            features=rows.data.features,
             labels=labels,
-            spec=spec,
+            spec=rows.spec,
             # One stream per round and client, the same whichever process or engine trains it.
-            seed=int(np.random.SeedSequence([seed, number, int(config.get("server-round", 0))]).generate_state(1)[0]),
+            seed=int(
+                np.random.SeedSequence([rows.seed, rows.number, int(config.get("server-round", 0))]).generate_state(1)[
+                    0
+                ]
+            ),
             proximal_mu=float(config.get("proximal-mu", 0.0)),
         )
     content = RecordDict(
@@ -65,6 +82,39 @@ def train(message: Message, context: Context) -> Message:
     return Message(content, reply_to=message)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rows:
+    """What a node trains on, and what its random draws start from."""
+
+    spec: TaskSpec
+    data: Dataset
+    seed: int
+    number: int  # tells this client's draws from the others'
+    trusted: tuple[str, ...] | None  # None in a simulation, whose owner wrote the spec
+
+
+def _rows_of(context: Context) -> _Rows:
+    settings = context.node_config
+    invite = str(_setting(settings, "invite"))
+    if "shard" in settings:
+        trusted = packages(str(settings.get("trust", "")))
+        spec = _own_spec(invite, trusted)
+        data = _own_data(invite, str(settings["shard"]), bool(settings.get("drop-unlabelled", False)))
+        number = int(wallet_of(context).address, 16)
+        return _Rows(spec=spec, data=data, seed=spec.seed, number=number, trusted=trusted)
+    number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
+    data = _partition(str(_setting(settings, "data")), str(_setting(settings, "partition")), number, seed)
+    return _Rows(spec=_spec(invite), data=data, seed=seed, number=number, trusted=None)
+
+
+def _model(rows: _Rows) -> nn.Module:
+    if rows.trusted is not None:
+        models = importlib.import_module("fl.task.models")
+        found = models.import_object(rows.spec.model, setting="model.path")
+        check_class(rows.spec.model, found, module_class=models.nn.Module, allowed=rows.trusted)
+    return rows.spec.build_model()
+
+
 def _setting(settings: dict, key: str) -> object:
     if key not in settings:
         raise ConfigError(f"the node configuration lacks {key!r}; see clients/app.py for what it needs")
@@ -73,10 +123,21 @@ def _setting(settings: dict, key: str) -> object:
 
 @cache
 def _spec(invite: str) -> TaskSpec:
-    return TaskSpec.from_json(read_invite(invite).spec)
+    return importlib.import_module("fl.task.spec").TaskSpec.from_json(read_invite(invite).spec)
 
 
-def _shard(data: str, partition: str, number: int, seed: int) -> Dataset:
+@cache
+def _own_spec(invite: str, trusted: tuple[str, ...]) -> TaskSpec:
+    check_trust(json.loads(read_invite(invite).spec), allowed=trusted)
+    return _spec(invite)
+
+
+@cache
+def _own_data(invite: str, path: str, drop_unlabelled: bool) -> Dataset:
+    return read_own_shard(Path(path), spec=json.loads(read_invite(invite).spec), drop_unlabelled=drop_unlabelled).data
+
+
+def _partition(data: str, partition: str, number: int, seed: int) -> Dataset:
     shards = _federation(data, partition, seed).shards
     if not 0 <= number < len(shards):
         raise ConfigError(f"partition-id is {number}, the data has shards 0 to {len(shards) - 1}")

@@ -59,3 +59,92 @@ class UnreadableRequest(NodeRefusal):
         return (
             f"the train message has no fairshare record to sign for ({self.problem}); is its strategy a PayingStrategy?"
         )
+
+
+class BrokenLedger(NodeRefusal):
+    """What the node signed is on disk and cannot be read, so that it may not sign."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be read ({self.problem}), and without it a second update for a round might be signed, which "
+            "costs the stake; restore it, or delete it once the round that it was for is posted"
+        )
+
+
+class UntrustedCode(FairshareError):
+    """A task's spec names code that its owner did not allow to run."""
+
+    def __init__(self, setting: str, path: str) -> None:
+        super().__init__(setting, path)
+        self.setting, self.path = setting, path
+
+    def __str__(self) -> str:
+        package = self.path.partition(":")[0].partition(".")[0]
+        return (
+            f"the task's {self.setting} is {self.path}, which is neither Fairshare's nor a torch.nn module; if you know and "
+            f"installed that package, allow it with trust={package}"
+        )
+
+
+class FolderInUse(FairshareError):
+    """Another process runs a node in the same folder."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"a node already runs in {self.folder}; stop it first, or name another folder=…"
+
+
+class ForeignFolder(FairshareError):
+    """A folder belongs to another task or account."""
+
+    def __init__(self, folder: str, what: str, seen: str, expected: str) -> None:
+        super().__init__(folder, what, seen, expected)
+        self.folder, self.what, self.seen, self.expected = folder, what, seen, expected
+
+    def __str__(self) -> str:
+        return f"{self.folder} belongs to {self.what} {self.seen}, not {self.expected}; name another folder=…"
+
+
+class JoinedElsewhere(FairshareError):
+    """The account is a client of the task with another node key, or left it."""
+
+    def __init__(self, account: str, how: str) -> None:
+        super().__init__(account, how)
+        self.account, self.how = account, how
+
+    def __str__(self) -> str:
+        return f"{self.account} {self.how}"
+
+
+class GatewayUnreachable(FairshareError):
+    """Nobody answers at the coordinator's gateway, or not the one that the invite names."""
+
+    def __init__(self, gateway: str, reason: str) -> None:
+        super().__init__(gateway, reason)
+        self.gateway, self.reason = gateway, reason
+
+    def __str__(self) -> str:
+        return (
+            f"the coordinator's gateway {self.gateway} cannot be reached ({self.reason}); check this machine's network and "
+            "the invite, and whether the coordinator runs"
+        )
+
+
+class GatewayRefused(FairshareError):
+    """The gateway answers, and does not give what was asked for."""
+
+    def __init__(self, path: str, status: int) -> None:
+        super().__init__(path, status)
+        self.path, self.status = path, status
+
+    def __str__(self) -> str:
+        return (
+            f"the coordinator's gateway answered {self.status} to {self.path}; try again later, or ask the coordinator"
+        )

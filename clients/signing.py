@@ -13,10 +13,11 @@ import logging
 import time
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
+from clients.ledger import Ledger, ledger_of
 from clients.wallet import Wallet, wallet_of
 from fl.chain.typed_data import InvalidSignature
 from fl.codec import Blocks, Layout, block_root, model_hash
@@ -24,15 +25,13 @@ from fl.coordinator.protocol import RECORD, SignedUpdate, TrainRequest
 
 log = logging.getLogger(__name__)
 
-LAST = "fairshare-last-update"  # in the context's state: what was signed last, so that a round is signed for once
-RECEIPTS = "fairshare-receipts"  # in the context's state: round -> update root and the coordinator's signature
-
 
 def sign_updates(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """The mod. Messages other than train pass through.
 
     Raises: NodeRefusal (Flower turns it into an error reply) for a task that was not accepted, a second update to a
-    round, or a message without the fairshare record; UnencodableVector if training ended in NaN.
+    round, a ledger that cannot be read, or a message without the fairshare record; UnencodableVector if training ended in
+    NaN.
     """
     if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
         return call_next(message, context)
@@ -40,21 +39,22 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     request = _request_of(message)
     if request.task_id != wallet.task_id:
         raise ForeignTask(seen=request.task_id, accepted=wallet.task_id)
-    _keep_receipt(request, wallet=wallet, context=context)
+    ledger = ledger_of(context, task_id=wallet.task_id)
+    _keep_receipt(request, wallet=wallet, ledger=ledger)
 
     base_arrays = {name: array.numpy() for name, array in next(iter(message.content.array_records.values())).items()}
     layout = Layout.of(base_arrays)
     base = layout.flatten(base_arrays)
     base_model = model_hash(base)
-    last = context.state.config_records.get(LAST)
-    if last is not None and last["round"] == request.round:
-        if last["base-model"] != base_model:
+    last = ledger.last()
+    if last is not None and last.round == request.round:
+        if last.base_model != base_model:
             raise SecondUpdate(round_number=request.round)
         # A coordinator that lost the answer asks again; it gets the same bytes, not a second update.
-        return _reply(message, ConfigRecord(dict(last)), metrics=None)
-    if last is not None and last["round"] > request.round:
+        return _reply(message, last, metrics=None)
+    if last is not None and last.round > request.round:
         # Only the last update is kept, so an older round may have been signed for or not.
-        raise PastRound(seen=request.round, last=last["round"])
+        raise PastRound(seen=request.round, last=last.round)
 
     started = time.perf_counter()
     answer = call_next(message, context)
@@ -64,7 +64,7 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     arrays = {name: array.numpy() for name, array in next(iter(answer.content.array_records.values())).items()}
     blocks = Blocks.encode(layout.flatten(arrays).astype(np.float64) - base).to_bytes()
     signature = wallet.sign_update(round_number=request.round, base_model=base_model, update_root=block_root(blocks))
-    record = SignedUpdate(
+    update = SignedUpdate(
         account=wallet.address,
         round=request.round,
         base_model=base_model,
@@ -72,10 +72,10 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         signature=signature,
         seconds_training=trained - started,
         seconds_signing=time.perf_counter() - trained,
-    ).to_record()
-    context.state[LAST] = record
+    )
+    ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others
     log.info("round %d: signed an update of %d bytes as %s", request.round, len(blocks), wallet.address)
-    return _reply(message, record, metrics=answer.content)
+    return _reply(message, update, metrics=answer.content)
 
 
 def _request_of(message: Message) -> TrainRequest:
@@ -85,7 +85,7 @@ def _request_of(message: Message) -> TrainRequest:
         raise UnreadableRequest(problem=str(error)) from error
 
 
-def _keep_receipt(request: TrainRequest, *, wallet: Wallet, context: Context) -> None:
+def _keep_receipt(request: TrainRequest, *, wallet: Wallet, ledger: Ledger) -> None:
     if not request.receipt:
         return
     try:
@@ -97,13 +97,11 @@ def _keep_receipt(request: TrainRequest, *, wallet: Wallet, context: Context) ->
     if not genuine:
         log.warning("round %d: the receipt is not signed by %s", request.receipt_round, wallet.coordinator)
         return
-    receipts = context.state.config_records.get(RECEIPTS) or ConfigRecord()
-    receipts[str(request.receipt_round)] = request.receipt_root + request.receipt
-    context.state[RECEIPTS] = receipts
+    ledger.keep_receipt(round_number=request.receipt_round, update_root=request.receipt_root, receipt=request.receipt)
 
 
-def _reply(message: Message, record: ConfigRecord, *, metrics: RecordDict | None) -> Message:
-    content = RecordDict({RECORD: record})
+def _reply(message: Message, update: SignedUpdate, *, metrics: RecordDict | None) -> Message:
+    content = RecordDict({RECORD: update.to_record()})
     if metrics is not None:
         for name, one in metrics.metric_records.items():
             content[name] = one

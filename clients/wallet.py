@@ -54,6 +54,8 @@ def wallet_of(context: Context) -> Wallet:
     the owner accepts, and either `keystore` (a file; the password comes from FAIRSHARE_PASSWORD or `password-file`) or,
     on chain 31337 only, `anvil-account` (an index).
 
+    A keystore that was opened before by `unlock` needs no password.
+
     Raises: ConfigError for a missing key; BadInvite; KeystoreError for a keystore that does not open.
     """
     settings = context.node_config
@@ -79,6 +81,14 @@ def read_invite(path: str) -> Invite:
     return Invite.read(Path(path))
 
 
+def unlock(keystore: Path, account: LocalAccount) -> None:
+    """Hand over the key of a keystore that was opened in this process, so that its password is asked for once."""
+    _unlocked[str(keystore)] = account
+
+
+_unlocked: dict[str, LocalAccount] = {}
+
+
 def _password(keystore: Path, file: str) -> str:
     if not file:
         return ask_password(keystore)
@@ -91,6 +101,8 @@ def _password(keystore: Path, file: str) -> str:
 
 @cache  # scrypt takes a second by design; a node opens its keystore once
 def _account(chain_id: int, keystore: str, password_file: str, anvil_index: int) -> LocalAccount:
+    if keystore in _unlocked:
+        return _unlocked[keystore]
     if keystore:
         path = Path(keystore).expanduser()
         return open_keystore(path, password=_password(path, password_file))

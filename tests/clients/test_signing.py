@@ -6,7 +6,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, Message
 from flwr.clientapp import ClientApp
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
-from clients.signing import LAST, RECEIPTS, sign_updates
+from clients.ledger import LAST, RECEIPTS
+from clients.signing import sign_updates
 from fl.chain.typed_data import Receipt, Update, sign, signer_of
 from fl.codec import Blocks, UnencodableVector, block_root, model_hash
 from fl.coordinator.local_grid import LocalGrid

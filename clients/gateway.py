@@ -1,0 +1,88 @@
+"""The coordinator's gateway from a client's side: whether it is there, what its clock says, and its public files."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+
+from clients.errors import GatewayRefused, GatewayUnreachable
+
+_MOST_BYTES = 64 << 20  # of one file: a round of 100,000 leaves takes 30 MB
+
+
+class Gateway:
+    """The gateway of an invite, spoken to over TLS.
+
+    Args:
+        url: https://host:port.
+        ca: PEM of the certificate that its own is signed with; "" for the system's.
+    """
+
+    def __init__(self, url: str, *, ca: str) -> None:
+        self.url = url.rstrip("/")
+        try:
+            context = ssl.create_default_context(cadata=ca or None)
+        except ssl.SSLError as error:
+            problem = f"the invite's certificate cannot be read: {error.reason}"
+            raise GatewayUnreachable(gateway=self.url, reason=problem) from error
+        self._client = httpx.Client(verify=context, timeout=20, follow_redirects=False)
+
+    @property
+    def address(self) -> str:
+        """host:port."""
+        url = httpx.URL(self.url)
+        host = f"[{url.host}]" if ":" in url.host else url.host
+        return f"{host}:{url.port or 443}"
+
+    def clock_offset_s(self) -> float:
+        """The coordinator's clock less this machine's, in seconds; 0 where they agree to within what can be told.
+
+        Raises: GatewayUnreachable.
+        """
+        before = time.time()
+        try:
+            response = self._client.head(f"{self.url}/api/invite")
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        after = time.time()
+        try:
+            told = parsedate_to_datetime(response.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            return 0.0
+        # The header is cut to whole seconds: the true time lies within one second after it.
+        offset = told + 0.5 - (before + after) / 2
+        return offset if abs(offset) > 1.5 + (after - before) / 2 else 0.0
+
+    def fetch(self, path: str, *, token: str = "") -> bytes:
+        """A file of the public interface, such as /api/summary.
+
+        Raises: GatewayUnreachable; GatewayRefused for any answer but 200 and for more than 64 MB.
+        """
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        content = bytearray()
+        try:
+            with self._client.stream("GET", f"{self.url}{path}", headers=headers) as response:
+                if response.status_code != httpx.codes.OK:
+                    raise GatewayRefused(path=path, status=response.status_code)
+                for chunk in response.iter_bytes():
+                    content += chunk
+                    if len(content) > _MOST_BYTES:
+                        raise GatewayRefused(path=path, status=httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+        except httpx.HTTPError as error:
+            raise self._unreachable(error) from error
+        return bytes(content)
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._client.close()
+
+    def _unreachable(self, error: httpx.HTTPError) -> GatewayUnreachable:
+        reason = str(error) or type(error).__name__
+        if "certificate" in reason.lower():
+            # A certificate that is not good yet, or not any more, is as often this machine's clock.
+            reason += f"; this machine's clock says {datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"
+        return GatewayUnreachable(gateway=self.url, reason=reason)

@@ -1,0 +1,39 @@
+"""The owner's file, read by the task's spec. Needs no torch, so that a node can wait for its first round without."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from fl.task.data import DataError, Shard, TableSchema, read_image_shard, read_shard
+
+
+def read_own_shard(path: Path, *, spec: Mapping[str, object], drop_unlabelled: bool = False) -> Shard:
+    """Read a table by the spec's schema, or a pair of IDX files by its shape.
+
+    Args:
+        path: A table, or a folder with a pair of IDX files (or their file of images).
+        spec: The spec's parsed JSON.
+        drop_unlabelled: Leave rows of a table without a label out instead of refusing the file.
+    Raises: DataError with what is wrong and what was expected.
+    """
+    shape = tuple(spec["feature_shape"])
+    if spec.get("schema") is not None:
+        schema = TableSchema.from_json(json.dumps(spec["schema"]))
+        shard = read_shard(path, schema=schema, drop_unlabelled=drop_unlabelled)
+    elif len(shape) == 3:
+        shard = read_image_shard(path, num_classes=int(spec["num_classes"]), feature_shape=shape)
+    else:
+        raise DataError(
+            seen=f"a task whose inputs have the shape {shape} and no schema",
+            expected="a schema for tables, or images of (1, height, width)",
+            fix="run your own Flower app with app=package.module:app",
+        )
+    if shard.data.features.shape[1:] != shape:
+        raise DataError(
+            seen=f"{path} gives inputs of shape {shard.data.features.shape[1:]}",
+            expected=f"{shape}, as the task's model takes them",
+            fix="ask the coordinator which columns the task needs",
+        )
+    return shard

@@ -1,0 +1,159 @@
+"""Flower's SuperNode as a process of its own, between the gateway and the node.
+
+It holds the connection and the node key, and neither the wallet nor the shard. It runs with process isolation: code that a
+coordinator bundles is data to it, and the one executor that it knows is the node (`clients.executor`), which proves itself by
+a secret file. Run as a module it is `flower-supernode` itself, with two additions: it ends when its parent does, and it signs
+requests with the coordinator's time where this machine's clock is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+from pathlib import Path
+
+_GRACE_S = 10  # to sign off; after that it is killed
+_NODE_ID = re.compile(r"SuperNode ID: (\d+)")
+# The wallet's password is the node's; no child is given it.
+_SECRETS = ("FAIRSHARE_PASSWORD",)
+
+
+class SuperNode:
+    """One SuperNode process and the folder that it writes to.
+
+    Args:
+        folder: Takes `supernode.log`, `ca.pem`, `executor.secret`, and whatever Flower keeps at home.
+        superlink: host:port of the gateway.
+        ca: PEM of the certificate that the gateway's is signed with; "" for the system's.
+        node_key: File of the node's private key.
+    """
+
+    def __init__(self, *, folder: Path, superlink: str, ca: str, node_key: Path) -> None:
+        self._folder, self._superlink, self._node_key = folder, superlink, node_key
+        self._ca = folder / "ca.pem" if ca else None
+        if self._ca:
+            self._ca.write_text(ca)
+        self.log = folder / "supernode.log"
+        self.secret = os.urandom(32)
+        self.port = 0  # of its runtime API, on loopback
+        self._process: subprocess.Popen | None = None
+        self._said = 0  # bytes of the log before this start
+
+    def start(self, *, clock_offset_s: float) -> None:
+        """Start the process; `clock_offset_s` is the coordinator's clock less this machine's."""
+        secret_file = self._folder / "executor.secret"
+        secret_file.unlink(missing_ok=True)
+        with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(self.secret)
+        self.port = _free_port()
+        certificates = ["--root-certificates", str(self._ca)] if self._ca else []
+        command = [
+            sys.executable, "-m", "clients.supernode",
+            "--parent-pid", str(os.getpid()), "--clock-offset", str(clock_offset_s),
+            "--superlink", self._superlink, *certificates,
+            "--auth-supernode-private-key", str(self._node_key),
+            "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
+            "--host", "127.0.0.1", "--port", str(self.port),
+            "--disable-runtime-dependency-installation",
+        ]  # fmt: skip
+        inherited = {key: value for key, value in os.environ.items() if key not in _SECRETS}
+        with self.log.open("ab") as output:
+            self._said = output.tell()
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env={
+                    **inherited,
+                    "FLWR_HOME": str(self._folder / "flower"),
+                    "FLWR_TELEMETRY_ENABLED": "0",
+                    "FLWR_DISABLE_UPDATE_CHECK": "1",
+                },
+                process_group=0,  # Ctrl-C is for the node, which then stops this one in its own order
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 before the first start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def node_id(self) -> int | None:
+        """Flower's id of the node, once the coordinator took it in; None before."""
+        found = _NODE_ID.findall(self._since_start())
+        return int(found[-1]) if found else None
+
+    def last_words(self) -> str:
+        """The last line that it wrote since its start, without colours."""
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in self._since_start().splitlines()]
+        return next((line for line in reversed(lines) if line), "it said nothing")
+
+    def stop(self) -> None:
+        """Let it sign off, and kill it with everything that it started if it does not."""
+        if self._process is None:
+            return
+        if self.runs:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_GRACE_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _since_start(self) -> str:
+        try:
+            with self.log.open("rb") as file:
+                file.seek(self._said)
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)  # signs off, so that the coordinator need not wait for the heartbeat
+    time.sleep(_GRACE_S)
+    os._exit(1)
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--clock-offset", type=float, required=True)
+    own, flowers = parser.parse_known_args()
+    threading.Thread(target=_end_with, args=(own.parent_pid,), daemon=True).start()
+    sys.argv = ["flower-supernode", *flowers]
+
+    from flwr.supernode import node_auth_http_interceptor as authentication  # noqa: PLC0415 - heavy, for this process only
+    from flwr.supernode.cli.flower_supernode import flower_supernode  # noqa: PLC0415
+
+    true_now = authentication.now
+    # A SuperLink takes requests that are dated up to 5 s ahead and 305 s behind, by its own clock.
+    authentication.now = lambda: true_now() + timedelta(seconds=own.clock_offset)
+    flower_supernode()
+
+
+if __name__ == "__main__":
+    _main()
