@@ -12,6 +12,7 @@ from fl.errors import FairshareError
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
 COMMANDS = {
     "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
+    "shards": ("fl.cli.shards", "deal data into one file per client: fl shards out=FOLDER data=… partition=…"),
     "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
     "join": ("fl.cli.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
     "score": (
@@ -21,6 +22,7 @@ COMMANDS = {
     "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
     "events": ("fl.cli.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
     "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
+    "doctor": ("fl.cli.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),
     "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),
     "compile": ("fl.cli.compile", "compile the contracts of a checkout into the shipped artifacts"),
 }
