@@ -23,13 +23,14 @@ from fl.cli.overrides import check
 from fl.cli.score_plot import draw
 from fl.codec import Blocks
 from fl.errors import ConfigError
-from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE
+from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, cap_q64
 from fl.scoring.coalitions import GAMES, UTILITIES
 from fl.scoring.compare import RuleResult, agreement, reference_of, run_rules
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
+from fl.scoring.selection import clip_of
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.spec import TaskSpec, dataset_hash
 
@@ -64,11 +65,14 @@ def main(arguments: Sequence[str]) -> None:
     run = _run_folder(values, folder)
     spec = _spec(values, run)
     game = _game(values, run, spec=spec, expected=header.validation)
+    updates = [Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]
+    cap = cap_q64(spec.norm_cap)
     inputs = RoundInputs(
         game=game,
         base=bundle.base,
-        updates=BlockUpdates(blocks=[Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]),
+        updates=BlockUpdates(blocks=updates),
         weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
+        clips=np.array([clip_of(one, cap=cap) for one in updates]),
     )
     if not len(inputs):
         raise ConfigError(f"round {bundle.round} has no accepted update, so there is nothing to score")
@@ -163,7 +167,7 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
 
 
 def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[str, Scorer]:
-    names = _list(values, "scorer") or _default_rules(clients)
+    names = _list(values, "scorer") or _default_rules(clients, paid=spec.scorer)
     common = {key: _whole(values, key, 0) for key in ("evaluations", "workers") if key in values}
     if values.get("explain", "false") not in ("true", "false"):
         raise ConfigError(f"explain is {values['explain']!r}; set true or false")
@@ -185,6 +189,8 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
         shared = {key: value for key, value in common.items() if key in settings}
         if name == "direction":
             shared = {"nodes": spec.quadrature, **shared}  # as the round was paid
+        elif name == spec.scorer:
+            shared = {**spec.scorer_arguments, **shared}
         for game in _list(values, "game") if "game" in settings and "game" in values else [None]:
             for utility in _list(values, "utility") if "utility" in settings and "utility" in values else [None]:
                 chosen = {key: one for key, one in (("game", game), ("utility", utility)) if one}
@@ -193,8 +199,9 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
     return rules
 
 
-def _default_rules(clients: int) -> list[str]:
-    return ["direction", *(["shapley"] if clients <= 10 else []), "leverage", "permutation", "gtg", "loo", "cosine"]
+def _default_rules(clients: int, *, paid: str) -> list[str]:
+    others = ["direction", *(["shapley"] if clients <= 10 else []), "leverage", "permutation", "gtg", "loo", "cosine"]
+    return [*([] if paid in others else [paid]), *others]
 
 
 def _list(values: Mapping[str, str], key: str) -> list[str]:

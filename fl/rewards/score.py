@@ -10,6 +10,8 @@ Games"), whose direction is one vector for all clients.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fl.codec import Blocks
@@ -45,3 +47,13 @@ def score(update: Blocks, direction: Blocks, *, weight: int) -> int:
         weight: The update's weight, in units of 2^−32.
     """
     return score_of(sum(partials(update, direction)), weight=weight)
+
+
+def quantised(value: float) -> int:
+    """A score that another rule computed in floating point, rounded once to units of 2^−40, halves to even.
+
+    Raises: ValueError for NaN, infinity, or more than 2^40 units of the utility, which no loss comes near.
+    """
+    if not math.isfinite(value) or abs(value) > 2.0**SCORE_FRACTION_BITS:
+        raise ValueError(f"the score is {value}; it has to be a number of at most 2^40")
+    return round(math.ldexp(value, SCORE_FRACTION_BITS))

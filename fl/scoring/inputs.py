@@ -86,6 +86,10 @@ class RoundInputs:
     weights: NDArray[np.float64]  # a_k, with what the norm cap took; shape (N,), together 1 at most
     # U of every coalition by number, shape (2^N,), where the fixed game of the loss was valued before: it is read, not valued anew.
     table: NDArray[np.float64] | None = None
+    # What the norm cap leaves of each update, shape (N,); it is in `weights` already, for rules that go without them.
+    clips: NDArray[np.floating] | None = None
+    # The round's direction, shape (P,), where it is known: it is read, not computed anew.
+    direction: NDArray[np.floating] | None = None
 
     def __post_init__(self) -> None:
         if len(self.updates) != len(self.weights):
@@ -104,6 +108,11 @@ class RoundInputs:
         if not np.isfinite(part).all():
             raise UnscorableUpdate(client=client)
         return part
+
+    def clipped(self, client: int) -> NDArray[np.float64]:
+        """Δ_k of one client as the norm cap leaves it, shape (P,)."""
+        update = np.asarray(self.updates[client], dtype=np.float64)
+        return update if self.clips is None else self.clips[client] * update
 
     def step(self) -> NDArray[np.float64]:
         """Σ_k a_k Δ_k, shape (P,); one pass over the updates."""

@@ -40,7 +40,8 @@ SCALING = ("direction", "leverage", "permutation", "gtg", "loo", "cosine")
 class Scorer(Protocol):
     """A scoring rule with its settings: built once, used for every round.
 
-    The same inputs and the same generator give the same scores.
+    The same inputs and the same generator give the same scores. A rule that cannot value a round of any size says so with
+    `most_clients`, an attribute of the class.
     """
 
     def score(self, inputs: RoundInputs, *, rng: np.random.Generator) -> Scores:

@@ -2,7 +2,8 @@
 
 The score is exact for every rule that aggregates a weighted sum with known weights: FedAvg and FedProx, the server
 optimizers on top of the averaged update (FedAvgM, FedAdam, FedYogi, FedAdagrad), and Krum and MultiKrum, whose weights are
-0 or 1 before the stakes. Rules that pick each coordinate from another client have no such weights.
+0 or 1 before the stakes. Rules that pick each coordinate from another client (FedMedian, FedTrimmedAvg, Bulyan) have no such
+weights: they are scored by their own parts, which evaluators attest.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ from flwr.serverapp.strategy import (
 from flwr.serverapp.strategy.multikrum import select_multikrum
 from numpy.typing import NDArray
 
-from fl.codec import Layout
+from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Participant, norm_q64
 
-_UNWEIGHTED = (Bulyan, FedMedian, FedTrimmedAvg, FedXgbBagging, FedXgbCyclic, QFedAvg)
+_UNWEIGHTED = (FedXgbBagging, FedXgbCyclic, QFedAvg)
+_ROBUST = (Bulyan, FedMedian, FedTrimmedAvg)
 
 
 class UnscorableStrategy(FairshareError):
-    """A strategy whose aggregate is no weighted sum of the updates."""
+    """A strategy whose aggregate is made in a way that no score follows."""
 
     def __init__(self, strategy: str) -> None:
         super().__init__(strategy)
@@ -40,15 +42,25 @@ class UnscorableStrategy(FairshareError):
 
     def __str__(self) -> str:
         return (
-            f"{self.strategy} does not aggregate a weighted sum of updates, so its rounds have no direction score; use "
-            "FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad, Krum or MultiKrum"
+            f"{self.strategy} aggregates in a way that its rounds have no score for; use FedAvg, FedProx, FedAvgM, FedAdam, "
+            "FedYogi, FedAdagrad, Krum or MultiKrum, or Flower's own FedMedian, FedTrimmedAvg or Bulyan"
         )
 
 
 def check_scorable(strategy: Strategy) -> None:
-    """Raises: UnscorableStrategy for a rule that is known to aggregate otherwise."""
-    if isinstance(strategy, _UNWEIGHTED):
+    """Raises: UnscorableStrategy for a rule that is known to aggregate otherwise, or is a robust rule's own variant."""
+    # A subclass of a rule that picks coordinates may pick them otherwise, and Bulyan may be given a selection of its own.
+    varied = isinstance(strategy, _ROBUST) and (
+        type(strategy) not in _ROBUST or getattr(strategy, "selection_rule", select_multikrum) is not select_multikrum
+    )
+    if varied or isinstance(strategy, _UNWEIGHTED):
         raise UnscorableStrategy(strategy=type(strategy).__name__)
+
+
+def clip_of(blocks: Blocks, *, cap: int) -> np.float32:
+    """What the norm cap (`cap_q64`) leaves of an update, as a factor of it."""
+    norm = norm_q64(blocks)
+    return np.float32(cap / norm if norm > cap else 1.0)
 
 
 def content_for(
@@ -65,9 +77,7 @@ def content_for(
     The model is base + clip·Δ. A strategy that normalises its weights thus arrives at the aggregate that is scored, where
     a clip inside the weight would only shift weight to others.
     """
-    norm = norm_q64(participant.blocks)
-    clip = np.float32(cap / norm if norm > cap else 1.0)
-    model = base + clip * participant.blocks.decode()
+    model = base + clip_of(participant.blocks, cap=cap) * participant.blocks.decode()
     arrays = {name: Array(array) for name, array in layout.unflatten(model).items()}
     return RecordDict(
         {
@@ -79,12 +89,15 @@ def content_for(
 
 
 def selected_by(strategy: Strategy, contents: Sequence[RecordDict]) -> list[bool]:
-    """Whether the strategy takes each reply into its mean: all of them, but for Krum and MultiKrum."""
-    if not isinstance(strategy, MultiKrum) or not contents:  # Krum is a MultiKrum that selects one
-        return [True] * len(contents)
+    """Whether the strategy takes each reply into its aggregate: all of them, but for Krum, MultiKrum and Bulyan's first step."""
+    everybody = [True] * len(contents)
+    if isinstance(strategy, MultiKrum) and contents:  # Krum is a MultiKrum that selects one
+        count = strategy.num_nodes_to_select
+    elif isinstance(strategy, Bulyan) and len(contents) >= 4 * strategy.num_malicious_nodes + 3:
+        count = len(contents) - 2 * strategy.num_malicious_nodes
+    else:  # with fewer replies Bulyan skips the round, and there is nothing to leave anybody out of
+        return everybody
     chosen = select_multikrum(
-        list(contents),
-        num_malicious_nodes=strategy.num_malicious_nodes,
-        num_nodes_to_select=strategy.num_nodes_to_select,
+        list(contents), num_malicious_nodes=strategy.num_malicious_nodes, num_nodes_to_select=count
     )
     return [any(content is one for one in chosen) for content in contents]

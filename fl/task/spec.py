@@ -36,8 +36,10 @@ class TaskSpec:
     learning_rate: float = 0.1
     momentum: float = 0.0
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
+    scorer: str = "direction"  # the rule that is paid; any other than direction is attested by evaluators, not provable
+    scorer_arguments: dict[str, Any] = field(default_factory=dict)
     quadrature: int = 3  # Gauss–Legendre nodes of the direction
-    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction, or attested scores, may differ
     duplicate_cosine: str | None = None  # decimal; updates that are so near share one weight; None: none do
     strategy: str = "fedavg"  # how the server uses the weighted mean
     strategy_arguments: dict[str, Any] = field(default_factory=dict)
@@ -67,6 +69,11 @@ class TaskSpec:
             raise ConfigError(
                 f"scorer.duplicate_cosine is {self.duplicate_cosine!r}; write a decimal number such as 0.98"
             ) from None
+
+    @property
+    def attested(self) -> bool:
+        """Whether the scores rest on the evaluators' word: the chain can recompute those of the direction only."""
+        return self.scorer != "direction"
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""

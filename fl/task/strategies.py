@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from flwr.serverapp.strategy import (
+    Bulyan,
     FedAdagrad,
     FedAdam,
     FedAvg,
     FedAvgM,
+    FedMedian,
     FedProx,
+    FedTrimmedAvg,
     FedYogi,
     Krum,
     MultiKrum,
@@ -28,6 +31,16 @@ STRATEGIES: dict[str, type[FedAvg]] = {
     "fedadagrad": FedAdagrad,
     "krum": Krum,
     "multikrum": MultiKrum,
+    "fedmedian": FedMedian,
+    "fedtrimmedavg": FedTrimmedAvg,
+    "bulyan": Bulyan,
+}
+# Settings that decide what a round's aggregate is, by the names that Flower gives them and their attributes.
+_DECISIVE = {
+    "krum": ("num_malicious_nodes",),
+    "multikrum": ("num_malicious_nodes", "num_nodes_to_select"),
+    "fedtrimmedavg": ("beta",),
+    "bulyan": ("num_malicious_nodes",),
 }
 
 
@@ -46,3 +59,13 @@ def build_strategy(name: str, arguments: Mapping[str, Any]) -> Strategy:
         raise ConfigError(
             f"strategy={name} cannot be built: {error}; see Flower's {STRATEGIES[name].__name__}"
         ) from error
+
+
+def described(strategy: Strategy) -> tuple[str, dict[str, Any]]:
+    """Name and arguments of a strategy that was built elsewhere: those that an evaluator needs to tell what it takes.
+
+    The name of a class that is not in `STRATEGIES` is its own, in lower case.
+    """
+    name = type(strategy).__name__.lower()
+    arguments = {key: getattr(strategy, key) for key in _DECISIVE.get(name, ())}
+    return name, arguments

@@ -89,21 +89,49 @@ def test_nothing_is_selected_of_nothing():
     assert selected_by(Krum(), []) == []
 
 
-@pytest.mark.parametrize("cls", [FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad, Krum, MultiKrum])
-def test_a_weighted_mean_is_scorable(cls):
+@pytest.mark.parametrize(
+    "cls",
+    [FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad, Krum, MultiKrum, FedMedian, FedTrimmedAvg, Bulyan],
+)
+def test_a_weighted_mean_and_flowers_own_robust_rules_are_scorable(cls):
     check_scorable(cls(proximal_mu=0.1) if cls is FedProx else cls())
 
 
-@pytest.mark.parametrize("cls", [Bulyan, FedMedian, FedTrimmedAvg, FedXgbBagging, FedXgbCyclic, QFedAvg])
-def test_a_rule_without_weights_is_refused_by_name(cls):
-    strategy = cls.__new__(cls)  # what matters is the class; their arguments differ
+class OwnMedian(FedMedian):
+    """A median that may be another one."""
+
+
+def own_bulyan():
+    """Bulyan with a selection of its own."""
+    return Bulyan(selection_rule=lambda contents, malicious, count: contents[:count])
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [*(cls.__new__(cls) for cls in (FedXgbBagging, FedXgbCyclic, QFedAvg)), OwnMedian(), own_bulyan()],
+    ids=lambda one: type(one).__name__,
+)
+def test_a_rule_that_no_score_follows_is_refused_by_name(strategy):
     with pytest.raises(UnscorableStrategy) as caught:
         check_scorable(strategy)
-    assert caught.value.strategy == cls.__name__
+    name = type(strategy).__name__
+    assert caught.value.strategy == name
     assert str(caught.value) == (
-        f"{cls.__name__} does not aggregate a weighted sum of updates, so its rounds have no direction score; use FedAvg, "
-        "FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad, Krum or MultiKrum"
+        f"{name} aggregates in a way that its rounds have no score for; use FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, "
+        "FedAdagrad, Krum or MultiKrum, or Flower's own FedMedian, FedTrimmedAvg or Bulyan"
     )
+
+
+def test_bulyan_selects_with_multikrum_before_it_picks():
+    rng = np.random.default_rng(0)
+    updates = [rng.normal(size=8) * 0.1 for _ in range(6)] + [np.full(8, 9.0)]
+    flags = selected_by(Bulyan(num_malicious_nodes=1), contents_of(updates))
+    assert sum(flags) == 5
+    assert not flags[6]
+
+
+def test_bulyan_leaves_nobody_out_of_a_round_that_it_skips():
+    assert selected_by(Bulyan(num_malicious_nodes=1), contents_of([np.ones(8)] * 6)) == [True] * 6
 
 
 def test_an_update_becomes_the_model_that_it_leads_to():

@@ -89,7 +89,8 @@ def test_an_unknown_strategy_is_refused_with_those_that_are_known():
     with pytest.raises(ConfigError) as caught:
         build_strategy("median", {})
     assert str(caught.value) == (
-        "strategy.name is 'median'; choose one of fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, krum, multikrum"
+        "strategy.name is 'median'; choose one of fedavg, fedprox, fedavgm, fedadam, fedyogi, fedadagrad, krum, multikrum, "
+        "fedmedian, fedtrimmedavg, bulyan"
     )
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +29,7 @@ MOST_CLIENTS = 16  # 65,536 evaluations
 class ExactShapley:
     """scorer=shapley. Raises: TooManyClients above 16 clients."""
 
+    most_clients: ClassVar[int] = MOST_CLIENTS
     game: str = "fixed"
     utility: str = "loss"
     workers: int = 1  # threads

@@ -55,8 +55,10 @@ class LeverageShapley:
             prior = np.full(len(inputs), (ends[1] - ends[0]) / len(inputs))
             controlled = self.control and self.game == "fixed" and self.utility == "loss" and len(inputs) > 1
             if controlled:
-                found = direction(inputs.game, base=inputs.base, step=game.parts.sum(axis=0))
-                prior, gradients = game.parts @ found, 3
+                found = inputs.direction
+                if found is None:
+                    found, gradients = direction(inputs.game, base=inputs.base, step=game.parts.sum(axis=0)), 3
+                prior = game.parts @ found
             masks, chances = paired_coalitions(len(inputs), pairs=(self.evaluations - 2) // 2, rng=rng)
             values, errors = fit(
                 masks, chances=chances, worth=game.values(masks), ends=ends, prior=prior, shrink=controlled

@@ -1,0 +1,249 @@
+"""The scores that a task pays, by the rule in its spec: the same at the coordinator and at every evaluator.
+
+Scores of the direction are integers from blocks: bit-exact, and provable on chain. Those of any other rule are floats, rounded once to
+units of 2^−40; the rule, its settings and its draws are fixed by spec, task and round, so that evaluators recompute them within the
+spec's tolerance. The chain cannot, so such a task is marked as attested. Balances, payouts and tree are exact under either.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fl.codec import Blocks
+from fl.errors import ConfigError, FairshareError
+from fl.rewards import WEIGHT_ONE, Participant, cap_q64, quantised, score
+from fl.scoring.direction import direction, weighted_step
+from fl.scoring.game import ValidationGame
+from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
+from fl.scoring.scorer import TooManyClients, build_scorer
+from fl.scoring.scores import Scores
+from fl.scoring.selection import check_scorable, clip_of
+from fl.task.spec import TaskSpec
+from fl.task.strategies import build_strategy, described
+
+# Strategies that pick coordinates: the rule that scores them, and what it calls the strategy's settings.
+ROBUST: dict[str, tuple[str, dict[str, str]]] = {
+    "fedmedian": ("median", {}),
+    "fedtrimmedavg": ("trimmed_mean", {"beta": "beta"}),
+    "bulyan": ("bulyan", {"num_malicious_nodes": "malicious"}),
+}
+# Scores of a round are compared relative to their own length, but to no less than this many units of the utility: below it,
+# float32's noise in two losses is larger than the tolerance.
+_LEAST_LENGTH = 1e-3
+
+
+class UnusableScore(FairshareError):
+    """A rule gave a client a score that cannot be paid."""
+
+    def __init__(self, scorer: str, account: str, value: float) -> None:
+        super().__init__(scorer, account, value)
+        self.scorer, self.account, self.value = scorer, account, value
+
+    def __str__(self) -> str:
+        return (
+            f"scorer={self.scorer} gives {self.account} a score of {self.value}, and only finite numbers are paid; look at the "
+            "losses of the round's coalitions, and lower the learning rate or the norm cap"
+        )
+
+
+class TooFewToAggregate(FairshareError):
+    """A robust rule skips every round of so few clients."""
+
+    def __init__(self, strategy: str, clients: int, least: int) -> None:
+        super().__init__(strategy, clients, least)
+        self.strategy, self.clients, self.least = strategy, clients, least
+
+    def __str__(self) -> str:
+        return (
+            f"strategy={self.strategy} skips rounds of fewer than {self.least} clients, and there are {self.clients}; add clients, "
+            "or lower strategy.arguments.num_malicious_nodes"
+        )
+
+
+def paid_rule(
+    *, strategy: str, strategy_arguments: Mapping[str, Any], scorer: str, scorer_arguments: Mapping[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The rule that a task is paid by, with its settings, as the spec states them.
+
+    A strategy that picks coordinates is scored by its own parts, whose settings are the strategy's.
+
+    Raises: ConfigError for a rule that does not fit the strategy, is unknown, or has no such setting.
+    """
+    names = [name for name, _ in ROBUST.values()]
+    if strategy in ROBUST:
+        own, settings = ROBUST[strategy]
+        arguments = {
+            ours: strategy_arguments[theirs] for theirs, ours in settings.items() if theirs in strategy_arguments
+        }
+        if scorer not in ("direction", own) or (scorer_arguments and dict(scorer_arguments) != arguments):
+            raise ConfigError(
+                f"strategy={strategy} picks each coordinate from another client and is scored by those parts, not by "
+                f"scorer={scorer}; leave scorer and its arguments out"
+            )
+        scorer, scorer_arguments = own, arguments
+    elif scorer in names:
+        fitting = next(one for one, (name, _) in ROBUST.items() if name == scorer)
+        raise ConfigError(
+            f"scorer={scorer} scores what strategy={fitting} took from each client, and the strategy is {strategy}; set "
+            f"strategy={fitting}, or another scorer"
+        )
+    if scorer == "direction" and scorer_arguments:
+        raise ConfigError("scorer=direction has no arguments in a task; set scorer.nodes and scorer.tolerance")
+    build_scorer(scorer, scorer_arguments)  # tells what is unknown
+    return scorer, dict(scorer_arguments)
+
+
+class PaidScoring:
+    """What a task's rounds are worth to whom.
+
+    Args:
+        spec: Names the rule.
+        game: The loss on the committed validation set.
+    Raises: ConfigError if the spec's rule does not fit its strategy, or is not installed here.
+    """
+
+    def __init__(self, spec: TaskSpec, *, game: ValidationGame) -> None:
+        named = (spec.scorer, dict(spec.scorer_arguments))
+        found = paid_rule(
+            strategy=spec.strategy,
+            strategy_arguments=spec.strategy_arguments,
+            scorer=named[0],
+            scorer_arguments=named[1],
+        )
+        if found != named:
+            raise ConfigError(
+                f"the task's spec says scorer={named[0]} with {named[1]}, and strategy={spec.strategy} is scored by "
+                f"{found[0]} with {found[1]}; open the task with that"
+            )
+        if spec.strategy in ROBUST and spec.duplicate_cosine is not None:
+            raise ConfigError(
+                f"strategy={spec.strategy} counts clients and not stakes, so near-duplicates cannot share one weight; leave out "
+                "scorer.duplicate_cosine"
+            )
+        self.spec, self.game = spec, game
+        self._cap = cap_q64(spec.norm_cap)
+        self._robust: RobustRule | None = None
+        if spec.strategy in ROBUST:
+            self._rule = self._robust = build_scorer(spec.scorer, {**spec.scorer_arguments, "nodes": spec.quadrature})
+        else:
+            self._rule = build_scorer(spec.scorer, spec.scorer_arguments)
+
+    @property
+    def most_clients(self) -> int | None:
+        """How many updates of a round the rule can value; None for any number."""
+        return getattr(self._rule, "most_clients", None)
+
+    def check_clients(self, clients: int) -> None:
+        """Raises: TooManyClients or TooFewToAggregate for a number of clients with which no round can be scored."""
+        if self.most_clients is not None and clients > self.most_clients:
+            raise TooManyClients(scorer=self.spec.scorer, clients=clients, most=self.most_clients)
+        least = getattr(self._rule, "least_clients", 0)
+        if self._robust is not None and clients < least:
+            raise TooFewToAggregate(strategy=self.spec.strategy, clients=clients, least=least)
+
+    def check_strategy(self, inner: Strategy) -> None:
+        """Raises: UnscorableStrategy; ConfigError if this robust rule, or its settings, is not the one that is scored."""
+        check_scorable(inner)
+        own = described(inner)
+        expected = (self.spec.strategy, dict(self.spec.strategy_arguments))
+        if self._robust is not None:
+            expected = described(build_strategy(*expected))
+        if (self._robust is not None or own[0] in ROBUST) and own != expected:
+            raise ConfigError(
+                f"the strategy is {own[0]} with {own[1]}, and the task's spec says {expected[0]} with {expected[1]}; build the "
+                "strategy that the task was opened with"
+            )
+
+    def step(
+        self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
+    ) -> NDArray[np.float64]:
+        """The step that the round makes, shape (P,): the weighted sum, or what the robust rule picks."""
+        if self._robust is not None:
+            return robust_step(self._robust, self._inputs(participants, base=base, weights=weights))
+        return weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(base))
+
+    def picked_model(
+        self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
+    ) -> NDArray[np.float32] | None:
+        """The next model of a strategy that picks coordinates, shape (P,); None for any other."""
+        if self._robust is None:
+            return None
+        return robust_model(self._robust, self._inputs(participants, base=base, weights=weights))
+
+    def direction(self, *, base: NDArray[np.float32], step: NDArray[np.floating]) -> NDArray[np.float64]:
+        """The gradient averaged along the round's step, shape (P,)."""
+        return direction(self.game, base=base, step=step, nodes=self.spec.quadrature)
+
+    def scores(
+        self,
+        participants: Sequence[Participant],
+        *,
+        base: NDArray[np.float32],
+        weights: Mapping[str, int],
+        direction: Blocks,
+        task_id: bytes,
+        round_number: int,
+    ) -> tuple[dict[str, int], Scores | None]:
+        """Score of each participant in units of 2^−40, and what the rule says beside an attested one.
+
+        Args:
+            participants: Accepted updates.
+            base: The model before the round, shape (P,).
+            weights: `weigh` of them.
+            direction: The round's direction, as posted.
+            task_id: With the round, seeds the rule's draws: whoever recomputes them gets the same.
+            round_number: From 1.
+        Raises: UnusableScore; TooManyClients.
+        """
+        if not self.spec.attested:
+            return {
+                one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants
+            }, None
+        inputs = self._inputs(participants, base=base, weights=weights, direction=direction.decode())
+        found = self._rule.score(inputs, rng=_draws(task_id, round_number))
+        return {
+            one.account: self._quantised(one.account, float(value))
+            for one, value in zip(participants, found.values, strict=True)
+        }, found
+
+    def _inputs(
+        self,
+        participants: Sequence[Participant],
+        *,
+        base: NDArray[np.float32],
+        weights: Mapping[str, int],
+        direction: NDArray[np.float32] | None = None,
+    ) -> RoundInputs:
+        return RoundInputs(
+            game=self.game,
+            base=base,
+            updates=BlockUpdates(blocks=[one.blocks for one in participants]),
+            weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
+            clips=np.array([clip_of(one.blocks, cap=self._cap) for one in participants], dtype=np.float32),
+            direction=direction,
+        )
+
+    def _quantised(self, account: str, value: float) -> int:
+        try:
+            return quantised(value)
+        except ValueError:
+            raise UnusableScore(scorer=self.spec.scorer, account=account, value=value) from None
+
+
+def score_distance(found: Mapping[str, int], expected: Mapping[str, int]) -> float:
+    """‖found − expected‖ / ‖expected‖ over the accounts of `expected`, where no length counts as less than 1/1000 of the utility."""
+    own = np.array([quantum * 2.0**-40 for quantum in expected.values()])
+    theirs = np.array([found[account] * 2.0**-40 for account in expected])
+    return float(np.linalg.norm(theirs - own) / max(float(np.linalg.norm(own)), _LEAST_LENGTH))
+
+
+def _draws(task_id: bytes, round_number: int) -> np.random.Generator:
+    seed = hashlib.sha256(b"fairshare scores" + task_id + round_number.to_bytes(8, "big")).digest()
+    return np.random.default_rng(int.from_bytes(seed, "big"))
