@@ -76,6 +76,17 @@ def check(overrides: Sequence[str]) -> RunConfig:
         raise ConfigError(_first_line(error.__cause__ or error)) from error
 
 
+def one_point(overrides: Sequence[str], *, command: str) -> None:
+    """Raises: ConfigError if the overrides sweep, for a command that does one thing."""
+    for override in overrides:
+        try:
+            parsed = OverridesParser.create().parse_override(override)
+        except (OverrideParseException, HydraException) as error:
+            raise ConfigError(f"cannot read the arguments: {_first_line(error)}; write them as key=value") from error
+        if parsed.is_sweep_override():
+            raise ConfigError(f"{override} names several values, fl {command} takes one; only `fl run -m` sweeps")
+
+
 def to_config(raw: DictConfig) -> RunConfig:
     """Build the dataclasses, so that their checks run; Hydra ends here. Raises: ConfigError."""
     try:

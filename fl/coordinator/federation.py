@@ -104,6 +104,11 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         raise ConfigError(f"engine.client_app is {config.engine.client_app}, a {type(app).__name__}; name a ClientApp")
     watcher.on_setup("reading the data")
     federation = load_federation(config.data, config.partition, seed=config.seed)
+    if not federation.shards:
+        raise ConfigError(
+            f"data={config.data.name} has no client's rows, and `fl run` plays the clients too; start `fl coordinator` "
+            "with these settings, or name data that can be dealt to clients"
+        )
     _check_behaviours(config, clients=len(federation.shards))
     spec = spec_of(config, federation)
     model = spec.build_model()

@@ -7,6 +7,7 @@ from fl.task.data.federation import load_federation
 from fl.task.data.fit import fit_schema
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
 from fl.task.data.shard import read_image_shard, read_shard
+from fl.task.data.shard_files import ShardFiles, write_shards
 
 __all__ = [
     "CategoricalColumn",
@@ -17,9 +18,11 @@ __all__ = [
     "NumericColumn",
     "PartitionConfig",
     "Shard",
+    "ShardFiles",
     "TableSchema",
     "fit_schema",
     "load_federation",
     "read_image_shard",
     "read_shard",
+    "write_shards",
 ]

@@ -13,7 +13,8 @@ from typing import Any
 from fl.errors import ConfigError
 
 _TABLES = ("csv", "folder")
-_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx")
+_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "holdout")
+_FILES = {"csv": "FILE", "folder": "FOLDER", "idx": "FOLDER", "holdout": "FOLDER"}  # what data.path is
 _PARTITION_NAMES = ("iid", "dirichlet", "sizes", "labels", "natural")
 
 
@@ -25,9 +26,11 @@ class DataConfig:
     Paths are relative to where the command runs.
     """
 
-    name: str = "digits"  # digits | breast_cancer | csv (one table) | folder (one table per client) | idx (MNIST files)
-    path: str | None = None  # csv: a file; folder: a folder of files; idx: a folder or its file of images
-    target: int | str | None = None  # csv, folder: the column to predict
+    # digits | breast_cancer | csv (one table) | folder (one table per client) | idx (MNIST files) | holdout (the
+    # coordinator's rows alone, where clients are machines with files of their own)
+    name: str = "digits"
+    path: str | None = None  # csv: a file; folder: of files; idx: a folder or its file of images; holdout: any of them
+    target: int | str | None = None  # csv, folder, holdout of a table: the column to predict
     # What the coordinator holds back to score (validation) and to report (test). A float is a share of all rows, an
     # integer a number of rows, a string the path of a separate file (csv, folder) or pair of files (idx).
     validation: int | float | str = 0.2
@@ -84,20 +87,21 @@ class DataConfig:
         return {value.strip(): name.strip() for value, _, name in parts}
 
     def _check_that_settings_apply(self) -> None:
-        if self.name in ("csv", "folder", "idx") and not self.path:
-            what = {"csv": "FILE", "folder": "FOLDER", "idx": "FOLDER"}[self.name]
-            raise ConfigError(f"data.path is not set; data={self.name} reads it, add data.path={what}")
+        if self.name in _FILES and not self.path:
+            raise ConfigError(f"data.path is not set; data={self.name} reads it, add data.path={_FILES[self.name]}")
         if self.name in _TABLES and (self.target is None or self.target == ""):
             raise ConfigError(
                 f"data.target is not set; data={self.name} has to know which column to predict, "
                 "add data.target=COLUMN (its name, or its place counted from 0; -1 is the last)"
             )
         allowed = {"name", "validation", "test", "limit", "seed"}
-        allowed |= {"path"} if self.name in ("csv", "folder", "idx") else set()
+        allowed |= {"path"} if self.name in _FILES else set()
         allowed |= {"classes"} if self.name == "idx" else set()
         for setting in fields(self):
             if self.name in _TABLES and (setting.name != "group" or self.name == "csv"):
                 continue
+            if self.name == "holdout":  # what it holds besides is seen when it is read
+                allowed = {one.name for one in fields(self)} - {"group", "validation", "limit"}
             value = getattr(self, setting.name)
             if setting.name not in allowed and value != _default(setting):
                 raise ConfigError(

@@ -60,6 +60,28 @@ def split_rows(
     return Split(train=rows, validation=held["validation"], test=held["test"])
 
 
+def draw_apart(
+    strata: NDArray[np.int64], *, test: int | float | str, rng: np.random.Generator
+) -> tuple[NDArray[np.int64] | None, NDArray[np.int64]]:
+    """The test rows (None if they come from a file of their own), and the rest, which validates.
+
+    Args:
+        strata: A number per row, shape (N,).
+        test: As of `split_rows`.
+        rng: Draws the rows.
+    Raises: DataError if no row is left to validate on.
+    """
+    count = _count(test, total=len(strata))
+    if count >= len(strata):
+        raise DataError(
+            seen=f"{count} rows for test out of {len(strata)}",
+            expected="some rows left to validate on",
+            fix="lower data.test, or set it to a file",
+        )
+    drawn = draw_stratified(strata, count=count, rng=rng) if count else None
+    return drawn, np.arange(len(strata)) if drawn is None else np.delete(np.arange(len(strata)), drawn)
+
+
 def draw_stratified(strata: NDArray[np.int64], *, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Indices of `count` rows, ascending, with each stratum's share by largest remainder.
 

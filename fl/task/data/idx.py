@@ -1,7 +1,7 @@
 """Images and labels in the IDX format of MNIST, gzipped or not.
 
-Format: two zero bytes, a type byte (8 is unsigned byte), the number of dimensions, each dimension as a big-endian
-uint32, then the values. Source: LeCun, Cortes, Burges, http://yann.lecun.com/exdb/mnist/
+Format: two zero bytes, a type byte (8 is unsigned byte, 13 is float32), the number of dimensions, each dimension as a
+big-endian uint32, then the values, big-endian. Source: LeCun, Cortes, Burges, http://yann.lecun.com/exdb/mnist/
 """
 
 from __future__ import annotations
@@ -24,8 +24,13 @@ class ImagePair:
     """A file of images with the file of their labels."""
 
     source: Path  # the file of images
-    images: NDArray[np.uint8]  # shape (N, height, width)
+    images: NDArray[np.uint8] | NDArray[np.float32]  # shape (N, height, width)
     labels: NDArray[np.uint8]  # shape (N,)
+    white: float  # the brightest value that a pixel can have: 255 for bytes, 1 for floats
+
+    def take(self, rows: NDArray[np.int64]) -> ImagePair:
+        """The images with these indices, in this order."""
+        return ImagePair(source=self.source, images=self.images[rows], labels=self.labels[rows], white=self.white)
 
 
 def read_pair(path: Path) -> ImagePair:
@@ -56,11 +61,32 @@ def read_pair(path: Path) -> ImagePair:
         )
     if not images.size:
         raise DataError(seen=f"{source} holds no image", expected="one or more", fix="use another file")
-    return ImagePair(source=source, images=images, labels=labels)
+    return ImagePair(source=source, images=images, labels=labels, white=1.0 if images.dtype == np.float32 else 255.0)
 
 
-def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """Read one IDX file of unsigned bytes.
+def write_pair(folder: Path, pair: ImagePair) -> None:
+    """Write a pair that `read_pair` reads as the same pixels, gzipped, into a folder that is made.
+
+    Pixels whose white is not 255 are written as float32 in [0, 1], since bytes would have to be rounded.
+    """
+    folder.mkdir(parents=True)
+    images = pair.images if pair.white == 255 else scaled(pair)
+    for name, values in (("images.idx3.gz", images), ("labels.idx1.gz", pair.labels)):
+        kind = 8 if values.dtype == np.uint8 else 13
+        header = bytes([0, 0, kind, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+        content = header + values.astype(values.dtype.newbyteorder(">")).tobytes()
+        (folder / name).write_bytes(gzip.compress(content, mtime=0))  # no time, so the same rows are the same bytes
+
+
+def scaled(pair: ImagePair) -> NDArray[np.float32]:
+    """The pixels from 0 to 1, shape (N, height, width)."""
+    pixels = pair.images.astype(np.float32)
+    pixels /= np.float32(pair.white)
+    return pixels
+
+
+def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8] | NDArray[np.float32]:
+    """Read one IDX file: of unsigned bytes, or, for images, of float32 from 0 to 1.
 
     Args:
         path: The file; that it is gzipped is seen from its first bytes, not from its name.
@@ -80,14 +106,15 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
         ) from None
     magic = bytes([0, 0, 8, dimensions])
     start = 4 + 4 * dimensions
-    if content[:4] != magic:
+    floats = content[:4] == bytes([0, 0, 13, dimensions]) and dimensions == 3
+    if content[:4] != magic and not floats:
         raise DataError(
             seen=f"{path} starts with {content[:4].hex() or 'nothing'}",
             expected=f"{magic.hex()}, the mark of {what} in IDX format",
             fix=f"check that this is the file of {what}",
         )
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
-    needed = start + math.prod(shape)
+    needed = start + math.prod(shape) * (4 if floats else 1)
     if len(content) != needed:
         state = "truncated" if len(content) < needed else "too long"
         raise DataError(
@@ -95,7 +122,16 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
             expected=f"{needed} for {' x '.join(map(str, shape))} values",
             fix="fetch it again",
         )
-    return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    if not floats:
+        return np.frombuffer(content, dtype=np.uint8, offset=start).reshape(shape)
+    pixels = np.frombuffer(content, dtype=">f4", offset=start).reshape(shape).astype(np.float32)
+    if not ((pixels >= 0) & (pixels <= 1)).all():  # NaN is neither
+        raise DataError(
+            seen=f"{path} holds float pixels from {pixels.min():g} to {pixels.max():g}",
+            expected="float pixels from 0 (black) to 1 (white)",
+            fix="divide them by the value of white",
+        )
+    return pixels
 
 
 def _only(folder: Path, pattern: str) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
 from fl.task.data.errors import DataError
-from fl.task.data.idx import ImagePair, read_pair
+from fl.task.data.idx import ImagePair, read_pair, scaled
 from fl.task.data.schema import TableSchema
 
 
@@ -22,7 +22,6 @@ class ImageRows:
 
     pair: ImagePair
     separate: dict[str, ImagePair]  # validation and test, if they come from files of their own
-    white: float  # the brightest value that a pixel can have
     class_names: tuple[str, ...]
     groups: None = None  # images come with no client
     group_names: tuple[str, ...] = ()
@@ -37,19 +36,16 @@ class ImageRows:
 
     def encoder(self, schema: TableSchema | None) -> Callable[[NDArray[np.int64]], Dataset]:
         """A function from row indices to their data set. Images stay bytes until they are asked for."""
-        return lambda rows: scale_images(self.pair.images[rows], labels=self.pair.labels[rows], white=self.white)
+        return lambda rows: scale_images(self.pair.take(rows))
 
     def encode_separate(self, key: str, schema: TableSchema | None) -> Dataset:
         """The data set of a separate pair of files."""
-        pair = self.separate[key]
-        return scale_images(pair.images, labels=pair.labels, white=self.white)
+        return scale_images(self.separate[key])
 
 
-def scale_images(images: NDArray[np.uint8], *, labels: NDArray[np.uint8], white: float) -> Dataset:
-    """Bytes, shape (N, height, width), to float32 in [0, 1], shape (N, 1, height, width)."""
-    features = images[:, None].astype(np.float32)
-    features /= np.float32(white)
-    return Dataset(features=features, labels=labels.astype(np.int64))
+def scale_images(pair: ImagePair) -> Dataset:
+    """Images, shape (N, height, width), to float32 in [0, 1], shape (N, 1, height, width)."""
+    return Dataset(features=scaled(pair)[:, None], labels=pair.labels.astype(np.int64))
 
 
 def check_labels(pair: ImagePair, *, num_classes: int) -> None:
@@ -97,7 +93,7 @@ def read_images(config: DataConfig) -> ImageRows:
     for each in pairs:
         check_shape(each, shape=pair.images.shape[1:])
         check_labels(each, num_classes=len(class_names))
-    return ImageRows(pair=pair, separate=separate, white=255.0, class_names=class_names)
+    return ImageRows(pair=pair, separate=separate, class_names=class_names)
 
 
 def read_digits() -> ImageRows:
@@ -112,5 +108,6 @@ def read_digits() -> ImageRows:
         source=Path("scikit-learn's digits"),
         images=bundle.images.astype(np.uint8),
         labels=bundle.target.astype(np.uint8),
+        white=16.0,
     )
-    return ImageRows(pair=pair, separate={}, white=16.0, class_names=tuple(map(str, bundle.target_names)))
+    return ImageRows(pair=pair, separate={}, class_names=tuple(map(str, bundle.target_names)))

@@ -62,4 +62,4 @@ def read_image_shard(
     pair = read_pair(path)
     check_shape(pair, shape=tuple(feature_shape[1:]))
     check_labels(pair, num_classes=num_classes)
-    return Shard(name=name or path.stem, data=scale_images(pair.images, labels=pair.labels, white=255.0))
+    return Shard(name=name or path.stem, data=scale_images(pair))

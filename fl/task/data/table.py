@@ -135,6 +135,19 @@ def read_table(
     )
 
 
+def write_table(path: Path, table: Table) -> None:
+    """Write a table that `read_table` reads as the same cells: UTF-8, commas, quoted as in RFC 4180."""
+    rows = zip(*table.columns, strict=True)
+    lines = [",".join(map(_quote, row)) for row in ([table.names] if table.has_header else [])]
+    lines += [",".join(_quote(str(cell)) for cell in row) for row in rows]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _quote(cell: str) -> str:
+    # Every character that a reader may guess to be the delimiter, not the comma alone.
+    return '"' + cell.replace('"', '""') + '"' if any(mark in cell for mark in ',;|\t"\r\n') else cell
+
+
 def stack_tables(tables: Sequence[Table]) -> Table:
     """All rows of several files under the names of the first; columns are matched by header, else by place.
 

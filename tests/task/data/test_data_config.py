@@ -23,6 +23,8 @@ CONFIGS = Path(__file__).parents[3] / "configs"
         ({"name": "digit"}, "data.name is 'digit'; known are .* did you mean digits"),
         ({"name": "csv"}, "data.path is not set; .*data.path=FILE"),
         ({"name": "folder"}, "data.path is not set; .*data.path=FOLDER"),
+        ({"name": "holdout"}, "data.path is not set; .*data.path=FOLDER"),
+        ({"name": "holdout", "path": "a", "limit": 3}, "data.limit is 3, which data=holdout does not read"),
         ({"name": "csv", "path": "a.csv"}, "data.target is not set; .*data.target=COLUMN"),
         ({"path": "a.csv"}, "data.path is 'a.csv', which data=digits does not read"),
         ({"name": "idx", "path": "a", "drop": ["x"]}, r"data.drop is \['x'\], which data=idx does not read"),
@@ -95,7 +97,9 @@ def test_a_choice_is_described_in_its_first_line_and_holds_keys_of_its_dataclass
 
 
 def test_every_choice_has_its_file():
-    assert {file.stem for file in CONFIGS.glob("data/*.yaml")} == {"digits", "breast_cancer", "csv", "folder", "idx"}
+    assert {file.stem for file in CONFIGS.glob("data/*.yaml")} == {
+        "digits", "breast_cancer", "csv", "folder", "idx", "holdout",
+    }  # fmt: skip
     assert {file.stem for file in CONFIGS.glob("partition/*.yaml")} == {
         "iid",
         "dirichlet",

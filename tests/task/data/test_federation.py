@@ -43,7 +43,8 @@ def same(one: Federation, other: Federation) -> bool:
 def test_the_public_face():
     assert fl.task.data.__all__ == [
         "CategoricalColumn", "DataConfig", "DataError", "Dataset", "Federation", "NumericColumn", "PartitionConfig",
-        "Shard", "TableSchema", "fit_schema", "load_federation", "read_image_shard", "read_shard",
+        "Shard", "ShardFiles", "TableSchema", "fit_schema", "load_federation", "read_image_shard", "read_shard",
+        "write_shards",
     ]  # fmt: skip
 
 

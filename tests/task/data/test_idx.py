@@ -74,7 +74,7 @@ def test_a_node_reads_its_own_pair(pair):
         (lambda raw: raw[:-1], "is truncated: 51 bytes; expected 52 for 6 x 2 x 3 values"),
         (lambda raw: raw[:7], "is truncated: 7 bytes"),
         (lambda raw: raw + b"x", "is too long: 53 bytes"),
-        (lambda raw: b"\0\0\x0d\3" + raw[4:], "starts with 00000d03; expected 00000803, the mark of images"),
+        (lambda raw: b"\0\0\x0e\3" + raw[4:], "starts with 00000e03; expected 00000803, the mark of images"),
         (lambda raw: b"", "starts with nothing"),
         (lambda raw: gzip.compress(raw)[:-9], "cannot be read .*fetch it again"),
     ],

@@ -1,0 +1,135 @@
+"""A federation as files: one for each client, as its node reads it, and a folder for the coordinator.
+
+out/clients/NAME.csv          or, for images, out/clients/NAME/ with a pair of IDX files
+out/coordinator/              data=holdout data.path=out/coordinator
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.config import DataConfig, PartitionConfig
+from fl.task.data.dataset import Dataset, Federation
+from fl.task.data.errors import DataError
+from fl.task.data.federation import Dealt, deal_rows
+from fl.task.data.holdout_files import load_holdout, write_image_holdout, write_table_holdout
+from fl.task.data.idx import ImagePair, write_pair
+from fl.task.data.images import ImageRows
+from fl.task.data.shard import read_image_shard, read_shard
+from fl.task.data.table import Table, write_table
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShardFiles:
+    """What was written."""
+
+    clients: dict[Path, int]  # the file, or folder, of each client, and its number of rows
+    coordinator: Path
+    validation: int  # rows
+    test: int  # rows
+
+
+def write_shards(folder: Path, *, data: DataConfig, partition: PartitionConfig, seed: int) -> ShardFiles:
+    """Deal the rows as `load_federation` does, and write them into a folder that is made.
+
+    Every file is read back as a node or a coordinator will read it, and compared: the federation on real machines has
+    the bytes of the one in memory.
+
+    Args:
+        folder: Must not exist, or be empty.
+        data: Which rows; not holdout, which has none for clients.
+        partition: How they are dealt.
+        seed: As of `load_federation`.
+    Raises: DataError if the folder holds something, or a file does not read back as what was dealt.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(
+            seen=f"{folder} is not empty" if folder.is_dir() else f"{folder} is a file",
+            expected="a folder that is empty or does not exist: shards of two deals must not mix",
+            fix="set out to another one",
+        )
+    dealt = deal_rows(data, partition, seed=seed)
+    clients, coordinator = folder / "clients", folder / "coordinator"
+    if isinstance(dealt.rows, ImageRows):
+        paths = _write_images(dealt, dealt.rows, clients=clients, coordinator=coordinator)
+    else:
+        paths = _write_tables(dealt, clients=clients, coordinator=coordinator)
+    federation = dealt.encode()
+    _check(federation, paths, coordinator=coordinator)
+    return ShardFiles(
+        clients={path: len(shard.data) for path, shard in zip(paths, federation.shards, strict=True)},
+        coordinator=coordinator,
+        validation=len(federation.validation),
+        test=len(federation.test),
+    )
+
+
+def _write_tables(dealt: Dealt, *, clients: Path, coordinator: Path) -> list[Path]:
+    rows = dealt.rows
+
+    def part(key: str, held: NDArray[np.int64] | None) -> Table:
+        return rows.separate[key] if held is None else rows.table.take(held)
+
+    clients.mkdir(parents=True)
+    paths = [clients / f"{stem}.csv" for stem in _stems(dealt.shards)]
+    for path, own in zip(paths, dealt.shards.values(), strict=True):
+        write_table(path, rows.table.take(own))
+    write_table_holdout(
+        coordinator,
+        schema=dealt.schema,
+        validation=part("validation", dealt.split.validation),
+        test=part("test", dealt.split.test),
+    )
+    return paths
+
+
+def _write_images(dealt: Dealt, rows: ImageRows, *, clients: Path, coordinator: Path) -> list[Path]:
+    def part(key: str, held: NDArray[np.int64] | None) -> ImagePair:
+        return rows.separate[key] if held is None else rows.pair.take(held)
+
+    paths = [clients / stem for stem in _stems(dealt.shards)]
+    for path, own in zip(paths, dealt.shards.values(), strict=True):
+        write_pair(path, rows.pair.take(own))
+    write_image_holdout(
+        coordinator,
+        class_names=rows.class_names,
+        validation=part("validation", dealt.split.validation),
+        test=part("test", dealt.split.test),
+    )
+    return paths
+
+
+def _stems(names: dict[str, NDArray[np.int64]]) -> list[str]:
+    # Natural clients are named by cells of a column, which may hold anything.
+    stems = [re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_" for name in names]
+    if len({stem.casefold() for stem in stems}) == len(stems):
+        return stems
+    return [f"client-{place}" for place in range(len(stems))]
+
+
+def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> None:
+    for path, shard in zip(paths, federation.shards, strict=True):
+        read = (
+            read_shard(path, schema=federation.schema)
+            if federation.schema
+            else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
+        )
+        _compare(read.data, shard.data, where=path)
+    held = load_holdout(DataConfig(name="holdout", path=str(coordinator)), seed=0)
+    _compare(held.validation, federation.validation, where=coordinator / "validation")
+    _compare(held.test, federation.test, where=coordinator / "test")
+
+
+def _compare(read: Dataset, dealt: Dataset, *, where: Path) -> None:
+    same = read.features.shape == dealt.features.shape and (read.features == dealt.features).all()
+    if not same or (read.labels != dealt.labels).any():
+        raise DataError(
+            seen=f"{where} reads back as {len(read)} other rows than the {len(dealt)} that were dealt",
+            expected="the same rows: its first line was probably taken for a header, or for none",
+            fix="name the columns in the first line of the data, and set data.header=true",
+        )
