@@ -40,6 +40,7 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.codec import model_hash
 from fl.coordinator.local_grid import LocalGrid
+from fl.coordinator.panel import LocalPanel
 from fl.coordinator.strategy import PayingStrategy, RoundReport
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
@@ -182,7 +183,7 @@ class World:
             "task": self.task,
             "spec": self.spec,
             "game": self.game(),
-            "evaluators": self.signers(),
+            "panel": LocalPanel(evaluators=self.signers()),
             "bundles": self.folder / "bundles",
             "on_round": self.reports.append,
             **options,
@@ -219,7 +220,7 @@ def forty_rows(*, seed: int = 0) -> Dataset:
     return Dataset(features=features, labels=(features[:, 0] > 0).astype(np.int64))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def spec() -> Callable[..., TaskSpec]:
     """Builds the spec of eight weights, with changes."""
     return eight_weights

@@ -67,6 +67,17 @@ class NoFunds(ChainError):
         return f"{self.address} has no ETH on chain {self.chain_id} to pay for gas; send it some and try again"
 
 
+class NotPosted(ChainError):
+    """A round is not on chain."""
+
+    def __init__(self, task_id: bytes, round_number: int) -> None:
+        super().__init__(task_id, round_number)
+        self.task_id, self.round_number = task_id, round_number
+
+    def __str__(self) -> str:
+        return f"round {self.round_number} of task 0x{self.task_id.hex()} is not on chain; `fl status` shows how far it is"
+
+
 class TokenTooLow(ChainError):
     """An account holds fewer tokens than it wants to put in."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
 
 from eth_account.messages import encode_typed_data
@@ -15,7 +15,7 @@ from web3.exceptions import Web3Exception
 from web3.logs import DISCARD
 
 from fl.chain.artifacts import artifact
-from fl.chain.errors import NoContract, NoTask, TokenTooLow
+from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
 from fl.chain.sender import Sent, send
 from fl.chain.typed_data import Domain, Header, Join, Redirect, compact
 from fl.rewards.tree import Leaf, Sibling
@@ -101,12 +101,34 @@ class Enrolment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Client:
+    """What the contract holds of one account; the fields of the Solidity struct, in its order."""
+
+    stake: int  # wei, held now: 0 before joining, after the release and after being slashed
+    claimed: int  # wei
+    first_round: int  # 0 if it never joined
+    left_round: int  # 0 while it takes part
+    node_key_hash: bytes  # keccak256
+    dataset: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class OpenedChallenge:
     """A challenge of one score, as its `Challenged` event tells it."""
 
     id: bytes
     challenge: tuple  # the Solidity struct, which further steps have to repeat
     sums: tuple[int, ...]  # the challenger's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Posting:
+    """How a round came onto the chain, as its `Posted` event tells it."""
+
+    header_hash: bytes
+    header: Header
+    time: int  # s, of its block
+    sent: Sent
 
 
 class Escrow:
@@ -185,6 +207,11 @@ class Escrow:
             for args in [event["args"]]
         ]
 
+    def client(self, task_id: bytes, account: str) -> Client:
+        """What the contract holds of an account; all zero if it never joined."""
+        values = self._contract.functions.clientOf(task_id, account).call()
+        return Client(**dict(zip(Client.__dataclass_fields__, values, strict=True)))
+
     def claimed(self, task_id: bytes, account: str) -> int:
         """Wei paid to a client so far."""
         return self._contract.functions.clientOf(task_id, account).call()[1]
@@ -193,9 +220,37 @@ class Escrow:
         """Whether the round can be claimed from."""
         return self._contract.functions.isFinal(task_id, round_number).call()
 
+    def posted(self, task_id: bytes, round_number: int) -> tuple[bytes, int]:
+        """The leading 27 bytes of a round's header hash, and when it was posted, seconds; zeros if it was not."""
+        return tuple(self._contract.functions.roundOf(task_id, round_number).call())
+
     def posted_at(self, task_id: bytes, round_number: int) -> int:
         """When a round was posted, seconds; 0 if it was not."""
         return self._contract.functions.roundOf(task_id, round_number).call()[1]
+
+    def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
+        """How a round was posted. Raises: NotPosted if it was not."""
+        events = self._contract.events.Posted.get_logs(
+            from_block=from_block, argument_filters={"taskId": task_id, "round": round_number}
+        )
+        if not events:
+            raise NotPosted(task_id=task_id, round_number=round_number)
+        event = events[-1]
+        receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])
+        values = event["args"]["header"]
+        return Posting(
+            header_hash=event["args"]["headerHash"],
+            header=Header(
+                **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
+            ),
+            time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
+            sent=Sent(
+                hash=event["transactionHash"].to_0x_hex(),
+                gas=receipt["gasUsed"],
+                block=event["blockNumber"],
+                contract=None,
+            ),
+        )
 
     def header_digest(self, header: Header) -> bytes:
         """What the contract takes for the header's hash."""

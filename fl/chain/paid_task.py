@@ -12,7 +12,7 @@ from eth_account.signers.local import LocalAccount
 
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Enrolment, Escrow, Status, TaskState, Terms, Token
+from fl.chain.escrow import Enrolment, Escrow, Posting, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent
 from fl.chain.typed_data import Domain, Header, Receipt, digest, sign, signer_of
@@ -144,12 +144,22 @@ class PaidTask:
 
         Raises: TooFewSignatures before anything is sent; Refused with the contract's reason.
         """
+        known = self.check_quorum(header, signatures)
+        # The contract wants ascending signers, so that it sees a duplicate in one pass.
+        ordered = [known[one] for one in sorted(known, key=lambda one: int(one, 16))]
+        return self.escrow.post(header, signatures=ordered, account=self.coordinator)
+
+    def check_quorum(self, header: Header, signatures: Sequence[bytes]) -> dict[str, bytes]:
+        """The signatures of the task's evaluators, by account. Raises: TooFewSignatures."""
         by_signer = {signer_of(header, domain=self.domain, signature=one): one for one in signatures}
-        known = sorted((one for one in by_signer if one in self.terms.evaluators), key=lambda one: int(one, 16))
+        known = {one: signature for one, signature in by_signer.items() if one in self.terms.evaluators}
         if len(known) < self.terms.quorum:
             raise TooFewSignatures(round_number=header.round, seen=len(known), quorum=self.terms.quorum)
-        # The contract wants ascending signers, so that it sees a duplicate in one pass.
-        return self.escrow.post(header, signatures=[by_signer[one] for one in known], account=self.coordinator)
+        return known
+
+    def posting(self, round_number: int) -> Posting:
+        """How a posted round came onto the chain. Raises: NotPosted."""
+        return self.escrow.posting(self.task_id, round_number, from_block=self.block)
 
     def digest(self, header: Header) -> bytes:
         """The header's hash, which the next header names as its previous one."""

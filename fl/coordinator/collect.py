@@ -50,6 +50,7 @@ def collect(
     size: int,
     enrolled: Mapping[str, Enrolment],
     domain: Domain,
+    owners: Mapping[int, str] | None = None,
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
     """Sort the replies of a round into accepted updates, ascending by account, and refusals.
 
@@ -58,6 +59,7 @@ def collect(
         base_model: Hash of the model that was sent.
         size: Number of values of the model's vector.
         enrolled: Clients on chain by account.
+        owners: Account that joined with the key of each node; None where nodes have no keys.
     """
     accepted: dict[str, AcceptedUpdate] = {}
     refused = []
@@ -67,6 +69,7 @@ def collect(
         try:
             answer = _read(reply)
             claimed = answer.account
+            _check_node(node_id, answer, owners=owners)
             update = _check(
                 answer,
                 node_id=node_id,
@@ -99,6 +102,16 @@ def _read(reply: Message) -> SignedUpdate:
         raise _Refused(
             f"the reply has no signed update ({error}); wrap the ClientApp with mods=[clients.sign_updates]"
         ) from error
+
+
+def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, str] | None) -> None:
+    # A signature alone would let anybody who saw an update hand it in, and a node speak for another's wallet.
+    if owners is not None and owners.get(node_id, "") != answer.account:
+        owner = owners.get(node_id) or "no account of this task"
+        raise _Refused(
+            f"the node's key belongs to {owner} and the update says {answer.account}; start the node with the key that "
+            "joined"
+        )
 
 
 def _metrics(reply: Message) -> dict[str, float | int]:

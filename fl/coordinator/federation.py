@@ -25,11 +25,14 @@ from fl.chain.sender import Sent, connect
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig, wei
 from fl.coordinator.local_grid import LocalGrid
+from fl.coordinator.panel import LocalPanel
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
 from fl.coordinator.roles import Roles, fund, roles_for
 from fl.coordinator.strategy import PayingStrategy, RoundReport
 from fl.errors import ConfigError
 from fl.scoring.game import Standing, ValidationGame
+from fl.scoring.paid import PaidScoring, paid_rule
+from fl.scoring.selection import check_scorable
 from fl.task.data import Federation, load_federation
 from fl.task.model_vector import layout_of, vector_of
 from fl.task.models import import_object
@@ -112,9 +115,11 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     _check_behaviours(config, clients=len(federation.shards))
     spec = spec_of(config, federation)
     model = spec.build_model()
-    # What cannot be built shows before anything is escrowed.
-    spec.build_loss()
-    build_strategy(spec.strategy, spec.strategy_arguments)
+    # What cannot be built, or not scored, shows before anything is escrowed.
+    validation = federation.validation
+    game = ValidationGame(model, loss=spec.build_loss(), features=validation.features, labels=validation.labels)
+    check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
+    PaidScoring(spec, game=game).check_clients(len(federation.shards))
     with ExitStack() as stack:
         run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, spec=spec)
         run.open_chain(stack)
@@ -128,6 +133,12 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
 def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
     """The spec that a configuration and its data come to. Raises: ConfigError."""
     task = config.task
+    scorer, scorer_arguments = paid_rule(
+        strategy=config.strategy.name,
+        strategy_arguments=config.strategy.arguments,
+        scorer=config.scorer.name,
+        scorer_arguments=config.scorer.arguments,
+    )
     return TaskSpec(
         model=config.model.path,
         model_arguments=dict(config.model.arguments),
@@ -140,6 +151,8 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         learning_rate=task.learning_rate,
         momentum=task.momentum,
         norm_cap=task.norm_cap,
+        scorer=scorer,
+        scorer_arguments=scorer_arguments,
         quadrature=config.scorer.nodes,
         tolerance=config.scorer.tolerance,
         duplicate_cosine=config.scorer.duplicate_cosine,
@@ -207,6 +220,7 @@ class _Run:
             evaluators=tuple(one.address for one in self.roles.evaluators),
             quorum=task.quorum,
             reveal_each_round=task.reveal == "round",
+            attested=self.spec.attested,
             rounds=task.rounds,
             challenge_window=task.challenge_window,
             response_window=task.response_window,
@@ -292,9 +306,11 @@ class _Run:
             task=self.task,
             spec=self.spec,
             game=self._game(model),
-            evaluators=[
-                Evaluator(account=one, spec=self.spec, game=self._game(model)) for one in self.roles.evaluators
-            ],
+            panel=LocalPanel(
+                evaluators=[
+                    Evaluator(account=one, spec=self.spec, game=self._game(model)) for one in self.roles.evaluators
+                ]
+            ),
             bundles=self.folder / "bundles",
             seed=self.config.seed,
             read_clients=self.config.scorer.read_clients,

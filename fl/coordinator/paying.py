@@ -19,6 +19,7 @@ from fl.chain.escrow import Terms
 from fl.chain.paid_task import PaidTask
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig, wei
+from fl.coordinator.panel import LocalPanel
 from fl.coordinator.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
@@ -118,7 +119,7 @@ def paying(
         task=task,
         spec=spec,
         game=game(),
-        evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers],
+        panel=LocalPanel(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
         bundles=Path(bundles),
     )
 

@@ -1,15 +1,15 @@
 """The paying strategy: wraps any Flower strategy whose aggregate is a weighted sum, and settles each of its rounds on chain.
 
-`aggregate_train` reads as the script of a round: collect, weigh, score, aggregate, settle, bundle, evaluate, post.
+`aggregate_train` reads as the script of a round: collect, settle, evaluate, post, report. Each step is written down when it is
+done, so that a coordinator that was killed goes on where it was (see `fl.coordinator.journal`).
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,25 +20,43 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
-from fl.audit.bundle import Bundle, BundledUpdate, write_header
-from fl.audit.evaluator import Evaluator
+from fl.audit.bundle import HEADER, Bundle, hash_of, read_header, write_header
 from fl.audit.recompute import ChainView
+from fl.chain.errors import ChainError
 from fl.chain.paid_task import PaidTask
+from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
-from fl.codec import Blocks, Layout, UnencodableVector, block_root, model_hash
+from fl.codec import Layout, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
+from fl.coordinator.journal import Journal
+from fl.coordinator.panel import Panel
 from fl.coordinator.protocol import RECORD, TrainRequest
-from fl.errors import ConfigError, FairshareError
-from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64, pot_of, settle, weigh
-from fl.scoring.direction import direction, weighted_step
-from fl.scoring.duplicates import duplicate_groups, share_stakes
+from fl.coordinator.settle_round import OpenRound, SettledRound, participants_of, settle_round
+from fl.errors import ConfigError
+from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
+from fl.scoring.duplicates import duplicate_groups
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.reading import ScoreReading, read_scores
-from fl.scoring.selection import check_scorable, content_for, selected_by
+from fl.scoring.replay import prepare, replay
+from fl.scoring.selection import check_scorable
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
+
+
+class LostRound(ChainError):
+    """The chain has a round whose bundle this coordinator does not have, or has another one of."""
+
+    def __init__(self, round_number: int, problem: str) -> None:
+        super().__init__(round_number, problem)
+        self.round_number, self.problem = round_number, problem
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, or open another "
+            "task (with paying(): remove or rename the invite)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +78,8 @@ class RoundReport:
     bundle: Path
     transaction: str  # 0x hash of the post
     gas: int
+    posted_at: int  # s, of the post's block
+    receipts: dict[str, bytes] = field(default_factory=dict)  # account -> the coordinator's signature, 65 bytes
     duplicates: tuple[tuple[str, ...], ...] = ()  # groups of accounts that shared one weight
     reading: ScoreReading | None = None  # of rounds that are small enough to be read
     seconds: dict[str, float] = field(default_factory=dict)  # by step; training and signing are told by the clients
@@ -73,12 +93,12 @@ class PayingStrategy(Strategy):
         task: The task on chain, with the coordinator's key.
         spec: What its hash on chain stands for.
         game: The loss on the validation set whose hash is on chain.
-        evaluators: Sign each header after recomputing it; the task's quorum of them has to agree.
-        bundles: Folder that takes one bundle a round.
+        panel: Evaluators who sign each header after recomputing it; the task's quorum of them has to agree.
+        bundles: Folder that takes one bundle a round, and the journal.
         seed: Draws the inner strategy's sample of nodes.
         read_clients: Rounds of at most so many clients get standard errors and scores by class.
         on_phase: Called with the round and the name of each step as it begins.
-        on_round: Called with each round's report once it is on chain.
+        on_round: Called with each round's report once it is on chain; again after a crash before it returned.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
     """
 
@@ -89,7 +109,7 @@ class PayingStrategy(Strategy):
         task: PaidTask,
         spec: TaskSpec,
         game: ValidationGame,
-        evaluators: Sequence[Evaluator],
+        panel: Panel,
         bundles: Path,
         seed: int = 0,
         read_clients: int = 0,
@@ -107,48 +127,86 @@ class PayingStrategy(Strategy):
                 f"the validation set's hash is 0x{game.validation_hash.hex()}, the task on chain has "
                 f"0x{task.terms.validation_hash.hex()}; score on the set that the task was opened with"
             )
-        known = {one.account.address for one in evaluators} & set(task.terms.evaluators)
+        known = panel.addresses & set(task.terms.evaluators)
         if len(known) < task.terms.quorum:
             raise ConfigError(
                 f"{len(known)} of the task's evaluators are here, its quorum is {task.terms.quorum}; start those that "
                 "the task was opened with"
             )
         self.inner, self.task, self.spec, self.game = inner, task, spec, game
-        self.evaluators, self.bundles, self.seed = evaluators, bundles, seed
+        self.panel, self.journal, self.seed = panel, Journal(bundles), seed
         self.read_clients = read_clients
         self.on_phase, self.on_round = on_phase, on_round
         self._cap = cap_q64(spec.norm_cap)
         self._previous: Header | None = None
         self._leaves: tuple[Leaf, ...] = ()
-        self._receipts: dict[int, tuple[int, bytes, bytes]] = {}  # node -> round, update root, receipt
+        self._posted = 0  # rounds on chain when the coordinator started
+        self._receipts: dict[str, tuple[int, bytes, bytes]] = {}  # account -> round, update root, receipt
+        self._nodes: dict[int, str] = {}  # node -> account, of the last round it took part in
+        self._owners: dict[int, str] | None = None  # node -> account that joined with its key; None: nodes have no keys
         self._seconds: dict[str, float] = {}
 
     def summary(self) -> None:
         """Log the inner strategy's settings."""
         self.inner.summary()
 
-    def start(self, grid: Grid, initial_arrays: ArrayRecord, num_rounds: int = 0, **arguments: object) -> Result:
-        """Close the enrolment and run the task's rounds; `num_rounds` is the task's unless it is set to the same.
+    def start(  # noqa: PLR0917 (Flower's own signature)
+        self,
+        grid: Grid,
+        initial_arrays: ArrayRecord,
+        num_rounds: int = 0,
+        timeout: float = 3600,
+        train_config: ConfigRecord | None = None,
+        evaluate_config: ConfigRecord | None = None,
+        evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+    ) -> Result:
+        """Close the enrolment and run the task's rounds, from the first that is not on chain.
 
-        Raises: ConfigError if `num_rounds` or the initial model is not the task's.
+        Args:
+            num_rounds: The task's unless it is set to the same.
+            timeout: Seconds that nodes have to answer.
+            evaluate_fn: Called with each round and its model, and before the first one with round 0.
+        Raises: ConfigError if `num_rounds` or the initial model is not the task's; LostRound if a round is on chain that
+            this coordinator knows nothing of.
         """
-        if num_rounds not in (0, self.task.terms.rounds):
-            raise ConfigError(
-                f"num_rounds is {num_rounds}, the task on chain has {self.task.terms.rounds}; leave it out"
-            )
+        rounds = self.task.terms.rounds
+        if num_rounds not in (0, rounds):
+            raise ConfigError(f"num_rounds is {num_rounds}, the task on chain has {rounds}; leave it out")
         base = Layout.of(_numpy(initial_arrays)).flatten(_numpy(initial_arrays))
         if model_hash(base) != self.task.terms.base_model:
             raise ConfigError(
                 "the initial model is not the one that the task was opened with; build it from the spec, "
                 "whose seed fixes the weights"
             )
-        if posted := self.task.state().posted:
-            raise ConfigError(
-                f"the task has {posted} rounds on chain already and this coordinator does not know what led to them; open "
-                "another task (with paying(): remove or rename the invite)"
-            )
+        train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
+        result, arrays = Result(), initial_arrays
+        first = self._take_up(initial_arrays)
+        if first > 1:
+            result.arrays = arrays = _record({**_numpy(initial_arrays), **self._layout.unflatten(self._base)})
         self.task.start()
-        return super().start(grid, initial_arrays, self.task.terms.rounds, **arguments)
+        if evaluate_fn and first == 1 and (metrics := evaluate_fn(0, arrays)) is not None:
+            result.evaluate_metrics_serverapp[0] = metrics
+        for number in range(first, rounds + 1):
+            if self.journal.collected(number) is None:
+                messages = self.configure_train(number, arrays, train_config, grid)
+                replies = list(grid.send_and_receive(messages, timeout=timeout))
+            else:
+                self._open(number, arrays)
+                if not self.journal.bundle(number).exists():
+                    prepare(self.inner, number, base=self._base, layout=self._layout)
+                replies = []
+            arrays, trained = self.aggregate_train(number, replies)
+            result.arrays = arrays
+            if trained is not None:
+                result.train_metrics_clientapp[number] = trained
+            asked = self.configure_evaluate(number, arrays, evaluate_config, grid)
+            if asked:
+                told = self.aggregate_evaluate(number, grid.send_and_receive(asked, timeout=timeout))
+                if told is not None:
+                    result.evaluate_metrics_clientapp[number] = told
+            if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
+                result.evaluate_metrics_serverapp[number] = metrics
+        return result
 
     # ---- Flower's four steps -----------------------------------------------------------------------------------------
 
@@ -156,15 +214,8 @@ class PayingStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
-        self.on_phase(server_round, "training")
-        self._started = time.perf_counter()
-        named = _numpy(arrays)
-        self._layout = Layout.of(named)
-        self._base = self._layout.flatten(named)
-        # Integer buffers are sent along as they are, so that a model loads, and never come back.
-        self._constants = {name: array for name, array in named.items() if name not in self._layout.names}
-        enrolments = self.task.enrolments()
-        self._enrolled = {account: one for account, one in enrolments.items() if one.counts_in(server_round)}
+        self._open(server_round, arrays)
+        self._owners = self._owners_of_nodes(grid)
         with _seeded(self.seed, server_round):
             messages = list(
                 self.inner.configure_train(server_round, _record(self._layout.unflatten(self._base)), config, grid)
@@ -180,80 +231,46 @@ class PayingStrategy(Strategy):
         self._seconds = {"collecting": time.perf_counter() - self._started}
         with self._step(server_round, "checking"):
             updates, refusals = self._collect(server_round, replies)
-        with self._step(server_round, "scoring"):
-            # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
-            while True:
-                participants, contents = self._seats(updates)
-                weights = weigh(participants, cap=self._cap)
-                try:
-                    blocks = self._direction(participants, weights)
-                    break
-                except UnencodableVector:
-                    if not updates:
-                        raise  # the base model itself has no gradient
-                    updates, ruinous = self._without_ruinous(updates, weights)
-                    refusals += ruinous
-        with self._step(server_round, "aggregating"):
-            arrays, metrics = self.inner.aggregate_train(server_round, _replies(contents, updates))
-            following = self._base if arrays is None else self._layout.flatten(_numpy(arrays))
-        with self._step(server_round, "settling"):
-            before = self._accounts()
-            pot = pot_of(
-                budget=self.task.terms.budget,
-                paid_before=sum(account.cumulative for account in before.values()),
-                rounds_left=self.task.terms.rounds - server_round + 1,
-            )
-            settlement = settle(participants, weights=weights, direction=blocks, accounts=before, pot=pot)
-        with self._step(server_round, "bundling"):
-            bundle = Bundle(
-                task_id=self.task.task_id,
-                round=server_round,
-                layout=self._layout,
-                base=self._base,
-                next=following,
-                updates=tuple(_bundled(one, seat, weights) for one, seat in zip(updates, participants, strict=True)),
-                direction=blocks,
-                previous=self._leaves,
-                leaves=settlement.tree.leaves,
-                pot=pot,
-            )
-            folder = self.bundles / f"round-{server_round:04d}"
-            header = self._header(bundle, settlement.tree, bundle_hash=bundle.write(folder))
-        with self._step(server_round, "evaluating"):
-            signatures = self._evaluate(folder, header)
-            write_header(folder, header, signatures=signatures)
+        settled = self._settle(updates)
+        bundle, folder = settled.bundle, self.journal.bundle(server_round)
+        header, signatures = self._sign(folder, bundle)
         with self._step(server_round, "posting"):
-            sent = self.task.post(header, signatures=signatures)
-            self._give_receipts(server_round, updates)
-        self._previous, self._leaves = header, settlement.tree.leaves
+            sent, posted_at = self._post(header, signatures)
+            receipts = self._give_receipts(server_round, updates)
         with self._step(server_round, "reporting"):
-            reading = self._read(participants, weights)
-            before_standing, after_standing = self.game.standing(self._base), self.game.standing(following)
+            reading = self._read(settled.participants, bundle)
+            before, after = self.game.standing(self._base), self.game.standing(bundle.next)
         self._seconds["training"] = sum(one.seconds_training for one in updates)
         self._seconds["signing"] = sum(one.seconds_signing for one in updates)
+        taken = {one.account for one in settled.participants}
+        paid_before = {leaf.account: leaf.cumulative for leaf in self._leaves}
         self.on_round(
             RoundReport(
                 round=server_round,
                 header=header,
                 header_hash=self.task.digest(header),
                 evaluators=tuple(signer_of(header, domain=self.task.domain, signature=one) for one in signatures),
-                leaves=settlement.tree.leaves,
-                scores=settlement.scores,
-                left_out=tuple(one.account for one in participants if not one.selected),
-                pays=settlement.payout.pays,
+                leaves=bundle.leaves,
+                scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
+                left_out=tuple(one.account for one in settled.participants if not one.selected),
+                pays={leaf.account: leaf.cumulative - paid_before.get(leaf.account, 0) for leaf in bundle.leaves},
                 stakes={account: one.stake for account, one in self._enrolled.items()},
-                refusals=tuple(refusals),
-                loss_before=before_standing.loss,
-                loss_after=after_standing.loss,
+                refusals=(*refusals, *settled.refusals),
+                loss_before=before.loss,
+                loss_after=after.loss,
                 bundle=folder,
                 transaction=sent.hash,
                 gas=sent.gas,
-                duplicates=self._duplicates(participants),
+                posted_at=posted_at,
+                receipts=receipts,
+                duplicates=self._duplicates(settled.participants),
                 reading=reading,
                 seconds=self._seconds,
             )
         )
-        return _record({**self._layout.unflatten(following), **self._constants}), metrics
+        self._previous, self._leaves = header, bundle.leaves
+        self.journal.forget(server_round)
+        return _record({**self._layout.unflatten(bundle.next), **self._constants}), settled.metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -266,10 +283,71 @@ class PayingStrategy(Strategy):
         """The inner strategy's."""
         return self.inner.aggregate_evaluate(server_round, replies)
 
+    # ---- taking a task up again --------------------------------------------------------------------------------------
+
+    def _take_up(self, initial_arrays: ArrayRecord) -> int:
+        """Walk through the rounds that are on chain already; returns the round to go on with."""
+        self._posted = self.task.state().posted
+        # A round that is on chain and was not reported yet is gone through again, without asking or posting.
+        first = self._posted if self.journal.collected(self._posted) is not None else self._posted + 1
+        for number in range(1, first):
+            bundle, header = self._bundle_on_chain(number)
+            participants = participants_of(bundle, spec=self.spec)
+            replay(self.inner, number, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
+            self._layout, self._base = bundle.layout, bundle.next
+            self._previous, self._leaves = header, bundle.leaves
+        if first > 1:
+            log.info("rounds 1 to %d are on chain; going on with round %d", first - 1, first)
+            for leaf in self._leaves:
+                if any(one.account == leaf.account for one in bundle.updates):
+                    self._give_receipt(first - 1, leaf.account, leaf.update_root)
+        return first
+
+    def _bundle_on_chain(self, number: int) -> tuple[Bundle, Header]:
+        folder = self.journal.bundle(number)
+        if not folder.exists():
+            raise LostRound(round_number=number, problem=f"its bundle is not at {folder}")
+        header, _ = read_header(folder)
+        if self.task.digest(header) != self.task.posting(number).header_hash:
+            raise LostRound(round_number=number, problem=f"the bundle at {folder} has another header")
+        bundle, _ = Bundle.read(folder)
+        return bundle, header
+
     # ---- the steps of a round ----------------------------------------------------------------------------------------
 
+    def _open(self, server_round: int, arrays: ArrayRecord) -> None:
+        self.on_phase(server_round, "training")
+        self._started = time.perf_counter()
+        named = _numpy(arrays)
+        self._layout = Layout.of(named)
+        self._base = self._layout.flatten(named)
+        # Integer buffers are sent along as they are, so that a model loads, and never come back.
+        self._constants = {name: array for name, array in named.items() if name not in self._layout.names}
+        enrolments = self.task.enrolments()
+        self._enrolled = {account: one for account, one in enrolments.items() if one.counts_in(server_round)}
+        before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in self._leaves}
+        self._current = OpenRound(
+            number=server_round,
+            task_id=self.task.task_id,
+            terms=self.task.terms,
+            layout=self._layout,
+            base=self._base,
+            previous=self._leaves,
+            accounts={account: before.get(account, Account()) for account in self._enrolled},
+        )
+
+    def _owners_of_nodes(self, grid: Grid) -> dict[int, str] | None:
+        # Only a grid of real machines knows its nodes' keys.
+        keys = getattr(grid, "node_keys", None)
+        if keys is None:
+            return None
+        owners = {one.node_key: account for account, one in self._enrolled.items()}
+        return {node: owners.get(key, "") for node, key in keys().items()}
+
     def _request(self, message: Message, arrays: ArrayRecord, server_round: int) -> RecordDict:
-        round_number, root, receipt = self._receipts.get(message.metadata.dst_node_id, (0, b"", b""))
+        node = message.metadata.dst_node_id
+        account = self._nodes.get(node, "") if self._owners is None else self._owners.get(node, "")
+        round_number, root, receipt = self._receipts.get(account, (0, b"", b""))
         request = TrainRequest(
             task_id=self.task.task_id,
             round=server_round,
@@ -283,6 +361,9 @@ class PayingStrategy(Strategy):
         return content
 
     def _collect(self, server_round: int, replies: Iterable[Message]) -> tuple[list[AcceptedUpdate], list[Refusal]]:
+        if (kept := self.journal.collected(server_round)) is not None:
+            log.info("round %d: %d updates were collected before", server_round, len(kept[0]))
+            return kept
         updates, refusals = collect(
             replies,
             task_id=self.task.task_id,
@@ -290,45 +371,76 @@ class PayingStrategy(Strategy):
             base_model=model_hash(self._base),
             size=len(self._base),
             enrolled=self._enrolled,
+            owners=self._owners,
             domain=self.task.domain,
         )
         log.info("round %d: %d updates accepted, %d refused", server_round, len(updates), len(refusals))
         for refusal in refusals:
             log.warning("round %d: node %d refused: %s", server_round, refusal.node_id, refusal.reason)
+        self.journal.keep_collected(server_round, updates, refusals)
         return updates, refusals
 
-    def _seats(self, updates: Sequence[AcceptedUpdate]) -> tuple[list[Participant], list[RecordDict]]:
-        # Flower wants the same metrics in every reply, and a client may send what it likes.
-        shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
-        seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
-        seats = share_stakes(seats, threshold=self.spec.duplicate_cosine)
-        weighted_by = getattr(self.inner, "weighted_by_key", "num-examples")
-        contents = [
-            content_for(
-                seat,
-                base=self._base,
-                layout=self._layout,
-                cap=self._cap,
-                metrics={key: one.metrics[key] for key in shared},
-                weighted_by=weighted_by,
-            )
-            for seat, one in zip(seats, updates, strict=True)
-        ]
-        taken = selected_by(self.inner, contents)
-        participants = [
-            Participant(account=seat.account, stake=seat.stake, blocks=seat.blocks, root=seat.root, selected=flag)
-            for seat, flag in zip(seats, taken, strict=True)
-        ]
-        return participants, contents
+    def _settle(self, updates: Sequence[AcceptedUpdate]) -> SettledRound:
+        number = self._current.number
+        folder = self.journal.bundle(number)
+        if folder.exists():
+            return self._settled_before(folder)
+        settled = settle_round(
+            self._current,
+            updates,
+            inner=self.inner,
+            spec=self.spec,
+            game=self.game,
+            step=lambda name: self._step(number, name),
+        )
+        with self._step(number, "bundling"):
+            partial = folder.with_suffix(".partial")
+            settled.bundle.write(partial)
+            partial.rename(folder)
+        return settled
 
-    def _read(self, participants: Sequence[Participant], weights: Mapping[str, int]) -> ScoreReading | None:
+    def _settled_before(self, folder: Path) -> SettledRound:
+        bundle, _ = Bundle.read(folder)
+        if bundle.task_id != self.task.task_id or model_hash(bundle.base) != model_hash(self._base):
+            raise LostRound(round_number=bundle.round, problem=f"the bundle at {folder} is of another task")
+        participants = participants_of(bundle, spec=self.spec)
+        replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
+        return SettledRound(bundle=bundle, participants=tuple(participants), refusals=(), metrics=None)
+
+    def _sign(self, folder: Path, bundle: Bundle) -> tuple[Header, list[bytes]]:
+        if (folder / HEADER).exists():
+            return read_header(folder)
+        header = self._header(bundle, RoundTree(bundle.leaves), bundle_hash=hash_of(folder))
+        with self._step(bundle.round, "evaluating"):
+            view = ChainView(
+                domain=self.task.domain,
+                terms=self.task.terms,
+                enrolments=self._enrolled,
+                previous=self._previous,
+                previous_digest=header.previous,
+            )
+            signatures = self.panel.sign(folder, header, view=view)
+            # Raised before anything is written: a header without its quorum is asked for again.
+            self.task.check_quorum(header, signatures)
+            write_header(folder, header, signatures=signatures)
+        return header, signatures
+
+    def _post(self, header: Header, signatures: Sequence[bytes]) -> tuple[Sent, int]:
+        if self.task.state().posted < header.round:
+            self.task.post(header, signatures=signatures)
+        posting = self.task.posting(header.round)
+        if posting.header_hash != self.task.digest(header):
+            raise LostRound(round_number=header.round, problem="its header is not the one of this coordinator's bundle")
+        return posting.sent, posting.time
+
+    def _read(self, participants: Sequence[Participant], bundle: Bundle) -> ScoreReading | None:
         if not 0 < len(participants) <= self.read_clients:
             return None
         inputs = RoundInputs(
             game=self.game,
             base=self._base,
             updates=BlockUpdates(blocks=[one.blocks for one in participants]),
-            weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
+            weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
         )
         accounts = [one.account for one in participants]
         return read_scores(inputs, accounts=accounts, class_names=self.spec.class_names, nodes=self.spec.quadrature)
@@ -336,32 +448,6 @@ class PayingStrategy(Strategy):
     def _duplicates(self, participants: Sequence[Participant]) -> tuple[tuple[str, ...], ...]:
         groups = duplicate_groups([one.blocks for one in participants], threshold=self.spec.duplicate_cosine)
         return tuple(tuple(participants[member].account for member in group) for group in groups)
-
-    def _direction(self, participants: Sequence[Participant], weights: Mapping[str, int]) -> Blocks:
-        step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(self._base))
-        return Blocks.encode(direction(self.game, base=self._base, step=step, nodes=self.spec.quadrature))
-
-    def _without_ruinous(
-        self, updates: Sequence[AcceptedUpdate], weights: Mapping[str, int]
-    ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
-        """Leave out those whose step alone, as it weighs in this round, has no finite loss; everybody if there is none."""
-
-        def ruins(one: AcceptedUpdate) -> bool:
-            step = weighted_step([(one.blocks, weights[one.account])], size=len(self._base))
-            return not math.isfinite(self.game.standing((self._base + step).astype(np.float32)).loss)
-
-        out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
-        reason = "with this update the validation loss has no finite gradient; lower the learning rate, look at buffers"
-        refused = [
-            Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in updates if one.account in out
-        ]
-        for refusal in refused:
-            log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
-        return [one for one in updates if one.account not in out], refused
-
-    def _accounts(self) -> dict[str, Account]:
-        before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in self._leaves}
-        return {account: before.get(account, Account()) for account in self._enrolled}
 
     def _header(self, bundle: Bundle, tree: RoundTree, *, bundle_hash: bytes) -> Header:
         return Header(
@@ -380,29 +466,14 @@ class PayingStrategy(Strategy):
             bundle=bundle_hash,
         )
 
-    def _evaluate(self, folder: Path, header: Header) -> list[bytes]:
-        view = ChainView(
-            domain=self.task.domain,
-            terms=self.task.terms,
-            enrolments=self._enrolled,
-            previous=self._previous,
-            previous_digest=self.task.digest(self._previous) if self._previous else ZERO_HASH,
-        )
-        signatures, refusals = [], []
-        for evaluator in self.evaluators:
-            try:
-                signatures.append(evaluator.evaluate(folder, header, view=view))
-            except FairshareError as error:
-                log.warning("round %d: evaluator %s does not sign: %s", header.round, evaluator.account.address, error)
-                refusals.append(error)
-        if refusals and len(signatures) < self.task.terms.quorum:
-            raise refusals[0]
-        return signatures
+    def _give_receipts(self, server_round: int, updates: Sequence[AcceptedUpdate]) -> dict[str, bytes]:
+        self._nodes.update({one.node_id: one.account for one in updates})
+        return {one.account: self._give_receipt(server_round, one.account, one.root) for one in updates}
 
-    def _give_receipts(self, server_round: int, updates: Sequence[AcceptedUpdate]) -> None:
-        for one in updates:
-            receipt = self.task.receipt(round_number=server_round, client=one.account, update_root=one.root)
-            self._receipts[one.node_id] = (server_round, one.root, receipt)
+    def _give_receipt(self, server_round: int, account: str, root: bytes) -> bytes:
+        receipt = self.task.receipt(round_number=server_round, client=account, update_root=root)
+        self._receipts[account] = (server_round, root, receipt)
+        return receipt
 
     @contextmanager
     def _step(self, server_round: int, name: str) -> Iterator[None]:
@@ -421,23 +492,6 @@ def _seeded(seed: int, server_round: int) -> Iterator[None]:
         yield
     finally:
         random.setstate(state)
-
-
-def _replies(contents: Sequence[RecordDict], updates: Sequence[AcceptedUpdate]) -> list[Message]:
-    asked = (Message(RecordDict(), update.node_id, "train") for update in updates)
-    return [Message(content, reply_to=one) for content, one in zip(contents, asked, strict=True)]
-
-
-def _bundled(update: AcceptedUpdate, seat: Participant, weights: dict[str, int]) -> BundledUpdate:
-    return BundledUpdate(
-        account=update.account,
-        stake=update.stake,
-        weight=weights[update.account],
-        selected=seat.selected,
-        root=update.root,
-        signature=update.signature,
-        wire=update.wire,
-    )
 
 
 def _numpy(arrays: ArrayRecord) -> dict[str, NDArray]:

@@ -1,5 +1,7 @@
 """An ordinary Flower ServerApp and ClientApp, turned into a paid pair by one call and one mod."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from fl.chain.membership import join
 from fl.chain.paid_task import TooFewClients
 from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
+from fl.coordinator.strategy import LostRound
 from fl.errors import ConfigError
 from fl.scoring.selection import UnscorableStrategy
 
@@ -244,14 +247,20 @@ def test_a_strategy_that_waits_for_more_nodes_than_join_is_refused(settings):
         paying(FedAvg(fraction_evaluate=0.0), model=seeded_net(), **{**settings, "clients": 1})
 
 
-def test_a_task_with_rounds_on_chain_is_not_begun_again(folder, settings, rows, account):
+def test_a_task_whose_rounds_are_all_on_chain_is_left_as_it_is(folder, settings, rows, account):
     here, token = folder
     inner = FedAvg(fraction_evaluate=0.0, min_available_nodes=0, min_train_nodes=0)
     common = {**settings, "invite": "again.json", "clients": 0}
     strategy = paying(inner, model=seeded_net(), **common)
     enrol(here, token, account, invite="again.json")
     app = client_app(rows)
-    strategy.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
+    first = strategy.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
     again = paying(inner, model=seeded_net(), **common)
-    with pytest.raises(ConfigError, match=f"the task has {ROUNDS} rounds on chain already"):
-        again.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
+    second = again.start(grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict()))
+    for name, array in first.arrays.items():
+        assert np.array_equal(array.numpy(), second.arrays[name].numpy())
+    shutil.rmtree(here / "bundles")
+    with pytest.raises(LostRound, match="round 1 is on chain .*remove or rename the invite"):
+        paying(inner, model=seeded_net(), **common).start(
+            grid_of(here, app, invite="again.json"), ArrayRecord(seeded_net().state_dict())
+        )
