@@ -18,8 +18,9 @@ from fl.cli.face import Face
 from fl.cli.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
 from fl.coordinator.federation import run_federation
 from fl.errors import FairshareError
+from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
-from fl.report.summary import STATUS, summarise, write_summary
+from fl.report.summary import STATUS, settings_of, summarise, write_summary
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     if any(one in ("-h", "--help") for one in arguments):
         print(_help())
         return
-    check([one for one in arguments if not one.startswith("-")])
+    check_loggers(check([one for one in arguments if not one.startswith("-")]).loggers)
     register_schema()
     sys.argv = ["fl run", *arguments]
     os.environ.setdefault(
@@ -53,8 +54,12 @@ def _run(raw: DictConfig) -> None:
         sys.exit(1)
     try:
         config = to_config(raw)  # of a sweep, only the first point was checked before
-        with Face(rounds=config.task.rounds) as face:
-            result = run_federation(config, folder=folder, watcher=face.watcher())
+        settings = settings_of(config)
+        with (
+            Face(rounds=config.task.rounds) as face,
+            logged(face.watcher(), loggers=config.loggers, folder=folder, settings=settings) as watcher,
+        ):
+            result = run_federation(config, folder=folder, watcher=watcher)
         summary = summarise(config, result, folder=folder)
         write_page(folder / "report.html", summary)
         write_summary(folder, summary)

@@ -201,6 +201,7 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    loggers: list[str] = field(default_factory=list)  # tools that get the figures of each round: tensorboard, mlflow
 
     def __post_init__(self) -> None:
         if self.seed < 0:

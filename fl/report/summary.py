@@ -28,7 +28,7 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
     return {
         "status": "finished",
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
-        "config": _config(config),
+        "config": settings_of(config),
         "task": {
             "id": "0x" + result.task_id.hex(),
             "chain_id": result.chain_id,
@@ -78,7 +78,8 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     link.replace(latest)  # one step: a reader never finds it missing
 
 
-def _config(config: RunConfig) -> dict[str, Any]:
+def settings_of(config: RunConfig) -> dict[str, Any]:
+    """A configuration as plain values that may be shown to anybody."""
     values = asdict(config)
     if config.chain.url:
         # A paid node's URL carries its key in the path or the query: the report keeps the host only.
