@@ -5,7 +5,7 @@ from __future__ import annotations
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError, TokenTooLow
-from fl.chain.escrow import Escrow, Status, Terms, Token
+from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent, connect
 
@@ -36,10 +36,17 @@ class TaskOver(ChainError):
 
 
 def check_invite(invite: Invite) -> tuple[Escrow, Token, Terms]:
+    """As `read_task`, for a task that is to be joined. Raises: TaskOver if it was halted or closed."""
+    escrow, token, terms, state = read_task(invite)
+    if state.status not in (Status.OPEN, Status.STARTED):
+        raise TaskOver(task_id=invite.task_id, status=state.status.name.lower())
+    return escrow, token, terms
+
+
+def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
     """Reach the chain and hold the invite against the terms there.
 
-    Raises: ChainUnreachable, WrongChain, NoContract; InviteDiffers if coordinator, token or spec are not the task's;
-    TaskOver if it was halted or closed.
+    Raises: ChainUnreachable, WrongChain, NoContract, NoTask; InviteDiffers if coordinator, token or spec are not the task's.
     """
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow, token = Escrow(w3, invite.contract), Token(w3, invite.token)
@@ -51,9 +58,7 @@ def check_invite(invite: Invite) -> tuple[Escrow, Token, Terms]:
     ):
         if told != true:
             raise InviteDiffers(what=what, invite=told, chain=true)
-    if state.status not in (Status.OPEN, Status.STARTED):
-        raise TaskOver(task_id=invite.task_id, status=state.status.name.lower())
-    return escrow, token, terms
+    return escrow, token, terms, state
 
 
 def join(invite: Invite, *, account: LocalAccount, stake: int, node_key: bytes, dataset: bytes) -> tuple[Sent, Sent]:

@@ -1,4 +1,4 @@
-"""`fl join`: stake for a task as a client."""
+"""`fl join`: stake for a task as a client, without starting a node; `fl client` does both."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from clients.folder import NodeFolder
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite, join
+from fl.chain.tokens import WEI, wei
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
-from fl.coordinator.config import WEI, wei
 from fl.errors import ConfigError
 
 KNOWN = {
-    "invite": "the coordinator's invite file",
+    "invite": "the coordinator's invite: a file, or the line that begins with fairshare:",
     "key": "keystore of the client's wallet; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "stake": "tokens to stake: one for each sample is what tasks expect by default",
     "data": "file of the shard, to commit to by a salted hash; the salt is kept beside it",
+    "folder": "the node's folder, to bind its key: `fl client` with the same folder=… takes part then",
     "accept": "true joins without asking",
 }
 
@@ -28,7 +30,7 @@ KNOWN = {
 def main(arguments: Sequence[str]) -> None:
     """Show what the task is, ask, and join."""
     values = parse(arguments, known=KNOWN, command="join", required=["invite", "stake"])
-    invite = Invite.read(Path(values["invite"]))
+    invite = Invite.load(values["invite"])
     _, _, terms = check_invite(invite)
     stake = wei(values["stake"], setting="stake")
     if not values.get("key") and not values.get("anvil", "").isdigit():
@@ -44,21 +46,34 @@ def main(arguments: Sequence[str]) -> None:
     )
     print(f"trains {invite.spec}")
     print(f"commits to data {'0x' + dataset.hex() if any(dataset) else 'not at all; add data=FILE to do so'}")
-    if values.get("accept") != "true" and not _asked("join? [y/N] "):
+    print("binds " + (f"the node key in {values['folder']}" if "folder" in values else "no node key; add folder=… to"))
+    if not accepted("join? [y/N] ", values):
         print("nothing was signed or sent")
         return
-    _, joined = join(invite, account=account, stake=stake, node_key=b"", dataset=dataset)
+    node_key = b""
+    if "folder" in values:
+        folder = NodeFolder(path=Path(values["folder"]).expanduser())
+        with folder.held():
+            folder.bind(invite=invite, account=account.address)
+            node_key = folder.node_key()
+    _, joined = join(invite, account=account, stake=stake, node_key=node_key, dataset=dataset)
     print(f"joined in transaction {joined.hash}, {joined.gas} gas")
 
 
 def commit(data: Path, *, note: Path) -> bytes:
     """sha256(salt ‖ sha256(file)): binds the client to its file without telling what is in it.
 
-    The salt is kept in `note`, readable by its owner only; it is what opens the commitment later.
+    For a folder, the sha256 is that of its files' sums, by name. The salt is kept in `note`, readable by its owner only; it
+    is what opens the commitment later.
     Raises: ConfigError if the file cannot be read.
     """
     try:
-        content = hashlib.sha256(data.read_bytes()).digest()
+        if data.is_dir():
+            files = sorted(one for one in data.iterdir() if one.is_file())
+            sums = [(one.name, hashlib.sha256(one.read_bytes()).hexdigest()) for one in files]
+            content = hashlib.sha256(json.dumps(sums).encode()).digest()
+        else:
+            content = hashlib.sha256(data.read_bytes()).digest()
     except OSError as error:
         raise ConfigError(f"data is {data}, which cannot be read ({error.strerror}); name the shard's file") from error
     salt = os.urandom(32)
@@ -68,7 +83,10 @@ def commit(data: Path, *, note: Path) -> bytes:
     return digest
 
 
-def _asked(question: str) -> bool:
+def accepted(question: str, values: dict[str, str]) -> bool:
+    """Whether the owner said accept=true, or says yes now."""
+    if values.get("accept") == "true":
+        return True
     try:
         return input(question).strip().lower() in ("y", "yes")
     except EOFError:  # nobody is there to answer

@@ -5,34 +5,15 @@ reads the types themselves.
 """
 
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
-from fractions import Fraction
 from typing import Any
 
+from fl.chain.tokens import WEI, wei  # noqa: F401 - both are read from here as well
 from fl.errors import ConfigError
 from fl.task.behaviour import check_behaviour
 from fl.task.data import DataConfig, PartitionConfig
 
-WEI = 10**18
-_MOST_WEI = 2**96 - 1  # of one amount in the contract
 _MOST_ROUNDS = 2**24 - 3
 _MOST_SECONDS = 2**32 - 1
-
-
-def wei(tokens: str | int | float, *, setting: str) -> int:
-    """Whole tokens, written in decimal, as wei. Raises: ConfigError for anything but 0 to what the contract can hold."""
-    try:
-        number = Decimal(str(tokens))
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
-        raise ConfigError(f"{setting} is {tokens!r}; write a number of tokens such as 1000 or 0.5")
-    amount = Fraction(number) * WEI  # exact, where a Decimal rounds to 28 digits
-    if amount < 0 or amount.denominator != 1:
-        raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
-    if amount > _MOST_WEI:
-        raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
-    return int(amount)
 
 
 @dataclass(kw_only=True)

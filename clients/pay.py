@@ -1,0 +1,284 @@
+"""What a node earned: follows the posted rounds, checks its own leaf against the chain, and claims at the end.
+
+The coordinator says what is in a round; the chain says which round that is. What does not fit is refused and told.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+from eth_account.signers.local import LocalAccount
+from web3.exceptions import Web3Exception
+
+from clients.errors import GatewayRefused, GatewayUnreachable
+from clients.folder import NodeFolder
+from clients.gateway import Gateway
+from clients.ledger import FolderLedger
+from fl.audit.bundle import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
+from fl.chain.errors import ChainError
+from fl.chain.escrow import Escrow, Status, TaskState, Terms
+from fl.chain.invite import Invite
+from fl.chain.sender import connect
+from fl.chain.typed_data import Domain, Header, digest
+from fl.errors import FairshareError
+from fl.rewards import Leaf, RoundTree
+
+log = logging.getLogger(__name__)
+
+TOKEN = 10**18  # wei
+SCORE = 2**40  # units of one of loss
+WEIGHT = 2**32  # units of a weight of one
+_POLL_S = 3
+_PROBE_S = 30  # of the gateway, when no round needs it
+_HASH_BYTES = 27  # of a header's hash, as many as the contract keeps
+
+
+class NoLeaf(FairshareError):
+    """A posted round has no leaf for an account that it should have one for."""
+
+    def __init__(self, account: str, round_number: int) -> None:
+        super().__init__(account, round_number)
+        self.account, self.round_number = account, round_number
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round_number} as posted has no leaf for {self.account}; if it had joined by then, that is "
+            "provable on chain (fl.audit.proofs.prove_missing)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundPay:
+    """One round as it went for one account."""
+
+    header: Header
+    leaves: tuple[Leaf, ...]
+    index: int  # of the account's leaf
+    earned: int  # wei, in this round
+    omitted: bool  # the coordinator's receipt is for another update than the leaf's: provable on chain
+
+    @property
+    def leaf(self) -> Leaf:
+        """The account's own."""
+        return self.leaves[self.index]
+
+    def __str__(self) -> str:
+        leaf = self.leaf
+        if leaf.weight == 0:
+            part = "took no part"
+        else:
+            part = f"score {leaf.score / SCORE:+.4f} at a weight of {leaf.weight / WEIGHT:.1%}"
+        text = (
+            f"round {self.header.round}: {part}, earned {self.earned / TOKEN:,.2f} of {self.header.pot / TOKEN:,.2f} tokens, "
+            f"{leaf.cumulative / TOKEN:,.2f} in all"
+        )
+        if self.omitted:
+            text += (
+                "; the coordinator's receipt is for another update than this round holds, which is provable on chain"
+            )
+        return text
+
+
+def fetch_round(gateway: Gateway, round_number: int, *, folder: Path) -> None:
+    """Get a round's header, manifest and leaves into a folder. Raises: GatewayUnreachable; GatewayRefused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (MANIFEST, ROUND, HEADER):  # the header last: a folder that has one is whole
+        (folder / name).write_bytes(gateway.fetch(f"/api/bundles/round-{round_number:04d}/{name}"))
+
+
+def read_pay(
+    folder: NodeFolder, round_number: int, *, escrow: Escrow, task_id: bytes, domain: Domain, account: str
+) -> RoundPay:
+    """A fetched round, held against the chain.
+
+    Raises: BrokenBundle if its files, its tree and the posted header do not fit together; NoLeaf.
+    """
+    path = folder.round_path(round_number)
+    header, _ = read_header(path)
+    posted, _ = escrow.posted(task_id, round_number)
+    if header.round != round_number or digest(header, domain=domain)[:_HASH_BYTES] != posted:
+        raise BrokenBundle(folder=str(path), problem="its header is not the one that was posted on chain")
+    leaves = read_leaves(path)
+    if RoundTree(leaves, published=True).root != header.tree_root:
+        raise BrokenBundle(folder=str(path), problem="its leaves are not those of the posted tree")
+    index = next((place for place, leaf in enumerate(leaves) if leaf.account == account), None)
+    if index is None:
+        raise NoLeaf(account=account, round_number=round_number)
+    before = 0
+    if round_number > 1 and (folder.round_path(round_number - 1) / HEADER).exists():
+        earlier = read_leaves(folder.round_path(round_number - 1))
+        before = next((leaf.cumulative for leaf in earlier if leaf.account == account), 0)
+    receipt = FolderLedger(folder.path, task_id=task_id).receipts().get(round_number)
+    return RoundPay(
+        header=header,
+        leaves=leaves,
+        index=index,
+        earned=leaves[index].cumulative - before,
+        omitted=receipt is not None and receipt[0] != leaves[index].update_root,
+    )
+
+
+class PayFollower:
+    """A thread that tells the owner of each posted round and claims at the end.
+
+    Args:
+        gateway: None where the task has none; then only the chain is told of.
+        account: The client's; it pays the gas of its claim.
+        claims: Whether to claim at the end.
+        say: Takes one line for the owner.
+    """
+
+    def __init__(
+        self,
+        invite: Invite,
+        *,
+        folder: NodeFolder,
+        gateway: Gateway | None,
+        account: LocalAccount,
+        claims: bool,
+        say: Callable[[str], None],
+    ) -> None:
+        self._invite, self._folder, self._gateway = invite, folder, gateway
+        self._account, self._claims, self._say = account, claims, say
+        self._domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
+        self._told = 0  # rounds
+        self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
+        self._said_window = False
+        self._probed = time.monotonic()
+        self._stop, self._over = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pay", daemon=True)
+
+    @property
+    def over(self) -> bool:
+        """Whether the task has ended and nothing is left to do."""
+        return self._over.is_set()
+
+    def start(self) -> None:
+        """Begin to follow."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop following; a claim that was sent is waited for as long as it takes to be in a block."""
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def _run(self) -> None:
+        escrow = None
+        while not self._stop.wait(0 if escrow is None else _POLL_S) and not self.over:
+            try:
+                escrow = escrow or Escrow(
+                    connect(self._invite.url, chain_id=self._invite.chain_id), self._invite.contract
+                )
+                self._step(escrow)
+                self._settle("chain", "the chain answers again")
+            except (ChainError, Web3Exception, requests.RequestException) as error:
+                self._trouble("chain", f"the chain at {self._invite.url} gives no answer ({_short(error)}); trying on")
+                self._stop.wait(2 * _POLL_S)
+            except Exception:  # the thread is the only one that claims: it may not end of a surprise
+                log.exception("following the rounds")
+                self._trouble("pay", "following the rounds failed; node.log says why; trying on")
+                self._stop.wait(10 * _POLL_S)
+
+    def _step(self, escrow: Escrow) -> None:
+        terms, state = escrow.task(self._invite.id_bytes)
+        known = all(self._tell(escrow, number) for number in range(self._told + 1, state.posted + 1))
+        self._probe()
+        complete = state.posted >= terms.rounds or state.status in (Status.HALTED, Status.CLOSED)
+        if complete and known and self._finish(escrow, terms, state):
+            self._over.set()
+
+    def _tell(self, escrow: Escrow, number: int) -> bool:
+        try:
+            self._say(str(self._pay_of(escrow, number)))
+        except (GatewayUnreachable, GatewayRefused) as error:
+            self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
+            return False
+        except NoLeaf as error:
+            if escrow.client(self._invite.id_bytes, self._account.address).first_round <= number:
+                self._say(str(error))
+        except BrokenBundle as error:
+            self._trouble("gateway", f"round {number}: {error}")
+            (self._folder.round_path(number) / HEADER).unlink(missing_ok=True)  # to be fetched again
+            return False
+        self._settle("gateway", "the coordinator's gateway answers again")
+        self._told = number
+        return True
+
+    def _pay_of(self, escrow: Escrow, number: int) -> RoundPay:
+        path = self._folder.round_path(number)
+        if not (path / HEADER).exists():
+            if self._gateway is None:
+                raise GatewayUnreachable(gateway="", reason="the invite names none")
+            fetch_round(self._gateway, number, folder=path)
+        return read_pay(
+            self._folder,
+            number,
+            escrow=escrow,
+            task_id=self._invite.id_bytes,
+            domain=self._domain,
+            account=self._account.address,
+        )
+
+    def _probe(self) -> None:
+        if self._gateway is None or time.monotonic() - self._probed < _PROBE_S:
+            return
+        self._probed = time.monotonic()
+        try:
+            self._gateway.clock_offset_s()
+            self._settle("gateway", "the coordinator's gateway answers again")
+        except GatewayUnreachable as error:
+            self._trouble("gateway", f"{error}; trying on")
+
+    def _finish(self, escrow: Escrow, terms: Terms, state: TaskState) -> bool:
+        """Claim what is due; returns whether nothing is left to wait for."""
+        task_id, address = self._invite.id_bytes, self._account.address
+        if not self._claims or state.posted == 0:
+            self._say("the task is over" + (", no round was posted" if state.posted == 0 else ""))
+            return True
+        try:
+            pay = self._pay_of(escrow, state.posted)
+        except NoLeaf:
+            self._say("the task is over; this account took part in no round")
+            return True
+        if escrow.claimed(task_id, address) >= pay.leaf.cumulative:
+            self._say(f"the task is over; {address} was paid {pay.leaf.cumulative / TOKEN:,.2f} tokens")
+            return True
+        if not escrow.is_final(task_id, state.posted):
+            if not self._said_window:
+                _, posted_at = escrow.posted(task_id, state.posted)
+                until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(posted_at + terms.challenge_window))
+                self._say(
+                    f"the last round is posted; it is final after {until} if nobody proves it wrong, then this node claims"
+                )
+                self._said_window = True
+            return False
+        sent = escrow.claim(
+            pay.header,
+            leaf=pay.leaf,
+            index=pay.index,
+            proof=RoundTree(pay.leaves, published=True).proof(pay.index),
+            account=self._account,
+        )
+        self._say(
+            f"claimed: {address} was paid {escrow.claimed(task_id, address) / TOKEN:,.2f} tokens in all, {sent.gas} gas"
+        )
+        return True
+
+    def _trouble(self, who: str, line: str) -> None:
+        if who not in self._troubles:
+            self._say(line)
+        self._troubles[who] = line
+
+    def _settle(self, who: str, line: str) -> None:
+        if self._troubles.pop(who, None):
+            self._say(line)
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0][:200] or type(error).__name__
