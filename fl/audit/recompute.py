@@ -144,10 +144,11 @@ class _Check:
 
     def equal(self, what: str, seen: object, expected: object) -> None:
         if seen != expected:
-            raise RoundDiffers(self.round_number, what, _shown(seen), _shown(expected))
+            raise RoundDiffers(self.round_number, what, show(seen), show(expected))
 
 
-def _shown(value: object) -> str:
+def show(value: object) -> str:
+    """A value as messages show it: bytes in hex."""
     return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 

@@ -30,6 +30,13 @@ KEPT = (HEADER, MANIFEST, ROUND)
 _FOLDER = re.compile(r"round-(\d{4,})")
 
 
+class Withheld(BrokenBundle):
+    """A file is there and is not given to this reader, or not yet."""
+
+    def __str__(self) -> str:
+        return f"bundle {self.folder}: {self.problem}"
+
+
 class BundleSource(Protocol):
     """Where the bundles of a task can be had, by round."""
 

@@ -1,0 +1,121 @@
+"""What everybody can check of a posted round: header, manifest and round.json, held against the chain and each other.
+
+No update and no direction is needed: signatures, stakes, the most that an update may weigh, every balance and payout from
+its score, the tree. What remains are the scores themselves, for which `fl.audit.own` and `fl.audit.recompute` need more.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from fl.audit.bundle import RoundRecord
+from fl.audit.recompute import ChainView, RoundDiffers, show
+from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
+from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, pot_of, settle_round
+from fl.rewards.tree import NO_UPDATE
+from fl.task.spec import TaskSpec
+
+
+def check_published(record: RoundRecord, header: Header, *, view: ChainView, spec: TaskSpec) -> None:
+    """Check the part of a round that everybody is given.
+
+    Args:
+        record: As read from round.json.
+        header: As posted.
+        view: What the chain says.
+        spec: The task's.
+    Raises: RoundDiffers with the first difference.
+    """
+    number = header.round
+
+    def equal(what: str, seen: object, expected: object) -> None:
+        if seen != expected:
+            raise RoundDiffers(number, what, show(seen), show(expected))
+
+    equal("the task of round.json", record.task_id, header.task_id)
+    equal("the round of round.json", record.round, number)
+    _check_links(header, view, equal)
+    _check_updates(record, header, view, spec, equal)
+    if view.previous is None:
+        equal("the number of leaves before round 1", len(record.previous), 0)
+    else:
+        _check_tree("the previous leaves", record.previous, view.previous, equal)
+    before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in record.previous}
+    enrolled = [account for account, one in view.enrolments.items() if one.counts_in(number)]
+    pot = pot_of(
+        budget=view.terms.budget,
+        paid_before=sum(one.cumulative for one in before.values()),
+        rounds_left=view.terms.rounds - number + 1,
+    )
+    equal("the pot", header.pot, pot)
+    equal("the pot of round.json", record.pot, pot)
+    _check_leaves(record, {account: before.get(account, Account()) for account in enrolled}, pot, equal)
+    _check_tree("the leaves", record.leaves, header, equal)
+
+
+def _check_links(header: Header, view: ChainView, equal) -> None:
+    equal("the previous header", header.previous, view.previous_digest)
+    equal("the validation set", header.validation, view.terms.validation_hash)
+    base = view.previous.next_model if view.previous else view.terms.base_model
+    equal("the base model, against the round before,", header.base_model, base)
+
+
+def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: TaskSpec, equal) -> None:
+    for left, right in pairwise(record.updates):
+        if int(left.account, 16) >= int(right.account, 16):
+            equal("the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once")
+    staked = sum(one.stake for one in record.updates if one.selected)
+    for one in record.updates:
+        enrolment = view.enrolments.get(one.account)
+        if enrolment is None or not enrolment.weighs_in(header.round):
+            raise RoundDiffers(header.round, f"an update of {one.account}", "in the round", "not enrolled for it")
+        equal(f"the stake of {one.account}", one.stake, enrolment.stake)
+        update = Update(
+            task_id=header.task_id,
+            round=header.round,
+            client=one.account,
+            base_model=header.base_model,
+            update_root=one.root,
+        )
+        try:
+            signer = signer_of(update, domain=view.domain, signature=one.signature)
+        except InvalidSignature as error:
+            raise RoundDiffers(header.round, f"the update of {one.account}", str(error), "signed") from error
+        equal(f"the signer of {one.account}'s update", signer, one.account)
+        # A clip takes weight; so do duplicates, whose shares nobody can tell without the updates.
+        share = (2 * one.stake * WEIGHT_ONE + staked) // (2 * staked) if one.selected else 0
+        if one.weight > share and spec.duplicate_cosine is None:
+            raise RoundDiffers(header.round, f"the weight of {one.account}", str(one.weight), f"at most {share}")
+
+
+def _check_leaves(record: RoundRecord, before: dict[str, Account], pot: int, equal) -> None:
+    leaves = {leaf.account: leaf for leaf in record.leaves}
+    for account in before:
+        if account not in leaves:
+            equal(f"the leaf of {account}", None, "a leaf: it is enrolled")
+    for account in leaves:
+        if account not in before:
+            equal(f"the leaf of {account}", "in the tree", "none: it is not enrolled")
+    listed = {one.account: one for one in record.updates}
+    for account, leaf in leaves.items():
+        one = listed.get(account)
+        equal(f"the update root of the leaf of {account}", leaf.update_root, one.root if one else NO_UPDATE)
+        equal(f"the weight of the leaf of {account}", leaf.weight, one.weight if one else 0)
+        if one is None:
+            equal(f"the score of {account}, which sent no update,", leaf.score, 0)
+    payout = settle_round(before, scores={account: leaf.score for account, leaf in leaves.items()}, pot=pot)
+    for account, after in payout.accounts.items():
+        equal(f"the balance of {account}, by its score,", leaves[account].balance, after.balance)
+    for account, after in payout.accounts.items():
+        equal(f"the cumulative of {account}", leaves[account].cumulative, after.cumulative)
+
+
+def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, equal) -> None:
+    for left, right in pairwise(leaves):
+        if int(left.account, 16) >= int(right.account, 16):
+            equal(f"the order of {what}", f"{right.account} after {left.account}", "ascending accounts, each once")
+    tree = RoundTree(leaves)
+    equal(f"the number of {what}", header.leaf_count, len(tree))
+    equal(f"the entitlement of {what}", header.entitlement, tree.entitlement)
+    equal(f"the cumulative of {what}", header.cumulative, tree.cumulative)
+    equal(f"the root of {what}", header.tree_root, tree.root)

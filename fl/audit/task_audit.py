@@ -1,0 +1,284 @@
+"""A whole task, audited from the chain and its bundles alone: for each round what differs, and what could not be checked."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from fl.audit.bundle import (
+    MANIFEST,
+    ROUND,
+    BrokenBundle,
+    Bundle,
+    RoundRecord,
+    read_header,
+    read_leaves,
+    read_manifest,
+    read_round,
+)
+from fl.audit.memory import REMEMBERING, StrategyMemory
+from fl.audit.own import check_own
+from fl.audit.published import check_published
+from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
+from fl.audit.store import BundleSource, Withheld
+from fl.chain.record import PostedRound, TaskRecord
+from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, signer_of
+from fl.errors import FairshareError
+from fl.scoring.game import ValidationGame
+from fl.task.spec import TaskSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundVerdict:
+    """What an audit found of one round."""
+
+    number: int
+    differences: tuple[str, ...]  # none: nothing wrong was found
+    unchecked: tuple[str, ...] = ()  # what this auditor could not check, and why
+    distance: float | None = None  # of the direction from the recomputed one, relative L2
+    void: bool = False  # proven wrong on chain before
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskAudit:
+    """An auditor with what it has.
+
+    Args:
+        record: The task on chain.
+        source: Where its bundles can be had.
+        spec: Whose hash is on chain.
+        game: The loss on the committed validation set, if the auditor has that.
+        account: The client whose own part is checked, "" for none.
+        receipts: Update roots by round for which the account has the coordinator's receipt.
+    """
+
+    record: TaskRecord
+    source: BundleSource
+    spec: TaskSpec
+    game: ValidationGame | None = None
+    account: str = ""
+    receipts: Mapping[int, bytes] = field(default_factory=dict)
+
+    def rounds(self) -> Iterator[RoundVerdict]:
+        """Every posted round, in order. Raises: ChainError if the chain cannot be read."""
+        posted, enrolments, state = self.record.posted(), self.record.enrolments(), self.record.state()
+        memory = StrategyMemory(self.spec, self.source)
+        for number in sorted(posted):
+            before = posted.get(number - 1)
+            view = ChainView(
+                domain=self.record.domain,
+                terms=self.record.terms,
+                enrolments=enrolments,
+                previous=before.header if before else None,
+                previous_digest=digest(before.header, domain=self.record.domain) if before else ZERO_HASH,
+            )
+            round_audit = _RoundAudit(self, posted[number], view, memory)
+            round_audit.run()
+            yield RoundVerdict(
+                number=number,
+                differences=tuple(round_audit.differences),
+                unchecked=tuple(round_audit.unchecked),
+                distance=round_audit.distance,
+                void=0 < state.void_from <= number,
+            )
+
+    def earned(self, account: str) -> tuple[int, int] | None:
+        """The last round that counts and has a readable leaf of the account, and what it has earned until then, wei."""
+        void_from = self.record.state().void_from
+        for number in sorted(self.record.posted(), reverse=True):
+            if 0 < void_from <= number:
+                continue
+            try:
+                leaves = read_leaves(self.source.bundle(number))
+            except BrokenBundle:
+                continue
+            if leaf := next((one for one in leaves if one.account == account), None):
+                return number, leaf.cumulative
+        return None
+
+
+class _RoundAudit:
+    def __init__(self, audit: TaskAudit, posted: PostedRound, view: ChainView, memory: StrategyMemory) -> None:
+        self.audit, self.header, self.view, self.memory = audit, posted.header, view, memory
+        self.files = audit.source.bundle(posted.header.round)
+        self.differences: list[str] = []
+        self.unchecked: list[str] = []
+        self.distance: float | None = None
+
+    def run(self) -> None:
+        """Everything that what is at hand allows; a difference does not keep the rest from being looked at."""
+        self._header()
+        contents = self._contents()
+        record = self._record(contents)
+        if record is None:
+            return
+        whole = self._whole(contents, record)
+        found = len(self.differences)
+        self._try(lambda: check_published(record, self.header, view=self.view, spec=self.audit.spec))
+        if len(self.differences) == found:
+            if whole:
+                self._recompute(contents)
+            elif self.audit.account:
+                self._own(contents, record)
+        self._receipt(record)
+
+    def _header(self) -> None:
+        try:
+            told, signatures = read_header(self.files)
+        except BrokenBundle as error:
+            self.differences.append(error.problem)
+            return
+        self.differences += _header_differences(told, self.header)
+        self.differences += _signature_differences(signatures, self.header, self.view)
+
+    def _contents(self) -> dict[str, bytes]:
+        """What is at hand of the files that the manifest names, changed ones too: they show what was changed in them."""
+        try:
+            manifest = self.files.read(MANIFEST)
+            sums = read_manifest(manifest, self.files)
+        except BrokenBundle as error:
+            self.differences.append(error.problem)
+            return {}
+        if (seen := hashlib.sha256(manifest).hexdigest()) != self.header.bundle.hex():
+            self.differences.append(f"{MANIFEST} has sha256 {seen}, the posted header names {self.header.bundle.hex()}")
+        contents, self.absent = {}, {}
+        for name, told in sums.items():
+            try:
+                contents[name] = self.files.read(name)
+            except BrokenBundle as error:
+                self.absent[name] = error
+                continue
+            if (seen := hashlib.sha256(contents[name]).hexdigest()) != told:
+                self.differences.append(
+                    f"{name} has sha256 {seen}, the manifest says {told}" + self._how_far(name, contents)
+                )
+        return contents
+
+    def _record(self, contents: Mapping[str, bytes]) -> RoundRecord | None:
+        if ROUND not in contents:
+            self.differences.append(f"{ROUND} is missing")
+            return None
+        try:
+            return read_round(contents[ROUND], where=self.files.where)
+        except BrokenBundle as error:
+            self.differences.append(error.problem)
+            return None
+
+    def _whole(self, contents: Mapping[str, bytes], record: RoundRecord) -> bool:
+        """Whether everything is here. A client lacks the others' updates and a pruned store lacks all; one gap is a hole."""
+        names = [f"updates/{one.account}.blocks" for one in record.updates]
+        named = [name for name in names if name not in self.absent]
+        for name in names:
+            if name not in contents and name not in self.absent:
+                self.differences.append(f"{name} is not in the manifest")
+        partial = set(names) & set(contents) <= {f"updates/{self.audit.account}.blocks"} and bool(names)
+        for name, error in self.absent.items():
+            if name != ROUND and not partial and not isinstance(error, Withheld):
+                self.differences.append(f"{name} is missing, while others of the round are here")
+        if partial or self.absent:
+            others = len(names) - len([name for name in named if name in contents])
+            if others:
+                self.unchecked.append(f"the scores of {others} clients (their updates are not here)")
+            self.unchecked.append("direction and next model (updates, or models, are not here)")
+            return False
+        return all(name in contents for name in (*names, "base.safetensors", "next.safetensors", "direction.blocks"))
+
+    def _recompute(self, contents: Mapping[str, bytes]) -> None:
+        try:
+            bundle = Bundle.parse(contents, where=self.files.where)
+        except BrokenBundle as error:
+            self.differences.append(error.problem)
+            return
+        strategy = None
+        if self.audit.spec.strategy in REMEMBERING:
+            try:
+                strategy = self.memory.before(self.header.round)
+            except BrokenBundle as error:
+                self.unchecked.append(f"the next model ({self.audit.spec.strategy} remembers, and {error.problem})")
+        if self.audit.game is None:
+            self.unchecked.append("the direction (the validation set is not here)")
+
+        def check() -> None:
+            self.distance = check_round(
+                bundle,
+                self.header,
+                bundle_hash=self.header.bundle,  # what differs from it has been said
+                view=self.view,
+                spec=self.audit.spec,
+                game=self.audit.game,
+                strategy=strategy,
+            )
+
+        self._try(check)
+
+    def _own(self, contents: Mapping[str, bytes], record: RoundRecord) -> None:
+        def check() -> None:
+            self.unchecked += check_own(
+                record,
+                self.header,
+                account=self.audit.account,
+                contents=contents,
+                spec=self.audit.spec,
+                attested=self.view.terms.attested,
+            )
+
+        self._try(check)
+
+    def _receipt(self, record: RoundRecord) -> None:
+        root = self.audit.receipts.get(self.header.round)
+        leaf = next((one for one in record.leaves if one.account == self.audit.account), None)
+        if root is not None and leaf is not None and leaf.update_root != root:
+            self.differences.append(
+                f"the update of {self.audit.account} with the receipt for 0x{root.hex()} was left out: its leaf has "
+                f"0x{leaf.update_root.hex()}"
+            )
+
+    def _try(self, check) -> None:
+        try:
+            check()
+        except RoundDiffers as error:
+            self.differences.append(f"{error.what} is {error.seen}, recomputed {error.expected}")
+        except FairshareError as error:  # what no round can be made of, such as updates without any stake
+            self.differences.append(str(error))
+
+    def _how_far(self, name: str, contents: Mapping[str, bytes]) -> str:
+        """How far a changed model is from the same model in the neighbouring round, if that is here."""
+        other, step = {"base.safetensors": ("next.safetensors", -1), "next.safetensors": ("base.safetensors", 1)}.get(
+            name, ("", 0)
+        )
+        if not other:
+            return ""
+        try:
+            here = load_safetensors(contents[name])
+            there = load_safetensors(self.audit.source.bundle(self.header.round + step).read(other))
+            gaps = np.concatenate([np.abs(here[key] - there[key]).ravel() for key in there])
+        except (BrokenBundle, SafetensorError, KeyError, ValueError):
+            return ""
+        return f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {gaps.max():.3g})"
+
+
+def _header_differences(told: Header, posted: Header) -> Iterator[str]:
+    for one in fields(Header):
+        seen, expected = getattr(told, one.name), getattr(posted, one.name)
+        if seen != expected:
+            yield f"header.json's {one.name.replace('_', ' ')} is {show(seen)}, posted {show(expected)}"
+
+
+def _signature_differences(signatures: list[bytes], posted: Header, view: ChainView) -> Iterator[str]:
+    signers = set()
+    for place, signature in enumerate(signatures, start=1):
+        try:
+            signer = signer_of(posted, domain=view.domain, signature=signature)
+        except InvalidSignature as error:
+            yield f"signature {place} of header.json cannot be read ({error})"
+            continue
+        if signer not in view.terms.evaluators:
+            yield f"signature {place} of header.json is by {signer}, who is no evaluator of the task, or not over this header"
+        signers.add(signer)
+    if len(known := signers & set(view.terms.evaluators)) < view.terms.quorum:
+        yield f"header.json has signatures of {len(known)} evaluators, the quorum is {view.terms.quorum}"

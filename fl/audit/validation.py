@@ -1,0 +1,54 @@
+"""The committed validation set as a file: what evaluators, and auditors whom the sponsor trusts with it, recompute directions on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fl.errors import FairshareError
+from fl.task.data import Dataset
+from fl.task.spec import dataset_hash
+
+VALIDATION = "validation.safetensors"
+
+
+class OtherValidation(FairshareError):
+    """A validation set that is not the one that the task committed to."""
+
+    def __init__(self, where: str, seen: str, expected: str) -> None:
+        super().__init__(where, seen, expected)
+        self.where, self.seen, self.expected = where, seen, expected
+
+    def __str__(self) -> str:
+        return (
+            f"the validation set of {self.where} is {self.seen}, the task on chain has 0x{self.expected}; fetch it from the "
+            "coordinator, or name the file that the task was opened with"
+        )
+
+
+def validation_bytes(data: Dataset) -> bytes:
+    """The file's content: `features` and `labels`, in the types that are hashed."""
+    return save({"features": data.features, "labels": data.labels})
+
+
+def write_validation(path: Path, data: Dataset) -> None:
+    """Write the file, whole or not at all, readable by its owner only."""
+    partial = path.with_name(path.name + ".partial")
+    partial.touch(mode=0o600)
+    partial.write_bytes(validation_bytes(data))
+    partial.replace(path)
+
+
+def read_validation(data: bytes, *, where: str, expected: bytes) -> Dataset:
+    """Read a file's content. Raises: OtherValidation if it is none, or its hash is not `expected`."""
+    try:
+        arrays = load(data)
+        found = Dataset(features=arrays["features"], labels=arrays["labels"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        seen = f"no validation set ({type(error).__name__}: {error})"
+        raise OtherValidation(where=where, seen=seen, expected=expected.hex()) from error
+    if (seen := dataset_hash(found)) != expected:
+        raise OtherValidation(where=where, seen=f"0x{seen.hex()}", expected=expected.hex())
+    return found

@@ -1,0 +1,155 @@
+"""What the chain says of a task, for whoever checks it: terms, enrolments, every posted header, and what claims have shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+
+from web3.types import EventData
+
+from fl.chain.artifacts import artifact
+from fl.chain.escrow import Enrolment, Escrow, TaskState, Token
+from fl.chain.invite import Invite
+from fl.chain.membership import InviteDiffers
+from fl.chain.sender import connect
+from fl.chain.typed_data import Domain, Header
+from fl.rewards.tree import Leaf, Sibling
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostedRound:
+    """A round as its `Posted` event tells it."""
+
+    header: Header
+    block: int
+    transaction: str  # 0x
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownLeaves:
+    """Neighbouring leaves and what led from them to the root, as a claim showed them to the contract."""
+
+    start: int  # number of the first leaf
+    leaves: tuple[Leaf, ...]
+    siblings: tuple[Sibling, ...]  # level by level, left before right, as `RoundTree.range_proof` gives them
+
+
+@dataclass(frozen=True, kw_only=True)
+class SumStep:
+    """A sum of a challenge that somebody wants to see broken down, or that was."""
+
+    sum: int
+    partials: tuple[int, ...] | None  # None while it is only demanded
+
+
+class TaskRecord:
+    """One task on chain, read anew at each call but for what never changes.
+
+    Args:
+        invite: Where the task is; held against the terms on chain.
+    Raises: ChainUnreachable, WrongChain, NoContract, NoTask; InviteDiffers if coordinator, token or spec are not the task's.
+    """
+
+    def __init__(self, invite: Invite) -> None:
+        self.invite, self.task_id = invite, invite.id_bytes
+        self.w3 = connect(invite.url, chain_id=invite.chain_id)
+        self.escrow = Escrow(self.w3, invite.contract)
+        self.terms, _ = self.escrow.task(self.task_id)
+        for what, told, true in (
+            ("coordinator", invite.coordinator, self.terms.coordinator),
+            ("token", invite.token, self.terms.token),
+            ("spec hash", "0x" + invite.spec_hash.hex(), "0x" + self.terms.spec_hash.hex()),
+        ):
+            if told != true:
+                raise InviteDiffers(what=what, invite=told, chain=true)
+        self._contract = self.w3.eth.contract(address=self.escrow.address, abi=artifact("Fairshare").abi)
+
+    @property
+    def domain(self) -> Domain:
+        """What signatures of this task are bound to."""
+        return self.escrow.domain
+
+    @cached_property
+    def token(self) -> Token:
+        """The task's token."""
+        return Token(self.w3, self.invite.token)
+
+    def state(self) -> TaskState:
+        """Where the task stands."""
+        return self.escrow.task(self.task_id)[1]
+
+    def enrolments(self) -> dict[str, Enrolment]:
+        """Everybody who joined, by account."""
+        return {one.account: one for one in self.escrow.enrolments(self.task_id, from_block=self.invite.block)}
+
+    def posted(self) -> dict[int, PostedRound]:
+        """Every round that was posted, by number, void ones included."""
+        return {
+            event["args"]["round"]: PostedRound(
+                header=_header(event["args"]["header"]),
+                block=event["blockNumber"],
+                transaction=event["transactionHash"].to_0x_hex(),
+            )
+            for event in self._events("Posted")
+        }
+
+    def shown_leaves(self, round_number: int) -> Iterator[ShownLeaves]:
+        """Leaves of a round with their proofs, from the calls by which they were claimed.
+
+        Calls that went through another contract are not seen.
+        """
+        claims = {event["transactionHash"] for event in self._events("Claimed", round=round_number)}
+        for transaction in map(self.w3.eth.get_transaction, claims):
+            if transaction["to"] != self.escrow.address:
+                continue
+            call, given = self._contract.decode_function_input(transaction["input"])
+            match call.fn_name:
+                case "claim" | "claimTo":
+                    shown = [(given["proof"]["index"], [given["leaf"]], given["proof"]["siblings"])]
+                case "claimBatch":
+                    pairs = zip(given["leaves"], given["proofs"], strict=True)
+                    shown = [(proof["index"], [leaf], proof["siblings"]) for leaf, proof in pairs]
+                case "claimRange":
+                    shown = [(given["from"], given["leaves"], given["siblings"])]
+                case _:
+                    continue
+            for start, leaves, siblings in shown:
+                yield ShownLeaves(
+                    start=start,
+                    leaves=tuple(_leaf(one) for one in leaves),
+                    siblings=tuple(
+                        Sibling(bytes(one["node"]), one["entitlement"], one["cumulative"]) for one in siblings
+                    ),
+                )
+
+    def steps(self, challenge_id: bytes) -> dict[int, SumStep]:
+        """What was demanded of a challenge and what was answered, by the sum's number."""
+        steps = {}
+        filters = {"argument_filters": {"id": challenge_id}, "from_block": self.invite.block}
+        for event in self._contract.events.Demanded.get_logs(**filters):
+            number = event["args"]["sum"]
+            steps[number] = SumStep(sum=number, partials=None)
+        for event in self._contract.events.Answered.get_logs(**filters):
+            number, data = event["args"]["sum"], event["args"]["partials"]
+            partials = (int.from_bytes(data[at : at + 16], "big", signed=True) for at in range(0, len(data), 16))
+            steps[number] = SumStep(sum=number, partials=tuple(partials))
+        return steps
+
+    def now(self) -> int:
+        """The latest block's time, seconds."""
+        return self.w3.eth.get_block("latest")["timestamp"]
+
+    def _events(self, name: str, **filters: object) -> list[EventData]:
+        return self._contract.events[name].get_logs(
+            from_block=self.invite.block, argument_filters={"taskId": self.task_id, **filters}
+        )
+
+
+def _header(told: Mapping[str, object]) -> Header:
+    values = dict(zip((one.name for one in fields(Header)), told.values(), strict=True))
+    return Header(**{name: bytes(value) if isinstance(value, bytes) else value for name, value in values.items()})
+
+
+def _leaf(told: Mapping[str, object]) -> Leaf:
+    return Leaf(**dict(zip((one.name for one in fields(Leaf)), told.values(), strict=True)))

@@ -1,0 +1,164 @@
+"""`fl audit`: recompute a task from the chain and its bundles, one line a round, exit status 0 or 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from eth_account.signers.local import LocalAccount
+from eth_utils import is_address, to_checksum_address
+
+from fl.audit.archive_client import ArchiveClient, ArchiveRefused
+from fl.audit.evidence import read_receipts
+from fl.audit.task_audit import RoundVerdict, TaskAudit
+from fl.audit.validation import VALIDATION, read_validation
+from fl.chain.record import TaskRecord
+from fl.cli.arguments import parse
+from fl.cli.signer import signer
+from fl.cli.task_argument import NamedTask, bundles_of, open_task, split
+from fl.coordinator.config import WEI
+from fl.errors import ConfigError
+from fl.scoring.game import ValidationGame
+from fl.task.spec import TaskSpec
+
+KNOWN = {
+    "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
+    "key": "keystore of a client or an evaluator, to be given what is theirs",
+    "anvil": "index of one of Anvil's published test accounts instead, on chain 31337 only",
+    "account": "whose own part to check, where no key is named",
+    "receipts": "the account's receipts.json: was every update that has one counted?",
+    "validation": "the task's validation set, which the direction is recomputed on",
+    "threads": "threads of torch, 1 by default",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Audit every posted round; exits with 1 if anything differs."""
+    text, rest = split(arguments, command="audit")
+    values = parse(rest, known=KNOWN, command="audit TASK")
+    torch.set_num_threads(_whole(values.get("threads", "1"), setting="threads"))
+    task = open_task(text)
+    account = key_of(values, chain_id=task.invite.chain_id)
+    own = account.address if account else _address(values.get("account", ""))
+    source = bundles_of(task, where=values.get("bundles"), account=account)
+    record = TaskRecord(task.invite)
+    receipts = {}
+    if "receipts" in values:
+        if not own:
+            raise ConfigError("receipts are an account's; add key=KEYSTORE or account=0x…")
+        receipts = read_receipts(
+            Path(values["receipts"]),
+            account=own,
+            task_id=record.task_id,
+            domain=record.domain,
+            coordinator=record.terms.coordinator,
+        )
+    spec = TaskSpec.from_json(task.invite.spec)
+    audit = TaskAudit(
+        record=record,
+        source=source,
+        spec=spec,
+        game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
+        account=own,
+        receipts={number: one.update_root for number, one in receipts.items()},
+    )
+    state = record.state()
+    print(
+        f"task {task.invite.task_id} on chain {task.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
+        f"{record.terms.rounds} rounds, {state.cumulative / WEI:g} of {record.terms.budget / WEI:g} tokens earned"
+    )
+    verdicts = []
+    for verdict in audit.rounds():
+        verdicts.append(verdict)
+        print(_line(verdict), flush=True)
+    for what, rounds in _unchecked(verdicts).items():
+        print(f"not checked in {rounds}: {what}")
+    if own and verdicts:
+        _show_pay(audit, own)
+    wrong = [one.number for one in verdicts if one.differences]
+    if wrong:
+        print(f"{len(wrong)} of {len(verdicts)} rounds differ: {_ranges(wrong)}")
+        sys.exit(1)
+
+
+def key_of(values: dict[str, str], *, chain_id: int) -> LocalAccount | None:
+    """The account of `key=` or `anvil=`, None if neither is set. Raises: ConfigError, KeystoreError, TestKeysElsewhere."""
+    if "key" not in values and "anvil" not in values:
+        return None
+    return signer(
+        values.get("key"), chain_id=chain_id, anvil_index=_whole(values.get("anvil", "0"), setting="anvil", least=0)
+    )
+
+
+def game_of(
+    record: TaskRecord, *, spec: TaskSpec, task: NamedTask, named: str | None, account: LocalAccount | None
+) -> ValidationGame | None:
+    """The loss on the task's validation set, where it is to be had: as named, in the run's folder, or for evaluators.
+
+    Raises: ConfigError for a file that cannot be read; OtherValidation.
+    """
+    where = Path(named).expanduser() if named else (task.folder or Path()) / VALIDATION
+    if named or (task.folder and where.exists()):
+        try:
+            data, told = where.read_bytes(), str(where)
+        except OSError as error:
+            raise ConfigError(f"validation is {where}, which cannot be read ({type(error).__name__})") from error
+    elif account is not None and account.address in record.terms.evaluators and task.invite.gateway:
+        try:
+            data, told = ArchiveClient.of_gateway(task.invite, account=account).get("validation"), task.invite.gateway
+        except ArchiveRefused:
+            return None
+    else:
+        return None
+    validation = read_validation(data, where=told, expected=record.terms.validation_hash)
+    return ValidationGame(
+        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
+    )
+
+
+def _line(verdict: RoundVerdict) -> str:
+    name = f"round {verdict.number:<4}"
+    void = " (void: proven wrong before)" if verdict.void else ""
+    if verdict.differences:
+        return f"{name} DIFFERS{void}  {'; '.join(verdict.differences)}"
+    told = "" if verdict.distance is None else f"  direction within {verdict.distance:.1e}"
+    return f"{name} ok{void}{told}"
+
+
+def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:
+    rounds: dict[str, list[int]] = {}
+    for verdict in verdicts:
+        for what in verdict.unchecked:
+            rounds.setdefault(what, []).append(verdict.number)
+    return {what: f"round{'s' if len(numbers) > 1 else ''} {_ranges(numbers)}" for what, numbers in rounds.items()}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("–".join(map(str, part)) for part in parts)
+
+
+def _show_pay(audit: TaskAudit, account: str) -> None:
+    earned = audit.earned(account)
+    claimed = audit.record.escrow.claimed(audit.record.task_id, account)
+    told = f"{earned[1] / WEI:g} tokens up to round {earned[0]}" if earned else "nothing that could be read"
+    print(f"{account} has earned {told}, and {claimed / WEI:g} tokens are claimed")
+
+
+def _address(text: str) -> str:
+    if text and not is_address(text):
+        raise ConfigError(f"account is {text!r}, which is no address; write 0x and 40 hex digits")
+    return to_checksum_address(text) if text else ""
+
+
+def _whole(text: str, *, setting: str, least: int = 1) -> int:
+    if not text.isdigit() or int(text) < least:
+        raise ConfigError(f"{setting} is {text!r}; write a whole number, {least} or more")
+    return int(text)
