@@ -18,13 +18,13 @@ from flwr.clientapp import ClientApp
 from fl.audit.evaluator import Evaluator
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Escrow, Terms, Token
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig, wei
 from fl.coordinator.local_grid import LocalGrid
+from fl.coordinator.opening import free_salt, put_contracts, terms_of
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
 from fl.coordinator.roles import Roles, fund, roles_for
@@ -194,17 +194,7 @@ class _Run:
         )
         fund(w3, self.roles)
         if deployment is None:
-            token, token_sent = Token.deploy(w3, account=self.roles.sponsor)
-            escrow, escrow_sent = Escrow.deploy(w3, account=self.roles.sponsor)
-            self._spent("deploy_token", token_sent)
-            self._spent("deploy_contract", escrow_sent)
-            deployment = Deployment(
-                chain_id=w3.eth.chain_id,
-                url=self.url,
-                contract=escrow.address,
-                token=token.address,
-                block=escrow_sent.block,
-            )
+            deployment = put_contracts(w3, url=self.url, sponsor=self.roles.sponsor, spent=self._spent)
         deployment.write(self.folder / "deployment.json")
         self.deployment = deployment
         self.w3, self.escrow, self.token = deployment.connect()
@@ -214,26 +204,15 @@ class _Run:
         """Escrow the budget and write the invite."""
         self.watcher.on_setup("escrowing the budget")
         task, sponsor = self.config.task, self.roles.sponsor
-        terms = Terms(
+        terms = terms_of(
+            task,
+            spec=self.spec,
+            validation=self.federation.validation,
+            base_model=base_model,
             token=self.token.address,
             coordinator=self.roles.coordinator.address,
-            evaluators=tuple(one.address for one in self.roles.evaluators),
-            quorum=task.quorum,
-            reveal_each_round=task.reveal == "round",
-            attested=self.spec.attested,
-            rounds=task.rounds,
-            challenge_window=task.challenge_window,
-            response_window=task.response_window,
-            round_timeout=task.round_timeout,
-            claim_period=task.claim_period,
-            budget=wei(task.budget, setting="task.budget"),
-            bond=wei(task.bond, setting="task.bond"),
-            min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
-            max_stake=wei(task.max_stake, setting="task.max_stake"),
-            spec_hash=self.spec.hash(),
-            validation_hash=dataset_hash(self.federation.validation),
-            base_model=base_model,
-            salt=self._free_salt(),
+            evaluators=[one.address for one in self.roles.evaluators],
+            salt=free_salt(self.escrow, sponsor=sponsor.address, seed=self.config.seed),
         )
         self._spent("mint", self.token.mint(sponsor.address, terms.budget + terms.bond, account=sponsor))
         self.task, sent = PaidTask.open(
@@ -377,14 +356,6 @@ class _Run:
             }
             for client in self.clients
         }
-
-    def _free_salt(self) -> bytes:
-        # The same seed opens the same task on a fresh chain, and the next free one on a chain that has it already.
-        for attempt in range(1_000_000):
-            salt = hashlib.sha256(f"{self.config.seed}/{attempt}".encode()).digest()
-            if not self.escrow.has_task(self.escrow.task_id(self.roles.sponsor.address, salt)):
-                return salt
-        raise ConfigError("a million tasks of this seed are open on this chain; set another seed")
 
     def _spent(self, name: str, sent: Sent) -> None:
         self.gas.setdefault(name, []).append(sent.gas)

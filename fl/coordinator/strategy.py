@@ -341,7 +341,9 @@ class PayingStrategy(Strategy):
         keys = getattr(grid, "node_keys", None)
         if keys is None:
             return None
-        owners = {one.node_key: account for account, one in self._enrolled.items()}
+        owners: dict[bytes, str] = {}
+        for account, one in self._enrolled.items():
+            owners.setdefault(one.node_key, account)  # keys are public: who joined first has it
         return {node: owners.get(key, "") for node, key in keys().items()}
 
     def _request(self, message: Message, arrays: ArrayRecord, server_round: int) -> RecordDict:

@@ -1,0 +1,75 @@
+"""What opens a task: the contracts on a chain, and the terms that a configuration comes to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+
+from fl.chain.deployment import Deployment
+from fl.chain.escrow import Escrow, Terms, Token
+from fl.chain.sender import Sent
+from fl.chain.tokens import wei
+from fl.coordinator.config import TaskConfig
+from fl.errors import ConfigError
+from fl.task.data import Dataset
+from fl.task.spec import TaskSpec, dataset_hash
+
+
+def put_contracts(
+    w3: Web3, *, url: str, sponsor: LocalAccount, spent: Callable[[str, Sent], None] = lambda name, sent: None
+) -> Deployment:
+    """Put token and contract on a chain. Raises: NoFunds."""
+    token, token_sent = Token.deploy(w3, account=sponsor)
+    escrow, escrow_sent = Escrow.deploy(w3, account=sponsor)
+    spent("deploy_token", token_sent)
+    spent("deploy_contract", escrow_sent)
+    return Deployment(
+        chain_id=w3.eth.chain_id, url=url, contract=escrow.address, token=token.address, block=escrow_sent.block
+    )
+
+
+def terms_of(
+    task: TaskConfig,
+    *,
+    spec: TaskSpec,
+    validation: Dataset,
+    base_model: bytes,
+    token: str,
+    coordinator: str,
+    evaluators: Sequence[str],
+    salt: bytes,
+) -> Terms:
+    """The terms that freeze a task. Raises: ConfigError for an amount that the contract cannot hold."""
+    return Terms(
+        token=token,
+        coordinator=coordinator,
+        evaluators=tuple(sorted(evaluators, key=lambda one: int(one, 16))),
+        quorum=task.quorum,
+        reveal_each_round=task.reveal == "round",
+        attested=spec.attested,
+        rounds=task.rounds,
+        challenge_window=task.challenge_window,
+        response_window=task.response_window,
+        round_timeout=task.round_timeout,
+        claim_period=task.claim_period,
+        budget=wei(task.budget, setting="task.budget"),
+        bond=wei(task.bond, setting="task.bond"),
+        min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
+        max_stake=wei(task.max_stake, setting="task.max_stake"),
+        spec_hash=spec.hash(),
+        validation_hash=dataset_hash(validation),
+        base_model=base_model,
+        salt=salt,
+    )
+
+
+def free_salt(escrow: Escrow, *, sponsor: str, seed: int) -> bytes:
+    """The first salt of a seed whose task is not on this chain yet: the same seed opens the same task on a fresh chain."""
+    for attempt in range(1_000_000):
+        salt = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
+        if not escrow.has_task(escrow.task_id(sponsor, salt)):
+            return salt
+    raise ConfigError("a million tasks of this seed are open on this chain; set another seed")
