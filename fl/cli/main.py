@@ -12,8 +12,12 @@ from fl.errors import FairshareError
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
 COMMANDS = {
     "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
+    "dashboard": ("fl.cli.dashboard", "the page of a run on this machine, live: fl dashboard run=runs/latest"),
     "shards": ("fl.cli.shards", "deal data into one file per client: fl shards out=FOLDER data=… partition=…"),
     "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
+    "client": ("fl.cli.client", "join a task and run its node: fl client invite=FILE data=SHARD key=KEYSTORE"),
+    "status": ("fl.cli.status", "how a task and one's part in it stand: fl status folder=node"),
+    "leave": ("fl.cli.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
     "join": ("fl.cli.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
     "score": (
         "fl.cli.score",
@@ -25,6 +29,7 @@ COMMANDS = {
     "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
     "doctor": ("fl.cli.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),
     "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),
+    "completion": ("fl.cli.completion", "complete commands and settings in your shell: fl completion bash|zsh|fish"),
     "compile": ("fl.cli.compile", "compile the contracts of a checkout into the shipped artifacts"),
 }
 

@@ -1,1 +1,414 @@
-export {};
+// The live page of a run: what fl/dashboard/view.py tells, and what this browser recomputed of it.
+import { render } from "preact";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { Account } from "./account";
+import { checkRound, type Check } from "./check";
+import { Bars, ChartCard, Figure, Hash, Scroll } from "./parts";
+import { Rounds } from "./rounds";
+import { fetchJson, watch, type Client, type ClientRounds, type Headline, type Standing, type View } from "./run";
+import { duration, loss, percent, plural, score, tokens } from "./words";
+
+const CHECKED = 25; // newest rounds that are recomputed without being asked
+const PHASES: Record<string, string> = {
+  collecting: "the clients train and sign their updates",
+  training: "the clients train and sign their updates",
+  checking: "signatures, roots and stakes are checked",
+  scoring: "the direction is taken",
+  aggregating: "the strategy aggregates",
+  settling: "scores become pay",
+  bundling: "the bundle is written",
+  evaluating: "the evaluators recompute the round",
+  posting: "the round is posted on chain",
+  reporting: "the new model is tested",
+};
+
+function useAccount(): string | null {
+  const read = () =>
+    /^#\/(0x[0-9a-fA-F]{40})$/.exec(location.hash)?.[1] ?? new URLSearchParams(location.search).get("account");
+  const [account, setAccount] = useState(read);
+  useEffect(() => {
+    const changed = () => setAccount(location.hash === "#/" ? null : read());
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return account;
+}
+
+function Page() {
+  const [headline, setHeadline] = useState<Headline>({ status: "waiting" });
+  const [view, setView] = useState<View | null>(null);
+  const [standing, setStanding] = useState<Standing | null>(null);
+  const [connected, setConnected] = useState(true);
+  const [checks, setChecks] = useState(new Map<number, Check>());
+  const account = useAccount();
+
+  useEffect(() => watch({ onRun: setHeadline, onChain: setStanding, onConnected: setConnected }), []);
+  useEffect(() => {
+    if (headline.content) fetchJson<View>("view").then(setView, () => {});
+  }, [headline.content]);
+
+  const newest = useRef({ view, standing });
+  newest.current = { view, standing };
+  const check = async (number: number) => {
+    const { view, standing } = newest.current;
+    const round = view?.rounds.find((one) => one.round === number);
+    if (!view || !round) return;
+    const found = await checkRound(round, view, standing);
+    setChecks((before) => new Map(before).set(number, found));
+  };
+  const digests = standing?.reachable ? standing.rounds.map((one) => one.digest).join() : "";
+  useEffect(() => {
+    const numbers = (view?.rounds ?? []).map((one) => one.round).reverse();
+    const final = standing?.reachable ? standing.final_round : 0;
+    const wanted = new Set([...numbers.slice(0, CHECKED), ...(final ? [final] : [])]);
+    let stopped = false;
+    (async () => {
+      for (const number of wanted) if (!stopped) await check(number);
+    })();
+    return () => {
+      stopped = true;
+    };
+  }, [view?.rounds.length, view?.task.id, digests, standing?.reachable && standing.final_round]);
+
+  const live = headline.status === "running" ? (headline.live ?? null) : null;
+  return (
+    <>
+      <header>
+        <p class="eyebrow">Fairshare</p>
+        <h1>
+          <bdi>{view ? titleOf(view) : "A run that has not begun"}</bdi>
+        </h1>
+        <State headline={headline} view={view} connected={connected} />
+        <nav aria-label="Sections">
+          <ul>
+            {(account ? [] : ["charts", "clients", "rounds", "refusals"]).map((name) => (
+              <li key={name}>
+                <a href={`#${name}`}>{name[0]!.toUpperCase() + name.slice(1)}</a>
+              </li>
+            ))}
+            <li class="push">
+              <Theme />
+            </li>
+          </ul>
+        </nav>
+      </header>
+      <main>
+        {!view && <p>The page fills by itself once the run has its first numbers.</p>}
+        {view && account && <Account key={account} account={account} view={view} standing={standing} checks={checks} />}
+        {view && !account && (
+          <>
+            <Figures view={view} standing={standing} checks={checks} />
+            <Section id="charts" title="Charts">
+              <Charts view={view} />
+            </Section>
+            <Section id="clients" title="Clients">
+              <Clients view={view} live={live} />
+            </Section>
+            <Section id="rounds" title="Rounds">
+              <Rounds view={view} standing={standing} checks={checks} onCheck={check} />
+            </Section>
+            <Section id="refusals" title="Refusals">
+              <Refusals view={view} />
+            </Section>
+            <Section id="task" title="Task">
+              <Task view={view} standing={standing} />
+            </Section>
+          </>
+        )}
+      </main>
+      <footer>
+        Read-only. What the coordinator's machine says, this browser recomputes where it can; what the chain cannot show is
+        that the direction is right: that rests on the evaluators who signed.
+      </footer>
+    </>
+  );
+}
+
+function Section({ id, title, children }: { id: string; title: string; children: preact.ComponentChildren }) {
+  return (
+    <section id={id} aria-labelledby={`${id}-h`}>
+      <h2 id={`${id}-h`}>{title}</h2>
+      {children}
+    </section>
+  );
+}
+
+function titleOf(view: View): string {
+  const data = view.config.data?.path?.split("/").pop() ?? view.config.data?.name ?? "a task";
+  return `${data}: ${plural(view.clients.length, "client")} paid by score`;
+}
+
+function State({ headline, view, connected }: { headline: Headline; view: View | null; connected: boolean }) {
+  const [now, setNow] = useState(Date.now() / 1000);
+  useEffect(() => {
+    const timer = setInterval(() => setNow(Date.now() / 1000), 1000);
+    return () => clearInterval(timer);
+  }, []);
+  const live = headline.status === "running" ? headline.live : null;
+  let text = { waiting: "Waiting for the run to begin", running: "Running", finished: "Finished", failed: "Failed" }[headline.status];
+  if (live?.round) text = `Round ${live.round} of ${view?.task.rounds ?? "…"}: ${PHASES[live.phase] ?? live.phase}`;
+  if (headline.status === "finished" && view) text = `Finished: ${plural(view.rounds.length, "round")} posted`;
+  if (headline.status === "failed") text = "Failed: the run's log says why";
+  return (
+    <p class="state">
+      <span class={`dot ${headline.status}`} aria-hidden="true"></span>
+      <span role="status" aria-live="polite" id="phase">
+        {text}
+        {!connected && " (not connected: the numbers are the last that came)"}
+      </span>
+      {live && <span class="soft"> for {duration(now - live.since)}</span>}
+    </p>
+  );
+}
+
+function Theme() {
+  const [theme, setTheme] = useState(localStorage.getItem("theme") ?? "system");
+  useEffect(() => {
+    document.documentElement.dataset.theme = theme;
+    localStorage.setItem("theme", theme);
+  }, [theme]);
+  return (
+    <label>
+      Colours{" "}
+      <select value={theme} onChange={(event) => setTheme(event.currentTarget.value)}>
+        <option value="system">of the system</option>
+        <option value="light">light</option>
+        <option value="dark">dark</option>
+      </select>
+    </label>
+  );
+}
+
+function Figures({ view, standing, checks }: { view: View; standing: Standing | null; checks: Map<number, Check> }) {
+  const last = view.rounds.at(-1);
+  const budget = BigInt(view.totals.budget_wei);
+  const earned = BigInt(view.totals.earned_wei);
+  const good = [...checks.values()].filter((one) => one.ok).length;
+  const bad = checks.size - good;
+  const claimed = standing?.reachable ? tokens(standing.paid_wei) : "–";
+  return (
+    <dl class="figures" aria-label="Headline figures">
+      <Figure
+        name="Accuracy"
+        big={percent(last?.accuracy ?? view.totals.initial_accuracy)}
+        small={`from ${percent(view.totals.initial_accuracy)}, on the test set`}
+      />
+      <Figure name="Rounds posted" big={`${view.rounds.length} of ${view.task.rounds}`} small={`seed ${view.seed}`} />
+      <Figure name="Budget" big={tokens(budget)} small="tokens, escrowed in the contract" />
+      <Figure name="Earned" big={tokens(earned)} small={budget ? `${percent(Number(earned) / Number(budget))} of the budget` : ""} />
+      <Figure name="Claimed" big={claimed} small={standing?.reachable ? "as the contract says now" : "the chain does not answer now"} />
+      <Figure
+        name="Recomputed here"
+        big={bad ? `${bad} differ` : `${good} of ${view.rounds.length}`}
+        small={bad ? "see the table of rounds" : "rounds, from their leaves, in this browser"}
+      />
+    </dl>
+  );
+}
+
+function Charts({ view }: { view: View }) {
+  const named = view.clients.filter((one) => one.place !== null);
+  return (
+    <>
+      <div class="plots">
+        <ChartCard chart={view.charts.accuracy} />
+        <ChartCard chart={view.charts.loss} />
+      </div>
+      <ul class="key between" aria-label="Marks of the clients in the charts below">
+        {named.map((one) => (
+          <li key={one.account}>
+            <chart-mark place={one.place!}></chart-mark>
+            <span>
+              <bdi>{one.name}</bdi> {one.behaviour !== "honest" && <span class="tell">{one.behaviour}</span>}
+            </span>
+          </li>
+        ))}
+        {named.length < view.clients.length && <li>{view.clients.length - named.length} others, in grey</li>}
+      </ul>
+      <div class="plots">
+        <ChartCard chart={view.charts.pay} />
+        <ChartCard chart={view.charts.score} />
+        <ChartCard chart={view.charts.share} wide />
+      </div>
+    </>
+  );
+}
+
+function Clients({ view, live }: { view: View; live: Headline["live"] }) {
+  const [open, setOpen] = useState<string | null>(null);
+  const earned = BigInt(view.totals.earned_wei);
+  return (
+    <>
+      <Find />
+      <Scroll caption="Clients: stake and earned in tokens; the last score with its standard error over validation samples">
+        <thead>
+          <tr>
+            <th scope="col">Client</th>
+            <th scope="col">Account</th>
+            <th scope="col">Node</th>
+            <th scope="col">By class</th>
+            <th scope="col" class="n">Stake</th>
+            <th scope="col" class="n">Share of stake</th>
+            <th scope="col" class="n">Score in all</th>
+            <th scope="col" class="n">Last score</th>
+            <th scope="col" class="n">Earned</th>
+            <th scope="col" class="n">Share of pay</th>
+            <th scope="col" class="n">Refused</th>
+          </tr>
+        </thead>
+        <tbody>
+          {view.clients.map((one) => [
+            <tr key={one.account}>
+              <th scope="row">
+                <div>
+                  <a href={`#/${one.account}`}>
+                    <bdi>{one.name}</bdi>
+                  </a>
+                </div>
+              </th>
+              <td>
+                <Hash value={one.account} />
+              </td>
+              <td>
+                <NodeState client={one} live={live} />
+              </td>
+              <td>
+                <button
+                  type="button"
+                  aria-expanded={open === one.account}
+                  onClick={() => setOpen(open === one.account ? null : one.account)}
+                >
+                  why<span class="unseen"> {one.name} was paid</span>
+                </button>
+              </td>
+              <td class="n">{tokens(one.stake_wei)}</td>
+              <td class="n">{percent(one.stake_share)}</td>
+              <td class="n">{score(one.score)}</td>
+              <td class="n">
+                {one.last_score === null ? "no update" : score(one.last_score)}
+                {one.last_error !== null && ` ± ${loss(one.last_error)}`}
+              </td>
+              <td class="n">{tokens(one.paid_wei)}</td>
+              <td class="n">{earned ? percent(Number(BigInt(one.paid_wei)) / Number(earned)) : "–"}</td>
+              <td class="n">{one.refusals}</td>
+            </tr>,
+            open === one.account && (
+              <tr key={`${one.account}-why`} class="why">
+                <td colSpan={11}>
+                  <ByClass account={one.account} rounds={view.rounds.length} />
+                </td>
+              </tr>
+            ),
+          ])}
+        </tbody>
+      </Scroll>
+    </>
+  );
+}
+
+function ByClass({ account, rounds }: { account: string; rounds: number }) {
+  const [client, setClient] = useState<ClientRounds | null>(null);
+  useEffect(() => {
+    fetchJson<ClientRounds>(`clients/${account}`).then(setClient, () => {});
+  }, [account, rounds]);
+  return client ? <Bars classes={client.classes} parts={client.by_class} of={client.name} /> : <p>…</p>;
+}
+
+function NodeState({ client, live }: { client: Client; live: Headline["live"] }) {
+  const node = live?.nodes?.find((one) => one.account === client.account) ?? client.node;
+  if (!node) return <span class="soft">–</span>;
+  if (node.online) return <span class="good">● online</span>;
+  const since = node.last_seen ? `, last seen ${duration(Date.now() / 1000 - node.last_seen)} ago` : "";
+  return <span class="bad">○ away{since}</span>;
+}
+
+/** Goes to a client's own view by its address. */
+function Find() {
+  const [text, setText] = useState("");
+  const valid = /^0x[0-9a-fA-F]{40}$/.test(text.trim());
+  return (
+    <form
+      class="find"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (valid) location.hash = `#/${text.trim()}`;
+      }}
+    >
+      <label for="find">Your account</label>
+      <input
+        id="find"
+        value={text}
+        placeholder="0x…"
+        autocomplete="off"
+        spellcheck={false}
+        aria-describedby="find-help"
+        onInput={(event) => setText(event.currentTarget.value)}
+      />
+      <button type="submit">Show its leaf, pay and claim</button>
+      <span id="find-help" class="soft">
+        {text && !valid ? "an address is 0x and 40 hex digits" : ""}
+      </span>
+    </form>
+  );
+}
+
+function Refusals({ view }: { view: View }) {
+  if (!view.refusals.length) return <p>No update was refused.</p>;
+  return (
+    <>
+      <Scroll caption="Refused updates, newest first; a refused update scores 0 and costs nobody else anything">
+        <thead>
+          <tr>
+            {["Round", "Client", "Account", "Node", "Reason"].map((name) => (
+              <th key={name} scope="col">
+                {name}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {view.refusals.map((one, index) => (
+            <tr key={index}>
+              <th scope="row">{one.round}</th>
+              <td>
+                <bdi>{one.name || "unknown"}</bdi>
+              </td>
+              <td>{one.account ? <Hash value={one.account} /> : "–"}</td>
+              <td>{one.node_id}</td>
+              <td>
+                <span class="prose">{one.reason}</span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </Scroll>
+      {view.refused > view.refusals.length && <p>{plural(view.refused - view.refusals.length, "older refusal")} in summary.json.</p>}
+    </>
+  );
+}
+
+function Task({ view, standing }: { view: View; standing: Standing | null }) {
+  const facts: [string, string][] = [
+    ["Budget", `${tokens(view.totals.budget_wei)} tokens over ${plural(view.task.rounds, "round")}`],
+    ["Model", view.config.model?.path ?? ""],
+    ["Strategy", view.config.strategy?.name ?? ""],
+    ["Scores", view.config.scorer?.name ?? ""],
+    ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
+    ["Challenge window", duration(view.task.challenge_window)],
+    ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
+    ["Chain", `id ${view.task.chain_id}; ${standing ? (standing.reachable ? `the task is ${standing.status}` : "it does not answer now") : "asking"}`],
+    ["Contract", view.task.contract],
+    ["Token", view.task.token],
+    ["Task id", view.task.id],
+    ...(standing?.reachable ? ([["Coordinator", standing.coordinator]] as [string, string][]) : []),
+  ];
+  return (
+    <div class="card">
+      <dl class="facts">
+        {facts.map(([name, value]) => [<dt>{name}</dt>, <dd class="whole">{value}</dd>])}
+      </dl>
+    </div>
+  );
+}
+
+render(<Page />, document.getElementById("page")!);

@@ -1,0 +1,266 @@
+"""The page as an ASGI app: read-only, no request to any other host, live by server-sent events.
+
+/                              the page
+/static/…                      its script and style, and the charts that it shares with report.html
+/data/view                     the run so far                      /data/clients/<account>   one client's rounds
+/data/standing                 the task on chain, now              /data/standing/<account>  what it was paid
+/data/feed                     an event for each change of either
+/data/rounds/<n>/<file>        header.json, manifest.json and round.json of a bundle: what the browser recomputes from
+/data/rounds/<n>/raw/<account> ⟨update, direction⟩ of one client, which weight and score tell already
+/data/contract                 where claims go
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from eth_utils import is_address, to_checksum_address
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.responses import FileResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fl.chain.artifacts import artifact
+from fl.chain.deployment import Deployment
+from fl.codec import Blocks
+from fl.dashboard.standing import Standing
+from fl.dashboard.view import client_rounds, jsonable, view
+from fl.report.drawing import CHARTS
+from fl.report.summary import SUMMARY
+from fl.rewards.score import partials
+
+_STATIC = Path(__file__).with_name("static")
+_ASSETS = {
+    "page.js": (_STATIC / "page.js", "text/javascript"),
+    "page.css": (_STATIC / "page.css", "text/css"),
+    "charts.js": (CHARTS, "text/javascript"),
+    "report.css": (CHARTS.parents[1] / "page.css", "text/css"),
+}
+_PUBLIC = ("header.json", "manifest.json", "round.json")  # of a bundle; the rest is for evaluators, and for its owner
+_HEADERS = {
+    # The charts' library writes a style element into each drawing.
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+_LOOK_S = 0.2  # how often a feed looks for a new summary
+_CHAIN_S = 2.0  # and for a new block
+_ALIVE_S = 15.0  # proxies close a connection on which nothing comes
+_FEEDS = 200  # at once; a browser tries again by itself
+
+
+def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
+    """The page of one run.
+
+    Args:
+        folder: Of the run, finished or not: `summary.json`, `bundles/`, `deployment.json`. It may still be empty.
+        chain: Where the task's contract is; by default what the folder's deployment file says.
+    """
+    folder = Path(folder).resolve()
+    app = FastAPI(title="Fairshare", docs_url=None, redoc_url=None, openapi_url=None)
+    run = _Run(folder)
+    standing = Standing(folder, chain)
+    feeds = 0
+
+    app.add_middleware(_Headers)
+
+    @app.get("/")
+    def index() -> FileResponse:
+        return FileResponse(_STATIC / "index.html", media_type="text/html")
+
+    @app.get("/static/{name}")
+    def asset(name: str) -> FileResponse:
+        if name not in _ASSETS:
+            raise HTTPException(404, f"there is no {name}")
+        path, kind = _ASSETS[name]
+        return FileResponse(path, media_type=kind)
+
+    @app.get("/data/view")
+    def whole() -> Response:
+        summary = run.summary()
+        # Whoever comes before the run's first numbers gets an empty page that fills by itself.
+        return _json(view(summary) if summary else {"status": "waiting"})
+
+    @app.get("/data/clients/{account}")
+    def client(account: str) -> Response:
+        found = client_rounds(_or_404(run.summary()), _address(account))
+        return _json(_or_404(found, f"{account} is no client of this task"))
+
+    @app.get("/data/standing")
+    def on_chain() -> Response:
+        return _json(standing.of_task(_task_id(_or_404(run.summary()))))
+
+    @app.get("/data/standing/{account}")
+    def paid(account: str) -> Response:
+        return _json(standing.of_client(_task_id(_or_404(run.summary())), _address(account)))
+
+    @app.get("/data/contract")
+    def contract() -> Response:
+        task = _or_404(run.summary())["task"]
+        kept = {name: task[name] for name in ("chain_id", "contract", "token", "id")}
+        return _json(
+            {**kept, "abi": [one for one in artifact("Fairshare").abi if one.get("name") in ("claim", "roundOf")]}
+        )
+
+    @app.get("/data/rounds/{number}/{name}")
+    def bundle_file(number: int, name: str) -> FileResponse:
+        path = run.bundle(number) / name
+        if name not in _PUBLIC or not path.is_file():
+            raise HTTPException(404, f"round {number} has no {name} that is for everybody")
+        return FileResponse(path, media_type="application/json")
+
+    @app.get("/data/rounds/{number}/raw/{account}")
+    def raw(number: int, account: str) -> Response:
+        try:
+            return _json({"raw": str(_raw(run.bundle(number), _address(account)))})
+        except (OSError, ValueError, KeyError):
+            raise HTTPException(404, f"round {number} has no update of {account} here, or no direction") from None
+
+    @app.get("/data/feed")
+    async def feed() -> StreamingResponse:
+        nonlocal feeds
+        if feeds >= _FEEDS:
+            raise HTTPException(503, f"{_FEEDS} people watch already; try again later")
+
+        async def events() -> AsyncIterator[str]:
+            nonlocal feeds
+            feeds += 1
+            try:
+                async for event in _events(run, standing):
+                    yield event
+            finally:
+                feeds -= 1
+
+        return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+    return app
+
+
+class _Headers:
+    """Puts the page's headers on every answer, streams included."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Run:
+    """A run's folder; the summary is read again when it was written anew."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._read: tuple[tuple[int, int], dict[str, Any]] | None = None
+
+    def version(self) -> tuple[int, int] | None:
+        """Changes whenever the summary does; None while there is none."""
+        try:
+            status = (self._folder / SUMMARY).stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_ino  # written whole beside it and moved, so it is another file each time
+
+    def summary(self) -> dict[str, Any] | None:
+        """The summary as it stands."""
+        version = self.version()
+        if version is None:
+            return None
+        if self._read is None or self._read[0] != version:
+            self._read = version, json.loads((self._folder / SUMMARY).read_text())
+        return self._read[1]
+
+    def bundle(self, number: int) -> Path:
+        """The folder of a round's bundle."""
+        return self._folder / "bundles" / f"round-{number:04d}"
+
+
+async def _events(run: _Run, standing: Standing) -> AsyncIterator[str]:
+    """Server-sent events: `run` when the summary changed, `chain` when the task's standing did, and what it is now."""
+    version: object = ()
+    chain: dict[str, Any] | None = None
+    loop = asyncio.get_running_loop()
+    spoken = next_look = loop.time()
+    while True:
+        if (seen := run.version()) != version:
+            version, next_look = seen, loop.time()
+            summary = await run_in_threadpool(run.summary)
+            yield _event("run", _headline(summary) if summary else {"status": "waiting"})
+            spoken = loop.time()
+        if loop.time() >= next_look and (summary := run.summary()):
+            now = await run_in_threadpool(standing.of_task, _task_id(summary))
+            next_look = loop.time() + _CHAIN_S
+            if now != chain:
+                chain = now
+                yield _event("chain", now)
+                spoken = loop.time()
+        if loop.time() - spoken > _ALIVE_S:
+            yield ": still here\n\n"
+            spoken = loop.time()
+        await asyncio.sleep(_LOOK_S)
+
+
+def _headline(summary: dict[str, Any]) -> dict[str, Any]:
+    # A phase of a round is told whole; the rest is fetched where its hash says that it is another one.
+    rest = {key: value for key, value in summary.items() if key != "live"}
+    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
+    return {
+        "status": summary["status"],
+        "live": summary.get("live"),
+        "content": digest,
+        "rounds": len(summary["rounds"]),
+    }
+
+
+@functools.lru_cache(maxsize=4096)
+def _raw(folder: Path, account: str) -> int:
+    told = json.loads((folder / "round.json").read_text())
+    weights = {one["account"]: int(one["weight"]) for one in told["updates"]}
+    if weights[account] == 0:
+        raise KeyError(account)  # the strategy left it out: its score does not tell the product, so neither do we
+    size = sum(functools.reduce(lambda total, length: total * length, shape, 1) for shape in told["shapes"])
+    read = {
+        name: Blocks.from_bytes((folder / name).read_bytes(), size=size)
+        for name in (f"updates/{account}.blocks", "direction.blocks")
+    }
+    return sum(partials(read[f"updates/{account}.blocks"], read["direction.blocks"]))
+
+
+def _event(name: str, value: Any) -> str:
+    return f"event: {name}\ndata: {json.dumps(jsonable(value))}\n\n"
+
+
+def _json(value: Any) -> Response:
+    return Response(json.dumps(value, allow_nan=False), media_type="application/json")
+
+
+def _or_404(value: Any, reason: str = "the run has no summary yet") -> Any:
+    if value is None:
+        raise HTTPException(404, reason)
+    return value
+
+
+def _task_id(summary: dict[str, Any]) -> bytes:
+    return bytes.fromhex(summary["task"]["id"].removeprefix("0x"))
+
+
+def _address(text: str) -> str:
+    if not is_address(text):
+        raise HTTPException(404, f"{text[:60]!r} is no address; write 0x and 40 hex digits")
+    return to_checksum_address(text)

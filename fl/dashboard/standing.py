@@ -1,0 +1,110 @@
+"""What the chain says of a task now: which rounds are final, how long the others can be challenged, what was claimed."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import requests
+from web3.exceptions import Web3Exception
+
+from fl.chain.deployment import Deployment
+from fl.chain.errors import ChainError
+from fl.chain.escrow import Escrow
+
+_FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
+
+
+class Standing:
+    """Reads one task's state from the chain.
+
+    Args:
+        folder: Of the run; its `deployment.json` says where the chain is.
+        deployment: Where the chain is, if that is known already.
+    """
+
+    def __init__(self, folder: Path, deployment: Deployment | None = None) -> None:
+        self._folder, self._deployment = folder, deployment
+        self._escrow: Escrow | None = None
+        self._postings: dict[tuple[bytes, int], dict[str, Any]] = {}
+        self._final: dict[bytes, int] = {}
+        self._lock = threading.Lock()
+        self._asked: dict[object, tuple[float, dict[str, Any]]] = {}
+
+    def of_task(self, task_id: bytes) -> dict[str, Any]:
+        """State of the task as JSON values; `reachable` is false, with a reason, where the chain does not answer."""
+        return self._fresh(task_id, lambda escrow: self._task(escrow, task_id))
+
+    def of_client(self, task_id: bytes, account: str) -> dict[str, Any]:
+        """What the contract has paid an account so far."""
+        return self._fresh((task_id, account), lambda escrow: {"claimed_wei": str(escrow.claimed(task_id, account))})
+
+    def _fresh(self, key: object, ask: Any) -> dict[str, Any]:
+        with self._lock:
+            asked, answer = self._asked.get(key, (-_FRESH_S, {}))
+            if time.monotonic() - asked >= _FRESH_S:
+                answer = self._ask(ask)
+                if len(self._asked) > 1000:  # accounts that somebody made up
+                    self._asked.clear()
+                self._asked[key] = (time.monotonic(), answer)
+            return answer
+
+    def _ask(self, ask: Any) -> dict[str, Any]:
+        try:
+            if self._escrow is None:
+                deployment = self._deployment or Deployment.read(self._folder / "deployment.json")
+                _, self._escrow, _ = deployment.connect()
+            return {"reachable": True, **ask(self._escrow)}
+        except (ChainError, Web3Exception, requests.RequestException, ValueError) as error:
+            self._escrow = None
+            # Not the error's text: it may carry the address of a paid RPC service, which is a key.
+            return {"reachable": False, "reason": type(error).__name__}
+
+    def _task(self, escrow: Escrow, task_id: bytes) -> dict[str, Any]:
+        terms, state = escrow.task(task_id)
+        now = escrow.w3.eth.get_block("latest")["timestamp"]
+        for number in range(1, state.posted + 1):
+            if (task_id, number) not in self._postings:
+                digest, posted_at = escrow.posted(task_id, number)
+                self._postings[task_id, number] = {"digest": "0x" + digest.hex(), "posted_at": posted_at}
+        # Final rounds come before those that are not: windows end in the order of posting.
+        final = min(self._final.get(task_id, 0), state.posted)
+        if final and not escrow.is_final(task_id, final):
+            final = 0  # a later proof, or a chain that was put back
+        while final < state.posted and escrow.is_final(task_id, final + 1):
+            final += 1
+        self._final[task_id] = final
+        return {
+            "time": now,
+            "status": state.status.name.lower(),
+            "rounds": [
+                {
+                    "round": number,
+                    **self._postings[task_id, number],
+                    "state": _state_of(number, final=final, void_from=state.void_from, held_from=state.held_from),
+                    "window_left": max(0, self._postings[task_id, number]["posted_at"] + terms.challenge_window - now),
+                }
+                for number in range(1, state.posted + 1)
+            ],
+            "final_round": final,
+            "challenge_window": terms.challenge_window,
+            "open_challenges": state.open_challenges,
+            "clients": state.clients,
+            "budget_wei": str(terms.budget),
+            "bond_wei": str(terms.bond),
+            "cumulative_wei": str(state.cumulative),
+            "paid_wei": str(state.paid),
+            "coordinator": terms.coordinator,
+            "evaluators": list(terms.evaluators),
+            "quorum": terms.quorum,
+        }
+
+
+def _state_of(number: int, *, final: int, void_from: int, held_from: int) -> str:
+    if void_from and number >= void_from:
+        return "void"
+    if held_from and number >= held_from:
+        return "held"
+    return "final" if number <= final else "pending"

@@ -1,0 +1,132 @@
+"""What the page shows of a run, from its `summary.json`: sums and charts, and one client's rounds when it is looked at."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.roster import roster
+from fl.report.running import so_far
+from fl.report.wording import clean
+
+_REFUSALS = 200  # the newest; more are in summary.json
+_SETTINGS = ("data", "partition", "model", "strategy", "scorer", "engine")
+
+
+def view(summary: dict[str, Any]) -> dict[str, Any]:
+    """The page's content as JSON values: its size grows with clients plus rounds, not with their product.
+
+    Args:
+        summary: Of a finished run, or of one that still goes on (`status` and `live` tell).
+    """
+    summary = so_far(summary)
+    names = {one["account"]: one["name"] for one in summary["clients"]}
+    places = {one["account"]: place for place, one in enumerate(roster(summary).named)}
+    rounds = summary["rounds"]
+    return jsonable(
+        {
+            "status": summary["status"],
+            "live": summary.get("live"),
+            "config": {
+                name: {key: summary["config"].get(name, {}).get(key) for key in ("name", "path")} for name in _SETTINGS
+            },
+            "seed": summary["config"].get("seed"),
+            "task": {**_terms(summary["config"]["task"]), **summary["task"]},
+            "totals": {
+                **summary["totals"],
+                "earned_wei": str(sum(int(one["paid_wei"]) for one in summary["clients"])),
+            },
+            "clients": [_client(one, summary, place=places.get(one["account"])) for one in summary["clients"]],
+            "rounds": [_round(one) for one in rounds],
+            "refusals": [
+                {"round": one["round"], "name": names.get(refusal["account"], ""), **refusal}
+                for one in reversed(rounds)
+                for refusal in one["refusals"]
+            ][:_REFUSALS],
+            "refused": sum(len(one["refusals"]) for one in rounds),
+            "charts": {
+                name: _chart(plot(summary))
+                for name, plot in {
+                    "accuracy": accuracy_plot,
+                    "loss": loss_plot,
+                    "pay": pay_plot,
+                    "score": score_plot,
+                    "share": share_plot,
+                }.items()
+            },
+        }
+    )
+
+
+def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | None:
+    """What the rounds say of one client, or None for an account that is no client of the task."""
+    client = next((one for one in so_far(summary)["clients"] if one["account"].lower() == account.lower()), None)
+    if client is None:
+        return None
+    account = client["account"]
+    rows, classes, by_class = [], [], []
+    for one in summary["rounds"]:
+        reading = one.get("reading") or {}
+        rows.append(
+            {
+                "round": one["round"],
+                "score_q40": one["scores_q40"].get(account),
+                "error": reading.get("errors", {}).get(account),
+                "pay_wei": one["pays_wei"].get(account),
+                "cumulative_wei": one["cumulative_wei"].get(account),
+                "refusals": [refusal["reason"] for refusal in one["refusals"] if refusal["account"] == account],
+            }
+        )
+        if parts := reading.get("by_class", {}).get(account):
+            fresh = list(reading["classes"]) != classes
+            classes = list(reading["classes"])
+            by_class = list(parts) if fresh else [old + new for old, new in zip(by_class, parts, strict=True)]
+    return jsonable({**client, "rounds": rows, "classes": classes, "by_class": by_class})
+
+
+def jsonable(value: Any) -> Any:
+    """The value with nothing in it that JSON or UTF-8 cannot hold: no infinity, no broken byte of a file name."""
+    if isinstance(value, dict):
+        return {clean(key): jsonable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [jsonable(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return clean(value) if isinstance(value, str) else value
+
+
+def _terms(task: dict[str, Any]) -> dict[str, Any]:
+    return {name: task.get(name) for name in ("rounds", "quorum", "evaluators", "reveal", "challenge_window")}
+
+
+def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | None) -> dict[str, Any]:
+    account = client["account"]
+    live = summary.get("live") or {}
+    last = summary["rounds"][-1] if summary["rounds"] else None
+    reading = (last and last.get("reading")) or {}
+    return {
+        **{name: value for name, value in client.items() if name != "class_counts"},
+        "place": place,
+        "node": next((one for one in live.get("nodes", []) if one["account"] == account), None),
+        "last_score": last and last["scores"].get(account),
+        "last_error": reading.get("errors", {}).get(account),
+        "refusals": sum(refusal["account"] == account for one in summary["rounds"] for refusal in one["refusals"]),
+    }
+
+
+def _round(one: dict[str, Any]) -> dict[str, Any]:
+    kept = (
+        "round", "accuracy", "test_loss", "loss_before", "loss_after", "pot_wei", "header", "header_hash", "evaluators",
+        "transaction", "gas", "posted_at",
+    )  # fmt: skip
+    return {
+        **{name: one.get(name) for name in kept},
+        "paid_wei": str(sum(int(pay) for pay in one["pays_wei"].values())),
+        "updates": len(one["scores"]),
+        "refused": len(one["refusals"]),
+    }
+
+
+def _chart(plot: Plot) -> dict[str, Any]:
+    return {"title": plot.title, "finding": plot.finding, "drawing": plot.drawing.to_json()}

@@ -1,0 +1,376 @@
+// One client's own view: its leaf, its proof, each step from score to wei, and the claim.
+import { useEffect, useState } from "preact/hooks";
+import type { Check } from "./check";
+import { Bars, Figure, Hash, Mark, Scroll } from "./parts";
+import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
+import { entitlementOf, leafHash, proofOf, type Leaf } from "./tree";
+import { claim, hasWallet } from "./wallet";
+import { duration, grouped, loss, percent, plural, score, scoreOf, tokens } from "./words";
+
+type Props = { account: string; view: View; standing: Standing | null; checks: Map<number, Check> };
+
+export function Account({ account, view, standing, checks }: Props) {
+  const [client, setClient] = useState<ClientRounds | string | null>(null);
+  const [claimed, setClaimed] = useState<bigint | null>(null);
+  const [asked, setAsked] = useState(0);
+  const [chosen, setChosen] = useState<number | null>(null);
+  const final = standing?.reachable ? standing.final_round : null;
+  const paid = standing?.reachable ? standing.paid_wei : null;
+
+  useEffect(() => {
+    fetchJson<ClientRounds>(`clients/${account}`).then(setClient, (error) => setClient(error.message));
+  }, [account, view.rounds.length, view.status]);
+  useEffect(() => {
+    fetchJson<{ claimed_wei?: string }>(`standing/${account}`).then(
+      (told) => setClaimed(told.claimed_wei === undefined ? null : BigInt(told.claimed_wei)),
+      () => setClaimed(null),
+    );
+  }, [account, final, paid, asked]);
+
+  if (client === null) return <p>Looking for {account} …</p>;
+  if (typeof client === "string") {
+    return (
+      <section id="account" aria-labelledby="account-h">
+        <h2 id="account-h">{account}</h2>
+        <p role="alert">{client}</p>
+        <p>
+          <a href="#/">Back to the run</a>
+        </p>
+      </section>
+    );
+  }
+  const last = client.rounds.at(-1);
+  const finalLeaf = leafIn(checks.get(final ?? 0), client.account);
+  const claimable = finalLeaf && claimed !== null ? finalLeaf.cumulative - claimed : null;
+  const waiting = claimed !== null && finalLeaf ? BigInt(client.paid_wei) - finalLeaf.cumulative : null;
+  const round = chosen ?? [...client.rounds].reverse().find((one) => one.score_q40 !== null)?.round ?? last?.round ?? null;
+  return (
+    <section id="account" aria-labelledby="account-h">
+      <p>
+        <a href="#/">Back to the run</a>
+      </p>
+      <h2 id="account-h">
+        <bdi>{client.name}</bdi>
+      </h2>
+      <p>
+        <code class="whole">{client.account}</code>
+      </p>
+      <dl class="figures" aria-label="Figures of this client">
+        <Figure name="Stake" big={tokens(client.stake_wei)} small={`${percent(client.stake_share)} of all stakes, for ${plural(client.samples, "sample")}`} />
+        <Figure name="Score" big={score(client.score)} small="taken off the loss in all rounds" />
+        <Figure name="Earned" big={tokens(client.paid_wei)} small={`tokens in ${plural(client.rounds.length, "round")}`} />
+        <Figure
+          name="Claimed"
+          big={tokens(claimed ?? client.claimed_wei)}
+          small={claimed === null ? "as the run told; the chain does not answer now" : "as the contract says now"}
+        />
+      </dl>
+      <Claim
+        client={client}
+        claimable={claimable}
+        waiting={waiting}
+        final={final}
+        standing={standing}
+        check={checks.get(final ?? 0)}
+        onClaimed={() => setAsked(asked + 1)}
+      />
+      {round !== null && (
+        <>
+          <h3>
+            <label for="step-round">From score to wei, in round </label>
+            <select id="step-round" value={round} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
+              {client.rounds.map((one) => (
+                <option key={one.round} value={one.round}>
+                  {one.round}
+                </option>
+              ))}
+            </select>
+          </h3>
+          <Steps
+            account={client.account}
+            round={round}
+            check={checks.get(round)}
+            scorer={view.config.scorer?.name ?? "direction"}
+          />
+          <Proof account={client.account} round={round} check={checks.get(round)} />
+        </>
+      )}
+      <h3>What it was paid for</h3>
+      <Bars classes={client.classes} parts={client.by_class} of={client.name} />
+      <h3>Every round</h3>
+      <Scroll caption="Score, pay and refusals of this client by round; amounts in tokens">
+        <thead>
+          <tr>
+            <th scope="col">Round</th>
+            <th scope="col" class="n">Score</th>
+            <th scope="col" class="n">Standard error</th>
+            <th scope="col" class="n">Pay</th>
+            <th scope="col" class="n">Earned so far</th>
+            <th scope="col">Refused</th>
+          </tr>
+        </thead>
+        <tbody>
+          {client.rounds.map((one) => (
+            <tr key={one.round}>
+              <th scope="row">{one.round}</th>
+              <td class="n">{one.score_q40 === null ? "no update" : scoreOf(one.score_q40)}</td>
+              <td class="n">{one.error === null ? "–" : `± ${loss(one.error)}`}</td>
+              <td class="n">{tokens(one.pay_wei)}</td>
+              <td class="n">{tokens(one.cumulative_wei)}</td>
+              <td>
+                <span class="prose">{one.refusals.join("; ") || "–"}</span>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </Scroll>
+    </section>
+  );
+}
+
+function leafIn(check: Check | undefined, account: string): Leaf | null {
+  return check?.published?.leaves.find((leaf) => leaf.account.toLowerCase() === account.toLowerCase()) ?? null;
+}
+
+type ClaimProps = {
+  client: ClientRounds;
+  claimable: bigint | null;
+  waiting: bigint | null;
+  final: number | null;
+  standing: Standing | null;
+  check: Check | undefined;
+  onClaimed: () => void;
+};
+
+function Claim({ client, claimable, waiting, final, standing, check, onClaimed }: ClaimProps) {
+  const [told, setTold] = useState("");
+  const [busy, setBusy] = useState(false);
+  const pending = standing?.reachable ? standing.rounds.find((one) => one.state === "pending") : undefined;
+  const send = async () => {
+    const published = check!.published!;
+    const index = published.leaves.findIndex((leaf) => leaf.account.toLowerCase() === client.account.toLowerCase());
+    setBusy(true);
+    try {
+      const hash = await claim(published.header, published.leaves[index]!, index, proofOf(published.levels, index), setTold);
+      setTold(`paid ${tokens(claimable)} tokens to ${client.account} in transaction ${hash}`);
+      onClaimed();
+    } catch (error) {
+      const reason = (error as { message?: string })?.message ?? String(error);
+      setTold(`not claimed: ${reason}`);
+    } finally {
+      setBusy(false);
+    }
+  };
+  let line: string;
+  if (!standing) line = "Asking the chain …";
+  else if (!standing.reachable) line = "The chain of this run does not answer now, so nothing can be claimed through this page.";
+  else if (!final) line = "No round is final yet: nothing can be claimed before the first challenge window is over.";
+  else if (claimable === null) line = "Recomputing the last final round …";
+  else if (claimable <= 0n) line = `Nothing is open: all that was earned up to round ${final}, the last final one, has been claimed.`;
+  else line = `${tokens(claimable)} tokens can be claimed now, from round ${final}, the last final one.`;
+  if (waiting && waiting > 0n && pending) {
+    line += ` ${tokens(waiting)} more wait for challenge windows; the next one is over in ${duration(pending.window_left)}.`;
+  }
+  const open = claimable !== null && claimable > 0n;
+  const sound = check?.ok === true;
+  return (
+    <div class="card claim">
+      <h3>Claim</h3>
+      <p>{line}</p>
+      {open && !sound && <p role="alert">The check of round {final} failed: this page does not claim from it.</p>}
+      {open && sound && hasWallet() && (
+        <button type="button" onClick={send} disabled={busy}>
+          Claim {tokens(claimable)} tokens with the wallet
+        </button>
+      )}
+      {open && !hasWallet() && (
+        <p>
+          This browser has no wallet. Anyone can send the claim, the money goes to the account: <code>fl claim</code> does it
+          from a terminal.
+        </p>
+      )}
+      <p role="status" class="told">
+        {told}
+      </p>
+    </div>
+  );
+}
+
+type Step = { name: string; formula: string; value: string; ok: boolean | null };
+
+type StepsProps = { account: string; round: number; check: Check | undefined; scorer: string };
+
+function Steps({ account, round, check, scorer }: StepsProps) {
+  const [raw, setRaw] = useState<bigint | string | null>(null);
+  useEffect(() => {
+    setRaw(null);
+    fetchJson<{ raw: string }>(`rounds/${round}/raw/${account}`).then(
+      (told) => setRaw(BigInt(told.raw)),
+      (error) => setRaw(error.message),
+    );
+  }, [account, round]);
+  const leaf = leafIn(check, account);
+  if (!check) return <p>Recomputing round {round} …</p>;
+  if (!leaf || !check.published) return <p>Round {round} has no leaf of this account.</p>;
+  const { header, leaves, previous } = check.published;
+  const before = previous.find((one) => one.account.toLowerCase() === account.toLowerCase());
+  const carried = before?.balance ?? 0n;
+  const pot = BigInt(header.pot!);
+  const total = BigInt(header.entitlement!);
+  const pays = split(leaves, pot);
+  const pay = pays.get(leaf.account) ?? 0n;
+  const cumulative = (before?.cumulative ?? 0n) + pay;
+  const units = "· 2⁻⁴⁰";
+  const product: Step[] = [
+    {
+      name: "⟨update, direction⟩",
+      formula: "the raw sum of block products",
+      value: typeof raw === "bigint" ? `${grouped(raw)} ${units}` : (raw ?? "…"),
+      ok: null,
+    },
+    {
+      name: "score",
+      formula: `floor(raw · ${grouped(leaf.weight)} ÷ 2³²)`,
+      value: `${grouped(leaf.score)} ${units} = ${scoreOf(leaf.score)}`,
+      ok: typeof raw === "bigint" ? (raw * leaf.weight) >> 32n === leaf.score : null,
+    },
+  ];
+  const attested: Step[] = [
+    {
+      name: "score",
+      formula: `by the rule ${scorer}, as the evaluators attest`,
+      value: `${grouped(leaf.score)} ${units} = ${scoreOf(leaf.score)}`,
+      ok: null,
+    },
+  ];
+  const steps: Step[] = [
+    ...(scorer === "direction" ? product : attested),
+    {
+      name: "balance",
+      formula: `min(0, ${grouped(carried)}) + score`,
+      value: `${grouped(leaf.balance)} ${units} = ${scoreOf(leaf.balance)}`,
+      ok: (carried < 0n ? carried : 0n) + leaf.score === leaf.balance,
+    },
+    {
+      name: "share of the pot",
+      formula: `max(0, balance) ÷ E, with E = ${grouped(total)} ${units}`,
+      value: total ? percent(Number(entitlementOf(leaf)) / Number(total)) : "nobody is entitled",
+      ok: leaves.reduce((sum, one) => sum + entitlementOf(one), 0n) === total,
+    },
+    {
+      name: "pay",
+      formula: `that share of ${tokens(pot)} tokens, rounded by largest remainder`,
+      value: `${grouped(pay)} wei = ${tokens(pay)} tokens`,
+      ok: [...pays.values()].reduce((sum, one) => sum + one, 0n) === (total ? pot : 0n),
+    },
+    {
+      name: "earned so far",
+      formula: `${grouped(before?.cumulative ?? 0n)} wei + pay`,
+      value: `${grouped(leaf.cumulative)} wei = ${tokens(leaf.cumulative)} tokens`,
+      ok: cumulative === leaf.cumulative,
+    },
+  ];
+  return (
+    <Scroll caption={`How round ${round} came to this pay, recomputed in this browser`}>
+      <thead>
+        <tr>
+          <th scope="col">Step</th>
+          <th scope="col">How</th>
+          <th scope="col">Value</th>
+          <th scope="col">Checked</th>
+        </tr>
+      </thead>
+      <tbody>
+        {steps.map((one) => (
+          <tr key={one.name}>
+            <th scope="row">{one.name}</th>
+            <td>
+              <span class="prose">{one.formula}</span>
+            </td>
+            <td>
+              <span class="prose">{one.value}</span>
+            </td>
+            <td>
+              <Mark ok={one.ok} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </Scroll>
+  );
+}
+
+/** A round's pot by entitlement to the wei: largest remainders first, ties by address, as fl/rewards/payout.py does it. */
+function split(leaves: Leaf[], pot: bigint): Map<string, bigint> {
+  const total = leaves.reduce((sum, one) => sum + entitlementOf(one), 0n);
+  if (total === 0n) return new Map(leaves.map((one) => [one.account, 0n]));
+  const pays = new Map(leaves.map((one) => [one.account as string, (pot * entitlementOf(one)) / total]));
+  let rest = pot - [...pays.values()].reduce((sum, one) => sum + one, 0n);
+  const remainder = (one: Leaf) => (pot * entitlementOf(one)) % total;
+  const order = (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0);
+  const ordered = [...leaves].sort((a, b) => order(remainder(b), remainder(a)) || order(BigInt(a.account), BigInt(b.account)));
+  for (const one of ordered) {
+    if (rest-- <= 0n) break;
+    pays.set(one.account, pays.get(one.account)! + 1n);
+  }
+  return pays;
+}
+
+function Proof({ account, round, check }: { account: string; round: number; check: Check | undefined }) {
+  const leaf = leafIn(check, account);
+  if (!check?.published || !leaf) return null;
+  const { leaves, levels, header } = check.published;
+  const index = leaves.indexOf(leaf);
+  const fields = {
+    account: leaf.account,
+    "update root": leaf.updateRoot,
+    "weight, 2⁻³²": grouped(leaf.weight),
+    "score, 2⁻⁴⁰": grouped(leaf.score),
+    "balance, 2⁻⁴⁰": grouped(leaf.balance),
+    "cumulative, wei": grouped(leaf.cumulative),
+    "hash of the leaf": leafHash(leaf),
+  };
+  return (
+    <details>
+      <summary>
+        Leaf {index + 1} of {leaves.length} and its proof in round {round}
+      </summary>
+      <dl class="facts">
+        {Object.entries(fields).map(([name, value]) => [<dt>{name}</dt>, <dd class="whole"><code>{value}</code></dd>])}
+      </dl>
+      <Scroll caption="Siblings of the leaf, bottom up; hashed together they give the root">
+        <thead>
+          <tr>
+            <th scope="col">Step</th>
+            <th scope="col">Side</th>
+            <th scope="col">Hash</th>
+            <th scope="col" class="n">Entitlement, 2⁻⁴⁰</th>
+            <th scope="col" class="n">Cumulative, tokens</th>
+          </tr>
+        </thead>
+        <tbody>
+          {proofOf(levels, index).map((one, step) => (
+            <tr key={step}>
+              <th scope="row">{step + 1}</th>
+              <td>{one.left ? "left" : "right"}</td>
+              <td>
+                <Hash value={one.node} />
+              </td>
+              <td class="n">{grouped(one.entitlement)}</td>
+              <td class="n">{tokens(one.cumulative)}</td>
+            </tr>
+          ))}
+          <tr>
+            <th scope="row">root</th>
+            <td></td>
+            <td>
+              <Hash value={levels.at(-1)![0]!.node} />
+            </td>
+            <td class="n">{grouped(BigInt(header.entitlement!))}</td>
+            <td class="n">{tokens(header.cumulative)}</td>
+          </tr>
+        </tbody>
+      </Scroll>
+    </details>
+  );
+}

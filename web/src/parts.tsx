@@ -1,0 +1,90 @@
+// Pieces that several parts of the page are made of.
+import type { ComponentChildren } from "preact";
+import type { Chart } from "./run";
+import { score, short } from "./words";
+
+declare module "preact" {
+  namespace JSX {
+    interface IntrinsicElements {
+      "run-chart": { drawing: Chart["drawing"] };
+      "chart-mark": { place?: number };
+    }
+  }
+}
+
+/** A table that scrolls in its own box: such a box has to be reachable by keyboard, and then needs a name. */
+export function Scroll({ caption, children }: { caption: string; children: ComponentChildren }) {
+  return (
+    <div class="scroll" role="region" tabIndex={0} aria-label={caption}>
+      <table>
+        <caption>
+          <span>{caption}</span>
+        </caption>
+        {children}
+      </table>
+    </div>
+  );
+}
+
+export function Hash({ value }: { value: string }) {
+  return (
+    <code class="hash" title={value}>
+      {short(value)}
+    </code>
+  );
+}
+
+export function ChartCard({ chart, wide }: { chart: Chart; wide?: boolean }) {
+  return (
+    <figure class={wide ? "across" : ""}>
+      <h3>{chart.title}</h3>
+      <figcaption>{chart.finding}</figcaption>
+      <run-chart drawing={chart.drawing}></run-chart>
+    </figure>
+  );
+}
+
+/** Score by class as a table with bars: what a client was paid for. */
+export function Bars({ classes, parts, of }: { classes: string[]; parts: number[]; of: string }) {
+  if (!classes.length) return <p>No round of this run was read by class; scorer.read_clients sets how large a round may be.</p>;
+  const most = Math.max(...parts.map(Math.abs)) || 1;
+  return (
+    <Scroll caption={`${of}: score by class, all rounds that were read, in units of loss`}>
+      <thead>
+        <tr>
+          <th scope="col">Class</th>
+          <th scope="col" class="n">Score</th>
+          <td></td>
+        </tr>
+      </thead>
+      <tbody>
+        {classes.map((name, index) => (
+          <tr key={name}>
+            <th scope="row">{name}</th>
+            <td class="n">{score(parts[index]!)}</td>
+            <td>
+              <span class={`bar ${parts[index]! < 0 ? "negative" : ""}`} aria-hidden="true">
+                <span style={{ width: `${(Math.abs(parts[index]!) / most) * 100}%` }}></span>
+              </span>
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </Scroll>
+  );
+}
+
+export function Figure({ name, big, small }: { name: string; big: string; small: string }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd class="big">{big}</dd>
+      <dd class="small">{small}</dd>
+    </div>
+  );
+}
+
+export function Mark({ ok }: { ok: boolean | null }) {
+  if (ok === null) return <span class="soft">not checked</span>;
+  return ok ? <span class="good">✓ holds</span> : <span class="bad">✗ differs</span>;
+}

@@ -1,0 +1,138 @@
+// Every posted round, with the check mark that this browser earned by recomputing it.
+import { useState } from "preact/hooks";
+import type { Check } from "./check";
+import { Hash, Mark, Scroll } from "./parts";
+import type { Round, Standing, View } from "./run";
+import { duration, grouped, loss, percent, tokens } from "./words";
+
+type Props = {
+  view: View;
+  standing: Standing | null;
+  checks: Map<number, Check>;
+  onCheck: (round: number) => void;
+};
+
+export function Rounds({ view, standing, checks, onCheck }: Props) {
+  const [open, setOpen] = useState<number | null>(null);
+  if (!view.rounds.length) return <p>No round is posted yet.</p>;
+  const columns = ["Accuracy", "Validation loss", "Pot", "Paid", "Updates", "Refused", "Gas"];
+  return (
+    <Scroll caption="Rounds, newest first: pot and paid in tokens. The check is made in this browser, from the leaves">
+      <thead>
+        <tr>
+          <th scope="col">Round</th>
+          <th scope="col">Check</th>
+          <th scope="col">Claims</th>
+          {columns.map((name) => (
+            <th key={name} scope="col" class="n">
+              {name}
+            </th>
+          ))}
+          <th scope="col">Signed</th>
+          <th scope="col">Transaction</th>
+          <th scope="col">Header</th>
+          <th scope="col">Tree root</th>
+        </tr>
+      </thead>
+      <tbody>
+        {[...view.rounds].reverse().map((round) => {
+          const check = checks.get(round.round);
+          return [
+            <tr key={round.round} data-round={round.round}>
+              <th scope="row">{round.round}</th>
+              <td>
+                <CheckButton
+                  round={round.round}
+                  check={check}
+                  open={open === round.round}
+                  onClick={() => (check ? setOpen(open === round.round ? null : round.round) : onCheck(round.round))}
+                />
+              </td>
+              <td>{claims(round, standing)}</td>
+              <td class="n">{percent(round.accuracy)}</td>
+              <td class="n">
+                {loss(round.loss_before)} → {loss(round.loss_after)}
+              </td>
+              <td class="n">{tokens(round.pot_wei)}</td>
+              <td class="n">{tokens(round.paid_wei)}</td>
+              <td class="n">{round.updates}</td>
+              <td class="n">{round.refused}</td>
+              <td class="n">{grouped(round.gas)}</td>
+              <td>
+                {round.evaluators.length} of {view.task.evaluators}
+              </td>
+              <td>
+                <Hash value={round.transaction} />
+              </td>
+              <td>
+                <Hash value={round.header_hash} />
+              </td>
+              <td>
+                <Hash value={round.header.tree_root!} />
+              </td>
+            </tr>,
+            open === round.round && check && (
+              <tr key={`${round.round}-why`} class="why">
+                <td colSpan={14} id={`check-${round.round}`}>
+                  <Findings check={check} round={round} />
+                </td>
+              </tr>
+            ),
+          ];
+        })}
+      </tbody>
+    </Scroll>
+  );
+}
+
+function CheckButton({ round, check, open, onClick }: { round: number; check?: Check; open: boolean; onClick: () => void }) {
+  const text = !check ? "check" : check.ok ? "✓ recomputed" : "✗ differs";
+  const style = !check ? "" : check.ok ? "good" : "bad";
+  return (
+    <button
+      type="button"
+      class={`check ${style}`}
+      aria-expanded={open}
+      aria-controls={open ? `check-${round}` : undefined}
+      onClick={onClick}
+    >
+      {text}
+      <span class="unseen"> round {round}</span>
+    </button>
+  );
+}
+
+function Findings({ check, round }: { check: Check; round: Round }) {
+  const hashes = { "header hash": round.header_hash, transaction: round.transaction, "signed by": round.evaluators.join(", "), ...round.header };
+  return (
+    <div class="findings">
+      <ul>
+        {check.findings.map((one) => (
+          <li key={one.what}>
+            <Mark ok={one.ok} /> {one.what}: {one.told}
+          </li>
+        ))}
+      </ul>
+      <details>
+        <summary>The header in full</summary>
+        <dl class="facts">
+          {Object.entries(hashes).map(([name, value]) => [
+            <dt>{name.replaceAll("_", " ")}</dt>,
+            <dd class="whole">
+              <code>{value}</code>
+            </dd>,
+          ])}
+        </dl>
+      </details>
+    </div>
+  );
+}
+
+function claims(round: Round, standing: Standing | null): string {
+  if (!standing) return "…";
+  if (!standing.reachable) return "chain away";
+  const posted = standing.rounds.find((one) => one.round === round.round);
+  if (!posted) return "not on chain";
+  if (posted.state === "pending") return posted.window_left ? `in ${duration(posted.window_left)}` : "with the next block";
+  return { final: "open", held: "held by a challenge", void: "void" }[posted.state];
+}

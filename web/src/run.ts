@@ -1,0 +1,130 @@
+// What the server tells of a run (fl/dashboard/view.py, standing.py), and how the page hears of changes.
+import type { Drawing } from "./charts";
+
+export type Header = Record<string, string>; // the fields of fl.chain.typed_data.Header, bytes as hex
+export type Node = { account: string; node_id: string; online: boolean; last_seen: number | null };
+export type Live = { round: number; phase: string; since: number; nodes: Node[] };
+export type Client = {
+  number: number;
+  name: string;
+  account: string;
+  behaviour: string;
+  samples: number;
+  stake_wei: string;
+  stake_share: number;
+  score: number;
+  paid_wei: string;
+  claimed_wei: string | null;
+  place: number | null;
+  node: Node | null;
+  last_score: number | null;
+  last_error: number | null;
+  refusals: number;
+};
+export type Round = {
+  round: number;
+  accuracy: number;
+  test_loss: number;
+  loss_before: number;
+  loss_after: number;
+  pot_wei: string;
+  paid_wei: string;
+  updates: number;
+  refused: number;
+  header: Header;
+  header_hash: string;
+  evaluators: string[];
+  transaction: string;
+  gas: number;
+  posted_at: number | null;
+};
+export type Chart = { title: string; finding: string; drawing: Drawing };
+export type View = {
+  status: "waiting" | "running" | "finished" | "failed";
+  live: Live | null;
+  config: Record<string, { name: string | null; path: string | null }>;
+  seed: number;
+  task: {
+    id: string;
+    chain_id: number;
+    contract: string;
+    token: string;
+    rounds: number;
+    quorum: number;
+    evaluators: number;
+    reveal: string;
+    challenge_window: number;
+  };
+  totals: { budget_wei: string; earned_wei: string; initial_accuracy: number; initial_loss: number };
+  clients: Client[];
+  rounds: Round[];
+  refusals: { round: number; name: string; account: string; node_id: number; reason: string }[];
+  refused: number;
+  charts: Record<"accuracy" | "loss" | "pay" | "score" | "share", Chart>;
+};
+export type Posted = {
+  round: number;
+  digest: string; // the leading 27 bytes of the header hash
+  posted_at: number;
+  state: "final" | "pending" | "held" | "void";
+  window_left: number;
+};
+export type Standing =
+  | { reachable: false; reason: string }
+  | {
+      reachable: true;
+      time: number;
+      status: string;
+      rounds: Posted[];
+      final_round: number;
+      challenge_window: number;
+      open_challenges: number;
+      budget_wei: string;
+      cumulative_wei: string;
+      paid_wei: string;
+      coordinator: string;
+      evaluators: string[];
+      quorum: number;
+    };
+export type ClientRounds = Client & {
+  rounds: {
+    round: number;
+    score_q40: string | null;
+    error: number | null;
+    pay_wei: string | null;
+    cumulative_wei: string | null;
+    refusals: string[];
+  }[];
+  classes: string[];
+  by_class: number[];
+};
+export type Headline = { status: View["status"]; live?: Live | null; content?: string; rounds?: number };
+
+/** Fetch from this page's own server; the address is relative, wherever the page is mounted. */
+export async function fetchBytes(path: string): Promise<Uint8Array> {
+  const answer = await fetch(`data/${path}`);
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    throw new Error(told.detail ?? `${path}: the server answered ${answer.status}`);
+  }
+  return new Uint8Array(await answer.arrayBuffer());
+}
+
+export async function fetchJson<T>(path: string): Promise<T> {
+  return JSON.parse(new TextDecoder().decode(await fetchBytes(path)));
+}
+
+export type Watcher = {
+  onRun: (headline: Headline) => void;
+  onChain: (standing: Standing) => void;
+  onConnected: (connected: boolean) => void;
+};
+
+/** Server-sent events; the browser connects again by itself. */
+export function watch(watcher: Watcher): void {
+  const feed = new EventSource("data/feed");
+  feed.addEventListener("run", (event) => watcher.onRun(JSON.parse(event.data)));
+  feed.addEventListener("chain", (event) => watcher.onChain(JSON.parse(event.data)));
+  feed.onopen = () => watcher.onConnected(true);
+  feed.onerror = () => watcher.onConnected(false);
+}

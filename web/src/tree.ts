@@ -1,0 +1,115 @@
+// The round tree and the header's hash, computed here from the published leaves: the third implementation beside
+// fl/rewards/tree.py and contracts/src/libraries/RoundTree.sol.
+//
+// leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 balance ‖ uint128 cumulative)
+// node = keccak(0x01 ‖ left ‖ right ‖ E_l ‖ C_l ‖ E_r ‖ C_r), an odd node is promoted
+import type { Hex } from "viem";
+import { concat, hashTypedData, keccak256, numberToHex } from "viem/utils";
+import type { Header } from "./run";
+
+export type Leaf = {
+  account: Hex;
+  updateRoot: Hex;
+  weight: bigint; // units of 2^−32
+  score: bigint; // units of 2^−40 of loss
+  balance: bigint; // the same
+  cumulative: bigint; // wei
+};
+export type Node = { node: Hex; entitlement: bigint; cumulative: bigint };
+
+export const entitlementOf = (leaf: Leaf) => (leaf.balance > 0n ? leaf.balance : 0n);
+
+export function leafFrom(raw: Record<string, string>): Leaf {
+  return {
+    account: raw.account as Hex,
+    updateRoot: `0x${raw.update_root}`,
+    weight: BigInt(raw.weight!),
+    score: BigInt(raw.score!),
+    balance: BigInt(raw.balance!),
+    cumulative: BigInt(raw.cumulative!),
+  };
+}
+
+export function leafHash(leaf: Leaf): Hex {
+  return keccak256(
+    concat([
+      "0x00",
+      leaf.account.toLowerCase() as Hex,
+      leaf.updateRoot,
+      numberToHex(leaf.weight, { size: 8 }),
+      numberToHex(leaf.score, { size: 16, signed: true }),
+      numberToHex(leaf.balance, { size: 16, signed: true }),
+      numberToHex(leaf.cumulative, { size: 16 }),
+    ]),
+  );
+}
+
+export function join(left: Node, right: Node): Node {
+  const sums = [left.entitlement, left.cumulative, right.entitlement, right.cumulative];
+  return {
+    node: keccak256(concat(["0x01", left.node, right.node, ...sums.map((value) => numberToHex(value, { size: 16 }))])),
+    entitlement: left.entitlement + right.entitlement,
+    cumulative: left.cumulative + right.cumulative,
+  };
+}
+
+/** All levels of the tree, the leaves first and the root alone at the end. */
+export function levelsOf(leaves: Leaf[]): Node[][] {
+  let level = leaves.map((leaf) => ({ node: leafHash(leaf), entitlement: entitlementOf(leaf), cumulative: leaf.cumulative }));
+  const levels = [level];
+  while (level.length > 1) {
+    const above: Node[] = [];
+    for (let index = 0; index < level.length; index += 2) {
+      const right = level[index + 1];
+      above.push(right ? join(level[index]!, right) : level[index]!);
+    }
+    level = above;
+    levels.push(level);
+  }
+  return levels;
+}
+
+/** The siblings of a leaf, bottom up; a level where the node is promoted adds none. */
+export function proofOf(levels: Node[][], index: number): (Node & { left: boolean })[] {
+  return levels.slice(0, -1).flatMap((level, height) => {
+    const at = (index >> height) ^ 1;
+    const sibling = level[at];
+    return sibling ? [{ ...sibling, left: at < index >> height }] : [];
+  });
+}
+
+const HEADER_TYPE = {
+  taskId: "bytes32",
+  round: "uint32",
+  previous: "bytes32",
+  baseModel: "bytes32",
+  nextModel: "bytes32",
+  validation: "bytes32",
+  directionRoot: "bytes32",
+  treeRoot: "bytes32",
+  leafCount: "uint32",
+  entitlement: "uint128",
+  cumulative: "uint128",
+  pot: "uint128",
+  bundle: "bytes32",
+};
+
+/** A header as the contract takes it, from header.json's names and forms. */
+export function headerMessage(header: Header): Record<string, Hex | bigint> {
+  return Object.fromEntries(
+    Object.entries(HEADER_TYPE).map(([name, type]) => {
+      const value = header[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] ?? "";
+      return [name, type === "bytes32" ? (`0x${value.replace(/^0x/, "")}` as Hex) : BigInt(value)];
+    }),
+  );
+}
+
+/** The EIP-712 hash of a header: what evaluators sign and what the contract keeps 27 bytes of. */
+export function headerHash(header: Header, chainId: number, contract: string): Hex {
+  return hashTypedData({
+    domain: { name: "Fairshare", version: "1", chainId, verifyingContract: contract as Hex },
+    types: { Header: Object.entries(HEADER_TYPE).map(([name, type]) => ({ name, type })) },
+    primaryType: "Header",
+    message: headerMessage(header),
+  });
+}

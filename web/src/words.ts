@@ -1,0 +1,40 @@
+// How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py).
+
+const WEI = 10n ** 18n;
+
+export function tokens(wei: bigint | string | null | undefined): string {
+  if (wei === null || wei === undefined) return "–";
+  const amount = BigInt(wei);
+  const size = amount < 0n ? -amount : amount;
+  const steps = (size * 10_000n + WEI / 2n) / WEI;
+  if (amount !== 0n && steps === 0n) return amount > 0n ? "< 0.0001" : "> −0.0001";
+  const whole = (steps / 10_000n).toLocaleString("en");
+  return `${amount < 0n ? "−" : ""}${whole}.${(steps % 10_000n).toString().padStart(4, "0")}`;
+}
+
+export const percent = (share: number | null | undefined) =>
+  share === null || share === undefined || !Number.isFinite(share) ? "–" : `${(share * 100).toFixed(1)}%`;
+
+export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
+
+export function score(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–";
+  if (value === 0) return "0";
+  const size = Math.abs(value);
+  return (value > 0 ? "+" : "−") + (size >= 0.00005 ? size.toFixed(4) : size.toExponential(1));
+}
+
+/** A score in units of 2^−40 of loss. */
+export const scoreOf = (q40: bigint | string) => score(Number(BigInt(q40)) / 2 ** 40);
+
+export const grouped = (value: bigint | number) => value.toLocaleString("en").replace("-", "−");
+
+export const short = (hash: string) => (hash.length > 14 ? `${hash.slice(0, 8)}…${hash.slice(-4)}` : hash);
+
+export function duration(seconds: number): string {
+  if (seconds < 90) return `${Math.max(0, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`;
+}
+
+export const plural = (count: number, noun: string) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
