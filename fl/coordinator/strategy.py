@@ -1,4 +1,4 @@
-"""The paying strategy: wraps any Flower strategy whose aggregate is a weighted sum, and settles each of its rounds on chain.
+"""The paying strategy: wraps a Flower strategy whose aggregate can be scored, and settles each of its rounds on chain.
 
 `aggregate_train` reads as the script of a round: collect, settle, evaluate, post, report. Each step is written down when it is
 done, so that a coordinator that was killed goes on where it was (see `fl.coordinator.journal`).
@@ -37,9 +37,10 @@ from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q6
 from fl.scoring.duplicates import duplicate_groups
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
-from fl.scoring.reading import ScoreReading, read_scores
+from fl.scoring.nodes import Nodes
+from fl.scoring.paid import PaidScoring
+from fl.scoring.reading import ScoreReading, read_attested, read_scores
 from fl.scoring.replay import prepare, replay
-from fl.scoring.selection import check_scorable
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,8 @@ class PayingStrategy(Strategy):
     """A Flower strategy that pays.
 
     Args:
-        inner: Any Flower strategy that aggregates a weighted sum; it sees ordinary replies, weighted by stake.
+        inner: Any Flower strategy that aggregates a weighted sum, or Flower's FedMedian, FedTrimmedAvg or Bulyan; it sees
+            ordinary replies, weighted by stake.
         task: The task on chain, with the coordinator's key.
         spec: What its hash on chain stands for.
         game: The loss on the validation set whose hash is on chain.
@@ -116,7 +118,8 @@ class PayingStrategy(Strategy):
         on_phase: Callable[[int, str], None] = lambda number, phase: None,
         on_round: Callable[[RoundReport], None] = lambda report: None,
     ) -> None:
-        check_scorable(inner)
+        scoring = PaidScoring(spec, game=game)
+        scoring.check_strategy(inner)
         if spec.hash() != task.terms.spec_hash:
             raise ConfigError(
                 f"the spec's hash is 0x{spec.hash().hex()}, the task on chain has 0x{task.terms.spec_hash.hex()}; use the "
@@ -133,7 +136,12 @@ class PayingStrategy(Strategy):
                 f"{len(known)} of the task's evaluators are here, its quorum is {task.terms.quorum}; start those that "
                 "the task was opened with"
             )
-        self.inner, self.task, self.spec, self.game = inner, task, spec, game
+        if task.terms.attested != spec.attested:
+            raise ConfigError(
+                f"the task on chain has attested={task.terms.attested}, and scorer={spec.scorer} makes it {spec.attested}; open "
+                "the task with that"
+            )
+        self.inner, self.task, self.spec, self.game, self.scoring = inner, task, spec, game, scoring
         self.panel, self.journal, self.seed = panel, Journal(bundles), seed
         self.read_clients = read_clients
         self.on_phase, self.on_round = on_phase, on_round
@@ -215,10 +223,10 @@ class PayingStrategy(Strategy):
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
         self._open(server_round, arrays)
-        self._owners = self._owners_of_nodes(grid)
+        members = Nodes(lambda: self._members(server_round, grid))
         with _seeded(self.seed, server_round):
             messages = list(
-                self.inner.configure_train(server_round, _record(self._layout.unflatten(self._base)), config, grid)
+                self.inner.configure_train(server_round, _record(self._layout.unflatten(self._base)), config, members)
             )
         for message in messages:
             message.content = self._request(message, arrays, server_round)
@@ -233,16 +241,18 @@ class PayingStrategy(Strategy):
             updates, refusals = self._collect(server_round, replies)
         settled = self._settle(updates)
         bundle, folder = settled.bundle, self.journal.bundle(server_round)
+        taken = {one.account for one in settled.participants}
         header, signatures = self._sign(folder, bundle)
         with self._step(server_round, "posting"):
             sent, posted_at = self._post(header, signatures)
-            receipts = self._give_receipts(server_round, updates)
+            # Whoever scoring had to leave out has no update in its leaf, and a receipt would prove an omission.
+            settled_updates = [one for one in updates if one.account in taken]
+            receipts = self._give_receipts(server_round, settled_updates)
         with self._step(server_round, "reporting"):
-            reading = self._read(settled.participants, bundle)
+            reading = self._read(settled)
             before, after = self.game.standing(self._base), self.game.standing(bundle.next)
         self._seconds["training"] = sum(one.seconds_training for one in updates)
         self._seconds["signing"] = sum(one.seconds_signing for one in updates)
-        taken = {one.account for one in settled.participants}
         paid_before = {leaf.account: leaf.cumulative for leaf in self._leaves}
         self.on_round(
             RoundReport(
@@ -336,15 +346,17 @@ class PayingStrategy(Strategy):
             accounts={account: before.get(account, Account()) for account in self._enrolled},
         )
 
-    def _owners_of_nodes(self, grid: Grid) -> dict[int, str] | None:
-        # Only a grid of real machines knows its nodes' keys.
-        keys = getattr(grid, "node_keys", None)
+    def _members(self, server_round: int, grid: Grid) -> Iterable[int]:
+        """The nodes that can be asked: of those whose keys are known, the ones that weigh in this round."""
+        keys = getattr(grid, "node_keys", None)  # only a grid of real machines knows them
         if keys is None:
-            return None
+            return grid.get_node_ids()
         owners: dict[bytes, str] = {}
         for account, one in self._enrolled.items():
             owners.setdefault(one.node_key, account)  # keys are public: who joined first has it
-        return {node: owners.get(key, "") for node, key in keys().items()}
+        self._owners = {node: owners.get(key, "") for node, key in keys().items()}
+        weighing = {account for account, one in self._enrolled.items() if one.weighs_in(server_round)}
+        return [node for node in grid.get_node_ids() if self._owners.get(node) in weighing]
 
     def _request(self, message: Message, arrays: ArrayRecord, server_round: int) -> RecordDict:
         node = message.metadata.dst_node_id
@@ -391,8 +403,7 @@ class PayingStrategy(Strategy):
             self._current,
             updates,
             inner=self.inner,
-            spec=self.spec,
-            game=self.game,
+            scoring=self.scoring,
             step=lambda name: self._step(number, name),
         )
         with self._step(number, "bundling"):
@@ -435,9 +446,12 @@ class PayingStrategy(Strategy):
             raise LostRound(round_number=header.round, problem="its header is not the one of this coordinator's bundle")
         return posting.sent, posting.time
 
-    def _read(self, participants: Sequence[Participant], bundle: Bundle) -> ScoreReading | None:
+    def _read(self, settled: SettledRound) -> ScoreReading | None:
+        participants, bundle = settled.participants, settled.bundle
         if not 0 < len(participants) <= self.read_clients:
             return None
+        if self.spec.attested:
+            return read_attested(settled.attested, accounts=[one.account for one in participants])
         inputs = RoundInputs(
             game=self.game,
             base=self._base,

@@ -6,16 +6,16 @@ the accepted updates are, and the strategy makes the same of them again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fl.codec import Layout
 from fl.rewards import Participant
+from fl.scoring.nodes import Nodes
 from fl.scoring.selection import content_for
 
 
@@ -31,7 +31,7 @@ def aggregate(
 def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: Layout) -> None:
     """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
     model = ArrayRecord({name: Array(array) for name, array in layout.unflatten(base).items()})
-    list(inner.configure_train(number, model, ConfigRecord(), _Absent(_wanted(inner))))
+    list(inner.configure_train(number, model, ConfigRecord(), Nodes(lambda: range(2, 2 + _wanted(inner)))))
 
 
 def replay(
@@ -63,37 +63,3 @@ def _wanted(inner: Strategy) -> int:
     wrapped = getattr(inner, "strategy", None)
     own = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
     return max(own, 1, _wanted(wrapped) if isinstance(wrapped, Strategy) else 0)
-
-
-class _Absent(Grid):
-    """Nodes that can be counted and not asked."""
-
-    def __init__(self, count: int) -> None:
-        self._ids = range(2, 2 + count)
-
-    def set_run(self, run_id: int) -> None:
-        """There is none."""
-
-    @property
-    def run(self) -> None:
-        """There is none."""
-
-    def create_message(self, *arguments: object, **named: object) -> Message:
-        """Nobody is asked."""
-        raise NotImplementedError
-
-    def get_node_ids(self) -> Iterable[int]:
-        """Their ids."""
-        return self._ids
-
-    def push_messages(self, messages: Iterable[Message]) -> Iterable[str]:
-        """Nobody is asked."""
-        raise NotImplementedError
-
-    def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
-        """Nobody is asked."""
-        raise NotImplementedError
-
-    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
-        """Nobody is asked."""
-        raise NotImplementedError
