@@ -28,6 +28,7 @@ class Standing:
     def __init__(self, folder: Path, deployment: Deployment | None = None) -> None:
         self._folder, self._deployment = folder, deployment
         self._escrow: Escrow | None = None
+        self._from_block = 0
         self._postings: dict[tuple[bytes, int], dict[str, Any]] = {}
         self._final: dict[bytes, int] = {}
         self._lock = threading.Lock()
@@ -56,6 +57,7 @@ class Standing:
             if self._escrow is None:
                 deployment = self._deployment or Deployment.read(self._folder / "deployment.json")
                 _, self._escrow, _ = deployment.connect()
+                self._from_block = deployment.block
             return {"reachable": True, **ask(self._escrow)}
         except (ChainError, Web3Exception, requests.RequestException, ValueError) as error:
             self._escrow = None

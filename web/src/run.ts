@@ -64,7 +64,7 @@ export type View = {
 };
 export type Posted = {
   round: number;
-  digest: string; // the leading 27 bytes of the header hash
+  header_hash: string;
   posted_at: number;
   state: "final" | "pending" | "held" | "void";
   window_left: number;

@@ -1,0 +1,85 @@
+"""What the page is told of a run, finished, running or not begun."""
+
+import json
+
+from report.run_summary import TOKEN, before_the_first_round, client_of, run_summary
+
+from fl.dashboard.view import client_rounds, jsonable, view
+from fl.report.running import so_far
+
+
+def running(summary: dict) -> dict:
+    """The same run before its end: what only the end knows is null."""
+    summary["status"] = "running"
+    accounts = [one["account"] for one in summary["clients"]]
+    nodes = [
+        {"account": account, "node_id": str(number + 2), "online": number > 0, "last_seen": 1_700_000_000}
+        for number, account in enumerate(accounts)
+    ]
+    summary["live"] = {"round": len(summary["rounds"]) + 1, "phase": "training", "since": 1_700_000_000, "nodes": nodes}
+    for client in summary["clients"]:
+        client.update(paid_wei=None, claimed_wei=None, balance_wei=None, score=None, score_q40=None)
+    return summary
+
+
+def test_a_running_client_has_what_it_earned_and_scored_so_far():
+    finished, live = run_summary(rounds=3), running(run_summary(rounds=3))
+    for before, now in zip(finished["clients"], so_far(live)["clients"], strict=True):
+        assert now["paid_wei"] == before["paid_wei"]
+        assert now["score"] == sum(int(one["scores_q40"][now["account"]]) for one in live["rounds"]) / 2**40
+        assert now["claimed_wei"] is None
+    assert client_of(live, 0)["paid_wei"] is None  # the summary itself is not touched
+
+
+def test_a_page_of_a_running_task_has_its_phase_nodes_and_charts():
+    shown = view(running(run_summary(clients=3, rounds=2)))
+    assert (shown["live"]["round"], shown["live"]["phase"]) == (3, "training")
+    assert [one["node"]["online"] for one in shown["clients"]] == [False, True, True]
+    assert shown["totals"]["earned_wei"] == str(200 * TOKEN)
+    assert shown["charts"]["accuracy"]["drawing"]["rounds"] == [0, 1, 2]
+
+
+def test_a_run_without_a_round_yet_has_a_page():
+    shown = view(running(before_the_first_round()))
+    assert shown["rounds"] == []
+    assert shown["totals"]["earned_wei"] == "0"
+    assert shown["charts"]["pay"]["finding"].startswith("Nobody was paid")
+
+
+def test_the_page_of_many_clients_and_rounds_does_not_grow_with_their_product():
+    sizes = [len(json.dumps(view(run_summary(clients=200, rounds=rounds)))) for rounds in (10, 40)]
+    assert sizes[1] < 1.6 * sizes[0]
+
+
+def test_a_client_is_told_its_rounds_and_its_sums_by_class():
+    summary = run_summary(clients=2, rounds=2)
+    account = client_of(summary, 1)["account"]
+    for number, one in enumerate(summary["rounds"], start=1):
+        reading = {"errors": {account: 0.5}, "untold": [], "classes": ["a", "b"], "by_class": {account: [number, -1.0]}}
+        one["reading"] = reading
+    summary["rounds"][1]["refusals"] = [{"node_id": 3, "account": account, "reason": "signed by somebody else"}]
+    told = client_rounds(summary, account.lower())
+    assert (told["classes"], told["by_class"]) == (["a", "b"], [3, -2.0])
+    assert [one["refusals"] for one in told["rounds"]] == [[], ["signed by somebody else"]]
+    assert told["rounds"][1]["cumulative_wei"] == client_of(summary, 1)["paid_wei"]
+    assert client_rounds(summary, "0x" + "99" * 20) is None
+
+
+def test_refusals_stand_newest_first_with_the_clients_name():
+    summary = run_summary(rounds=3)
+    for one in summary["rounds"]:
+        account = client_of(summary, 0)["account"]
+        one["refusals"] = [{"node_id": 2, "account": account, "reason": f"late in {one['round']}"}]
+    shown = view(summary)
+    assert [one["reason"] for one in shown["refusals"]] == ["late in 3", "late in 2", "late in 1"]
+    assert {one["name"] for one in shown["refusals"]} == {"client-0"}
+    assert shown["refused"] == 3
+
+
+def test_what_json_cannot_hold_is_left_out():
+    odd = {"a": float("nan"), "b": [float("inf"), 1.0], "c": "sch\udce4fer"}
+    assert jsonable(odd) == {"a": None, "b": [None, 1.0], "c": "sch\ufffdfer"}
+    summary = run_summary()
+    summary["rounds"][1]["test_loss"] = float("nan")
+    client_of(summary, 0)["name"] = "sch\udce4fer"
+    json.dumps(view(summary), allow_nan=False).encode()
