@@ -208,8 +208,7 @@ def hash_of(folder: Path) -> bytes:
 
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
     """Put the header and its evaluators' signatures beside the manifest that it names."""
-    values = {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
-    text = _canonical({"header": values, "signatures": [one.hex() for one in signatures]})
+    text = _canonical({"header": header_to_json(header), "signatures": [one.hex() for one in signatures]})
     (folder / HEADER).write_bytes(text)
 
 
@@ -218,13 +217,24 @@ def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
     files = files_of(source)
     try:
         raw = json.loads(files.read(HEADER))
-        values = {
-            one.name: bytes.fromhex(raw["header"][one.name]) if one.type == "bytes" else int(raw["header"][one.name])
-            for one in fields(Header)
-        }
-        return Header(**values), [bytes.fromhex(one) for one in raw["signatures"]]
+        return header_from_json(raw["header"]), [bytes.fromhex(one) for one in raw["signatures"]]
     except (ValueError, KeyError, TypeError) as error:
         raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
+
+
+def header_to_json(header: Header) -> dict[str, str]:
+    """A header with its amounts as decimal strings and its hashes in hex."""
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
+
+
+def header_from_json(raw: Mapping[str, str]) -> Header:
+    """What `header_to_json` wrote. Raises: ValueError, KeyError or TypeError for anything else."""
+    return Header(
+        **{
+            one.name: bytes.fromhex(raw[one.name]) if one.type == "bytes" else int(raw[one.name])
+            for one in fields(Header)
+        }
+    )
 
 
 def read_leaves(source: Path | BundleFiles) -> tuple[Leaf, ...]:

@@ -22,6 +22,11 @@ from fl.task.strategies import build_strategy
 REMEMBERING = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
 
 
+def remembers(spec: TaskSpec) -> bool:
+    """Whether the task's next models follow from more than one round. An app's own strategy is not in its spec."""
+    return spec.strategy in REMEMBERING and spec.training != "app"
+
+
 class StrategyMemory:
     """Follows a task's rounds with a strategy of its own.
 
@@ -39,7 +44,7 @@ class StrategyMemory:
 
         Raises: BrokenBundle if a round before cannot be read whole.
         """
-        if self.spec.strategy not in REMEMBERING:
+        if not remembers(self.spec):
             return None
         if self._followed >= number:
             self._strategy = build_strategy(self.spec.strategy, self.spec.strategy_arguments)

@@ -21,7 +21,7 @@ from fl.audit.bundle import (
     read_manifest,
     read_round,
 )
-from fl.audit.memory import REMEMBERING, StrategyMemory
+from fl.audit.memory import StrategyMemory, remembers
 from fl.audit.own import check_own
 from fl.audit.published import check_published
 from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
@@ -195,7 +195,7 @@ class _RoundAudit:
             self.differences.append(error.problem)
             return
         strategy = None
-        if self.audit.spec.strategy in REMEMBERING:
+        if remembers(self.audit.spec):
             try:
                 strategy = self.memory.before(self.header.round)
             except BrokenBundle as error:

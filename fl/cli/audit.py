@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 from eth_account.signers.local import LocalAccount
-from eth_utils import is_address, to_checksum_address
 
 from fl.audit.archive_client import ArchiveClient, ArchiveRefused
 from fl.audit.evidence import read_receipts
@@ -18,6 +17,7 @@ from fl.chain.record import TaskRecord
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.task_argument import NamedTask, bundles_of, open_task, split
+from fl.cli.values import address_of, whole
 from fl.coordinator.config import WEI
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
@@ -38,10 +38,10 @@ def main(arguments: Sequence[str]) -> None:
     """Audit every posted round; exits with 1 if anything differs."""
     text, rest = split(arguments, command="audit")
     values = parse(rest, known=KNOWN, command="audit TASK")
-    torch.set_num_threads(_whole(values.get("threads", "1"), setting="threads"))
+    torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
     account = key_of(values, chain_id=task.invite.chain_id)
-    own = account.address if account else _address(values.get("account", ""))
+    own = account.address if account else _named(values)
     source = bundles_of(task, where=values.get("bundles"), account=account)
     record = TaskRecord(task.invite)
     receipts = {}
@@ -83,12 +83,16 @@ def main(arguments: Sequence[str]) -> None:
         sys.exit(1)
 
 
+def _named(values: dict[str, str]) -> str:
+    return address_of(values["account"], setting="account") if values.get("account") else ""
+
+
 def key_of(values: dict[str, str], *, chain_id: int) -> LocalAccount | None:
     """The account of `key=` or `anvil=`, None if neither is set. Raises: ConfigError, KeystoreError, TestKeysElsewhere."""
     if "key" not in values and "anvil" not in values:
         return None
     return signer(
-        values.get("key"), chain_id=chain_id, anvil_index=_whole(values.get("anvil", "0"), setting="anvil", least=0)
+        values.get("key"), chain_id=chain_id, anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0)
     )
 
 
@@ -150,15 +154,3 @@ def _show_pay(audit: TaskAudit, account: str) -> None:
     claimed = audit.record.escrow.claimed(audit.record.task_id, account)
     told = f"{earned[1] / WEI:g} tokens up to round {earned[0]}" if earned else "nothing that could be read"
     print(f"{account} has earned {told}, and {claimed / WEI:g} tokens are claimed")
-
-
-def _address(text: str) -> str:
-    if text and not is_address(text):
-        raise ConfigError(f"account is {text!r}, which is no address; write 0x and 40 hex digits")
-    return to_checksum_address(text) if text else ""
-
-
-def _whole(text: str, *, setting: str, least: int = 1) -> int:
-    if not text.isdigit() or int(text) < least:
-        raise ConfigError(f"{setting} is {text!r}; write a whole number, {least} or more")
-    return int(text)

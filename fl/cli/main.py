@@ -25,6 +25,7 @@ COMMANDS = {
     ),
     "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
     "events": ("fl.cli.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
+    "evaluator": ("fl.cli.evaluator", "check rounds on your own machine and sign them: fl evaluator invite=… key=…"),
     "audit": ("fl.cli.audit", "recompute a task from the chain and its bundles: fl audit INVITE|FOLDER"),
     "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
     "doctor": ("fl.cli.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),

@@ -1,0 +1,34 @@
+"""Values of `key=value` arguments that are numbers or addresses."""
+
+from __future__ import annotations
+
+import math
+
+from eth_utils import is_address, to_checksum_address
+
+from fl.errors import ConfigError
+
+
+def whole(text: str, *, setting: str, least: int = 1) -> int:
+    """A whole number. Raises: ConfigError for anything else, or less than `least`."""
+    if not text.isdecimal() or int(text) < least:
+        raise ConfigError(f"{setting} is {text!r}; write a whole number, {least} or more")
+    return int(text)
+
+
+def number_of(text: str, *, setting: str) -> float:
+    """A number above 0. Raises: ConfigError for anything else."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{setting} is {text!r}; write a number above 0")
+    return value
+
+
+def address_of(text: str, *, setting: str) -> str:
+    """A checksum address. Raises: ConfigError for anything else."""
+    if not is_address(text):
+        raise ConfigError(f"{setting} is {text!r}, which is no address; write 0x and 40 hex digits")
+    return to_checksum_address(text)
