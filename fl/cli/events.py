@@ -15,13 +15,12 @@ from rich.table import Table
 
 from fl.chain.escrow import Escrow
 from fl.chain.history import EventTable, read_history
-from fl.chain.invite import Invite
 from fl.chain.sender import connect
 from fl.cli.arguments import parse
+from fl.cli.task_argument import open_task, split
 from fl.errors import ConfigError
 
 KNOWN = {
-    "task": "the task's invite, as a file or a string, or a run's folder; may be given without task=",
     "out": "folder that takes the tables, events by default",
     "format": "csv, parquet or csv,parquet; both by default where pyarrow is installed",
     "url": "RPC URL to read from, the invite's by default",
@@ -32,10 +31,10 @@ _PARQUET = "pip install 'fairshare[events]'"
 
 def main(arguments: Sequence[str]) -> None:
     """Read the history, write the tables, and say how many events there are of each kind."""
-    arguments = [f"task={one}" if _is_task(one) else one for one in arguments]
-    values = parse(arguments, known=KNOWN, command="events", required=["task"])
+    named, rest = split(arguments, command="events")
+    values = parse(rest, known=KNOWN, command="events TASK")
     formats = _formats(values.get("format"))
-    invite = invite_of(values["task"])
+    invite = open_task(named).invite
     w3 = connect(values.get("url", invite.url), chain_id=invite.chain_id)
     escrow = Escrow(w3, invite.contract)
     escrow.task(invite.id_bytes)  # a wrong id is told before empty tables are written
@@ -61,13 +60,6 @@ def main(arguments: Sequence[str]) -> None:
     console.print(f"written to {out} as {' and '.join(formats)}", highlight=False, soft_wrap=True)
     if "format" not in values and "parquet" not in formats:
         console.print(f"for Parquet too: {_PARQUET}", highlight=False, markup=False)
-
-
-def invite_of(task: str) -> Invite:
-    """The invite that a file, a one-line string or a run's folder stands for. Raises: BadInvite."""
-    if not task.startswith("fairshare:") and (folder := Path(task)).is_dir():
-        return Invite.read(folder / "invite.json")
-    return Invite.load(task)
 
 
 def write_csv(path: Path, table: EventTable) -> None:
@@ -103,11 +95,6 @@ def _typed(kind: str, values: list[Any], pyarrow: Any) -> tuple[list[Any], Any]:
     if all(abs(one) < 10**38 for one in values):
         return values, pyarrow.decimal128(38, 0)
     return [str(one) for one in values], pyarrow.string()
-
-
-def _is_task(argument: str) -> bool:
-    # The one-line form may end with the equals signs of base64.
-    return argument.startswith("fairshare:") or ("=" not in argument and not argument.startswith("-"))
 
 
 def _formats(text: str | None) -> list[str]:

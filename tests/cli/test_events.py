@@ -38,7 +38,7 @@ def test_the_tables_hold_every_event_in_both_forms(fl, trained, tmp_path):
 
 
 def test_pandas_sums_the_stakes_to_the_wei(fl, trained, tmp_path):
-    assert fl("events", f"task={trained.invite_path}", f"out={tmp_path}", "format=parquet").code == 0
+    assert fl("events", trained.invite_path, f"out={tmp_path}", "format=parquet").code == 0
     joined = pandas.read_parquet(tmp_path / "joined.parquet")
     assert int(joined["stake"].sum()) == sum(trained.stakes)
     assert not list(tmp_path.glob("*.csv"))
@@ -65,6 +65,6 @@ def test_without_pyarrow_it_writes_csv_and_says_what_is_missing(fl, refuses, tra
 
 
 def test_what_it_cannot_do_is_refused(refuses, trained, tmp_path):
-    refuses("events", saying="task is not set; add task=…")
+    refuses("events", saying="no task is named; write fl events TASK")
     refuses("events", trained.invite_path, "format=xlsx", saying="format is 'xlsx'; choose csv, parquet or csv,parquet")
     refuses("events", tmp_path / "none.json", saying=f"invite {tmp_path / 'none.json'} is not there")
