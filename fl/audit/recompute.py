@@ -1,7 +1,7 @@
 """Recomputes a round from its bundle and the chain, and names the first difference.
 
-The direction is floating point and is compared within the spec's tolerance; everything after it is integers and is compared
-exactly.
+The direction is floating point and is compared within the spec's tolerance, and so are scores of any rule but the direction's;
+everything after them is integers and is compared exactly.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Upd
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
 from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle, weigh
-from fl.scoring.direction import direction, weighted_step
 from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
+from fl.scoring.paid import PaidScoring, score_distance
 from fl.scoring.replay import replay
 from fl.scoring.selection import content_for, selected_by
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
 
 # Strategies whose next model is the base plus the weighted step, so that it can be checked without their past.
-_SELECTING = ("krum", "multikrum")
-_MEANS = ("fedavg", "fedprox", *_SELECTING)
+_SELECTING = ("krum", "multikrum", "bulyan")
+_MEANS = ("fedavg", "fedprox", "krum", "multikrum")
 
 
 class RoundDiffers(FairshareError):
@@ -72,7 +72,8 @@ def check_round(
         bundle_hash: Of the manifest that was read.
         view: Terms, enrolments and the last header, read from the chain.
         spec: Whose hash is in the terms.
-        game: The loss on the validation set whose hash is in the terms; None leaves the direction unchecked.
+        game: The loss on the validation set whose hash is in the terms; None leaves the direction and attested scores
+            unchecked.
         strategy: The task's, as it stood before this round, for those with a memory (see `fl.audit.memory`); it is taken
             through the round. Without it the next model of such a strategy is left unchecked.
     Returns: the relative L2 distance between the posted direction and the recomputed one, or None without a game.
@@ -80,6 +81,7 @@ def check_round(
     """
     check = _Check(header.round)
     check.equal("the spec's hash", spec.hash(), view.terms.spec_hash)
+    check.equal("whether the task is attested", view.terms.attested, spec.attested)
     check.equal("the bundle's hash", header.bundle, bundle_hash)
     check.equal("the task", header.task_id, bundle.task_id)
     check.equal("the bundle's round", bundle.round, header.round)
@@ -115,17 +117,20 @@ def check_round(
     for one in bundle.updates:
         check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
 
-    step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
-    distance = None if game is None else _check_direction(bundle, step, spec, game)
-    _check_next(bundle, step, participants, spec, strategy)
+    scoring = PaidScoring(spec, game=game)
+    step = scoring.step(participants, base=bundle.base, weights=weights)
+    distance = None if game is None else _check_direction(bundle, step, scoring)
+    picked = scoring.picked_model(participants, base=bundle.base, weights=weights)
+    _check_next(bundle, step, participants, spec, strategy=strategy, picked=picked)
     check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
 
     before = _accounts_before(bundle, view, check)
     paid_before = sum(account.cumulative for account in before.values())
     pot = pot_of(budget=view.terms.budget, paid_before=paid_before, rounds_left=view.terms.rounds - header.round + 1)
     check.equal("the pot", header.pot, pot)
-    settlement = settle(participants, weights=weights, direction=bundle.direction, accounts=before, pot=pot)
     told = {leaf.account: leaf for leaf in bundle.leaves}
+    scores = _scores(bundle, participants, weights, scoring)
+    settlement = settle(participants, weights=weights, scores=scores, accounts=before, pot=pot)
     for leaf in settlement.tree.leaves:
         if told.get(leaf.account) != leaf:
             raise RoundDiffers(header.round, f"the leaf of {leaf.account}", str(told.get(leaf.account)), str(leaf))
@@ -184,8 +189,38 @@ def _selection(bundle: Bundle, participants: list[Participant], spec: TaskSpec) 
     return selected_by(build_strategy(spec.strategy, spec.strategy_arguments), contents)
 
 
-def _check_direction(bundle: Bundle, step: NDArray[np.float64], spec: TaskSpec, game: ValidationGame) -> float:
-    own = direction(game, base=bundle.base, step=step, nodes=spec.quadrature)
+def _scores(
+    bundle: Bundle, participants: list[Participant], weights: Mapping[str, int], scoring: PaidScoring
+) -> Mapping[str, int]:
+    """The scores that the leaves have to hold: the direction's to the bit, attested ones as posted, once they are near enough."""
+    told = {leaf.account: leaf.score for leaf in bundle.leaves}
+    posted = {one.account: told.get(one.account, 0) for one in participants}
+    if scoring.spec.attested and scoring.game is None:
+        return posted
+    own, _ = scoring.scores(
+        participants,
+        base=bundle.base,
+        weights=weights,
+        direction=bundle.direction,
+        task_id=bundle.task_id,
+        round_number=bundle.round,
+    )
+    if not scoring.spec.attested:
+        return own
+    distance = score_distance(posted, own)
+    if not distance <= scoring.spec.tolerance:
+        account = max(own, key=lambda one: abs(posted[one] - own[one]))
+        raise RoundDiffers(
+            bundle.round,
+            f"the {scoring.spec.scorer} score of {account}",
+            f"{posted[account]}, and all scores are off by {distance:.2e}",
+            f"{own[account]}, all within {scoring.spec.tolerance:g} of the rule",
+        )
+    return posted
+
+
+def _check_direction(bundle: Bundle, step: NDArray[np.float64], scoring: PaidScoring) -> float:
+    spec, own = scoring.spec, scoring.direction(base=bundle.base, step=step)
     distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(np.linalg.norm(own), 1e-12))
     if not distance <= spec.tolerance:
         raise RoundDiffers(
@@ -199,10 +234,14 @@ def _check_next(
     step: NDArray[np.float64],
     participants: list[Participant],
     spec: TaskSpec,
+    *,
     strategy: Strategy | None,
+    picked: NDArray[np.float32] | None,
 ) -> None:
     if spec.strategy in _MEANS:
         expected, of = bundle.base + step, "the mean"
+    elif picked is not None:
+        expected, of = picked, f"what {spec.strategy} picks"
     elif strategy is not None:
         cap = cap_q64(spec.norm_cap)
         expected = replay(strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=cap)

@@ -23,8 +23,8 @@ from fl.errors import ConfigError
 _PACKAGE = Path(__file__).resolve().parents[1]
 # A wheel carries configs/ inside the package; a checkout has it beside the package.
 CONFIGS = next(one for one in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if (one / "run.yaml").exists())
-# What a model or a strategy takes depends on which one it is.
-_FREE = ("model.arguments.", "strategy.arguments.")
+# What a model, a strategy or a scorer takes depends on which one it is.
+_FREE = ("model.arguments.", "strategy.arguments.", "scorer.arguments.")
 
 
 def register_schema() -> None:

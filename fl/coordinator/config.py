@@ -9,6 +9,7 @@ from typing import Any
 
 from fl.chain.tokens import WEI, wei  # noqa: F401 - both are read from here as well
 from fl.errors import ConfigError
+from fl.scoring.scorer import build_scorer
 from fl.task.behaviour import check_behaviour
 from fl.task.data import DataConfig, PartitionConfig
 
@@ -80,7 +81,7 @@ class ModelConfig:
 
 @dataclass(kw_only=True)
 class StrategyConfig:
-    """Which Flower strategy uses the weighted mean, and its arguments."""
+    """Which Flower strategy aggregates, and its arguments."""
 
     name: str = "fedavg"
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -88,19 +89,19 @@ class StrategyConfig:
 
 @dataclass(kw_only=True)
 class ScorerConfig:
-    """How updates are scored."""
+    """How updates are scored: the direction is provable on chain, any other rule is attested by the evaluators."""
 
     name: str = "direction"
-    nodes: int = 3  # Gauss–Legendre nodes
-    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction may differ
+    arguments: dict[str, Any] = field(default_factory=dict)  # the settings of another rule
+    nodes: int = 3  # Gauss–Legendre nodes of the direction
+    tolerance: float = 1e-3  # relative L2 by which an evaluator's direction, or attested scores, may differ
     duplicate_cosine: str | None = None  # updates whose cosine reaches it share the weight of one, such as 0.98
     # Rounds of at most so many clients are read after scoring: standard errors, pairs not told apart, scores by class. A
     # client costs about three evaluations; 0 reads none.
     read_clients: int = 32
 
     def __post_init__(self) -> None:
-        if self.name != "direction":
-            raise ConfigError(f"scorer.name is {self.name!r}; choose direction")
+        build_scorer(self.name, self.arguments)  # tells an unknown name, or a setting that the rule does not have
         if not 1 <= self.nodes <= 64:
             raise ConfigError(f"scorer.nodes is {self.nodes}; set 1 to 64")
         if not 0 < self.tolerance < 1:

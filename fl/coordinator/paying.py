@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from flwr.serverapp.strategy import MultiKrum, Strategy
+from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -23,10 +24,12 @@ from fl.coordinator.panel import LocalPanel
 from fl.coordinator.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
+from fl.scoring.paid import PaidScoring, paid_rule
 from fl.scoring.selection import check_scorable
 from fl.task.data import Dataset
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.strategies import described
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,8 @@ def paying(
     key: str | None = None,
     evaluators: Sequence[LocalAccount] = (),
     enrolment_s: float = 600.0,
+    scorer: str = "direction",
+    scorer_arguments: Mapping[str, Any] | None = None,
 ) -> PayingStrategy:
     """Open a paid task on chain, wait until its clients have joined, and wrap the strategy.
 
@@ -53,7 +58,7 @@ def paying(
     task is taken up again instead of opening another one.
 
     Args:
-        inner: Any Flower strategy that aggregates a weighted sum.
+        inner: Any Flower strategy that aggregates a weighted sum, or Flower's FedMedian, FedTrimmedAvg or Bulyan.
         model: With its initial weights, which go to the chain as a hash.
         loss: Means over the samples of a batch.
         validation: Inputs and targets that updates are scored on; their hash goes to the chain.
@@ -67,7 +72,9 @@ def paying(
         evaluators: Accounts that recompute and sign each round in this process; the coordinator's own if none, which is
             fine on a devnet and proves nothing to anybody else.
         enrolment_s: Seconds to wait for the clients.
-    Raises: UnscorableStrategy; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
+        scorer: The rule that pays, by name; any but the direction is attested by the evaluators and not provable on chain.
+        scorer_arguments: Settings of that rule.
+    Raises: UnscorableStrategy; TooManyClients and TooFewToAggregate if so many can never be scored; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
         TooFewClients after `enrolment_s`.
     """
     check_scorable(inner)
@@ -81,7 +88,8 @@ def paying(
     sponsor, coordinator = _keys(key, chain_id=where.chain_id)
     signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))
     data = Dataset(features=_array(validation[0]), labels=_array(validation[1]))
-    spec = _spec(inner, model, data)
+    spec = _spec(inner, model, data, scorer=scorer, scorer_arguments=scorer_arguments or {})
+    PaidScoring(spec, game=None).check_clients(clients)
     if Path(invite).exists():
         task = PaidTask.from_invite(Path(invite), coordinator=coordinator)
     else:
@@ -91,6 +99,7 @@ def paying(
             coordinator=coordinator.address,
             evaluators=tuple(one.address for one in signers),
             quorum=len(signers),
+            attested=spec.attested,
             rounds=rounds,
             challenge_window=defaults.challenge_window,
             response_window=defaults.response_window,
@@ -124,20 +133,22 @@ def paying(
     )
 
 
-def _spec(inner: Strategy, model: nn.Module, data: Dataset) -> TaskSpec:
-    arguments = {}
-    if isinstance(inner, MultiKrum):
-        # What decides which updates it takes, so that evaluators can tell too.
-        arguments["num_malicious_nodes"] = inner.num_malicious_nodes
-        if type(inner) is MultiKrum:
-            arguments["num_nodes_to_select"] = inner.num_nodes_to_select
+def _spec(
+    inner: Strategy, model: nn.Module, data: Dataset, *, scorer: str, scorer_arguments: Mapping[str, Any]
+) -> TaskSpec:
+    strategy, arguments = described(inner)
+    scorer, scorer_arguments = paid_rule(
+        strategy=strategy, strategy_arguments=arguments, scorer=scorer, scorer_arguments=scorer_arguments
+    )
     return TaskSpec(
         model=f"{type(model).__module__}:{type(model).__qualname__}",
         feature_shape=data.features.shape[1:],
         num_classes=int(data.labels.max()) + 1 if data.labels.dtype.kind in "iu" else 1,
         training="app",
-        strategy=type(inner).__name__.lower(),
+        strategy=strategy,
         strategy_arguments=arguments,
+        scorer=scorer,
+        scorer_arguments=scorer_arguments,
     )
 
 

@@ -18,10 +18,12 @@ from fl.chain.escrow import Terms
 from fl.codec import Blocks, Layout, UnencodableVector
 from fl.coordinator.collect import AcceptedUpdate, Refusal
 from fl.rewards import Account, Leaf, Participant, cap_q64, pot_of, settle, weigh
-from fl.scoring.direction import direction, weighted_step
+from fl.scoring.direction import weighted_step
 from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
+from fl.scoring.paid import PaidScoring, UnusableScore
 from fl.scoring.replay import aggregate
+from fl.scoring.scores import Scores
 from fl.scoring.selection import content_for, selected_by
 from fl.task.spec import TaskSpec
 
@@ -49,6 +51,7 @@ class SettledRound:
     participants: tuple[Participant, ...]
     refusals: tuple[Refusal, ...]  # those that only scoring could see
     metrics: MetricRecord | None  # the strategy's own
+    attested: Scores | None = None  # what the rule says beside its scores, where evaluators attest them
 
 
 def settle_round(
@@ -56,8 +59,7 @@ def settle_round(
     updates: Sequence[AcceptedUpdate],
     *,
     inner: Strategy,
-    spec: TaskSpec,
-    game: ValidationGame,
+    scoring: PaidScoring,
     step: Callable[[str], AbstractContextManager[None]],
 ) -> SettledRound:
     """Weigh, score, aggregate and settle a round.
@@ -65,20 +67,31 @@ def settle_round(
     Args:
         updates: Accepted, ascending by account.
         inner: Makes the next model.
+        scoring: By the task's rule.
         step: Opened around each step with its name, to time it.
     Raises: UnencodableVector if the base model itself has no gradient.
     """
+    spec, game = scoring.spec, scoring.game
     cap = cap_q64(spec.norm_cap)
-    refusals: list[Refusal] = []
     with step("scoring"):
+        updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
             participants, contents = _seats(current, updates, inner=inner, spec=spec, cap=cap)
             weights = weigh(participants, cap=cap)
             try:
-                blocks = _direction(current, participants, weights, spec=spec, game=game)
+                way = scoring.step(participants, base=current.base, weights=weights)
+                blocks = Blocks.encode(scoring.direction(base=current.base, step=way))
+                scores, attested = scoring.scores(
+                    participants,
+                    base=current.base,
+                    weights=weights,
+                    direction=blocks,
+                    task_id=current.task_id,
+                    round_number=current.number,
+                )
                 break
-            except UnencodableVector:
+            except (UnencodableVector, UnusableScore):
                 if not updates:
                     raise
                 updates, ruinous = _without_ruinous(current, updates, weights, game=game)
@@ -91,7 +104,7 @@ def settle_round(
             paid_before=sum(account.cumulative for account in current.accounts.values()),
             rounds_left=current.terms.rounds - current.number + 1,
         )
-        settlement = settle(participants, weights=weights, direction=blocks, accounts=current.accounts, pot=pot)
+        settlement = settle(participants, weights=weights, scores=scores, accounts=current.accounts, pot=pot)
     bundle = Bundle(
         task_id=current.task_id,
         round=current.number,
@@ -104,7 +117,13 @@ def settle_round(
         leaves=settlement.tree.leaves,
         pot=pot,
     )
-    return SettledRound(bundle=bundle, participants=tuple(participants), refusals=tuple(refusals), metrics=metrics)
+    return SettledRound(
+        bundle=bundle,
+        participants=tuple(participants),
+        refusals=tuple(refusals),
+        metrics=metrics,
+        attested=attested,
+    )
 
 
 def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
@@ -149,16 +168,19 @@ def _seats(
     return participants, contents
 
 
-def _direction(
-    current: OpenRound,
-    participants: Sequence[Participant],
-    weights: Mapping[str, int],
-    *,
-    spec: TaskSpec,
-    game: ValidationGame,
-) -> Blocks:
-    step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(current.base))
-    return Blocks.encode(direction(game, base=current.base, step=step, nodes=spec.quadrature))
+def _within(
+    updates: Sequence[AcceptedUpdate], *, most: int | None, scorer: str
+) -> tuple[list[AcceptedUpdate], list[Refusal]]:
+    """As many updates as the rule can value, largest stakes first, so that one client more does not end a task."""
+    by_stake = sorted(updates, key=lambda one: (-one.stake, int(one.account, 16)))
+    out = {one.account for one in by_stake[most:]} if most is not None else set()
+    reason = f"scorer={scorer} values at most {most} clients of a round, and others staked more"
+    refused = [
+        Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in by_stake if one.account in out
+    ]
+    for refusal in refused:
+        log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
+    return [one for one in updates if one.account not in out], refused
 
 
 def _without_ruinous(

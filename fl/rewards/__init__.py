@@ -6,7 +6,7 @@
 
 from fl.rewards.payout import Account, RoundPayout, pot_of, settle_round
 from fl.rewards.score import SCORE_FRACTION_BITS, partials, quantised, score, score_of
-from fl.rewards.settlement import Participant, Settlement, settle, weigh
+from fl.rewards.settlement import Participant, Settlement, direction_scores, settle, weigh
 from fl.rewards.tree import Leaf, RoundTree, Sibling, verify_leaf
 from fl.rewards.weight import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
 
@@ -22,6 +22,7 @@ __all__ = [
     "Settlement",
     "Sibling",
     "cap_q64",
+    "direction_scores",
     "norm_q64",
     "partials",
     "pot_of",

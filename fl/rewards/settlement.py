@@ -1,4 +1,4 @@
-"""One round's arithmetic, whole: from stakes, updates and the direction to leaves and totals.
+"""One round's arithmetic, whole: from stakes, updates and scores to leaves and totals.
 
 The coordinator runs it to make a round and every evaluator runs it to check one; the same inputs give the same bits.
 """
@@ -30,7 +30,7 @@ class Participant:
 class Settlement:
     """What a round comes to."""
 
-    scores: dict[str, int]  # units of 2^−40 of loss, participants only
+    scores: dict[str, int]  # units of 2^−40 of the utility, participants only
     payout: RoundPayout
     tree: RoundTree
 
@@ -46,24 +46,30 @@ def weigh(participants: Sequence[Participant], *, cap: int) -> dict[str, int]:
     return {one.account: weight for one, weight in zip(participants, weights, strict=True)}
 
 
+def direction_scores(
+    participants: Sequence[Participant], *, weights: Mapping[str, int], direction: Blocks
+) -> dict[str, int]:
+    """Score of each participant by account, in units of 2^−40 of loss: the ones that the chain can check."""
+    return {one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants}
+
+
 def settle(
     participants: Sequence[Participant],
     *,
     weights: Mapping[str, int],
-    direction: Blocks,
+    scores: Mapping[str, int],
     accounts: Mapping[str, Account],
     pot: int,
 ) -> Settlement:
-    """Score, pay and commit to one round.
+    """Pay and commit to one round.
 
     Args:
         participants: Accepted updates.
         weights: `weigh` of them.
-        direction: The round's direction, quantised.
+        scores: Of each participant, in units of 2^−40: `direction_scores`, or what evaluators attest.
         accounts: Every enrolled client before the round.
         pot: Wei on offer.
     """
-    scores = {one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants}
     payout = settle_round(accounts, scores=scores, pot=pot)
     roots = {one.account: one.root for one in participants}
     leaves = [
@@ -77,4 +83,4 @@ def settle(
         )
         for account, after in payout.accounts.items()
     ]
-    return Settlement(scores=scores, payout=payout, tree=RoundTree(leaves))
+    return Settlement(scores=dict(scores), payout=payout, tree=RoundTree(leaves))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fl.codec import Blocks
 from fl.errors import ConfigError, FairshareError
-from fl.rewards import WEIGHT_ONE, Participant, cap_q64, quantised, score
+from fl.rewards import WEIGHT_ONE, Participant, cap_q64, direction_scores, quantised
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
@@ -105,11 +105,12 @@ class PaidScoring:
 
     Args:
         spec: Names the rule.
-        game: The loss on the committed validation set.
+        game: The loss on the committed validation set; None for an auditor without it, who has steps but no directions, and
+            scores of the direction only.
     Raises: ConfigError if the spec's rule does not fit its strategy, or is not installed here.
     """
 
-    def __init__(self, spec: TaskSpec, *, game: ValidationGame) -> None:
+    def __init__(self, spec: TaskSpec, *, game: ValidationGame | None) -> None:
         named = (spec.scorer, dict(spec.scorer_arguments))
         found = paid_rule(
             strategy=spec.strategy,
@@ -203,9 +204,7 @@ class PaidScoring:
         Raises: UnusableScore; TooManyClients.
         """
         if not self.spec.attested:
-            return {
-                one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants
-            }, None
+            return direction_scores(participants, weights=weights, direction=direction), None
         inputs = self._inputs(participants, base=base, weights=weights, direction=direction.decode())
         found = self._rule.score(inputs, rng=_draws(task_id, round_number))
         return {

@@ -1,4 +1,4 @@
-"""What a round's direction scores say beside themselves: how sure they are, and what each client was paid for.
+"""What a round's scores say beside themselves: how sure they are, and what each client was paid for.
 
 Nothing here moves weight or money. It is told to people, by the report and by `fl score`.
 """
@@ -13,17 +13,18 @@ import numpy as np
 from fl.scoring.explanation import names_of
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.rules.direction import Direction
-from fl.scoring.scores import untold_pairs
+from fl.scoring.scores import Scores, untold_pairs
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreReading:
-    """Standard errors, pairs that are not told apart, and scores by class; all in units of loss, by account."""
+    """Standard errors, pairs that are not told apart, and scores by class; all in units of the utility, by account."""
 
     errors: dict[str, float]
     untold: tuple[tuple[str, str], ...]  # pairs of accounts that 95 % confidence does not tell apart
     by_class: dict[str, tuple[float, ...]]  # parts of each score, in the order of `classes`; empty for a regression
     classes: tuple[str, ...]
+    over: str = "over validation samples"  # what the errors are over
 
 
 def read_scores(
@@ -46,4 +47,17 @@ def read_scores(
         untold=tuple((accounts[one], accounts[other]) for one, other in untold_pairs(found)),
         by_class={account: tuple(row) for account, row in zip(accounts, parts.tolist(), strict=True)},
         classes=names_of(groups, class_names),
+    )
+
+
+def read_attested(found: Scores | None, *, accounts: Sequence[str]) -> ScoreReading | None:
+    """What a rule other than the direction said of its own doubts; None for one that states none."""
+    if found is None or found.errors is None:
+        return None
+    return ScoreReading(
+        errors=dict(zip(accounts, found.errors.tolist(), strict=True)),
+        untold=tuple((accounts[one], accounts[other]) for one, other in untold_pairs(found)),
+        by_class=dict.fromkeys(accounts, ()),
+        classes=(),
+        over=str(found.diagnostics.get("error", "as the rule states them")),
     )

@@ -20,7 +20,18 @@ from fl.chain.errors import Refused
 from fl.chain.escrow import Status
 from fl.chain.typed_data import ZERO_HASH, Header, Update, sign
 from fl.codec import Blocks, block_root
-from fl.rewards import Account, Leaf, Participant, RoundTree, Settlement, Sibling, pot_of, settle, weigh
+from fl.rewards import (
+    Account,
+    Leaf,
+    Participant,
+    RoundTree,
+    Settlement,
+    Sibling,
+    direction_scores,
+    pot_of,
+    settle,
+    weigh,
+)
 from fl.rewards.sums import fold
 
 TOKENS = 10**18
@@ -61,7 +72,8 @@ class Liar:
         paid_before = sum(account.cumulative for account in self.accounts.values())
         pot = pot_of(budget=terms.budget, paid_before=paid_before, rounds_left=terms.rounds - number + 1)
         weights = weigh(participants, cap=NO_CAP)
-        settlement = settle(participants, weights=weights, direction=direction, accounts=self.accounts, pot=pot)
+        scores = direction_scores(participants, weights=weights, direction=direction)
+        settlement = settle(participants, weights=weights, scores=scores, accounts=self.accounts, pot=pot)
         header = Header(
             task_id=self.task.task_id,
             round=number,

@@ -12,7 +12,7 @@ from fl.chain.typed_data import ZERO_HASH, Header
 from fl.cli.score import main
 from fl.codec import Blocks, block_root, model_hash
 from fl.errors import ConfigError
-from fl.rewards import Participant, cap_q64, settle, weigh
+from fl.rewards import Participant, cap_q64, direction_scores, settle, weigh
 from fl.rewards.payout import Account
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
@@ -56,9 +56,8 @@ def write_round(folder, *, clients):
     weights = weigh(seats, cap=cap_q64("10"))
     step = weighted_step(((one.blocks, weights[one.account]) for one in seats), size=len(base))
     blocks = Blocks.encode(direction(game, base=base, step=step, nodes=2))
-    settled = settle(
-        seats, weights=weights, direction=blocks, accounts={one.account: Account() for one in seats}, pot=100
-    )
+    scores = direction_scores(seats, weights=weights, direction=blocks)
+    settled = settle(seats, weights=weights, scores=scores, accounts={one.account: Account() for one in seats}, pot=100)
     bundle = Bundle(
         task_id=bytes(32),
         round=1,

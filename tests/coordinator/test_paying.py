@@ -8,7 +8,7 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
-from flwr.serverapp.strategy import FedAdam, FedAvg, FedMedian, MultiKrum
+from flwr.serverapp.strategy import FedAdam, FedAvg, FedXgbBagging, MultiKrum
 from torch import nn
 
 from clients import sign_updates
@@ -174,7 +174,7 @@ def test_another_model_or_validation_set_than_the_tasks_is_refused(folder, setti
 def test_a_strategy_without_weights_is_refused_before_anything_is_escrowed(folder, settings):
     here, _ = folder
     with pytest.raises(UnscorableStrategy):
-        paying(FedMedian(), model=seeded_net(), **settings)
+        paying(FedXgbBagging(), model=seeded_net(), **settings)
     assert not (here / "invite.json").exists()
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp.strategy import FedAvg, FedMedian
+from flwr.serverapp.strategy import FedAvg, FedMedian, FedXgbBagging
 
 from fl.audit.bundle import Bundle, read_header
 from fl.audit.evaluator import Evaluator
@@ -312,9 +312,11 @@ def test_another_initial_model_is_refused(world):
     assert one.task.state().posted == 0
 
 
-def test_a_strategy_without_weights_is_refused(world):
+def test_a_strategy_that_no_score_follows_is_refused(world):
     one = world(joining=0)
-    with pytest.raises(UnscorableStrategy, match="FedMedian does not aggregate a weighted sum"):
+    with pytest.raises(UnscorableStrategy, match="FedXgbBagging aggregates in a way that its rounds have no score for"):
+        one.strategy(FedXgbBagging())
+    with pytest.raises(ConfigError, match="the strategy is fedmedian with {}, and the task's spec says fedavg with {}"):
         one.strategy(FedMedian())
 
 
