@@ -7,7 +7,6 @@ from typing import Any
 
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
 from fl.report.roster import roster
-from fl.report.running import so_far
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json
@@ -20,7 +19,6 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
     Args:
         summary: Of a finished run, or of one that still goes on (`status` and `live` tell).
     """
-    summary = so_far(summary)
     names = {one["account"]: one["name"] for one in summary["clients"]}
     places = {one["account"]: place for place, one in enumerate(roster(summary).named)}
     rounds = summary["rounds"]
@@ -32,7 +30,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
                 name: {key: summary["config"].get(name, {}).get(key) for key in ("name", "path")} for name in _SETTINGS
             },
             "seed": summary["config"].get("seed"),
-            "task": {**_terms(summary["config"]["task"]), **summary["task"]},
+            "task": _task(summary),
             "totals": {
                 **summary["totals"],
                 "earned_wei": str(sum(int(one["paid_wei"]) for one in summary["clients"])),
@@ -61,7 +59,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
 
 def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | None:
     """What the rounds say of one client, or None for an account that is no client of the task."""
-    client = next((one for one in so_far(summary)["clients"] if one["account"].lower() == account.lower()), None)
+    client = next((one for one in summary["clients"] if one["account"].lower() == account.lower()), None)
     if client is None:
         return None
     account = client["account"]
@@ -96,8 +94,13 @@ def jsonable(value: Any) -> Any:
     return clean(value) if isinstance(value, str) else value
 
 
-def _terms(task: dict[str, Any]) -> dict[str, Any]:
-    return {name: task.get(name) for name in ("rounds", "quorum", "evaluators", "reveal", "challenge_window")}
+def _task(summary: dict[str, Any]) -> dict[str, Any]:
+    # A run knows its terms from its configuration, a coordinator from the chain; both may be there.
+    planned, task = summary["config"].get("task", {}), dict(summary["task"])
+    terms = {name: planned.get(name) for name in ("rounds", "quorum", "evaluators", "reveal", "challenge_window")}
+    if isinstance(evaluators := task.get("evaluators"), list):
+        task["evaluators"] = len(evaluators)
+    return {"attested": None, **terms, **task}
 
 
 def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | None) -> dict[str, Any]:

@@ -34,9 +34,9 @@ def accuracy_plot(summary: dict[str, Any]) -> Plot:
     """Accuracy on the test set, from the initial model to the last round's."""
     rounds, totals = summary["rounds"], summary["totals"]
     values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
-    first, last = values[0][1], values[-1][1]
+    last = values[-1][1]
     best = max(rounds, key=lambda one: one["accuracy"], default=None)
-    finding = f"Accuracy on the test set {_change(first, last, percent)} in {plural(len(rounds), 'round')}"
+    finding = f"Accuracy on the test set {_change_of(values, percent)} in {plural(len(rounds), 'round')}"
     if best and best["accuracy"] > last:
         finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
     return Plot(
@@ -60,14 +60,14 @@ def loss_plot(summary: dict[str, Any]) -> Plot:
     """Loss on the test set and on the validation set, which scores are measured on."""
     rounds, totals = summary["rounds"], summary["totals"]
     test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
-    start = rounds[0]["loss_before"] if rounds else totals["initial_validation_loss"]
-    validation = [(0, start), *((one["round"], one["loss_after"]) for one in rounds)]
+    validation = [(0, rounds[0]["loss_before"])] if rounds else []
+    validation += [(one["round"], one["loss_after"]) for one in rounds]
+    scored = (
+        f"; loss on the validation set, which scores are measured on, {_change_of(validation, loss)}" if rounds else ""
+    )
     return Plot(
         title="Loss by round",
-        finding=(
-            f"Test loss {_change(test[0][1], test[-1][1], loss)}; loss on the validation set, which scores are "
-            f"measured on, {_change(validation[0][1], validation[-1][1], loss)}."
-        ),
+        finding=f"Test loss {_change_of(test, loss)}{scored}.",
         drawing=Drawing(
             kind="lines",
             name="Line chart of loss by round on two data sets; the values are in the table of rounds",
@@ -272,7 +272,8 @@ def _name(client: dict[str, Any]) -> str:
     return shortened(client["name"], _NAME_LENGTH) + behaviour
 
 
-def _change(first: float, last: float, written: Callable[[float], str]) -> str:
+def _change_of(values: list[tuple[int, float]], written: Callable[[float], str]) -> str:
+    first, last = values[0][1], values[-1][1]
     if written(first) == written(last):
         return f"stayed at {written(last)}"
     rose = "rose" if last > first else "fell" if last < first else "went"  # not a number is neither

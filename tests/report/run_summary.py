@@ -80,7 +80,6 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
             "initial_accuracy": 0.1,
             "final_accuracy": 0.9 - 0.8 / (rounds + 1),
             "initial_loss": 2.3,
-            "initial_validation_loss": 2.3,
             "final_loss": 2.3 / (rounds + 1),
             "seconds": 10.0,
             "seconds_by_part": {"chain": 0.3, "rounds": 9.0, "claiming": 0.7},

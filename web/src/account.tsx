@@ -91,6 +91,7 @@ export function Account({ account, view, standing, checks }: Props) {
             round={round}
             check={checks.get(round)}
             scorer={view.config.scorer?.name ?? "direction"}
+            attested={view.task.attested ?? view.config.scorer?.name !== "direction"}
           />
           <Proof account={client.account} round={round} check={checks.get(round)} />
         </>
@@ -198,9 +199,9 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
 
 type Step = { name: string; formula: string; value: string; ok: boolean | null };
 
-type StepsProps = { account: string; round: number; check: Check | undefined; scorer: string };
+type StepsProps = { account: string; round: number; check: Check | undefined; scorer: string; attested: boolean };
 
-function Steps({ account, round, check, scorer }: StepsProps) {
+function Steps({ account, round, check, scorer, attested }: StepsProps) {
   const [raw, setRaw] = useState<bigint | string | null>(null);
   useEffect(() => {
     setRaw(null);
@@ -221,7 +222,7 @@ function Steps({ account, round, check, scorer }: StepsProps) {
   const pay = pays.get(leaf.account) ?? 0n;
   const cumulative = (before?.cumulative ?? 0n) + pay;
   const units = "· 2⁻⁴⁰";
-  const product: Step[] = [
+  const byProduct: Step[] = [
     {
       name: "⟨update, direction⟩",
       formula: "the raw sum of block products",
@@ -235,7 +236,7 @@ function Steps({ account, round, check, scorer }: StepsProps) {
       ok: typeof raw === "bigint" ? (raw * leaf.weight) >> 32n === leaf.score : null,
     },
   ];
-  const attested: Step[] = [
+  const byAttestation: Step[] = [
     {
       name: "score",
       formula: `by the rule ${scorer}, as the evaluators attest`,
@@ -244,7 +245,7 @@ function Steps({ account, round, check, scorer }: StepsProps) {
     },
   ];
   const steps: Step[] = [
-    ...(scorer === "direction" ? product : attested),
+    ...(attested ? byAttestation : byProduct),
     {
       name: "balance",
       formula: `min(0, ${grouped(carried)}) + score`,

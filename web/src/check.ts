@@ -75,7 +75,7 @@ function onChain(round: Round, hash: Hex, standing: Standing | null): Finding {
   if (!standing?.reachable) return { what, ok: null, told: "the chain does not answer now" };
   const posted = standing.rounds.find((one) => one.round === round.round);
   if (!posted) return { what, ok: false, told: `the contract has no round ${round.round}` };
-  return same(what, hash, posted.header_hash);
+  return same(what, hash.slice(0, posted.digest.length), posted.digest);
 }
 
 function signed(signers: string[], view: View, standing: Standing | null): Finding {

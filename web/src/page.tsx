@@ -56,7 +56,7 @@ function Page() {
     const found = await checkRound(round, view, standing);
     setChecks((before) => new Map(before).set(number, found));
   };
-  const hashes = standing?.reachable ? standing.rounds.map((one) => one.header_hash).join() : "";
+  const digests = standing?.reachable ? standing.rounds.map((one) => one.digest).join() : "";
   useEffect(() => {
     const numbers = (view?.rounds ?? []).map((one) => one.round).reverse();
     const final = standing?.reachable ? standing.final_round : 0;
@@ -68,7 +68,7 @@ function Page() {
     return () => {
       stopped = true;
     };
-  }, [view?.rounds.length, view?.task.id, hashes, standing?.reachable && standing.final_round]);
+  }, [view?.rounds.length, view?.task.id, digests, standing?.reachable && standing.final_round]);
 
   const live = headline.status === "running" ? (headline.live ?? null) : null;
   return (

@@ -52,6 +52,7 @@ export type View = {
     rounds: number;
     quorum: number;
     evaluators: number;
+    attested: boolean | null; // scores rest on the evaluators, whatever the direction says
     reveal: string;
     challenge_window: number;
   };
@@ -64,7 +65,7 @@ export type View = {
 };
 export type Posted = {
   round: number;
-  header_hash: string;
+  digest: string; // the leading 27 bytes of the header hash, which is what the contract keeps
   posted_at: number;
   state: "final" | "pending" | "held" | "void";
   window_left: number;
