@@ -18,9 +18,10 @@ from fl.cli.face import Face
 from fl.cli.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
 from fl.coordinator.federation import run_federation
 from fl.errors import FairshareError
+from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
-from fl.report.summary import STATUS, settings_of, summarise, write_summary
+from fl.report.summary import STATUS, settings_of, write_summary
 
 log = logging.getLogger(__name__)
 
@@ -52,21 +53,25 @@ def _run(raw: DictConfig) -> None:
     except FileExistsError:
         print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
         sys.exit(1)
+    live = None
     try:
         config = to_config(raw)  # of a sweep, only the first point was checked before
+        live = LiveSummary(config, folder=folder)
         settings = settings_of(config)
         with (
             Face(rounds=config.task.rounds) as face,
             logged(face.watcher(), loggers=config.loggers, folder=folder, settings=settings) as watcher,
         ):
-            result = run_federation(config, folder=folder, watcher=watcher)
-        summary = summarise(config, result, folder=folder)
+            run_federation(config, folder=folder, watcher=live.watching(watcher))
+        summary = live.finished()
         write_page(folder / "report.html", summary)
         write_summary(folder, summary)
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
         status.write_text(f"failed: {reason}\n")
+        if live is not None:
+            live.failed(reason)
         log.error("the run failed\n%s", traceback.format_exc())
         if isinstance(error, FairshareError):
             print(f"fl run: {error}\nlogs are in {folder}", file=sys.stderr)

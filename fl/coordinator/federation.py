@@ -18,6 +18,7 @@ from flwr.clientapp import ClientApp
 from fl.audit.evaluator import Evaluator
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
+from fl.chain.escrow import Terms
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
@@ -47,6 +48,7 @@ class Watcher:
     """What a face is told while the federation runs; every method may be replaced."""
 
     on_setup: Callable[[str], None] = lambda what: None
+    on_task: Callable[[FederationResult], None] = lambda result: None  # before round 1; it fills as the rounds go
     on_phase: Callable[[int, str], None] = lambda number, phase: None
     on_reply: Callable[[int], None] = lambda node_id: None
     on_round: Callable[[RoundReport, Standing], None] = lambda report, test: None
@@ -60,8 +62,8 @@ class ClientResult:
     name: str
     account: str
     behaviour: str
-    samples: int
-    class_counts: list[int]
+    samples: int | None  # None where only the client itself knows
+    class_counts: list[int] | None
     stake: int  # wei
     score: int = 0  # units of 2^−40 of loss, all rounds
     earned: int = 0  # wei
@@ -77,7 +79,7 @@ class FederationResult:
     chain_id: int
     contract: str
     token: str
-    budget: int
+    terms: Terms
     spec: TaskSpec
     initial: Standing  # of the initial model on the test set
     parameters: int  # values of the model's vector
@@ -270,7 +272,7 @@ class _Run:
             chain_id=self.deployment.chain_id,
             contract=self.escrow.address,
             token=self.token.address,
-            budget=self.task.terms.budget,
+            terms=self.task.terms,
             spec=self.spec,
             initial=test.standing(base),
             parameters=len(base),
@@ -280,6 +282,7 @@ class _Run:
             gas=self.gas,
             seconds=self.seconds,
         )
+        self.watcher.on_task(self.result)
         strategy = PayingStrategy(
             build_strategy(self.spec.strategy, self.spec.strategy_arguments),
             task=self.task,

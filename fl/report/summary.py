@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
-from fl.coordinator.federation import ClientResult, FederationResult
+from fl.coordinator.federation import FederationResult
 from fl.coordinator.strategy import RoundReport
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing
@@ -22,38 +23,32 @@ from fl.scoring.reading import ScoreReading
 SUMMARY, STATUS, LATEST = "summary.json", "status", "latest"
 
 
-def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> dict[str, Any]:
-    """The summary as plain JSON values."""
-    staked = sum(client.stake for client in result.clients)
+def summarise(
+    config: RunConfig,
+    result: FederationResult,
+    *,
+    folder: Path,
+    live: Mapping[str, Any] | None = None,
+    earlier: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """The summary as plain JSON values.
+
+    Args:
+        result: What the run came to, or has come to so far.
+        folder: Of the run.
+        live: What goes on right now: round, phase, since when, and the nodes; None once the run is finished.
+        earlier: Rounds of the same task as an earlier life of its coordinator summed them up, by number.
+    """
+    rounds = [*earlier, *(_round(*one, folder) for one in zip(result.rounds, result.tests, strict=False))]
     return {
-        "status": "finished",
+        "status": "finished" if live is None else "running",
+        "live": live,
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "config": settings_of(config),
-        "task": {
-            "id": "0x" + result.task_id.hex(),
-            "chain_id": result.chain_id,
-            "contract": result.contract,
-            "token": result.token,
-            "spec_hash": "0x" + result.spec.hash().hex(),
-            "class_names": list(result.spec.class_names),
-            "parameters": result.parameters,
-            "validation_samples": result.validation_samples,
-            "test_samples": result.test_samples,
-        },
-        "clients": [_client(client, staked=staked) for client in result.clients],
-        "rounds": [_round(report, test, folder) for report, test in zip(result.rounds, result.tests, strict=True)],
-        "totals": {
-            "rounds": len(result.rounds),
-            "budget_wei": str(result.budget),
-            "paid_wei": str(result.paid),
-            "initial_accuracy": result.initial.accuracy,
-            "final_accuracy": result.tests[-1].accuracy,
-            "initial_loss": result.initial.loss,
-            "initial_validation_loss": result.rounds[0].loss_before,
-            "final_loss": result.tests[-1].loss,
-            "seconds": sum(result.seconds.values()),
-            "seconds_by_part": result.seconds,
-        },
+        "task": _task(result),
+        "clients": _clients(result, rounds, finished=live is None),
+        "rounds": rounds,
+        "totals": _totals(result, rounds, finished=live is None),
         "gas": {
             name: {
                 "count": len(used),
@@ -65,6 +60,46 @@ def summarise(config: RunConfig, result: FederationResult, *, folder: Path) -> d
             for name, used in result.gas.items()
             if used
         },
+    }
+
+
+def _task(result: FederationResult) -> dict[str, Any]:
+    terms = result.terms
+    return {
+        "id": "0x" + result.task_id.hex(),
+        "chain_id": result.chain_id,
+        "contract": result.contract,
+        "token": result.token,
+        "spec_hash": "0x" + result.spec.hash().hex(),
+        "class_names": list(result.spec.class_names),
+        "parameters": result.parameters,
+        "validation_samples": result.validation_samples,
+        "test_samples": result.test_samples,
+        "coordinator": terms.coordinator,
+        "evaluators": list(terms.evaluators),
+        "quorum": terms.quorum,
+        "rounds": terms.rounds,
+        "reveal": "round" if terms.reveal_each_round else "end",
+        "attested": terms.attested,
+        "challenge_window": terms.challenge_window,
+        "round_timeout": terms.round_timeout,
+        "claim_period": terms.claim_period,
+    }
+
+
+def _totals(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, finished: bool) -> dict[str, Any]:
+    last = rounds[-1] if rounds else None
+    return {
+        "rounds": len(rounds),
+        "budget_wei": str(result.terms.budget),
+        "paid_wei": str(result.paid) if finished else None,
+        "initial_accuracy": result.initial.accuracy,
+        "final_accuracy": last["accuracy"] if last else result.initial.accuracy,
+        "initial_loss": result.initial.loss,
+        "initial_validation_loss": rounds[0]["loss_before"] if rounds else None,
+        "final_loss": last["test_loss"] if last else result.initial.loss,
+        "seconds": sum(result.seconds.values()),
+        "seconds_by_part": result.seconds,
     }
 
 
@@ -88,22 +123,30 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
     return values
 
 
-def _client(client: ClientResult, *, staked: int) -> dict[str, Any]:
-    return {
-        "number": client.number,
-        "name": client.name,
-        "account": client.account,
-        "behaviour": client.behaviour,
-        "samples": client.samples,
-        "class_counts": client.class_counts,
-        "stake_wei": str(client.stake),
-        "stake_share": client.stake / staked,
-        "score_q40": str(client.score),
-        "score": _loss(client.score),
-        "paid_wei": str(client.earned),
-        "claimed_wei": str(client.claimed),
-        "balance_wei": str(client.balance),
-    }
+def _clients(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, finished: bool) -> list[dict[str, Any]]:
+    staked = sum(client.stake for client in result.clients)
+    earned = rounds[-1]["cumulative_wei"] if rounds else {}
+    clients = []
+    for one in result.clients:
+        score = sum(int(each["scores_q40"].get(one.account, 0)) for each in rounds)
+        values = {
+            "number": one.number,
+            "name": one.name,
+            "account": one.account,
+            "behaviour": one.behaviour,
+            "samples": one.samples,
+            "class_counts": one.class_counts,
+            "stake_wei": str(one.stake),
+            "stake_share": one.stake / staked,
+            "score_q40": str(score),
+            "score": _loss(score),
+            "paid_wei": earned.get(one.account, "0"),
+            # What the chain says at the end; before it, whoever wants to know asks the chain.
+            "claimed_wei": str(one.claimed) if finished else None,
+            "balance_wei": str(one.balance) if finished else None,
+        }
+        clients.append(values)
+    return clients
 
 
 def _round(report: RoundReport, test: Standing, folder: Path) -> dict[str, Any]:
@@ -129,6 +172,7 @@ def _round(report: RoundReport, test: Standing, folder: Path) -> dict[str, Any]:
         "evaluators": list(report.evaluators),
         "transaction": report.transaction,
         "gas": report.gas,
+        "posted_at": report.posted_at,
         "seconds": report.seconds,
         "bundle": str(report.bundle.relative_to(folder)),
         "duplicates": [list(group) for group in report.duplicates],

@@ -78,7 +78,7 @@ def test_a_pot_is_paid_whole_or_not_at_all(run):
     _, _, result, _, _ = run
     paid = 0
     for number, report in enumerate(result.rounds):
-        assert report.header.pot == (result.budget - paid) // (2 - number)
+        assert report.header.pot == (result.terms.budget - paid) // (2 - number)
         assert sum(report.pays.values()) == (report.header.pot if report.header.entitlement else 0)
         paid += sum(report.pays.values())
     assert result.paid == paid == sum(client.earned for client in result.clients)
@@ -211,7 +211,7 @@ def test_a_federation_of_one_client_does_not_wait_for_a_second(anvil, tmp_path):
         chain=ChainConfig(url=anvil),
     )
     result = run_federation(config, folder=tmp_path, watcher=Watcher())
-    assert [client.earned for client in result.clients] == [result.budget]
+    assert [client.earned for client in result.clients] == [result.terms.budget]
 
 
 def test_a_second_run_uses_the_contracts_of_the_first(anvil, tmp_path):

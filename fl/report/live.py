@@ -1,0 +1,88 @@
+"""The summary while a run goes on: written anew at every step, so that a page or a person can watch."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fl.chain.json_file import write_json
+from fl.coordinator.config import RunConfig
+from fl.coordinator.federation import FederationResult, Watcher
+from fl.coordinator.strategy import RoundReport
+from fl.report.summary import SUMMARY, summarise
+from fl.scoring.game import Standing
+
+
+class LiveSummary:
+    """Keeps `summary.json` of a run up to date.
+
+    Args:
+        config: Of the run.
+        folder: Of the run. If it holds a summary of the same task, from an earlier life of its coordinator, its rounds stay.
+    """
+
+    def __init__(self, config: RunConfig, *, folder: Path) -> None:
+        self._config, self._folder = config, folder
+        self._result: FederationResult | None = None
+        self._earlier: list[dict[str, Any]] = []
+        self._now: dict[str, Any] = {"round": 0, "phase": "enrolling", "since": int(time.time()), "nodes": []}
+        self._lock = threading.Lock()  # nodes come and go on another thread than rounds
+
+    def watching(self, watcher: Watcher) -> Watcher:
+        """The watcher, with this summary behind it."""
+
+        def on_task(result: FederationResult) -> None:
+            self._begin(result)
+            watcher.on_task(result)
+
+        def on_phase(number: int, phase: str) -> None:
+            self._set(round=number, phase=phase, since=int(time.time()))
+            watcher.on_phase(number, phase)
+
+        def on_round(report: RoundReport, test: Standing) -> None:
+            # A round that was reported and killed before it was forgotten comes again.
+            self._earlier = [one for one in self._earlier if one["round"] < self._result.rounds[0].round]
+            self._set()
+            watcher.on_round(report, test)
+
+        return replace(watcher, on_task=on_task, on_phase=on_phase, on_round=on_round)
+
+    def show_nodes(self, nodes: Sequence[dict[str, Any]]) -> None:
+        """Say which nodes are there; written only when that changed."""
+        there = [(one["account"], one["online"]) for one in nodes]
+        if there != [(one["account"], one["online"]) for one in self._now["nodes"]]:
+            self._set(nodes=list(nodes))
+
+    def finished(self) -> dict[str, Any]:
+        """The summary of the finished run."""
+        return summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
+
+    def failed(self, reason: str) -> None:
+        """Say that the run ended before its time; what it came to so far stays."""
+        if self._result is not None:
+            self._set(reason=reason)
+            path = self._folder / SUMMARY
+            write_json(path, {**json.loads(path.read_text()), "status": "failed"})
+
+    def _begin(self, result: FederationResult) -> None:
+        self._result = result
+        try:
+            before = json.loads((self._folder / SUMMARY).read_text())
+            if before["task"]["id"] == "0x" + result.task_id.hex():
+                self._earlier = before["rounds"]
+        except (OSError, ValueError, KeyError):
+            pass  # the first life
+        self._set()
+
+    def _set(self, **changes: Any) -> None:
+        with self._lock:
+            self._now = {**self._now, **changes}
+            if self._result is None:
+                return
+            live = summarise(self._config, self._result, folder=self._folder, live=self._now, earlier=self._earlier)
+            write_json(self._folder / SUMMARY, live)
