@@ -1,7 +1,7 @@
 // Bundles src/ into the files that the Python package ships. `--check` builds in memory and compares instead of writing.
 //
-// The first line of a bundle names the pinned versions in it and the sha256 of what it was built from, so that a test can
-// tell without Node.js whether a committed bundle is that of these sources and this lock file.
+// The first line of a bundle names the pinned versions in it, the sources that went into it, and one sha256 of those sources
+// and the build's own files, so that a test can tell without Node.js whether a committed bundle is that of these sources.
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, readdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -15,19 +15,25 @@ const BUNDLES = {
   "dashboard/static/page.js": "src/page.tsx",
 };
 
-function sourceHash() {
-  const sources = readdirSync(join(here, "src"), { recursive: true })
-    .map((name) => `src/${name.replaceAll("\\", "/")}`)
-    .filter((name) => /\.tsx?$/.test(name));
+// What every bundle depends on, beside its own sources.
+const BUILD = ["build.mjs", "package-lock.json", "package.json", "tsconfig.json"];
+
+function sourcesIn(metafile) {
+  return Object.keys(metafile.inputs).filter((path) => path.startsWith("src/")).sort();
+}
+
+function hashOf(sources) {
   const hash = createHash("sha256");
-  for (const name of ["build.mjs", "package-lock.json", "package.json", "tsconfig.json", ...sources].sort()) {
+  for (const name of [...BUILD, ...sources].sort()) {
     hash.update(`${name}\0`).update(readFileSync(join(here, name))).update("\0");
   }
   return hash.digest("hex");
 }
 
 function packagesIn(metafile) {
-  const names = Object.keys(metafile.inputs).map((path) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  const [output] = Object.values(metafile.outputs);
+  const kept = Object.entries(output.inputs).filter(([, input]) => input.bytesInOutput > 0);
+  const names = kept.map(([path]) => /.*node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
   return [...new Set(names.filter(Boolean))].sort().map((name) => {
     const folder = join(here, "node_modules", name);
     const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
@@ -41,7 +47,6 @@ function notices(packages) {
 }
 
 const check = process.argv.includes("--check");
-const source = sourceHash();
 let stale = false;
 
 function emit(path, text) {
@@ -77,7 +82,9 @@ for (const [target, entry] of Object.entries(BUNDLES)) {
   });
   const packages = packagesIn(result.metafile);
   const versions = packages.map((one) => `${one.name} ${one.version}`).join(", ");
-  emit(target, `/* source sha256 ${source}; bundles ${versions} */\n${result.outputFiles[0].text}`);
+  const sources = sourcesIn(result.metafile);
+  const line = `/* from ${sources.join(" ")}, sha256 ${hashOf(sources)}; with ${versions} */`;
+  emit(target, `${line}\n${result.outputFiles[0].text}`);
   emit(target.replace(/\.js$/, ".licenses.txt"), notices(packages));
 }
 process.exitCode = stale ? 1 : 0;
