@@ -8,6 +8,7 @@ import logging
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ import fl
 from clients.errors import JoinedElsewhere
 from clients.folder import NodeFolder
 from clients.gateway import Gateway
+from clients.metrics import NodeMetrics, serving_metrics
 from clients.node import Node, load_app
 from clients.pay import PayFollower
 from clients.preview import preview
@@ -50,6 +52,7 @@ KNOWN = {
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
     "drop_unlabelled": "true leaves rows without a label out instead of refusing the file",
     "threads": "of training (default 1)",
+    "metrics": "port on this machine where Prometheus finds the node's figures, none by default",
 }
 _DEFAULT_APP = "clients.app:app"
 
@@ -108,7 +111,9 @@ def main(arguments: Sequence[str]) -> None:
             pay=pay,
             say=_say,
         )
-        node.run()
+        figures = NodeMetrics(folder, account=account.address, task_id=invite.id_bytes)
+        with serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext():
+            node.run()
 
 
 def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
