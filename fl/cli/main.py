@@ -14,6 +14,7 @@ COMMANDS = {
     "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
     "dashboard": ("fl.cli.dashboard", "the page of a run on this machine, live: fl dashboard run=runs/latest"),
     "shards": ("fl.cli.shards", "deal data into one file per client: fl shards out=FOLDER data=… partition=…"),
+    "coordinator": ("fl.cli.coordinator", "open a task and serve it to clients on machines of their own"),
     "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
     "client": ("fl.cli.client", "join a task and run its node: fl client invite=FILE data=SHARD key=KEYSTORE"),
     "status": ("fl.cli.status", "how a task and one's part in it stand: fl status folder=node"),

@@ -7,6 +7,8 @@ reads the types themselves.
 from dataclasses import dataclass, field
 from typing import Any
 
+from eth_utils import is_checksum_address
+
 from fl.chain.tokens import WEI, wei  # noqa: F401 - both are read from here as well
 from fl.errors import ConfigError
 from fl.scoring.scorer import build_scorer
@@ -15,6 +17,7 @@ from fl.task.data import DataConfig, PartitionConfig
 
 _MOST_ROUNDS = 2**24 - 3
 _MOST_SECONDS = 2**32 - 1
+_ENGINES = ("local", "ray")
 
 
 @dataclass(kw_only=True)
@@ -119,12 +122,21 @@ class EngineConfig:
     # Torch threads; 0 for torch's own choice. One by default: batches are small, and on a machine that has other work
     # two threads waiting for each other took LeNet's 50 steps from 0.2 s to 8 s.
     threads: int = 1
+    address: str | None = None  # ray: of a cluster, host:port or auto; started on this machine if not set
+    cpus: float = 1.0  # ray: cores of one worker, of which there are as many as fit
+    gpus: float = 0.0  # ray: GPUs of one worker
 
     def __post_init__(self) -> None:
-        if self.name != "local":
-            raise ConfigError(f"engine.name is {self.name!r}; choose local")
+        if self.name not in _ENGINES:
+            raise ConfigError(f"engine.name is {self.name!r}; choose {' or '.join(_ENGINES)}")
         if self.threads < 0:
             raise ConfigError(f"engine.threads is {self.threads}; set 1 or more, or 0 for torch's own choice")
+        if not self.cpus > 0:
+            raise ConfigError(f"engine.cpus is {self.cpus}; set it above 0, a worker computes on something")
+        if not self.gpus >= 0:
+            raise ConfigError(f"engine.gpus is {self.gpus}; set 0 or more")
+        if self.name != "ray" and (self.address, self.cpus, self.gpus) != (None, 1.0, 0.0):
+            raise ConfigError(f"engine.address, engine.cpus and engine.gpus are of engine=ray, this is {self.name}")
 
 
 @dataclass(kw_only=True)
@@ -133,6 +145,7 @@ class ChainConfig:
 
     name: str = "anvil"  # anvil: test keys and a chain that is started if none is named; rpc: any chain, keystores
     url: str | None = None  # of a running node
+    public_url: str | None = None  # what `fl coordinator` names to its clients, where url is for itself alone
     id: int | None = None  # refuse any other chain
     deployment: str | None = None  # file of contracts that are there already; deploys anew if not set
     key: str | None = None  # keystore of the sponsor and coordinator; on anvil a published test key if not set
@@ -169,6 +182,42 @@ class AttackConfig:
 
 
 @dataclass(kw_only=True)
+class CoordinatorConfig:
+    """Where `fl coordinator` is reached, whom it waits for, and what it keeps; `fl run` reads none of it. Times in seconds."""
+
+    folder: str = "coordinator"  # everything that has to survive: bundles, keys, certificates, invite
+    host: str = "0.0.0.0"  # address of this machine to listen on
+    port: int = 8443
+    names: list[str] = field(
+        default_factory=list
+    )  # host names or addresses that nodes reach it by; the first is in the invite
+    certificate: str | None = None  # own TLS certificate instead of the private authority that is made, with its key
+    certificate_key: str | None = None
+    ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it
+    clients: int = 2  # who have to have joined, and be connected, before round 1
+    enrolment: float = 604800.0  # how long it waits for them
+    deadline: float = 600.0  # how long a round waits for updates
+    evaluation: float = 600.0  # how long a round waits for evaluators on other machines
+    evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
+    poll: float = 1.0  # between two looks at the chain for who joined
+    stay: bool = True  # serve until the task is closed; false ends with the last round
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise ConfigError(f"coordinator.port is {self.port}; set 1 to 65535, or 0 for a free one")
+        for name in ("clients", "enrolment", "deadline", "evaluation", "poll"):
+            if (value := getattr(self, name)) <= 0:
+                raise ConfigError(f"coordinator.{name} is {value}; set it above 0")
+        if (self.certificate is None) != (self.certificate_key is None):
+            raise ConfigError(
+                "coordinator.certificate and coordinator.certificate_key belong together; set both or none"
+            )
+        for one in self.evaluators:
+            if not is_checksum_address(one):
+                raise ConfigError(f"coordinator.evaluators has {one!r}; write addresses as `fl key` prints them")
+
+
+@dataclass(kw_only=True)
 class RunConfig:
     """A whole run."""
 
@@ -183,8 +232,15 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    coordinator: CoordinatorConfig = field(default_factory=CoordinatorConfig)
     loggers: list[str] = field(default_factory=list)  # tools that get the figures of each round: tensorboard, mlflow
 
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed is {self.seed}; set 0 or more")
+        remote = self.coordinator.evaluators
+        if remote and len(set(remote)) != self.task.evaluators:
+            raise ConfigError(
+                f"task.evaluators is {self.task.evaluators} and coordinator.evaluators names {len(set(remote))} accounts; set "
+                "task.evaluators to their number"
+            )

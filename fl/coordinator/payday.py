@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Sequence
 
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.clock import pass_time
+from fl.chain.errors import Refused
 from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
 from fl.chain.typed_data import Header
 from fl.rewards import Leaf, RoundTree
 
+log = logging.getLogger(__name__)
+
+_LOOK_S = 5.0  # between two looks at a window that is not over
 _BATCH = 100  # claims of one transaction: about 3 million gas, a tenth of a block
 
 
@@ -36,6 +42,23 @@ def claim_for_all(
         paid = task.escrow.claim_range(header, start=start, leaves=batch, siblings=siblings, account=account)
         sent.append((owed, paid))
     return sent
+
+
+def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
+    """Wait until nothing can be challenged any more, and close the task; None if somebody else did."""
+    while (state := task.state()).status not in (Status.CLOSED, Status.HALTED):
+        # A chain without transactions may have no block of now; one that is ahead of our clock is right.
+        now = max(task.escrow.w3.eth.get_block("latest")["timestamp"], int(time.time()))
+        left = task.escrow.posted_at(task.task_id, state.posted) + task.terms.challenge_window - now
+        if left > 0:
+            time.sleep(min(left, _LOOK_S))
+            continue
+        try:
+            return task.escrow.close(task.task_id, account=account)
+        except Refused as error:  # a challenge is open, or the chain's clock is behind ours
+            log.info("not closed yet: %s", error)
+            time.sleep(_LOOK_S)
+    return None
 
 
 def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[str, list[Sent]]:
