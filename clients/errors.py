@@ -135,16 +135,3 @@ class GatewayUnreachable(FairshareError):
             f"the coordinator's gateway {self.gateway} cannot be reached ({self.reason}); check this machine's network and "
             "the invite, and whether the coordinator runs"
         )
-
-
-class GatewayRefused(FairshareError):
-    """The gateway answers, and does not give what was asked for."""
-
-    def __init__(self, path: str, status: int) -> None:
-        super().__init__(path, status)
-        self.path, self.status = path, status
-
-    def __str__(self) -> str:
-        return (
-            f"the coordinator's gateway answered {self.status} to {self.path}; try again later, or ask the coordinator"
-        )

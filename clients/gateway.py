@@ -1,4 +1,4 @@
-"""The coordinator's gateway from a client's side: whether it is there, what its clock says, and its public files."""
+"""The coordinator's gateway from a node's side: whether it is there, and what its clock says."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from clients.errors import GatewayRefused, GatewayUnreachable
-
-_MOST_BYTES = 64 << 20  # of one file: a round of 100,000 leaves takes 30 MB
+from clients.errors import GatewayUnreachable
 
 
 class Gateway:
@@ -56,25 +54,6 @@ class Gateway:
         # The header is cut to whole seconds: the true time lies within one second after it.
         offset = told + 0.5 - (before + after) / 2
         return offset if abs(offset) > 1.5 + (after - before) / 2 else 0.0
-
-    def fetch(self, path: str, *, token: str = "") -> bytes:
-        """A file of the public interface, such as /api/summary.
-
-        Raises: GatewayUnreachable; GatewayRefused for any answer but 200 and for more than 64 MB.
-        """
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        content = bytearray()
-        try:
-            with self._client.stream("GET", f"{self.url}{path}", headers=headers) as response:
-                if response.status_code != httpx.codes.OK:
-                    raise GatewayRefused(path=path, status=response.status_code)
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if len(content) > _MOST_BYTES:
-                        raise GatewayRefused(path=path, status=httpx.codes.REQUEST_ENTITY_TOO_LARGE)
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
-        return bytes(content)
 
     def close(self) -> None:
         """Let the connection go."""

@@ -16,10 +16,11 @@ import requests
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
 
-from clients.errors import GatewayRefused, GatewayUnreachable
+from clients.errors import GatewayUnreachable
 from clients.folder import NodeFolder
 from clients.gateway import Gateway
 from clients.ledger import FolderLedger
+from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.audit.bundle import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
@@ -85,43 +86,68 @@ class RoundPay:
         return text
 
 
-def fetch_round(gateway: Gateway, round_number: int, *, folder: Path) -> None:
-    """Get a round's header, manifest and leaves into a folder. Raises: GatewayUnreachable; GatewayRefused."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in (MANIFEST, ROUND, HEADER):  # the header last: a folder that has one is whole
-        (folder / name).write_bytes(gateway.fetch(f"/api/bundles/round-{round_number:04d}/{name}"))
+class PayBook:
+    """The posted rounds as one account is concerned, kept in a node's folder and held against the chain.
 
-
-def read_pay(
-    folder: NodeFolder, round_number: int, *, escrow: Escrow, task_id: bytes, domain: Domain, account: str
-) -> RoundPay:
-    """A fetched round, held against the chain.
-
-    Raises: BrokenBundle if its files, its tree and the posted header do not fit together; NoLeaf.
+    Args:
+        folder: Takes each round's header, manifest and leaves.
+        account: Whose leaves.
     """
-    path = folder.round_path(round_number)
-    header, _ = read_header(path)
-    posted, _ = escrow.posted(task_id, round_number)
-    if header.round != round_number or digest(header, domain=domain)[:_HASH_BYTES] != posted:
-        raise BrokenBundle(folder=str(path), problem="its header is not the one that was posted on chain")
-    leaves = read_leaves(path)
-    if RoundTree(leaves, published=True).root != header.tree_root:
-        raise BrokenBundle(folder=str(path), problem="its leaves are not those of the posted tree")
-    index = next((place for place, leaf in enumerate(leaves) if leaf.account == account), None)
-    if index is None:
-        raise NoLeaf(account=account, round_number=round_number)
-    before = 0
-    if round_number > 1 and (folder.round_path(round_number - 1) / HEADER).exists():
-        earlier = read_leaves(folder.round_path(round_number - 1))
-        before = next((leaf.cumulative for leaf in earlier if leaf.account == account), 0)
-    receipt = FolderLedger(folder.path, task_id=task_id).receipts().get(round_number)
-    return RoundPay(
-        header=header,
-        leaves=leaves,
-        index=index,
-        earned=leaves[index].cumulative - before,
-        omitted=receipt is not None and receipt[0] != leaves[index].update_root,
-    )
+
+    def __init__(self, invite: Invite, *, folder: NodeFolder, escrow: Escrow, account: str) -> None:
+        self._task_id, self._folder, self._escrow, self.account = invite.id_bytes, folder, escrow, account
+        self._domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
+        # As nobody in particular: what a client needs is public, and a token dated by a wrong clock would be refused.
+        self._archive = ArchiveClient.of_gateway(invite) if invite.gateway else None
+        self._receipts = FolderLedger(folder.path, task_id=invite.id_bytes)
+
+    def round(self, number: int) -> RoundPay:
+        """One round, fetched if it is not there yet.
+
+        Raises: ArchiveUnreachable, ArchiveRefused; BrokenBundle if its files, its tree and the posted header do not fit
+        together (they are fetched again next time); NoLeaf.
+        """
+        path = self._folder.round_path(number)
+        if not (path / HEADER).exists():
+            self._fetch(number, path)
+        try:
+            return self._read(number, path)
+        except BrokenBundle:
+            (path / HEADER).unlink(missing_ok=True)
+            raise
+
+    def _fetch(self, number: int, path: Path) -> None:
+        if self._archive is None:
+            raise ArchiveUnreachable(url="the gateway", reason="the invite names none")
+        path.mkdir(parents=True, exist_ok=True)
+        for name in (MANIFEST, ROUND, HEADER):  # the header last: a folder that has one is whole
+            (path / name).write_bytes(self._archive.get(f"bundles/{path.name}/{name}"))
+
+    def _read(self, number: int, path: Path) -> RoundPay:
+        header, _ = read_header(path)
+        posted, _ = self._escrow.posted(self._task_id, number)
+        if header.round != number or digest(header, domain=self._domain)[:_HASH_BYTES] != posted:
+            raise BrokenBundle(folder=str(path), problem="its header is not the one that was posted on chain")
+        leaves = read_leaves(path)
+        if RoundTree(leaves, published=True).root != header.tree_root:
+            raise BrokenBundle(folder=str(path), problem="its leaves are not those of the posted tree")
+        index = next((place for place, leaf in enumerate(leaves) if leaf.account == self.account), None)
+        if index is None:
+            raise NoLeaf(account=self.account, round_number=number)
+        receipt = self._receipts.receipts().get(number)
+        return RoundPay(
+            header=header,
+            leaves=leaves,
+            index=index,
+            earned=leaves[index].cumulative - self._before(number),
+            omitted=receipt is not None and receipt[0] != leaves[index].update_root,
+        )
+
+    def _before(self, number: int) -> int:
+        earlier = self._folder.round_path(number - 1)
+        if number == 1 or not (earlier / HEADER).exists():
+            return 0
+        return next((leaf.cumulative for leaf in read_leaves(earlier) if leaf.account == self.account), 0)
 
 
 class PayFollower:
@@ -146,7 +172,6 @@ class PayFollower:
     ) -> None:
         self._invite, self._folder, self._gateway = invite, folder, gateway
         self._account, self._claims, self._say = account, claims, say
-        self._domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
         self._told = 0  # rounds
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
         self._said_window = False
@@ -169,13 +194,14 @@ class PayFollower:
         self._thread.join(timeout=10)
 
     def _run(self) -> None:
-        escrow = None
+        book = escrow = None
         while not self._stop.wait(0 if escrow is None else _POLL_S) and not self.over:
             try:
                 escrow = escrow or Escrow(
                     connect(self._invite.url, chain_id=self._invite.chain_id), self._invite.contract
                 )
-                self._step(escrow)
+                book = book or PayBook(self._invite, folder=self._folder, escrow=escrow, account=self._account.address)
+                self._step(escrow, book)
                 self._settle("chain", "the chain answers again")
             except (ChainError, Web3Exception, requests.RequestException) as error:
                 self._trouble("chain", f"the chain at {self._invite.url} gives no answer ({_short(error)}); trying on")
@@ -185,18 +211,18 @@ class PayFollower:
                 self._trouble("pay", "following the rounds failed; node.log says why; trying on")
                 self._stop.wait(10 * _POLL_S)
 
-    def _step(self, escrow: Escrow) -> None:
+    def _step(self, escrow: Escrow, book: PayBook) -> None:
         terms, state = escrow.task(self._invite.id_bytes)
-        known = all(self._tell(escrow, number) for number in range(self._told + 1, state.posted + 1))
+        known = all(self._tell(escrow, book, number) for number in range(self._told + 1, state.posted + 1))
         self._probe()
         complete = state.posted >= terms.rounds or state.status in (Status.HALTED, Status.CLOSED)
-        if complete and known and self._finish(escrow, terms, state):
+        if complete and known and self._finish(escrow, book, terms, state):
             self._over.set()
 
-    def _tell(self, escrow: Escrow, number: int) -> bool:
+    def _tell(self, escrow: Escrow, book: PayBook, number: int) -> bool:
         try:
-            self._say(str(self._pay_of(escrow, number)))
-        except (GatewayUnreachable, GatewayRefused) as error:
+            self._say(str(book.round(number)))
+        except (ArchiveUnreachable, ArchiveRefused) as error:
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
             return False
         except NoLeaf as error:
@@ -204,26 +230,10 @@ class PayFollower:
                 self._say(str(error))
         except BrokenBundle as error:
             self._trouble("gateway", f"round {number}: {error}")
-            (self._folder.round_path(number) / HEADER).unlink(missing_ok=True)  # to be fetched again
             return False
         self._settle("gateway", "the coordinator's gateway answers again")
         self._told = number
         return True
-
-    def _pay_of(self, escrow: Escrow, number: int) -> RoundPay:
-        path = self._folder.round_path(number)
-        if not (path / HEADER).exists():
-            if self._gateway is None:
-                raise GatewayUnreachable(gateway="", reason="the invite names none")
-            fetch_round(self._gateway, number, folder=path)
-        return read_pay(
-            self._folder,
-            number,
-            escrow=escrow,
-            task_id=self._invite.id_bytes,
-            domain=self._domain,
-            account=self._account.address,
-        )
 
     def _probe(self) -> None:
         if self._gateway is None or time.monotonic() - self._probed < _PROBE_S:
@@ -235,14 +245,14 @@ class PayFollower:
         except GatewayUnreachable as error:
             self._trouble("gateway", f"{error}; trying on")
 
-    def _finish(self, escrow: Escrow, terms: Terms, state: TaskState) -> bool:
+    def _finish(self, escrow: Escrow, book: PayBook, terms: Terms, state: TaskState) -> bool:
         """Claim what is due; returns whether nothing is left to wait for."""
         task_id, address = self._invite.id_bytes, self._account.address
         if not self._claims or state.posted == 0:
             self._say("the task is over" + (", no round was posted" if state.posted == 0 else ""))
             return True
         try:
-            pay = self._pay_of(escrow, state.posted)
+            pay = book.round(state.posted)
         except NoLeaf:
             self._say("the task is over; this account took part in no round")
             return True

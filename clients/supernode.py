@@ -63,7 +63,6 @@ class SuperNode:
             "--auth-supernode-private-key", str(self._node_key),
             "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
             "--host", "127.0.0.1", "--port", str(self.port),
-            "--disable-runtime-dependency-installation",
         ]  # fmt: skip
         inherited = {key: value for key, value in os.environ.items() if key not in _SECRETS}
         with self.log.open("ab") as output:

@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
             _check_membership(known, folder=folder, account=account.address)
             folder.bind(invite=invite, account=account.address)
             _say(
-                f"{account.address} is a client of task {invite.task_id[:10]}… with {known.stake / WEI:,g} tokens staked"
+                f"{account.address} is a client of task {invite.task_id[:10]}… with {_tokens(known.stake)} tokens staked"
             )
         elif not _join(
             invite, values, terms=terms, state=state, gateway=gateway, account=account, shard=shard, folder=folder
@@ -193,7 +193,7 @@ def _join(
     rows = len(shard.data)
     stake = wei(values["stake"], setting="stake") if "stake" in values else min(rows * terms.min_stake, terms.max_stake)
     _show(invite, values, terms=terms, state=state, account=account, shard=shard, stake=stake)
-    if not accepted(f"stake {stake / WEI:,g} tokens and take part? [y/N] ", values):
+    if not accepted(f"stake {_tokens(stake)} tokens and take part? [y/N] ", values):
         return False
     folder.bind(invite=invite, account=account.address)
     dataset = commit(Path(values["data"]).expanduser(), note=folder.path / "commitment.json")
@@ -223,11 +223,11 @@ def _show(
     for what, text in {
         "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {invite.gateway}",
         "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {terms.rounds} rounds posted",
-        "pays": f"up to {terms.budget / WEI:,g} tokens ({invite.token}) over {terms.rounds} rounds, by score",
+        "pays": f"up to {_tokens(terms.budget)} tokens ({invite.token}) over {terms.rounds} rounds, by score",
         "trains": f"{spec['model']}, {seen.parameters:,} values, {spec['steps']} steps of {spec['batch_size']} rows a round, "
         f"strategy {spec['strategy']}",
         "your data": f"{len(shard.data)} rows ({held}); they stay on this machine",
-        "you stake": f"{stake / WEI:,g} tokens of {account.address} ({terms.min_stake / WEI:g} to {terms.max_stake / WEI:,g} are "
+        "you stake": f"{_tokens(stake)} tokens of {account.address} ({_tokens(terms.min_stake)} to {_tokens(terms.max_stake)} are "
         "taken; more is more weight); back at the end, lost for two signed updates of one round",
         "you sign": "one Update(task, round, client, base model, update root) a round, for this task and nothing else",
         "you send": f"{seen.update_bytes:,} bytes a round: the difference that training made, with that signature",
@@ -266,6 +266,11 @@ def _code_hash() -> str:
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _tokens(amount: int) -> str:
+    whole = amount / WEI
+    return f"{whole:,.2f}".removesuffix(".00") if whole >= 1 else f"{whole:g}"
 
 
 def _span(seconds: int) -> str:
