@@ -50,6 +50,7 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every 
 HOST = "127.0.0.1"
 _START_S = 120.0  # of a start: importing Flower takes seconds, and tens of them on a machine that is busy
 _PATIENCE_S = 120.0  # of a call, while the SuperLink is being started again
+_LOCK_S = 60  # that a call waits for the database
 _TRIES = 5  # starts in a row that end before they answer
 _BEATS = 2  # heartbeat intervals that Flower waits before it calls a node offline
 _PR_SET_PDEATHSIG = 1
@@ -107,7 +108,7 @@ class SuperLink:
         # Without it, anybody on this machine could ask for the coordinator's task and play its part.
         self.secret = secrets.token_bytes(32)
         self.port, self.restarts = 0, 0
-        self._start_s = start_s
+        self._start_s, self._lasting_port = start_s, False
         self._process: subprocess.Popen | None = None
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._failure: SuperLinkFailed | None = None
@@ -123,6 +124,10 @@ class SuperLink:
     def pid(self) -> int | None:
         """Process id of the one that runs now."""
         return self._process.pid if self._process else None
+
+    def trust(self) -> ssl.SSLContext:
+        """What a client of it verifies with."""
+        return self._tls.trust()
 
     # ---- nodes -------------------------------------------------------------------------------------------------------
 
@@ -223,7 +228,7 @@ class SuperLink:
                 self._kill()
             answered = self._answers()
             if answered:
-                silent = 0
+                silent, self._lasting_port = 0, True
                 self._ready.set()
                 log.info("SuperLink answers at %s (process %d)", self.address, self.pid)
             else:
@@ -243,7 +248,7 @@ class SuperLink:
             self._stopping.wait(min(0.2 * 2**silent, 5.0) if silent else 0.0)
 
     def _launch(self) -> None:
-        if not self.restarts or not self.port:
+        if not self._lasting_port:  # kept once it answered there, for the clients that know it
             self.port = _free_port()
         if self._control is not None:
             self._control.close()
@@ -274,14 +279,16 @@ class SuperLink:
             "--ssl-keyfile": self._tls.key,
             "--ssl-ca-certfile": self.folder / "tls" / "ca.pem",
             "--superexec-auth-secret-file": secret,
-            "--database": self.folder / "state.db",
         }
+        # SQLite lets one write at a time; Flower's own five seconds are too few for fifty nodes that answer at once.
+        database = f"sqlite:///{(self.folder / 'state.db').resolve()}?timeout={_LOCK_S}"
         return [
             sys.executable,
             "-c",
             "from flwr.superlink.cli import flower_superlink; flower_superlink()",
             *("--host", HOST, "--port", str(self.port)),
             *("--isolation", "process", "--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+            *("--database", database),
             *(part for name, path in paths.items() for part in (name, str(path.resolve()))),
         ]
 

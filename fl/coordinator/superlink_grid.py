@@ -43,6 +43,7 @@ _PATIENCE_S = 120.0  # of a call, while the SuperLink is being started again
 _HEARTBEAT_S = 10.0  # Flower gives a task up after 60 s without one
 _LOOK_S = 1.0  # between looks for nodes that came back
 _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.5
+_RECOVERIES = 10  # of one call, each after the SuperLink answered again
 _REPEATS = 3  # times that a message whose reply got lost on the way is sent again
 _MOST_LATE = 10_000  # messages whose late replies are still cleared away
 _TASK_UNKNOWN = (401, 403, 404)  # the token is of a task that is over
@@ -302,11 +303,13 @@ class SuperLinkGrid(HttpGrid):
 
     def _steadily(self, ask: Callable[[], _Answer]) -> _Answer:
         """Ask until there is an answer, through a restart of the SuperLink and with a new run if ours was lost."""
-        while True:
+        for _ in range(_RECOVERIES):
             try:
                 return ask()
             except httpx.HTTPError as error:
+                last = error
                 self._recover(error)
+        raise GridLost(waited_s=0, reason=_shown(last)) from last
 
     def _recover(self, error: httpx.HTTPError) -> None:
         """Return when the SuperLink answers again, with a new run if it gave ours up. Raises: GridLost, SuperLinkFailed."""
@@ -314,6 +317,7 @@ class SuperLinkGrid(HttpGrid):
             raise GridLost(waited_s=0, reason=_shown(error)) from error
         log.warning("the SuperLink does not answer (%s); waiting for it", _shown(error))
         for wait in patient_waits(_PATIENCE_S):
+            time.sleep(wait)
             self.superlink.wait_until_ready()
             try:
                 self._runtime_client.GetNodes(GetNodesRequest())
@@ -329,7 +333,6 @@ class SuperLinkGrid(HttpGrid):
                     return
             except httpx.TransportError:
                 pass
-            time.sleep(wait)
         raise GridLost(waited_s=_PATIENCE_S, reason=_shown(error)) from error
 
 
@@ -346,7 +349,7 @@ def open_grid(superlink: SuperLink, **options: object) -> Iterator[SuperLinkGrid
 def _passing(error: httpx.HTTPError) -> bool:
     """Whether it can be waited out."""
     if isinstance(error, httpx.HTTPStatusError):
-        return error.response.status_code in (*_TASK_UNKNOWN, 502, 503, 504)
+        return error.response.status_code in (*_TASK_UNKNOWN, 500, 502, 503, 504)
     return isinstance(error, httpx.TransportError)
 
 

@@ -1,7 +1,7 @@
 """Nodes without a SuperNode: Flower's own fleet connection, and an answer that is made at once. Many fit into one process.
 
-Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [rounds=N]
-It prints one line for each node that connected, "answered NODE GROUP" for each answer, and "failed …" where it cannot go on.
+Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS]
+It prints one line for each node that connected, and "answered NODE GROUP" for each answer.
 """
 
 import ctypes
@@ -26,7 +26,7 @@ from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_conte
 from flwr.supernode.fleet_http_connection import http_request_response  # noqa: E402
 
 
-def serve(address: str, ca: bytes, key_file: str, *, delay: float) -> None:
+def serve(address: str, ca: bytes, key_file: str, *, delay: float, poll: float) -> None:
     """Answer every message with its own content until the process ends."""
     with open(key_file, "rb") as file:
         private = serialization.load_ssh_private_key(file.read(), None)
@@ -35,7 +35,7 @@ def serve(address: str, ca: bytes, key_file: str, *, delay: float) -> None:
         print(f"connected {node_id}", flush=True)
         while True:
             if (received := receive()) is None:
-                time.sleep(0.2)
+                time.sleep(poll)
                 continue
             message, tree = received
             run_id = message.metadata.run_id
@@ -64,7 +64,10 @@ def main() -> None:
         ca = file.read()
     threads = [
         threading.Thread(
-            target=serve, args=(address, ca, key), kwargs={"delay": float(settings.get("delay", 0))}, daemon=True
+            target=serve,
+            args=(address, ca, key),
+            kwargs={name: float(settings.get(name, 0.2)) for name in ("delay", "poll")},
+            daemon=True,
         )
         for key in keys
     ]

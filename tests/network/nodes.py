@@ -28,10 +28,10 @@ def wait_for(found: Callable[[], object], *, what: str, deadline_s: float = DEAD
 
 def asking(node_ids: Sequence[int], *, group: str = "1", size: int = 1000) -> list[Message]:
     """A message to each node, as a round of training sends them."""
-    weights = ArrayRecord({"w": Array(np.arange(size, dtype=np.float32))})
+    weights = {"arrays": ArrayRecord({"w": Array(np.arange(size, dtype=np.float32))})} if size else {}
     return [
         Message(
-            RecordDict({"arrays": weights, "config": ConfigRecord({"to": str(node_id), "group": group})}),
+            RecordDict({**weights, "config": ConfigRecord({"to": str(node_id), "group": group})}),
             dst_node_id=node_id,
             message_type="train",
             group_id=group,

@@ -1,0 +1,152 @@
+import logging
+import socket
+import ssl
+
+import httpx
+import pytest
+from fastapi import APIRouter
+from flwr.superlink.routers.fleet.router import router as fleet_router
+from network.nodes import asking, light_nodes, wait_for
+from starlette.responses import PlainTextResponse
+
+from fl.coordinator.certificates import own_tls
+from fl.coordinator.gateway import NODE_PATHS, GatewayFailed, running_gateway
+from fl.coordinator.superlink_grid import open_grid
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory):
+    return own_tls(tmp_path_factory.mktemp("tls"), names=["127.0.0.1"])
+
+
+@pytest.fixture(scope="module")
+def router():
+    found = APIRouter()
+
+    @found.get("/api/hello")
+    def hello() -> dict[str, str]:
+        return {"hello": "you"}
+
+    return found
+
+
+@pytest.fixture
+def gateway(superlink, tls, router):
+    with running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, routers=[router]) as running:
+        yield running
+
+
+@pytest.fixture
+def stranger(gateway):
+    """Somebody who has the CA certificate, and nothing else."""
+    with httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=gateway.tls.trust()) as client:
+        yield client
+
+
+@pytest.fixture
+def gateway_ca(tls, tmp_path):
+    path = tmp_path / "gateway-ca.pem"
+    path.write_text(tls.ca)
+    return path
+
+
+def test_the_node_calls_are_those_of_the_installed_flower():
+    own_account = {"/v1/fleet/register-node", "/v1/fleet/unregister-node"}
+    assert {route.path for route in fleet_router.routes} == NODE_PATHS | own_account
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/v1/control/start-run", "the control API"),
+        ("/v1/control/register-node", "the control API"),
+        ("/v1/runtime/acquire-task", "the runtime API"),
+        ("/v1/fleet/register-node", "a node call that is not for nodes"),
+        ("/v1/fleet/../control/list-runs", "the control API"),
+        ("/v1/fleet/%2e%2e/control/list-runs", "a node call that is not for nodes"),
+        ("//v1/control/list-runs", "a page that is not there"),
+        ("/V1/control/list-runs", "a page that is not there"),
+        ("/health", "a page that is not there"),
+        ("/docs", "a page that is not there"),
+    ],
+)
+def test_nothing_but_the_node_api_passes(gateway, stranger, caplog, path, kind):
+    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway"):
+        answers = [
+            stranger.post(path, content=b"", headers={"content-type": "application/x-protobuf"}) for _ in range(3)
+        ]
+    assert [one.status_code for one in answers] == [404] * 3
+    assert "Flower" not in answers[0].text
+    assert [one.getMessage() for one in caplog.records] == [
+        f"127.0.0.1 asked for {kind} and was refused; this is said once"
+    ]
+    assert gateway.refused[kind] == 3
+
+
+def test_a_node_call_is_a_post(stranger):
+    assert stranger.get("/v1/fleet/pull-messages").status_code == 404
+
+
+def test_the_api_that_is_mounted_is_served(stranger):
+    assert stranger.get("/api/hello").json() == {"hello": "you"}
+    assert stranger.get("/api/nothing").status_code == 404
+
+
+def test_pages_get_what_is_left_and_never_the_superlinks_paths(superlink, tls):
+    pages = PlainTextResponse("a page")
+    with (
+        running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, pages=pages) as gateway,
+        httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=tls.trust()) as client,
+    ):
+        assert client.get("/anything").text == "a page"
+        assert client.post("/v1/control/list-runs").status_code == 404
+
+
+def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, keys, caplog):
+    files, _ = keys(1)
+    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway"):
+        for _ in range(2):
+            with light_nodes(f"127.0.0.1:{gateway.port}", gateway_ca, files) as process:
+                process.wait(timeout=120)
+                assert "connected" not in process.stdout.read()
+    lines = [one.getMessage() for one in caplog.records]
+    assert lines == ["127.0.0.1 asked for the node API without a registered key and was refused; this is said once"]
+
+
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls):
+    with (
+        running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, largest_request=1000) as gateway,
+        httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=tls.trust()) as client,
+    ):
+        assert client.post("/v1/fleet/push-object", content=bytes(1001)).status_code == 413
+        # Without a length, it is counted as it comes.
+        assert client.post("/v1/fleet/push-object", content=iter([bytes(600), bytes(600)])).status_code == 413
+        assert gateway.refused["a request that is too large"] == 2
+
+
+def test_who_does_not_trust_the_authority_gets_no_connection(gateway):
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        httpx.get(f"https://127.0.0.1:{gateway.port}/", verify=ssl.create_default_context())
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{gateway.port}/")
+
+
+def test_a_port_that_is_taken_is_said(tls):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with (
+            pytest.raises(GatewayFailed, match=f"cannot listen on 127.0.0.1:{port}.*name a free port"),
+            running_gateway("127.0.0.1", port, tls=tls),
+        ):
+            pass
+
+
+def test_fifty_nodes_at_once_take_part_in_a_round(superlink, gateway, gateway_ca, keys):
+    files, on_chain = keys(50)
+    ids = [superlink.register(one) for one in on_chain]
+    address = f"127.0.0.1:{gateway.port}"
+    with open_grid(superlink) as grid, light_nodes(address, gateway_ca, files, poll=3):  # as often as Flower's own
+        wait_for(lambda: set(ids) <= set(grid.get_node_ids()), what="connecting")
+        assert gateway.connections() >= 50
+        replies = grid.send_and_receive(asking(ids, size=0), timeout=300)
+    assert [reply.content["config"]["to"] for reply in replies if reply.has_content()] == [str(one) for one in ids]
