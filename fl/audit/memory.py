@@ -37,18 +37,17 @@ class StrategyMemory:
 
     def __init__(self, spec: TaskSpec, source: BundleSource) -> None:
         self.spec, self.source = spec, source
-        self._strategy, self._followed = build_strategy(spec.strategy, spec.strategy_arguments), 0
+        self._strategy, self._followed = self._fresh() if remembers(spec) else None, 0
 
     def before(self, number: int) -> Strategy | None:
         """The strategy as it stood before a round, a copy; None for one without a memory.
 
         Raises: BrokenBundle if a round before cannot be read whole.
         """
-        if not remembers(self.spec):
+        if self._strategy is None:
             return None
         if self._followed >= number:
-            self._strategy = build_strategy(self.spec.strategy, self.spec.strategy_arguments)
-            self._followed = 0
+            self._strategy, self._followed = self._fresh(), 0
         while self._followed < number - 1:
             bundle, _ = Bundle.read(self.source.bundle(self._followed + 1))
             replay(
@@ -61,6 +60,9 @@ class StrategyMemory:
             )
             self._followed += 1
         return copy.deepcopy(self._strategy)
+
+    def _fresh(self) -> Strategy:
+        return build_strategy(self.spec.strategy, self.spec.strategy_arguments)
 
 
 def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:

@@ -111,7 +111,7 @@ class RemoteEvaluator:
             raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
         self.record, self.client, self.account, self.folder = record, client, account, folder
         self.spec = TaskSpec.from_json(record.invite.spec)
-        data = validation or self._validation()
+        data = self._validation() if validation is None else validation
         self.game = ValidationGame(
             self.spec.build_model(), loss=self.spec.build_loss(), features=data.features, labels=data.labels
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     """Audit every posted round; exits with 1 if anything differs."""
     text, rest = split(arguments, command="audit")
     values = parse(rest, known=KNOWN, command="audit TASK")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
     account = key_of(values, chain_id=task.invite.chain_id)

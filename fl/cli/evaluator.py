@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     if not values.get("key") and "anvil" not in values:
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
     every = number_of(values.get("every", "1"), setting="every")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     invite = Invite.load(values["invite"])
     account = signer(
