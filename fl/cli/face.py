@@ -76,6 +76,10 @@ class Face:
         for client in summary["clients"]:
             if client["behaviour"] != "honest":
                 self.console.print(f"* {client['name']} {_told(client['behaviour'])}")
+        if summary["task"]["attested"]:
+            self.console.print(
+                f"scores by {summary['task']['scorer']}: attested by evaluators, not provable on chain", highlight=False
+            )
         totals = summary["totals"]
         empty = [one for one in summary["rounds"] if not one["scores"]]
         if empty:

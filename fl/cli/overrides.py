@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -73,7 +74,7 @@ def check(overrides: Sequence[str]) -> RunConfig:
     try:
         return to_config(_compose([one for one in points if not one.startswith("hydra.")]))
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_first_line(error.__cause__ or error)) from error
+        raise ConfigError(_told(error, overrides)) from error
 
 
 def one_point(overrides: Sequence[str], *, command: str) -> None:
@@ -160,6 +161,18 @@ def _first_point(override: Override) -> str:
         return override.input_line or ""
     sign = "+" if override.is_add() else "++" if override.is_force_add() else ""
     return f"{sign}{override.key_or_group}={next(iter(override.sweep_string_iterator()))}"
+
+
+def _told(error: Exception, overrides: Sequence[str]) -> str:
+    line = _first_line(error.__cause__ or error)
+    found = re.match(r"Key '(.+)' is not in struct", line)
+    written = next((one for one in overrides if found and one.startswith(_FREE) and found[1] in one), None)
+    if written is None:
+        return line
+    group, argument = written.partition(".")[0], written.partition("=")[0]
+    return (
+        f"{argument} is none of the settings in this {group}'s file; put a + before one that it does take: +{written}"
+    )
 
 
 def _first_line(error: BaseException) -> str:

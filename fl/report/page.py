@@ -115,7 +115,7 @@ def _ran(summary: dict[str, Any]) -> str:
             f"{config['partition']['name']} partition",
             _model(summary),
             config["strategy"]["name"],
-            f"{config['scorer']['name']} scores",
+            f"{task['scorer']} scores" + (", attested" if task["attested"] else ""),
             f"seed {config['seed']}",
             f"{config['chain']['name']}, chain id {task['chain_id']}",
         ]
@@ -247,15 +247,30 @@ bundle, _ = Bundle.read(Path("{folder}"))  # refuses a file that is not what the
 print("0x" + RoundTree(bundle.leaves).root.hex())
 END
 # {escaped(header["tree_root"])}</code></pre>
-<p>Weights, scores, balances, pay and tree are integers and come out the same on every machine. The direction is floating
-point: evaluators recompute it within the task's tolerance, and {quorum} of {evaluators} had to sign each header. What the
-chain cannot show is that the direction is right; that rests on the evaluators.</p>
+<p>{_standing(summary)} {quorum} of {evaluators} evaluators had to sign each header.</p>
 <h3>Headers in full</h3>
 {headers_list(summary)}"""
 
 
+def _standing(summary: dict[str, Any]) -> str:
+    if summary["task"]["attested"]:
+        rule = escaped(summary["task"]["scorer"])
+        return (
+            f"The scores are <strong>attested by evaluators, not provable on chain</strong>: the rule {rule} "
+            "is no inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
+            "recompute direction and scores within the task's tolerance; weights, balances, pay and tree follow from them as "
+            "integers, the same on every machine."
+        )
+    return (
+        "Weights, scores, balances, pay and tree are integers and come out the same on every machine. The direction is floating "
+        "point, and evaluators recompute it within the task's tolerance. What the chain cannot show is that the direction is "
+        "right; that rests on the evaluators."
+    )
+
+
 def _setup(summary: dict[str, Any]) -> str:
     config, task, totals = summary["config"], summary["task"], summary["totals"]
+    attested = ", attested by evaluators, not provable on chain" if task["attested"] else ""
     samples = sum(one["samples"] for one in summary["clients"])
     facts: dict[str, str] = {
         "Data": f"{_data(summary)}, {plural(samples, 'training sample')} with {plural(len(summary['clients']), 'client')}, "
@@ -264,7 +279,7 @@ def _setup(summary: dict[str, Any]) -> str:
         "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
         f"{config['task']['learning_rate']}, {config['task']['loss']}",
         "Strategy": f"{config['strategy']['name']} {_arguments(config['strategy']['arguments'])}".strip(),
-        "Scorer": f"{config['scorer']['name']}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
+        "Scorer": f"{task['scorer']}{attested}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
         "Seed": str(config["seed"]),
         "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
         "Chain": f"{config['chain']['name']}, chain id {task['chain_id']}",

@@ -16,6 +16,8 @@ def readings(summary: dict[str, Any]) -> str:
     names = {one["account"]: one["name"] for one in summary["clients"]}
     read = [one for one in summary["rounds"] if one.get("reading")]
     grouped = _groups(summary, names)
+    if not read and summary["task"]["attested"]:
+        return f"<p>This task's rule states no standard errors, and splits no score by class.</p>{grouped}"
     if not read:
         return (
             "<p>No round was read for standard errors: set <code>scorer.read_clients</code> to the number of clients or "
@@ -45,11 +47,17 @@ def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
             ]
         )
     pairs = len(rows) * (len(rows) - 1) // 2
+    over = reading.get("over", "over validation samples")
+    doubt = (
+        "another validation set of the same size could have turned them round"
+        if over == "over validation samples"
+        else "other draws of the rule could have turned them round"
+    )
     return (
         f"<p>In round {last['round']}, {len(reading['untold'])} of {plural(pairs, 'pair')} of clients are not told apart at "
-        "95 % confidence: another validation set of the same size could have turned them round.</p>"
+        f"95 % confidence: {doubt}.</p>"
     ) + table(
-        f"Round {last['round']}: scores with their standard errors over validation samples, in units of loss",
+        f"Round {last['round']}: scores with their standard errors {over}, in units of the utility",
         ["Client", "Not told apart from"], ["Score", "Standard error"], rows,
     )  # fmt: skip
 

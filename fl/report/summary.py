@@ -81,6 +81,7 @@ def _task(result: FederationResult) -> dict[str, Any]:
         "rounds": terms.rounds,
         "reveal": "round" if terms.reveal_each_round else "end",
         "attested": terms.attested,
+        "scorer": result.spec.scorer,  # the rule that pays; a strategy that picks coordinates brings its own
         "challenge_window": terms.challenge_window,
         "round_timeout": terms.round_timeout,
         "claim_period": terms.claim_period,
@@ -193,5 +194,6 @@ def _reading(reading: ScoreReading | None) -> dict[str, Any] | None:
         "errors": errors,
         "untold": [list(pair) for pair in reading.untold],
         "classes": list(reading.classes),
+        "over": reading.over,
         "by_class": {account: list(parts) for account, parts in reading.by_class.items()},
     }

@@ -75,7 +75,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(override, message):
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("strategy=krumm", "strategy=krumm is unknown, the nearest is strategy=krum; there are strategy=fedadagrad, "),
+        ("strategy=krumm", "strategy=krumm is unknown, the nearest is strategy=krum; there are strategy=bulyan, "),
         ("data=digit", "data=digit is unknown, the nearest is data=digits; there are data=breast_cancer, data=csv, "),
         ("chain=mainnet", "chain=mainnet is unknown"),
         ("strategy=fedavg,krumm", "strategy=krumm is unknown, the nearest is strategy=krum; "),
@@ -96,6 +96,19 @@ def test_an_unknown_choice_is_refused_with_all_there_are(override, message):
         (["data=csv"], "data.path is not set; data=csv reads it, add data.path=FILE"),
         (["chain=rpc"], "chain.url is not set"),
         (["scorer.nodes=99"], "scorer.nodes is 99; set 1 to 64"),
+        (
+            ["scorer=loo", "+scorer.arguments.speed=3"],
+            "scorer=loo has no setting speed; its settings: game, utility, workers",
+        ),
+        (
+            ["scorer=loo", "scorer.arguments.workers=2"],
+            "scorer.arguments.workers is none of the settings in this scorer's file; put a + before one that it does take: "
+            "+scorer.arguments.workers=2",
+        ),
+        (
+            ["scorer=leverage", "scorer.arguments.evaluations=2"],
+            "evaluations is 2; set 4 or more: U(∅), U(N) and one pair",
+        ),
         (["attack.behaviours=[lazy]"], "attack.behaviours has 'lazy'"),
         (["partition=sizes", "partition.sizes=[]"], "partition.sizes is empty"),
         (["+task.wings=2"], "task.wings is no setting"),
@@ -120,6 +133,7 @@ def test_the_points_of_a_sweep_are_known():
 def test_an_argument_of_a_model_or_strategy_may_be_added():
     config = check(["model=custom", "model.path=torch.nn:Linear", "+model.arguments.in_features=64"])
     assert config.model.arguments == {"in_features": 64}
+    assert check(["scorer=leverage", "+scorer.arguments.control=false"]).scorer.arguments["control"] is False
     assert check(["+strategy.arguments.fraction_train=0.5"]).strategy.arguments == {"fraction_train": 0.5}
 
 

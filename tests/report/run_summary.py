@@ -23,6 +23,8 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
             "token": "0x" + "33" * 20,
             "spec_hash": "0x" + "44" * 32,
             "class_names": ["0", "1"],
+            "attested": False,
+            "scorer": "direction",
         },
         "clients": [
             {

@@ -200,6 +200,15 @@ def test_a_refusal_stands_with_its_round_client_and_reason():
     assert "No update was refused" in page(run_summary())
 
 
+def test_attested_scores_are_called_so_and_provable_ones_are_not():
+    summary = run_summary()
+    assert "attested by evaluators, not provable on chain" not in Structure(page(summary)).text
+    summary["task"].update(attested=True, scorer="shapley")
+    text = Structure(page(summary)).text
+    assert "shapley scores, attested" in text
+    assert "attested by evaluators, not provable on chain: the rule shapley is no inner product of two vectors" in text
+
+
 def test_a_loss_that_is_not_a_number_does_not_stop_the_page():
     summary = run_summary()
     summary["rounds"][1]["test_loss"] = float("nan")

@@ -35,9 +35,20 @@ def test_groups_that_shared_a_weight_are_listed():
 
 
 def test_a_run_that_was_not_read_says_how_it_would_be():
-    page = readings({"clients": CLIENTS, "rounds": [{"round": 1, "scores": {}, "reading": None}]})
+    unread = {"clients": CLIENTS, "rounds": [{"round": 1, "scores": {}, "reading": None}]}
+    page = readings({**unread, "task": {"attested": False}})
     assert "scorer.read_clients" in page
     assert "table" not in page
+    attested = readings({**unread, "task": {"attested": True}})
+    assert attested == "<p>This task's rule states no standard errors, and splits no score by class.</p>"
+
+
+def test_the_errors_of_a_sampled_rule_are_over_its_draws():
+    one = played(1)
+    one["reading"]["over"] = "over drawn coalitions"
+    page = readings({"clients": CLIENTS, "rounds": [one]})
+    assert "scores with their standard errors over drawn coalitions" in page
+    assert "other draws of the rule could have turned them round" in page
 
 
 def test_a_regression_and_a_thousand_classes_have_no_table_of_classes():
