@@ -262,6 +262,7 @@ def open_world(
         "coordinator": coordinator.address,
         "evaluators": tuple(one.address for one in signers),
         "quorum": quorum,
+        "attested": spec.attested,
         "rounds": rounds,
         "challenge_window": 100,
         "response_window": 100,

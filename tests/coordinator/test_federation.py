@@ -14,12 +14,15 @@ from fl.coordinator.config import (
     EngineConfig,
     ModelConfig,
     RunConfig,
+    ScorerConfig,
     StrategyConfig,
     TaskConfig,
 )
 from fl.coordinator.federation import Watcher, run_federation
 from fl.errors import ConfigError
 from fl.rewards import RoundTree
+from fl.scoring.paid import TooFewToAggregate
+from fl.scoring.scorer import TooManyClients
 from fl.task.data import DataConfig, PartitionConfig
 
 STRATEGIES = {
@@ -31,6 +34,8 @@ STRATEGIES = {
     "fedadagrad": {"eta": 0.03, "tau": 0.001},
     "krum": {"num_malicious_nodes": 1},
     "multikrum": {"num_malicious_nodes": 1, "num_nodes_to_select": 3},
+    "fedmedian": {},
+    "fedtrimmedavg": {"beta": 0.3},
 }
 FREE_RIDER = 3
 
@@ -258,14 +263,44 @@ def test_keystores_pay_and_are_paid_on_any_chain(anvil, chain, account, tmp_path
         ({"attack": AttackConfig(behaviours=["5:free_ride"])}, "the data makes clients 0 to 4"),
         ({"strategy": StrategyConfig(name="median")}, "strategy.name is 'median'; choose one of fedavg, fedprox"),
         ({"strategy": StrategyConfig(arguments={"speed": 9})}, "strategy=fedavg cannot be built: "),
+        (
+            {"strategy": StrategyConfig(name="fedmedian"), "scorer": ScorerConfig(name="loo")},
+            "is scored by those parts",
+        ),
+        ({"strategy": StrategyConfig(name="fedxgb")}, "strategy.name is 'fedxgb'; choose one of fedavg, fedprox"),
         ({"model": ModelConfig(path="fl.task.models:Nothing")}, "model.path is 'fl.task.models:Nothing'"),
         ({"model": ModelConfig(arguments={"width": 9})}, "fl.task.models:MLP cannot be built: "),
         ({"task": TaskConfig(loss="no.such:Loss")}, "task.loss is 'no.such:Loss'"),
     ],
-    ids=["app", "no app", "attack", "strategy", "strategy argument", "model", "model argument", "loss"],
+    ids=[
+        "app",
+        "no app",
+        "attack",
+        "strategy",
+        "strategy argument",
+        "scorer",
+        "xgboost",
+        "model",
+        "model argument",
+        "loss",
+    ],
 )
 def test_what_cannot_run_is_refused_before_a_chain_is_started(tmp_path, changes, message):
     with pytest.raises(ConfigError) as caught:
         run_federation(tiny(**changes), folder=tmp_path, watcher=Watcher())
     assert message in str(caught.value)
+    assert not (tmp_path / "anvil.log").exists()
+
+
+def test_a_rule_that_cannot_value_so_many_clients_is_refused_before_a_chain_is_started(tmp_path):
+    crowd = PartitionConfig(name="iid", clients=17)
+    with pytest.raises(
+        TooManyClients, match="the round has N = 17 clients where 16 are the most; use scorer=direction"
+    ):
+        run_federation(tiny(partition=crowd, scorer=ScorerConfig(name="shapley")), folder=tmp_path, watcher=Watcher())
+    bulyan = StrategyConfig(name="bulyan", arguments={"num_malicious_nodes": 1})
+    with pytest.raises(
+        TooFewToAggregate, match="strategy=bulyan skips rounds of fewer than 7 clients, and there are 5"
+    ):
+        run_federation(tiny(strategy=bulyan), folder=tmp_path, watcher=Watcher())
     assert not (tmp_path / "anvil.log").exists()
