@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from eth_account.signers.local import LocalAccount
 
-from fl.chain.clock import pass_time
+from fl.chain.clock import keep_up, pass_time
 from fl.chain.errors import Refused
 from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
@@ -48,6 +48,7 @@ def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
     """Wait until nothing can be challenged any more, and close the task; None if somebody else did."""
     while (state := task.state()).status not in (Status.CLOSED, Status.HALTED):
         # A chain without transactions may have no block of now; one that is ahead of our clock is right.
+        keep_up(task.escrow.w3)
         now = max(task.escrow.w3.eth.get_block("latest")["timestamp"], int(time.time()))
         left = task.escrow.posted_at(task.task_id, state.posted) + task.terms.challenge_window - now
         if left > 0:

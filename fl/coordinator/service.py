@@ -403,6 +403,9 @@ class _Service:
         self.watcher.on_setup("all rounds are on chain; serving until the challenge window is over")
         close_when_final(self.task, account=self.roles.coordinator)
         self.result.paid = self.task.state().paid
+        for client in self.result.clients:
+            client.claimed = self.task.escrow.claimed(self.task.task_id, client.account)
+            client.balance = self.task.token.balance(client.account)
 
 
 def _game(spec: TaskSpec, data: Federation) -> ValidationGame:

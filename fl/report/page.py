@@ -268,13 +268,20 @@ def _standing(summary: dict[str, Any]) -> str:
     )
 
 
+def _dealt(summary: dict[str, Any]) -> str:
+    clients = plural(len(summary["clients"]), "client")
+    counts = [one["samples"] for one in summary["clients"]]
+    if None in counts:
+        return f"on the machines of {clients}"
+    return f"{plural(sum(counts), 'training sample')} with {clients}, dealt by {summary['config']['partition']['name']}"
+
+
 def _setup(summary: dict[str, Any]) -> str:
     config, task, totals = summary["config"], summary["task"], summary["totals"]
     attested = ", attested by evaluators, not provable on chain" if task["attested"] else ""
-    samples = sum(one["samples"] for one in summary["clients"])
     facts: dict[str, str] = {
-        "Data": f"{_data(summary)}, {plural(samples, 'training sample')} with {plural(len(summary['clients']), 'client')}, "
-        f"dealt by {config['partition']['name']}; {plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
+        "Data": f"{_data(summary)}, {_dealt(summary)}; "
+        f"{plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
         "Model": f"{config['model']['path']} {_arguments(config['model']['arguments'])}".strip(),
         "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
         f"{config['task']['learning_rate']}, {config['task']['loss']}",

@@ -150,33 +150,41 @@ def score_plot(summary: dict[str, Any]) -> Plot:
 
 
 def share_plot(summary: dict[str, Any]) -> Plot:
-    """Share of all pay against share of all data, with the line on which both are the same."""
+    """Share of all pay against share of all data, with the line on which both are the same.
+
+    Only its owner knows how many samples a shard on another machine has; there the stake stands for them.
+    """
     names, paid = roster(summary), _paid(summary)
-    samples = sum(one["samples"] for one in summary["clients"])
-    data = {one["account"]: one["samples"] / samples if samples else 0.0 for one in summary["clients"]}
+    told = all(one["samples"] is not None for one in summary["clients"])
+    of = "data" if told else "stake"
+    samples = sum(one["samples"] for one in summary["clients"]) if told else 0
+    data = {
+        one["account"]: (one["samples"] / samples if samples else 0.0) if told else one["stake_share"]
+        for one in summary["clients"]
+    }
     pay = {one["account"]: int(one["paid_wei"]) / paid if paid else 0.0 for one in summary["clients"]}
 
     def spot(client: dict[str, Any], place: int | None) -> Series:
         x, y = data[client["account"]], pay[client["account"]]
-        note = clean(f"{client['name']}: {percent(y)} of pay, {percent(x)} of data")
+        note = clean(f"{client['name']}: {percent(y)} of pay, {percent(x)} of {of}")
         label = "" if place is None else shortened(client["name"], _LABEL_LENGTH)
         return Series(label=label, place=place, points=(Point(x=x, y=y, note=note),))
 
     spots = [spot(one, None) for one in names.rest] + [spot(one, place) for place, one in enumerate(names.named)]
     return Plot(
-        title="Share of pay against share of data",
-        finding=_share_finding(summary["clients"], data=data, pay=pay) if paid else "Nothing was paid.",
+        title=f"Share of pay against share of {of}",
+        finding=_share_finding(summary["clients"], data=data, pay=pay, of=of) if paid else "Nothing was paid.",
         drawing=Drawing(
             kind="scatter",
-            name="Scatter chart of share of pay against share of data, a mark for each client; the values are in the "
+            name=f"Scatter chart of share of pay against share of {of}, a mark for each client; the values are in the "
             "table of clients",
-            x_unit="share of data",
+            x_unit=f"share of {of}",
             y_unit="share of pay",
             tick="percent",
             series=tuple(spots),
             least=0,
             from_zero=True,
-            diagonal="pay = data",
+            diagonal=f"pay = {of}",
         ),
     )
 
@@ -240,17 +248,17 @@ def _pay_finding(summary: dict[str, Any], paid: int) -> str:
     return finding
 
 
-def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay: dict[str, float]) -> str:
+def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay: dict[str, float], of: str) -> str:
     def gain(client: dict[str, Any]) -> float:
         return pay[client["account"]] - data[client["account"]]
 
     def shares(client: dict[str, Any]) -> str:
-        return f"{percent(pay[client['account']])} of the pay for {percent(data[client['account']])} of the data"
+        return f"{percent(pay[client['account']])} of the pay for {percent(data[client['account']])} of the {of}"
 
     above, below = max(clients, key=gain), min(clients, key=gain)
     if gain(above) < 0.0005 and gain(below) > -0.0005:
-        return "Every client's share of pay is its share of data."
-    return f"Furthest above its data: {_name(above)}, {shares(above)}. Furthest below: {_name(below)}, {shares(below)}."
+        return f"Every client's share of pay is its share of {of}."
+    return f"Furthest above its {of}: {_name(above)}, {shares(above)}. Furthest below: {_name(below)}, {shares(below)}."
 
 
 def _points(values: list[tuple[int, float]], written: Callable[[float], str], *, of: str = "") -> tuple[Point, ...]:

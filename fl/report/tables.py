@@ -67,8 +67,9 @@ def clients_table(summary: dict[str, Any]) -> str:
                     f'<span class="client">{mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
                 ),
                 Cell(hash_html(one["account"])),
-                Cell(f"<bdi>{escaped(one['behaviour'])}</bdi>"),
-                f"{one['samples']:,}",
+                # Of a shard on another machine the coordinator knows neither.
+                Cell("–" if one["samples"] is None else f"<bdi>{escaped(one['behaviour'])}</bdi>"),
+                "–" if one["samples"] is None else f"{one['samples']:,}",
                 percent(one["stake_share"]),
                 score(one["score"] if int(one["score_q40"]) else 0.0),
                 _wei(one["paid_wei"]),
