@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import threading
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import requests
@@ -11,17 +14,20 @@ from eth_abi import decode
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
-from web3 import HTTPProvider, Web3
+from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
-from web3.exceptions import ContractCustomError, ContractLogicError, TransactionNotFound, Web3Exception, Web3RPCError
+from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
+from web3.types import TxReceipt
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
+from fl.chain.inclusion import TransactionTaken, free_nonce, include
+from fl.chain.provider import Patience, PatientProvider
 
 log = logging.getLogger(__name__)
 
-_POLL_S = 0.02  # a devnet answers at once; on a public chain the node's own rate limit is far above this
-_TIMEOUT_S = 180
+_TRIES = 3  # with a new nonce, where another program keeps taking ours
+_turns: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)  # by chain and account
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +40,22 @@ class Sent:
     contract: str | None  # address of a contract that it created
 
 
-def connect(url: str, *, chain_id: int | None = None) -> Web3:
-    """Connect to a node. Raises: ChainUnreachable; WrongChain if `chain_id` is given and is not the node's."""
-    w3 = Web3(HTTPProvider(url, request_kwargs={"timeout": 20}))
+def connect(url: str, *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
+    """Connect to a node, which has to answer at once; later calls wait out an outage as `patience` says.
+
+    Raises: ChainUnreachable, here and from later calls; WrongChain if `chain_id` is given and is not the node's.
+    """
+    provider = PatientProvider(url, patience=replace(patience or Patience(), outage_s=0))
+    w3 = Web3(provider)
     try:
         seen = w3.eth.chain_id
+    except ChainUnreachable:
+        raise
     except (requests.RequestException, Web3Exception, ValueError) as error:
         raise ChainUnreachable(url=url, reason=type(error).__name__) from error
     if chain_id is not None and seen != chain_id:
         raise WrongChain(url=url, seen=seen, expected=chain_id)
+    provider.patience = patience or Patience()
     return w3
 
 
@@ -51,62 +64,71 @@ def send(
 ) -> Sent:
     """Sign a call with a local account, send it, and wait until it is in a block.
 
-    Raises: Refused with the contract's own error; NoFunds if the account cannot pay for gas; ChainError if the
-    transaction is in no block after three minutes.
+    It is in one block at most, whatever happens on the way: what is sent again is the same transaction, or has the same nonce
+    and a higher fee. Transactions of one account go one after the other.
+
+    Raises: Refused with the contract's own error; NoFunds if the account cannot pay for gas; ChainUnreachable;
+    NotIncluded if it is in no block after a quarter of an hour; TransactionTaken if other programs keep using the account.
     """
-    chain_id = w3.eth.chain_id
-    try:
-        nonce = w3.eth.get_transaction_count(account.address, "pending")
+
+    def build(nonce: int) -> dict[str, Any]:
         transaction = call.build_transaction(
-            {"from": account.address, "nonce": nonce, "chainId": chain_id, "value": value}
+            {"from": account.address, "nonce": nonce, "chainId": w3.eth.chain_id, "value": value}
         )
         # The node estimated on the latest block. In the next one a time that is stored may differ from the one that is
         # there, which takes up to 2,800 gas more a word; what is not used costs nothing.
         transaction["gas"] += transaction["gas"] // 5 + 5_000
-        return _submit(w3, transaction, account=account, name=name)
-    except ContractCustomError as error:
-        raise _refused(name, error) from error
-    except ContractLogicError as error:
-        raise Refused(call=name, name=str(error.message or "reverted"), values={}) from error
-    except Web3RPCError as error:
-        raise _said_no(error, account=account, chain_id=chain_id, name=name) from error
+        return transaction
+
+    return _in_turn(w3, build, account=account, name=name)
 
 
 def transfer_ether(w3: Web3, *, account: LocalAccount, to: str, amount: int) -> Sent:
-    """Send ETH for gas. Raises: NoFunds; ChainError."""
+    """Send ETH for gas. Raises: NoFunds, and as `send`."""
+
+    def build(nonce: int) -> dict[str, Any]:
+        tip = w3.eth.max_priority_fee
+        return {
+            "from": account.address,
+            "to": to,
+            "value": amount,
+            "gas": 21_000,
+            "nonce": nonce,
+            "chainId": w3.eth.chain_id,
+            "maxPriorityFeePerGas": tip,
+            "maxFeePerGas": 2 * w3.eth.gas_price + tip,
+        }
+
+    return _in_turn(w3, build, account=account, name="a transfer of ETH")
+
+
+def _in_turn(w3: Web3, build: Callable[[int], dict[str, Any]], *, account: LocalAccount, name: str) -> Sent:
     chain_id = w3.eth.chain_id
-    tip = w3.eth.max_priority_fee
-    transaction = {
-        "from": account.address,
-        "to": to,
-        "value": amount,
-        "gas": 21_000,
-        "nonce": w3.eth.get_transaction_count(account.address, "pending"),
-        "chainId": chain_id,
-        "maxPriorityFeePerGas": tip,
-        "maxFeePerGas": 2 * w3.eth.gas_price + tip,
-    }
-    try:
-        return _submit(w3, transaction, account=account, name="a transfer of ETH")
-    except Web3RPCError as error:
-        raise _said_no(error, account=account, chain_id=chain_id, name="a transfer of ETH") from error
+    with _turns[chain_id, account.address]:
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                transaction = build(free_nonce(w3, account.address, name=name))
+                return _sent(include(w3, transaction, account=account, name=name), name=name)
+            except ContractCustomError as error:
+                raise _refused(name, error) from error
+            except ContractLogicError as error:
+                raise Refused(call=name, name=str(error.message or "reverted"), values={}) from error
+            except Web3RPCError as error:
+                raise _said_no(error, account=account, chain_id=chain_id, name=name) from error
+            except TransactionTaken:
+                # Its nonce is used up, so it can never happen; made anew, it is held against the chain as it is now.
+                if not tries_left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
 
-def _submit(w3: Web3, transaction: dict[str, Any], *, account: LocalAccount, name: str) -> Sent:
-    signed = account.sign_transaction(transaction)
-    tx_hash = w3.eth.send_raw_transaction(signed.raw_transaction)
-    try:
-        receipt = w3.eth.wait_for_transaction_receipt(tx_hash, timeout=_TIMEOUT_S, poll_latency=_POLL_S)
-    except (TransactionNotFound, Web3Exception) as error:
-        raise ChainError(
-            f"{name} was sent as {tx_hash.to_0x_hex()} and is in no block after {_TIMEOUT_S} s; look it up before "
-            "sending it again"
-        ) from error
+def _sent(receipt: TxReceipt, *, name: str) -> Sent:
+    tx_hash = receipt["transactionHash"].to_0x_hex()
     if receipt["status"] != 1:
-        raise Refused(call=name, name="reverted in its block", values={"transaction": tx_hash.to_0x_hex()})
-    log.info("%s: %d gas, block %d, %s", name, receipt["gasUsed"], receipt["blockNumber"], tx_hash.to_0x_hex())
+        raise Refused(call=name, name="reverted in its block", values={"transaction": tx_hash})
+    log.info("%s: %d gas, block %d, %s", name, receipt["gasUsed"], receipt["blockNumber"], tx_hash)
     return Sent(
-        hash=tx_hash.to_0x_hex(),
+        hash=tx_hash,
         gas=receipt["gasUsed"],
         block=receipt["blockNumber"],
         contract=receipt["contractAddress"],
