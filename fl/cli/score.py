@@ -28,6 +28,7 @@ from fl.scoring.coalitions import GAMES, UTILITIES
 from fl.scoring.compare import RuleResult, agreement, reference_of, run_rules
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.paid import ROBUST
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.scoring.selection import clip_of
@@ -85,6 +86,12 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 240)
     console.print(_clients_table(bundle, names, posted, results))
     console.print(_rules_table(results))
+    if spec.strategy in ROBUST:
+        console.print(
+            f"strategy={spec.strategy} is scored by scorer={spec.scorer}; other rules value the mean of the updates, which it did "
+            "not take",
+            highlight=False,
+        )
     for line in _words(results, names):
         console.print(line, highlight=False)
     for one in results:

@@ -38,7 +38,8 @@ class ValidationGame:
         features: Inputs, shape (N, ...).
         labels: Targets, shape (N, ...).
         batch_size: Samples of one pass. 128 keeps LeNet's activations in a core's cache: a third faster than all 1,000 at once.
-        device: Where to compute; CUDA if it is there by default.
+        device: Where to compute; CUDA if it is there by default. Model, loss, inputs and targets may be on any other: a batch is
+            moved when its turn comes.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ValidationGame:
             )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model = with_strided_pools(copy.deepcopy(model)).to(self.device).eval()
-        self.loss_fn = loss
+        self.loss_fn = copy.deepcopy(loss).to(self.device)  # class weights move along
         self.layout = layout_of(self.model)
         self.features = torch.as_tensor(features)
         self.labels = torch.as_tensor(labels)
