@@ -13,12 +13,14 @@ from pathlib import Path
 
 from fl.audit.bundle import read_header, read_leaves
 from fl.chain.escrow import Enrolment
+from fl.chain.record import ShownLeaves
 from fl.chain.typed_data import Domain, Header, Update, compact, digest, signer_of
 from fl.codec import Blocks, block_path
 from fl.codec.blocks import BLOCK_BYTES
 from fl.codec.tree import block_top, siblings_of
 from fl.rewards import Account, Leaf, RoundTree, Sibling, partials, score_of
 from fl.rewards.sums import fold, span_of, sums_bytes, sums_path
+from fl.rewards.tree import join
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,65 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
                     arguments=(header.as_tuple(), level, tuple(left), tuple(right), tuple(said), proof),
                 )
     return None
+
+
+def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeaves) -> Call | None:
+    """Wrong sums in what somebody's claim has shown of a tree that the published leaves do not make.
+
+    Args:
+        leaves: As published, in the order of the tree.
+        shown: Of a claim from this header.
+    """
+    said, given = _shown_nodes(shown, count=header.leaf_count)
+    honest = RoundTree(leaves, published=True).levels
+    for level, index in given:
+        node = said[level, index]
+        if level >= len(honest) or index >= len(honest[level]):
+            continue
+        right = honest[level][index]
+        if node.node != right.node or (node.entitlement, node.cumulative) == (right.entitlement, right.cumulative):
+            continue  # of leaves that were not published, or as it should be
+        proof = (index, _path(said, level=level, index=index, count=header.leaf_count))
+        if level == 0:
+            return Call(
+                function="proveBadLeaf", arguments=(header.as_tuple(), leaves[index].as_tuple(), tuple(node), proof)
+            )
+        below = honest[level - 1]
+        if 2 * index + 1 < len(below):
+            parts = tuple(below[2 * index]), tuple(below[2 * index + 1])
+            return Call(function="proveBadNode", arguments=(header.as_tuple(), level, *parts, tuple(node), proof))
+    return None
+
+
+def _shown_nodes(shown: ShownLeaves, *, count: int) -> tuple[dict[tuple[int, int], Sibling], list[tuple[int, int]]]:
+    """Every node that a claim tells of, by level and index, and which of them it gives rather than makes."""
+    first, last = shown.start, shown.start + len(shown.leaves) - 1
+    said = {
+        (0, first + place): Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative)
+        for place, leaf in enumerate(shown.leaves)
+    }
+    given, siblings, level = [], iter(shown.siblings), 0
+    while count > 1:
+        around = ([first - 1] if first & 1 else []) + ([last + 1] if not last & 1 and last + 1 < count else [])
+        for index in around:
+            said[level, index] = next(siblings)
+            given.append((level, index))
+        for parent in range(first >> 1, (last >> 1) + 1):
+            left, right = said[level, 2 * parent], said.get((level, 2 * parent + 1))
+            said[level + 1, parent] = left if right is None else join(left, right)
+        first, last, count, level = first >> 1, last >> 1, (count + 1) >> 1, level + 1
+    return said, given
+
+
+def _path(said: Mapping[tuple[int, int], Sibling], *, level: int, index: int, count: int) -> list[Sibling]:
+    for _ in range(level):
+        count = (count + 1) >> 1
+    path = []
+    while count > 1:
+        if index ^ 1 < count:
+            path.append(said[level, index ^ 1])
+        level, index, count = level + 1, index >> 1, (count + 1) >> 1
+    return path
 
 
 def prove_equivocation(

@@ -88,7 +88,7 @@ class RoundTree:
         level = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in self.leaves]
         self._levels = [level]
         while len(level) > 1:
-            paired = [_join(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
+            paired = [join(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
             level = paired + level[len(paired) * 2 :]
             self._levels.append(level)
         self._index = {account: index for index, account in enumerate(accounts)}
@@ -107,6 +107,11 @@ class RoundTree:
     def cumulative(self) -> int:
         """C: sum of all cumulatives, wei."""
         return self._levels[-1][0].cumulative
+
+    @property
+    def levels(self) -> list[list[Sibling]]:
+        """All nodes, leaves' level first, the top alone in the last."""
+        return self._levels
 
     def __len__(self) -> int:
         return len(self.leaves)
@@ -143,12 +148,13 @@ def verify_leaf(
             if not left:
                 return False
             sibling = left.pop(0)
-            node = _join(sibling, node) if index & 1 else _join(node, sibling)
+            node = join(sibling, node) if index & 1 else join(node, sibling)
         index, count = index >> 1, (count + 1) >> 1
     return not left and node == Sibling(root, entitlement, cumulative)
 
 
-def _join(left: Sibling, right: Sibling) -> Sibling:
+def join(left: Sibling, right: Sibling) -> Sibling:
+    """The node over two nodes, with their sums."""
     sums = b"".join(
         value.to_bytes(16, "big") for value in (left.entitlement, left.cumulative, right.entitlement, right.cumulative)
     )

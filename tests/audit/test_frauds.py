@@ -7,10 +7,11 @@ the direction. Everything is sent through the functions that a user would call.
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
 import pytest
+from audit.liar import TOKENS, Liar, bonded, forged_levels, outscored, robbed
+from eth_utils import to_checksum_address
 
 from fl.audit import proofs
 from fl.audit.bundle import BrokenBundle
@@ -18,97 +19,8 @@ from fl.audit.proofs import Call, Published, Signed
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused
 from fl.chain.escrow import Status
-from fl.chain.typed_data import ZERO_HASH, Header, Update, sign
-from fl.codec import Blocks, block_root
-from fl.rewards import (
-    Account,
-    Leaf,
-    Participant,
-    RoundTree,
-    Settlement,
-    Sibling,
-    direction_scores,
-    pot_of,
-    settle,
-    weigh,
-)
+from fl.chain.typed_data import Update, sign
 from fl.rewards.sums import fold
-
-TOKENS = 10**18
-VALUES = 700  # three blocks
-NO_CAP = 1 << 200
-
-
-@dataclass(kw_only=True)
-class Round:
-    """What the coordinator made of a round before it lied."""
-
-    participants: list[Participant]
-    direction: Blocks
-    settlement: Settlement
-    header: Header
-
-
-class Liar:
-    """Posts rounds of a real task, honest ones and others."""
-
-    def __init__(self, world, *, values: int = VALUES) -> None:
-        self.world, self.values = world, values
-        self.task, self.escrow = world.task, world.escrow
-        self.task.start()
-        self.accounts = dict.fromkeys(world.addresses, Account())
-        self.previous: Header | None = None
-
-    def honest(self, number: int) -> Round:
-        """The round as it should be."""
-        rng = np.random.default_rng(number)
-        direction = Blocks.encode(rng.normal(size=self.values) * 0.1)
-        participants = []
-        for account, stake in zip(self.world.addresses, self.world.stakes, strict=True):
-            blocks = Blocks.encode(rng.normal(size=self.values) + direction.decode() * 50)
-            root = block_root(blocks.to_bytes())
-            participants.append(Participant(account=account, stake=stake, blocks=blocks, root=root))
-        terms = self.task.terms
-        paid_before = sum(account.cumulative for account in self.accounts.values())
-        pot = pot_of(budget=terms.budget, paid_before=paid_before, rounds_left=terms.rounds - number + 1)
-        weights = weigh(participants, cap=NO_CAP)
-        scores = direction_scores(participants, weights=weights, direction=direction)
-        settlement = settle(participants, weights=weights, scores=scores, accounts=self.accounts, pot=pot)
-        header = Header(
-            task_id=self.task.task_id,
-            round=number,
-            previous=self.task.digest(self.previous) if self.previous else ZERO_HASH,
-            base_model=self.previous.next_model if self.previous else terms.base_model,
-            next_model=bytes([number]) * 32,
-            validation=terms.validation_hash,
-            direction_root=block_root(direction.to_bytes()),
-            tree_root=settlement.tree.root,
-            leaf_count=len(settlement.tree),
-            entitlement=settlement.tree.entitlement,
-            cumulative=settlement.tree.cumulative,
-            pot=pot,
-            bundle=bytes(32),
-        )
-        return Round(participants=participants, direction=direction, settlement=settlement, header=header)
-
-    def post(self, header: Header, leaves: tuple[Leaf, ...]) -> Published:
-        """Post a header that the evaluators sign without looking."""
-        signatures = [sign(header, domain=self.task.domain, account=one) for one in self.world.evaluators]
-        self.task.post(header, signatures=signatures)
-        self.previous = header
-        self.accounts = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in leaves}
-        return Published(header=header, leaves=leaves)
-
-    def post_honest(self, number: int) -> Published:
-        """An honest round."""
-        made = self.honest(number)
-        return self.post(made.header, made.settlement.tree.leaves)
-
-    def post_leaves(self, made: Round, leaves: list[Leaf], *, published: bool = False) -> Published:
-        """The round with other leaves, and totals that the contract takes."""
-        tree = RoundTree(leaves, published=published)
-        header = replace(made.header, tree_root=tree.root, leaf_count=len(tree), entitlement=tree.entitlement)
-        return self.post(header, tree.leaves)
 
 
 @pytest.fixture
@@ -154,17 +66,6 @@ def refused(liar: Liar, call: Call, outsider, name: str) -> None:
 
 
 # ---- transition ---------------------------------------------------------------------------------------------------------
-
-
-def robbed(made: Round) -> list[Leaf]:
-    """The second client's pay goes to the first."""
-    first, second, *others = made.settlement.tree.leaves
-    pay = made.settlement.payout.pays[second.account]
-    return [
-        replace(first, cumulative=first.cumulative + pay),
-        replace(second, cumulative=second.cumulative - pay),
-        *others,
-    ]
 
 
 def test_pay_that_does_not_follow_from_the_scores_is_proven(liar, outsider):
@@ -302,33 +203,10 @@ def test_two_leaves_of_one_account_are_proven(liar, outsider):
 def test_an_account_without_a_leaf_is_proven_by_its_neighbours(liar, outsider, place):
     made = liar.honest(2)
     leaves = list(made.settlement.tree.leaves)
-    stranger = f"0x{int(leaves[place].account, 16) + 1:040x}"
+    stranger = to_checksum_address(f"0x{int(leaves[place].account, 16) + 1:040x}")
     leaves[place] = replace(leaves[place], account=stranger)
     lie = liar.post_leaves(made, leaves)
     convicts(liar, proofs.prove_missing(lie, enrolments=liar.task.enrolments()), outsider)
-
-
-def forged_levels(leaves: tuple[Leaf, ...], *, level: int) -> list[list[Sibling]]:
-    """The nodes of a tree that promises a thousand wei more than its leaves, from `level` on upwards."""
-    nodes = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in leaves]
-    levels = [nodes]
-    while True:
-        if len(levels) - 1 == level:
-            levels[-1][0] = levels[-1][0]._replace(cumulative=levels[-1][0].cumulative + 1000)
-        nodes = levels[-1]
-        if len(nodes) == 1:
-            return levels
-        joined = []
-        for left in range(0, len(nodes) - 1, 2):
-            # The library's own join of two nodes, by way of a tree of two.
-            joined.append(_join(nodes[left], nodes[left + 1]))
-        levels.append(joined + nodes[len(joined) * 2 :])
-
-
-def _join(left: Sibling, right: Sibling) -> Sibling:
-    from fl.rewards.tree import _join as join  # noqa: PLC0415 (a liar needs the parts)
-
-    return join(left, right)
 
 
 @pytest.mark.parametrize("level", [0, 1])
@@ -346,7 +224,7 @@ def test_sums_that_are_not_those_of_the_leaves_are_proven(liar, outsider, level)
 
 def test_the_sums_of_an_honest_tree_convict_nobody(liar):
     second = liar.post_honest(2)
-    levels = second.tree._levels
+    levels = second.tree.levels
     assert proofs.prove_bad_sums(second.header, leaves=second.leaves, levels=levels) is None
 
 
@@ -394,34 +272,6 @@ def test_a_signature_of_somebody_else_is_no_equivocation(liar, outsider):
 
 
 # ---- the score --------------------------------------------------------------------------------------------------------------
-
-
-def outscored(made: Round) -> list[Leaf]:
-    """The first client's score is halved, and everything after it follows."""
-    scores = dict(made.settlement.scores)
-    victim = made.settlement.tree.leaves[0].account
-    scores[victim] //= 2
-    balances = {leaf.account: scores[leaf.account] for leaf in made.settlement.tree.leaves}
-    total = sum(max(0, one) for one in balances.values())
-    pays = {account: made.header.pot * max(0, one) // total for account, one in balances.items()}
-    rest = made.header.pot - sum(pays.values())
-    order = sorted(pays, key=lambda one: (-(made.header.pot * max(0, balances[one]) % total), int(one, 16)))
-    for account in order[:rest]:
-        pays[account] += 1
-    before = {
-        leaf.account: leaf.cumulative - made.settlement.payout.pays[leaf.account]
-        for leaf in made.settlement.tree.leaves
-    }
-    return [
-        replace(leaf, score=scores[leaf.account], balance=balances[leaf.account], cumulative=before[leaf.account] + pays[leaf.account])
-        for leaf in made.settlement.tree.leaves
-    ]  # fmt: skip
-
-
-def bonded(liar: Liar, account) -> None:
-    """Tokens for a challenge's bond, approved."""
-    liar.world.token.mint(account.address, 10 * TOKENS, account=account)
-    liar.world.token.approve(liar.escrow.address, 10 * TOKENS, purpose="bond", account=account)
 
 
 def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
