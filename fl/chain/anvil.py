@@ -18,6 +18,8 @@ from fl.chain.errors import AnvilFailed, AnvilMissing
 
 CHECKOUT_CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 _LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
+_STATE_INTERVAL_S = 5  # what a kill costs at most
+_SAVING_S = 60  # that Anvil has to write a chain at the end
 _PR_SET_PDEATHSIG = 1
 # Where the kernel can, it takes Anvil down with us even when we are killed without a chance to clean up. The library is
 # loaded here, not between fork and exec.
@@ -41,16 +43,31 @@ def find_anvil() -> Path:
 
 
 @contextmanager
-def running_anvil(*, accounts: int = 10, log: Path, port: int = 0) -> Iterator[str]:
-    """An Anvil with `accounts` funded test accounts on loopback; yields its URL and stops it at the end.
+def running_anvil(
+    *,
+    accounts: int = 10,
+    log: Path,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    state: Path | None = None,
+    block_time_s: float | None = None,
+) -> Iterator[str]:
+    """An Anvil with `accounts` funded test accounts; yields its URL and stops it at the end.
 
     Args:
         accounts: Funded accounts of the published mnemonic.
         log: File that takes what Anvil prints.
         port: 0 takes a free one.
+        host: Address to listen on.
+        state: File that the chain is kept in: read if it is there, written every few seconds and at the end.
+        block_time_s: Seconds between blocks; None makes one for each transaction.
     Raises: AnvilMissing; AnvilFailed with Anvil's own words.
     """
-    command = [str(find_anvil()), "--host", "127.0.0.1", "--port", str(port), "--accounts", str(accounts)]
+    command = [str(find_anvil()), "--host", host, "--port", str(port), "--accounts", str(accounts)]
+    if state is not None:
+        command += ["--state", str(state), "--state-interval", str(_STATE_INTERVAL_S)]
+    if block_time_s is not None:
+        command += ["--block-time", f"{block_time_s:g}"]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -67,7 +84,7 @@ def running_anvil(*, accounts: int = 10, log: Path, port: int = 0) -> Iterator[s
         finally:
             process.terminate()
             try:
-                process.wait(timeout=5)
+                process.wait(timeout=5 if state is None else _SAVING_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
