@@ -1,0 +1,197 @@
+"""The whole product on loopback: a devnet, a coordinator, and nodes, each a process of its own started by its command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fl.chain.accounts import anvil_account
+from fl.chain.anvil import running_anvil
+from fl.chain.deployment import Deployment
+from fl.chain.escrow import Escrow, Token
+from fl.chain.sender import connect
+
+DEADLINE_S = 240.0  # of anything that happens in another process, on a machine that is busy
+FIRST_CLIENT = 5  # index of Anvil's published accounts
+KILLED = Path(__file__).parent / "killed.py"
+
+
+def wait_for(found: Callable[[], object], *, what: Callable[[], str], deadline_s: float = DEADLINE_S) -> object:
+    """Poll until something is there."""
+    end = time.monotonic() + deadline_s
+    while time.monotonic() < end:
+        if value := found():
+            return value
+        time.sleep(0.1)
+    raise AssertionError(f"within {deadline_s:.0f} s not: {what()}")
+
+
+@dataclass(kw_only=True)
+class Command:
+    """One `fl` command in a process of its own."""
+
+    process: subprocess.Popen
+    printed: Path
+
+    def said(self) -> str:
+        """All that it printed so far."""
+        return self.printed.read_text()
+
+    def says(self, text: str) -> str:
+        """Wait for a line that holds `text`; returns the line."""
+
+        def found() -> str | None:
+            line = next((line for line in self.said().splitlines() if text in line), None)
+            assert line or self.process.poll() is None, f"it ended without {text!r}: {self.said()}"
+            return line
+
+        return wait_for(found, what=lambda: f"{text!r} in {self.said()!r}")
+
+    def ends(self) -> int:
+        """Wait for its end; returns the exit status."""
+        return self.process.wait(timeout=DEADLINE_S)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Command lines of processes that name the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if str(folder) in line and int(path.parent.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+@dataclass(kw_only=True)
+class Town:
+    """A devnet and the commands that people start on it."""
+
+    folder: Path
+    deployment: Deployment
+    environment: dict[str, str]
+    port: int
+    commands: list[Command] = field(default_factory=list)
+
+    @property
+    def escrow(self) -> Escrow:
+        """The contract."""
+        return self.deployment.connect()[1]
+
+    def rows(self, name: str, *, seed: int, count: int = 60) -> Path:
+        """A table whose label is the sign of its first column."""
+        values = np.random.default_rng(seed).normal(size=(count, 3))
+        lines = ["a,b,c,label", *(f"{a:.4f},{b:.4f},{c:.4f},{int(a > 0)}" for a, b, c in values)]
+        path = self.folder / name
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def start(self, program: Sequence[str], name: str) -> Command:
+        """Start a process whose output goes to a file."""
+        printed = self.folder / f"{name}-{len(self.commands)}.out"
+        with printed.open("wb") as output:
+            process = subprocess.Popen(
+                program,
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        command = Command(process=process, printed=printed)
+        self.commands.append(command)
+        return command
+
+    def fl(self, name: str, *arguments: str) -> Command:
+        """Start `fl` with these arguments."""
+        return self.start([sys.executable, "-m", "fl.cli.main", name, *arguments], name)
+
+    def coordinator(self, *arguments: str, kill: tuple[int, str] | None = None) -> Command:
+        """Start the coordinator in the town's folder; `kill` names the round and step at which it is killed."""
+        told = [f"folder={self.folder / 'coordinator'}", *arguments]
+        if kill:
+            return self.start([sys.executable, str(KILLED), str(kill[0]), kill[1], *told], "coordinator")
+        return self.fl("coordinator", *told)
+
+    def settings(self, **changes: object) -> list[str]:
+        """What a first start says: a tiny task on the rows of `holdout.csv`."""
+        holdout = self.rows("holdout.csv", seed=99, count=80)
+        values = {
+            "data": "holdout",
+            "data.path": holdout,
+            "data.target": "label",
+            "model": "logistic",
+            "chain.url": self.deployment.url,
+            "chain.deployment": self.folder / "deployment.json",
+            "host": "127.0.0.1",
+            "port": self.port,
+            "clients": 2,
+            "rounds": 5,
+            "steps": 5,
+            "budget": 100,
+            "challenge_window": 5,
+            "poll": 0.3,
+            **changes,
+        }
+        return [f"{key}={value}" for key, value in values.items()]
+
+    def node(self, number: int, *arguments: str) -> Command:
+        """Start a client's node, with the tokens that it stakes."""
+        account = anvil_account(FIRST_CLIENT + number, chain_id=31337)
+        token = self.deployment.connect()[2]
+        if token.balance(account.address) == 0:
+            token.mint(account.address, 1000 * 10**18, account=anvil_account(0, chain_id=31337))
+        data = self.folder / f"shard-{number}.csv"
+        if not data.exists():
+            self.rows(data.name, seed=number)
+        invite = self.folder / "coordinator" / "invite.json"
+        wait_for(invite.exists, what=lambda: f"an invite; said: {self.commands[0].said()}")
+        told = [f"invite={invite}", f"data={data}", f"anvil={FIRST_CLIENT + number}", "accept=true"]
+        return self.fl("client", *told, f"folder={self.folder / f'node-{number}'}", *arguments)
+
+
+def free_port() -> int:
+    """A port that nobody has now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+@pytest.fixture
+def town(tmp_path: Path, environment: dict[str, str]) -> Iterator[Town]:
+    """A devnet with the contracts; everything that was started is gone at the end."""
+    with running_anvil(accounts=20, log=tmp_path / "anvil.log") as url:
+        w3, sponsor = connect(url), anvil_account(0, chain_id=31337)
+        token, _ = Token.deploy(w3, account=sponsor)
+        escrow, sent = Escrow.deploy(w3, account=sponsor)
+        deployment = Deployment(chain_id=31337, url=url, contract=escrow.address, token=token.address, block=sent.block)
+        deployment.write(tmp_path / "deployment.json")
+        one = Town(folder=tmp_path, deployment=deployment, environment=environment, port=free_port())
+        try:
+            yield one
+        finally:
+            for command in one.commands:
+                if command.process.poll() is None:
+                    command.stop(signal.SIGINT)
+            for command in one.commands:
+                try:
+                    command.process.wait(timeout=30)
+                except subprocess.TimeoutExpired:
+                    os.killpg(command.process.pid, signal.SIGKILL)
+                    command.process.wait()

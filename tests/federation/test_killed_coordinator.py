@@ -1,0 +1,54 @@
+"""A coordinator that is killed four times, at every step of its journal: no round lost, none paid twice."""
+
+import json
+import ssl
+import urllib.request
+
+from fl.audit.bundle import read_header
+from fl.chain.escrow import Status
+from fl.chain.invite import Invite
+
+from .conftest import left_behind
+
+KILLS = {
+    1: "scoring",
+    2: "evaluating",
+    3: "posting",
+    4: "posted",
+}  # collected, scored, signed, posted and not confirmed
+
+
+def test_no_round_is_lost_and_none_paid_twice(town):
+    first = town.coordinator(*town.settings(), kill=(1, KILLS[1]))
+    nodes = [town.node(number) for number in range(2)]
+    assert first.ends() == -9
+    for number, step in list(KILLS.items())[1:]:
+        assert town.coordinator(kill=(number, step)).ends() == -9
+
+    last = town.coordinator()
+    last.says("round  5/5")
+    invite = Invite.read(town.folder / "coordinator" / "invite.json")
+    trusting = ssl.create_default_context(cadata=invite.ca)
+    with urllib.request.urlopen(f"{invite.gateway}/", context=trusting) as answer:
+        assert b"<html" in answer.read()
+    assert last.ends() == 0, last.said()
+    assert [node.ends() for node in nodes] == [0, 0]
+
+    escrow, task = town.escrow, invite.id_bytes
+    _, state = escrow.task(task)
+    assert (state.status, state.posted, state.cumulative) == (Status.CLOSED, 5, 100 * 10**18)
+    summary = json.loads((town.folder / "coordinator" / "summary.json").read_text())
+    assert [one["round"] for one in summary["rounds"]] == [1, 2, 3, 4, 5]
+    assert summary["status"] == "finished"
+    accounts = [one["account"] for one in summary["clients"]]
+    assert len(accounts) == 2
+    assert sum(escrow.claimed(task, account) for account in accounts) == state.paid == 100 * 10**18
+    for number in range(1, 6):
+        # What is on chain is what the folder holds, one post a round.
+        header, _ = read_header(town.folder / "coordinator" / "bundles" / f"round-{number:04d}")
+        assert escrow.posting(task, number).header == header
+        assert len(summary["rounds"][number - 1]["scores"]) == 2
+    for node in nodes:
+        assert sum("earned" in line for line in node.said().splitlines()) >= 4
+        assert "claimed:" in node.said()
+    assert left_behind(town.folder) == []
