@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 from fl.cli.main import COMMANDS
 from fl.cli.overrides import defaults, groups
+from fl.coordinator.config import CoordinatorConfig, TaskConfig
 from fl.errors import ConfigError
 from fl.report.loggers import KNOWN as LOGGERS
 from fl.scoring.coalitions import GAMES, UTILITIES
@@ -22,11 +23,13 @@ SHELLS = {
     "fish": "fl completion fish > ~/.config/fish/completions/fl.fish",
 }
 # Commands whose settings are a run's: all of them, or these.
-_OF_A_RUN = {"run": None, "shards": ("data", "partition", "seed")}
+OF_A_RUN = {"run": None, "coordinator": None, "shards": ("data", "partition", "seed")}
 # Choices that no description begins with.
 _CHOICES = {
     "run": {"loggers": list(LOGGERS)},
     "shards": {"out": []},
+    # Its own settings and those of the task go by their short names too.
+    "coordinator": {one.name: [] for of in (CoordinatorConfig, TaskConfig) for one in fields(of)},
     "score": {"game": list(GAMES), "utility": list(UTILITIES), "scorer": sorted(known_scorers())},
     "deploy": {"chain": ["anvil"]},
     "compile": {"solc": ["npm"]},
@@ -62,8 +65,8 @@ def vocabulary() -> dict[str, Words]:
     choices, settings = groups(), defaults()
     for command, (module, about) in COMMANDS.items():
         words = found[command] = Words(about=about)
-        if command in _OF_A_RUN:
-            prefixes = _OF_A_RUN[command]
+        if command in OF_A_RUN:
+            prefixes = OF_A_RUN[command]
             names = [one for one in (*choices, *settings) if prefixes is None or one.partition(".")[0] in prefixes]
             words.keys = {one: list(choices.get(one, [])) for one in names}
         elif command != "completion":

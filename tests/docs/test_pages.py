@@ -1,0 +1,90 @@
+"""The documentation is true: every command and snippet of every page runs."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from docs.page_session import blocks_of, run_page
+
+from fl.cli.completion import vocabulary
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(path for path in DOCS.rglob("*.md") if any(one.language in ("sh", "python") for one in blocks_of(path)))
+
+
+@pytest.fixture(scope="module")
+def commands(environment, tmp_path_factory):
+    """A folder with `fl`, and `page-python` for snippets: this environment's, forked from one process that is warm."""
+    folder = tmp_path_factory.mktemp("bin")
+    served = str(folder / "socket")
+    warm = [sys.executable, str(Path(__file__).parent / "warm_process.py")]
+    for name, what in {"fl": "fl", "page-python": "python"}.items():
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{warm[1]}" call "{served}" {what} "$@"\n')
+        (folder / name).chmod(0o755)
+    with subprocess.Popen([*warm, "serve", served], stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stdout.readline() == "ready\n"
+        yield folder
+        process.kill()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(DOCS)))
+def test_every_command_and_snippet_runs(page, commands, environment, tmp_path):
+    path = os.pathsep.join([str(commands), str(Path(sys.executable).parent), os.environ["PATH"]])
+    done = run_page(page, folder=tmp_path, environment={**environment, "PATH": path})
+    assert done.returncode == 0, done.stdout[-6000:]
+    assert done.stdout.endswith("== the end\n"), done.stdout[-6000:]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site."""
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+    )
+    assert done.returncode == 0, done.stderr + done.stdout
+    return folder
+
+
+def test_the_site_is_built_without_a_warning_and_asks_no_other_host(site):
+    pages = sorted(site.rglob("*.html"))
+    assert len(pages) >= len(list(DOCS.rglob("*.md")))
+    for page in pages:
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]* src=\"([^\"]+)\"", page.read_text())
+        loaded += re.findall(
+            r"<link[^>]* rel=\"(?:stylesheet|preload|preconnect|icon)\"[^>]* href=\"([^\"]+)\"", page.read_text()
+        )
+        assert loaded
+        assert not [one for one in loaded if "//" in one], page
+
+
+def test_the_page_of_commands_has_every_command_and_setting(site):
+    text = (site / "reference" / "commands.html").read_text()
+    for command, words in vocabulary().items():
+        assert f"fl {command}<" in text
+        for key in words.keys:
+            assert f"<code>{key}=" in text, f"fl {command} {key}"
+
+
+def test_no_page_shows_what_is_not_run():
+    """Code in a fence of no language would be shown and not run."""
+    for page in DOCS.rglob("*.md"):
+        for block in blocks_of(page):
+            assert block.language in ("sh", "python", "text", "yaml", "toml", "sql", "json", "ini"), (
+                page,
+                block.language,
+            )
+            if block.language not in ("sh", "python"):
+                assert not re.search(r"^(\$ )?fl [a-z]+ ", block.text, re.M), (
+                    f"{page} shows a command that no test runs"
+                )
