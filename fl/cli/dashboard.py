@@ -6,8 +6,10 @@ import socket
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
+from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fl.cli.arguments import parse
@@ -40,10 +42,22 @@ def main(arguments: Sequence[str]) -> None:
     print(f"the page of {folder} is at {url}{waits}\nCtrl-C stops it", flush=True)
     if opening == "true":
         webbrowser.open(url)
-    # A page of another site could reach this port under a name that it points here: only our own names are served.
-    app = TrustedHostMiddleware(dashboard_app(folder), allowed_hosts=[_HOST, "localhost"])
-    # A browser that watches keeps its connection open: it is not waited for.
-    uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)).run(sockets=[listener])
+    _Server(dashboard_app(folder)).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Stops at the first signal, though browsers that watch keep their connections open."""
+
+    def __init__(self, page: FastAPI) -> None:
+        # A page of another site could reach this port under a name that it points here: only our own names are served.
+        app = TrustedHostMiddleware(page, allowed_hosts=[_HOST, "localhost"])
+        super().__init__(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=3))
+        self._page = page
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End the feeds, then the server."""
+        self._page.state.closing.set()
+        super().handle_exit(sig, frame)
 
 
 def _listen(port: str) -> socket.socket:

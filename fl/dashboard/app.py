@@ -16,6 +16,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,13 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     Args:
         folder: Of the run, finished or not: `summary.json`, `bundles/`, `deployment.json`. It may still be empty.
         chain: Where the task's contract is; by default what the folder's deployment file says.
+    Returns: the app; whoever stops the server under it first sets `app.state.closing`, or open feeds hold it up.
     """
     folder = Path(folder).resolve()
     app = FastAPI(title="Fairshare", docs_url=None, redoc_url=None, openapi_url=None)
     run = _Run(folder)
     standing = Standing(folder, chain)
+    closing = app.state.closing = threading.Event()
     feeds = 0
 
     app.add_middleware(_Headers)
@@ -137,7 +140,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
             nonlocal feeds
             feeds += 1
             try:
-                async for event in _events(run, standing):
+                async for event in _events(run, standing, closing):
                     yield event
             finally:
                 feeds -= 1
@@ -191,13 +194,13 @@ class _Run:
         return self._folder / "bundles" / f"round-{number:04d}"
 
 
-async def _events(run: _Run, standing: Standing) -> AsyncIterator[str]:
+async def _events(run: _Run, standing: Standing, closing: threading.Event) -> AsyncIterator[str]:
     """Server-sent events: `run` when the summary changed, `chain` when the task's standing did, and what it is now."""
     version: object = ()
     chain: dict[str, Any] | None = None
     loop = asyncio.get_running_loop()
     spoken = next_look = loop.time()
-    while True:
+    while not closing.is_set():
         if (seen := run.version()) != version:
             version, next_look = seen, loop.time()
             summary = await run_in_threadpool(run.summary)

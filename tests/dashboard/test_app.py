@@ -11,7 +11,7 @@ from starlette.testclient import TestClient
 
 from fl.audit.bundle import leaf_to_json
 from fl.chain.json_file import write_json
-from fl.cli.dashboard import main
+from fl.cli.dashboard import _Server, main
 from fl.codec import Blocks
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
@@ -213,3 +213,15 @@ def test_a_port_that_is_taken_is_named():
         port = taken.getsockname()[1]
         with pytest.raises(ConfigError, match=f"port {port} cannot be taken .*; set another one, or port=0"):
             main(["run=.", f"port={port}"])
+
+
+def test_a_feed_ends_when_its_server_is_about_to(folder):
+    app = dashboard_app(folder)
+    app.state.closing.set()
+    assert TestClient(app).get("/data/feed").text == ""  # without it, this would not return
+
+
+def test_a_site_that_points_its_own_name_here_is_not_served(folder):
+    served = TestClient(_Server(dashboard_app(folder)).config.app, base_url="http://evil.example")
+    assert served.get("/data/view").status_code == 400
+    assert served.get("/data/view", headers={"host": "127.0.0.1:8700"}).status_code == 200

@@ -306,6 +306,11 @@ export class RunChart extends HTMLElement {
       style: { background: "none", color: "var(--soft)", fontSize: "12px" },
     });
     svg.setAttribute("role", "img");
+    // Plot names its groups, which inside an image nobody hears and a group may not have.
+    for (const group of svg.querySelectorAll("g")) {
+      group.removeAttribute("aria-label");
+      group.removeAttribute("aria-description");
+    }
     this.replaceChildren(svg);
   }
 }

@@ -1,0 +1,255 @@
+"""The page as a person uses it, in a real Chromium: watched through a run, checked, claimed from, read on a phone."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+from web3 import Web3
+from web3.types import RPCEndpoint
+
+from fl.chain.deployment import Deployment
+from fl.chain.escrow import Escrow, Token
+from fl.chain.sender import connect
+from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
+from fl.coordinator.federation import Watcher, run_federation
+from fl.report.page import write_page
+from fl.report.summary import summarise
+from fl.task.data import DataConfig, PartitionConfig
+
+expect.set_options(timeout=90_000)
+AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+# A wallet with the accounts that Anvil keeps unlocked: it signs for whoever `account` names, as a wallet's owner would.
+WALLET = """
+window.ethereum = { request: async ({ method, params }) => {
+  if (method === "eth_requestAccounts") return ["ACCOUNT"];
+  const answer = JSON.parse(await window.askChain(JSON.stringify({ method, params: params ?? [] })));
+  if (answer.error) throw new Error(answer.error.message);
+  return answer.result;
+} };
+"""
+# What the line of the phase has said, in order.
+LISTENING = """
+window.heard = [];
+new MutationObserver(() => {
+  const text = document.getElementById("phase")?.textContent;
+  if (text && text !== window.heard.at(-1)) window.heard.push(text);
+}).observe(document, { childList: true, characterData: true, subtree: true });
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """A real run on this session's chain, whose clients have claimed nothing yet."""
+
+    folder: Path
+    summary: dict
+    deployment: Deployment
+    escrow: Escrow
+    token: Token
+    task_id: bytes
+
+    @property
+    def best(self) -> dict:
+        """The client that earned most."""
+        return max(self.summary["clients"], key=lambda one: int(one["paid_wei"]))
+
+
+@pytest.fixture(scope="module")
+def played(anvil: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+    """Three rounds of five clients, one of which does nothing and one of which lies about its labels."""
+    folder = tmp_path_factory.mktemp("played")
+    config = RunConfig(
+        task=TaskConfig(rounds=3, steps=5, batch_size=16, evaluators=2, quorum=2),
+        model=ModelConfig(path="fl.task.models:LogisticRegression"),
+        data=DataConfig(limit=300),
+        partition=PartitionConfig(name="sizes", clients=5, sizes=[1, 2, 3, 2, 2]),
+        scorer=ScorerConfig(),
+        attack=AttackConfig(behaviours=["3:free_ride", "4:label_flip:0.5"]),
+        chain=ChainConfig(id=31337, url=anvil),
+    )
+    w3 = connect(anvil)
+    snapshots: list[str] = []
+
+    def before_the_claims(what: str) -> None:
+        if what.startswith("claiming"):
+            snapshots.append(devnet_call(w3, "evm_snapshot"))
+
+    start = devnet_call(w3, "evm_snapshot")
+    result = run_federation(config, folder=folder, watcher=Watcher(on_setup=before_the_claims))
+    assert devnet_call(w3, "evm_revert", snapshots[0])
+    summary = summarise(config, result, folder=folder)
+    (folder / "summary.json").write_text(json.dumps(summary))
+    deployment = Deployment.read(folder / "deployment.json")
+    _, escrow, token = deployment.connect()
+    yield Played(
+        folder=folder, summary=summary, deployment=deployment, escrow=escrow, token=token, task_id=result.task_id
+    )
+    assert devnet_call(w3, "evm_revert", start)
+
+
+def devnet_call(w3: Web3, method: str, *arguments: object) -> object:
+    """A call that only devnets know."""
+    return w3.manager.request_blocking(RPCEndpoint(method), list(arguments))
+
+
+def audit_accessibility(page: Page) -> None:
+    """No rule of axe-core is broken."""
+    if not AXE.exists():
+        pytest.skip("axe-core is not installed; npm ci in web/ fetches it")
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found = page.evaluate(
+        "async () => (await axe.run()).violations.map((one) => [one.id, one.nodes.map((n) => n.html)])"
+    )
+    assert found == []
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing makes the whole page scroll sideways."""
+    return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def test_a_run_is_watched_from_before_its_start_to_its_end(tab, photograph, tmp_path, python, environment):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    command = [python, "-m", "fl.cli.main"]
+    options = {"cwd": tmp_path, "env": environment, "text": True, "process_group": 0}
+    with subprocess.Popen(
+        [*command, "dashboard", f"run={folder}", "port=0"], stdout=subprocess.PIPE, **options
+    ) as page_process:
+        try:
+            url = re.search(r"http://\S+/", page_process.stdout.readline())[0]
+            page = tab(url, before=LISTENING)
+            expect(page.locator("#phase")).to_have_text("Waiting for the run to begin")
+            settings = ["task=short", "task.rounds=6", "data=digits", f"hydra.run.dir={folder}"]
+            run = subprocess.run([*command, "run", *settings], capture_output=True, timeout=300, check=False, **options)
+            assert run.returncode == 0, run.stderr
+            expect(page.locator("#phase")).to_have_text("Finished: 6 rounds posted")
+            expect(page.get_by_text("6 of 6").first).to_be_visible()
+            expect(page.locator("button.check.good")).to_have_count(6)
+            heard = page.evaluate("window.heard")
+            rounds = {found[1] for line in heard if (found := re.match(r"Round (\d) of 6: ", line))}
+            assert len(rounds) >= 2, heard  # it was live, not loaded once at the end
+            summary = json.loads((folder / "summary.json").read_text())
+            assert f"{summary['totals']['final_accuracy']:.1%}" in page.locator(".figures").inner_text()
+            photograph(page, "run-finished")
+        finally:
+            page_process.send_signal(signal.SIGINT)
+            page_process.wait(timeout=30)
+
+
+def test_pay_is_followed_to_the_wei_and_claimed_through_the_wallet(tab, served, photograph, played):
+    best = played.best
+    earned = int(best["paid_wei"])
+
+    def ask_chain(call: str) -> str:
+        return httpx.post(played.deployment.url, json={"jsonrpc": "2.0", "id": 1, **json.loads(call)}, timeout=60).text
+
+    # Somebody else sends the claim, and the money goes to the account all the same.
+    stranger = connect(played.deployment.url).eth.accounts[-1]
+    page = tab(
+        f"{served(played.folder)}#/{best['account']}",
+        before=WALLET.replace("ACCOUNT", stranger),
+        functions={"askChain": ask_chain},
+    )
+    expect(page.get_by_text("No round is final yet")).to_be_visible()
+    expect(page.get_by_text("✓ holds")).to_have_count(5)
+    w3 = connect(played.deployment.url)
+    window = played.summary["config"]["task"]["challenge_window"]
+    devnet_call(w3, "evm_increaseTime", window + 60)
+    devnet_call(w3, "evm_mine")
+    # The page hears of the new block by itself.
+    button = page.get_by_role("button", name="Claim ")
+    expect(button).to_be_visible()
+    photograph(page, "client-before-claim")
+    before = played.token.balance(best["account"])
+    button.click()
+    expect(page.locator(".claim .told")).to_contain_text("paid ")
+    expect(page.get_by_text("Nothing is open")).to_be_visible()
+    assert played.escrow.claimed(played.task_id, best["account"]) == earned
+    assert played.token.balance(best["account"]) - before == earned
+    photograph(page, "client-after-claim")
+
+
+def test_a_client_finds_its_leaf_by_its_address_and_a_stranger_is_told_so(tab, served, played):
+    page = tab(served(played.folder))
+    page.get_by_label("Your account").fill(played.best["account"])
+    page.get_by_role("button", name="Show its leaf").click()
+    expect(page.get_by_role("heading", level=2)).to_have_text(played.best["name"])
+    page.get_by_text(re.compile(r"^Leaf \d of 5 and its proof")).click()
+    root = played.summary["rounds"][-1]["header"]["tree_root"]
+    expect(page.locator(f'code[title="{root}"]')).to_be_visible()
+
+
+def test_a_leaf_that_was_tampered_with_loses_its_check_mark_and_the_page_says_why(
+    tab, served, photograph, played, tmp_path
+):
+    folder = tmp_path / "tampered"
+    shutil.copytree(played.folder, folder)
+    path = folder / "bundles" / "round-0002" / "round.json"
+    told = json.loads(path.read_text())
+    told["leaves"][1]["cumulative"] = str(int(told["leaves"][1]["cumulative"]) + 1)  # one wei
+    path.write_text(json.dumps(told, sort_keys=True, separators=(",", ":")) + "\n")
+    page = tab(served(folder))
+    expect(page.locator('tr[data-round="2"] button.check')).to_contain_text("✗ differs")
+    for sound in (1, 3):
+        expect(page.locator(f'tr[data-round="{sound}"] button.check')).to_contain_text("✓ recomputed")
+    expect(page.get_by_text("1 differ")).to_be_visible()
+    page.locator('tr[data-round="2"] button.check').click()
+    for what in ("round.json is the one that the manifest names", "tree root from the leaves", "sum of all pay"):
+        finding = page.locator(".findings li", has_text=what)
+        expect(finding.locator(".bad")).to_have_text("✗ differs")
+    # What was signed and posted is as it was.
+    for what in ("header hash (EIP-712)", "header hash is the contract's", "signed by the task's evaluators"):
+        expect(page.locator(".findings li", has_text=what).locator(".good")).to_have_text("✓ holds")
+    photograph(page, "tampered")
+
+
+def test_the_page_is_used_by_keyboard_and_tells_what_a_client_was_paid_for(tab, served, played):
+    page = tab(served(played.folder))
+    why = page.get_by_role("button", name=f"why {played.best['name']} was paid")
+    why.focus()
+    page.keyboard.press("Enter")
+    expect(why).to_have_attribute("aria-expanded", "true")
+    table = page.get_by_role("table", name=f"{played.best['name']}: score by class")
+    expect(table.get_by_role("row")).to_have_count(11)  # a heading and ten digits
+    page.get_by_label("Colours").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
+
+
+@pytest.mark.parametrize(("width", "theme"), [(390, "light"), (390, "dark"), (1280, "dark")])
+def test_the_page_reads_well_on_phone_and_screen_in_light_and_dark(tab, served, photograph, played, *, theme, width):
+    url = served(played.folder)
+    for name, place in (("run", ""), ("client", f"#/{played.best['account']}")):
+        page = tab(url + place, width=width, color_scheme=theme)
+        if name == "run":
+            expect(page.locator("button.check.good")).to_have_count(3)
+            expect(page.locator("run-chart svg")).to_have_count(5)
+        else:
+            expect(page.get_by_text("✓ holds")).to_have_count(5)
+        assert fits(page)
+        photograph(page, f"{name}-{width}-{theme}")
+        if width == 390:  # the wide page is the same elements
+            audit_accessibility(page)
+
+
+def test_the_report_draws_its_charts_without_a_server(tab, photograph, played, tmp_path):
+    write_page(tmp_path / "report.html", played.summary)
+    for width in (390, 1280):
+        page = tab((tmp_path / "report.html").as_uri(), width=width)
+        expect(page.locator('run-chart svg[role="img"]')).to_have_count(5)
+        expect(page.locator(".key chart-mark svg")).to_have_count(5)
+        assert fits(page)
+        photograph(page, f"report-{width}")
+    audit_accessibility(page)
