@@ -29,7 +29,7 @@ from fl.task.strategies import build_strategy
 
 # Strategies whose next model is the base plus the weighted step, so that it can be checked without their past.
 _SELECTING = ("krum", "multikrum", "bulyan")
-_MEANS = ("fedavg", "fedprox", "krum", "multikrum")
+MEANS = ("fedavg", "fedprox", "krum", "multikrum")
 
 
 class RoundDiffers(FairshareError):
@@ -238,7 +238,7 @@ def _check_next(
     strategy: Strategy | None,
     picked: NDArray[np.float32] | None,
 ) -> None:
-    if spec.strategy in _MEANS:
+    if spec.strategy in MEANS:
         expected, of = bundle.base + step, "the mean"
     elif picked is not None:
         expected, of = picked, f"what {spec.strategy} picks"

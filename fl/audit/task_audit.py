@@ -24,7 +24,7 @@ from fl.audit.bundle import (
 from fl.audit.memory import StrategyMemory, remembers
 from fl.audit.own import check_own
 from fl.audit.published import check_published
-from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
+from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
 from fl.audit.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, signer_of
@@ -200,8 +200,11 @@ class _RoundAudit:
                 strategy = self.memory.before(self.header.round)
             except BrokenBundle as error:
                 self.unchecked.append(f"the next model ({self.audit.spec.strategy} remembers, and {error.problem})")
+        elif self.audit.spec.training == "app" and self.audit.spec.strategy not in MEANS:
+            self.unchecked.append(f"the next model (the app's own {self.audit.spec.strategy} is not in the spec)")
         if self.audit.game is None:
-            self.unchecked.append("the direction (the validation set is not here)")
+            what = "direction and attested scores" if self.audit.spec.attested else "the direction"
+            self.unchecked.append(f"{what} (the validation set is not here)")
 
         def check() -> None:
             self.distance = check_round(
