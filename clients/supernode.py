@@ -129,7 +129,8 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
+    """End this process in order once its parent is gone; for a thread of its own."""
     while os.getppid() == parent:
         time.sleep(0.2)
     os.kill(os.getpid(), signal.SIGINT)  # signs off, so that the coordinator need not wait for the heartbeat
@@ -142,7 +143,7 @@ def _main() -> None:
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--clock-offset", type=float, required=True)
     own, flowers = parser.parse_known_args()
-    threading.Thread(target=_end_with, args=(own.parent_pid,), daemon=True).start()
+    threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
     sys.argv = ["flower-supernode", *flowers]
 
     from flwr.supernode import node_auth_http_interceptor as authentication  # noqa: PLC0415 - heavy, for this process only
