@@ -44,6 +44,8 @@ def run(installed: Path, where: Path, *arguments: str) -> subprocess.CompletedPr
 def test_the_wheel_holds_packages_configurations_and_artifacts_and_no_tests(installed):
     names = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
     assert {"fl/configs/run.yaml", "fl/chain/artifacts/Fairshare.json", "clients/app.py"} <= names
+    assert {"fl/report/page.css", "fl/report/static/charts.js"} <= names
+    assert {f"fl/dashboard/static/{name}" for name in ("index.html", "page.css", "page.js")} <= names
     assert not [name for name in names if name.startswith(("tests", "scripts", "contracts"))]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import PurePath
 from typing import Any
 
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
@@ -10,7 +11,7 @@ from fl.report.roster import roster
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json
-_SETTINGS = ("data", "partition", "model", "strategy", "scorer", "engine")
+_SETTINGS = ("data", "model", "strategy", "scorer")
 
 
 def view(summary: dict[str, Any]) -> dict[str, Any]:
@@ -26,9 +27,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
         {
             "status": summary["status"],
             "live": summary.get("live"),
-            "config": {
-                name: {key: summary["config"].get(name, {}).get(key) for key in ("name", "path")} for name in _SETTINGS
-            },
+            "config": {name: _setting(summary["config"].get(name, {})) for name in _SETTINGS},
             "seed": summary["config"].get("seed"),
             "task": _task(summary),
             "totals": {
@@ -101,6 +100,12 @@ def _task(summary: dict[str, Any]) -> dict[str, Any]:
     if isinstance(evaluators := task.get("evaluators"), list):
         task["evaluators"] = len(evaluators)
     return {"attested": None, **terms, **task}
+
+
+def _setting(chosen: dict[str, Any]) -> dict[str, Any]:
+    # The name of a file, not where the coordinator's machine keeps it.
+    path = chosen.get("path")
+    return {"name": chosen.get("name"), "path": path and PurePath(path).name}
 
 
 def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | None) -> dict[str, Any]:

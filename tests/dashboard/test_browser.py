@@ -105,7 +105,7 @@ def devnet_call(w3: Web3, method: str, *arguments: object) -> object:
 def audit_accessibility(page: Page) -> None:
     """No rule of axe-core is broken."""
     if not AXE.exists():
-        pytest.skip("axe-core is not installed; npm ci in web/ fetches it")
+        pytest.skip("axe-core is not installed; npm install in web/ fetches it")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate(
         "async () => (await axe.run()).violations.map((one) => [one.id, one.nodes.map((n) => n.html)])"

@@ -55,7 +55,7 @@ def test_nothing_of_a_bundle_is_fetched_from_elsewhere():
 
 def test_building_anew_gives_the_same_bytes():
     if not (WEB / "node_modules" / "esbuild").exists():
-        pytest.skip("the tools are not installed; npm ci in web/ fetches them")
+        pytest.skip("the tools are not installed; npm install in web/ fetches them")
     done = subprocess.run(
         ["node", "build.mjs", "--check"], cwd=WEB, capture_output=True, text=True, check=False, timeout=120
     )

@@ -2,6 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import type { Check } from "./check";
 import { Bars, Figure, Hash, Mark, Scroll } from "./parts";
+import { split } from "./payout";
 import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
 import { entitlementOf, leafHash, proofOf, type Leaf } from "./tree";
 import { claim, hasWallet } from "./wallet";
@@ -227,7 +228,7 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
       name: "⟨update, direction⟩",
       formula: "the raw sum of block products",
       value: typeof raw === "bigint" ? `${grouped(raw)} ${units}` : (raw ?? "…"),
-      ok: null,
+      ok: null, // told by the server: the update is its owner's, and the direction is revealed later
     },
     {
       name: "score",
@@ -299,22 +300,6 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
       </tbody>
     </Scroll>
   );
-}
-
-/** A round's pot by entitlement to the wei: largest remainders first, ties by address, as fl/rewards/payout.py does it. */
-function split(leaves: Leaf[], pot: bigint): Map<string, bigint> {
-  const total = leaves.reduce((sum, one) => sum + entitlementOf(one), 0n);
-  if (total === 0n) return new Map(leaves.map((one) => [one.account, 0n]));
-  const pays = new Map(leaves.map((one) => [one.account as string, (pot * entitlementOf(one)) / total]));
-  let rest = pot - [...pays.values()].reduce((sum, one) => sum + one, 0n);
-  const remainder = (one: Leaf) => (pot * entitlementOf(one)) % total;
-  const order = (a: bigint, b: bigint) => (a < b ? -1 : a > b ? 1 : 0);
-  const ordered = [...leaves].sort((a, b) => order(remainder(b), remainder(a)) || order(BigInt(a.account), BigInt(b.account)));
-  for (const one of ordered) {
-    if (rest-- <= 0n) break;
-    pays.set(one.account, pays.get(one.account)! + 1n);
-  }
-  return pays;
 }
 
 function Proof({ account, round, check }: { account: string; round: number; check: Check | undefined }) {

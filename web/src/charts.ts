@@ -130,6 +130,7 @@ function linesPlot(drawing: Drawing, width: number): Plot.PlotOptions {
     height: HEIGHT,
     marginLeft: 54,
     marginRight: right,
+    marginTop: 28,
     marginBottom: 36,
     x: {
       label: drawing.x_unit,
@@ -257,6 +258,7 @@ function scatterPlot(drawing: Drawing, width: number): Plot.PlotOptions {
     height: Math.max(HEIGHT, Math.min(400, width * 0.62)),
     marginLeft: 54,
     marginRight: 24,
+    marginTop: 28,
     marginBottom: 40,
     x: { label: drawing.x_unit, ...axis, ticks: width / 80 },
     y: { label: drawing.y_unit, ...axis },

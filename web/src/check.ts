@@ -24,7 +24,8 @@ const hex = (value: string) => value.replace(/^0x/, "").toLowerCase();
 
 function same(what: string, seen: string, expected: string, write = short): Finding {
   const ok = hex(seen) === hex(expected);
-  return { what, ok, told: ok ? write(seen) : `${write(seen)} here, ${write(expected)} was posted` };
+  // What differs is written out: a wei does not show among tokens.
+  return { what, ok, told: ok ? write(seen) : `${seen} here, ${expected} was posted` };
 }
 
 /** Recompute a round from its files. Never throws: a file that is missing or broken is a finding. */

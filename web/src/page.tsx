@@ -134,7 +134,7 @@ function Section({ id, title, children }: { id: string; title: string; children:
 }
 
 function titleOf(view: View): string {
-  const data = view.config.data?.path?.split("/").pop() ?? view.config.data?.name ?? "a task";
+  const data = view.config.data?.path ?? view.config.data?.name ?? "a task";
   return `${data}: ${plural(view.clients.length, "client")} paid by score`;
 }
 

@@ -85,6 +85,6 @@ export function Figure({ name, big, small }: { name: string; big: string; small:
 }
 
 export function Mark({ ok }: { ok: boolean | null }) {
-  if (ok === null) return <span class="soft">not checked</span>;
+  if (ok === null) return <span class="soft">only told</span>;
   return ok ? <span class="good">✓ holds</span> : <span class="bad">✗ differs</span>;
 }
