@@ -36,6 +36,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.desk import EvaluationDesk
 from fl.coordinator.federation import ClientResult, FederationResult, Watcher, spec_of
 from fl.coordinator.gateway import running_gateway
+from fl.coordinator.metrics import metrics_router
 from fl.coordinator.opening import put_contracts, terms_of
 from fl.coordinator.payday import close_when_final
 from fl.coordinator.registry import NodeRegistry
@@ -218,7 +219,11 @@ class _Service:
                 self.settings.port,
                 tls=tls,
                 superlink=self.superlink,
-                routers=[archive_router(self.folder, task=self.task, desk=self.desk), *surfaces.routers],
+                routers=[
+                    archive_router(self.folder, task=self.task, desk=self.desk),
+                    metrics_router(self.folder, turned_away=lambda: gateway.refused),
+                    *surfaces.routers,
+                ],
                 pages=surfaces.pages,
             )
         )
