@@ -13,10 +13,10 @@ from pathlib import Path
 
 import torch
 from flwr.app import ArrayRecord, MetricRecord
-from flwr.clientapp import ClientApp
 
 from fl.audit.evaluator import Evaluator
-from fl.chain.anvil import running_anvil
+from fl.audit.validation import VALIDATION, write_validation
+from fl.chain.anvil import CHAIN_STATE, running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Terms
 from fl.chain.membership import join
@@ -24,7 +24,7 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig, wei
-from fl.coordinator.local_grid import LocalGrid
+from fl.coordinator.engine import MakesGrids, open_engine
 from fl.coordinator.opening import free_salt, put_contracts, terms_of
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
@@ -36,7 +36,6 @@ from fl.scoring.paid import PaidScoring, paid_rule
 from fl.scoring.selection import check_scorable
 from fl.task.data import Federation, load_federation
 from fl.task.model_vector import layout_of, vector_of
-from fl.task.models import import_object
 from fl.task.spec import TaskSpec, dataset_hash
 from fl.task.strategies import build_strategy
 
@@ -104,9 +103,6 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     """
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
-    app = import_object(config.engine.client_app, setting="engine.client_app")
-    if not isinstance(app, ClientApp):
-        raise ConfigError(f"engine.client_app is {config.engine.client_app}, a {type(app).__name__}; name a ClientApp")
     watcher.on_setup("reading the data")
     federation = load_federation(config.data, config.partition, seed=config.seed)
     if not federation.shards:
@@ -124,10 +120,12 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     PaidScoring(spec, game=game).check_clients(len(federation.shards))
     with ExitStack() as stack:
         run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, spec=spec)
+        watcher.on_setup(f"starting the engine {config.engine.name}")
+        make_grid = stack.enter_context(open_engine(config.engine))
         run.open_chain(stack)
         run.open_task(base_model=model_hash(vector_of(model)))
         run.enrol()
-        run.train(app, model)
+        run.train(make_grid, model)
         run.pay()
         return run.result
 
@@ -257,7 +255,7 @@ class _Run:
                 )
             )
 
-    def train(self, app: ClientApp, model: torch.nn.Module) -> None:
+    def train(self, make_grid: MakesGrids, model: torch.nn.Module) -> None:
         """All rounds, each on chain before the next one begins."""
         started = time.perf_counter()
         test = ValidationGame(
@@ -309,7 +307,7 @@ class _Run:
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
 
-        grid = LocalGrid(app, self._node_configs(), on_reply=self.watcher.on_reply)
+        grid = make_grid(self._node_configs(), on_reply=self.watcher.on_reply)
         strategy.start(grid, ArrayRecord(model.state_dict()), evaluate_fn=evaluate)
         for report in self.result.rounds:
             self.gas.setdefault("post", []).append(report.gas)

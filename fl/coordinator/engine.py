@@ -1,0 +1,49 @@
+"""What carries the messages of a run to virtual clients, by `engine.name`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Protocol
+
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid
+
+from fl.coordinator.config import EngineConfig
+from fl.coordinator.embedded_grid import NodeConfig
+from fl.coordinator.local_grid import LocalGrid
+from fl.coordinator.ray_grid import RayWorkers, open_ray
+from fl.errors import ConfigError
+from fl.task.models import import_object
+
+
+class MakesGrids(Protocol):
+    """An engine that runs."""
+
+    def __call__(self, node_configs: Mapping[int, NodeConfig], *, on_reply: Callable[[int], None]) -> Grid:
+        """A grid of virtual clients.
+
+        Args:
+            node_configs: The node configuration of each, by node id (2 or more; 1 is the server's).
+            on_reply: Called with the node's id after each answer.
+        """
+
+
+@contextmanager
+def open_engine(engine: EngineConfig) -> Iterator[MakesGrids]:
+    """Start what an engine needs, for as long as the context lasts.
+
+    Args:
+        engine: local or ray.
+    Raises: ConfigError if there is no such app; EngineUnavailable.
+    """
+    app = import_object(engine.client_app, setting="engine.client_app")
+    if not isinstance(app, ClientApp):
+        raise ConfigError(f"engine.client_app is {engine.client_app}, a {type(app).__name__}; name a ClientApp")
+    if engine.name == "ray":
+        workers = RayWorkers(address=engine.address, cpus=engine.cpus, gpus=engine.gpus, threads=engine.threads)
+        with open_ray(engine.client_app, workers=workers) as make_grid:
+            yield make_grid
+    else:
+        yield partial(LocalGrid, app)
