@@ -15,10 +15,12 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from fl.audit.bundle import Bundle
 from fl.chain.json_file import write_json
 from fl.codec import Blocks
 from fl.coordinator.collect import AcceptedUpdate, Refusal
@@ -41,6 +43,34 @@ class BrokenJournal(FairshareError):
         )
 
 
+class NotKept(FairshareError):
+    """A round cannot be written down."""
+
+    def __init__(self, round_number: int, folder: str, reason: str) -> None:
+        super().__init__(round_number, folder, reason)
+        self.round_number, self.folder, self.reason = round_number, folder, reason
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round_number} cannot be written to {self.folder} ({self.reason}); make room there and start again, "
+            "nothing that was written before is lost"
+        )
+
+
+@contextmanager
+def _written(number: int, folder: Path) -> Iterator[Path]:
+    """A folder that is there whole or not at all. Raises: NotKept for a full disk and the like."""
+    partial = folder.with_suffix(".partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        yield partial
+        partial.rename(folder)
+    except OSError as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise NotKept(round_number=number, folder=str(folder), reason=error.strerror or str(error)) from error
+
+
 class Journal:
     """The rounds in hand of one task.
 
@@ -56,28 +86,32 @@ class Journal:
         return self._bundles / f"round-{number:04d}"
 
     def keep_collected(self, number: int, updates: Sequence[AcceptedUpdate], refusals: Sequence[Refusal]) -> None:
-        """Write down what was collected, whole or not at all."""
-        partial = self._collected(number).with_suffix(".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        index = []
-        for one in updates:
-            (partial / f"{one.account}.blocks").write_bytes(one.wire)
-            values = {
-                "account": one.account,
-                "node_id": str(one.node_id),
-                "stake": str(one.stake),
-                "root": one.root.hex(),
-                "signature": one.signature.hex(),
-                "size": one.blocks.size,
-                "metrics": one.metrics,
-                "seconds_training": one.seconds_training,
-                "seconds_signing": one.seconds_signing,
-            }
-            index.append(values)
-        refused = [{**asdict(one), "node_id": str(one.node_id)} for one in refusals]
-        write_json(partial / _INDEX, {"updates": index, "refusals": refused})
-        partial.rename(self._collected(number))
+        """Write down what was collected, whole or not at all. Raises: NotKept."""
+        with _written(number, self._collected(number)) as partial:
+            index = []
+            for one in updates:
+                (partial / f"{one.account}.blocks").write_bytes(one.wire)
+                values = {
+                    "account": one.account,
+                    "node_id": str(one.node_id),
+                    "stake": str(one.stake),
+                    "root": one.root.hex(),
+                    "signature": one.signature.hex(),
+                    "size": one.blocks.size,
+                    "metrics": one.metrics,
+                    "seconds_training": one.seconds_training,
+                    "seconds_signing": one.seconds_signing,
+                }
+                index.append(values)
+            refused = [{**asdict(one), "node_id": str(one.node_id)} for one in refusals]
+            write_json(partial / _INDEX, {"updates": index, "refusals": refused})
+
+    def keep_bundle(self, bundle: Bundle) -> Path:
+        """Write a round's bundle, whole or not at all; returns its folder. Raises: NotKept."""
+        folder = self.bundle(bundle.round)
+        with _written(bundle.round, folder) as partial:
+            bundle.write(partial)
+        return folder
 
     def collected(self, number: int) -> tuple[list[AcceptedUpdate], list[Refusal]] | None:
         """What was collected for a round; None if it was not, or the round is done. Raises: BrokenJournal."""

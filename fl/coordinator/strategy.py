@@ -407,9 +407,7 @@ class PayingStrategy(Strategy):
             step=lambda name: self._step(number, name),
         )
         with self._step(number, "bundling"):
-            partial = folder.with_suffix(".partial")
-            settled.bundle.write(partial)
-            partial.rename(folder)
+            self.journal.keep_bundle(settled.bundle)
         return settled
 
     def _settled_before(self, folder: Path) -> SettledRound:

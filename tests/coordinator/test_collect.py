@@ -58,18 +58,30 @@ def reply(content, *, node=2):
     return Message(RecordDict({**records, "metrics": MetricRecord({"train-loss": 0.5})}), reply_to=asked)
 
 
-def sort(replies, enrolled, *, number=1, size=8):
+def sort(replies, enrolled, *, number=1, size=8, owners=None):
     """Collect round `number`."""
     return collect(
-        replies, task_id=TASK, round_number=number, base_model=BASE, size=size, enrolled=enrolled, domain=DOMAIN
+        replies,
+        task_id=TASK,
+        round_number=number,
+        base_model=BASE,
+        size=size,
+        enrolled=enrolled,
+        domain=DOMAIN,
+        owners=owners,
     )
 
 
-def refusal(content, enrolled, **options):
+def refusal_from(answer, enrolled, **options):
     """The one refusal of one reply."""
-    accepted, (refused,) = sort([reply(content)], enrolled, **options)
+    accepted, (refused,) = sort([answer], enrolled, **options)
     assert accepted == []
     return refused
+
+
+def refusal(content, enrolled, **options):
+    """The one refusal of what one node sent."""
+    return refusal_from(reply(content), enrolled, **options)
 
 
 def test_an_honest_update_is_accepted_as_it_was_signed(members, enrolled):
@@ -197,6 +209,23 @@ def test_a_signature_for_another_task_chain_or_contract_is_refused(members, enro
 def test_a_signature_over_other_blocks_is_refused(members, enrolled):
     other = Blocks.encode(np.ones(8)).to_bytes()
     assert "is signed by" in refusal(replace(update_of(members[0]), blocks=other), enrolled).reason
+
+
+def test_a_node_speaks_for_the_wallet_that_joined_with_its_key(members, enrolled):
+    owners = {2: members[0].address, 3: members[1].address}
+    accepted, refused = sort([reply(update_of(members[0]), node=2)], enrolled, owners=owners)
+    assert [one.account for one in accepted] == [members[0].address]
+    assert refused == []
+
+
+@pytest.mark.parametrize(("node", "owner"), [(3, 1), (4, None)])
+def test_an_update_from_the_node_of_another_wallet_is_refused(members, enrolled, node, owner):
+    owners = {2: members[0].address, 3: members[1].address}
+    refused = refusal_from(reply(update_of(members[0]), node=node), enrolled, owners=owners)
+    who = "no account of this task" if owner is None else members[owner].address
+    assert refused.reason == (
+        f"the node's key belongs to {who} and the update says {members[0].address}; start the node with the key that joined"
+    )
 
 
 def test_of_two_updates_of_one_account_the_first_counts(members, enrolled):

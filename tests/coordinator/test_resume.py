@@ -1,14 +1,17 @@
 """A coordinator that is killed at any step of a round goes on where it was: no round lost, none paid twice, nobody asked twice."""
 
+import errno
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fl.audit.bundle import read_header
-from fl.coordinator.journal import BrokenJournal, Journal
+from fl.coordinator.journal import BrokenJournal, Journal, NotKept
 from fl.coordinator.strategy import LostRound
 from fl.task.strategies import build_strategy
 
@@ -168,12 +171,45 @@ def test_receipts_of_before_reach_the_clients(world):
     grid = one.grid(app)
     with pytest.raises(Killed):
         start(one, app, grid=grid, on_phase=killed_at(2, "training"))
-    push = grid.push_messages
-    grid.push_messages = lambda messages: push([asked.append(message) or message for message in messages])
+    ask = grid.send_and_receive
+
+    def noting(messages, **options):
+        asked.extend(messages := list(messages))
+        return ask(messages, **options)
+
+    grid.send_and_receive = noting
     strategy = one.strategy()
     strategy._nodes = {number + 2: one.clients[number].address for number in range(3)}
     strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
     assert {message.content["fairshare"]["receipt-round"] for message in asked} == {1}
+
+
+@pytest.mark.parametrize("file", ["base.safetensors", "collected.json"])
+def test_a_full_disk_is_named_and_loses_nothing(world, monkeypatch, file):
+    one = world()
+    app, trained = counted(one)
+    grid = one.grid(app)
+    write_bytes, write_text = Path.write_bytes, Path.write_text
+
+    def full(write):
+        def refuse(path, *arguments, **named):
+            if path.name.startswith(file):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return write(path, *arguments, **named)
+
+        return refuse
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full(write_bytes))
+        patch.setattr(Path, "write_text", full(write_text))
+        with pytest.raises(
+            NotKept, match=r"round 1 cannot be written to .*round-0001 \(No space left on device\); make room"
+        ):
+            start(one, app, grid=grid)
+    assert not list((one.folder / "bundles").rglob("*.partial"))
+    start(one, app, grid=grid)
+    assert [report.round for report in one.reports] == [1, 2]
+    assert len(trained) == 6
 
 
 # ---- what cannot be taken up -----------------------------------------------------------------------------------------
