@@ -37,12 +37,14 @@ def train(message: Message, context: Context) -> Message:
     """Train for the spec's steps from the model in the message; answer with the trained arrays and two metrics.
 
     The node configuration names the `invite` that the owner accepted, and whose rows are trained on. A node of its own: the
-    `shard` (a file or folder; with `drop-unlabelled` rows without a label are left out) and, in `trust`, packages whose
-    models and losses a spec may name. A simulation: the `data` and `partition` settings (JSON), the `seed`, the
+    `shard` (a file or folder; with `drop-unlabelled` rows without a label are left out), the `threads` of training and, in
+    `trust`, packages whose models and losses a spec may name. A simulation: the `data` and `partition` settings (JSON), the `seed`, the
     `partition-id`, and optionally a `behaviour`.
     """
     # In here and not above: see the module's docstring.
     trainer = importlib.import_module("clients.trainer")
+    if "threads" in context.node_config:
+        trainer.torch.set_num_threads(int(context.node_config["threads"]))
     vectors = importlib.import_module("fl.task.model_vector")
     rows = _rows_of(context)
     behaviour, share = check_behaviour(str(context.node_config.get("behaviour", "honest")))

@@ -87,9 +87,13 @@ class Executor:
 
     def _connect(self, *interceptors: object) -> RuntimeHttpClient:
         # Plain HTTP on loopback, and no retries: a SuperNode that does not answer is restarted.
-        return RuntimeHttpClient.from_server_address(
+        client = RuntimeHttpClient.from_server_address(
             server_address=self._address, insecure=True, root_certificates=None, interceptors=list(interceptors)
         )
+        client._client.close()
+        # Flower's own would go through the proxy that the environment names, loopback or not.
+        client._client = httpx.Client(trust_env=False, timeout=30)
+        return client
 
     def _answer(self, message: Message, context: Context) -> tuple[Message, str]:
         own = Context(

@@ -104,9 +104,9 @@ class Node:
                 time.sleep(_EAGER_S if self._step(executor) else self._pause())
         finally:
             executor.close()
-            words = self._supernode.last_words()
+            why = self._supernode.why()
             self._supernode.stop()
-        return f"the connection to {self._gateway.address} ended ({words})" if connected else _why_not(words)
+        return f"the connection to {self._gateway.address} ended ({why})" if connected else _why_not(why)
 
     def _step(self, executor: Executor) -> bool:
         try:
@@ -155,5 +155,8 @@ def load_app(path: str) -> Callable:
     return lambda message, context: sign_updates(message, context, app)
 
 
-def _why_not(words: str) -> str:
-    return f"the coordinator does not take this node yet ({words}); it does once it has seen it join on chain"
+def _why_not(why: str) -> str:
+    return (
+        f"the coordinator does not take this node yet ({why}); it does once it has seen it join on chain and, after a crash, "
+        "noticed within a minute that its last connection is gone"
+    )

@@ -97,10 +97,14 @@ class SuperNode:
         found = _NODE_ID.findall(self._since_start())
         return int(found[-1]) if found else None
 
-    def last_words(self) -> str:
-        """The last line that it wrote since its start, without colours."""
+    def why(self) -> str:
+        """Why it is not there any more: its own error if it had time to say one."""
         lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in self._since_start().splitlines()]
-        return next((line for line in reversed(lines) if line), "it said nothing")
+        status = self._process.poll() if self._process else None
+        if status is None:
+            return "it still runs"
+        said = next((line for line in reversed(lines) if "[code:" in line or line.startswith(("ERROR", "flower-"))), "")
+        return said or (f"signal {-status}" if status < 0 else f"exit status {status}")
 
     def stop(self) -> None:
         """Let it sign off, and kill it with everything that it started if it does not."""

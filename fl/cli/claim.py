@@ -7,7 +7,7 @@ from pathlib import Path
 
 from eth_utils import is_address, to_checksum_address
 
-from fl.audit.bundle import Bundle, read_header
+from fl.audit.bundle import read_header, read_leaves
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.sender import connect
@@ -19,7 +19,7 @@ from fl.rewards import RoundTree
 
 KNOWN = {
     "invite": "the task's invite file",
-    "bundles": "folder of the task's round bundles",
+    "bundles": "folder of the task's round bundles, or a node's folder/rounds",
     "account": "whose pay; the money goes there, whoever sends the claim",
     "key": "keystore that pays the gas; on chain 31337 Anvil's first test account if not set",
 }
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     if not is_address(values["account"]):
         raise ConfigError(f"account is {values['account']!r}, which is no address; write 0x and 40 hex digits")
     account = to_checksum_address(values["account"])
-    invite = Invite.read(Path(values["invite"]))
+    invite = Invite.load(values["invite"])
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow = Escrow(w3, invite.contract)
     folders = sorted(Path(values["bundles"]).glob("round-*"), reverse=True)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     if final is None:
         raise ConfigError(f"none of the {len(folders)} rounds in {values['bundles']} is final yet; wait for its window")
     header, _ = read_header(final)
-    tree = RoundTree(Bundle.read(final)[0].leaves)
+    tree = RoundTree(read_leaves(final), published=True)
     try:
         index = tree.index(account)
     except KeyError:

@@ -7,8 +7,8 @@ import json
 import logging
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -70,8 +70,7 @@ def main(arguments: Sequence[str]) -> None:
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = NodeFolder(path=Path(values.get("folder") or "node").expanduser().absolute())
-    with folder.held():
-        _log_to(folder.path / "node.log")
+    with folder.held(), _logging_to(folder.path / "node.log"):
         escrow, _, terms, state = read_task(invite)
         gateway = Gateway(invite.gateway, ca=invite.ca)
         account = _wallet(values, invite=invite)
@@ -280,15 +279,25 @@ def _span(seconds: int) -> str:
     return f"{seconds} s"
 
 
-def _log_to(path: Path) -> None:
+@contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Everything to the file, Flower's lines too; the terminal has one line a round."""
     handler = logging.FileHandler(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger().addHandler(handler)
-    logging.getLogger().setLevel(logging.INFO)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    flower = logging.getLogger("flwr")
-    flower.handlers.clear()  # its lines go to the file with ours, the terminal has one line a round
+    root, flower = logging.getLogger(), logging.getLogger("flwr")
+    before = root.level, flower.handlers[:], flower.propagate
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it has a line for every poll
+    flower.handlers.clear()
     flower.propagate = True
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+        root.setLevel(before[0])
+        flower.handlers[:], flower.propagate = before[1], before[2]
 
 
 def _say(line: str) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 from fl.chain.invite import Invite
 from fl.coordinator.archive_api import archive_router
@@ -183,7 +183,7 @@ class Coordination:
 
     def question(self, node_id: int, *, base: np.ndarray, round_number: int, **changes: object) -> Message:
         """A train message as the coordinator sends it."""
-        arrays = ArrayRecord({"weight": base[:6].reshape(2, 3), "bias": base[6:]})
+        arrays = ArrayRecord({"weight": Array(base[:6].reshape(2, 3)), "bias": Array(base[6:])})
         asked = {"task_id": self.world.task.task_id, "round": round_number, **changes}
         content = {
             "arrays": arrays,
@@ -254,5 +254,19 @@ def coordination(
     yield open_one
     for one in opened:
         one.stop_all()
+    for node in superlink.nodes():  # or the next test would meet this one's nodes
+        superlink.unregister(node.node_id)
     for gateway in gateways:
         gateway.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., object]:
+    """Polls until something is there."""
+    return wait_for
+
+
+@pytest.fixture(scope="session")
+def alive() -> Callable[[int], bool]:
+    """Whether a process is there."""
+    return is_alive

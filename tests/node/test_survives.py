@@ -1,0 +1,147 @@
+"""What a node survives and what it will not do: killed, asked twice, sent foreign code, with a wrong clock."""
+
+import io
+import os
+import re
+import signal
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fl.coordinator.superlink as superlinks
+from fl.chain.typed_data import Update, signer_of
+from fl.codec import Blocks, block_root, model_hash
+from fl.coordinator.protocol import RECORD, SignedUpdate
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def bundled_code(monkeypatch, tmp_path):
+    """Runs carry an app that writes a file wherever any of it is imported, built or installed; returns that file."""
+    touched = tmp_path / "touched"
+    write = f"open({str(touched)!r}, 'w').write(__name__)\n"
+    files = {
+        "pyproject.toml": (
+            "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"
+            "[project]\nname = 'evil'\nversion = '1.0.0'\ndependencies = []\n"
+            "[tool.flwr.app]\npublisher = 'evil'\n"
+            "[tool.flwr.app.components]\nserverapp = 'evil.server:app'\nclientapp = 'evil.client:app'\n"
+            "[tool.flwr.app.config]\n"
+        ),
+        **dict.fromkeys(("backend.py", "setup.py", "sitecustomize.py", "evil/__init__.py"), write),
+        **dict.fromkeys(("evil/client.py", "evil/server.py", "slow_app.py", "clients/__init__.py"), write),
+    }
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
+    monkeypatch.setattr(superlinks, "_empty_app", lambda app_name: packed.getvalue())
+    return touched
+
+
+@pytest.fixture
+def slow(tmp_path):
+    """Settings of a node that runs `slow_app`, and the lines that it writes, one a training."""
+    variables = {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
+    trained = tmp_path / "trained"
+    return {
+        "app": "slow_app:app",
+        "variables": variables,
+    }, lambda: trained.read_text().splitlines() if trained.exists() else []
+
+
+def ask(grid, message):
+    """One message's answer: the signed update, or the reason against it."""
+    (reply,) = grid.send_and_receive([message])
+    return reply.error.reason if reply.has_error() else SignedUpdate.from_record(reply.content[RECORD])
+
+
+def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(coordination, bundled_code, slow, until, alive):
+    settings, trainings = slow
+    one = coordination(rounds=5, clients=1)
+    one.fund(0)
+    base = np.arange(8, dtype=np.float32)
+    with one.registering():
+        node = one.start(0, **settings)
+        first_line = node.says("connected to 127.0.0.1:")
+        with one.grid() as grid:
+            (node_id,) = grid.get_node_ids()
+            answers = []
+            question = one.question(node_id, base=base, round_number=1)
+            round_one = threading.Thread(target=lambda: answers.append(ask(grid, question)))
+            round_one.start()
+            until(trainings, what="the first training")
+
+            # Killed in the middle of training: nothing that it started stays, and it is sampled again as itself.
+            family = node.family()
+            assert family
+            node.send(signal.SIGKILL)
+            node.ends()
+            until(lambda: not any(map(alive, family)), what="the SuperNode's end")
+            node = one.start(0, **settings)
+            node.says("is a client of task")
+            assert node.says("connected to 127.0.0.1:").split()[-1] == first_line.split()[-1] == str(node_id)
+            until(lambda: len(trainings()) == 2, what="the second training")
+            (one.folder / "go").touch()
+            round_one.join(timeout=150)
+            (signed,) = answers
+            update = Update(
+                task_id=one.world.task.task_id,
+                round=1,
+                client=one.world.addresses[0],
+                base_model=model_hash(base),
+                update_root=block_root(signed.blocks),
+            )
+            assert signer_of(update, domain=one.world.task.domain, signature=signed.signature) == one.world.addresses[0]
+            np.testing.assert_array_equal(Blocks.from_bytes(signed.blocks, size=8).decode(), np.full(8, 0.25))
+
+            # Its SuperNode dies: another one takes over.
+            (supernode,) = node.family()
+            (one.folder / f"printed-{len(one.started) - 1}").write_text("")
+            os.kill(supernode, signal.SIGKILL)
+            node.says("the connection to 127.0.0.1:")
+            node.says("connected to 127.0.0.1:")
+
+            # Asked again: the same bytes, from the disk, without training. Anything else is refused, and why is said.
+            def again(**changes):
+                asked = {"base": base, "round_number": 1, **changes}
+                return ask(grid, one.question(node_id, **asked))
+
+            assert again() == signed
+            assert "from another base model was signed already" in again(base=base + 1)
+            assert again(task_id=b"\x09" * 32).startswith("asked to sign for task 0x0909")
+
+            # An orderly end, and a start: the same bytes once more.
+            family = node.family()
+            node.send(signal.SIGTERM)
+            assert node.ends() == 130
+            until(lambda: not any(map(alive, family)), what="the SuperNode's end")
+            node = one.start(0, **settings)
+            node.says("connected to 127.0.0.1:")
+            until(grid.get_node_ids, what="the node in the grid")
+            assert again() == signed
+            assert "from another base model was signed already" in again(base=base + 1)
+            assert len(trainings()) == 2
+    assert not bundled_code.exists(), f"bundled code ran: {bundled_code.read_text()}"
+
+
+def test_nodes_whose_clocks_are_an_hour_off_take_part(coordination):
+    one = coordination(rounds=1, clients=2)
+    path = f"{HERE / 'wrong_clock'}:{HERE.parents[1]}"
+    with one.registering():
+        nodes = []
+        for number, ahead_s in enumerate((3600, -3600)):
+            one.fund(number)
+            nodes.append(one.start(number, variables={"WRONG_CLOCK_S": str(ahead_s), "PYTHONPATH": path}))
+        for node, side in zip(nodes, ("ahead of", "behind"), strict=True):
+            assert re.search(rf"clock is 3[56]\d\d s {side} the coordinator's", node.says("this machine's clock is"))
+            node.says("connected to 127.0.0.1:")
+        with one.grid(nodes=2) as grid:
+            one.world.run(None, grid=grid)
+        for node in nodes:
+            node.says("round 1: score ")
+    assert set(one.world.reports[0].scores) == set(one.world.addresses)
