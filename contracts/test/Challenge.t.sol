@@ -190,6 +190,23 @@ contract ChallengeTest is World {
         court.challengeScore(header, leaves[0], proof, count, top, new bytes(96));
     }
 
+    function test_challengeScore_wantsAtMost4096Sums() public {
+        uint64[3] memory blocks = [uint64(4096), 4097, 8192];
+        uint256[3] memory sums = [uint256(4096), 2049, 4096];
+        _begin();
+        ITask.Header memory header = _next(new int128[](3));
+        for (uint256 i; i < 3; i++) {
+            leaves[i].updateRoot = Blocks.root(blocks[i], 0);
+        }
+        _reseal(header);
+        _send(header);
+        for (uint256 i; i < 3; i++) {
+            ITask.Proof memory proof = _proof(i);
+            vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 1, sums[i] * 16));
+            court.challengeScore(header, leaves[i], proof, blocks[i], 0, new bytes(1));
+        }
+    }
+
     function test_challengeScore_revertsIfTheLeafHasNoUpdate() public {
         _begin();
         ITask.Header memory header = _next(new int128[](3));

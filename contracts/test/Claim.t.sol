@@ -206,6 +206,16 @@ contract ClaimTest is World {
         vm.assertEq(fairshare.claimBatch(header, some, proofs), 0);
     }
 
+    function test_claimBatch_saysNothingOfWhoWasPaidBefore() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
+        fairshare.claimBatch(header, some, proofs);
+        vm.recordLogs();
+        fairshare.claimBatch(header, some, proofs);
+        vm.assertEq(vm.getRecordedLogs().length, 0);
+    }
+
     function test_claimBatch_paysALeafOnceHoweverOftenItIsGiven() public {
         _begin();
         ITask.Header memory header = _postFinal();
