@@ -92,10 +92,10 @@ def _check_leaves(record: RoundRecord, before: dict[str, Account], pot: int, equ
     leaves = {leaf.account: leaf for leaf in record.leaves}
     for account in before:
         if account not in leaves:
-            equal(f"the leaf of {account}", None, "a leaf: it is enrolled")
+            equal(f"the leaf of {account}", "absent", "there: it is enrolled")
     for account in leaves:
         if account not in before:
-            equal(f"the leaf of {account}", "in the tree", "none: it is not enrolled")
+            equal(f"the leaf of {account}", "there", "absent: it is not enrolled")
     listed = {one.account: one for one in record.updates}
     for account, leaf in leaves.items():
         one = listed.get(account)

@@ -131,9 +131,13 @@ def check_round(
     told = {leaf.account: leaf for leaf in bundle.leaves}
     scores = _scores(bundle, participants, weights, scoring)
     settlement = settle(participants, weights=weights, scores=scores, accounts=before, pot=pot)
-    for leaf in settlement.tree.leaves:
-        if told.get(leaf.account) != leaf:
-            raise RoundDiffers(header.round, f"the leaf of {leaf.account}", str(told.get(leaf.account)), str(leaf))
+    # Scores first: one that is wrong moves the payouts of all.
+    for part in ("update_root", "weight", "score", "balance", "cumulative"):
+        for leaf in settlement.tree.leaves:
+            if leaf.account not in told:
+                raise RoundDiffers(header.round, f"the leaf of {leaf.account}", "absent", "there: it is enrolled")
+            what = f"the {part.replace('_', ' ')} in the leaf of {leaf.account}"
+            check.equal(what, getattr(told[leaf.account], part), getattr(leaf, part))
     in_order = [leaf.account for leaf in settlement.tree.leaves]
     check.equal("the accounts of the leaves", [leaf.account for leaf in bundle.leaves], in_order)
     check.equal("the leaf count", header.leaf_count, len(settlement.tree))

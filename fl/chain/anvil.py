@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fl.chain.errors import AnvilFailed, AnvilMissing
 
+CHAIN_STATE = "chain.json"  # in the folder of a run on an Anvil of its own
 CHECKOUT_CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
 _LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
 _STATE_INTERVAL_S = 5  # what a kill costs at most

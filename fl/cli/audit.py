@@ -17,7 +17,7 @@ from fl.audit.validation import VALIDATION, read_validation
 from fl.chain.record import TaskRecord
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
-from fl.cli.task_argument import NamedTask, bundles_of, open_task, split
+from fl.cli.task_argument import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.values import address_of, whole
 from fl.coordinator.config import WEI
 from fl.errors import ConfigError
@@ -45,30 +45,24 @@ def main(arguments: Sequence[str]) -> None:
     account = key_of(values, chain_id=task.invite.chain_id)
     own = account.address if account else _named(values)
     source = bundles_of(task, where=values.get("bundles"), account=account)
-    record = TaskRecord(task.invite)
-    receipts = {}
-    if "receipts" in values:
-        if not own:
-            raise ConfigError("receipts are an account's; add key=KEYSTORE or account=0x…")
-        receipts = read_receipts(
-            Path(values["receipts"]),
+    with record_of(task) as record:
+        audit = TaskAudit(
+            record=record,
+            source=source,
+            spec=(spec := TaskSpec.from_json(task.invite.spec)),
+            game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
             account=own,
-            task_id=record.task_id,
-            domain=record.domain,
-            coordinator=record.terms.coordinator,
+            receipts=_receipts(values, record, own),
         )
-    spec = TaskSpec.from_json(task.invite.spec)
-    audit = TaskAudit(
-        record=record,
-        source=source,
-        spec=spec,
-        game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
-        account=own,
-        receipts={number: one.update_root for number, one in receipts.items()},
-    )
-    state = record.state()
+        if not _audited(audit):
+            sys.exit(1)
+
+
+def _audited(audit: TaskAudit) -> bool:
+    """Print the audit; whether no round differs."""
+    record, state = audit.record, audit.record.state()
     print(
-        f"task {task.invite.task_id} on chain {task.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
+        f"task {record.invite.task_id} on chain {record.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
         f"{record.terms.rounds} rounds, {state.cumulative / WEI:g} of {record.terms.budget / WEI:g} tokens earned"
     )
     verdicts = []
@@ -77,12 +71,27 @@ def main(arguments: Sequence[str]) -> None:
         print(_line(verdict), flush=True)
     for what, rounds in _unchecked(verdicts).items():
         print(f"not checked in {rounds}: {what}")
-    if own and verdicts:
-        _show_pay(audit, own)
+    if audit.account and verdicts:
+        _show_pay(audit)
     wrong = [one.number for one in verdicts if one.differences]
     if wrong:
         print(f"{len(wrong)} of {len(verdicts)} rounds differ: {_ranges(wrong)}")
-        sys.exit(1)
+    return not wrong
+
+
+def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[int, bytes]:
+    if "receipts" not in values:
+        return {}
+    if not account:
+        raise ConfigError("receipts are an account's; add key=KEYSTORE or account=0x…")
+    receipts = read_receipts(
+        Path(values["receipts"]),
+        account=account,
+        task_id=record.task_id,
+        domain=record.domain,
+        coordinator=record.terms.coordinator,
+    )
+    return {number: one.update_root for number, one in receipts.items()}
 
 
 def _named(values: dict[str, str]) -> str:
@@ -151,8 +160,8 @@ def _ranges(numbers: Sequence[int]) -> str:
     return ", ".join("–".join(map(str, part)) for part in parts)
 
 
-def _show_pay(audit: TaskAudit, account: str) -> None:
-    earned = audit.earned(account)
+def _show_pay(audit: TaskAudit) -> None:
+    account, earned = audit.account, audit.earned(audit.account)
     claimed = audit.record.escrow.claimed(audit.record.task_id, account)
     told = f"{earned[1] / WEI:g} tokens up to round {earned[0]}" if earned else "nothing that could be read"
     print(f"{account} has earned {told}, and {claimed / WEI:g} tokens are claimed")

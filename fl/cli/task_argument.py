@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from eth_account.signers.local import LocalAccount
 
 from fl.audit.archive_client import ArchiveClient, HttpBundles
 from fl.audit.store import BundleSource, BundleStore
+from fl.chain.anvil import CHAIN_STATE, running_anvil
+from fl.chain.errors import ChainUnreachable, NoContract, NoTask, WrongChain
 from fl.chain.invite import Invite
+from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError
 
@@ -48,6 +54,28 @@ def open_task(text: str) -> NamedTask:
     invite = Invite.load(text)
     beside = path.parent if not text.startswith(_INVITE) and (path.parent / "bundles").is_dir() else None
     return NamedTask(invite=invite, folder=beside)
+
+
+@contextmanager
+def record_of(task: NamedTask) -> Iterator[TaskRecord]:
+    """The task on chain; where a run's own Anvil has ended with it, from the state that it kept, on an Anvil that ends here.
+
+    Raises: ChainError with what to do.
+    """
+    state = task.folder / CHAIN_STATE if task.folder else None
+    try:
+        record = TaskRecord(task.invite)
+    except (ChainUnreachable, WrongChain, NoContract, NoTask):  # nobody is there, or another chain got the port
+        if state is None or not state.exists():
+            raise
+    else:
+        yield record
+        return
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / CHAIN_STATE
+        shutil.copy(state, kept)
+        with running_anvil(log=Path(folder) / "anvil.log", state=kept) as url:
+            yield TaskRecord(replace(task.invite, url=url))
 
 
 def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | None) -> BundleSource:

@@ -245,7 +245,7 @@ def test_a_dropped_client(run, finds):
         raw["updates"] = [one for one in raw["updates"] if one["account"] != gone[0]]
 
     edit(run, change, consistent=True)
-    assert f"the leaf of {gone[0]} is None, recomputed a leaf: it is enrolled" in finds()
+    assert f"the leaf of {gone[0]} is absent, recomputed there: it is enrolled" in finds()
 
 
 def test_a_dropped_update(run, finds):
