@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from fl.cli.arguments import parse
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
-from fl.report.summary import SUMMARY
+from fl.report.files import SUMMARY
 
 KNOWN = {
     "run": "folder of a run, finished or not, such as runs/latest",

@@ -34,7 +34,7 @@ from fl.codec import Blocks
 from fl.dashboard.standing import Standing
 from fl.dashboard.view import client_rounds, jsonable, view
 from fl.report.drawing import CHARTS
-from fl.report.summary import SUMMARY
+from fl.report.files import SUMMARY
 from fl.rewards.score import partials
 
 _STATIC = Path(__file__).with_name("static")
@@ -91,9 +91,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
 
     @app.get("/data/view")
     def whole() -> Response:
-        summary = run.summary()
-        # Whoever comes before the run's first numbers gets an empty page that fills by itself.
-        return _json(view(summary) if summary else {"status": "waiting"})
+        return Response(run.view(), media_type="application/json")
 
     @app.get("/data/clients/{account}")
     def client(account: str) -> Response:
@@ -170,7 +168,9 @@ class _Run:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._read: tuple[tuple[int, int], dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+        self._read: tuple[tuple[int, int], dict[str, Any], dict[str, Any]] | None = None
+        self._view: tuple[str, str] | None = None
 
     def version(self) -> tuple[int, int] | None:
         """Changes whenever the summary does; None while there is none."""
@@ -182,12 +182,33 @@ class _Run:
 
     def summary(self) -> dict[str, Any] | None:
         """The summary as it stands."""
-        version = self.version()
-        if version is None:
-            return None
-        if self._read is None or self._read[0] != version:
-            self._read = version, json.loads((self._folder / SUMMARY).read_text())
-        return self._read[1]
+        read = self._fresh()
+        return read and read[1]
+
+    def headline(self) -> dict[str, Any]:
+        """What a feed tells of it: a phase of a round whole, and the rest as a hash that says whether to fetch it."""
+        read = self._fresh()
+        return read[2] if read else {"status": "waiting"}
+
+    def view(self) -> str:
+        """The page's content as JSON, made once for everybody who looks at it."""
+        read = self._fresh()
+        if read is None:
+            return json.dumps({"status": "waiting"})  # and the page fills by itself
+        content = read[2]["content"]
+        if self._view is None or self._view[0] != content:
+            self._view = content, json.dumps(view(read[1]), allow_nan=False)
+        return self._view[1]
+
+    def _fresh(self) -> tuple[tuple[int, int], dict[str, Any], dict[str, Any]] | None:
+        with self._lock:
+            version = self.version()
+            if version is None:
+                return None
+            if self._read is None or self._read[0] != version:
+                summary = json.loads((self._folder / SUMMARY).read_text())
+                self._read = version, summary, _headline(summary)
+            return self._read
 
     def bundle(self, number: int) -> Path:
         """The folder of a round's bundle."""
@@ -203,8 +224,7 @@ async def _events(run: _Run, standing: Standing, closing: threading.Event) -> As
     while not closing.is_set():
         if (seen := run.version()) != version:
             version, next_look = seen, loop.time()
-            summary = await run_in_threadpool(run.summary)
-            yield _event("run", _headline(summary) if summary else {"status": "waiting"})
+            yield _event("run", await run_in_threadpool(run.headline))
             spoken = loop.time()
         if loop.time() >= next_look and (summary := run.summary()):
             now = await run_in_threadpool(standing.of_task, _task_id(summary))
@@ -220,15 +240,11 @@ async def _events(run: _Run, standing: Standing, closing: threading.Event) -> As
 
 
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    # A phase of a round is told whole; the rest is fetched where its hash says that it is another one.
-    rest = {key: value for key, value in summary.items() if key != "live"}
-    digest = hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()[:16]
-    return {
-        "status": summary["status"],
-        "live": summary.get("live"),
-        "content": digest,
-        "rounds": len(summary["rounds"]),
-    }
+    # Rounds are only ever added, so the last one stands for all: to hash a thousand clients' every round takes a while.
+    rounds = summary["rounds"]
+    told = [summary["status"], summary["task"], summary["clients"], summary["totals"], len(rounds), rounds[-1:]]
+    content = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
+    return {"status": summary["status"], "live": summary.get("live"), "content": content, "rounds": len(rounds)}
 
 
 @functools.lru_cache(maxsize=4096)

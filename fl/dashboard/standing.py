@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow
 
 _FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
+_PATIENCE_S = 5.0
+_REMEMBERED = 1000  # accounts, which anybody may make up
 
 
 class Standing:
@@ -42,17 +45,22 @@ class Standing:
         """What the contract has paid an account so far."""
         return self._fresh((task_id, account), lambda escrow: {"claimed_wei": str(escrow.claimed(task_id, account))})
 
-    def _fresh(self, key: object, ask: Any) -> dict[str, Any]:
-        with self._lock:
+    def _fresh(self, key: object, ask: Callable[[Escrow], dict[str, Any]]) -> dict[str, Any]:
+        # One at a time: however slow the chain is, it holds up one thread of the server and not all.
+        if not self._lock.acquire(timeout=_PATIENCE_S):
+            return {"reachable": False, "reason": "SlowChain"}
+        try:
             asked, answer = self._asked.get(key, (-_FRESH_S, {}))
             if time.monotonic() - asked >= _FRESH_S:
-                answer = self._ask(ask)
-                if len(self._asked) > 1000:  # accounts that somebody made up
-                    self._asked.clear()
+                before, answer = answer, self._ask(ask)
+                if answer != before or len(self._asked) > _REMEMBERED:
+                    self._asked.clear()  # what is told of a client is never older than what is told of the task
                 self._asked[key] = (time.monotonic(), answer)
             return answer
+        finally:
+            self._lock.release()
 
-    def _ask(self, ask: Any) -> dict[str, Any]:
+    def _ask(self, ask: Callable[[Escrow], dict[str, Any]]) -> dict[str, Any]:
         try:
             if self._escrow is None:
                 deployment = self._deployment or Deployment.read(self._folder / "deployment.json")

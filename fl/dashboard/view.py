@@ -26,7 +26,6 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
     return jsonable(
         {
             "status": summary["status"],
-            "live": summary.get("live"),
             "config": {name: _setting(summary["config"].get(name, {})) for name in _SETTINGS},
             "seed": summary["config"].get("seed"),
             "task": _task(summary),
@@ -110,13 +109,11 @@ def _setting(chosen: dict[str, Any]) -> dict[str, Any]:
 
 def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | None) -> dict[str, Any]:
     account = client["account"]
-    live = summary.get("live") or {}
     last = summary["rounds"][-1] if summary["rounds"] else None
     reading = (last and last.get("reading")) or {}
     return {
         **{name: value for name, value in client.items() if name != "class_counts"},
         "place": place,
-        "node": next((one for one in live.get("nodes", []) if one["account"] == account), None),
         "last_score": last and last["scores"].get(account),
         "last_error": reading.get("errors", {}).get(account),
         "refusals": sum(refusal["account"] == account for one in summary["rounds"] for refusal in one["refusals"]),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from fl.coordinator.config import WEI
+from fl.chain.tokens import WEI
 from fl.report.drawing import Band, Drawing, Point, Series
 from fl.report.roster import Roster, roster
 from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens

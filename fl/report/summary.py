@@ -16,11 +16,10 @@ from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
 from fl.coordinator.federation import FederationResult
 from fl.coordinator.strategy import RoundReport
+from fl.report.files import LATEST, STATUS, SUMMARY
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing
 from fl.scoring.reading import ScoreReading
-
-SUMMARY, STATUS, LATEST = "summary.json", "status", "latest"
 
 
 def summarise(

@@ -6,7 +6,7 @@ import html
 import math
 import unicodedata
 
-from fl.coordinator.config import WEI
+from fl.chain.tokens import WEI
 
 
 def tokens(wei: str | int) -> str:

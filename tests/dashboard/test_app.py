@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import subprocess
 
 import numpy as np
 import pytest
@@ -225,3 +226,9 @@ def test_a_site_that_points_its_own_name_here_is_not_served(folder):
     served = TestClient(_Server(dashboard_app(folder)).config.app, base_url="http://evil.example")
     assert served.get("/data/view").status_code == 400
     assert served.get("/data/view", headers={"host": "127.0.0.1:8700"}).status_code == 200
+
+
+def test_looking_at_a_run_needs_no_pytorch(python, environment):
+    script = "import sys, fl.cli.dashboard; print({'torch', 'flwr', 'sklearn'} & sys.modules.keys())"
+    done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"

@@ -47,8 +47,8 @@ function Page() {
     if (headline.content) fetchJson<View>("view").then(setView, () => {});
   }, [headline.content]);
 
-  const newest = useRef({ view, standing });
-  newest.current = { view, standing };
+  const newest = useRef({ view, standing, checks });
+  newest.current = { view, standing, checks };
   const check = async (number: number) => {
     const { view, standing } = newest.current;
     const round = view?.rounds.find((one) => one.round === number);
@@ -63,7 +63,11 @@ function Page() {
     const wanted = new Set([...numbers.slice(0, CHECKED), ...(final ? [final] : [])]);
     let stopped = false;
     (async () => {
-      for (const number of wanted) if (!stopped) await check(number);
+      for (const number of wanted) {
+        const before = newest.current.checks.get(number);
+        // What holds is not computed again with every round; what the chain could not tell then it may tell now.
+        if (!before?.findings.every((one) => one.ok) && !stopped) await check(number);
+      }
     })();
     return () => {
       stopped = true;
@@ -315,7 +319,7 @@ function ByClass({ account, rounds }: { account: string; rounds: number }) {
 }
 
 function NodeState({ client, live }: { client: Client; live: Headline["live"] }) {
-  const node = live?.nodes?.find((one) => one.account === client.account) ?? client.node;
+  const node = live?.nodes?.find((one) => one.account === client.account);
   if (!node) return <span class="soft">–</span>;
   if (node.online) return <span class="good">● online</span>;
   const since = node.last_seen ? `, last seen ${duration(Date.now() / 1000 - node.last_seen)} ago` : "";

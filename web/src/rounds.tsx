@@ -74,7 +74,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
             open === round.round && check && (
               <tr key={`${round.round}-why`} class="why">
                 <td colSpan={14} id={`check-${round.round}`}>
-                  <Findings check={check} round={round} />
+                  <Findings check={check} round={round} onAgain={() => onCheck(round.round)} />
                 </td>
               </tr>
             ),
@@ -102,7 +102,7 @@ function CheckButton({ round, check, open, onClick }: { round: number; check?: C
   );
 }
 
-function Findings({ check, round }: { check: Check; round: Round }) {
+function Findings({ check, round, onAgain }: { check: Check; round: Round; onAgain: () => void }) {
   const hashes = { "header hash": round.header_hash, transaction: round.transaction, "signed by": round.evaluators.join(", "), ...round.header };
   return (
     <div class="findings">
@@ -113,6 +113,11 @@ function Findings({ check, round }: { check: Check; round: Round }) {
           </li>
         ))}
       </ul>
+      <p>
+        <button type="button" onClick={onAgain}>
+          Check again
+        </button>
+      </p>
       <details>
         <summary>The header in full</summary>
         <dl class="facts">

@@ -16,7 +16,6 @@ export type Client = {
   paid_wei: string;
   claimed_wei: string | null;
   place: number | null;
-  node: Node | null;
   last_score: number | null;
   last_error: number | null;
   refusals: number;
@@ -41,7 +40,6 @@ export type Round = {
 export type Chart = { title: string; finding: string; drawing: Drawing };
 export type View = {
   status: "waiting" | "running" | "finished" | "failed";
-  live: Live | null;
   config: Record<string, { name: string | null; path: string | null }>;
   seed: number;
   task: {
