@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, RecordDict
 from flwr.clientapp import ClientApp
+from train_question import BASE, ask, question
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
 from clients.ledger import LAST, RECEIPTS
@@ -20,31 +21,9 @@ def task(lasting_world):
     return lasting_world(joining=0)
 
 
-def question(task, base, *, request=None, message_type="train", number=1):
-    """A train message to the first client's node."""
-    content = RecordDict(
-        {
-            "arrays": ArrayRecord({"weight": Array(base.reshape(2, 4))}),
-            "config": ConfigRecord({"server-round": number}),
-        }
-    )
-    if request is not False:
-        request = request or TrainRequest(task_id=task.task.task_id, round=number)
-        content[RECORD] = request.to_record()
-    return Message(content, 2, message_type)
-
-
 def node(task):
     """The first client's context."""
     return Context(run_id=1, node_id=2, node_config=task.node_config(0), state=RecordDict(), run_config={})
-
-
-def ask(task, context, base, *, moves=lambda number, round_number, base: np.full(8, 0.25), **options):
-    """One message through the app, mod and all."""
-    return task.app(moves)(question(task, base, **options), context)
-
-
-BASE = np.arange(8, dtype=np.float32)
 
 
 def test_the_signature_is_the_wallets_over_what_is_sent(task):

@@ -270,3 +270,9 @@ def until() -> Callable[..., object]:
 def alive() -> Callable[[int], bool]:
     """Whether a process is there."""
     return is_alive
+
+
+@pytest.fixture(scope="session")
+def table_schema() -> dict:
+    """The schema of the tests' tables, as a spec holds it."""
+    return json.loads(SCHEMA.to_json())

@@ -115,6 +115,11 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(coordination,
             assert "from another base model was signed already" in again(base=base + 1)
             assert again(task_id=b"\x09" * 32).startswith("asked to sign for task 0x0909")
 
+            # What went wrong stays on the machine: it may quote the owner's rows.
+            (one.folder / "fail").touch()
+            assert again(round_number=2) == "the node failed (ValueError); its own log says why"
+            assert "row 17 is John Doe's" in (one.folder / "node-0" / "node.log").read_text()
+
             # An orderly end, and a start: the same bytes once more.
             family = node.family()
             node.send(signal.SIGTERM)
@@ -125,7 +130,7 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(coordination,
             until(grid.get_node_ids, what="the node in the grid")
             assert again() == signed
             assert "from another base model was signed already" in again(base=base + 1)
-            assert len(trainings()) == 2
+            assert len(trainings()) == 3
     assert not bundled_code.exists(), f"bundled code ran: {bundled_code.read_text()}"
 
 

@@ -1,0 +1,301 @@
+"""What `fl client` says instead of starting; nothing is staked then, and nothing sent."""
+
+import json
+import socket
+from dataclasses import replace
+
+import pytest
+
+from clients.errors import (
+    FolderInUse,
+    ForeignFolder,
+    GatewayUnreachable,
+    JoinedElsewhere,
+    UntrustedCode,
+)
+from clients.folder import NodeFolder
+from clients.preview import preview
+from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
+from fl.chain.errors import ChainUnreachable, KeystoreError, TokenTooLow
+from fl.chain.membership import InviteDiffers, TaskOver, join
+from fl.cli.client import main as client
+from fl.cli.join import main as join_alone
+from fl.cli.leave import main as leave
+from fl.cli.status import main as status
+from fl.coordinator.archive_api import archive_router
+from fl.coordinator.certificates import own_tls
+from fl.coordinator.gateway import running_gateway
+from fl.errors import ConfigError
+from fl.task.data import DataError
+
+
+@pytest.fixture
+def task(world, spec, table_schema, tmp_path):
+    """A task of tables behind a gateway without a SuperLink, and what an owner types for it."""
+    opened = world(joining=0, rounds=1, spec=spec(schema=table_schema, class_names=("0", "1")))
+    tls = own_tls(tmp_path / "tls", names=[])
+    shard = tmp_path / "shard.csv"
+    shard.write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n")
+    with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=opened.task)]) as gateway:
+        invite = replace(opened.invite, gateway=f"https://127.0.0.1:{gateway.port}", ca=tls.ca)
+        typed = {
+            "invite": invite.to_string(),
+            "data": str(shard),
+            "anvil": "5",
+            "folder": str(tmp_path / "node"),
+            "accept": "true",
+        }
+        yield (
+            opened,
+            invite,
+            lambda **changes: [f"{key}={value}" for key, value in {**typed, **changes}.items() if value is not None],
+        )
+        assert opened.task.state().clients == getattr(opened, "joined", 0), "somebody staked"
+
+
+def free_port():
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_an_invite_of_one_machine_has_no_gateway(task):
+    opened, _, typed = task
+    with pytest.raises(ConfigError, match="names no gateway, so its task runs on one machine"):
+        client(typed(invite=str(opened.invite_path)))
+
+
+def test_a_gateway_that_does_not_answer_is_named_before_anything_is_staked(task):
+    _, invite, typed = task
+    port = free_port()
+    with pytest.raises(GatewayUnreachable) as caught:
+        client(typed(invite=replace(invite, gateway=f"https://127.0.0.1:{port}").to_string()))
+    assert str(caught.value).startswith(f"the coordinator's gateway https://127.0.0.1:{port} cannot be reached (")
+    assert str(caught.value).endswith("check this machine's network and the invite, and whether the coordinator runs")
+
+
+def test_another_server_in_the_gateways_place_is_no_gateway(task, tmp_path):
+    _, invite, typed = task
+    other = own_tls(tmp_path / "other", names=[]).ca
+    with pytest.raises(GatewayUnreachable, match="certificate.*; this machine's clock says 2"):
+        client(typed(invite=replace(invite, ca=other).to_string()))
+    with pytest.raises(GatewayUnreachable, match="the invite's certificate cannot be read"):
+        client(typed(invite=replace(invite, ca="nonsense").to_string()))
+
+
+def test_a_chain_that_does_not_answer_is_named(task):
+    _, invite, typed = task
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ChainUnreachable, match=f"no chain answers at {url}"):
+        client(typed(invite=replace(invite, url=url).to_string()))
+
+
+def test_an_invite_that_the_chain_does_not_know_is_refused(task):
+    opened, invite, typed = task
+    with pytest.raises(InviteDiffers, match="do not join"):
+        client(typed(invite=replace(invite, coordinator=opened.sponsor.address).to_string()))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anvil": None}, "key is not set; add key=FILE, which is made if it is not there"),
+        ({"accept": "yes"}, "accept is 'yes'; write accept=true or accept=false"),
+        ({"threads": "0"}, "threads is '0'; set 1 or more"),
+        ({"app": "no_such_package:app"}, "app is 'no_such_package:app': No module named"),
+        ({"data": None}, "data is not set"),
+        ({"stake": "much"}, "stake is 'much'; write a number of tokens"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_named(task, changes, message):
+    _, _, typed = task
+    with pytest.raises(ConfigError, match=message):
+        client(typed(**changes))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "shard.csv"),
+        ("a,b,label\n1,2,0\n", "'c'|c"),
+        ("a,b,c,label\n1,2,3,7\n", "7"),
+        ("a,b,c,label\n1,two,3,0\n", "two"),
+        ("a,b,c,label\n", "row"),
+    ],
+)
+def test_a_shard_that_does_not_fit_is_refused_with_the_reason(task, tmp_path, content, message):
+    _, _, typed = task
+    path = tmp_path / "shard.csv"
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(DataError, match=message):
+        client(typed())
+
+
+@pytest.fixture
+def keystore(tmp_path, monkeypatch):
+    """An owner's keystore and its password in the environment."""
+    monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
+    path = tmp_path / "owner.json"
+    create_keystore(path, password="secret")
+    return path
+
+
+def test_a_wrong_password_is_refused(task, keystore, monkeypatch):
+    _, _, typed = task
+    monkeypatch.setenv(PASSWORD_VARIABLE, "wrong")
+    with pytest.raises(KeystoreError, match="wrong password; set FAIRSHARE_PASSWORD or type it again"):
+        client(typed(key=str(keystore), anvil=None))
+
+
+def test_a_keystore_that_others_can_read_is_refused(task, keystore):
+    _, _, typed = task
+    keystore.chmod(0o644)
+    with pytest.raises(KeystoreError, match=f"can be read by others; run chmod 600 {keystore}"):
+        client(typed(key=str(keystore), anvil=None))
+
+
+def test_a_password_that_nobody_types_is_asked_for_in_words(task, keystore, monkeypatch):
+    _, _, typed = task
+    monkeypatch.delenv(PASSWORD_VARIABLE)
+
+    def nobody(prompt: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("fl.chain.accounts.getpass", nobody)
+    with pytest.raises(KeystoreError, match="nobody is there to type it; set FAIRSHARE_PASSWORD"):
+        client(typed(key=str(keystore), anvil=None))
+
+
+def test_a_new_keystore_is_made_and_lacks_tokens(task, keystore, tmp_path, capsys):
+    _, _, typed = task
+    path = tmp_path / "new.json"
+    with pytest.raises(TokenTooLow, match="on a devnet anybody may mint"):
+        client(typed(key=str(path), anvil=None, stake="1"))
+    printed = capsys.readouterr().out
+    assert f"made the keystore {path} of 0x" in printed
+    assert json.loads(path.read_text())["address"]
+    assert path.stat().st_mode & 0o777 == 0o600
+    for told in ("you stake", "you sign", "you send", "scored by", "deadlines", "no code of the coordinator's"):
+        assert told in printed
+
+
+def test_without_a_yes_nothing_is_sent(task, monkeypatch, capsys, tmp_path):
+    _, _, typed = task
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    client(typed(accept=None))
+    printed = capsys.readouterr().out
+    assert printed.endswith("nothing was signed or sent\n")
+    assert "8 values" in printed
+    assert not (tmp_path / "node" / "node_key").exists()
+
+
+def test_a_model_that_is_no_module_is_not_built(world, spec, table_schema, tmp_path):
+    touched = tmp_path / "touched"
+    hostile = spec(
+        schema=table_schema,
+        class_names=("0", "1"),
+        model="torch.nn:Linear",
+    )
+    opened = world(joining=0, spec=hostile)
+    for model, arguments in (
+        ("subprocess:run", {"args": ["touch", str(touched)]}),
+        ("torch.nn.parameter:torch", {}),
+        ("fl.task.models:import_object", {"path": f"pathlib:{touched}", "setting": "x"}),
+    ):
+        raw = {**json.loads(opened.spec.to_json()), "model": model, "model_arguments": arguments}
+        with pytest.raises((UntrustedCode, ConfigError), match="is neither Fairshare's nor a torch.nn module"):
+            preview(json.dumps(raw))
+    assert not touched.exists()
+
+
+def test_one_folder_is_one_node(task, tmp_path):
+    _, _, typed = task
+    with NodeFolder(path=tmp_path / "node").held(), pytest.raises(FolderInUse) as caught:
+        client(typed())
+    assert str(caught.value) == f"a node already runs in {tmp_path}/node; stop it first, or name another folder=…"
+
+
+def test_a_folder_of_another_account_or_task_is_refused(task, tmp_path):
+    opened, invite, typed = task
+    folder = NodeFolder(path=tmp_path / "node")
+    folder.bind(invite=invite, account=opened.addresses[1])
+    with pytest.raises(ForeignFolder, match=f"belongs to account {opened.addresses[1]}, not {opened.addresses[0]}"):
+        client(typed())
+    other = NodeFolder(path=tmp_path / "other")
+    other.bind(invite=replace(invite, task_id="0x" + "cd" * 32), account=opened.addresses[0])
+    with pytest.raises(ForeignFolder, match="belongs to task 0xcdcd"):
+        client(typed(folder=str(other.path)))
+
+
+def test_an_account_that_joined_with_another_node_key_is_refused(task, tmp_path):
+    opened, invite, typed = task
+    opened.joined = 1
+    opened.token.mint(opened.addresses[0], 10**18, account=opened.sponsor)
+    join(invite, account=opened.clients[0], stake=10**18, node_key=b"another", dataset=bytes(32))
+    with pytest.raises(
+        JoinedElsewhere, match=f"joined with another node key than {tmp_path}/node/node_key; start it with"
+    ):
+        client(typed())
+
+
+def test_who_left_cannot_come_back_and_gets_its_stake(task, tmp_path, capsys):
+    opened, _, typed = task
+    opened.joined = 1
+    opened.token.mint(opened.addresses[0], 2 * 10**18, account=opened.sponsor)
+    # `fl join` binds the key of the node's folder as well.
+    join_alone([one for one in typed(stake="2") if not one.startswith("data=")])
+    assert opened.task.enrolments()[opened.addresses[0]].node_key == NodeFolder(path=tmp_path / "node").node_key()
+    node = f"folder={tmp_path / 'node'}"
+    status([node])
+    assert "staked now: 2.00 tokens, back when the task is closed" in capsys.readouterr().out
+    leave([node, "anvil=5", "accept=true"])  # before the start nothing is at stake
+    printed = capsys.readouterr().out
+    assert "no weight from round 1 on" in printed
+    assert "got 2.00 tokens back" in printed
+    with pytest.raises(JoinedElsewhere, match="left the task before round 1 and cannot come back"):
+        client(typed())
+    status([node])
+    assert "left before round 1" in capsys.readouterr().out
+    leave([node, "anvil=5"])
+    assert "nothing is staked or credited any more" in capsys.readouterr().out
+
+
+def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(task, tmp_path, capsys):
+    opened, invite, _ = task
+    opened.joined = 2
+    for account in opened.clients[:2]:
+        opened.token.mint(account.address, 10**18, account=opened.sponsor)
+        join(invite, account=account, stake=10**18, node_key=b"", dataset=bytes(32))
+    opened.task.start()
+    leave([f"invite={invite.to_string()}", "anvil=5", "accept=true"])
+    printed = capsys.readouterr().out
+    assert "no weight from round 2 on" in printed
+    assert "the stake comes back once round 1 is posted and its challenge window is over" in printed
+
+
+def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, capsys):
+    opened, invite, _ = task
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "invite.json").unlink(missing_ok=True)
+    with pytest.raises(ConfigError, match="/node is no node's folder and no invite is named; add folder=… or invite=…"):
+        status([])
+    with pytest.raises(ConfigError, match="key is not set; add key=KEYSTORE, or anvil=INDEX"):
+        leave([f"invite={invite.to_string()}"])
+    with pytest.raises(ConfigError, match="never joined task 0x"):
+        leave([f"invite={invite.to_string()}", "anvil=6"])
+    with pytest.raises(ConfigError, match="account is 'me', which is no address"):
+        status([f"invite={invite.to_string()}", "account=me"])
+    status([f"invite={invite.to_string()}", f"account={opened.addresses[2]}"])
+    assert f"{opened.addresses[2]} has not joined" in capsys.readouterr().out
+
+
+def test_a_task_that_is_over_takes_nobody(task, devnet):
+    opened, _, typed = task
+    devnet(opened.w3, "evm_increaseTime", 2000)
+    devnet(opened.w3, "evm_mine")
+    opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
+    with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
+        client(typed())
