@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import httpx
+import torch
 
 from clients.executor import Executor
 from clients.node import load_app
@@ -36,6 +37,8 @@ def main() -> None:
     told = json.loads((folder / "node.json").read_text())
     supernode = SuperNode(folder=folder, superlink=told["superlink"], ca=told["ca"], node_key=folder / "node_key")
     supernode.start(clock_offset_s=0.0)
+    if told["threads"]:
+        torch.set_num_threads(told["threads"])
     app = load_app(told["app"])
     executor = Executor(
         f"127.0.0.1:{supernode.port}", secret=supernode.secret, app=lambda: app, node_config=told["config"]

@@ -17,7 +17,7 @@ from fl.task.data import DataConfig, PartitionConfig
 
 _MOST_ROUNDS = 2**24 - 3
 _MOST_SECONDS = 2**32 - 1
-_ENGINES = ("local", "ray")
+_ENGINES = ("local", "ray", "superlink")
 
 
 @dataclass(kw_only=True)
@@ -128,7 +128,7 @@ class EngineConfig:
 
     def __post_init__(self) -> None:
         if self.name not in _ENGINES:
-            raise ConfigError(f"engine.name is {self.name!r}; choose {' or '.join(_ENGINES)}")
+            raise ConfigError(f"engine.name is {self.name!r}; choose {', '.join(_ENGINES)}")
         if self.threads < 0:
             raise ConfigError(f"engine.threads is {self.threads}; set 1 or more, or 0 for torch's own choice")
         if not self.cpus > 0:

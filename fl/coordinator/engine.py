@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 from flwr.clientapp import ClientApp
@@ -14,6 +16,7 @@ from fl.coordinator.config import EngineConfig
 from fl.coordinator.embedded_grid import NodeConfig
 from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.ray_grid import RayWorkers, open_ray
+from fl.coordinator.superlink_engine import open_superlink
 from fl.errors import ConfigError
 from fl.task.models import import_object
 
@@ -30,13 +33,22 @@ class MakesGrids(Protocol):
         """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What carries a run's messages."""
+
+    grid: MakesGrids
+    node_key: Callable[[int], bytes] = lambda node_id: b""  # on chain, of a node; only nodes of a SuperLink have one
+
+
 @contextmanager
-def open_engine(engine: EngineConfig) -> Iterator[MakesGrids]:
+def open_engine(engine: EngineConfig, *, folder: Path) -> Iterator[Engine]:
     """Start what an engine needs, for as long as the context lasts.
 
     Args:
-        engine: local or ray.
-    Raises: ConfigError if there is no such app; EngineUnavailable.
+        engine: local, ray or superlink.
+        folder: Of the run; takes what processes of the engine write.
+    Raises: ConfigError if there is no such app; EngineUnavailable; SuperLinkFailed.
     """
     app = import_object(engine.client_app, setting="engine.client_app")
     if not isinstance(app, ClientApp):
@@ -44,6 +56,9 @@ def open_engine(engine: EngineConfig) -> Iterator[MakesGrids]:
     if engine.name == "ray":
         workers = RayWorkers(address=engine.address, cpus=engine.cpus, gpus=engine.gpus, threads=engine.threads)
         with open_ray(engine.client_app, workers=workers) as make_grid:
-            yield make_grid
+            yield Engine(grid=make_grid)
+    elif engine.name == "superlink":
+        with open_superlink(engine.client_app, folder=folder, threads=engine.threads) as nodes:
+            yield Engine(grid=nodes, node_key=nodes.node_key)
     else:
-        yield partial(LocalGrid, app)
+        yield Engine(grid=partial(LocalGrid, app))

@@ -24,7 +24,7 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig, wei
-from fl.coordinator.engine import MakesGrids, open_engine
+from fl.coordinator.engine import Engine, open_engine
 from fl.coordinator.opening import free_salt, put_contracts, terms_of
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
@@ -40,6 +40,8 @@ from fl.task.spec import TaskSpec, dataset_hash
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
+
+_FIRST_NODE = 2  # Flower keeps node id 1 for the server
 
 
 @dataclass(kw_only=True)
@@ -121,11 +123,11 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     with ExitStack() as stack:
         run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, spec=spec)
         watcher.on_setup(f"starting the engine {config.engine.name}")
-        make_grid = stack.enter_context(open_engine(config.engine))
+        run.engine = stack.enter_context(open_engine(config.engine, folder=folder))
         run.open_chain(stack)
         run.open_task(base_model=model_hash(vector_of(model)))
         run.enrol()
-        run.train(make_grid, model)
+        run.train(model)
         run.pay()
         return run.result
 
@@ -171,6 +173,7 @@ class _Run:
     ) -> None:
         self.config, self.folder, self.watcher = config, folder, watcher
         self.federation, self.spec = federation, spec
+        self.engine: Engine
         self.gas: dict[str, list[int]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -183,7 +186,10 @@ class _Run:
         self.url = chain.url or (deployment.url if deployment else None)
         if self.url is None:
             accounts = Roles.anvil_accounts(evaluators=task.evaluators, clients=clients)
-            self.url = stack.enter_context(running_anvil(accounts=accounts, log=self.folder / "anvil.log"))
+            self.url = stack.enter_context(
+                # Kept, so that the run can be audited when its chain is gone.
+                running_anvil(accounts=accounts, log=self.folder / "anvil.log", state=self.folder / CHAIN_STATE)
+            )
         w3 = connect(self.url, chain_id=chain.id)
         self.roles = roles_for(
             chain_id=w3.eth.chain_id,
@@ -223,6 +229,7 @@ class _Run:
         self.invite_path = self.folder / "invite.json"
         self.invite = self.task.invite(url=self.url, spec=self.spec.to_json())
         self.invite.write(self.invite_path)
+        write_validation(self.folder / VALIDATION, self.federation.validation)
 
     def enrol(self) -> None:
         """Every client stakes in proportion to its shard, with its own key."""
@@ -238,7 +245,7 @@ class _Run:
                 self.invite,
                 account=account,
                 stake=stake,
-                node_key=b"",  # nodes of the local engine have none
+                node_key=self.engine.node_key(number + _FIRST_NODE),
                 dataset=hashlib.sha256(salt + dataset_hash(shard.data)).digest(),
             )
             self._spent("approve", approved)
@@ -255,7 +262,7 @@ class _Run:
                 )
             )
 
-    def train(self, make_grid: MakesGrids, model: torch.nn.Module) -> None:
+    def train(self, model: torch.nn.Module) -> None:
         """All rounds, each on chain before the next one begins."""
         started = time.perf_counter()
         test = ValidationGame(
@@ -307,7 +314,7 @@ class _Run:
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
 
-        grid = make_grid(self._node_configs(), on_reply=self.watcher.on_reply)
+        grid = self.engine.grid(self._node_configs(), on_reply=self.watcher.on_reply)
         strategy.start(grid, ArrayRecord(model.state_dict()), evaluate_fn=evaluate)
         for report in self.result.rounds:
             self.gas.setdefault("post", []).append(report.gas)
@@ -347,9 +354,8 @@ class _Run:
             "seed": self.config.seed,
             "num-partitions": len(self.clients),
         }
-        # Flower keeps node id 1 for the server.
         return {
-            client.number + 2: {
+            client.number + _FIRST_NODE: {
                 **shared,
                 **self.roles.client_keys[client.number],
                 "partition-id": client.number,

@@ -78,8 +78,8 @@ def connected(cluster):
 def grid(connected):
     """Six nodes on two workers."""
     configs = {number: {"name": f"node {number}"} for number in range(2, 8)}
-    with open_engine(EngineConfig(name="ray", client_app=PROBE, address=connected)) as make_grid:
-        yield make_grid(configs, on_reply=lambda node_id: None)
+    with open_engine(EngineConfig(name="ray", client_app=PROBE, address=connected), folder=Path()) as engine:
+        yield engine.grid(configs, on_reply=lambda node_id: None)
 
 
 def ask(grid, wishes, *, timeout=None):
@@ -148,7 +148,7 @@ def test_ray_and_local_write_the_same_bundles(connected, tmp_path):
 
 def refusal(**settings):
     """What is said when an engine with these settings is opened."""
-    with pytest.raises(EngineUnavailable) as caught, open_engine(EngineConfig(name="ray", **settings)):
+    with pytest.raises(EngineUnavailable) as caught, open_engine(EngineConfig(name="ray", **settings), folder=Path()):
         pass
     return str(caught.value)
 
