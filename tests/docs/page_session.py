@@ -1,4 +1,4 @@
-"""Runs a page of the documentation as one session: what a reader would type, in order, in an empty folder.
+"""Runs pages of the documentation as sessions: what a reader would type, in order, in an empty folder.
 
 Fenced blocks are taken as they stand. `sh` is run by bash, which stops at the first failure; `python` blocks that follow
 each other are one program (`page-python` is the caller's to give); a block with title="FILE" is written to that file. All other languages are only shown.
@@ -6,7 +6,8 @@ A comment before a block, which the built site does not show, changes how it run
 
 <!-- in the background until: TEXT -->   go on once the block has printed TEXT; it is ended with the page
 <!-- in tests: A => B -->               anywhere on the page: B is run where A is printed (shorter settings, loopback)
-<!-- before in tests: COMMANDS -->      run at the page's beginning, for what a reader has by then
+<!-- here in tests: COMMANDS -->        run here, for what a reader has by then
+<!-- continues PAGE -->                 anywhere on the page: it goes on where that page ends, in the same folder
 <!-- fails: TEXT -->                    the block has to fail and say TEXT
 
 Ports are replaced by free ones, so that pages run beside each other.
@@ -25,11 +26,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _FENCE = re.compile(
-    r"(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
+    r"^<!-- here in tests: (?P<here>[^\n]+) -->$"
+    r"|(?:^<!-- (?P<note>[^\n]*?) -->\n)?^```(?P<language>\w+)(?: title=\"(?P<title>[^\"]+)\")?\n(?P<text>.*?)^```$",
     re.M | re.S,
 )
-_REPLACE = re.compile(r"^<!-- in tests: (.+?) => (.*?) -->$", re.M)
-_BEFORE = re.compile(r"^<!-- before in tests: (.+?) -->$", re.M)
+_REPLACE = re.compile(r"^<!-- in tests: (.+?) => (.*?) -->\n", re.M)
+_CONTINUES = re.compile(r"^<!-- continues (.+?) -->$", re.M)
 _PORTS = re.compile(r"\b(8545|8080|8443|9090|9464|6006)\b")
 _BACKGROUND = "in the background until: "
 _FAILS = "fails: "
@@ -49,15 +51,28 @@ def blocks_of(page: Path) -> list[Block]:
     """The blocks of a page, in order, as they are run."""
     text = page.read_text()
     swaps = _REPLACE.findall(text)
-    found = [Block(language="sh", text=one + "\n") for one in _BEFORE.findall(text)]
-    before = len(found)
-    for match in _FENCE.finditer(_BEFORE.sub("", _REPLACE.sub("", text))):
-        body = match["text"]
+    found = []
+    for match in _FENCE.finditer(_REPLACE.sub("", text)):
+        body = match["text"] or f"{match['here']}\n"
         for shown, run in swaps:
             body = body.replace(shown, run.replace("__page__", repr(str(page))))
-        found.append(Block(language=match["language"], text=body, title=match["title"] or "", note=match["note"] or ""))
-    assert text.count("\n```") == 2 * (len(found) - before), f"{page} has a fence that the runner does not read"
+        language, title, note = match["language"] or "sh", match["title"] or "", match["note"] or ""
+        found.append(Block(language=language, text=body, title=title, note=note))
+    fences = sum(1 for match in _FENCE.finditer(_REPLACE.sub("", text)) if match["language"])
+    assert text.count("\n```") == 2 * fences, f"{page} has a fence that the runner does not read"
     return found
+
+
+def sessions_of(pages: list[Path]) -> list[list[Path]]:
+    """Pages that are read one after the other, as those that continue another one say; most are alone."""
+    following = {page: (page.parent / match[1]) for page in pages if (match := _CONTINUES.search(page.read_text()))}
+    sessions = [[page] for page in pages if page not in following]
+    for session in sessions:
+        while more := [page for page, before in following.items() if before == session[-1]]:
+            session += more
+            del following[more[0]]
+    assert not following, f"these continue no page: {following}"
+    return sessions
 
 
 def script_of(blocks: list[Block], *, folder: Path) -> str:
@@ -86,12 +101,12 @@ def script_of(blocks: list[Block], *, folder: Path) -> str:
     return "\n".join([*lines, "echo '== the end'", ""])
 
 
-def run_page(
-    page: Path, *, folder: Path, environment: dict[str, str], timeout_s: float = 240
+def run_pages(
+    pages: list[Path], *, folder: Path, environment: dict[str, str], timeout_s: float = 540
 ) -> subprocess.CompletedProcess:
-    """Run a page; nothing that it started outlives it."""
+    """Run the pages of a session; nothing that they started outlives it."""
     script = folder / ".session.sh"
-    script.write_text(script_of(blocks_of(page), folder=folder))
+    script.write_text(script_of([block for page in pages for block in blocks_of(page)], folder=folder))
     process = subprocess.Popen(
         ["bash", str(script)],
         cwd=folder,
