@@ -40,16 +40,25 @@ class _Pool(torch.autograd.Function):
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, pooled = ctx.saved_tensors
-        rows, columns = pooled.shape[-2] * ctx.height, pooled.shape[-1] * ctx.width
-        whole = (rows, columns) == tuple(x.shape[-2:])
-        found = torch.empty_like(x) if whole else torch.zeros_like(x)
-        # Of equal values the first takes the gradient, in the order of torch's kernel.
-        for down in range(ctx.height):
-            for across in range(ctx.width):
-                place = (..., slice(down, rows, ctx.height), slice(across, columns, ctx.width))
-                largest = x[place] == pooled
-                found[place] = gradient * largest
-                gradient = gradient * ~largest
+        height, width = ctx.height, ctx.width
+        rows, columns = pooled.shape[-2] * height, pooled.shape[-1] * width
+        places = [(down, across) for down in range(height) for across in range(width)]
+        # Of equal values the first takes the gradient, in the order of torch's kernel: its number within the window, counted
+        # from the last place backwards in bytes, which are read and written four times as fast as floats.
+        number = torch.zeros_like(pooled, dtype=torch.uint8)
+        for down, across in reversed(places[:-1]):
+            number += 1
+            number *= x[..., down:rows:height, across:columns:width] != pooled
+        device, line = x.device, x.shape[-1]
+        offsets = torch.tensor([down * line + across for down, across in places], device=device)
+        corners = torch.arange(0, rows, height, device=device)[:, None] * line + torch.arange(
+            0, columns, width, device=device
+        )
+        index = offsets.take(number.long()) + corners
+        window = [height, width]
+        found = torch.ops.aten.max_pool2d_with_indices_backward(
+            gradient.contiguous(), x, window, window, [0, 0], [1, 1], False, index
+        )
         return found, None, None
 
 
