@@ -145,8 +145,10 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
     chain.write(tmp_path / "d.json")
     to = Account.create().address
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=2.5")
-    assert (done.code, done.out) == (0, f"{to} holds 2.5 tokens\n")
-    assert chain.connect()[2].balance(to) == 25 * 10**17
+    assert (done.code, done.out) == (0, f"{to} holds 2.5 tokens and 1 ETH\n")
+    done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=1", "ether=0.5")
+    assert (done.code, done.out) == (0, f"{to} holds 3.5 tokens and 1.5 ETH\n")
+    assert chain.connect()[2].balance(to) == 35 * 10**17
 
 
 @pytest.mark.parametrize(
