@@ -1,7 +1,8 @@
 """Nodes without a SuperNode: Flower's own fleet connection, and an answer that is made at once. Many fit into one process.
 
-Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS]
-It prints one line for each node that connected, and "answered NODE GROUP" for each answer.
+Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS] [again=1]
+It prints "connected NODE", "asked NODE GROUP" for each message, and "stopped NODE" for one whose run was given up. A node that
+is not let in ends, or with again=1 tries once more each second.
 """
 
 import ctypes
@@ -23,17 +24,37 @@ from flwr.supercore.inflatable.inflatable_object import (  # noqa: E402
     iterate_object_tree,
 )
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents, pull_objects  # noqa: E402
+from flwr.supercore.run import RunNotRunningException  # noqa: E402
+from flwr.supernode import fleet_http_connection  # noqa: E402
 from flwr.supernode.fleet_http_connection import http_request_response  # noqa: E402
 
+fleet_http_connection.flwr_exit = lambda code, message="": sys.exit(message)  # its own takes the whole process down
+DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0}
+fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = (
+    10  # the least: a node that is killed is found gone after 20 s, not 60
+)
 
-def serve(address: str, ca: bytes, key_file: str, *, delay: float, poll: float) -> None:
+
+def serve(address: str, ca: bytes, key_file: str, **settings: float) -> None:
     """Answer every message with its own content until the process ends."""
     with open(key_file, "rb") as file:
         private = serialization.load_ssh_private_key(file.read(), None)
-    with http_request_response(address, False, ca, (private, private.public_key())) as connection:
-        node_id, receive, send, _, _, pull_object, push_object, confirm = connection
-        print(f"connected {node_id}", flush=True)
-        while True:
+    while True:
+        try:
+            with http_request_response(address, False, ca, (private, private.public_key())) as connection:
+                answer_all(connection, **settings)
+        except SystemExit:  # Flower's way to say that it is not let in
+            if not settings["again"]:
+                return
+            time.sleep(1)
+
+
+def answer_all(connection: tuple, *, delay: float, poll: float, **_: float) -> None:
+    """What a SuperNode and its app do, in one thread."""
+    node_id, receive, send, _, _, pull_object, push_object, confirm = connection
+    print(f"connected {node_id}", flush=True)
+    while True:
+        try:
             if (received := receive()) is None:
                 time.sleep(poll)
                 continue
@@ -46,6 +67,7 @@ def serve(address: str, ca: bytes, key_file: str, *, delay: float, poll: float) 
             confirm(run_id, message.metadata.message_id)
             asked = inflate_object_from_contents(message.metadata.message_id, contents)
             asked.metadata.__dict__["_message_id"] = message.metadata.message_id
+            print(f"asked {node_id} {message.metadata.group_id}", flush=True)
             time.sleep(delay)
             reply = Message(RecordDict(dict(asked.content)), reply_to=asked)
             reply.metadata.__dict__["_message_id"] = reply.object_id
@@ -53,7 +75,8 @@ def serve(address: str, ca: bytes, key_file: str, *, delay: float, poll: float) 
             for object_id, part in get_all_nested_objects(reply).items():
                 if object_id in wanted:
                     push_object(run_id, session, object_id, part.deflate())
-            print(f"answered {node_id} {message.metadata.group_id}", flush=True)
+        except RunNotRunningException:
+            print(f"stopped {node_id}", flush=True)
 
 
 def main() -> None:
@@ -62,11 +85,12 @@ def main() -> None:
     address, ca_file, *keys = [one for one in sys.argv[1:] if "=" not in one]
     with open(ca_file, "rb") as file:
         ca = file.read()
+    given = {name: float(settings.get(name, default)) for name, default in DEFAULTS.items()}
     threads = [
         threading.Thread(
             target=serve,
             args=(address, ca, key),
-            kwargs={name: float(settings.get(name, 0.2)) for name in ("delay", "poll")},
+            kwargs=given,
             daemon=True,
         )
         for key in keys

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from network.nodes import asking, light_nodes, wait_for
@@ -23,6 +24,21 @@ def registered(superlink, keys):
         return files, [superlink.register(one) for one in on_chain]
 
     return register
+
+
+@pytest.fixture
+def beside():
+    """Runs something in another thread."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        yield pool.submit
+
+
+def line(nodes, word):
+    """Read what nodes print up to a line that begins with a word."""
+    for text in nodes.stdout:
+        if text.startswith(word):
+            return text
+    raise AssertionError(f"the nodes ended and never said {word!r}")
 
 
 def online(grid, ids):
@@ -71,21 +87,56 @@ def test_a_round_ends_at_its_deadline_and_says_who_did_not_answer(superlink, ca,
         slow.kill()
 
 
-def test_a_superlink_that_is_killed_costs_a_round_nothing(superlink, ca, registered, grid):
+def test_a_superlink_that_is_killed_costs_a_round_nothing(superlink, ca, registered, grid, beside):
     files, ids = registered(2)
-    with light_nodes(superlink.address, ca, files, delay=1):
+    with light_nodes(superlink.address, ca, files, delay=2) as nodes:
         wait_for(lambda: online(grid, ids), what="connecting")
         before = superlink.restarts
-        messages = asking(ids)
-        pushed = grid.push_messages(messages)
+        round_one = beside(grid.send_and_receive, asking(ids), timeout=120)
+        line(nodes, "asked")
         os.kill(superlink.pid, signal.SIGKILL)
-        replies = {}
-        wait_for(
-            lambda: (
-                replies.update({r.metadata.reply_to_message_id: r for r in grid.pull_messages(pushed)})
-                or len(replies) == 2
-            ),
-            what="answers",
-        )
+        assert told(round_one.result(150)) == [str(one) for one in ids]
         assert superlink.restarts == before + 1
-        assert told(grid.send_and_receive(asking(ids, group="2"), timeout=60)) == [str(one) for one in ids]
+        assert told(grid.send_and_receive(asking(ids, group="2"), timeout=120)) == [str(one) for one in ids]
+
+
+def test_a_run_that_the_superlink_gave_up_is_made_anew_and_all_are_asked_again(superlink, ca, registered, grid, beside):
+    files, ids = registered(2)
+    with light_nodes(superlink.address, ca, files, delay=2) as nodes:
+        wait_for(lambda: online(grid, ids), what="connecting")
+        first = grid.run.run_id
+        round_one = beside(grid.send_and_receive, asking(ids), timeout=120)
+        line(nodes, "asked")
+        superlink.stop_run(first)
+        assert told(round_one.result(150)) == [str(one) for one in ids]
+        assert grid.run.run_id != first
+
+
+def test_a_node_that_is_killed_and_comes_back_is_asked_again(superlink, ca, registered, beside):
+    files, ids = registered(1)
+    with open_grid(superlink, rejoin_s=60) as grid:
+        with light_nodes(superlink.address, ca, files, delay=1000) as nodes:
+            wait_for(lambda: online(grid, ids), what="connecting")
+            round_one = beside(grid.send_and_receive, asking(ids), timeout=150)
+            line(nodes, "asked")
+        with light_nodes(superlink.address, ca, files, again=1) as nodes:
+            assert told(round_one.result(200)) == [str(ids[0])]
+        # Gone for good, it is given up when it had its time.
+        grid.rejoin_s = 1
+        (reply,) = grid.send_and_receive(asking(ids, group="2"), timeout=150)
+        assert reply.error.reason == "the node lost its connection in the middle of the round"
+        assert reply.metadata.src_node_id == ids[0]
+        assert not online(grid, ids)
+
+
+def test_a_node_that_has_left_is_not_waited_for(superlink, registered, grid):
+    _, ids = registered(1)
+    superlink.unregister(ids[0])
+    (reply,) = grid.send_and_receive(asking(ids), timeout=60)
+    assert reply.error.reason.startswith("the SuperLink takes no message for this node")
+
+
+def test_a_grid_leaves_no_run_behind(superlink):
+    with open_grid(superlink) as grid:
+        assert superlink.stop_other_runs(grid.run.run_id) == []
+    assert superlink.stop_other_runs() == []
