@@ -18,15 +18,13 @@ from flwr.clientapp import ClientApp
 
 from clients.shard import read_own_shard
 from clients.signing import sign_updates
-from clients.trust import check_class, check_trust, packages
 from clients.wallet import read_invite, wallet_of
 from fl.errors import ConfigError
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour, flip_labels
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
+from fl.task.trust import check_trust, packages
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from fl.task.spec import TaskSpec
 
 app = ClientApp(mods=[sign_updates])
@@ -55,7 +53,7 @@ def train(message: Message, context: Context) -> Message:
 
     config = message.content.config_records.get("config", {})
     arrays = next(iter(message.content.array_records.values()))
-    model = _model(rows)
+    model = rows.spec.build_model()
     layout = vectors.layout_of(model)
     base = layout.flatten({name: array.numpy() for name, array in arrays.items()})
     if behaviour == FREE_RIDE:
@@ -92,29 +90,19 @@ class _Rows:
     data: Dataset
     seed: int
     number: int  # tells this client's draws from the others'
-    trusted: tuple[str, ...] | None  # None in a simulation, whose owner wrote the spec
 
 
 def _rows_of(context: Context) -> _Rows:
     settings = context.node_config
     invite = str(_setting(settings, "invite"))
     if "shard" in settings:
-        trusted = packages(str(settings.get("trust", "")))
-        spec = _own_spec(invite, trusted)
+        spec = _own_spec(invite, packages(str(settings.get("trust", ""))))
         data = _own_data(invite, str(settings["shard"]), bool(settings.get("drop-unlabelled", False)))
         number = int(wallet_of(context).address, 16)
-        return _Rows(spec=spec, data=data, seed=spec.seed, number=number, trusted=trusted)
+        return _Rows(spec=spec, data=data, seed=spec.seed, number=number)
     number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
     data = _partition(str(_setting(settings, "data")), str(_setting(settings, "partition")), number, seed)
-    return _Rows(spec=_spec(invite), data=data, seed=seed, number=number, trusted=None)
-
-
-def _model(rows: _Rows) -> nn.Module:
-    if rows.trusted is not None:
-        models = importlib.import_module("fl.task.models")
-        found = models.import_object(rows.spec.model, setting="model.path")
-        check_class(rows.spec.model, found, module_class=models.nn.Module, allowed=rows.trusted)
-    return rows.spec.build_model()
+    return _Rows(spec=_spec(invite), data=data, seed=seed, number=number)
 
 
 def _setting(settings: dict, key: str) -> object:

@@ -75,21 +75,6 @@ class BrokenLedger(NodeRefusal):
         )
 
 
-class UntrustedCode(FairshareError):
-    """A task's spec names code that its owner did not allow to run."""
-
-    def __init__(self, setting: str, path: str) -> None:
-        super().__init__(setting, path)
-        self.setting, self.path = setting, path
-
-    def __str__(self) -> str:
-        package = self.path.partition(":")[0].partition(".")[0]
-        return (
-            f"the task's {self.setting} is {self.path}, which is neither Fairshare's nor a torch.nn module; if you know and "
-            f"installed that package, allow it with trust={package}"
-        )
-
-
 class FolderInUse(FairshareError):
     """Another process runs a node in the same folder."""
 

@@ -11,8 +11,8 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-from clients.trust import check_class, check_trust, packages
 from fl.errors import ConfigError, FairshareError
+from fl.task.trust import check_names, check_trust, packages
 
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
 
@@ -32,7 +32,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError with
     the child's own words if the model cannot be built here.
     """
-    check_trust(json.loads(spec), allowed=packages(trust))
+    check_names(json.loads(spec), allowed=packages(trust))
     env = {key: value for key, value in os.environ.items() if key != "FAIRSHARE_PASSWORD"}
     try:
         child = subprocess.run(
@@ -60,12 +60,11 @@ def preview(spec: str, *, trust: str = "") -> Preview:
 def _main() -> None:
     from fl.codec import Blocks, model_hash  # noqa: PLC0415 - for this process only
     from fl.task.model_vector import vector_of  # noqa: PLC0415
-    from fl.task.models import import_object, nn  # noqa: PLC0415
     from fl.task.spec import TaskSpec  # noqa: PLC0415
 
-    spec = TaskSpec.from_json(sys.stdin.read())
-    found = import_object(spec.model, setting="model.path")
-    check_class(spec.model, found, module_class=nn.Module, allowed=packages(sys.argv[1]))
+    text = sys.stdin.read()
+    check_trust(json.loads(text), allowed=packages(sys.argv[1]))
+    spec = TaskSpec.from_json(text)
     spec.build_loss()
     vector = vector_of(spec.build_model())
     told = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from fl.coordinator.config import WEI
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
+from fl.task.trust import check_trust, packages
 
 KNOWN = {
     "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
@@ -32,6 +34,7 @@ KNOWN = {
     "receipts": "the account's receipts.json: was every update that has one counted?",
     "validation": "the task's validation set, which the direction is recomputed on",
     "threads": "threads of torch, 1 by default",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 
 
@@ -42,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
+    check_trust(json.loads(task.invite.spec), allowed=packages(values.get("trust", "")))
     account = key_of(values, chain_id=task.invite.chain_id)
     own = account.address if account else _named(values)
     source = bundles_of(task, where=values.get("bundles"), account=account)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import logging
 import sys
 import time
@@ -23,6 +24,7 @@ from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
+from fl.task.trust import check_trust, packages
 
 KNOWN = {
     "invite": "the coordinator's invite: a file, or the one-line form",
@@ -33,6 +35,7 @@ KNOWN = {
     "every": "seconds between two looks for a round, 1 by default",
     "once": "true ends after one round: status 0 if it was signed, 1 if it was refused",
     "threads": "threads of torch, 1 by default",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 _LONGEST_PAUSE_S = 30.0
 
@@ -51,6 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         chain_id=invite.chain_id,
         anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0),
     )
+    check_trust(json.loads(invite.spec), allowed=packages(values.get("trust", "")))
     record = TaskRecord(invite)
     if account.address not in record.terms.evaluators:
         raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)

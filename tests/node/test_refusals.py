@@ -11,7 +11,6 @@ from clients.errors import (
     ForeignFolder,
     GatewayUnreachable,
     JoinedElsewhere,
-    UntrustedCode,
 )
 from clients.folder import NodeFolder
 from clients.preview import preview
@@ -27,6 +26,7 @@ from fl.coordinator.certificates import own_tls
 from fl.coordinator.gateway import running_gateway
 from fl.errors import ConfigError
 from fl.task.data import DataError
+from fl.task.trust import UntrustedCode
 
 
 @pytest.fixture

@@ -60,7 +60,9 @@ def ask(grid, message):
     return reply.error.reason if reply.has_error() else SignedUpdate.from_record(reply.content[RECORD])
 
 
-def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(coordination, bundled_code, slow, until, alive):
+def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR0915 - one life of a node, as starting one takes seconds
+    coordination, bundled_code, slow, until, alive
+):
     settings, trainings = slow
     one = coordination(rounds=5, clients=1)
     one.fund(0)
