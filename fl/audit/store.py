@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 # What a claim, an audit of the payouts and every proof but that of a score need; it is never dropped.
 KEPT = (HEADER, MANIFEST, ROUND)
+_HASH = re.compile(r"[0-9a-f]{64}")
 _FOLDER = re.compile(r"round-(\d{4,})")
 
 
@@ -123,7 +124,7 @@ class BundleStore:
         update and direction can answer: keep what a task still has to answer for.
         """
         rounds = self.rounds()
-        wanted, known = set(), set()
+        wanted, known, names = set(), set(), {}
         for place, number in enumerate(rounds):
             files = self.bundle(number)
             try:
@@ -131,27 +132,27 @@ class BundleStore:
             except BrokenBundle as error:
                 log.warning("not pruned: %s", error)
                 return 0  # without every manifest nobody knows what an object is for
+            # A manifest may be somebody else's text: it names what is dropped in its own bundle, and nothing besides.
+            sums = {name: sha for name, sha in sums.items() if _inside(name) and _HASH.fullmatch(sha)}
             known |= set(sums.values())
+            names[number] = [name for name in sums if name not in KEPT]
             wanted |= {sha for name, sha in sums.items() if place >= len(rounds) - keep or name in KEPT}
         gone = 0
         for sha256 in known - wanted:
-            path = self._path(_object(sha256))
-            if self.fs.exists(path):
-                self.fs.rm_file(path)
-                gone += 1
-        return gone + sum(self._drop_named(number) for number in rounds[: max(0, len(rounds) - keep)])
+            gone += self._drop(_object(sha256))
+        for number in rounds[: max(0, len(rounds) - keep)]:
+            # In the form that `Bundle.write` makes; what else stands in the folder is not ours.
+            gone += sum(self._drop(f"{round_folder(number)}/{name}") for name in names[number])
+        return gone
 
     def read(self, path: str) -> bytes:
         """A file by its path in the store. Raises: FileNotFoundError."""
         return self.fs.cat_file(self._path(path))
 
-    def _drop_named(self, number: int) -> int:
-        # The form that `Bundle.write` makes.
-        root = self._path(round_folder(number))
-        named = [one for one in self.fs.find(root) if PurePosixPath(one).name not in KEPT]
-        for path in named:
-            self.fs.rm_file(path)
-        return len(named)
+    def _drop(self, path: str) -> bool:
+        if there := self.fs.exists(self._path(path)):
+            self.fs.rm_file(self._path(path))
+        return there
 
     def _write(self, path: str, data: bytes) -> None:
         full = self._path(path)
@@ -189,7 +190,7 @@ class _StoredBundle:
 
     def _by_hash(self, name: str) -> bytes | None:
         sha256 = read_manifest(self.read(MANIFEST), self).get(name, "")
-        return self.store.object(sha256) if re.fullmatch(r"[0-9a-f]{64}", sha256) else None
+        return self.store.object(sha256) if _HASH.fullmatch(sha256) else None
 
 
 @dataclass(frozen=True)
@@ -217,9 +218,13 @@ class CachedBundle:
 
 def refuse_outside(name: str, *, where: str) -> None:
     """Raises: BrokenBundle for a name that points out of its bundle: a manifest is somebody else's text."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not name:
+    if not _inside(name):
         raise BrokenBundle(folder=where, problem=f"{name} lies outside the bundle")
+
+
+def _inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
 
 
 def _object(sha256: str) -> str:

@@ -201,6 +201,8 @@ class CoordinatorConfig:
     evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
     poll: float = 1.0  # between two looks at the chain for who joined
     stay: bool = True  # serve until the task is closed; false ends with the last round
+    archive: str | None = None  # store that takes a copy of every bundle: a folder, or a URL such as s3://bucket/task
+    keep: int = 0  # last rounds whose models and updates stay in the folder, 0 for all; leaves and headers always stay
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
@@ -208,6 +210,8 @@ class CoordinatorConfig:
         for name in ("clients", "enrolment", "deadline", "evaluation", "poll"):
             if (value := getattr(self, name)) <= 0:
                 raise ConfigError(f"coordinator.{name} is {value}; set it above 0")
+        if self.keep < 0:
+            raise ConfigError(f"coordinator.keep is {self.keep}; set 1 or more rounds, or 0 to keep all")
         if (self.certificate is None) != (self.certificate_key is None):
             raise ConfigError(
                 "coordinator.certificate and coordinator.certificate_key belong together; set both or none"

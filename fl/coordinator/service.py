@@ -36,6 +36,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.desk import EvaluationDesk
 from fl.coordinator.federation import ClientResult, FederationResult, Watcher, spec_of
 from fl.coordinator.gateway import running_gateway
+from fl.coordinator.keeping import BundleKeeper
 from fl.coordinator.metrics import metrics_router
 from fl.coordinator.opening import put_contracts, terms_of
 from fl.coordinator.payday import close_when_final
@@ -118,6 +119,9 @@ class _Service:
     ) -> None:
         self.config, self.settings, self.folder = config, config.coordinator, folder
         self.watcher, self.data, self.spec = watcher, data, spec
+        self.keeper = BundleKeeper(
+            folder / "bundles", archive=self.settings.archive, keep=self.settings.keep, spec=spec
+        )
         self.gas: dict[str, list[int]] = {}
         self.started = time.perf_counter()
 
@@ -385,6 +389,7 @@ class _Service:
         self.result.seconds["rounds"] = time.perf_counter() - self.started
         self._note_clients()
         self.result.rounds.append(report)
+        self.keeper.after_round()
 
     def _note_clients(self) -> None:
         """Everybody on chain, in the order of joining; what their shards hold, only they know."""
@@ -433,5 +438,5 @@ def _reach(url: str, *, chain_id: int | None):
 
 def _keep_receipt(path: Path, number: int, root: bytes, receipt: bytes) -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
-    known[str(number)] = {"update_root": root.hex(), "signature": receipt.hex()}
+    known[str(number)] = {"update_root": root.hex(), "receipt": receipt.hex()}
     write_json(path, known)

@@ -117,3 +117,15 @@ def test_an_empty_store_has_no_rounds(tmp_path):
 def test_a_url_that_nobody_knows_is_refused():
     with pytest.raises(ConfigError, match="bundles are to be at gopher://x, which cannot be reached"):
         BundleStore.at("gopher://x")
+
+
+def test_a_manifest_cannot_have_dropped_what_is_not_in_its_bundle(world, tmp_path):
+    bundles = shutil.copytree(world.folder / "bundles", tmp_path / "bundles")
+    (tmp_path / "precious").write_text("kept")
+    (bundles / "round-0001" / "refusals.json").write_text("{}")
+    path = bundles / "round-0001" / "manifest.json"
+    foreign = {"../../precious": "0" * 64, "base.safetensors": "../../precious"}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **foreign}))
+    BundleStore.at(str(bundles)).prune(keep=1)
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert (bundles / "round-0001" / "refusals.json").exists()
