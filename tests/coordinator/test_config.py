@@ -100,7 +100,7 @@ def test_a_task_at_odds_with_itself_or_the_contract_is_refused(settings, message
         (ScorerConfig, {"nodes": 65}, "scorer.nodes is 65; set 1 to 64"),
         (ScorerConfig, {"tolerance": -1.0}, "scorer.tolerance is -1.0; set it above 0 and below 1"),
         (ScorerConfig, {"tolerance": float("nan")}, "scorer.tolerance is nan; set it above 0 and below 1"),
-        (EngineConfig, {"name": "rey"}, "engine.name is 'rey'; choose local or ray"),
+        (EngineConfig, {"name": "rey"}, "engine.name is 'rey'; choose local, ray, superlink"),
         (EngineConfig, {"name": "ray", "cpus": 0.0}, "engine.cpus is 0.0; set it above 0, a worker computes on something"),
         (EngineConfig, {"name": "ray", "gpus": -1.0}, "engine.gpus is -1.0; set 0 or more"),
         (EngineConfig, {"address": "auto"}, "engine.address, engine.cpus and engine.gpus are of engine=ray, this is local"),
