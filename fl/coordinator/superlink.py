@@ -250,9 +250,7 @@ class SuperLink:
     def _launch(self) -> None:
         if not self._lasting_port:  # kept once it answered there, for the clients that know it
             self.port = _free_port()
-        if self._control is not None:
-            self._control.close()
-        self._control = direct(ControlHttpClient.from_server_address(self.address, False, self.ca, ()), self.ca)
+            self._control = direct(ControlHttpClient.from_server_address(self.address, False, self.ca, ()), self.ca)
         secret = self.folder / "secret"
         with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(self.secret)
@@ -268,6 +266,8 @@ class SuperLink:
                     "FLWR_HOME": str(self.folder.resolve() / "flwr"),
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",
+                    # At INFO it has a line for each call, and is called every second.
+                    "FLWR_LOG_LEVEL": os.environ.get("FLWR_LOG_LEVEL", "WARNING"),
                 },
                 process_group=0,  # Ctrl-C is for the coordinator, which stops this one last
                 preexec_fn=_DIE_WITH_PARENT,  # noqa: PLW1509 (one system call; no lock that a thread could hold)

@@ -296,8 +296,10 @@ class SuperLinkGrid(HttpGrid):
 
     def _beat(self) -> None:
         while not self._closing.wait(_HEARTBEAT_S):
+            if (client := self._client) is None:  # between two runs
+                continue
             try:
-                self._runtime_client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
+                client.SendTaskHeartbeat(SendTaskHeartbeatRequest())
             except Exception as error:  # a missed beat is not the end; the round's own calls find out what is
                 log.debug("no heartbeat: %s", error)
 

@@ -5,12 +5,13 @@ import signal
 import socket
 import subprocess
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from fl.chain.devnet import DevnetFailed, running_devnet
 from fl.chain.escrow import Escrow, Token
-from fl.chain.sender import connect
+from fl.chain.sender import connect, transfer_ether
 from fl.cli.devnet import main
 from fl.errors import ConfigError
 
@@ -42,6 +43,20 @@ def test_a_chain_is_as_it_was_after_a_restart(tmp_path, account):
         assert [log["transactionHash"].to_0x_hex() for log in w3.eth.get_logs({"fromBlock": sent.block})] == [sent.hash]
         assert w3.eth.get_transaction_receipt(sent.hash)["status"] == 1
         assert Token(w3, token.address).mint(NOBODY, 1, account=account(1)).block == sent.block + 1
+
+
+def test_a_transaction_outlives_a_chain_that_is_restarted(tmp_path, account):
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        with running_devnet(tmp_path, port=0, block_time_s=3600) as url:
+            w3 = connect(url)
+            sending = beside.submit(transfer_ether, w3, account=account(0), to=NOBODY, amount=5)
+            until(lambda: w3.eth.get_transaction_count(account(0).address, "pending") == 1, what="sending")
+        # It was in no block, so the chain that comes back knows nothing of it.
+        with running_devnet(tmp_path, port=int(url.rpartition(":")[2])):
+            sent = sending.result(120)
+            assert w3.eth.get_balance(NOBODY) == 5
+            assert w3.eth.get_transaction(sent.hash)["nonce"] == 0
+            assert w3.eth.get_transaction_count(account(0).address) == 1
 
 
 def test_a_folder_is_one_devnets(tmp_path):
