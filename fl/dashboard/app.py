@@ -219,6 +219,7 @@ async def _events(run: _Run, standing: Standing, closing: threading.Event) -> As
     """Server-sent events: `run` when the summary changed, `chain` when the task's standing did, and what it is now."""
     version: object = ()
     chain: dict[str, Any] | None = None
+    asking: asyncio.Future[dict[str, Any]] | None = None  # never waited for: the run goes on while a chain is slow
     loop = asyncio.get_running_loop()
     spoken = next_look = loop.time()
     while not closing.is_set():
@@ -226,9 +227,10 @@ async def _events(run: _Run, standing: Standing, closing: threading.Event) -> As
             version, next_look = seen, loop.time()
             yield _event("run", await run_in_threadpool(run.headline))
             spoken = loop.time()
-        if loop.time() >= next_look and (summary := run.summary()):
-            now = await run_in_threadpool(standing.of_task, _task_id(summary))
-            next_look = loop.time() + _CHAIN_S
+        if asking is None and loop.time() >= next_look and (summary := await run_in_threadpool(run.summary)):
+            asking = loop.run_in_executor(None, standing.of_task, _task_id(summary))
+        if asking is not None and asking.done():
+            now, asking, next_look = asking.result(), None, loop.time() + _CHAIN_S
             if now != chain:
                 chain = now
                 yield _event("chain", now)

@@ -14,6 +14,8 @@ from web3.exceptions import Web3Exception
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow
+from fl.chain.provider import Patience
+from fl.chain.sender import connect
 
 _FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
 _PATIENCE_S = 5.0
@@ -64,7 +66,9 @@ class Standing:
         try:
             if self._escrow is None:
                 deployment = self._deployment or Deployment.read(self._folder / "deployment.json")
-                _, self._escrow, _ = deployment.connect()
+                # Who looks at a page is told that the chain is away, instead of waiting until it is back.
+                w3 = connect(deployment.url, chain_id=deployment.chain_id, patience=Patience(outage_s=0))
+                self._escrow = Escrow(w3, deployment.contract)
                 self._from_block = deployment.block
             return {"reachable": True, **ask(self._escrow)}
         except (ChainError, Web3Exception, requests.RequestException, ValueError) as error:

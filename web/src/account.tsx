@@ -179,7 +179,7 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
     <div class="card claim">
       <h3>Claim</h3>
       <p>{line}</p>
-      {open && !sound && <p role="alert">The check of round {final} failed: this page does not claim from it.</p>}
+      {open && !sound && <p role="alert">Round {final} did not pass its check: this page does not claim from it.</p>}
       {open && sound && hasWallet() && (
         <button type="button" onClick={send} disabled={busy}>
           Claim {tokens(claimable)} tokens with the wallet

@@ -1,7 +1,7 @@
 // The check of one round, made in this browser from the public files of its bundle.
 import type { Hex } from "viem";
 import { recoverAddress, sha256 } from "viem/utils";
-import { fetchBytes, type Header, type Round, type Standing, type View } from "./run";
+import { fetchBytes, NotGiven, type Header, type Round, type Standing, type View } from "./run";
 import { headerHash, leafFrom, levelsOf, type Leaf, type Node } from "./tree";
 import { grouped, short, tokens } from "./words";
 
@@ -17,7 +17,7 @@ export type Published = {
   levels: Node[][];
   signatures: Hex[];
 };
-export type Check = { ok: boolean; findings: Finding[]; published: Published | null };
+export type Check = { ok: boolean | null; findings: Finding[]; published: Published | null };
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const hex = (value: string) => value.replace(/^0x/, "").toLowerCase();
@@ -59,7 +59,9 @@ export async function checkRound(round: Round, view: View, standing: Standing | 
     return { ok: findings.every((one) => one.ok !== false), findings, published };
   } catch (error) {
     const told = error instanceof Error ? error.message : String(error);
-    return { ok: false, findings: [{ what: "files of the round", ok: false, told }], published: null };
+    // A file that the server does not give tells nothing of the round; one that is given and cannot be read does.
+    const ok = error instanceof NotGiven ? null : false;
+    return { ok, findings: [{ what: "files of the round", ok, told }], published: null };
   }
 }
 

@@ -49,12 +49,16 @@ function Page() {
 
   const newest = useRef({ view, standing, checks });
   newest.current = { view, standing, checks };
+  const turns = useRef(new Map<number, number>());
   const check = async (number: number) => {
     const { view, standing } = newest.current;
     const round = view?.rounds.find((one) => one.round === number);
     if (!view || !round) return;
+    const turn = (turns.current.get(number) ?? 0) + 1;
+    turns.current.set(number, turn);
     const found = await checkRound(round, view, standing);
-    setChecks((before) => new Map(before).set(number, found));
+    // A check that began later knows more of the chain, and may have ended before this one.
+    if (turns.current.get(number) === turn) setChecks((before) => new Map(before).set(number, found));
   };
   const digests = standing?.reachable ? standing.rounds.map((one) => one.digest).join() : "";
   useEffect(() => {
@@ -188,7 +192,7 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
   const budget = BigInt(view.totals.budget_wei);
   const earned = BigInt(view.totals.earned_wei);
   const good = [...checks.values()].filter((one) => one.ok).length;
-  const bad = checks.size - good;
+  const bad = [...checks.values()].filter((one) => one.ok === false).length;
   const claimed = standing?.reachable ? tokens(standing.paid_wei) : "–";
   return (
     <dl class="figures" aria-label="Headline figures">
@@ -398,7 +402,7 @@ function Task({ view, standing }: { view: View; standing: Standing | null }) {
     ["Strategy", view.config.strategy?.name ?? ""],
     ["Scores", view.config.scorer?.name ?? ""],
     ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
-    ["Challenge window", duration(view.task.challenge_window)],
+    ["Challenge window", view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
     ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
     ["Chain", `id ${view.task.chain_id}; ${standing ? (standing.reachable ? `the task is ${standing.status}` : "it does not answer now") : "asking"}`],
     ["Contract", view.task.contract],

@@ -86,8 +86,8 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
 }
 
 function CheckButton({ round, check, open, onClick }: { round: number; check?: Check; open: boolean; onClick: () => void }) {
-  const text = !check ? "check" : check.ok ? "✓ recomputed" : "✗ differs";
-  const style = !check ? "" : check.ok ? "good" : "bad";
+  const text = !check ? "check" : check.ok === null ? "? no files" : check.ok ? "✓ recomputed" : "✗ differs";
+  const style = !check || check.ok === null ? "" : check.ok ? "good" : "bad";
   return (
     <button
       type="button"

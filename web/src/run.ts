@@ -99,12 +99,17 @@ export type ClientRounds = Client & {
 };
 export type Headline = { status: View["status"]; live?: Live | null; content?: string; rounds?: number };
 
+/** The server did not give what it was asked for. */
+export class NotGiven extends Error {}
+
 /** Fetch from this page's own server; the address is relative, wherever the page is mounted. */
 export async function fetchBytes(path: string): Promise<Uint8Array> {
-  const answer = await fetch(`data/${path}`);
+  const answer = await fetch(`data/${path}`).catch((error: Error) => {
+    throw new NotGiven(`${path}: ${error.message}`);
+  });
   if (!answer.ok) {
     const told = await answer.json().catch(() => ({}));
-    throw new Error(told.detail ?? `${path}: the server answered ${answer.status}`);
+    throw new NotGiven(told.detail ?? `${path}: the server answered ${answer.status}`);
   }
   return new Uint8Array(await answer.arrayBuffer());
 }
