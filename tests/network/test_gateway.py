@@ -1,14 +1,22 @@
 import logging
+import os
+import signal
 import socket
 import ssl
 
 import httpx
 import pytest
+from cryptography.hazmat.primitives import serialization
 from fastapi import APIRouter
+from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest
+from flwr.proto.node_pb2 import Node
 from flwr.superlink.routers.fleet.router import router as fleet_router
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from network.nodes import asking, light_nodes, wait_for
 from starlette.responses import PlainTextResponse
 
+from fl.chain.node_key import flower_public_key
 from fl.coordinator.certificates import own_tls
 from fl.coordinator.gateway import NODE_PATHS, GatewayFailed, running_gateway
 from fl.coordinator.superlink_grid import open_grid
@@ -111,6 +119,55 @@ def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, key
                 assert "connected" not in process.stdout.read()
     lines = [one.getMessage() for one in caplog.records]
     assert lines == ["127.0.0.1 asked for the node API without a registered key and was refused; this is said once"]
+
+
+@pytest.fixture
+def fleet(gateway):
+    """Opens the connection of a node with a key file of its own."""
+
+    def opened(key_file):
+        private = serialization.load_ssh_private_key(key_file.read_bytes(), None)
+        interceptors = [NodeAuthHttpInterceptor(private, private.public_key())]
+        return FleetHttpClient.from_server_address(
+            f"127.0.0.1:{gateway.port}", False, gateway.tls.ca.encode(), interceptors
+        )
+
+    return opened
+
+
+def test_a_node_cannot_speak_for_another_one(superlink, gateway, fleet, keys):
+    files, on_chain = keys(2)
+    own, other = [superlink.register(one) for one in on_chain]
+    with fleet(files[0]) as client:
+        assert (
+            client.ActivateNode(
+                ActivateNodeRequest(public_key=flower_public_key(on_chain[0]), heartbeat_interval=30)
+            ).node_id
+            == own
+        )
+        assert not client.PullMessages(PullMessagesRequest(node=Node(node_id=own))).messages_list
+        for call, request in [
+            (client.PullMessages, PullMessagesRequest(node=Node(node_id=other))),
+            (client.DeactivateNode, DeactivateNodeRequest(node_id=other)),
+            (
+                client.ActivateNode,
+                ActivateNodeRequest(public_key=flower_public_key(on_chain[1]), heartbeat_interval=30),
+            ),
+        ]:
+            with pytest.raises(httpx.HTTPStatusError, match="401 Unauthorized"):
+                call(request)
+    assert gateway.refused["the node API without a registered key"] == 3
+
+
+def test_a_superlink_that_is_away_is_told_as_one_to_ask_again(superlink, fleet, keys):
+    files, on_chain = keys(1)
+    node = Node(node_id=superlink.register(on_chain[0]))
+    with fleet(files[0]) as client:
+        os.kill(superlink.pid, signal.SIGKILL)
+        with pytest.raises(httpx.HTTPStatusError, match="503 Service Unavailable") as caught:
+            client.PullMessages(PullMessagesRequest(node=node))
+        assert caught.value.response.headers["retry-after"] == "1"
+        superlink.nodes()  # until it is back
 
 
 def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls):
