@@ -45,6 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
+    spec = TaskSpec.from_json(task.invite.spec)
     check_trust(json.loads(task.invite.spec), allowed=packages(values.get("trust", "")))
     account = key_of(values, chain_id=task.invite.chain_id)
     own = account.address if account else _named(values)
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
         audit = TaskAudit(
             record=record,
             source=source,
-            spec=(spec := TaskSpec.from_json(task.invite.spec)),
+            spec=spec,
             game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
             account=own,
             receipts=_receipts(values, record, own),

@@ -24,6 +24,7 @@ from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
+from fl.task.spec import TaskSpec
 from fl.task.trust import check_trust, packages
 
 KNOWN = {
@@ -54,6 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         chain_id=invite.chain_id,
         anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0),
     )
+    TaskSpec.from_json(invite.spec)  # or it says what is wrong with it
     check_trust(json.loads(invite.spec), allowed=packages(values.get("trust", "")))
     record = TaskRecord(invite)
     if account.address not in record.terms.evaluators:

@@ -419,6 +419,14 @@ def test_an_invite_with_another_spec_is_refused(refuses, run, world):
     refuses("audit", run, saying="the invite's spec hash is 0x")
 
 
+@pytest.mark.parametrize(
+    ("spec", "saying"), [("nonsense", "the task spec is not JSON"), ("[]", "the task spec is a list")]
+)
+def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
+    Invite(**{**vars(world.invite), "spec": spec}).write(run / "invite.json")
+    refuses("audit", run, saying=saying)
+
+
 def test_an_account_that_is_none_is_refused(refuses, run):
     refuses("audit", run, "account=me", saying="account is 'me', which is no address")
 
