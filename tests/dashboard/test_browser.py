@@ -223,8 +223,9 @@ def test_the_page_is_used_by_keyboard_and_tells_what_a_client_was_paid_for(tab, 
     table = page.get_by_role("table", name=f"{played.best['name']}: score by class")
     expect(table.get_by_role("row")).to_have_count(11)  # a heading and ten digits
     page.get_by_label("Colours").focus()
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
+    for theme in ("light", "dark"):
+        page.keyboard.press("ArrowDown")
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
     assert page.evaluate("getComputedStyle(document.documentElement).colorScheme") == "dark"
 
 
