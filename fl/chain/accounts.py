@@ -20,6 +20,7 @@ ANVIL_CHAIN = 31337
 # Published by Foundry: everybody knows these keys, which is why `anvil_account` wants the chain id.
 _ANVIL_MNEMONIC = "test test test test test test test test test test test junk"
 PASSWORD_VARIABLE = "FAIRSHARE_PASSWORD"
+PASSWORD_FILE_VARIABLE = "FAIRSHARE_PASSWORD_FILE"  # systemd and containers hand secrets over as files
 
 
 class TestKeysElsewhere(ChainError):
@@ -82,8 +83,19 @@ def open_keystore(path: Path, *, password: str) -> LocalAccount:
 
 
 def ask_password(path: Path, *, confirm: bool = False) -> str:
-    """The password from the environment, or typed without echo. Raises: KeystoreError if it is empty."""
-    password = os.environ.get(PASSWORD_VARIABLE)
+    """The password from the environment, from the file that it names, or typed without echo.
+
+    Raises: KeystoreError if it is empty, or the file cannot be read.
+    """
+    password, file = os.environ.get(PASSWORD_VARIABLE), os.environ.get(PASSWORD_FILE_VARIABLE)
+    if password is None and file:
+        try:
+            password = Path(file).read_text().rstrip("\r\n")
+        except (OSError, ValueError) as error:
+            problem = (
+                f"its password file {file} cannot be read ({type(error).__name__}); check {PASSWORD_FILE_VARIABLE}"
+            )
+            raise KeystoreError(path=str(path), problem=problem) from None
     if password is None:
         password = getpass(f"Password of {path}: ")
         if confirm and getpass("Once more: ") != password:

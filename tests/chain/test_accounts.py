@@ -6,6 +6,7 @@ import stat
 import pytest
 
 from fl.chain.accounts import (
+    PASSWORD_FILE_VARIABLE,
     PASSWORD_VARIABLE,
     TestKeysElsewhere,
     anvil_account,
@@ -123,6 +124,21 @@ def test_the_published_keys_are_refused_on_any_other_chain():
 def test_the_password_comes_from_the_environment(monkeypatch, tmp_path):
     monkeypatch.setenv(PASSWORD_VARIABLE, "secret")
     assert ask_password(tmp_path) == "secret"
+
+
+def test_the_password_comes_from_the_file_that_the_environment_names(monkeypatch, tmp_path):
+    file = tmp_path / "password"
+    file.write_text("secret word\n")
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setenv(PASSWORD_FILE_VARIABLE, str(file))
+    assert ask_password(tmp_path) == "secret word"
+    file.unlink()
+    with pytest.raises(KeystoreError) as caught:
+        ask_password(tmp_path / "key.json")
+    assert str(caught.value) == (
+        f"keystore {tmp_path}/key.json: its password file {file} cannot be read (FileNotFoundError); check "
+        "FAIRSHARE_PASSWORD_FILE"
+    )
 
 
 def test_an_empty_password_is_refused(monkeypatch, tmp_path):
