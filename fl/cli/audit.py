@@ -16,11 +16,11 @@ from fl.audit.evidence import read_receipts
 from fl.audit.task_audit import RoundVerdict, TaskAudit
 from fl.audit.validation import VALIDATION, read_validation
 from fl.chain.record import TaskRecord
+from fl.chain.tokens import WEI
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.task_argument import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.values import address_of, whole
-from fl.coordinator.config import WEI
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec

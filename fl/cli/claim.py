@@ -11,9 +11,9 @@ from fl.audit.bundle import read_header, read_leaves
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.sender import connect
+from fl.chain.tokens import WEI
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
-from fl.coordinator.config import WEI
 from fl.errors import ConfigError
 from fl.rewards import RoundTree
 

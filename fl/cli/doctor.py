@@ -30,8 +30,8 @@ from fl.chain.escrow import Token
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite
 from fl.chain.sender import connect
+from fl.chain.tokens import WEI
 from fl.cli.arguments import parse
-from fl.coordinator.config import WEI
 
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
@@ -40,7 +40,7 @@ KNOWN = {
 }
 OK, WARN, FAIL = "ok", "warn", "fail"
 # What commands listen on by default.
-PORTS = {8545: "Anvil (`fl deploy chain=anvil`, `fl devnet`)", 9094: "Flower's SuperNode (`fl client`)"}
+PORTS = {8545: "a local chain (`fl devnet`)", 8443: "`fl coordinator`", 8700: "`fl dashboard`"}
 _LEAST_PYTHON, _LEAST_NODE = (3, 11), 20
 _GB = 10**9
 _TIMEOUT_S = 10

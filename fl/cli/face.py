@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table
 
-from fl.coordinator.config import WEI
+from fl.chain.tokens import WEI
 from fl.coordinator.federation import Watcher
 from fl.coordinator.strategy import RoundReport
 from fl.scoring.game import Standing

@@ -16,11 +16,11 @@ from fl.audit.evidence import BadEvidence, KeptReceipt, read_receipts, read_seen
 from fl.audit.watch import Finding, Look, Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
+from fl.chain.tokens import WEI
 from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.task_argument import bundles_of, open_task, split
 from fl.cli.values import address_of, number_of, whole
-from fl.coordinator.config import WEI
 from fl.errors import ConfigError
 
 KNOWN = {

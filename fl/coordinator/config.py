@@ -9,7 +9,7 @@ from typing import Any
 
 from eth_utils import is_checksum_address
 
-from fl.chain.tokens import WEI, wei  # noqa: F401 - both are read from here as well
+from fl.chain.tokens import wei
 from fl.errors import ConfigError
 from fl.scoring.scorer import build_scorer
 from fl.task.behaviour import check_behaviour

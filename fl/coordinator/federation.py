@@ -22,8 +22,9 @@ from fl.chain.escrow import Terms
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
+from fl.chain.tokens import wei
 from fl.codec import model_hash
-from fl.coordinator.config import RunConfig, wei
+from fl.coordinator.config import RunConfig
 from fl.coordinator.engine import Engine, open_engine
 from fl.coordinator.opening import free_salt, put_contracts, terms_of
 from fl.coordinator.panel import LocalPanel

@@ -18,8 +18,9 @@ from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Terms
 from fl.chain.paid_task import PaidTask
+from fl.chain.tokens import wei
 from fl.codec import model_hash
-from fl.coordinator.config import TaskConfig, wei
+from fl.coordinator.config import TaskConfig
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.strategy import PayingStrategy
 from fl.errors import ConfigError

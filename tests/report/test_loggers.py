@@ -6,7 +6,7 @@ import pytest
 from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from fl.coordinator.config import WEI
+from fl.chain.tokens import WEI
 from fl.coordinator.federation import Watcher
 from fl.errors import ConfigError
 from fl.report.loggers import LoggerMissing, check_loggers, figures_of, logged

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fl.coordinator.config import WEI
+from fl.chain.tokens import WEI
 from fl.coordinator.strategy import RoundReport
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing
