@@ -126,21 +126,6 @@ def settle_round(
     )
 
 
-def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
-    """Those whose updates a bundle holds, as they were weighed."""
-    seats = [
-        Participant(
-            account=one.account,
-            stake=one.stake,
-            blocks=Blocks.from_bytes(one.wire, size=bundle.layout.size),
-            root=one.root,
-            selected=one.selected,
-        )
-        for one in bundle.updates
-    ]
-    return share_stakes(seats, threshold=spec.duplicate_cosine)
-
-
 def _seats(
     current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec, cap: int
 ) -> tuple[list[Participant], list[RecordDict]]:

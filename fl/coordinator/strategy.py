@@ -21,6 +21,7 @@ from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
 from fl.audit.bundle import HEADER, Bundle, hash_of, read_header, write_header
+from fl.audit.memory import participants_of
 from fl.audit.recompute import ChainView
 from fl.chain.errors import ChainError
 from fl.chain.paid_task import PaidTask
@@ -31,7 +32,7 @@ from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.journal import Journal
 from fl.coordinator.panel import Panel
 from fl.coordinator.protocol import RECORD, TrainRequest
-from fl.coordinator.settle_round import OpenRound, SettledRound, participants_of, settle_round
+from fl.coordinator.settle_round import OpenRound, SettledRound, settle_round
 from fl.errors import ConfigError
 from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
 from fl.scoring.duplicates import duplicate_groups

@@ -21,11 +21,14 @@ def fl(monkeypatch, capsys):
 
     def call(*arguments):
         monkeypatch.setattr(sys, "argv", ["fl", *map(str, arguments)])
+        code = 0
         try:
             main()
         except SystemExit as ended:
-            assert not ended.code, capsys.readouterr()
-        return capsys.readouterr().out
+            code = ended.code
+        printed = capsys.readouterr()
+        assert not code, printed
+        return printed.out
 
     return call
 
