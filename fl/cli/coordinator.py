@@ -59,12 +59,13 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_invite=_say_invite,
         on_nodes=live.show_nodes,
     )
+    page = dashboard_app(folder)
     try:
         run_coordinator(
             config,
             folder=folder,
             watcher=live.watching(watcher),
-            surfaces=Surfaces(pages=dashboard_app(folder)),
+            surfaces=Surfaces(pages=page, on_close=page.state.closing.set),
         )
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)

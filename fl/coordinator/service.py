@@ -75,6 +75,7 @@ class Surfaces:
 
     routers: Sequence[APIRouter] = ()
     pages: ASGIApp | None = None
+    on_close: Callable[[], None] = lambda: None  # before the gateway stops, so that pages let go of who watches
 
 
 def run_coordinator(
@@ -231,6 +232,7 @@ class _Service:
                 pages=surfaces.pages,
             )
         )
+        stack.callback(surfaces.on_close)
         name = self._names()[0]
         self.invite = replace(
             self.task.invite(url=self._public_url(), spec=self.spec.to_json()),

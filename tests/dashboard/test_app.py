@@ -3,8 +3,10 @@
 import asyncio
 import json
 import socket
+import ssl
 import subprocess
 
+import httpx
 import numpy as np
 import pytest
 from report.run_summary import run_summary
@@ -14,6 +16,8 @@ from fl.audit.bundle import leaf_to_json
 from fl.chain.json_file import write_json
 from fl.cli.dashboard import _Server, main
 from fl.codec import Blocks
+from fl.coordinator.certificates import own_tls
+from fl.coordinator.gateway import running_gateway
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
 from fl.rewards import Leaf
@@ -232,3 +236,19 @@ def test_looking_at_a_run_needs_no_pytorch(python, environment):
     script = "import sys, fl.cli.dashboard; print({'torch', 'flwr', 'sklearn'} & sys.modules.keys())"
     done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_gateway_shows_the_page_and_stops_while_it_is_watched(folder, tmp_path_factory):
+    app = dashboard_app(folder)
+    tls = own_tls(tmp_path_factory.mktemp("tls"), names=["127.0.0.1"])
+    trust = ssl.create_default_context(cadata=tls.ca)
+    with running_gateway("127.0.0.1", 0, tls=tls, superlink=None, routers=[], pages=app) as gateway:
+        url = f"https://127.0.0.1:{gateway.port}"
+        with httpx.Client(verify=trust, timeout=60, base_url=url) as client:
+            assert "page.js" in client.get("/").text
+            assert client.get("/data/view").json()["status"] == "finished"
+            with client.stream("GET", "/data/feed") as feed:
+                lines = feed.iter_lines()
+                assert next(lines) == "event: run"
+                app.state.closing.set()  # as the coordinator does before the gateway stops
+                list(lines)  # ends by itself
