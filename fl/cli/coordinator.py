@@ -23,8 +23,9 @@ from fl.coordinator.strategy import RoundReport
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
 from fl.report.live import LiveSummary
+from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
-from fl.report.summary import STATUS, SUMMARY
+from fl.report.summary import STATUS, SUMMARY, settings_of
 from fl.scoring.game import Standing
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
     told = list({one.partition("=")[0]: one for one in (*_told_before(folder), *given)}.values())
     config = check(told)
+    check_loggers(config.loggers)
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _held(folder):
@@ -61,12 +63,15 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
     )
     page = dashboard_app(folder)
     try:
-        run_coordinator(
-            config,
-            folder=folder,
-            watcher=live.watching(watcher),
-            surfaces=Surfaces(pages=page, on_close=page.state.closing.set),
-        )
+        with logged(
+            live.watching(watcher), loggers=config.loggers, folder=folder, settings=settings_of(config)
+        ) as watching:
+            run_coordinator(
+                config,
+                folder=folder,
+                watcher=watching,
+                surfaces=Surfaces(pages=page, on_close=page.state.closing.set),
+            )
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"

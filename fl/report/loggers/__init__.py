@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from fl.coordinator.federation import Watcher
 from fl.coordinator.strategy import RoundReport
@@ -73,8 +73,11 @@ def open_loggers(names: Sequence[str], *, folder: Path, settings: Mapping[str, A
     ]
 
 
+W = TypeVar("W", bound=Watcher)
+
+
 @contextmanager
-def logged(watcher: Watcher, *, loggers: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Iterator[Watcher]:
+def logged(watcher: W, *, loggers: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Iterator[W]:
     """A watcher that passes everything on and hands each round's figures to the loggers; they are closed at the end."""
     opened = open_loggers(loggers, folder=folder, settings=settings)
 
