@@ -42,8 +42,14 @@ function packagesIn(metafile) {
   });
 }
 
+// The licences ask to stand in every copy, and a report.html is one. Packages that share a text share its place.
 function notices(packages) {
-  return packages.map((one) => `${one.name} ${one.version}, ${one.license}\n\n${one.text}\n`).join(`\n${"-".repeat(80)}\n\n`);
+  const byText = new Map();
+  for (const { name, version, license, text } of packages) {
+    byText.set(text, [...(byText.get(text) ?? []), `${name} ${version}, ${license}`]);
+  }
+  const parts = [...byText].map(([text, names]) => `${names.join("\n")}\n\n${text}`);
+  return `/*\n${parts.join(`\n\n${"-".repeat(80)}\n\n`).replaceAll("*/", "* /").replaceAll("</", "< /")}\n*/\n`;
 }
 
 const check = process.argv.includes("--check");
@@ -77,14 +83,13 @@ for (const [target, entry] of Object.entries(BUNDLES)) {
     metafile: true,
     format: "iife",
     target: "es2022",
-    legalComments: "none", // the licences stand whole in the file beside the bundle
+    legalComments: "none", // the licences stand whole at the end
     charset: "utf8",
   });
   const packages = packagesIn(result.metafile);
   const versions = packages.map((one) => `${one.name} ${one.version}`).join(", ");
   const sources = sourcesIn(result.metafile);
   const line = `/* from ${sources.join(" ")}, sha256 ${hashOf(sources)}; with ${versions} */`;
-  emit(target, `${line}\n${result.outputFiles[0].text}`);
-  emit(target.replace(/\.js$/, ".licenses.txt"), notices(packages));
+  emit(target, `${line}\n${result.outputFiles[0].text}${notices(packages)}`);
 }
 process.exitCode = stale ? 1 : 0;
