@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Protocol
 
@@ -19,6 +20,8 @@ from fl.coordinator.protocol import SignedUpdate
 
 LAST = "fairshare-last-update"  # in the context's state
 RECEIPTS = "fairshare-receipts"  # in the context's state: round -> update root and the coordinator's signature
+# The node answers in one thread and follows its pay in another, and both learn of receipts.
+_RECEIPTS_LOCK = threading.Lock()
 
 
 class Ledger(Protocol):
@@ -106,10 +109,11 @@ class FolderLedger:
 
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """See `Ledger`."""
-        known = self._raw_receipts()
         entry = {"update_root": update_root.hex(), "receipt": receipt.hex()}
-        if known.get(str(round_number)) != entry:
-            _write(self._receipts, json.dumps({**known, str(round_number): entry}, indent=1).encode() + b"\n")
+        with _RECEIPTS_LOCK:
+            known = self._raw_receipts()
+            if known.get(str(round_number)) != entry:
+                _write(self._receipts, json.dumps({**known, str(round_number): entry}, indent=1).encode() + b"\n")
 
     def receipts(self) -> dict[int, tuple[bytes, bytes]]:
         """Round → update root and the coordinator's signature: what `fl.audit.proofs.prove_omission` takes."""

@@ -15,6 +15,7 @@ from clients.executor import Executor
 from clients.folder import NodeFolder
 from clients.gateway import Gateway
 from clients.pay import PayFollower
+from clients.sign_off import sign_off
 from clients.signing import sign_updates
 from clients.supernode import SuperNode
 from fl.errors import ConfigError
@@ -54,7 +55,8 @@ class Node:
     ) -> None:
         self._gateway, self._node_config, self._pay, self._say = gateway, node_config, pay, say
         self._app_path, self._app = app, None
-        self._supernode = SuperNode(folder=folder.path, superlink=gateway.address, ca=ca, node_key=folder.node_key_path)
+        self._node_key = folder.node_key_path
+        self._supernode = SuperNode(folder=folder.path, superlink=gateway.address, ca=ca, node_key=self._node_key)
         self._last_message = time.monotonic()
         self._said = ""
 
@@ -104,8 +106,16 @@ class Node:
                 time.sleep(_EAGER_S if self._step(executor) else self._pause())
         finally:
             executor.close()
-            why = self._supernode.why()
+            why, crashed = self._supernode.why(), self._supernode.crashed
             self._supernode.stop()
+        if connected and crashed and (node_id := self._supernode.node_id) is not None:
+            sign_off(
+                node_id,
+                superlink=self._gateway.address,
+                ca=self._supernode.ca,
+                node_key=self._node_key,
+                clock_offset_s=offset,
+            )
         return f"the connection to {self._gateway.address} ended ({why})" if connected else _why_not(why)
 
     def _step(self, executor: Executor) -> bool:

@@ -22,6 +22,7 @@ from clients.gateway import Gateway
 from clients.ledger import FolderLedger
 from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.audit.bundle import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
+from fl.audit.evidence import BadEvidence, read_receipts
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
@@ -100,6 +101,7 @@ class PayBook:
         # As nobody in particular: what a client needs is public, and a token dated by a wrong clock would be refused.
         self._archive = ArchiveClient.of_gateway(invite) if invite.gateway else None
         self._receipts = FolderLedger(folder.path, task_id=invite.id_bytes)
+        self._coordinator = invite.coordinator
 
     def round(self, number: int) -> RoundPay:
         """One round, fetched if it is not there yet.
@@ -115,6 +117,24 @@ class PayBook:
         except BrokenBundle:
             (path / HEADER).unlink(missing_ok=True)
             raise
+
+    def keep_receipts(self) -> None:
+        """Fetch the receipts that no message brought, such as the last round's.
+
+        Raises: ArchiveUnreachable, ArchiveRefused; BadEvidence if what the coordinator gives out is not signed by it.
+        """
+        if self._archive is None:
+            return
+        path = self._folder.path / "rounds" / "receipts.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self._archive.get(f"receipts/{self.account}"))
+        told = read_receipts(
+            path, account=self.account, task_id=self._task_id, domain=self._domain, coordinator=self._coordinator
+        )
+        known = self._receipts.receipts()
+        for number, one in told.items():
+            if number not in known:
+                self._receipts.keep_receipt(round_number=number, update_root=one.update_root, receipt=one.signature)
 
     def _fetch(self, number: int, path: Path) -> None:
         if self._archive is None:
@@ -221,6 +241,11 @@ class PayFollower:
 
     def _tell(self, escrow: Escrow, book: PayBook, number: int) -> bool:
         try:
+            book.round(number)  # which has its files fetched
+            try:
+                book.keep_receipts()
+            except (ArchiveRefused, BadEvidence) as error:
+                log.info("no receipts from the coordinator: %s", error)
             self._say(str(book.round(number)))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")

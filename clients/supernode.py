@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import os
 import re
 import signal
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 _GRACE_S = 10  # to sign off; after that it is killed
@@ -39,9 +40,9 @@ class SuperNode:
 
     def __init__(self, *, folder: Path, superlink: str, ca: str, node_key: Path) -> None:
         self._folder, self._superlink, self._node_key = folder, superlink, node_key
-        self._ca = folder / "ca.pem" if ca else None
-        if self._ca:
-            self._ca.write_text(ca)
+        self.ca = folder / "ca.pem" if ca else None
+        if self.ca:
+            self.ca.write_text(ca)
         self.log = folder / "supernode.log"
         self.secret = os.urandom(32)
         self.port = 0  # of its runtime API, on loopback
@@ -55,7 +56,7 @@ class SuperNode:
         with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(self.secret)
         self.port = _free_port()
-        certificates = ["--root-certificates", str(self._ca)] if self._ca else []
+        certificates = ["--root-certificates", str(self.ca)] if self.ca else []
         command = [
             sys.executable, "-m", "clients.supernode",
             "--parent-pid", str(os.getpid()), "--clock-offset", str(clock_offset_s),
@@ -90,6 +91,11 @@ class SuperNode:
     def runs(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended without a chance to sign off."""
+        return self._process is not None and (self._process.poll() or 0) < 0
 
     @property
     def node_id(self) -> int | None:
@@ -142,6 +148,15 @@ def end_with(parent: int) -> None:
     os._exit(1)
 
 
+def go_by_clock(offset_s: float) -> None:
+    """Date this process's requests to a SuperLink by a clock that is `offset_s` seconds later than its own.
+
+    A SuperLink takes requests that are dated up to 5 s ahead and 305 s behind of its own clock.
+    """
+    authentication = importlib.import_module("flwr.supernode.node_auth_http_interceptor")
+    authentication.now = lambda: datetime.now(tz=UTC) + timedelta(seconds=offset_s)
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--parent-pid", type=int, required=True)
@@ -149,14 +164,8 @@ def _main() -> None:
     own, flowers = parser.parse_known_args()
     threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
     sys.argv = ["flower-supernode", *flowers]
-
-    from flwr.supernode import node_auth_http_interceptor as authentication  # noqa: PLC0415 - heavy, for this process only
-    from flwr.supernode.cli.flower_supernode import flower_supernode  # noqa: PLC0415
-
-    true_now = authentication.now
-    # A SuperLink takes requests that are dated up to 5 s ahead and 305 s behind, by its own clock.
-    authentication.now = lambda: true_now() + timedelta(seconds=own.clock_offset)
-    flower_supernode()
+    go_by_clock(own.clock_offset)
+    importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from fl.errors import ConfigError
 from fl.task.data import DataConfig, PartitionConfig
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec
+from fl.task.trust import UntrustedCode
 
 
 @pytest.fixture(scope="module")
@@ -101,3 +102,43 @@ def test_a_shard_that_is_not_there_is_named(task):
 def test_an_unknown_behaviour_is_named(task):
     with pytest.raises(ConfigError, match="behaviour 'sleep' is unknown; write honest, free_ride or label_flip:SHARE"):
         train(task, config_of(task, behaviour="sleep"))
+
+
+@pytest.fixture
+def table_task(world, spec):
+    """A task of tables of two columns."""
+    column = {"mean": 0.0, "std": 1.0, "marks_missing": False, "zero_is_missing": False}
+    schema = {
+        "names": ["a", "b", "label"],
+        "has_header": True,
+        "columns": [{"name": name, **column} for name in "ab"],
+        "target": "label",
+        "class_names": ["no", "yes"],
+        "positive_above": None,
+        "label_map": [],
+        "missing": [""],
+    }
+    model = {"in_features": 2, "out_features": 2}
+    return lambda **changes: world(
+        joining=0, spec=spec(schema=schema, feature_shape=(2,), **{"model_arguments": model, **changes})
+    )
+
+
+def test_a_node_of_its_own_trains_on_its_file(table_task, tmp_path):
+    task = table_task()
+    shard = tmp_path / "own.csv"
+    rows = [f"{number},{number % 3},{'yes' if number % 2 else 'no'}" for number in range(12)]
+    shard.write_text("\n".join(["a,b,label", *rows, "5,6,"]) + "\n")
+    config = {**task.node_config(0), "shard": str(shard), "drop-unlabelled": True, "threads": 1}
+    update, metrics = train(task, config)
+    assert np.linalg.norm(update) > 0
+    assert metrics["num-examples"] == 12
+    other, _ = train(task, {**config, "anvil-account": 6})
+    assert not np.array_equal(update, other)  # another account draws other batches
+
+
+def test_a_node_of_its_own_builds_no_foreign_code(table_task, tmp_path):
+    task = table_task(loss="os:getcwd")
+    config = {**task.node_config(0), "shard": str(tmp_path / "own.csv")}
+    with pytest.raises(UntrustedCode, match="the task's loss is os:getcwd, which is neither Fairshare's nor"):
+        train(task, config)

@@ -9,7 +9,9 @@ from clients.folder import NodeFolder
 from clients.gateway import Gateway
 from clients.ledger import FolderLedger
 from clients.pay import NoLeaf, PayBook, PayFollower
+from fl.audit.archive_client import ArchiveRefused
 from fl.audit.bundle import BrokenBundle
+from fl.audit.evidence import BadEvidence
 from fl.coordinator.archive_api import archive_router
 from fl.coordinator.certificates import own_tls
 from fl.coordinator.gateway import running_gateway
@@ -78,6 +80,26 @@ def test_leaves_that_are_not_the_headers_are_not_believed(played, gateway, tmp_p
     path.write_text(json.dumps(raw))
     with start() as running, pytest.raises(BrokenBundle, match="is not the one that the manifest names"):
         book_of(played, tmp_path / "node", behind(played, running, tls)).round(1)
+
+
+def test_the_receipts_that_no_message_brought_are_fetched_and_checked(played, gateway, tmp_path):
+    start, tls = gateway
+    account, report = played.addresses[0], played.reports[0]
+    root = next(leaf.update_root for leaf in report.leaves if leaf.account == account)
+    given = tmp_path / "receipts" / f"{account}.json"
+    given.parent.mkdir()
+    ledger = FolderLedger(tmp_path / "node", task_id=played.task.task_id)
+    with start() as running:
+        book = book_of(played, tmp_path / "node", behind(played, running, tls))
+        with pytest.raises(ArchiveRefused):
+            book.keep_receipts()
+        given.write_text(json.dumps({"1": {"update_root": "ab" * 32, "receipt": report.receipts[account].hex()}}))
+        with pytest.raises(BadEvidence, match="has a receipt for round 1 that is signed by 0x"):
+            book.keep_receipts()
+        assert ledger.receipts() == {}
+        given.write_text(json.dumps({"1": {"update_root": root.hex(), "receipt": report.receipts[account].hex()}}))
+        book.keep_receipts()
+    assert ledger.receipts() == {1: (root, report.receipts[account])}
 
 
 def test_an_account_without_a_leaf_is_told_so(played, gateway, tmp_path):

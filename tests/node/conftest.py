@@ -80,6 +80,15 @@ class NodeProcess:
         """Ids of the processes that it started and that are there now."""
         return children_of(self.process.pid)
 
+    def memory_mb(self) -> float:
+        """Memory of all its processes (PSS, so that shared pages count once)."""
+        return sum(
+            int(line.split()[1]) / 1024
+            for pid in (self.process.pid, *self.family())
+            for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            if line.startswith("Pss:")
+        )
+
     def send(self, number: signal.Signals) -> None:
         """A signal to the node's process alone."""
         os.kill(self.process.pid, number)

@@ -14,6 +14,7 @@ def test_two_nodes_take_part_are_told_their_pay_and_claim_it(coordination, capsy
         nodes = [one.start(number) for number in range(2)]
         for node in nodes:
             node.says("connected to 127.0.0.1:")
+            assert node.memory_mb() < 400  # torch comes with the first round
         with one.grid(nodes=2) as grid:
             one.world.run(None, grid=grid)
     reports = one.world.reports

@@ -70,7 +70,7 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
     with one.registering():
         node = one.start(0, **settings)
         first_line = node.says("connected to 127.0.0.1:")
-        with one.grid() as grid:
+        with one.grid(rejoin_s=140.0) as grid:  # a busy machine takes its time to start a node
             (node_id,) = grid.get_node_ids()
             answers = []
             question = one.question(node_id, base=base, round_number=1)
