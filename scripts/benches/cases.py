@@ -100,6 +100,8 @@ def main() -> None:
     if values["only"] in "free-riders":
         found["free-riders"] = free_riders(small, seeds=int(values["seeds"]))
         print(f"free-riders: {found['free-riders']}", file=sys.stderr)
+    if values["only"] in "two names":
+        found["two names"] = two_names(small, seeds=int(values["seeds"]))
     if values["only"] in "cosines":
         found["cosines"] = honest_cosines(large, hospitals)
         print(f"cosines: {found['cosines']}", file=sys.stderr)
@@ -231,6 +233,33 @@ class Cheat:
         everybody = [*made, *honest]
         self.last = np.mean(everybody, axis=0)
         return everybody
+
+
+def two_names(setting: Setting, *, seeds: int) -> dict[str, float]:
+    """What a client's pay share becomes, times what it was, if it sends its update under two names with half the stake each.
+
+    Seven clients, Dirichlet 0.5, four rounds; every client in turn splits itself, and shares before sum to one, so the sum of the shares
+    after is the mean factor, weighted by share. Under a robust rule names count and stakes do not.
+    """
+    rules = {
+        "direction": {"confidence": False}, "shapley": {}, "median": {}, "trimmed_mean": {}, "bulyan": {"malicious": 1},
+    }  # fmt: skip
+    factors: dict[str, list[float]] = {name: [] for name in rules}
+    for seed in range(seeds):
+        federation, spec = federation_of(setting, PartitionConfig(name="dirichlet", clients=7, alpha=0.5), seed=seed)
+        rounds = list(trained_rounds(federation, spec, rounds=4))
+        for name, arguments in rules.items():
+            scorer = build_scorer(name, arguments)
+            shares = [pay_shares([split(one, client) for one in rounds], scorer) for client in range(7)]
+            factors[name].append(sum(float(after[client] + after[-1]) for client, after in enumerate(shares)))
+    return {name: round(float(np.mean(found)), 3) for name, found in factors.items()}
+
+
+def split(inputs: RoundInputs, client: int) -> RoundInputs:
+    """The round with one client under two names, the second of them last."""
+    weights = inputs.weights * np.where(np.arange(len(inputs)) == client, 0.5, 1.0)
+    updates = [*inputs.updates, inputs.updates[client]]
+    return replace(inputs, updates=updates, weights=np.append(weights, weights[client]))
 
 
 def auroc(honest: NDArray[np.float64], cheats: NDArray[np.float64]) -> float:
