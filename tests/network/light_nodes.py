@@ -1,8 +1,8 @@
 """Nodes without a SuperNode: Flower's own fleet connection, and an answer that is made at once. Many fit into one process.
 
-Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS] [again=1]
+Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS] [again=1] [hold=FILE]
 It prints "connected NODE", "asked NODE GROUP" for each message, and "stopped NODE" for one whose run was given up. A node that
-is not let in ends, or with again=1 tries once more each second.
+is not let in ends, or with again=1 tries once more each second. With hold=FILE nothing is answered before that file is there.
 """
 
 import ctypes
@@ -29,13 +29,13 @@ from flwr.supernode import fleet_http_connection  # noqa: E402
 from flwr.supernode.fleet_http_connection import http_request_response  # noqa: E402
 
 fleet_http_connection.flwr_exit = lambda code, message="": sys.exit(message)  # its own takes the whole process down
-DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0}
+DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0, "hold": ""}
 fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = (
     10  # the least: a node that is killed is found gone after 20 s, not 60
 )
 
 
-def serve(address: str, ca: bytes, key_file: str, **settings: float) -> None:
+def serve(address: str, ca: bytes, key_file: str, **settings: float | str) -> None:
     """Answer every message with its own content until the process ends."""
     with open(key_file, "rb") as file:
         private = serialization.load_ssh_private_key(file.read(), None)
@@ -49,7 +49,7 @@ def serve(address: str, ca: bytes, key_file: str, **settings: float) -> None:
             time.sleep(1)
 
 
-def answer_all(connection: tuple, *, delay: float, poll: float, **_: float) -> None:
+def answer_all(connection: tuple, *, delay: float, poll: float, hold: str, **_: object) -> None:
     """What a SuperNode and its app do, in one thread."""
     node_id, receive, send, _, _, pull_object, push_object, confirm = connection
     print(f"connected {node_id}", flush=True)
@@ -69,6 +69,8 @@ def answer_all(connection: tuple, *, delay: float, poll: float, **_: float) -> N
             asked.metadata.__dict__["_message_id"] = message.metadata.message_id
             print(f"asked {node_id} {message.metadata.group_id}", flush=True)
             time.sleep(delay)
+            while hold and not os.path.exists(hold):
+                time.sleep(0.05)
             reply = Message(RecordDict(dict(asked.content)), reply_to=asked)
             reply.metadata.__dict__["_message_id"] = reply.object_id
             wanted, session = send(reply, get_object_tree(reply), 0.0)
@@ -85,7 +87,7 @@ def main() -> None:
     address, ca_file, *keys = [one for one in sys.argv[1:] if "=" not in one]
     with open(ca_file, "rb") as file:
         ca = file.read()
-    given = {name: float(settings.get(name, default)) for name, default in DEFAULTS.items()}
+    given = {name: type(default)(settings.get(name, default)) for name, default in DEFAULTS.items()}
     threads = [
         threading.Thread(
             target=serve,

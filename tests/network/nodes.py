@@ -13,7 +13,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 HERE = Path(__file__).parent
-DEADLINE_S = 120.0  # of anything that happens in another process, on a machine that is busy
+DEADLINE_S = 400.0  # of anything that happens in another process, on a machine that is busy
 
 
 def wait_for(found: Callable[[], object], *, what: str, deadline_s: float = DEADLINE_S) -> object:

@@ -115,7 +115,7 @@ def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, key
     with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway"):
         for _ in range(2):
             with light_nodes(f"127.0.0.1:{gateway.port}", gateway_ca, files) as process:
-                process.wait(timeout=120)
+                process.wait(timeout=400)
                 assert "connected" not in process.stdout.read()
     lines = [one.getMessage() for one in caplog.records]
     assert lines == ["127.0.0.1 asked for the node API without a registered key and was refused; this is said once"]
@@ -205,5 +205,5 @@ def test_fifty_nodes_at_once_take_part_in_a_round(superlink, gateway, gateway_ca
     with open_grid(superlink) as grid, light_nodes(address, gateway_ca, files, poll=3):  # as often as Flower's own
         wait_for(lambda: set(ids) <= set(grid.get_node_ids()), what="connecting")
         assert gateway.connections() >= 50
-        replies = grid.send_and_receive(asking(ids, size=0), timeout=300)
+        replies = grid.send_and_receive(asking(ids, size=0), timeout=400)
     assert [reply.content["config"]["to"] for reply in replies if reply.has_content()] == [str(one) for one in ids]

@@ -27,7 +27,7 @@ with running_superlink(folder / "superlink") as superlink:
     with running_gateway("0.0.0.0", 0, tls=tls, superlink=superlink) as gateway, open_grid(superlink) as grid:
         print(gateway.port, superlink.port, flush=True)
         wait_for(lambda: set(ids) <= set(grid.get_node_ids()), what="connecting")
-        replies = grid.send_and_receive(asking(ids), timeout=120)
+        replies = grid.send_and_receive(asking(ids), timeout=400)
         print(sum(reply.has_content() for reply in replies), flush=True)
         sys.stdin.readline()
 """
