@@ -13,7 +13,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 from fl.cli.completion import OF_A_RUN, SHELLS
 from fl.cli.main import COMMANDS
 from fl.cli.overrides import defaults, groups
-from fl.coordinator.config import CoordinatorConfig
+from fl.coordinator.config import CoordinatorConfig, TaskConfig
 
 _MARK = "<!-- every command -->"
 
@@ -30,11 +30,9 @@ def every_command() -> str:
         parts += [f"## fl {name}", "", f"{_escaped(about)}.", ""]
         if name == "coordinator":
             parts += ["| setting | default |", "|---|---|"]
-            parts += [f"| `{key}=` | {_shown(value)} |" for key, value in asdict(CoordinatorConfig()).items()]
-            parts += [
-                "",
-                "and the settings of [fl run](#fl-run); those of the task go by their short names too: `rounds=`, `budget=`.",
-            ]
+            own = asdict(TaskConfig()) | asdict(CoordinatorConfig())
+            parts += [f"| `{key}=` | {_shown(value)} |" for key, value in own.items()]
+            parts += ["", "and the settings of [fl run](#fl-run), by their full names."]
         elif name in OF_A_RUN:
             parts += _run_settings(OF_A_RUN[name])
         elif name == "completion":
