@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
+from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
 from fl.codec import Layout
@@ -30,6 +31,7 @@ def aggregate(
 
 def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: Layout) -> None:
     """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
+    _be_somebody()
     model = ArrayRecord({name: Array(array) for name, array in layout.unflatten(base).items()})
     list(inner.configure_train(number, model, ConfigRecord(), Nodes(lambda: range(2, 2 + _wanted(inner)))))
 
@@ -50,6 +52,14 @@ def replay(
         content_for(one, base=base, layout=layout, cap=cap, metrics={}, weighted_by=weighted_by) for one in participants
     ]
     return aggregate(inner, number, contents, base=base, layout=layout)[0]
+
+
+def _be_somebody() -> None:
+    # Flower's messages name the task that sends them, even those that are never sent; outside a grid there is none.
+    try:
+        _ = TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id
+    except RuntimeError:
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 0, 1, 0  # the server
 
 
 def _replies(contents: Sequence[RecordDict]) -> list[Message]:

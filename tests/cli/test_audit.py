@@ -13,6 +13,8 @@ from fl.audit.store import BundleStore
 from fl.audit.validation import VALIDATION, write_validation
 from fl.chain.invite import Invite
 from fl.codec import Blocks
+from fl.task.spec import TaskSpec
+from fl.task.strategies import build_strategy
 
 
 @pytest.fixture(scope="module")
@@ -102,6 +104,38 @@ def test_without_the_validation_set_everything_but_the_direction_is_checked(fl, 
     done = fl("audit", run)
     assert done.code == 0
     assert done.out.splitlines()[-1] == ("not checked in rounds 1–3: the direction (the validation set is not here)")
+
+
+@pytest.fixture(scope="module")
+def remembering(lasting_world):
+    """Three rounds of FedAdam, whose next model follows from all of them."""
+    arguments = {"eta": 0.05, "tau": 0.01}
+    told = TaskSpec(
+        model="torch.nn:Linear", model_arguments={"in_features": 3, "out_features": 2}, feature_shape=(3,), num_classes=2,
+        strategy="fedadam", strategy_arguments=arguments,
+    )  # fmt: skip
+    one = lasting_world(rounds=3, spec=told)
+    one.run(one.app(one.downhill), build_strategy("fedadam", arguments))
+    write_validation(one.folder / VALIDATION, one.validation)
+    return one
+
+
+def test_the_models_of_a_strategy_that_remembers_are_followed(fl_process, remembering, tmp_path):
+    # In a process of its own: Flower's strategies want to know whose messages these are, and here nobody sent any.
+    done = fl_process("audit", remembering.folder, folder=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" ok  direction within") == 3
+    assert "not checked" not in done.stdout
+
+
+def test_without_the_first_round_the_later_models_are_left_unchecked_and_it_says_so(fl, remembering, tmp_path):
+    bundles = shutil.copytree(remembering.folder / "bundles", tmp_path / "bundles")
+    BundleStore.at(str(bundles)).prune(keep=2)
+    done = fl("audit", remembering.folder, f"bundles={bundles}")
+    assert done.code == 0
+    assert (
+        "not checked in rounds 2–3: the next model (fedadam remembers, and base.safetensors cannot be read" in done.out
+    )
 
 
 # ---- one change of each kind --------------------------------------------------------------------------------------------
