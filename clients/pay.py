@@ -23,7 +23,7 @@ from clients.ledger import FolderLedger
 from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.audit.bundle import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
 from fl.audit.evidence import BadEvidence, read_receipts
-from fl.chain.errors import ChainError
+from fl.chain.errors import ChainError, ChainUnreachable
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.sender import connect
@@ -223,9 +223,13 @@ class PayFollower:
                 book = book or PayBook(self._invite, folder=self._folder, escrow=escrow, account=self._account.address)
                 self._step(escrow, book)
                 self._settle("chain", "the chain answers again")
-            except (ChainError, Web3Exception, requests.RequestException) as error:
+                self._troubles.pop("contract", None)
+            except (ChainUnreachable, Web3Exception, requests.RequestException) as error:
                 self._trouble("chain", f"the chain at {self._invite.url} gives no answer ({_short(error)}); trying on")
                 self._stop.wait(2 * _POLL_S)
+            except ChainError as error:  # it answers, and says no: no gas for the claim, or a contract that is gone
+                self._trouble("contract", f"{error}; trying on")
+                self._stop.wait(10 * _POLL_S)
             except Exception:  # the thread is the only one that claims: it may not end of a surprise
                 log.exception("following the rounds")
                 self._trouble("pay", "following the rounds failed; node.log says why; trying on")

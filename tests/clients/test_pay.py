@@ -173,3 +173,30 @@ def test_a_follower_says_once_that_the_chain_is_away(played, until, relay, tmp_p
     finally:
         follower.stop()
     assert len([line for line in said if "gives no answer" in line]) == 1
+
+
+def test_a_follower_without_gas_says_so_and_claims_once_it_has_some(played, gateway, until, devnet, tmp_path):
+    start, tls = gateway
+    said, account = [], played.clients[0]
+    until_final = played.escrow.posted_at(played.task.task_id, 1) + 200
+    devnet(played.w3, "evm_setNextBlockTimestamp", until_final)
+    devnet(played.w3, "evm_mine")
+    devnet(played.w3, "anvil_setBalance", account.address, "0x0")
+    with start() as running:
+        invite = behind(played, running, tls)
+        follower = PayFollower(
+            invite,
+            folder=NodeFolder(path=tmp_path / "node"),
+            gateway=Gateway(invite.gateway, ca=invite.ca),
+            account=account,
+            claims=True,
+            say=said.append,
+        )
+        follower.start()
+        try:
+            until(lambda: any("has no ETH on chain 31337 to pay for gas" in line for line in said), what="the reason")
+            devnet(played.w3, "anvil_setBalance", account.address, hex(10**18))
+            until(lambda: follower.over, what="the claim")
+        finally:
+            follower.stop()
+    assert said[-1].startswith("claimed: ")
