@@ -120,3 +120,14 @@ class GatewayUnreachable(FairshareError):
             f"the coordinator's gateway {self.gateway} cannot be reached ({self.reason}); check this machine's network and "
             "the invite, and whether the coordinator runs"
         )
+
+
+class AnswerLost(FairshareError):
+    """The SuperNode gave a message to its executor and did not take the answer."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the SuperNode took no answer ({self.reason}); it is started anew, and the coordinator asks again"

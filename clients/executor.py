@@ -17,6 +17,7 @@ from flwr.common.constant import ErrorCode, SubStatus
 from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
@@ -25,7 +26,7 @@ from flwr.supercore.interceptors import (
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
 
-from clients.errors import NodeRefusal
+from clients.errors import AnswerLost, NodeRefusal
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class Executor:
     def step(self) -> bool:
         """Answer one message if one waits; returns whether there was one.
 
-        Raises: httpx.HTTPError if the SuperNode does not answer, or takes no answer any more.
+        Raises: httpx.HTTPError if the SuperNode does not answer; AnswerLost if it took no answer to a message that it gave.
         """
         # Nothing but ClientApp tasks: what else Flower knows (agents, connectors) has no business on a node.
         acquired = self._client.AcquireTask(AcquireTaskRequest(supported_task_types=[TaskType.CLIENT_APP]))
@@ -72,10 +73,17 @@ class Executor:
         heartbeat = HeartbeatSender(_beat(client))
         heartbeat.start()
         try:
-            message, context, _, _ = pull_task_input(client)  # the last one is the bundled code
+            try:
+                message, context, _, _ = pull_task_input(client)  # the last one is the bundled code
+            except (ObjectPullError, RuntimeError) as error:
+                log.info("a message was withdrawn before it was whole: %s", error)
+                return False
             answer, failure = self._answer(message, context)
             push_message(client, answer, context)
             push_task_output(client, context, SubStatus.FAILED if failure else SubStatus.COMPLETED, failure)
+        except httpx.HTTPError as error:
+            # The SuperNode waits for this answer and takes no other message before it has it.
+            raise AnswerLost(reason=f"{type(error).__name__}: {error}") from error
         finally:
             heartbeat.stop()
             client.close()

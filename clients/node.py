@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import httpx
 from flwr.clientapp import ClientApp
 
-from clients.errors import GatewayUnreachable
+from clients.errors import AnswerLost, GatewayUnreachable
 from clients.executor import Executor
 from clients.folder import NodeFolder
 from clients.gateway import Gateway
@@ -104,9 +104,12 @@ class Node:
                     self._said = ""
                     self._say(f"connected to {self._gateway.address} as Flower node {node_id}")
                 time.sleep(_EAGER_S if self._step(executor) else self._pause())
+            why, crashed = self._supernode.why(), self._supernode.crashed
+        except AnswerLost as error:
+            log.warning("%s", error)
+            why, crashed = str(error), False
         finally:
             executor.close()
-            why, crashed = self._supernode.why(), self._supernode.crashed
             self._supernode.stop()
         if connected and crashed and (node_id := self._supernode.node_id) is not None:
             sign_off(

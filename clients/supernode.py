@@ -19,8 +19,10 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 _GRACE_S = 10  # to sign off; after that it is killed
 _NODE_ID = re.compile(r"SuperNode ID: (\d+)")
@@ -157,6 +159,33 @@ def go_by_clock(offset_s: float) -> None:
     authentication.now = lambda: datetime.now(tz=UTC) + timedelta(seconds=offset_s)
 
 
+def give_up_ended_runs() -> None:
+    """Let the SuperNode drop a message whose run ended while its contents were being fetched.
+
+    Flower 1.41 leaves its task in the books: what says that a run has ended is no `Exception`, and passes the clean-up by. An
+    executor that takes the task waits for the contents for ever, and the node never answers again.
+    """
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    ended = importlib.import_module("flwr.supercore.run").RunNotRunningException
+    pull_and_store = client._pull_and_store_message
+
+    def failing(fetch: Callable[..., Any]) -> Callable[..., Any]:
+        def fetched(*arguments: Any) -> Any:
+            try:
+                return fetch(*arguments)
+            except ended as error:
+                raise RuntimeError("the run has ended") from error
+
+        return fetched
+
+    def pulled(**told: Any) -> int | None:
+        for name in ("pull_object", "confirm_message_received"):
+            told[name] = failing(told[name])
+        return pull_and_store(**told)
+
+    client._pull_and_store_message = pulled
+
+
 def _main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--parent-pid", type=int, required=True)
@@ -165,6 +194,7 @@ def _main() -> None:
     threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
     sys.argv = ["flower-supernode", *flowers]
     go_by_clock(own.clock_offset)
+    give_up_ended_runs()
     importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
 
 
