@@ -60,6 +60,7 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_round=lambda report, test: _say_round(report, test, rounds=config.task.rounds),
         on_invite=_say_invite,
         on_nodes=live.show_nodes,
+        on_end=lambda: _write_end(live, folder=folder),
     )
     page = dashboard_app(folder)
     try:
@@ -81,11 +82,14 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         if stopped:
             _say(f"stopped; `fl coordinator folder={folder}` goes on where it was")
         raise
+    _say(f"the task is over; report: {folder / 'report.html'}")
+
+
+def _write_end(live: LiveSummary, *, folder: Path) -> None:
     summary = live.finished()
     write_json(folder / SUMMARY, summary)
     write_page(folder / "report.html", summary)
     (folder / STATUS).write_text("finished\n")
-    _say(f"the task is over; report: {folder / 'report.html'}")
 
 
 def _dotted(arguments: Sequence[str]) -> list[str]:

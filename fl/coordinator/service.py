@@ -58,6 +58,7 @@ log = logging.getLogger(__name__)
 
 DEVNET = "http://127.0.0.1:8545"  # where `fl devnet` listens
 _NODES_EVERY_S = 1.0
+_LAST_LOOK_S = 2.0  # for pages that are open to see the end
 _GRIDS = 5  # runs that a coordinator starts over before it gives up
 
 
@@ -67,6 +68,7 @@ class ServiceWatcher(Watcher):
 
     on_invite: Callable[[Invite, Path], None] = lambda invite, path: None
     on_nodes: Callable[[Sequence[dict]], None] = lambda nodes: None  # account, node_id, online, last_seen of each node
+    on_end: Callable[[], None] = lambda: None  # the task is over, and the gateway still answers
 
 
 @dataclass(kw_only=True)
@@ -109,6 +111,8 @@ def run_coordinator(
         service.train()
         if config.coordinator.stay:
             service.see_it_through()
+        watcher.on_end()
+        time.sleep(_LAST_LOOK_S)
         return service.result
 
 
