@@ -724,6 +724,25 @@ contract ChallengeTest is World {
         court.answer(open, 3, sums[3], path, packed);
     }
 
+    function test_answer_isPaidOnceForEachDemand() public {
+        _large(0);
+        int128[] memory partials = _partials();
+        partials[0] += 2 ** 30;
+        int128[] memory sums = _pairs(partials);
+        bytes32 id = _challenge(headers[0], sums);
+        _demand(0);
+        _demand(1);
+        bytes memory packed = _pack(_two(partials[0], partials[1]));
+        _answer(0, sums, packed);
+        vm.assertEq(court.standingOf(id).demands, 1);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), 0, false);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 0));
+        court.answer(open, 0, sums[0], path, packed);
+        _wait(1 hours); // past any deadline: the demand that was answered has no bond to come back
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 0));
+        court.dismiss(open, 0);
+    }
+
     function test_answer_inTheLastMomentLeavesTimeToRefute() public {
         ITask.Header memory header = _large(1);
         int128[] memory partials = _partials();

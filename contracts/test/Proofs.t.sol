@@ -66,12 +66,14 @@ contract ProofsTest is World {
     function test_conviction_voidsTheRoundSlashesTheBondAndHalts() public {
         ITask.Header memory first = _post();
         _theft(1);
+        _wait(1 minutes);
         vm.expectEmit(address(fairshare));
         emit IDisputes.Voided(taskId, 2, first.cumulative);
         vm.expectEmit(address(fairshare));
         emit IDisputes.Halted(taskId, 2, ANYONE, IDisputes.proveTransition.selector, 50 ether);
         _prove(0);
         _assertHalted(1, first.cumulative);
+        vm.assertEq(_state().since, clock);
         vm.assertEq(_state().voidFrom, 2);
         vm.assertFalse(fairshare.isFinal(taskId, 2));
     }
@@ -367,6 +369,24 @@ contract ProofsTest is World {
     function test_proveTransition_convictsAScoreWithoutAnUpdate() public {
         ITask.Header memory header = _next(_scores(1, 1, 1));
         leaves[0].updateRoot = 0;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_convictsAWeightWithoutAnUpdate() public {
+        ITask.Header memory header = _next(_scores(0, 1, 1));
+        leaves[0].updateRoot = 0;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_convictsAScoreWithoutAWeightOrAnUpdate() public {
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        (leaves[0].updateRoot, leaves[0].weight) = (0, 0);
         _reseal(header);
         _send(header);
         _prove(0);
