@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from eth_utils import is_checksum_address
@@ -29,7 +29,7 @@ from safetensors.numpy import save as save_safetensors
 from fl.chain.typed_data import Header
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
-from fl.rewards import Leaf
+from fl.rewards import Leaf, RoundTree
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
 
@@ -269,27 +269,45 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
     """Read the content of round.json. Raises: BrokenBundle."""
     try:
         raw = json.loads(text)
-        return RoundRecord(
+        # Somebody else wrote it, and everything behind trusts the object.
+        sizes = [size for shape in raw["shapes"] for size in shape]
+        if type(raw["round"]) is not int or not all(type(one) is int and 0 <= one < 2**40 for one in sizes):
+            raise ValueError(f"round {raw['round']!r} with arrays of {raw['shapes']!r}")
+        record = RoundRecord(
             task_id=bytes.fromhex(raw["taskId"]),
             round=raw["round"],
             layout=Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"])),
-            updates=tuple(
-                ListedUpdate(
-                    account=one["account"],
-                    stake=int(one["stake"]),
-                    weight=int(one["weight"]),
-                    selected=one["selected"],
-                    root=bytes.fromhex(one["root"]),
-                    signature=bytes.fromhex(one["signature"]),
-                )
-                for one in raw["updates"]
-            ),
+            updates=tuple(map(_listed, raw["updates"])),
             previous=tuple(map(leaf_from_json, raw["previous"])),
             leaves=tuple(map(leaf_from_json, raw["leaves"])),
             pot=int(raw["pot"]),
         )
+        for leaves in (record.leaves, record.previous or record.leaves):
+            RoundTree(leaves, published=True)  # which is where sums that are too large show
+        return record
     except (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError) as error:
         raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _listed(raw: Mapping[str, Any]) -> ListedUpdate:
+    one = ListedUpdate(
+        account=raw["account"],
+        stake=int(raw["stake"]),
+        weight=int(raw["weight"]),
+        selected=raw["selected"],
+        root=bytes.fromhex(raw["root"]),
+        signature=bytes.fromhex(raw["signature"]),
+    )
+    fits = (
+        is_checksum_address(one.account)
+        and len(one.root) == 32
+        and isinstance(one.selected, bool)
+        and 0 <= one.stake < 2**128
+        and 0 <= one.weight < 2**64
+    )
+    if not fits:
+        raise ValueError(f"{dict(raw)!r} is no update")
+    return one
 
 
 def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
