@@ -98,7 +98,8 @@ def _task(summary: dict[str, Any]) -> dict[str, Any]:
     terms = {name: planned.get(name) for name in ("rounds", "quorum", "evaluators", "reveal", "challenge_window")}
     if isinstance(evaluators := task.get("evaluators"), list):
         task["evaluators"] = len(evaluators)
-    return {"attested": None, **terms, **task}
+    scorer = summary["config"].get("scorer", {}).get("name")  # a summary from before attested rules says no more
+    return {"attested": None, "scorer": scorer, **terms, **task}
 
 
 def _setting(chosen: dict[str, Any]) -> dict[str, Any]:

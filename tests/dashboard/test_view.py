@@ -70,3 +70,14 @@ def test_what_json_cannot_hold_is_left_out():
     summary["rounds"][1]["test_loss"] = float("nan")
     client_of(summary, 0)["name"] = "sch\udce4fer"
     json.dumps(view(summary), allow_nan=False).encode()
+
+
+def test_the_rule_that_pays_is_the_tasks_and_not_the_settings():
+    summary = run_summary()
+    summary["task"].update(
+        scorer="median", attested=True
+    )  # strategy=fedmedian brings its rule; the setting says direction
+    assert (view(summary)["task"]["scorer"], view(summary)["task"]["attested"]) == ("median", True)
+    for key in ("scorer", "attested"):
+        del summary["task"][key]
+    assert (view(summary)["task"]["scorer"], view(summary)["task"]["attested"]) == ("direction", None)

@@ -91,8 +91,8 @@ export function Account({ account, view, standing, checks }: Props) {
             account={client.account}
             round={round}
             check={checks.get(round)}
-            scorer={view.config.scorer?.name ?? "direction"}
-            attested={view.task.attested ?? view.config.scorer?.name !== "direction"}
+            scorer={view.task.scorer ?? "direction"}
+            attested={view.task.attested ?? view.task.scorer !== "direction"}
           />
           <Proof account={client.account} round={round} check={checks.get(round)} />
         </>

@@ -400,7 +400,7 @@ function Task({ view, standing }: { view: View; standing: Standing | null }) {
     ["Budget", `${tokens(view.totals.budget_wei)} tokens over ${plural(view.task.rounds, "round")}`],
     ["Model", view.config.model?.path ?? ""],
     ["Strategy", view.config.strategy?.name ?? ""],
-    ["Scores", view.config.scorer?.name ?? ""],
+    ["Scores", `${view.task.scorer ?? ""}${view.task.attested ? ", attested by evaluators, not provable on chain" : ""}`],
     ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
     ["Challenge window", view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
     ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],

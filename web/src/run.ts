@@ -50,6 +50,7 @@ export type View = {
     rounds: number;
     quorum: number;
     evaluators: number;
+    scorer: string | null; // the rule that pays, which a strategy that picks coordinates brings along
     attested: boolean | null; // scores rest on the evaluators, whatever the direction says
     reveal: string;
     challenge_window: number;
