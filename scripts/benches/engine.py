@@ -2,7 +2,8 @@
 
 `speedup_vs_ray`: the same ClientApp (digits, an MLP, `steps` local steps, one of which sees a client's whole shard), the same
 FedAvg over the same 100 clients, all sampled, the same rounds: once in the local engine, once in Flower's own simulation
-(`flwr.simulation.run_simulation`), which is given a worker for each core, where the local engine takes one core. Seconds are
+(`flwr.simulation.run_simulation`), which is given a worker for each core, where the local engine takes one core
+(`ray_cpus=2` is Flower's own default: a worker for two cores). Seconds are
 from one round's beginning to the next; the first round, in which workers import torch, is left out. The two take turns,
 `turns` times. `speedup_with_start` counts all: from the call to its end, with Ray's start and the imports of its workers.
 
@@ -29,6 +30,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -79,13 +81,16 @@ class Timed(FedAvg):
 def main() -> None:
     """Take turns, then start the nodes."""
     os.environ.update(FLWR_TELEMETRY_ENABLED="0", FLWR_DISABLE_UPDATE_CHECK="1", RAY_USAGE_STATS_ENABLED="0")
-    values = settings({"clients": "100", "rounds": "10", "steps": "1", "turns": "3", "superlink_rounds": "10"})
+    values = settings(
+        {"clients": "100", "rounds": "10", "steps": "1", "turns": "3", "superlink_rounds": "10", "ray_cpus": "1"}
+    )
     logging.disable(logging.INFO)
     torch.set_num_threads(1)
     work = {name: int(values[name]) for name in ("clients", "steps", "rounds")}
     local, ray, whole = [], [], {"local": [], "ray": []}
+    simulation = partial(in_flowers_simulation, cpus=int(values["ray_cpus"]))
     for _ in range(int(values["turns"])):
-        for name, seconds, run in (("local", local, in_this_process), ("ray", ray, in_flowers_simulation)):
+        for name, seconds, run in (("local", local, in_this_process), ("ray", ray, simulation)):
             started = time.perf_counter()
             seconds += run(**work)
             whole[name].append(time.perf_counter() - started)
@@ -104,7 +109,9 @@ def main() -> None:
             "ray_round_seconds": round(ray_wall, 4),
             "local_round_cpu_seconds": round(local_cpu, 3),
             "ray_round_cpu_seconds": round(ray_cpu, 3),
+            "superlink_round_cpu_seconds": round(statistics.median(cpu for _, cpu in rounds), 3),
             "load": round(os.getloadavg()[0], 1),
+            "ray_cpus": int(values["ray_cpus"]),
             **work,
         },
     )
@@ -116,8 +123,8 @@ def in_this_process(*, clients: int, steps: int, rounds: int) -> list[tuple[floa
     return Timed().train(LocalGrid(app, configs), clients=clients, steps=steps, rounds=rounds)
 
 
-def in_flowers_simulation(*, clients: int, steps: int, rounds: int) -> list[tuple[float, float]]:
-    """Flower's own engine, with a worker for each core."""
+def in_flowers_simulation(*, clients: int, steps: int, rounds: int, cpus: int) -> list[tuple[float, float]]:
+    """Flower's own engine, with a worker for every so many cores."""
     seconds: list[tuple[float, float]] = []
     server = ServerApp()
 
@@ -125,7 +132,7 @@ def in_flowers_simulation(*, clients: int, steps: int, rounds: int) -> list[tupl
     def serve(grid: Grid, context: Context) -> None:
         seconds.extend(Timed().train(grid, clients=clients, steps=steps, rounds=rounds))
 
-    resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+    resources = {"client_resources": {"num_cpus": cpus, "num_gpus": 0.0}}
     run_simulation(server, app, num_supernodes=clients, backend_config=resources)
     return seconds
 
