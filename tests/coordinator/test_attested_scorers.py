@@ -138,7 +138,7 @@ def test_the_payout_of_an_attested_score_is_still_exact(played, second, tmp_path
     greedy = replace(bundle, leaves=(replace(first, cumulative=first.cumulative + 1), *rest))
     with pytest.raises(RoundDiffers) as caught:
         judged(played, greedy, tmp_path / "bundle")
-    assert caught.value.what == f"the leaf of {first.account}"
+    assert caught.value.what == f"the cumulative in the leaf of {first.account}"
 
 
 def test_another_next_model_is_refused(played, second, tmp_path):
