@@ -191,6 +191,7 @@ class CoordinatorConfig:
     names: list[str] = field(
         default_factory=list
     )  # host names or addresses that nodes reach it by; the first is in the invite
+    public_port: int | None = None  # in the invite, where a proxy in front listens on another one
     certificate: str | None = None  # own TLS certificate instead of the private authority that is made, with its key
     certificate_key: str | None = None
     ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it

@@ -240,7 +240,7 @@ class _Service:
         name = self._names()[0]
         self.invite = replace(
             self.task.invite(url=self._public_url(), spec=self.spec.to_json()),
-            gateway=f"https://{f'[{name}]' if ':' in name else name}:{gateway.port}",
+            gateway=f"https://{f'[{name}]' if ':' in name else name}:{self.settings.public_port or gateway.port}",
             ca=tls.ca,
         )
         self.invite.write(self.folder / "invite.json")
