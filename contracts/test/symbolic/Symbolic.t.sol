@@ -6,8 +6,7 @@ import {RoundTree} from "../../src/libraries/RoundTree.sol";
 import {ScoreMath} from "../../src/libraries/ScoreMath.sol";
 import {Progress} from "../../src/types/Progress.sol";
 
-/// @notice Proofs for all inputs, by Halmos: `halmos --match-contract Symbolic` in this folder, with forge on the path;
-/// 3 seconds. forge itself does not run what is named `check`.
+/// @notice Proofs for all inputs, by Halmos: `npm run symbolic`. forge itself does not run what is named `check`.
 contract SymbolicTest {
     function door(ITask.Header calldata header, ITask.Leaf calldata leaf, ITask.Proof calldata proof) external pure {
         RoundTree.check(header, leaf, proof);
@@ -78,8 +77,8 @@ contract SymbolicTest {
     }
 
     /// @dev A pot splits to the wei: what rounding down leaves is at most one wei for each account with a remainder, so
-    /// `floor` or, with a remainder, `floor + 1` always sums to the pot. Fuzzed: three symbolic divisions by a symbolic sum
-    /// are beyond the solver, at 8 bits each and after minutes too.
+    /// `floor` or, with a remainder, `floor + 1` always sums to the pot. Fuzzed here; split.py beside this
+    /// file proves it for any number of clients, by induction: divisions by a symbolic sum are beyond the solver.
     function testFuzz_split_sumsToThePot(uint96 pot_, uint120 a_, uint120 b_, uint120 c_) public pure {
         (uint256 pot, uint256 a, uint256 b, uint256 c) = (pot_, a_, b_, c_);
         uint256 all = a + b + c;
