@@ -1,8 +1,9 @@
 """Nodes without a SuperNode: Flower's own fleet connection, and an answer that is made at once. Many fit into one process.
 
-Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS] [again=1] [hold=FILE]
+Run as: light_nodes.py ADDRESS CA_FILE KEY_FILE… [delay=SECONDS] [poll=SECONDS] [again=1] [hold=FILE] [beat=SECONDS]
 It prints "connected NODE", "asked NODE GROUP" for each message, and "stopped NODE" for one whose run was given up. A node that
 is not let in ends, or with again=1 tries once more each second. With hold=FILE nothing is answered before that file is there.
+The least heartbeat is 10 s: a node that is killed is then found gone after 20 s, and not after 60.
 """
 
 import ctypes
@@ -29,10 +30,7 @@ from flwr.supernode import fleet_http_connection  # noqa: E402
 from flwr.supernode.fleet_http_connection import http_request_response  # noqa: E402
 
 fleet_http_connection.flwr_exit = lambda code, message="": sys.exit(message)  # its own takes the whole process down
-DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0, "hold": ""}
-fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = (
-    10  # the least: a node that is killed is found gone after 20 s, not 60
-)
+DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0, "hold": "", "beat": 30.0}
 
 
 def serve(address: str, ca: bytes, key_file: str, **settings: float | str) -> None:
@@ -88,6 +86,7 @@ def main() -> None:
     with open(ca_file, "rb") as file:
         ca = file.read()
     given = {name: type(default)(settings.get(name, default)) for name, default in DEFAULTS.items()}
+    fleet_http_connection.HEARTBEAT_DEFAULT_INTERVAL = given["beat"]
     threads = [
         threading.Thread(
             target=serve,

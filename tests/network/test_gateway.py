@@ -202,7 +202,10 @@ def test_fifty_nodes_at_once_take_part_in_a_round(superlink, gateway, gateway_ca
     files, on_chain = keys(50)
     ids = [superlink.register(one) for one in on_chain]
     address = f"127.0.0.1:{gateway.port}"
-    with open_grid(superlink) as grid, light_nodes(address, gateway_ca, files, poll=3):  # as often as Flower's own
+    with (
+        open_grid(superlink, rejoin_s=300) as grid,
+        light_nodes(address, gateway_ca, files, poll=3),
+    ):  # as often as Flower's own
         wait_for(lambda: set(ids) <= set(grid.get_node_ids()), what="connecting")
         assert gateway.connections() >= 50
         replies = grid.send_and_receive(asking(ids, size=0), timeout=400)

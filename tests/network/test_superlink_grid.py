@@ -125,11 +125,11 @@ def test_a_run_that_the_superlink_gave_up_is_made_anew_and_all_are_asked_again(s
 def test_a_node_that_is_killed_and_comes_back_is_asked_again(superlink, ca, registered, beside):
     files, ids = registered(1)
     with open_grid(superlink, rejoin_s=200) as grid:
-        with light_nodes(superlink.address, ca, files, delay=1000) as nodes:
+        with light_nodes(superlink.address, ca, files, delay=1000, beat=10) as nodes:
             wait_for(lambda: online(grid, ids), what="connecting")
             round_one = beside(grid.send_and_receive, asking(ids), timeout=400)
             line(nodes, "asked")
-        with light_nodes(superlink.address, ca, files, again=1) as nodes:
+        with light_nodes(superlink.address, ca, files, again=1, beat=10) as nodes:
             assert told(round_one.result(400)) == [str(ids[0])]
         # Gone for good, it is given up when it had its time.
         grid.rejoin_s = 1
