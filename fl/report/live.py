@@ -31,6 +31,7 @@ class LiveSummary:
         self._result: FederationResult | None = None
         self._earlier: list[dict[str, Any]] = []
         self._now: dict[str, Any] = {"round": 0, "phase": "enrolling", "since": int(time.time()), "nodes": []}
+        self._over = False
         self._lock = threading.Lock()  # nodes come and go on another thread than rounds
 
     def watching(self, watcher: Watcher) -> Watcher:
@@ -59,7 +60,9 @@ class LiveSummary:
             self._set(nodes=list(nodes))
 
     def finished(self) -> dict[str, Any]:
-        """The summary of the finished run."""
+        """The summary of the finished run, which nothing is written over any more."""
+        with self._lock:
+            self._over = True
         return summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
 
     def failed(self, reason: str) -> None:
@@ -82,7 +85,7 @@ class LiveSummary:
     def _set(self, **changes: Any) -> None:
         with self._lock:
             self._now = {**self._now, **changes}
-            if self._result is None:
+            if self._result is None or self._over:
                 return
             live = summarise(self._config, self._result, folder=self._folder, live=self._now, earlier=self._earlier)
             write_json(self._folder / SUMMARY, live)

@@ -21,7 +21,7 @@ from fl.chain.deployment import Deployment
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect
 
-DEADLINE_S = 240.0  # of anything that happens in another process, on a machine that is busy
+DEADLINE_S = 600.0  # of anything that happens in another process, on a machine that is busy
 FIRST_CLIENT = 5  # index of Anvil's published accounts
 KILLED = Path(__file__).parent / "killed.py"
 
