@@ -584,6 +584,40 @@ contract ChallengeTest is World {
         vm.assertEq(_state().heldFrom, 0);
     }
 
+    function test_holds_moveOnByAtMost64Rounds() public {
+        ITask.Terms memory terms = _terms();
+        terms.rounds = 67;
+        _begin(terms);
+        int128[] memory sums;
+        IDisputes.Challenge memory one;
+        for (uint256 i; i < 67; i++) {
+            if (i % 66 != 0) {
+                _post();
+                continue;
+            }
+            (updates, directions) = (new bytes[](0), new bytes[](0));
+            ITask.Header memory header = _round(0);
+            sums = _false(0);
+            _challenge(header, sums);
+            if (i == 0) one = open;
+        }
+        IDisputes.Challenge memory last = open;
+        open = one;
+        (updates, directions) = (new bytes[](0), new bytes[](0));
+        for (uint256 i; i < 5; i++) {
+            updates.push(Blocks.random(i, -30));
+            directions.push(Blocks.random(1000 + i, -31));
+        }
+        _refute(0, _false(0));
+        vm.assertEq(_state().heldFrom, 65); // from round 1; round 67 is the one that is held
+        _wait(1 hours);
+        vm.assertTrue(fairshare.isFinal(taskId, 64));
+        vm.assertFalse(fairshare.isFinal(taskId, 66)); // until one more settlement
+        court.uphold(last, headers[66]);
+        vm.assertEq(_state().heldFrom, 0);
+        vm.assertTrue(fairshare.isFinal(taskId, 66));
+    }
+
     /* large updates: demand, answer, dismiss */
 
     function _large(int128 lie) internal returns (ITask.Header memory) {
