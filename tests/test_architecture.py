@@ -11,7 +11,19 @@ import fl
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 # Top to bottom. A floor imports from itself and from those below it.
-FLOORS = ["cli", "dashboard", "report", "coordinator", "audit", "scoring", "task", "chain", "rewards", "codec", "errors"]
+FLOORS = [
+    "cli",
+    "dashboard",
+    "report",
+    "coordinator",
+    "audit",
+    "scoring",
+    "task",
+    "chain",
+    "rewards",
+    "codec",
+    "errors",
+]
 FL = sorted((REPOSITORY / "fl").rglob("*.py"))
 CLIENTS = sorted((REPOSITORY / "clients").rglob("*.py"))
 

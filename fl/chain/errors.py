@@ -75,7 +75,9 @@ class NotPosted(ChainError):
         self.task_id, self.round_number = task_id, round_number
 
     def __str__(self) -> str:
-        return f"round {self.round_number} of task 0x{self.task_id.hex()} is not on chain; `fl status` shows how far it is"
+        return (
+            f"round {self.round_number} of task 0x{self.task_id.hex()} is not on chain; `fl status` shows how far it is"
+        )
 
 
 class TokenTooLow(ChainError):

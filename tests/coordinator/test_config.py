@@ -101,9 +101,17 @@ def test_a_task_at_odds_with_itself_or_the_contract_is_refused(settings, message
         (ScorerConfig, {"tolerance": -1.0}, "scorer.tolerance is -1.0; set it above 0 and below 1"),
         (ScorerConfig, {"tolerance": float("nan")}, "scorer.tolerance is nan; set it above 0 and below 1"),
         (EngineConfig, {"name": "rey"}, "engine.name is 'rey'; choose local, ray, superlink"),
-        (EngineConfig, {"name": "ray", "cpus": 0.0}, "engine.cpus is 0.0; set it above 0, a worker computes on something"),
+        (
+            EngineConfig,
+            {"name": "ray", "cpus": 0.0},
+            "engine.cpus is 0.0; set it above 0, a worker computes on something",
+        ),
         (EngineConfig, {"name": "ray", "gpus": -1.0}, "engine.gpus is -1.0; set 0 or more"),
-        (EngineConfig, {"address": "auto"}, "engine.address, engine.cpus and engine.gpus are of engine=ray, this is local"),
+        (
+            EngineConfig,
+            {"address": "auto"},
+            "engine.address, engine.cpus and engine.gpus are of engine=ray, this is local",
+        ),
         (EngineConfig, {"threads": -1}, "engine.threads is -1; set 1 or more, or 0 for torch's own choice"),
         (ChainConfig, {"name": "ganache"}, "chain.name is 'ganache'; choose anvil or rpc"),
         (
