@@ -174,6 +174,10 @@ contract ChallengeTest is World {
             abi.encodeWithSelector(IDisputes.WrongBlockRoot.selector, Blocks.root(6, top), leaves[0].updateRoot)
         );
         court.challengeScore(header, leaves[0], proof, 6, top, sums);
+        vm.expectRevert(
+            abi.encodeWithSelector(IDisputes.WrongBlockRoot.selector, Blocks.root(2 ** 24, top), leaves[0].updateRoot)
+        );
+        court.challengeScore(header, leaves[0], proof, 2 ** 24, top, sums);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BlocksOutOfRange.selector, 0, 2 ** 24));
         court.challengeScore(header, leaves[0], proof, 0, top, sums);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.BlocksOutOfRange.selector, 2 ** 24 + 1, 2 ** 24));
