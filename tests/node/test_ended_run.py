@@ -9,7 +9,8 @@ from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate.nodestate_factory import NodeStateFactory
 
-from clients.supernode import give_up_ended_runs
+from clients import supernode
+from clients.supernode import give_up_ended_runs, look_sooner
 
 
 @pytest.fixture
@@ -54,3 +55,13 @@ def test_nothing_of_it_is_left_for_the_executor(state, monkeypatch):
     assert fetch(books, store, pull_object=over) is None
     assert not books.get_tasks(statuses=["pending"])
     assert not books.get_messages_legacy(is_reply=False)
+
+
+def test_a_supernode_looks_for_messages_every_second(monkeypatch):
+    slept = []
+    monkeypatch.setattr(start_client_internal, "time", start_client_internal.time)
+    look_sooner()
+    monkeypatch.setattr(supernode.time, "sleep", slept.append)
+    for seconds in (3, 0.5):
+        start_client_internal.time.sleep(seconds)
+    assert slept == [1.0, 0.5]
