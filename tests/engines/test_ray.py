@@ -185,7 +185,9 @@ def test_a_cluster_that_cannot_run_the_app_is_refused(connected, monkeypatch):
 
 def processes_of(session):
     """Ray's processes, and ours, in a session of processes."""
-    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "-s", str(session)], capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "-s", str(session)], capture_output=True, text=True, check=False
+    )
     return listed.stdout.splitlines()
 
 
