@@ -41,7 +41,8 @@ from fl.chain.sender import connect
 from fl.codec import model_hash
 from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.panel import LocalPanel
-from fl.coordinator.strategy import PayingStrategy, RoundReport
+from fl.coordinator.round_report import RoundReport
+from fl.coordinator.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
 from fl.task.model_vector import vector_of

@@ -18,8 +18,8 @@ from fl.chain.json_file import write_json
 from fl.chain.tokens import WEI
 from fl.cli.overrides import check, groups, spell_out
 from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
+from fl.coordinator.round_report import RoundReport
 from fl.coordinator.service import ServiceWatcher, Surfaces, run_coordinator
-from fl.coordinator.strategy import RoundReport
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
 from fl.report.live import LiveSummary

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from fl.chain.tokens import WEI
 from fl.coordinator.federation import Watcher
-from fl.coordinator.strategy import RoundReport
+from fl.coordinator.round_report import RoundReport
 from fl.scoring.game import Standing
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour
 

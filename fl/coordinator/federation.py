@@ -30,7 +30,8 @@ from fl.coordinator.opening import free_salt, put_contracts, terms_of
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
 from fl.coordinator.roles import Roles, fund, roles_for
-from fl.coordinator.strategy import PayingStrategy, RoundReport
+from fl.coordinator.round_report import RoundReport
+from fl.coordinator.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import Standing, ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule

@@ -42,7 +42,8 @@ from fl.coordinator.opening import put_contracts, terms_of
 from fl.coordinator.payday import close_when_final
 from fl.coordinator.registry import NodeRegistry
 from fl.coordinator.roles import fund, roles_for
-from fl.coordinator.strategy import PayingStrategy, RoundReport
+from fl.coordinator.round_report import RoundReport
+from fl.coordinator.strategy import PayingStrategy
 from fl.coordinator.superlink import SuperLink, running_superlink
 from fl.coordinator.superlink_grid import GridLost, open_grid
 from fl.errors import ConfigError

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +31,7 @@ from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.journal import Journal
 from fl.coordinator.panel import Panel
 from fl.coordinator.protocol import RECORD, TrainRequest
+from fl.coordinator.round_report import RoundReport
 from fl.coordinator.settle_round import OpenRound, SettledRound, settle_round
 from fl.errors import ConfigError
 from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
@@ -59,32 +59,6 @@ class LostRound(ChainError):
             f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, or open another "
             "task (with paying(): remove or rename the invite)"
         )
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class RoundReport:
-    """What one round came to, for reports and progress bars."""
-
-    round: int
-    header: Header
-    header_hash: bytes
-    evaluators: tuple[str, ...]  # who signed the header
-    leaves: tuple[Leaf, ...]
-    scores: dict[str, int]  # units of 2^−40 of loss, of accepted updates
-    left_out: tuple[str, ...]  # accepted, but not taken by the strategy (Krum)
-    pays: dict[str, int]  # wei
-    stakes: dict[str, int]  # wei, of everybody enrolled
-    refusals: tuple[Refusal, ...]
-    loss_before: float  # on the validation set
-    loss_after: float
-    bundle: Path
-    transaction: str  # 0x hash of the post
-    gas: int
-    posted_at: int  # s, of the post's block
-    receipts: dict[str, bytes] = field(default_factory=dict)  # account -> the coordinator's signature, 65 bytes
-    duplicates: tuple[tuple[str, ...], ...] = ()  # groups of accounts that shared one weight
-    reading: ScoreReading | None = None  # of rounds that are small enough to be read
-    seconds: dict[str, float] = field(default_factory=dict)  # by step; training and signing are told by the clients
 
 
 class PayingStrategy(Strategy):

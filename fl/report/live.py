@@ -13,7 +13,7 @@ from typing import Any
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
 from fl.coordinator.federation import FederationResult, Watcher
-from fl.coordinator.strategy import RoundReport
+from fl.coordinator.round_report import RoundReport
 from fl.report.summary import SUMMARY, summarise
 from fl.scoring.game import Standing
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
 from fl.coordinator.federation import FederationResult
-from fl.coordinator.strategy import RoundReport
+from fl.coordinator.round_report import RoundReport
 from fl.report.files import LATEST, STATUS, SUMMARY
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from fl.coordinator.federation import Watcher
-from fl.coordinator.strategy import RoundReport
+from fl.coordinator.round_report import RoundReport
 from fl.errors import ConfigError, FairshareError
 from fl.report.loggers.figures import figures_of
 from fl.scoring.game import Standing
