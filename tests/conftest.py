@@ -8,7 +8,9 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +51,9 @@ from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 
 torch.set_num_threads(1)
+# A test run that a script started in the background ignores Ctrl-C, and so would every process that it starts.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 logging.getLogger("flwr").setLevel(logging.ERROR)  # a failing test should not drown in it
 
 REPOSITORY = Path(__file__).resolve().parents[1]
