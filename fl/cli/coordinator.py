@@ -76,7 +76,8 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
-        (folder / STATUS).write_text(f"failed: {reason}\n")
+        if not live.over:
+            (folder / STATUS).write_text(f"failed: {reason}\n")
         live.failed(reason)
         log.exception("the coordinator ended")
         if stopped:

@@ -31,7 +31,7 @@ class LiveSummary:
         self._result: FederationResult | None = None
         self._earlier: list[dict[str, Any]] = []
         self._now: dict[str, Any] = {"round": 0, "phase": "enrolling", "since": int(time.time()), "nodes": []}
-        self._over = False
+        self.over = False  # the run is finished, and nothing is written any more
         self._lock = threading.Lock()  # nodes come and go on another thread than rounds
 
     def watching(self, watcher: Watcher) -> Watcher:
@@ -62,12 +62,12 @@ class LiveSummary:
     def finished(self) -> dict[str, Any]:
         """The summary of the finished run, which nothing is written over any more."""
         with self._lock:
-            self._over = True
+            self.over = True
         return summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
 
     def failed(self, reason: str) -> None:
-        """Say that the run ended before its time; what it came to so far stays."""
-        if self._result is not None:
+        """Say that the run ended before its time; what it came to so far stays, and a run that is finished stays so."""
+        if self._result is not None and not self.over:
             self._set(reason=reason)
             path = self._folder / SUMMARY
             write_json(path, {**json.loads(path.read_text()), "status": "failed"})
@@ -85,7 +85,7 @@ class LiveSummary:
     def _set(self, **changes: Any) -> None:
         with self._lock:
             self._now = {**self._now, **changes}
-            if self._result is None or self._over:
+            if self._result is None or self.over:
                 return
             live = summarise(self._config, self._result, folder=self._folder, live=self._now, earlier=self._earlier)
             write_json(self._folder / SUMMARY, live)
