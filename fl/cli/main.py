@@ -7,6 +7,7 @@ import os
 import sys
 from importlib.metadata import version
 
+from fl.cli.interrupts import ask_again_when_dropped
 from fl.errors import FairshareError
 
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
@@ -53,6 +54,7 @@ def main() -> None:
     if arguments[0] not in COMMANDS:
         print(f"fl: there is no command {arguments[0]!r}\n\n{_help()}", file=sys.stderr)
         sys.exit(2)
+    ask_again_when_dropped()
     try:
         importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
     except FairshareError as error:
