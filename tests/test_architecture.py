@@ -23,6 +23,7 @@ FLOORS = [
     "rewards",
     "codec",
     "errors",
+    "plain_text",
 ]
 FL = sorted((REPOSITORY / "fl").rglob("*.py"))
 CLIENTS = sorted((REPOSITORY / "clients").rglob("*.py"))
@@ -121,7 +122,7 @@ def test_the_library_never_sees_the_node_but_for_the_commands_that_run_it():
 
 
 def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
-    allowed = {"audit", "chain", "codec", "errors", "rewards", "task", "coordinator.protocol"}
+    allowed = {"audit", "chain", "codec", "errors", "plain_text", "rewards", "task", "coordinator.protocol"}
     for path in CLIENTS:
         for name in imported(path):
             if name.startswith("fl."):

@@ -1,0 +1,18 @@
+"""Text that somebody else wrote, made fit to be printed or logged."""
+
+
+def printable(text: object, *, most: int = 1000) -> str:
+    """One line of printable characters.
+
+    A terminal obeys escape sequences: raw, a stranger's word could hide the line below it, or write another one over it. And
+    a line feed would begin a line of a log that nobody wrote.
+
+    Args:
+        text: What came; anything but a string is taken as `str` gives it.
+        most: Characters that are kept; what is cut off leaves "…".
+    Returns: words with one space between them; "?" for each character that is not printable, such as controls, marks that
+    turn the direction of writing, and halves of surrogate pairs.
+    """
+    words = " ".join(str(text).split())
+    line = "".join(one if one.isprintable() else "?" for one in words[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 1]}…"
