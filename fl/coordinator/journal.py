@@ -27,6 +27,7 @@ from fl.coordinator.collect import AcceptedUpdate, Refusal
 from fl.errors import FairshareError
 
 _INDEX = "collected.json"
+_FORGOTTEN = ".forgotten"  # suffix of a folder that is being removed
 
 
 class BrokenJournal(FairshareError):
@@ -129,9 +130,18 @@ class Journal:
 
     def forget(self, number: int) -> None:
         """The round is on chain and reported: its bundle holds all that is needed of it."""
-        shutil.rmtree(self._collected(number), ignore_errors=True)
+        folder = self._collected(number)
+        self._sweep()
+        # In one step first: a kill half-way would leave a journal that cannot be read.
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(folder.with_suffix(_FORGOTTEN))
+        self._sweep()
         with contextlib.suppress(OSError):  # not there, or not empty
-            self._collected(number).parent.rmdir()
+            folder.parent.rmdir()
+
+    def _sweep(self) -> None:
+        for old in (self._bundles / "journal").glob(f"*{_FORGOTTEN}"):
+            shutil.rmtree(old, ignore_errors=True)
 
     def _collected(self, number: int) -> Path:
         return self._bundles / "journal" / f"round-{number:04d}"

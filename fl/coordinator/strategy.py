@@ -19,8 +19,8 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
-from fl.audit.bundle import HEADER, Bundle, hash_of, read_header, write_header
-from fl.audit.memory import participants_of
+from fl.audit.bundle import HEADER, BrokenBundle, Bundle, hash_of, read_header, read_leaves, write_header
+from fl.audit.memory import participants_of, remembers
 from fl.audit.recompute import ChainView
 from fl.chain.errors import ChainError
 from fl.chain.paid_task import PaidTask
@@ -28,13 +28,14 @@ from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
 from fl.codec import Layout, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
-from fl.coordinator.journal import Journal
+from fl.coordinator.journal import BrokenJournal, Journal
 from fl.coordinator.panel import Panel
 from fl.coordinator.protocol import RECORD, TrainRequest
 from fl.coordinator.round_report import RoundReport
 from fl.coordinator.settle_round import OpenRound, SettledRound, settle_round
 from fl.errors import ConfigError
 from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
+from fl.rewards.tree import NO_UPDATE
 from fl.scoring.duplicates import duplicate_groups
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
@@ -121,6 +122,8 @@ class PayingStrategy(Strategy):
         self.read_clients = read_clients
         self.on_phase, self.on_round = on_phase, on_round
         self._cap = cap_q64(spec.norm_cap)
+        # What an app's own strategy remembers nobody knows, so it is taken through every round too.
+        self._follows = remembers(spec) or spec.training == "app"
         self._previous: Header | None = None
         self._leaves: tuple[Leaf, ...] = ()
         self._posted = 0  # rounds on chain when the coordinator started
@@ -274,29 +277,60 @@ class PayingStrategy(Strategy):
         """Walk through the rounds that are on chain already; returns the round to go on with."""
         self._posted = self.task.state().posted
         # A round that is on chain and was not reported yet is gone through again, without asking or posting.
-        first = self._posted if self.journal.collected(self._posted) is not None else self._posted + 1
+        first = self._posted if self._is_unreported(self._posted) else self._posted + 1
         for number in range(1, first):
-            bundle, header = self._bundle_on_chain(number)
-            participants = participants_of(bundle, spec=self.spec)
-            replay(self.inner, number, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
-            self._layout, self._base = bundle.layout, bundle.next
-            self._previous, self._leaves = header, bundle.leaves
+            self._previous = self._header_on_chain(number)
+            if self._follows:
+                bundle, _ = Bundle.read(self.journal.bundle(number))
+                participants = participants_of(bundle, spec=self.spec)
+                replay(self.inner, number, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
         if first > 1:
+            self._leaves = read_leaves(self.journal.bundle(first - 1))
+            self._layout, self._base = self._model_after(self._previous)
             log.info("rounds 1 to %d are on chain; going on with round %d", first - 1, first)
             for leaf in self._leaves:
-                if any(one.account == leaf.account for one in bundle.updates):
+                if leaf.update_root != NO_UPDATE:
                     self._give_receipt(first - 1, leaf.account, leaf.update_root)
         return first
 
-    def _bundle_on_chain(self, number: int) -> tuple[Bundle, Header]:
+    def _is_unreported(self, number: int) -> bool:
+        """Whether the journal still has a round that is on chain; a damaged journal has nothing that the bundle lacks."""
+        try:
+            if self.journal.collected(number) is not None:
+                return True
+        except BrokenJournal as error:
+            log.warning(
+                "round %d is on chain, and its journal is damaged: %s; going on without it", number, error.problem
+            )
+        self.journal.forget(number)
+        return False
+
+    def _header_on_chain(self, number: int) -> Header:
         folder = self.journal.bundle(number)
         if not folder.exists():
             raise LostRound(round_number=number, problem=f"its bundle is not at {folder}")
         header, _ = read_header(folder)
         if self.task.digest(header) != self.task.posting(number).header_hash:
             raise LostRound(round_number=number, problem=f"the bundle at {folder} has another header")
-        bundle, _ = Bundle.read(folder)
-        return bundle, header
+        return header
+
+    def _model_after(self, header: Header) -> tuple[Layout, NDArray[np.float32]]:
+        """The model that a round on chain made, shape (P,)."""
+        folder = self.journal.bundle(header.round)
+        try:
+            bundle, _ = Bundle.read(folder)
+            layout, model = bundle.layout, bundle.next
+        except BrokenBundle as error:
+            # Old rounds' models are dropped (coordinator.keep); the round that is gone through again begins with this one.
+            if not (folder := self.journal.bundle(header.round + 1)).exists():
+                raise LostRound(
+                    round_number=header.round, problem=f"its bundle {error.folder} is damaged: {error.problem}"
+                ) from error
+            bundle, _ = Bundle.read(folder)
+            layout, model = bundle.layout, bundle.base
+        if model_hash(model) != header.next_model:
+            raise LostRound(round_number=header.round, problem=f"the bundle at {folder} has another model")
+        return layout, model
 
     # ---- the steps of a round ----------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from flwr.serverapp.strategy import FedAvg
 
 from fl.audit.bundle import read_header
 from fl.coordinator.journal import BrokenJournal, Journal, NotKept
+from fl.coordinator.keeping import BundleKeeper
 from fl.coordinator.strategy import LostRound
 from fl.task.strategies import build_strategy
 
@@ -142,6 +143,30 @@ def test_krum_goes_on_too(world, spec):
     assert one.reports[-1].left_out
 
 
+@pytest.mark.parametrize("phase", ["training", "evaluating", "pruned"])
+def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
+    one = world(rounds=4)
+    app, trained = counted(one)
+    grid = one.grid(app)
+    keeper = BundleKeeper(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
+
+    def kept(report):
+        one.reports.append(report)
+        keeper.after_round()
+        if (report.round, phase) == (3, "pruned"):  # reported, and not forgotten yet
+            one.reports.pop()
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(4, phase), on_round=kept)
+    assert not (one.folder / "bundles" / "round-0001" / "next.safetensors").exists()
+    phase = "over"
+    start(one, app, grid=grid, on_round=kept)
+    assert [report.round for report in one.reports] == [1, 2, 3, 4]
+    assert len(trained) == 12
+    assert all(set(report.receipts) == set(one.addresses) for report in one.reports)
+
+
 def test_signatures_that_were_gathered_are_not_asked_for_again(world):
     one = world(rounds=1)
     app = one.app(one.downhill)
@@ -228,6 +253,44 @@ def test_a_round_on_chain_without_its_bundle_is_refused(world):
         start(one, app, grid=grid)
 
 
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            b"cut",
+            r"its bundle .*round-0001 is damaged: next\.safetensors has sha256 \w+, the manifest says \w+; go on in",
+        ),
+        (None, r"its bundle .*round-0001 is damaged: next\.safetensors cannot be read \(FileNotFoundError\); go on in"),
+    ],
+)
+def test_the_last_model_is_read_whole_or_not_at_all(world, damage, problem):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    model = one.folder / "bundles" / "round-0001" / "next.safetensors"
+    model.write_bytes(damage) if damage else model.unlink()
+    with pytest.raises(LostRound, match=problem):
+        start(one, app, grid=grid)
+
+
+def test_a_base_that_is_not_the_model_before_is_refused(world):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "evaluating"))
+    first, second = (one.folder / "bundles" / f"round-000{number}" for number in (1, 2))
+    (first / "next.safetensors").unlink()
+    shutil.copyfile(second / "next.safetensors", second / "base.safetensors")
+    sums = json.loads((second / "manifest.json").read_text())
+    sums["base.safetensors"] = sums["next.safetensors"]
+    (second / "manifest.json").write_text(json.dumps(sums))
+    with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .*round-0002 has another model"):
+        start(one, app, grid=grid)
+
+
 def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
     one = world()
     app = one.app(one.downhill)
@@ -240,6 +303,42 @@ def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
     path.write_text(json.dumps(raw))
     with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .* has another header"):
         start(one, app, grid=grid)
+
+
+def test_a_kill_while_a_round_is_forgotten_stops_no_new_start(world, monkeypatch):
+    one = world()
+    app, trained = counted(one)
+    grid = one.grid(app)
+    unlink, gone = os.unlink, []
+
+    def killed_after_one(path, **where):
+        if gone:
+            raise Killed
+        gone.append(path)
+        unlink(path, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed_after_one)
+        with pytest.raises(Killed):
+            start(one, app, grid=grid)
+    assert gone
+    start(one, app, grid=grid)
+    assert [report.round for report in one.reports] == [1, 2]
+    assert len(trained) == 6
+    assert sorted(path.name for path in (one.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
+
+
+def test_a_damaged_journal_of_a_round_on_chain_is_not_missed(world, caplog):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "reporting"))
+    (one.folder / "bundles" / "journal" / "round-0002" / "collected.json").unlink()
+    start(one, app, grid=grid)
+    assert one.task.state().posted == 2
+    assert "round 2 is on chain, and its journal is damaged" in caplog.text
+    assert not (one.folder / "bundles" / "journal").exists()
 
 
 def test_a_journal_that_was_damaged_is_named(world):
