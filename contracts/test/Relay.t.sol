@@ -194,6 +194,32 @@ contract RelayTest is World {
         vm.assertEq(token.balanceOf(_client(1)), 0);
     }
 
+    function test_claimTo_takesTheWordOfASmartAccount() public {
+        SmartAccount account = new SmartAccount();
+        // In the place of client 1, wherever its address sorts.
+        address[] memory all = new address[](3);
+        (all[0], all[1], all[2]) = (address(account), clients[0], clients[2]);
+        uint256 at;
+        for (; at < 2 && all[at] > all[at + 1]; at++) {
+            (all[at], all[at + 1]) = (all[at + 1], all[at]);
+        }
+        clients = all;
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = ITask.Redirect(ELSEWHERE, 0, uint40(clock + 60), "");
+        ITask.Proof memory proof = _proof(at);
+        bytes32 digest = _redirectDigest(1, address(account), r);
+        vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, address(account), digest));
+        fairshare.claimTo(header, leaves[at], proof, r);
+        account.setSigned(_redirectDigest(2, address(account), r)); // its word for another round
+        vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, address(account), digest));
+        fairshare.claimTo(header, leaves[at], proof, r);
+        account.setSigned(digest);
+        vm.assertEq(fairshare.claimTo(header, leaves[at], proof, r), leaves[at].cumulative);
+        vm.assertEq(token.balanceOf(ELSEWHERE), leaves[at].cumulative);
+        vm.assertEq(token.balanceOf(address(account)), 0);
+    }
+
     function test_claimTo_revertsIfItIsUsedAgainOrForAnotherRound() public {
         _begin();
         ITask.Header memory header = _postFinal();
