@@ -21,27 +21,55 @@ const option = (name, fallback) => {
 
 const FLIPS = [
   [/ < /g, " <= "], [/ <= /g, " < "], [/ > /g, " >= "], [/ >= /g, " > "], [/ == /g, " != "], [/ != /g, " == "],
-  [/ \+ /g, " - "], [/ - /g, " + "], [/ \* /g, " / "], [/ \/ /g, " * "], [/ && /g, " || "], [/ \|\| /g, " && "],
-  [/ \+= /g, " -= "], [/ -= /g, " += "], [/\+\+;/g, "--;"], [/--;/g, "++;"], [/\btrue\b/g, "false"], [/\bfalse\b/g, "true"],
+  [/ \+ /g, " - "], [/ - /g, " + "], [/ \* /g, " / "], [/ \/ /g, " * "], [/ % /g, " / "],
+  [/ << /g, " >> "], [/ >> /g, " << "], [/ & /g, " | "], [/ \| /g, " & "], [/ && /g, " || "], [/ \|\| /g, " && "],
+  [/!(?=[\w(])/g, ""], [/ \+= /g, " -= "], [/ -= /g, " += "], [/\+\+;/g, "--;"], [/--;/g, "++;"],
+  [/\btrue\b/g, "false"], [/\bfalse\b/g, "true"],
 ];
-// A whole statement: a check that reverts, a call of a check, an assignment to storage or a credit.
-const DROPS = /^\s*(if \(.*\) revert .*;|_require\w*\(.*\);|RoundTree\.check\w*\(.*\);|\w+\.require\w*\(.*\);|(a|t)\.[\w.]+(\[.*\])? (=|\+=|-=) .*;|_credit\(.*\);|delete .*;)\s*(\/\/.*)?$/;
+// A whole statement that only checks or has an effect: a refusal, a call of a check or of a step that moves money, an
+// assignment to what was there before it. Not a declaration, without which nothing compiles, a `return` or an `emit`.
+const DROPS = /^(else )?(if \(.*;|revert .*;|(?!return\b|emit\b)[\w.[\]]+\(.*\);|([\w.]+(\[.*\])*|\(\w+(, \w+)*\)) (=|\+=|-=|\*=|>>=) .*;|[\w.]+(\[.*\])*(\+\+|--);|delete .*;)$/;
+
+/** Where each statement of a file outside of assembly begins and ends, and its text on one line. */
+function statementsOf(lines) {
+  const statements = [];
+  let [open, depth, assembly] = [null, 0, 0];
+  for (const [at, line] of lines.entries()) {
+    const code = line.replace(/\/\/.*$/, "").trim();
+    if (!code || /^(\/?\*)/.test(code)) continue;
+    const braces = code.split("{").length - code.split("}").length;
+    if (assembly > 0 || /^assembly\b/.test(code)) {
+      assembly += braces;
+      continue;
+    }
+    open ??= { at, text: [] };
+    open.text.push(code);
+    depth += code.split("(").length - code.split(")").length;
+    if (depth > 0 || !/[;{}]$/.test(code)) continue;
+    statements.push({ from: open.at, to: at, text: open.text.join(" ") });
+    open = null;
+  }
+  return statements;
+}
 
 /** Every mutant of a file: its line, what the line becomes (nothing if it is dropped), and the whole text before and then. */
 function mutantsOf(file) {
   const before = readFileSync(join(root, file), "utf8");
   const lines = before.split("\n");
   const mutants = [];
-  const add = (at, becomes) =>
-    mutants.push({ file, at, line: lines[at].trim(), becomes: becomes.trim(), before, text: lines.with(at, becomes).join("\n") });
+  const add = (at, line, becomes, changed) =>
+    mutants.push({ file, at, line, becomes: becomes.trim(), before, text: changed.join("\n") });
+  for (const { from, to, text } of statementsOf(lines)) {
+    if (DROPS.test(text)) add(from, text, "", lines.map((line, at) => (at < from || at > to ? line : "")));
+  }
   lines.forEach((line, at) => {
     const code = line.replace(/\/\/.*$/, "");
     if (!code.trim() || /^\s*(\*|import|pragma|error|event|using|type|contract|library|abstract)/.test(code)) return;
-    if (DROPS.test(line)) add(at, "");
     for (const [from, to] of FLIPS) {
       for (const match of code.matchAll(from)) {
         if (/^\s*for \(uint256 i; /.test(code) && to.trim().startsWith("-")) continue; // an endless loop is no mutant
-        add(at, line.slice(0, match.index) + to + line.slice(match.index + match[0].length));
+        const becomes = line.slice(0, match.index) + to + line.slice(match.index + match[0].length);
+        add(at, line.trim(), becomes, lines.with(at, becomes));
       }
     }
   });
