@@ -89,7 +89,7 @@ class _Seat:
         outputs = []
         with torch.inference_mode():
             for start in range(0, len(features), self.batch):
-                outputs.append(self.model(features[start : start + self.batch].to(device)))
+                outputs.append(self.model(features[start : start + self.batch].to(device, copy=True)))
             # The loss means over samples, so once over all of them is the mean of the batches, in fewer calls.
             logits = torch.cat(outputs)
             total = float(self.game.loss_fn(logits, self.labels))
@@ -99,16 +99,27 @@ class _Seat:
 
 
 def _with_relus_in_place(model: nn.Module, x: Tensor) -> nn.Module:
-    """Let ReLUs overwrite their input, which saves an array each, where the model's outputs stay the same bits."""
-    hasty = copy.deepcopy(model)
+    """Let ReLUs overwrite their input, which saves an array each, where nothing reads that input again."""
+    hasty, spoilt = copy.deepcopy(model), copy.deepcopy(model)
     for one in hasty.modules():
         if isinstance(one, nn.ReLU):
             one.inplace = True
+    for one in spoilt.modules():
+        if isinstance(one, nn.ReLU) and not one.inplace:
+            one.register_forward_hook(_spoil_input, with_kwargs=True)
     with torch.no_grad():
         try:
-            return hasty if torch.equal(model(x), hasty(x)) else model
+            expected = model(x.clone())
+            # Whatever the values are: what is read again shows, as it is no number any more.
+            unread = torch.equal(expected, spoilt(x.clone())) and torch.equal(expected, hasty(x.clone()))
         except RuntimeError:  # a view that may not be written
             return model
+    return hasty if unread else model
+
+
+def _spoil_input(module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], made: Tensor) -> None:
+    for one in (*given, *named.values()):
+        one.fill_(torch.nan)
 
 
 def _setters(model: nn.Module, game: ValidationGame) -> list[Callable[[Tensor], None]]:

@@ -24,6 +24,7 @@ from fl.scoring.game import ValidationGame
 
 _PASSIVE = (nn.Flatten, nn.Identity, nn.Dropout)  # in evaluation mode they change nothing but the shape
 BLOCK_BYTES = 24 << 20  # of first layers held at once: what a last-level cache holds
+_PROBE = 64  # samples that show what a model is
 LOW_CLIENTS = 10  # coalitions of so many clients share one pass: 1,024 tails are held at once
 
 
@@ -51,40 +52,49 @@ def fast_path(game: ValidationGame, *, utility: str) -> LinearLayers | None:
 def layers_of(game: ValidationGame) -> LinearLayers | None:
     """What the model turns out to be when one batch goes through it; None if it is anything else.
 
-    Whether each layer was given the very output of the one before is checked, so a model with a branch, a function or a
-    constant in between is not taken for what it is not.
+    Each layer has to be given the very output of the one before, unwritten since, and the layers multiplied out have to give what the
+    model gave. So a model with a branch, a function, an operation in place or a constant in between is not taken for what it is not.
     """
-    calls: list[tuple[nn.Module, Tensor, Tensor]] = []
-    leaves = [one for one in game.model.modules() if not list(one.children())]
-    hooks = [
-        leaf.register_forward_hook(lambda module, given, made: calls.append((module, given[0], made)))
-        for leaf in leaves
-    ]
-    x = game.features[:2].to(game.device)
+    calls: list[tuple[nn.Module, _Seen | None, _Seen | None]] = []
+    given: list[_Seen | None] = []
+
+    def enter(module: nn.Module, arguments: tuple) -> None:
+        given.append(_seen(arguments[0]) if len(arguments) == 1 else None)
+
+    def leave(module: nn.Module, arguments: tuple, made: object) -> None:
+        calls.append((module, given.pop(), _seen(made)))
+
+    x = game.features[:_PROBE].to(game.device, copy=True)  # a copy: the model may write into what it is given
+    last, features = _seen(x), x.clone()
+    hooks = []
+    for module in game.model.modules():
+        if not list(module.children()):
+            hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     try:
         with torch.no_grad():
             output = game.model(x)
     finally:
         for hook in hooks:
             hook.remove()
-    if not all(isinstance(made, Tensor) and isinstance(given, Tensor) for _, given, made in calls):
-        return None
-    flat = x.reshape(len(x), -1)
-    last, found, due_relu = flat, [], False
-    for module, given, made in calls:
-        if given.shape[0] != len(x) or not _same(given, last):
+    found: list[nn.Linear] = []
+    due_relu = False
+    for module, entered, made in calls:
+        if not _same(entered, last):
             return None
-        if isinstance(module, nn.Linear) and not due_relu:
+        # By its very class: one that is derived from it may compute anything.
+        if type(module) is nn.Linear and not due_relu:
             found.append(module)
             due_relu = True
-        elif isinstance(module, nn.ReLU) and due_relu:
+        elif type(module) is nn.ReLU and due_relu:
             due_relu = False
-        elif not isinstance(module, _PASSIVE):
+        elif type(module) not in _PASSIVE:
             return None
-        last = made.reshape(len(x), -1) if isinstance(module, _PASSIVE) else made
-    if not found or not due_relu or not isinstance(output, Tensor) or not _same(output, last):
+        last = made
+    if not found or not due_relu or not _same(_seen(output), last) or not _gives(found, features, output):
         return None
     names = {id(parameter): name for name, parameter in game.model.named_parameters()}
+    if any(id(one) not in names for layer in found for one in (layer.weight, layer.bias) if one is not None):
+        return None  # computed from other parameters: pruned, normalised
     weights = tuple(names[id(one.weight)] for one in found)
     biases = tuple(names[id(one.bias)] if one.bias is not None else None for one in found)
     if set(game.layout.names) != {*weights, *(one for one in biases if one)} or len(set(weights)) != len(weights):
@@ -166,9 +176,42 @@ def _is_cross_entropy(loss: nn.Module) -> bool:
     )
 
 
-def _same(one: Tensor, other: Tensor) -> bool:
-    # The same values in the same memory: an output that went through a function on its way would have new memory.
-    return one.numel() == other.numel() and one.data_ptr() == other.data_ptr()
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """An array at one moment, and how often it had been written to in place by then."""
+
+    values: Tensor
+    writes: int
+
+
+def _seen(values: object) -> _Seen | None:
+    return _Seen(values=values, writes=values._version) if isinstance(values, Tensor) else None
+
+
+def _same(one: _Seen | None, other: _Seen | None) -> bool:
+    """Whether it is the same memory, unwritten in between: a function on the way makes new memory, or writes."""
+    return (
+        one is not None
+        and other is not None
+        and one.values.numel() == other.values.numel()
+        and one.values.data_ptr() == other.values.data_ptr()
+        and one.writes == other.writes
+    )
+
+
+def _gives(layers: list[nn.Linear], features: Tensor, output: Tensor) -> bool:
+    """Whether the layers with ReLU between them give this output, to what float32 leaves of it."""
+    values = features.reshape(len(features), -1).cpu().double()
+    with torch.no_grad():
+        for layer in layers:
+            if values.shape[1] != layer.in_features:
+                return False
+            values = values.clamp(min=0) if layer is not layers[0] else values
+            values = nn.functional.linear(
+                values, layer.weight.cpu().double(), None if layer.bias is None else layer.bias.cpu().double()
+            )
+    reach = float(values.abs().max())
+    return values.shape == output.shape and bool(((output.cpu().double() - values).abs() <= 1e-4 * reach).all())
 
 
 def _named(game: ValidationGame, vector: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:

@@ -4,8 +4,10 @@ import torch
 from torch import nn
 
 from fl.codec import LayoutMismatch
+from fl.scoring.evaluate import _with_relus_in_place, evaluate
 from fl.scoring.game import ValidationGame
 from fl.task.model_vector import load_vector, vector_of
+from fl.task.models import LeNet
 
 
 class Everything(nn.Module):
@@ -51,6 +53,58 @@ def test_a_game_scores_in_evaluation_mode(everything):
     everything.gradient(vector)
     np.testing.assert_array_equal(vector_of(everything.model), vector)  # batch statistics are frozen
     assert not everything.model.training
+
+
+class Standardising(nn.Module):
+    """Writes into what it is given, as preprocessing inside of a model does."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.layer(x.sub_(1.0).div_(2.0))
+
+
+def test_a_model_that_writes_into_its_input_leaves_the_validation_set_as_it_was(rows):
+    game = ValidationGame(Standardising(), loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
+    before, vector = game.features.clone(), vector_of(game.model)
+    assert game.standing(vector) == game.standing(vector)
+    np.testing.assert_array_equal(game.gradient(vector), game.gradient(vector))
+    zeros = np.zeros((1, len(vector)))
+    first, second = (evaluate(game, base=vector, parts=zeros, factors=np.ones((1, 1))).losses for _ in range(2))
+    assert first == second == pytest.approx(game.standing(vector).loss)
+    torch.testing.assert_close(game.features, before, rtol=0, atol=0)
+
+
+class SkippingRelu(nn.Module):
+    """Reads again what its ReLU was given, which is positive in the first rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.act, self.last = nn.Linear(3, 3), nn.ReLU(), nn.Linear(3, 2)
+
+    def forward(self, x):
+        hidden = self.layer(x)
+        return self.last(hidden + self.act(hidden))
+
+
+def test_a_relu_whose_input_is_read_again_does_not_overwrite_it():
+    draw = np.random.default_rng(0)
+    features = np.concatenate([np.ones((2, 3)), draw.normal(size=(30, 3))]).astype(np.float32)
+    model = SkippingRelu()
+    with torch.no_grad():
+        model.layer.weight.copy_(torch.eye(3))
+        model.layer.bias.zero_()
+    game = ValidationGame(model, loss=nn.CrossEntropyLoss(), features=features, labels=draw.integers(2, size=32))
+    vector = vector_of(model)
+    found = evaluate(game, base=vector, parts=np.zeros((1, len(vector))), factors=np.ones((1, 1)))
+    assert found.losses[0] == pytest.approx(game.standing(vector).loss, abs=1e-6)
+
+
+def test_a_relu_whose_input_nobody_reads_again_overwrites_it():
+    hasty = _with_relus_in_place(LeNet((1, 8, 8), 3).eval(), torch.randn(2, 1, 8, 8))
+    assert all(one.inplace for one in hasty.modules() if isinstance(one, nn.ReLU))
 
 
 def test_a_games_model_is_a_copy(rows):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from scoring.rounds import rng, small_round
 from torch import nn
+from torch.nn.utils import prune
 
 from fl.scoring.coalitions import CoalitionGame
 from fl.scoring.enumerate import coalition_table
@@ -76,33 +77,105 @@ def test_a_zero_update_changes_no_coalition_by_a_bit():
     assert build_scorer("shapley").score(inputs, rng=rng()).values[1] == 0
 
 
-class Doubled(nn.Module):
+def nothing(values):
+    return values
+
+
+class Twisted(nn.Module):
     """Looks like a chain of layers, and is not: a function sits between them."""
 
-    def __init__(self, twist):
+    def __init__(self, place, twist):
         super().__init__()
         self.one, self.act, self.two = nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)
-        self.twist = twist
+        self.twists = {place: twist}
 
     def forward(self, x):
-        x = x.flatten(1)
-        if self.twist == "input":
-            x = x * 2
-        hidden = self.act(self.one(x))
-        if self.twist == "hidden":
-            hidden = hidden.sqrt()
-        logits = self.two(hidden)
-        return logits * 2 if self.twist == "output" else logits
+        x = self.twists.get("input", nothing)(x.flatten(1))
+        before = self.twists.get("before", nothing)(self.one(x))
+        hidden = self.twists.get("hidden", nothing)(self.act(before))
+        return self.twists.get("output", nothing)(self.two(hidden))
 
 
-@pytest.mark.parametrize("twist", ["input", "hidden", "output"])
-def test_a_function_between_the_layers_is_noticed(twist):
-    assert layers_of(chained(model=Doubled("none")).game) is not None
-    inputs = chained(model=Doubled(twist))
+def unnoticed(values):
+    values.data.mul_(2)
+    return values
+
+
+TWISTS = {
+    "a new array": lambda values: values * 2,
+    "multiplied in place": lambda values: values.mul_(2),
+    "divided in place": lambda values: values.div_(0.5),
+    "clamped in place, seldom": lambda values: values.clamp_(max=2.5),
+    "in place behind autograd's back": unnoticed,
+    "multiplied in place where nothing is trained": lambda values: (
+        values if torch.is_grad_enabled() else values.mul_(2)
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("place", "twist"),
+    # Autograd itself refuses a model that writes into what its ReLU made.
+    [(place, twist) for place in ("input", "before", "hidden", "output") for twist in TWISTS
+     if (place, twist) not in {("hidden", refused) for refused in tuple(TWISTS)[1:4]}],
+)  # fmt: skip
+def test_a_function_between_the_layers_is_noticed(place, twist):
+    assert layers_of(chained(model=Twisted(place, nothing)).game) is not None
+    inputs = chained(model=Twisted(place, TWISTS[twist]))
     assert layers_of(inputs.game) is None
     np.testing.assert_allclose(
         coalition_table(CoalitionGame(inputs)), CoalitionGame(inputs).values(all_coalitions(4)), atol=1e-6
     )
+
+
+class DoublingLinear(nn.Linear):
+    """A linear layer by its class, and another function."""
+
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class NoisyDropout(nn.Dropout):
+    """Drops in evaluation too."""
+
+    def forward(self, x):
+        return 2 * x
+
+
+def hooked():
+    model = MODELS["mlp"]()
+    next(one for one in model.modules() if isinstance(one, nn.Linear)).register_forward_hook(lambda *call: 2 * call[2])
+    return model
+
+
+@torch.no_grad()
+def pruned(layer):
+    return prune.l1_unstructured(layer, "weight", 0.3)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Sequential(nn.Flatten(), DoublingLinear(6, 4), nn.ReLU(), nn.Linear(4, 3)),
+        nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(), NoisyDropout(), nn.Linear(4, 3)),
+        nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)),
+        nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(6, 4)), nn.ReLU(), nn.Linear(4, 3)),
+        nn.Sequential(nn.Flatten(), pruned(nn.Linear(6, 4)), nn.ReLU(), nn.Linear(4, 3)),
+        hooked(),
+    ],
+    ids=["own-layer", "own-dropout", "by-row", "weight-norm", "pruned", "hook"],
+)
+def test_layers_that_do_something_else_take_the_general_way(model):
+    inputs = chained(model=model)
+    assert fast_path(inputs.game, utility="loss") is None
+    np.testing.assert_allclose(
+        coalition_table(CoalitionGame(inputs)), CoalitionGame(inputs).values(all_coalitions(4)), atol=1e-6
+    )
+
+
+def test_relus_that_work_in_place_are_layers_too():
+    inputs = chained(model=nn.Sequential(nn.Flatten(), nn.Linear(6, 4), nn.ReLU(inplace=True), nn.Linear(4, 3)))
+    assert layers_of(inputs.game) is not None
 
 
 class Shared(nn.Module):
