@@ -6,7 +6,7 @@ import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from fl.codec import Blocks
 from fl.errors import ConfigError
 from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, cap_q64
 from fl.scoring.coalitions import GAMES, UTILITIES
-from fl.scoring.compare import RuleResult, agreement, reference_of, run_rules
+from fl.scoring.compare import RuleResult, agreement, reference_of, run_rule
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
-from fl.scoring.paid import ROBUST
+from fl.scoring.paid import ROBUST, draws_of
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.scoring.selection import clip_of
@@ -42,7 +42,7 @@ KNOWN = {
     "utility": "loss, accuracy or both, likewise",
     "evaluations": "models a sampled rule may evaluate",
     "workers": "threads that evaluate coalitions, 1 by default",
-    "seed": "draws of the sampled rules, 0 by default",
+    "seed": "draws of the sampled rules; by default those that the round was paid by",
     "explain": "true shows what each client was paid for, class by class",
     "run": "the run's folder, with invite.json and hydra/; the bundle's own run by default",
     "invite": "the task's invite file, where there is no run folder",
@@ -78,7 +78,12 @@ def main(arguments: Sequence[str]) -> None:
     if not len(inputs):
         raise ConfigError(f"round {bundle.round} has no accepted update, so there is nothing to score")
     rules = _rules(values, spec=spec, clients=len(inputs))
-    results = run_rules(inputs, rules, seed=_whole(values, "seed", 0))
+    # The paid rule reads the direction that was posted; the others compute their own, which is part of what they cost.
+    paid = replace(inputs, direction=bundle.direction.decode())
+    results = [
+        run_rule(label, rule, paid if label == spec.scorer else inputs, rng=_draws(values, bundle))
+        for label, rule in rules.items()
+    ]
     names = _names(run, [one.account for one in bundle.updates])
     leaves = {leaf.account: leaf.score / (1 << SCORE_FRACTION_BITS) for leaf in bundle.leaves}
     posted = np.array([leaves[one.account] for one in bundle.updates])
@@ -194,9 +199,10 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
             if key.startswith(f"{name}.") and key != "data.seed"
         }
         shared = {key: value for key, value in common.items() if key in settings}
-        if name == "direction":
-            shared = {"nodes": spec.quadrature, **shared}  # as the round was paid
-        elif name == spec.scorer:
+        # As the round was paid.
+        if "nodes" in settings:
+            shared = {"nodes": spec.quadrature, **shared}
+        if name == spec.scorer:
             shared = {**spec.scorer_arguments, **shared}
         for game in _list(values, "game") if "game" in settings and "game" in values else [None]:
             for utility in _list(values, "utility") if "utility" in settings and "utility" in values else [None]:
@@ -204,6 +210,12 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
                 label = " ".join([name, *(one for one in chosen.values() if one not in ("fixed", "loss"))])
                 rules[label] = build_scorer(name, {**shared, **chosen, **own})
     return rules
+
+
+def _draws(values: Mapping[str, str], bundle: Bundle) -> np.random.Generator:
+    if "seed" in values:
+        return np.random.default_rng(_whole(values, "seed", 0))
+    return draws_of(bundle.task_id, bundle.round)
 
 
 def _default_rules(clients: int, *, paid: str) -> list[str]:

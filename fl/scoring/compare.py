@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,11 @@ class Agreement:
     distance: float  # relative L2, of scores scaled to the same sum where both sums are above 0
 
 
-def run_rules(inputs: RoundInputs, rules: Mapping[str, Scorer], *, seed: int = 0) -> list[RuleResult]:
-    """Score a round by each rule, every one with the same seed."""
-    found = []
-    for rule, scorer in rules.items():
-        started = time.perf_counter()
-        scores = scorer.score(inputs, rng=np.random.default_rng(seed))
-        found.append(RuleResult(rule=rule, scores=scores, seconds=time.perf_counter() - started))
-    return found
+def run_rule(rule: str, scorer: Scorer, inputs: RoundInputs, *, rng: np.random.Generator) -> RuleResult:
+    """Score a round by a rule."""
+    started = time.perf_counter()
+    scores = scorer.score(inputs, rng=rng)
+    return RuleResult(rule=rule, scores=scores, seconds=time.perf_counter() - started)
 
 
 def agreement(one: RuleResult, reference: RuleResult) -> Agreement:

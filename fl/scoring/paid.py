@@ -206,7 +206,7 @@ class PaidScoring:
         if not self.spec.attested:
             return direction_scores(participants, weights=weights, direction=direction), None
         inputs = self._inputs(participants, base=base, weights=weights, direction=direction.decode())
-        found = self._rule.score(inputs, rng=_draws(task_id, round_number))
+        found = self._rule.score(inputs, rng=draws_of(task_id, round_number))
         return {
             one.account: self._quantised(one.account, float(value))
             for one, value in zip(participants, found.values, strict=True)
@@ -236,13 +236,14 @@ class PaidScoring:
             raise UnusableScore(scorer=self.spec.scorer, account=account, value=value) from None
 
 
+def draws_of(task_id: bytes, round_number: int) -> np.random.Generator:
+    """What a round's sampled rule draws from: whoever knows task and round draws the same."""
+    seed = hashlib.sha256(b"fairshare scores" + task_id + round_number.to_bytes(8, "big")).digest()
+    return np.random.default_rng(int.from_bytes(seed, "big"))
+
+
 def score_distance(found: Mapping[str, int], expected: Mapping[str, int]) -> float:
     """‖found − expected‖ / ‖expected‖ over the accounts of `expected`, where no length counts as less than 1/1000 of the utility."""
     own = np.array([quantum * 2.0**-40 for quantum in expected.values()])
     theirs = np.array([found[account] * 2.0**-40 for account in expected])
     return float(np.linalg.norm(theirs - own) / max(float(np.linalg.norm(own)), _LEAST_LENGTH))
-
-
-def _draws(task_id: bytes, round_number: int) -> np.random.Generator:
-    seed = hashlib.sha256(b"fairshare scores" + task_id + round_number.to_bytes(8, "big")).digest()
-    return np.random.default_rng(int.from_bytes(seed, "big"))

@@ -12,16 +12,16 @@ from fl.chain.typed_data import ZERO_HASH, Header
 from fl.cli.score import main
 from fl.codec import Blocks, block_root, model_hash
 from fl.errors import ConfigError
-from fl.rewards import Participant, cap_q64, direction_scores, settle, weigh
+from fl.rewards import Participant, cap_q64, settle, weigh
 from fl.rewards.payout import Account
-from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
+from fl.scoring.paid import PaidScoring
 from fl.scoring.scorer import TooManyClients
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.model_vector import layout_of, vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 
-CLIENTS = 3
+CLIENTS, TASK = 3, hashlib.sha256(b"a task").digest()
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def run(tmp_path_factory):
     return folder
 
 
-def write_round(folder, *, clients):
+def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arguments):
     federation = load_federation(DataConfig(), PartitionConfig(name="iid", clients=clients), seed=3)
     spec = TaskSpec(
         model="fl.task.models:MLP",
@@ -41,12 +41,15 @@ def write_round(folder, *, clients):
         num_classes=10,
         class_names=federation.class_names,
         quadrature=2,
+        strategy=strategy,
+        scorer=scorer,
+        scorer_arguments=arguments,
     )
-    model, loss = spec.build_model(), spec.build_loss()
+    model = spec.build_model()
     base = vector_of(model)
-    game = ValidationGame(
-        model, loss=loss, features=federation.validation.features, labels=federation.validation.labels
-    )
+    validation = federation.validation
+    game = ValidationGame(model, loss=spec.build_loss(), features=validation.features, labels=validation.labels)
+    scoring = PaidScoring(spec, game=game)
     seats = []
     for number, shard in enumerate(federation.shards):
         trained, _ = train(model, base, features=shard.data.features, labels=shard.data.labels, spec=spec, seed=number)
@@ -54,12 +57,12 @@ def write_round(folder, *, clients):
         account = to_checksum_address(number.to_bytes(20, "big"))
         seats.append(Participant(account=account, stake=10, blocks=blocks, root=block_root(blocks.to_bytes())))
     weights = weigh(seats, cap=cap_q64("10"))
-    step = weighted_step(((one.blocks, weights[one.account]) for one in seats), size=len(base))
-    blocks = Blocks.encode(direction(game, base=base, step=step, nodes=2))
-    scores = direction_scores(seats, weights=weights, direction=blocks)
+    step = scoring.step(seats, base=base, weights=weights)
+    blocks = Blocks.encode(scoring.direction(base=base, step=step))
+    scores, _ = scoring.scores(seats, base=base, weights=weights, direction=blocks, task_id=TASK, round_number=1)
     settled = settle(seats, weights=weights, scores=scores, accounts={one.account: Account() for one in seats}, pot=100)
     bundle = Bundle(
-        task_id=bytes(32),
+        task_id=TASK,
         round=1,
         layout=layout_of(model),
         base=base,
@@ -78,7 +81,7 @@ def write_round(folder, *, clients):
     )  # fmt: skip
     place = folder / "bundles" / "round-0001"
     header = Header(
-        task_id=bytes(32), round=1, previous=ZERO_HASH, base_model=model_hash(base), next_model=model_hash(bundle.next),
+        task_id=TASK, round=1, previous=ZERO_HASH, base_model=model_hash(base), next_model=model_hash(bundle.next),
         validation=dataset_hash(federation.validation), direction_root=block_root(blocks.to_bytes()), tree_root=settled.tree.root,
         leaf_count=clients, entitlement=settled.tree.entitlement, cumulative=100, pot=100, bundle=bundle.write(place),
     )  # fmt: skip
@@ -86,7 +89,7 @@ def write_round(folder, *, clients):
     address = "0x" + "0" * 40
     Invite(
         chain_id=1, url="http://localhost", contract=address, token=address, block=0,
-        task_id="0x" + hashlib.sha256(b"").hexdigest(), coordinator=address, spec=spec.to_json(),
+        task_id="0x" + TASK.hex(), coordinator=address, spec=spec.to_json(),
     ).write(folder / "invite.json")  # fmt: skip
     (folder / "hydra").mkdir()
     (folder / "hydra" / "config.yaml").write_text("seed: 3\ndata:\n  name: digits\n")
@@ -112,6 +115,23 @@ def test_a_round_is_scored_side_by_side(run, tmp_path, capsys):
     for text in ("0x0000…0002", "rank correlation", "told apart at 95 %", "round-0001.svg"):
         assert text in printed
     assert (run / "scores" / "round-0001.svg").read_text().count("shapley") == 1
+
+
+@pytest.mark.parametrize("scorer", ["leverage", "permutation", "gtg"])
+def test_a_round_that_was_paid_by_draws_is_scored_by_the_same_draws(tmp_path, scorer):
+    write_round(tmp_path, clients=6, scorer=scorer, evaluations=20)
+    found = figures(tmp_path, tmp_path, f"scorer={scorer}", "plot=none")
+    posted = [one["posted"] for one in found["clients"]]
+    np.testing.assert_allclose(found["rules"][scorer]["scores"], posted, rtol=0, atol=2**-40)
+    other = figures(tmp_path, tmp_path, f"scorer={scorer}", "seed=0", "plot=none")
+    assert other["rules"][scorer]["scores"] != found["rules"][scorer]["scores"]
+
+
+def test_a_robust_round_is_scored_along_the_posted_direction(tmp_path):
+    write_round(tmp_path, clients=5, strategy="fedmedian", scorer="median")
+    found = figures(tmp_path, tmp_path, "scorer=median", "plot=none")
+    posted = [one["posted"] for one in found["clients"]]
+    np.testing.assert_allclose(found["rules"]["median"]["scores"], posted, rtol=0, atol=2**-40)
 
 
 def test_games_utilities_and_settings_multiply(run, tmp_path):

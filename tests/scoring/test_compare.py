@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from scoring.rounds import small_round
+from scoring.rounds import rng, small_round
 
-from fl.scoring.compare import RuleResult, agreement, reference_of, run_rules
+from fl.scoring.compare import RuleResult, agreement, reference_of, run_rule
 from fl.scoring.reading import read_scores
 from fl.scoring.scorer import build_scorer
 from fl.scoring.scores import Scores
@@ -27,8 +27,8 @@ def test_scores_in_other_units_are_scaled_to_the_same_sum():
 
 
 def test_every_rule_is_run_and_counted():
-    rules = {name: build_scorer(name) for name in ("direction", "shapley", "loo")}
-    found = run_rules(small_round(clients=3), rules)
+    inputs = small_round(clients=3)
+    found = [run_rule(name, build_scorer(name), inputs, rng=rng()) for name in ("direction", "shapley", "loo")]
     assert [(one.rule, one.evaluations, one.gradients) for one in found] == [
         ("direction", 0, 3), ("shapley", 8, 0), ("loo", 4, 0),
     ]  # fmt: skip
