@@ -21,9 +21,10 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.codec import Blocks
+from fl.codec import BLOCK_VALUES, Blocks
 from fl.rewards import Participant
 
+ROWS_BYTES = 32 << 20  # of all updates' values held at once, as floats
 _DOUBT = 1e-9  # a float64 cosine of exact integers is right to far less
 
 
@@ -78,14 +79,25 @@ def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal | No
 
 def cosines(updates: Sequence[Blocks]) -> NDArray[np.float64]:
     """Cosine of every two updates, shape (N, N); 0 with a zero update."""
-    products = np.zeros((len(updates), len(updates)))
-    size = updates[0].size if updates else 0
-    for start in range(0, size, 1 << 16):
-        rows = np.array([one.decode()[start : start + (1 << 16)] for one in updates], dtype=np.float64)
-        products += rows @ rows.T
+    count = len(updates)
+    products = np.zeros((count, count))
+    blocks = len(updates[0]) if updates else 0
+    at_once = max(1, ROWS_BYTES // (8 * BLOCK_VALUES * max(1, count)))
+    rows = np.empty((count, min(at_once, blocks) * BLOCK_VALUES))
+    for start in range(0, blocks, at_once):
+        stop = min(start + at_once, blocks)
+        piece = rows[:, : (stop - start) * BLOCK_VALUES]
+        for row, one in zip(piece, updates, strict=True):
+            row[:] = _decoded(one, slice(start, stop))
+        products += piece @ piece.T
     norms = np.sqrt(np.diag(products))
     scale = np.outer(norms, norms)
     return np.divide(products, scale, out=np.zeros_like(products), where=scale > 0)
+
+
+def _decoded(update: Blocks, place: slice) -> NDArray[np.float32]:
+    exponents = update.exponents[place]
+    return Blocks(exponents=exponents, quanta=update.quanta[place], size=len(exponents) * BLOCK_VALUES).decode()
 
 
 def _reaches(updates: Sequence[Blocks], one: int, other: int, *, limit: Fraction, squares: dict[int, int]) -> bool:

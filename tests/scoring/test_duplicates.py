@@ -1,3 +1,4 @@
+import tracemalloc
 from fractions import Fraction
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from fl.codec import Blocks
 from fl.rewards import WEIGHT_ONE, Participant, cap_q64, weigh
-from fl.scoring.duplicates import _product, cosines, duplicate_groups, share_stakes
+from fl.scoring.duplicates import ROWS_BYTES, _product, cosines, duplicate_groups, share_stakes
 
 
 def blocks(values):
@@ -84,6 +85,19 @@ def test_a_cosine_on_the_threshold_is_decided_exactly():
     assert duplicate_groups(pair, threshold="0.8") == [(0, 1)]
     assert duplicate_groups(pair, threshold="0.80000000000000000001") == []
     assert cosines(pair)[0, 1] == pytest.approx(0.8)
+
+
+def test_many_long_updates_are_compared_a_piece_at_a_time():
+    draw = np.random.default_rng(0)
+    updates = [blocks(draw.normal(size=70_001)) for _ in range(100)]
+    whole = np.array([one.decode() for one in updates], dtype=np.float64)
+    norms = np.linalg.norm(whole, axis=1)
+    tracemalloc.start()
+    found = cosines(updates)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_allclose(found, whole @ whole.T / np.outer(norms, norms), atol=1e-12)
+    assert peak < 1.2 * ROWS_BYTES < whole.nbytes
 
 
 @pytest.mark.parametrize("threshold", ["0", "1.01", "-1"])
