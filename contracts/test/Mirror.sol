@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {Disputes} from "../src/Disputes.sol";
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {BlockTree} from "../src/libraries/BlockTree.sol";
 import {RoundTree} from "../src/libraries/RoundTree.sol";
 import {ScoreMath} from "../src/libraries/ScoreMath.sol";
 import {SumTree} from "../src/libraries/SumTree.sol";
+import {toPosting} from "../src/types/Posting.sol";
+import {Progress} from "../src/types/Progress.sol";
 
 /// @title The libraries' internal functions, callable from Python
 /// @notice tests/chain/test_differential.py holds them against the Python side on random inputs.
@@ -57,5 +60,31 @@ contract Mirror {
 
     function checkSum(bytes32 root, uint256 width, uint256 index, int128 sum, bytes32[] calldata path) external pure {
         SumTree.check(root, width, index, sum, path);
+    }
+}
+
+/// @title What Disputes takes for signed, callable from Python for any task, round and account
+contract SignedMirror is Disputes {
+    function updateDigest(bytes32 taskId, uint32 round, address client, SignedUpdate calldata update)
+        external
+        view
+        returns (bytes32)
+    {
+        return _hashTypedDataV4(_updateHash(taskId, round, client, update));
+    }
+
+    /// @notice proveOmission itself, as if this header were posted and nobody were coordinator: it refuses every receipt
+    /// and names the account that it takes for its signer.
+    function refuseReceipt(
+        ITask.Header calldata header,
+        ITask.Leaf calldata leaf,
+        ITask.Proof calldata proof,
+        bytes32 updateRoot,
+        ITask.Signature calldata receipt
+    ) external {
+        Task storage t = _tasks[header.taskId];
+        t.progress = Progress.wrap(uint256(type(uint24).max) << 96).withStatus(Status.Started); // all rounds are posted
+        t.postings[header.round] = toPosting(_headerDigest(header), block.timestamp);
+        this.proveOmission(header, leaf, proof, updateRoot, receipt);
     }
 }

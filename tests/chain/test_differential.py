@@ -1,18 +1,24 @@
-"""Python and Solidity come to the same bytes on random inputs: trees, leaves, blocks, scores and sums, through Anvil."""
+"""Python and Solidity come to the same bytes on random inputs, through Anvil: trees, leaves, blocks, scores, sums, and
+what is signed."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import solcx
+from eth_abi import decode
+from eth_account import Account as Keys
+from eth_utils import keccak, to_checksum_address
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from web3.exceptions import ContractCustomError
 
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import CHECKOUT_CONTRACTS
+from fl.chain.artifacts import artifact
 from fl.chain.sender import connect, send
-from fl.chain.typed_data import Header
+from fl.chain.typed_data import Domain, Header, Join, Receipt, Redirect, Update, compact, digest, sign
 from fl.codec import BLOCK_BYTES, Blocks, block_path, block_root
 from fl.codec.tree import block_top
 from fl.rewards import Leaf, RoundTree, partials, score_of
@@ -37,14 +43,19 @@ leaves = st.lists(
     max_size=20,
     unique_by=lambda leaf: leaf.account,
 )
+accounts = st.binary(min_size=20, max_size=20).filter(any).map(to_checksum_address)
+wallets = st.integers(1, 2**255).map(lambda secret: Keys.from_key(secret.to_bytes(32, "big")))
+uint32 = st.integers(0, 2**32 - 1)
+uint128 = st.integers(0, 2**128 - 1)
+deadlines = st.integers(2**34, 2**40 - 1)  # beyond any time that a test's chain comes to
 vectors = st.integers(1, 1500).flatmap(
     lambda size: st.tuples(st.just(size), st.integers(0, 2**32), st.integers(-60, 14), st.integers(-60, 14))
 )
 
 
 @pytest.fixture(scope="module")
-def mirror(anvil):
-    """The libraries' internal functions on the session's chain."""
+def mirrors(anvil):
+    """The contracts of Mirror.sol on the session's chain, by name."""
     assert (CHECKOUT_CONTRACTS / "node_modules").exists(), "run npm ci in contracts/; scripts/test does"
     settings_file = json.loads((CHECKOUT_CONTRACTS / "solc.json").read_text())
     files = [*(CHECKOUT_CONTRACTS / "src").rglob("*.sol"), CHECKOUT_CONTRACTS / "test" / "Mirror.sol"]
@@ -58,11 +69,35 @@ def mirror(anvil):
         },
     }
     output = solcx.compile_standard(request, solc_binary=CHECKOUT_CONTRACTS / "solc", base_path=str(CHECKOUT_CONTRACTS))
-    compiled = output["contracts"]["test/Mirror.sol"]["Mirror"]
     w3 = connect(anvil)
-    constructor = w3.eth.contract(abi=compiled["abi"], bytecode=compiled["evm"]["bytecode"]["object"]).constructor()
-    sent = send(w3, constructor, account=anvil_account(0, chain_id=31337), name="deploy mirror")
-    return w3.eth.contract(address=sent.contract, abi=compiled["abi"]).functions
+
+    def deploy(compiled: dict):
+        constructor = w3.eth.contract(abi=compiled["abi"], bytecode=compiled["evm"]["bytecode"]["object"]).constructor()
+        sent = send(w3, constructor, account=anvil_account(0, chain_id=31337), name="deploy mirror")
+        return w3.eth.contract(address=sent.contract, abi=compiled["abi"])
+
+    return {name: deploy(compiled) for name, compiled in output["contracts"]["test/Mirror.sol"].items()}
+
+
+@pytest.fixture(scope="module")
+def mirror(mirrors):
+    """The libraries' internal functions."""
+    return mirrors["Mirror"].functions
+
+
+@pytest.fixture(scope="module")
+def signed_mirror(mirrors):
+    """What Disputes takes for signed, and the domain that is signed for."""
+    contract = mirrors["SignedMirror"]
+    return contract.functions, Domain(chain_id=31337, contract=contract.address)
+
+
+@pytest.fixture(scope="module")
+def opened(lasting_world):
+    """An open task on the real contract, its functions, and the domain that is signed for."""
+    world = lasting_world(rounds=1)
+    contract = world.w3.eth.contract(address=world.escrow.address, abi=artifact("Fairshare").abi)
+    return world.task.task_id, contract.functions, world.escrow.domain
 
 
 def header_of(tree: RoundTree) -> tuple:
@@ -133,3 +168,71 @@ def test_sum_trees_agree(mirror, sums, data):
     root, total = mirror.buildSums(sums_bytes(sums)).call()
     assert (root, total) == (sums_root(sums), sum(sums))
     mirror.checkSum(root, len(sums), index, sums[index], sums_path(sums, index=index)).call()
+
+
+def refusal(call, error: str, types: list[str]) -> tuple:
+    """The arguments of the custom error, say `BadSignature(address,bytes32)`, with which the contract refuses."""
+    with pytest.raises(ContractCustomError) as caught:
+        call.call()
+    data = bytes.fromhex(caught.value.data.removeprefix("0x"))
+    assert data[:4] == keccak(text=f"{error}({','.join(types)})")[:4]
+    return decode(types, data[4:])
+
+
+@few
+@given(st.builds(Update, task_id=words, round=uint32, client=accounts, base_model=words, update_root=words))
+def test_digests_of_updates_agree(signed_mirror, update):
+    functions, domain = signed_mirror
+    unsigned = (update.base_model, update.update_root, (bytes(32), bytes(32)))
+    told = functions.updateDigest(update.task_id, update.round, update.client, unsigned).call()
+    assert told == digest(update, domain=domain)
+
+
+@few
+@given(st.builds(Receipt, task_id=words, round=st.integers(0, 2**24 - 1), client=accounts, update_root=words), wallets)
+def test_the_signer_of_a_receipt_is_its_signer_there(signed_mirror, receipt, coordinator):
+    functions, domain = signed_mirror
+    leaf = Leaf(account=receipt.client, update_root=bytes(32), weight=0, score=0, balance=0, cumulative=0)
+    header = list(header_of(RoundTree([leaf])))
+    header[:2] = receipt.task_id, receipt.round
+    signature = compact(sign(receipt, domain=domain, account=coordinator))
+
+    def signer_there(update_root: bytes) -> str:
+        call = functions.refuseReceipt(tuple(header), leaf.as_tuple(), (0, []), update_root, signature)
+        return to_checksum_address(refusal(call, "WrongSigner", ["address", "address"])[0])
+
+    assert signer_there(receipt.update_root) == coordinator.address
+    assert signer_there(keccak(receipt.update_root)) != coordinator.address
+
+
+@few
+@given(
+    st.builds(
+        Join, task_id=st.none(), account=accounts, stake=uint128, node_key=st.binary(max_size=200), dataset=words,
+        fee=uint128, deadline=deadlines,
+    )
+)  # fmt: skip
+def test_digests_of_enrolments_agree(opened, join):
+    task_id, functions, domain = opened
+    join = replace(join, task_id=task_id)  # the contract wants a task that is open before it looks at the signature
+    order = (join.account, join.stake, join.node_key, join.dataset, join.fee, join.deadline, b"")
+    call = functions.joinFor(task_id, order, (0, 0, 0, bytes(32), bytes(32)))
+    account, told = refusal(call, "BadSignature", ["address", "bytes32"])
+    assert to_checksum_address(account) == join.account
+    assert told == digest(join, domain=domain)
+
+
+@few
+@given(
+    st.builds(
+        Redirect, task_id=words, round=uint32, account=accounts, recipient=accounts, fee=uint128, deadline=deadlines
+    )
+)
+def test_digests_of_redirects_agree(opened, redirect):
+    _, functions, domain = opened
+    leaf = Leaf(account=redirect.account, update_root=bytes(32), weight=0, score=0, balance=0, cumulative=0)
+    header = list(header_of(RoundTree([leaf])))
+    header[:2] = redirect.task_id, redirect.round
+    order = (redirect.recipient, redirect.fee, redirect.deadline, b"")
+    call = functions.claimTo(tuple(header), leaf.as_tuple(), (0, []), order)
+    assert refusal(call, "BadSignature", ["address", "bytes32"])[1] == digest(redirect, domain=domain)
