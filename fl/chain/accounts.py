@@ -15,6 +15,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError, KeystoreError
+from fl.chain.whole_file import write_new
 
 ANVIL_CHAIN = 31337
 # Published by Foundry: everybody knows these keys, which is why `anvil_account` wants the chain id.
@@ -50,16 +51,22 @@ def anvil_account(index: int, *, chain_id: int) -> LocalAccount:
 def create_keystore(path: Path, *, password: str) -> LocalAccount:
     """Make a new key and write it encrypted (Web3 secret storage v3, scrypt), readable by its owner only.
 
-    Raises: KeystoreError if the file is there already: a key is never overwritten.
+    Raises: KeystoreError if the file is there already, as a key is never overwritten, or cannot be written.
     """
+    taken = KeystoreError(path=str(path), problem="is there already; choose another path, keys are kept")
+    if path.exists():
+        raise taken
     account = Account.create()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    # scrypt takes a second; whoever is interrupted in it has made nothing.
+    encrypted = json.dumps(account.encrypt(password)).encode()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        raise KeystoreError(path=str(path), problem="is there already; choose another path, keys are kept") from None
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(account.encrypt(password), file)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_new(path, encrypted, mode=0o600)
+    except OSError as error:
+        if path.exists():
+            raise taken from None
+        problem = f"cannot be written ({error.strerror}); choose another path"
+        raise KeystoreError(path=str(path), problem=problem) from None
     return account
 
 

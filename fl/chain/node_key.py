@@ -5,7 +5,6 @@ On chain it is a compressed point of the curve P-384 (X9.62), 49 bytes: a quarte
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -13,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl.chain.errors import ChainError
+from fl.chain.whole_file import write_new
 
 NODE_KEY_BYTES = 49
 
@@ -41,11 +41,9 @@ def create_node_key(path: Path) -> bytes:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        write_new(path, text, mode=0o600)
     except FileExistsError:
         raise BadNodeKey(where=str(path), problem="is there already; open it, or name another file") from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(text)
     return _on_chain(private.public_key())
 
 

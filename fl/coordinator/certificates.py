@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
-import os
 import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from fl.chain.whole_file import write_whole
 from fl.errors import FairshareError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -120,7 +120,7 @@ def _make_authority(path: Path, key_path: Path, *, now: dt.datetime) -> None:
         .sign(key, hashes.SHA256())
     )
     _write_key(key_path, key)
-    _write(path, signed.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_whole(path, signed.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _make_server(
@@ -145,7 +145,7 @@ def _make_server(
         .sign(ca_key, hashes.SHA256())
     )
     _write_key(key_path, key)
-    _write(path, signed.public_bytes(serialization.Encoding.PEM), mode=0o644)
+    write_whole(path, signed.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
 
 def _certificate(
@@ -227,13 +227,4 @@ def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
     text = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    _write(path, text, mode=0o600)
-
-
-def _write(path: Path, text: bytes, *, mode: int) -> None:
-    # Beside it and then into place: a start that was killed half-way leaves the old pair or none.
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-        file.write(text)
-    new.replace(path)
+    write_whole(path, text, mode=0o600)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from fl.audit.bundle import Bundle
 from fl.chain.json_file import write_json
+from fl.chain.whole_file import sync_folder, sync_tree
 from fl.codec import Blocks
 from fl.coordinator.collect import AcceptedUpdate, Refusal
 from fl.errors import FairshareError
@@ -66,7 +67,9 @@ def _written(number: int, folder: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
         yield partial
+        sync_tree(partial)
         partial.rename(folder)
+        sync_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise NotKept(round_number=number, folder=str(folder), reason=error.strerror or str(error)) from error

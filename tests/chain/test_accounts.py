@@ -2,6 +2,8 @@ import json
 import logging
 import pickle
 import stat
+import subprocess
+import time
 
 import pytest
 
@@ -44,6 +46,28 @@ def test_a_key_is_never_overwritten(stored):
         create_keystore(path, password="another")
     assert str(caught.value) == f"keystore {path}: is there already; choose another path, keys are kept"
     assert path.read_bytes() == before
+
+
+def test_a_kill_leaves_a_whole_keystore_or_none(tmp_path, python, environment):
+    path = tmp_path / "killed.json"
+    making = subprocess.Popen(
+        [python, "-m", "fl.cli.main", "key", f"path={path}"],
+        env={**environment, PASSWORD_VARIABLE: "correct horse"},
+        stdout=subprocess.DEVNULL,
+    )
+    while not path.exists():  # a file that is there before its content is found empty here
+        assert making.poll() is None
+        time.sleep(0.002)
+    making.kill()
+    making.wait()
+    assert open_keystore(path, password="correct horse").address
+
+
+def test_a_keystore_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(KeystoreError) as caught:
+        create_keystore(tmp_path / "file" / "deep" / "key.json", password="correct horse")
+    assert caught.value.problem == "cannot be written (Not a directory); choose another path"
 
 
 def test_a_wrong_password_is_named(stored):

@@ -1,0 +1,68 @@
+"""Files that are there whole or not at all, whatever ends the process, or the power."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file in one step, in place of what is there.
+
+    Args:
+        mode: Of the file, less the umask.
+    Raises: OSError; what was there before is still there.
+    """
+    with _beside(path, data, mode=mode) as partial:
+        partial.replace(path)
+
+
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> None:
+    """Write a file in one step where there is none.
+
+    Args:
+        mode: Of the file, less the umask.
+    Raises: FileExistsError, and what is there stays; OSError.
+    """
+    with _beside(path, data, mode=mode) as partial:
+        path.hardlink_to(partial)  # unlike a rename, it never takes another file's place
+        partial.unlink()
+
+
+@contextmanager
+def _beside(path: Path, data: bytes, *, mode: int) -> Iterator[Path]:
+    partial = path.with_name(path.name + ".partial")
+    partial.unlink(missing_ok=True)  # one that is left from a kill has its own mode
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+            file.write(data)
+            file.flush()
+            # A rename may reach the disk before the content does: after a power cut the file would be there, and empty.
+            os.fsync(file.fileno())
+        yield partial
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have everything in a folder on the disk, as deep as it goes."""
+    for path in folder.rglob("*"):
+        if path.is_dir():
+            sync_folder(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    sync_folder(folder)
