@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
+from typing import Any
 
 from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
@@ -13,6 +14,7 @@ from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.exceptions import Web3Exception
 from web3.logs import DISCARD
+from web3.types import EventData
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
@@ -193,19 +195,18 @@ class Escrow:
             )
         }
         return [
-            Enrolment(
-                account=args["account"],
-                first_round=args["firstRound"],
-                left_round=left.get(args["account"], 0),
-                stake=args["stake"],
-                node_key=args["nodeKey"],
-                dataset=args["dataset"],
-            )
+            _enrolment(event["args"], left_round=left.get(event["args"]["account"], 0))
             for event in self._contract.events.Joined.get_logs(
                 from_block=from_block, argument_filters={"taskId": task_id}
             )
-            for args in [event["args"]]
         ]
+
+    def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
+        """How an account joined, as it was then, and in which transaction; None if it never did."""
+        events = self._contract.events.Joined.get_logs(
+            from_block=from_block, argument_filters={"taskId": task_id, "account": account}
+        )
+        return (_enrolment(events[0]["args"], left_round=0), self._sent_in(events[0])) if events else None
 
     def client(self, task_id: bytes, account: str) -> Client:
         """What the contract holds of an account; all zero if it never joined."""
@@ -236,7 +237,6 @@ class Escrow:
         if not events:
             raise NotPosted(task_id=task_id, round_number=round_number)
         event = events[-1]
-        receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])
         values = event["args"]["header"]
         return Posting(
             header_hash=event["args"]["headerHash"],
@@ -244,12 +244,7 @@ class Escrow:
                 **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
             ),
             time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
-            sent=Sent(
-                hash=event["transactionHash"].to_0x_hex(),
-                gas=receipt["gasUsed"],
-                block=event["blockNumber"],
-                contract=None,
-            ),
+            sent=self._sent_in(event),
         )
 
     def header_digest(self, header: Header) -> bytes:
@@ -397,8 +392,28 @@ class Escrow:
         """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
         return tuple(self._contract.functions.standingOf(challenge_id).call())
 
+    def _sent_in(self, event: EventData) -> Sent:
+        receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])
+        return Sent(
+            hash=event["transactionHash"].to_0x_hex(),
+            gas=receipt["gasUsed"],
+            block=event["blockNumber"],
+            contract=None,
+        )
+
     def _send(self, name: str, *arguments: object, account: LocalAccount) -> Sent:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
+
+
+def _enrolment(args: Mapping[str, Any], *, left_round: int) -> Enrolment:
+    return Enrolment(
+        account=args["account"],
+        first_round=args["firstRound"],
+        left_round=left_round,
+        stake=args["stake"],
+        node_key=args["nodeKey"],
+        dataset=args["dataset"],
+    )
 
 
 class Token:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+
 from eth_account.signers.local import LocalAccount
 
-from fl.chain.errors import ChainError, TokenTooLow
+from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent, connect
+
+log = logging.getLogger(__name__)
 
 
 class InviteDiffers(ChainError):
@@ -61,18 +65,28 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
     return escrow, token, terms, state
 
 
-def join(invite: Invite, *, account: LocalAccount, stake: int, node_key: bytes, dataset: bytes) -> tuple[Sent, Sent]:
-    """Approve the stake and join; returns the two transactions.
+def join(
+    invite: Invite, *, account: LocalAccount, stake: int, node_key: bytes, dataset: bytes
+) -> tuple[Sent | None, Sent]:
+    """Approve the stake and join.
+
+    A join that an earlier start sent, and did not live to see in a block, is found again.
 
     Args:
         stake: Wei; what the client's weight stands on.
         node_key: Public key of the client's Flower node, empty where the engine has none.
         dataset: Commitment to the shard, 32 bytes.
+    Returns: the approval, None if it was not needed any more, and the joining.
     Raises: as `check_invite`; TokenTooLow; Refused with the contract's reason (stake out of range, joined before).
     """
     escrow, token, _ = check_invite(invite)
-    if (held := token.balance(account.address)) < stake:
-        raise TokenTooLow(address=account.address, balance=held, needed=stake, purpose="stake")
-    approved = token.approve(escrow.address, stake, purpose="stake", account=account)
-    joined = escrow.join(invite.id_bytes, stake=stake, node_key=node_key, dataset=dataset, account=account)
-    return approved, joined
+    approved = None
+    try:
+        approved = token.approve(escrow.address, stake, purpose="stake", account=account)
+        return approved, escrow.join(invite.id_bytes, stake=stake, node_key=node_key, dataset=dataset, account=account)
+    except (Refused, TokenTooLow):
+        earlier = escrow.joining(invite.id_bytes, account.address, from_block=invite.block)
+        if earlier is None or (earlier[0].stake, earlier[0].node_key, earlier[0].dataset) != (stake, node_key, dataset):
+            raise
+        log.info("%s joined in the transaction that was sent before", account.address)
+        return approved, earlier[1]

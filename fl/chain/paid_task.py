@@ -11,7 +11,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.deployment import Deployment
-from fl.chain.errors import ChainError
+from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Enrolment, Escrow, Posting, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent
@@ -82,15 +82,22 @@ class PaidTask:
     ) -> tuple[PaidTask, dict[str, Sent]]:
         """Escrow the budget and the bond and open the task.
 
+        A task that an earlier start opened with the same terms, and did not live to see in a block, is found again.
+
         Returns: the task and the transactions by name.
         Raises: TokenTooLow if the sponsor does not hold budget and bond; Refused with the contract's reason.
         """
         _, escrow, token = deployment.connect()
         escrowed = terms.budget + terms.bond
-        approved = token.approve(escrow.address, escrowed, purpose="task's budget and bond", account=sponsor)
-        task_id, opened = escrow.open(terms, account=sponsor)
-        task = cls.attach(deployment, task_id=task_id, coordinator=coordinator)
-        return task, {"approve": approved, "open": opened}
+        task_id, sent = escrow.task_id(sponsor.address, terms.salt), {}
+        try:
+            sent["approve"] = token.approve(escrow.address, escrowed, purpose="task's budget and bond", account=sponsor)
+            _, sent["open"] = escrow.open(terms, account=sponsor)
+        except (Refused, TokenTooLow):
+            if not escrow.has_task(task_id) or escrow.task(task_id)[0] != terms:
+                raise
+            log.info("task 0x%s was opened by the transaction that was sent before", task_id.hex())
+        return cls.attach(deployment, task_id=task_id, coordinator=coordinator), sent
 
     @classmethod
     def attach(cls, deployment: Deployment, *, task_id: bytes, coordinator: LocalAccount) -> PaidTask:
@@ -132,7 +139,12 @@ class PaidTask:
         """Close the enrolment for round 1; None if that was done before."""
         if self.state().status != Status.OPEN:
             return None
-        return self.escrow.start(self.task_id, account=self.coordinator)
+        try:
+            return self.escrow.start(self.task_id, account=self.coordinator)
+        except Refused:
+            if self.state().status == Status.OPEN:
+                raise
+            return None  # by a transaction that an earlier life sent
 
     def receipt(self, *, round_number: int, client: str, update_root: bytes) -> bytes:
         """The coordinator's signature that it took an update, 65 bytes."""

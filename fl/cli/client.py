@@ -195,7 +195,12 @@ def _join(
     if not accepted(f"stake {_tokens(stake)} tokens and take part? [y/N] ", values):
         return False
     folder.bind(invite=invite, account=account.address)
-    dataset = commit(Path(values["data"]).expanduser(), note=folder.path / "commitment.json")
+    dataset = commit(
+        Path(values["data"]).expanduser(),
+        note=folder.path / "commitment.json",
+        task_id=invite.task_id,
+        account=account.address,
+    )
     _, joined = join(invite, account=account, stake=stake, node_key=folder.node_key(), dataset=dataset)
     _say(f"joined in transaction {joined.hash}, {joined.gas} gas")
     return True

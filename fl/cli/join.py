@@ -10,6 +10,7 @@ from pathlib import Path
 
 from clients.folder import NodeFolder
 from fl.chain.invite import Invite
+from fl.chain.json_file import write_json
 from fl.chain.membership import check_invite, join
 from fl.chain.tokens import WEI, wei
 from fl.cli.arguments import parse
@@ -35,10 +36,11 @@ def main(arguments: Sequence[str]) -> None:
     stake = wei(values["stake"], setting="stake")
     if not values.get("key") and not values.get("anvil", "").isdigit():
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
-    dataset = (
-        commit(Path(values["data"]), note=Path(values["data"] + ".commitment.json")) if "data" in values else bytes(32)
-    )
     account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
+    dataset = bytes(32)
+    if "data" in values:
+        note = Path(values["data"] + ".commitment.json")
+        dataset = commit(Path(values["data"]), note=note, task_id=invite.task_id, account=account.address)
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}")
     print(f"pays up to {terms.budget / WEI:g} tokens over {terms.rounds} rounds, by score")
     print(
@@ -60,12 +62,13 @@ def main(arguments: Sequence[str]) -> None:
     print(f"joined in transaction {joined.hash}, {joined.gas} gas")
 
 
-def commit(data: Path, *, note: Path) -> bytes:
+def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     """sha256(salt ‖ sha256(file)): binds the client to its file without telling what is in it.
 
     For a folder, the sha256 is that of its files' sums, by name. The salt is kept in `note`, readable by its owner only; it
-    is what opens the commitment later.
-    Raises: ConfigError if the file cannot be read.
+    is what opens the commitment later. So a note is used again for the same file, task and account, and otherwise renamed,
+    never overwritten: its commitment may be on chain.
+    Raises: ConfigError if the file, or the note that is there, cannot be read.
     """
     try:
         if data.is_dir():
@@ -76,10 +79,21 @@ def commit(data: Path, *, note: Path) -> bytes:
             content = hashlib.sha256(data.read_bytes()).digest()
     except OSError as error:
         raise ConfigError(f"data is {data}, which cannot be read ({error.strerror}); name the shard's file") from error
+    of = {"task": task_id, "account": account, "sha256": content.hex()}
+    if note.exists():
+        try:
+            known = json.loads(note.read_text())
+            digest = bytes.fromhex(known["commitment"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{note} is no note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
+            ) from error
+        if {key: known.get(key) for key in of} == of:
+            return digest
+        note.rename(note.with_name(f"{note.stem}.{digest.hex()[:16]}{note.suffix}"))
     salt = os.urandom(32)
     digest = hashlib.sha256(salt + content).digest()
-    note.touch(mode=0o600)
-    note.write_text(json.dumps({"salt": salt.hex(), "sha256": content.hex(), "commitment": digest.hex()}) + "\n")
+    write_json(note, {**of, "salt": salt.hex(), "commitment": digest.hex()}, mode=0o600)
     return digest
 
 

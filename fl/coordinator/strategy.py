@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from fl.audit.bundle import HEADER, BrokenBundle, Bundle, hash_of, read_header, read_leaves, write_header
 from fl.audit.memory import participants_of, remembers
 from fl.audit.recompute import ChainView
-from fl.chain.errors import ChainError
+from fl.chain.errors import ChainError, Refused
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
@@ -447,7 +447,12 @@ class PayingStrategy(Strategy):
 
     def _post(self, header: Header, signatures: Sequence[bytes]) -> tuple[Sent, int]:
         if self.task.state().posted < header.round:
-            self.task.post(header, signatures=signatures)
+            try:
+                self.task.post(header, signatures=signatures)
+            except Refused:
+                # What an earlier life sent was in no block yet when we looked; it was waited for before ours was refused.
+                if self.task.state().posted < header.round:
+                    raise
         posting = self.task.posting(header.round)
         if posting.header_hash != self.task.digest(header):
             raise LostRound(round_number=header.round, problem="its header is not the one of this coordinator's bundle")

@@ -1,12 +1,12 @@
 """A coordinator that is killed at any step of a round goes on where it was: no round lost, none paid twice, nobody asked twice."""
 
-import errno
 import json
 import os
+import resource
 import shutil
-from pathlib import Path
 
 import pytest
+from chain.mempool import blocks_come_again, dying_after_sending
 from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
@@ -58,6 +58,18 @@ def totals(world):
 def built(spec):
     """A new strategy, as a coordinator that starts again has it."""
     return build_strategy(spec.strategy, spec.strategy_arguments)
+
+
+@pytest.fixture
+def no_room():
+    """Lets no file of this process grow beyond 100 bytes, as on a disk that is full, or lets them again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(on):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100 if on else before[0], before[1]))
+
+    yield limit
+    limit(False)
 
 
 @pytest.fixture(scope="module")
@@ -209,32 +221,35 @@ def test_receipts_of_before_reach_the_clients(world):
     assert {message.content["fairshare"]["receipt-round"] for message in asked} == {1}
 
 
-@pytest.mark.parametrize("file", ["base.safetensors", "collected.json"])
-def test_a_full_disk_is_named_and_loses_nothing(world, monkeypatch, file):
+@pytest.mark.parametrize("phase", ["checking", "bundling"])
+def test_a_full_disk_is_named_and_loses_nothing(world, no_room, phase):
     one = world()
     app, trained = counted(one)
     grid = one.grid(app)
-    write_bytes, write_text = Path.write_bytes, Path.write_text
 
-    def full(write):
-        def refuse(path, *arguments, **named):
-            if path.name.startswith(file):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            return write(path, *arguments, **named)
+    def fills_up(number, step):
+        if (number, step) == (1, phase):
+            no_room(True)
 
-        return refuse
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_bytes", full(write_bytes))
-        patch.setattr(Path, "write_text", full(write_text))
-        with pytest.raises(
-            NotKept, match=r"round 1 cannot be written to .*round-0001 \(No space left on device\); make room"
-        ):
-            start(one, app, grid=grid)
+    with pytest.raises(NotKept, match=r"round 1 cannot be written to .*round-0001 \(File too large\); make room there"):
+        start(one, app, grid=grid, on_phase=fills_up)
+    no_room(False)
     assert not list((one.folder / "bundles").rglob("*.partial"))
     start(one, app, grid=grid)
     assert [report.round for report in one.reports] == [1, 2]
     assert len(trained) == 6
+
+
+def test_a_post_that_is_in_no_block_yet_is_waited_for(world):
+    one = world(rounds=1)
+    app, _ = counted(one)
+    grid = one.grid(app)
+    with dying_after_sending(one.w3, "post"):
+        start(one, app, grid=grid)
+    assert one.task.state().posted == 0
+    with blocks_come_again(one.w3):
+        start(one, app, grid=grid)
+    assert [report.transaction for report in one.reports] == [one.task.posting(1).sent.hash]
 
 
 # ---- what cannot be taken up -----------------------------------------------------------------------------------------

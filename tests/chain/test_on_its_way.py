@@ -1,0 +1,96 @@
+"""A program that is started again while the transaction of its last life is in no block yet goes on with that one."""
+
+from dataclasses import replace
+
+import pytest
+from chain.mempool import blocks_come_again, dying_after_sending
+
+from fl.chain.errors import Refused
+from fl.chain.escrow import Status
+from fl.chain.membership import join
+from fl.chain.paid_task import PaidTask
+
+
+@pytest.fixture
+def opening(world):
+    """A world, and the terms of a task that is not open yet."""
+    one = world(joining=0)
+    terms = replace(one.task.terms, salt=b"\xee" * 32)
+    one.token.mint(one.sponsor.address, terms.budget + terms.bond, account=one.sponsor)
+
+    def again(**changes):
+        return PaidTask.open(
+            one.deployment, terms=replace(terms, **changes), sponsor=one.sponsor, coordinator=one.coordinator
+        )
+
+    return one, again
+
+
+def test_a_task_is_opened_once(opening):
+    one, again = opening
+    with dying_after_sending(one.w3, "open"):
+        again()
+    with blocks_come_again(one.w3):
+        task, sent = again()
+    assert task.state().status == Status.OPEN
+    assert task.terms.salt == b"\xee" * 32
+    assert list(sent) == ["approve"]
+    # And a program that comes later still: the tokens are escrowed, and it needs none.
+    assert one.token.balance(one.sponsor.address) == 0
+    later, sent = again()
+    assert (later.task_id, sent) == (task.task_id, {})
+
+
+def test_a_task_with_other_terms_is_not_taken_for_ours(opening):
+    one, again = opening
+    with dying_after_sending(one.w3, "open"):
+        again()
+    with blocks_come_again(one.w3), pytest.raises(Refused) as caught:
+        again(budget=1, bond=0)
+    assert caught.value.name == "TaskExists"
+
+
+def test_a_task_is_started_once(world):
+    one = world()
+    with dying_after_sending(one.w3, "start"):
+        one.task.start()
+    with blocks_come_again(one.w3):
+        assert one.task.start() is None
+    assert one.task.state().status == Status.STARTED
+
+
+@pytest.fixture
+def joining(world):
+    """A world, and the call that its first client joins with."""
+    one = world(joining=0)
+    member = one.clients[0]
+    one.token.mint(member.address, one.stakes[0], account=one.sponsor)
+
+    def again(**changes):
+        values = {"stake": one.stakes[0], "node_key": b"node", "dataset": b"\x07" * 32, **changes}
+        return join(one.invite, account=member, **values)
+
+    return one, again
+
+
+def test_a_client_joins_once(joining):
+    one, again = joining
+    with dying_after_sending(one.w3, "join"):
+        again()
+    with blocks_come_again(one.w3):
+        approved, joined = again()
+    assert approved.hash != joined.hash
+    (enrolment,) = one.task.enrolments().values()
+    assert (enrolment.stake, enrolment.node_key, enrolment.dataset) == (one.stakes[0], b"node", b"\x07" * 32)
+    assert one.w3.eth.get_transaction_receipt(joined.hash)["gasUsed"] == joined.gas
+    # And a client whose join was in a block before it looked: its tokens are staked, and it needs none.
+    assert again() == (None, joined)
+
+
+def test_a_membership_with_another_commitment_is_not_taken_for_ours(joining):
+    one, again = joining
+    with dying_after_sending(one.w3, "join"):
+        again()
+    with blocks_come_again(one.w3), pytest.raises(Refused) as caught:
+        again(dataset=b"\x08" * 32)
+    assert caught.value.name == "AlreadyJoined"
