@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from eth_utils import is_address, to_checksum_address
 
 from fl.audit.bundle import read_header, read_leaves
+from fl.audit.store import BundleStore
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.sender import connect
@@ -34,12 +34,13 @@ def main(arguments: Sequence[str]) -> None:
     invite = Invite.load(values["invite"])
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow = Escrow(w3, invite.contract)
-    folders = sorted(Path(values["bundles"]).glob("round-*"), reverse=True)
-    final = next((one for one in folders if escrow.is_final(invite.id_bytes, int(one.name[-4:]))), None)
+    store = BundleStore.at(values["bundles"])
+    rounds = store.rounds()
+    final = next((one for one in reversed(rounds) if escrow.is_final(invite.id_bytes, one)), None)
     if final is None:
-        raise ConfigError(f"none of the {len(folders)} rounds in {values['bundles']} is final yet; wait for its window")
-    header, _ = read_header(final)
-    tree = RoundTree(read_leaves(final), published=True)
+        raise ConfigError(f"none of the {len(rounds)} rounds in {values['bundles']} is final yet; wait for its window")
+    header, _ = read_header(store.bundle(final))
+    tree = RoundTree(read_leaves(store.bundle(final)), published=True)
     try:
         index = tree.index(account)
     except KeyError:
