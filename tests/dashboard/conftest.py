@@ -7,7 +7,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -47,7 +47,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens an address in a context of its own; at the end no error was logged and no other host was asked."""
+    """Opens an address in a context of its own; at the end no error was logged and no other host was asked.
+
+    Of the files named in `absent`, a browser logs that there is none.
+    """
     with ExitStack() as stack:
         seen: list[str] = []
 
@@ -57,6 +60,7 @@ def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
             width: int = 1280,
             before: str = "",
             functions: Mapping[str, Callable] = NONE,
+            absent: Sequence[str] = (),
             **options: object,
         ) -> Page:
             context = browser.new_context(viewport={"width": width, "height": 900}, **options)
@@ -65,7 +69,14 @@ def tab(browser: Browser) -> Iterator[Callable[..., Page]]:
             page = context.new_page()
             own = urlsplit(url).netloc
             page.on("pageerror", lambda error: seen.append(f"error: {error}"))
-            page.on("console", lambda line: line.type == "error" and seen.append(f"console: {line.text}"))
+            page.on(
+                "console",
+                lambda line: (
+                    line.type == "error"
+                    and not line.location["url"].endswith(tuple(absent))
+                    and seen.append(f"console: {line.text} {line.location['url']}")
+                ),
+            )
             page.on(
                 "request",
                 lambda request: (

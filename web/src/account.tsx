@@ -1,8 +1,9 @@
 // One client's own view: its leaf, its proof, each step from score to wei, and the claim.
 import { useEffect, useState } from "preact/hooks";
-import type { Check } from "./check";
+import { openIn, type Check } from "./check";
+import { all, type Verdict } from "./finding";
 import { Bars, Figure, Hash, Mark, Scroll } from "./parts";
-import { split } from "./payout";
+import { balanceAfter, split } from "./payout";
 import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
 import { entitlementOf, leafHash, proofOf, type Leaf } from "./tree";
 import { claim, hasWallet } from "./wallet";
@@ -167,21 +168,29 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
   if (!standing) line = "Asking the chain …";
   else if (!standing.reachable) line = "The chain of this run does not answer now, so nothing can be claimed through this page.";
   else if (!final) line = "No round is final yet: nothing can be claimed before the first challenge window is over.";
-  else if (claimable === null) line = "Recomputing the last final round …";
+  else if (check && !check.published) {
+    line = `The files of round ${final}, the last final one, are not here to claim with: ${check.findings[0]!.told}.`;
+  } else if (claimable === null) line = "Recomputing the last final round …";
   else if (claimable <= 0n) line = `Nothing is open: all that was earned up to round ${final}, the last final one, has been claimed.`;
   else line = `${tokens(claimable)} tokens can be claimed now, from round ${final}, the last final one.`;
   if (waiting && waiting > 0n && pending) {
     line += ` ${tokens(waiting)} more wait for challenge windows; the next one is over in ${duration(pending.window_left)}.`;
   }
   const open = claimable !== null && claimable > 0n;
-  const sound = check?.ok === true;
+  const unchecked = check?.ok === null;
   return (
     <div class="card claim">
       <h3>Claim</h3>
       <p>{line}</p>
-      {open && !sound && <p role="alert">Round {final} did not pass its check: this page does not claim from it.</p>}
-      {open && sound && hasWallet() && (
-        <button type="button" onClick={send} disabled={busy}>
+      {open && check?.ok === false && <p role="alert">Round {final} did not pass its check: this page does not claim from it.</p>}
+      {open && unchecked && (
+        <p id="unchecked" class="open">
+          Not checked here in round {final}: {openIn(check)}. The contract holds the claim against the header that it has, and pays what
+          was posted or nothing.
+        </p>
+      )}
+      {open && check?.ok !== false && hasWallet() && (
+        <button type="button" onClick={send} disabled={busy} aria-describedby={unchecked ? "unchecked" : undefined}>
           Claim {tokens(claimable)} tokens with the wallet
         </button>
       )}
@@ -198,7 +207,7 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
   );
 }
 
-type Step = { name: string; formula: string; value: string; ok: boolean | null };
+type Step = { name: string; formula: string; value: string; ok: Verdict; open?: string };
 
 type StepsProps = { account: string; round: number; check: Check | undefined; scorer: string; attested: boolean };
 
@@ -214,7 +223,7 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
   const leaf = leafIn(check, account);
   if (!check) return <p>Recomputing round {round} …</p>;
   if (!leaf || !check.published) return <p>Round {round} has no leaf of this account.</p>;
-  const { header, leaves, previous } = check.published;
+  const { header, leaves, posted, previous, carriedOver } = check.published;
   const before = previous.find((one) => one.account.toLowerCase() === account.toLowerCase());
   const carried = before?.balance ?? 0n;
   const pot = BigInt(header.pot!);
@@ -228,13 +237,17 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
       name: "⟨update, direction⟩",
       formula: "the raw sum of block products",
       value: typeof raw === "bigint" ? `${grouped(raw)} ${units}` : (raw ?? "…"),
-      ok: null, // told by the server: the update is its owner's, and the direction is revealed later
+      ok: null,
+      open: "only told",
     },
     {
       name: "score",
       formula: `floor(raw · ${grouped(leaf.weight)} ÷ 2³²)`,
       value: `${grouped(leaf.score)} ${units} = ${scoreOf(leaf.score)}`,
-      ok: typeof raw === "bigint" ? (raw * leaf.weight) >> 32n === leaf.score : null,
+      // The update is its owner's and the direction is revealed later: the product is told by the server, and shows nothing
+      // but that it is at odds with the score.
+      ok: typeof raw === "bigint" && (raw * leaf.weight) >> 32n !== leaf.score ? false : null,
+      open: typeof raw === "bigint" ? "adds up" : "only told",
     },
   ];
   const byAttestation: Step[] = [
@@ -243,6 +256,7 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
       formula: `by the rule ${scorer}, as the evaluators attest`,
       value: `${grouped(leaf.score)} ${units} = ${scoreOf(leaf.score)}`,
       ok: null,
+      open: "only told",
     },
   ];
   const steps: Step[] = [
@@ -251,29 +265,31 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
       name: "balance",
       formula: `min(0, ${grouped(carried)}) + score`,
       value: `${grouped(leaf.balance)} ${units} = ${scoreOf(leaf.balance)}`,
-      ok: (carried < 0n ? carried : 0n) + leaf.score === leaf.balance,
+      ok: all([balanceAfter(carried, leaf.score) === leaf.balance, posted, carriedOver]),
     },
     {
       name: "share of the pot",
       formula: `max(0, balance) ÷ E, with E = ${grouped(total)} ${units}`,
       value: total ? percent(Number(entitlementOf(leaf)) / Number(total)) : "nobody is entitled",
-      ok: leaves.reduce((sum, one) => sum + entitlementOf(one), 0n) === total,
+      ok: all([leaves.reduce((sum, one) => sum + entitlementOf(one), 0n) === total, posted]),
     },
     {
       name: "pay",
       formula: `that share of ${tokens(pot)} tokens, rounded by largest remainder`,
       value: `${grouped(pay)} wei = ${tokens(pay)} tokens`,
-      ok: [...pays.values()].reduce((sum, one) => sum + one, 0n) === (total ? pot : 0n),
+      ok: all([[...pays.values()].reduce((sum, one) => sum + one, 0n) === (total ? pot : 0n), posted]),
     },
     {
       name: "earned so far",
       formula: `${grouped(before?.cumulative ?? 0n)} wei + pay`,
       value: `${grouped(leaf.cumulative)} wei = ${tokens(leaf.cumulative)} tokens`,
-      ok: cumulative === leaf.cumulative,
+      ok: all([cumulative === leaf.cumulative, posted, carriedOver]),
     },
   ];
   return (
-    <Scroll caption={`How round ${round} came to this pay, recomputed in this browser`}>
+    <Scroll
+      caption={`How round ${round} came to this pay, recomputed in this browser. What holds follows from leaves that were posted; what only adds up rests on numbers that are told`}
+    >
       <thead>
         <tr>
           <th scope="col">Step</th>
@@ -293,7 +309,7 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
               <span class="prose">{one.value}</span>
             </td>
             <td>
-              <Mark ok={one.ok} />
+              <Mark ok={one.ok} open={one.open ?? "adds up"} />
             </td>
           </tr>
         ))}

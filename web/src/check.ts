@@ -1,26 +1,44 @@
 // The check of one round, made in this browser from the public files of its bundle.
 import type { Hex } from "viem";
 import { recoverAddress, sha256 } from "viem/utils";
+import { all, together, type Finding, type Verdict } from "./finding";
+import { balanceAfter, split } from "./payout";
 import { fetchBytes, NotGiven, type Header, type Round, type Standing, type View } from "./run";
 import { headerHash, leafFrom, levelsOf, type Leaf, type Node } from "./tree";
-import { grouped, short, tokens } from "./words";
+import { grouped, plural, short, tokens } from "./words";
 
-export type Finding = {
-  what: string;
-  ok: boolean | null; // null: cannot be told here, and `told` says why
-  told: string;
-};
 export type Published = {
   header: Header;
   leaves: Leaf[];
+  posted: Verdict; // the leaves are those of the header that the contract has
   previous: Leaf[];
+  carriedOver: Verdict; // and these are those of the header before
   levels: Node[][];
-  signatures: Hex[];
 };
-export type Check = { ok: boolean | null; findings: Finding[]; published: Published | null };
+export type Check = {
+  ok: Verdict;
+  findings: Finding[];
+  published: Published | null;
+  digest: string | null; // the contract's, which the round was held against
+};
+type Content = { leaves: Record<string, string>[]; previous: Record<string, string>[] };
 
-const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
+const NO_HASH = `0x${"00".repeat(32)}`;
+const DIGEST = 2 + 2 * 27; // characters of what the contract keeps of a header hash
+
+const parse = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes));
 const hex = (value: string) => value.replace(/^0x/, "").toLowerCase();
+const key = (account: string) => account.toLowerCase();
+
+/** What of a round could not be told here, by name. */
+export const openIn = (check: Check): string =>
+  check.findings
+    .filter((one) => one.ok === null)
+    .map((one) => one.what)
+    .join("; ");
+
+export const digestOf = (round: number, standing: Standing | null): string | null =>
+  (standing?.reachable && standing.rounds.find((one) => one.round === round)?.digest) || null;
 
 function same(what: string, seen: string, expected: string, write = short): Finding {
   const ok = hex(seen) === hex(expected);
@@ -30,39 +48,52 @@ function same(what: string, seen: string, expected: string, write = short): Find
 
 /** Recompute a round from its files. Never throws: a file that is missing or broken is a finding. */
 export async function checkRound(round: Round, view: View, standing: Standing | null): Promise<Check> {
+  const digest = digestOf(round.round, standing);
   try {
     const [headerFile, manifest, roundFile] = await Promise.all(
       ["header.json", "manifest.json", "round.json"].map((name) => fetchBytes(`rounds/${round.round}/${name}`)),
     );
-    const { header, signatures } = JSON.parse(text(headerFile!)) as { header: Header; signatures: string[] };
-    const content = JSON.parse(text(roundFile!)) as { leaves: Record<string, string>[]; previous: Record<string, string>[] };
+    const { header, signatures } = parse(headerFile!) as { header: Header; signatures: string[] };
+    const content = parse(roundFile!) as Content;
     const leaves = content.leaves.map(leafFrom);
+    const previous = content.previous.map(leafFrom);
     const levels = levelsOf(leaves);
-    const top = levels.at(-1)![0]!;
     const hash = headerHash(header, view.task.chain_id, view.task.contract);
     const signers = await Promise.all(
       signatures.map((one) => recoverAddress({ hash, signature: `0x${one}` }).catch(() => "not a signature")),
     );
+    const posted = [...ofHeader(leaves, levels, header), onChain(round.round, hash, view, standing)];
+    const before = await carriedOver(round.round, header, previous, view, standing);
     const findings = [
       same("manifest.json is the one that the header names", sha256(manifest!), header.bundle!),
-      same("round.json is the one that the manifest names", sha256(roundFile!), JSON.parse(text(manifest!))["round.json"]),
-      inOrder(leaves, header),
-      same("tree root from the leaves", top.node, header.tree_root!),
-      same("sum of all entitlements", top.entitlement.toString(), header.entitlement!, (value) => grouped(BigInt(value))),
-      same("sum of all pay", top.cumulative.toString(), header.cumulative!, tokens),
-      same("header hash (EIP-712) from the header", hash, round.header_hash),
-      onChain(round, hash, standing),
+      same("round.json is the one that the manifest names", sha256(roundFile!), parse(manifest!)["round.json"]),
+      ...posted,
       signed(signers, view, standing),
+      before,
+      follows(leaves, previous, header),
+      shown(round, header, hash, signers),
     ];
-    const previous = content.previous.map(leafFrom);
-    const published = { header, leaves, previous, levels, signatures: signatures.map((one): Hex => `0x${one}`) };
-    return { ok: findings.every((one) => one.ok !== false), findings, published };
+    const verdicts = { posted: all(posted.map((one) => one.ok)), carriedOver: before.ok };
+    return { ok: all(findings.map((one) => one.ok)), findings, published: { header, leaves, previous, levels, ...verdicts }, digest };
   } catch (error) {
     const told = error instanceof Error ? error.message : String(error);
     // A file that the server does not give tells nothing of the round; one that is given and cannot be read does.
     const ok = error instanceof NotGiven ? null : false;
-    return { ok, findings: [{ what: "files of the round", ok, told }], published: null };
+    return { ok, findings: [{ what: "files of the round", ok, told }], published: null, digest };
   }
+}
+
+/** Whether leaves are those that a header stands for. */
+function ofHeader(leaves: Leaf[], levels: Node[][], header: Header): Finding[] {
+  const top = levels.at(-1)![0];
+  const order = inOrder(leaves, header);
+  if (!top) return [{ ...order, ok: false }];
+  return [
+    order,
+    same("tree root from the leaves", top.node, header.tree_root!),
+    same("sum of all entitlements", top.entitlement.toString(), header.entitlement!, (value) => grouped(BigInt(value))),
+    same("sum of all pay", top.cumulative.toString(), header.cumulative!, tokens),
+  ];
 }
 
 function inOrder(leaves: Leaf[], header: Header): Finding {
@@ -73,21 +104,83 @@ function inOrder(leaves: Leaf[], header: Header): Finding {
   return { what: "one leaf a client, sorted by account", ok, told: ok ? `${leaves.length} leaves` : told };
 }
 
-function onChain(round: Round, hash: Hex, standing: Standing | null): Finding {
+function onChain(number: number, hash: Hex, view: View, standing: Standing | null): Finding {
   const what = "header hash is the contract's";
   if (!standing?.reachable) return { what, ok: null, told: "the chain does not answer now" };
-  const posted = standing.rounds.find((one) => one.round === round.round);
-  if (!posted) return { what, ok: false, told: `the contract has no round ${round.round}` };
-  return same(what, hash.slice(0, posted.digest.length), posted.digest);
+  const digest = digestOf(number, standing);
+  if (digest) return same(what, hash.slice(0, DIGEST), digest);
+  // Of a round that was posted this moment, the run may tell before the chain was asked again.
+  const late = view.status === "running";
+  return { what, ok: late ? null : false, told: `the contract has no round ${number}${late ? " yet" : ""}` };
 }
 
 function signed(signers: string[], view: View, standing: Standing | null): Finding {
   const what = "signed by the task's evaluators";
   const distinct = [...new Set(signers)];
-  const needed = view.task.quorum ?? 1;
-  const known = standing?.reachable ? standing.evaluators.map((one) => one.toLowerCase()) : null;
-  const good = known ? distinct.filter((one) => known.includes(one.toLowerCase())) : distinct;
-  const told = `${good.length} of ${view.task.evaluators} signed, ${needed} needed: ${distinct.map(short).join(", ")}`;
-  if (good.length < needed) return { what, ok: false, told };
-  return { what, ok: known ? true : null, told: known ? told : `${told} (whether they are the task's, the chain would tell)` };
+  const names = distinct.map(short).join(", ");
+  if (!standing?.reachable) return { what, ok: null, told: `signed by ${names}; whose keys these are, the chain would tell` };
+  const known = standing.evaluators.map(key);
+  const good = distinct.filter((one) => known.includes(key(one)));
+  const told = `${good.length} of ${known.length} signed, ${standing.quorum} needed: ${names}`;
+  return { what, ok: good.length >= standing.quorum, told };
+}
+
+/** Whether the leaves before a round are those that were posted: debts and what was earned are carried over from them. */
+async function carriedOver(number: number, header: Header, leaves: Leaf[], view: View, standing: Standing | null): Promise<Finding> {
+  if (number === 1) {
+    const none = { what: "leaves before it", ok: !leaves.length, told: `${leaves.length} here, 0 can be` };
+    return together("nothing is carried over into round 1", [none, same("header before it", header.previous!, NO_HASH)], "no leaf");
+  }
+  const what = `what is carried over is what round ${number - 1} posted`;
+  try {
+    const before = await headerBefore(number, header, view);
+    const hash = headerHash(before, view.task.chain_id, view.task.contract);
+    const parts = [
+      same("header before this one", hash, header.previous!),
+      ...ofHeader(leaves, levelsOf(leaves), before),
+      onChain(number - 1, hash, view, standing),
+    ];
+    return together(what, parts, plural(leaves.length, "balance"));
+  } catch (error) {
+    if (!(error instanceof NotGiven)) throw error;
+    return { what, ok: null, told: error.message };
+  }
+}
+
+/** The header before: a header names it by its hash, so that it does not matter who tells it. */
+async function headerBefore(number: number, header: Header, view: View): Promise<Header> {
+  const told = view.rounds.find((one) => one.round === number - 1)?.header;
+  const right = told && hex(headerHash(told, view.task.chain_id, view.task.contract)) === hex(header.previous!);
+  return right ? told : parse(await fetchBytes(`rounds/${number - 1}/header.json`)).header;
+}
+
+/** Whether every balance and all pay follow from the scores and the leaves before. */
+function follows(leaves: Leaf[], previous: Leaf[], header: Header): Finding {
+  const before = new Map(previous.map((leaf) => [key(leaf.account), leaf]));
+  const pays = split(leaves, BigInt(header.pot!));
+  const wrong = leaves.filter((leaf) => {
+    const past = before.get(key(leaf.account));
+    const earned = (past?.cumulative ?? 0n) + pays.get(leaf.account)!;
+    return balanceAfter(past?.balance ?? 0n, leaf.score) !== leaf.balance || earned !== leaf.cumulative;
+  });
+  for (const leaf of leaves) before.delete(key(leaf.account));
+  const gone = [...before.values()];
+  const list = (some: Leaf[]) => some.slice(0, 3).map((leaf) => leaf.account).join(", ") + (some.length > 3 ? " and others" : "");
+  const told = [wrong.length ? `not those of ${list(wrong)}` : "", gone.length ? `no leaf any more for ${list(gone)}` : ""];
+  const ok = !wrong.length && !gone.length;
+  return { what: "balances and pay follow from the scores and what is carried over", ok, told: ok ? plural(leaves.length, "client") : told.filter(Boolean).join("; ") };
+}
+
+/** Whether the page's own row tells what the header says. */
+function shown(round: Round, header: Header, hash: Hex, signers: string[]): Finding {
+  const fields = Object.entries(header).map(([name, value]) => same(name.replaceAll("_", " "), `${round.header[name]}`, value));
+  const list = (accounts: string[]) => [...new Set(accounts)].sort((a, b) => (key(a) < key(b) ? -1 : 1)).join(", ");
+  const parts = [
+    same("header hash", round.header_hash, hash),
+    ...fields,
+    same("pot", round.pot_wei, header.pot!),
+    same("paid", round.paid_wei, BigInt(header.entitlement!) ? header.pot! : "0"),
+    same("signers", list(round.evaluators), list(signers)),
+  ];
+  return together("the row above is the header's", parts, "header, pot, paid and signers");
 }

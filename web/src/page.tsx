@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Account } from "./account";
-import { checkRound, type Check } from "./check";
+import { checkRound, digestOf, type Check } from "./check";
 import { Bars, ChartCard, Figure, Hash, Scroll } from "./parts";
 import { Rounds } from "./rounds";
 import { fetchJson, watch, type Client, type ClientRounds, type Headline, type Standing, type View } from "./run";
@@ -69,8 +69,10 @@ function Page() {
     (async () => {
       for (const number of wanted) {
         const before = newest.current.checks.get(number);
-        // What holds is not computed again with every round; what the chain could not tell then it may tell now.
-        if (!before?.findings.every((one) => one.ok) && !stopped) await check(number);
+        const digest = digestOf(number, newest.current.standing);
+        // What holds is not computed again with every round; what the chain could not tell then it may tell now, or tell anew.
+        const done = before?.ok && (digest === null || digest === before.digest);
+        if (!done && !stopped) await check(number);
       }
     })();
     return () => {
@@ -125,8 +127,9 @@ function Page() {
         )}
       </main>
       <footer>
-        Read-only. What the coordinator's machine says, this browser recomputes where it can; what the chain cannot show is
-        that the direction is right: that rests on the evaluators who signed.
+        Read-only. What the coordinator's machine says, this browser recomputes where it can. What the chain says comes through
+        the same machine: <code>fl audit</code> asks the chain itself. What the chain cannot show is that the direction is right:
+        that rests on the evaluators who signed.
       </footer>
     </>
   );
@@ -193,6 +196,7 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
   const earned = BigInt(view.totals.earned_wei);
   const good = [...checks.values()].filter((one) => one.ok).length;
   const bad = [...checks.values()].filter((one) => one.ok === false).length;
+  const open = [...checks.values()].filter((one) => one.ok === null && one.published).length;
   const claimed = standing?.reachable ? tokens(standing.paid_wei) : "–";
   return (
     <dl class="figures" aria-label="Headline figures">
@@ -208,7 +212,13 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
       <Figure
         name="Recomputed here"
         big={bad ? `${bad} differ` : `${good} of ${view.rounds.length}`}
-        small={bad ? "see the table of rounds" : "rounds, from their leaves, in this browser"}
+        small={
+          bad
+            ? "see the table of rounds"
+            : open
+              ? `rounds, and ${open} only to their tree root: see their table`
+              : "rounds, from their leaves, in this browser"
+        }
       />
     </dl>
   );

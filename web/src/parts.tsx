@@ -1,5 +1,6 @@
 // Pieces that several parts of the page are made of.
 import type { ComponentChildren } from "preact";
+import type { Verdict } from "./finding";
 import type { Chart } from "./run";
 import { score, short } from "./words";
 
@@ -84,7 +85,8 @@ export function Figure({ name, big, small }: { name: string; big: string; small:
   );
 }
 
-export function Mark({ ok }: { ok: boolean | null }) {
-  if (ok === null) return <span class="soft">only told</span>;
+/** `open` says what stands in for a mark where it cannot be told. */
+export function Mark({ ok, open }: { ok: Verdict; open: string }) {
+  if (ok === null) return <span class="soft">{open}</span>;
   return ok ? <span class="good">✓ holds</span> : <span class="bad">✗ differs</span>;
 }

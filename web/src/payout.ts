@@ -1,5 +1,9 @@
-// How a round's pot is shared: floor(pot · entitlement / E), and +1 by largest remainder, ties by address.
+// How a score becomes a balance, and how a round's pot is shared: floor(pot · entitlement / E), and +1 by largest remainder,
+// ties by address.
 import { entitlementOf, type Leaf } from "./tree";
+
+/** A debt has to be earned back; what was to the good is not carried over. */
+export const balanceAfter = (balance: bigint, score: bigint) => (balance < 0n ? balance : 0n) + score;
 
 /** Wei by account; they sum to the pot, or to nothing where nobody is entitled. Mirrors fl/rewards/payout.py. */
 export function split(leaves: Leaf[], pot: bigint): Map<string, bigint> {

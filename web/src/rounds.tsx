@@ -1,6 +1,6 @@
 // Every posted round, with the check mark that this browser earned by recomputing it.
 import { useState } from "preact/hooks";
-import type { Check } from "./check";
+import { openIn, type Check } from "./check";
 import { Hash, Mark, Scroll } from "./parts";
 import type { Round, Standing, View } from "./run";
 import { duration, grouped, loss, percent, tokens } from "./words";
@@ -17,7 +17,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
   if (!view.rounds.length) return <p>No round is posted yet.</p>;
   const columns = ["Accuracy", "Validation loss", "Pot", "Paid", "Updates", "Refused", "Gas"];
   return (
-    <Scroll caption="Rounds, newest first: pot and paid in tokens. The check is made in this browser, from the leaves">
+    <Scroll caption="Rounds, newest first: pot and paid in tokens. The check is made in this browser, from the leaves; it covers pot, paid, signers, header and tree root, and not the other columns">
       <thead>
         <tr>
           <th scope="col">Round</th>
@@ -59,7 +59,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
               <td class="n">{round.refused}</td>
               <td class="n">{grouped(round.gas)}</td>
               <td>
-                {round.evaluators.length} of {view.task.evaluators}
+                {round.evaluators.length} of {standing?.reachable ? standing.evaluators.length : view.task.evaluators}
               </td>
               <td>
                 <Hash value={round.transaction} />
@@ -86,8 +86,16 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
 }
 
 function CheckButton({ round, check, open, onClick }: { round: number; check?: Check; open: boolean; onClick: () => void }) {
-  const text = !check ? "check" : check.ok === null ? "? no files" : check.ok ? "✓ recomputed" : "✗ differs";
-  const style = !check || check.ok === null ? "" : check.ok ? "good" : "bad";
+  const [style, text] = !check
+    ? ["", "check"]
+    : check.ok === null
+      ? check.published
+        ? ["open", "◐ root only"]
+        : ["", "? no files"]
+      : check.ok
+        ? ["good", "✓ recomputed"]
+        : ["bad", "✗ differs"];
+  const rest = check?.ok === null && check.published ? `, not checked: ${openIn(check)}` : "";
   return (
     <button
       type="button"
@@ -97,19 +105,27 @@ function CheckButton({ round, check, open, onClick }: { round: number; check?: C
       onClick={onClick}
     >
       {text}
-      <span class="unseen"> round {round}</span>
+      <span class="unseen">
+        {" "}
+        round {round}
+        {rest}
+      </span>
     </button>
   );
 }
 
 function Findings({ check, round, onAgain }: { check: Check; round: Round; onAgain: () => void }) {
-  const hashes = { "header hash": round.header_hash, transaction: round.transaction, "signed by": round.evaluators.join(", "), ...round.header };
+  const header = check.published?.header ?? round.header;
+  const hashes = { "header hash": round.header_hash, transaction: round.transaction, "signed by": round.evaluators.join(", "), ...header };
   return (
     <div class="findings">
+      {check.ok === null && check.published && (
+        <p class="open">The tree root is recomputed from the leaves. Not checked: {openIn(check)}.</p>
+      )}
       <ul>
         {check.findings.map((one) => (
           <li key={one.what}>
-            <Mark ok={one.ok} /> {one.what}: {one.told}
+            <Mark ok={one.ok} open="not checked" /> {one.what}: {one.told}
           </li>
         ))}
       </ul>

@@ -19,7 +19,10 @@ export type Node = { node: Hex; entitlement: bigint; cumulative: bigint };
 
 export const entitlementOf = (leaf: Leaf) => (leaf.balance > 0n ? leaf.balance : 0n);
 
+/** A leaf from round.json. Throws for an account or a root of another length: hashed end to end, they could pass for others. */
 export function leafFrom(raw: Record<string, string>): Leaf {
+  if (!/^0x[0-9a-fA-F]{40}$/.test(raw.account!)) throw new Error(`a leaf is of ${raw.account}, which is no address`);
+  if (!/^[0-9a-fA-F]{64}$/.test(raw.update_root!)) throw new Error(`a leaf has the update root ${raw.update_root}, which is no hash`);
   return {
     account: raw.account as Hex,
     updateRoot: `0x${raw.update_root}`,
