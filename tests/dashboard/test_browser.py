@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from dashboard.reading import audit_accessibility, fits
+from playwright.sync_api import expect
 from web3 import Web3
 from web3.types import RPCEndpoint
 
@@ -27,7 +28,6 @@ from fl.report.summary import summarise
 from fl.task.data import DataConfig, PartitionConfig
 
 expect.set_options(timeout=90_000)
-AXE = Path(__file__).resolve().parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
 # A wallet with the accounts that Anvil keeps unlocked: it signs for whoever `account` names, as a wallet's owner would.
 WALLET = """
 window.ethereum = { request: async ({ method, params }) => {
@@ -100,22 +100,6 @@ def played(anvil: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
 def devnet_call(w3: Web3, method: str, *arguments: object) -> object:
     """A call that only devnets know."""
     return w3.manager.request_blocking(RPCEndpoint(method), list(arguments))
-
-
-def audit_accessibility(page: Page) -> None:
-    """No rule of axe-core is broken."""
-    if not AXE.exists():
-        pytest.skip("axe-core is not installed; npm install in web/ fetches it")
-    page.evaluate(AXE.read_text(encoding="utf-8"))
-    found = page.evaluate(
-        "async () => (await axe.run()).violations.map((one) => [one.id, one.nodes.map((n) => n.html)])"
-    )
-    assert found == []
-
-
-def fits(page: Page) -> bool:
-    """Whether nothing makes the whole page scroll sideways."""
-    return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
 
 
 def test_a_run_is_watched_from_before_its_start_to_its_end(tab, photograph, tmp_path, python, environment):
@@ -209,7 +193,7 @@ def test_a_leaf_that_was_tampered_with_loses_its_check_mark_and_the_page_says_wh
         finding = page.locator(".findings li", has_text=what)
         expect(finding.locator(".bad")).to_have_text("✗ differs")
     # What was signed and posted is as it was.
-    for what in ("header hash (EIP-712)", "header hash is the contract's", "signed by the task's evaluators"):
+    for what in ("header hash is the contract's", "signed by the task's evaluators", "the row above is the header's"):
         expect(page.locator(".findings li", has_text=what).locator(".good")).to_have_text("✓ holds")
     photograph(page, "tampered")
 

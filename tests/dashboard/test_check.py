@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 
 import pytest
 from audit.liar import TOKENS, Liar, robbed
+from dashboard.reading import audit_accessibility, fits
 from playwright.sync_api import Locator, Page, expect
 from report.run_summary import run_summary
 
@@ -232,6 +233,14 @@ def test_a_mark_says_what_is_left_open_while_the_chain_is_away(liar, show, tab, 
     expect(page.locator(".findings p").first).to_contain_text(f"Not checked: {open_names}.")
     expect(page.locator(".findings li", has_text="signed by")).to_contain_text("not checked")
     photograph(page, "check-chain-away")
+    for theme in ("light", "dark"):
+        phone = tab(url, width=390, color_scheme=theme)
+        expect(phone.locator("button.check.open")).to_have_count(2)
+        button(phone, 2).click()
+        expect(phone.locator(".findings p").first).to_be_visible()
+        assert fits(phone)
+        audit_accessibility(phone)
+        photograph(phone, f"check-chain-away-390-{theme}")
     page = tab(f"{url}#/{liar.world.addresses[0]}")
     for name in ("score", "balance", "share of the pot", "pay", "earned so far"):
         expect(step(page, name)).to_have_text("adds up")
@@ -286,6 +295,11 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     expect(step(page, "pay")).to_have_text("✓ holds")
     expect(step(page, "balance")).to_have_text("adds up")
     photograph(page, "claim-open")
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.get_by_label("Colours").select_option("dark")
+    assert fits(page)
+    audit_accessibility(page)
+    photograph(page, "claim-open-390-dark")
     # Found false, the round is not claimed from; found right, there is nothing to say.
     page = tab(
         f"{show(liar, rounds, tamper=lambda summary: summary['rounds'][2].update(pot_wei='1'))}#/{account}",
