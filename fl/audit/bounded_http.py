@@ -1,0 +1,147 @@
+"""HTTP with a server that nobody vouches for: an answer has a largest size and a last moment, and is not unpacked.
+
+A plain client takes a body without end, waits anew for each of its bytes, and unpacks whatever calls itself compressed: a few
+kilobytes that way fill the memory of the process that holds the wallet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import httpx
+
+from fl.errors import FairshareError
+from fl.plain_text import printable
+
+_MOST_OF_A_REFUSAL = 64 << 10  # bytes of an error's page that are read, for its reason
+
+
+class NoAnswer(FairshareError):
+    """Nobody answered, or not in time."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"no answer came ({self.reason}); check the address, and whether somebody runs there"
+
+
+class UnusableAnswer(NoAnswer):
+    """Somebody answered with what no honest server sends."""
+
+    def __str__(self) -> str:
+        return f"an answer came that is of no use ({self.reason}); check the address"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What came back, within its bounds."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes  # of a status from 300 on: as much of it as was read
+    phrase: str  # of the status, such as "Not Found"
+
+
+class BoundedHttp:
+    """A client that any thread may use; connections are kept.
+
+    Args:
+        verify: Whose certificates are believed.
+        wait_s: For a connection, and for the next piece of an answer.
+    """
+
+    def __init__(self, *, verify: ssl.SSLContext, wait_s: float) -> None:
+        self._http = httpx.AsyncClient(verify=verify, timeout=wait_s, follow_redirects=False)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        most: int,
+        deadline_s: float,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+    ) -> Answer:
+        """Ask once.
+
+        Args:
+            most: Bytes that the body may have.
+            deadline_s: When the answer has to be whole; a server that sends a byte now and then is given up too.
+        Raises: NoAnswer; UnusableAnswer if the body is larger, or compressed, which it was asked not to be.
+        """
+        asked = self._ask(method, url, most=most, deadline_s=deadline_s, headers=dict(headers or {}), json=json)
+        future = asyncio.run_coroutine_threadsafe(asked, _loop())
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C leaves nothing under way
+            raise
+
+    def close(self) -> None:
+        """Drop the connections."""
+        asyncio.run_coroutine_threadsafe(self._http.aclose(), _loop()).result()
+
+    async def _ask(
+        self, method: str, url: str, *, most: int, deadline_s: float, headers: dict[str, str], json: object
+    ) -> Answer:
+        try:
+            # Around everything: httpx's own limits begin anew with each byte, of the headers too.
+            async with (
+                asyncio.timeout(deadline_s),
+                self._http.stream(
+                    method, url, headers={**headers, "Accept-Encoding": "identity"}, json=json
+                ) as response,
+            ):
+                body = await _body(response, most=most)
+        except TimeoutError:
+            raise NoAnswer(reason=f"not whole within {deadline_s:.0f} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NoAnswer(reason=printable(f"{type(error).__name__}: {error}", most=300)) from error
+        finally:
+            self._http.cookies.clear()  # nobody here has use for them, and they would pile up
+        return Answer(
+            status=response.status_code,
+            headers=response.headers,
+            body=body,
+            phrase=printable(response.reason_phrase, most=100),
+        )
+
+
+async def _body(response: httpx.Response, *, most: int) -> bytes:
+    refused = response.status_code >= 300
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        if refused:
+            return b""
+        raise UnusableAnswer(reason=f"it is compressed ({printable(encoding, most=50)}), which was not asked for")
+    if refused:
+        most = min(most, _MOST_OF_A_REFUSAL)
+    body = bytearray()  # not a list of pieces: of two bytes each, they would take twenty times their size
+    async for piece in response.aiter_raw():
+        body += piece[: most - len(body) + 1]
+        if len(body) > most:
+            if not refused:
+                raise UnusableAnswer(reason=f"it has more than the {most:,} bytes that there can be")
+            break
+    return bytes(body[:most])
+
+
+_lock = threading.Lock()
+_running: list[asyncio.AbstractEventLoop] = []
+
+
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all clients of this process, in a thread that ends with it."""
+    with _lock:
+        if not _running:
+            loop = asyncio.new_event_loop()
+            threading.Thread(target=loop.run_forever, name="bounded-http", daemon=True).start()
+            _running.append(loop)
+        return _running[0]
