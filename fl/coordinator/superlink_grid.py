@@ -1,7 +1,7 @@
 """The `superlink` engine: a Flower Grid over a SuperLink, with this process as the executor of its own server app.
 
 Nothing is unpacked and no process is started for a round: the coordinator takes the task that its run made, and asks and
-collects promptly. Flower's `HttpGrid` packs and unpacks the messages.
+collects promptly. Flower's `HttpGrid` packs the messages; what nodes answer is unpacked by `Arrivals`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.superlink.grid import HttpGrid
 
+from fl.coordinator.arrivals import Arrivals
 from fl.coordinator.superlink import NodeState, SuperLink, direct, patient_waits
 from fl.errors import FairshareError
 
@@ -46,6 +47,8 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.05, 0.5
 _RECOVERIES = 10  # of one call, each after the SuperLink answered again
 _REPEATS = 3  # times that a message whose reply got lost on the way is sent again
 _MOST_LATE = 10_000  # messages whose late replies are still cleared away
+_REPLY_SLACK = 16 << 20  # bytes that a reply may be larger than what was sent
+_LARGEST_REPLY = 1 << 30  # bytes of one that somebody asks for by its id
 _TASK_UNKNOWN = (401, 403, 404)  # the token is of a task that is over
 _LOST = (ErrorCode.MESSAGE_UNAVAILABLE, ErrorCode.REPLY_MESSAGE_UNAVAILABLE)
 _Answer = TypeVar("_Answer")
@@ -72,6 +75,7 @@ class _Order:
     node_id: int
     sent_at: float = 0.0  # Unix seconds, on the SuperLink's clock, which is ours
     repeats: int = 0
+    largest: int = 0  # bytes that its reply may have
     gone_since: float | None = None  # monotonic seconds
     answer: Message | None = None
     ids: set[str] = field(default_factory=set)  # under which it was sent
@@ -106,7 +110,8 @@ class SuperLinkGrid(HttpGrid):
         self.round_deadline_s, self.rejoin_s = round_deadline_s, rejoin_s
         self._on_reply = on_reply
         self._orders: list[_Order] = []  # of the round that is on
-        self._late: dict[str, int] = {}  # message id -> node id, oldest first
+        self._late: dict[str, None] = {}  # message ids, oldest first
+        self._arrivals = Arrivals(lambda: self._runtime_client)
         self._beating: threading.Thread | None = None
         self._closing = threading.Event()
         self._begin()
@@ -136,9 +141,11 @@ class SuperLinkGrid(HttpGrid):
         return self._steadily(lambda: self._push(list(messages)))
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Replies that are there, each once."""
-        ids = list(message_ids)
-        return self._steadily(lambda: list(super(SuperLinkGrid, self).pull_messages(ids))) if ids else []
+        """Replies that are there, each once; one that cannot be read is an error reply of its node."""
+        largest, taken = dict.fromkeys(message_ids, _LARGEST_REPLY), []
+        if largest:
+            self._steadily(lambda: taken.extend(self._arrivals.take(self.run.run_id, largest)))
+        return taken
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Send a round's messages and return one reply for each, in the order of the messages.
@@ -148,7 +155,10 @@ class SuperLinkGrid(HttpGrid):
         """
         limits = [one for one in (timeout, self.round_deadline_s) if one is not None]
         end = time.monotonic() + min(limits) if limits else float("inf")
-        orders = [_Order(message=message, node_id=message.metadata.dst_node_id) for message in messages]
+        orders = [
+            _Order(message=message, node_id=message.metadata.dst_node_id, largest=_size(message) + _REPLY_SLACK)
+            for message in messages
+        ]
         self._orders = orders
         self._send(orders)
         started, looked = time.monotonic(), time.monotonic()
@@ -162,7 +172,7 @@ class SuperLinkGrid(HttpGrid):
         for order in orders:
             if order.answer is None:
                 order.answer = _no_answer(order, time.monotonic() - started)
-            self._late.update(dict.fromkeys(order.ids, order.node_id))
+            self._late.update(dict.fromkeys(order.ids))
         self._orders = []
         while len(self._late) > _MOST_LATE:
             self._late.pop(next(iter(self._late)))
@@ -198,37 +208,37 @@ class SuperLinkGrid(HttpGrid):
         """Take what is there; returns how many orders it answered."""
         self._send([order for order in orders if not order.ids and order.gone_since is None])  # of a run that was lost
         by_id = {message_id: order for order in orders for message_id in order.ids}
+        largest = {message_id: order.largest for message_id, order in by_id.items()}
+        answered, again = 0, []
         try:
-            replies = list(super().pull_messages({*by_id, *self._late}))
+            for reply in self._arrivals.take(self.run.run_id, largest, late=self._late):
+                order = by_id[reply.metadata.reply_to_message_id]
+                order.ids.discard(reply.metadata.reply_to_message_id)
+                if order.answer is None:
+                    answered += self._note(order, reply, again)
         except httpx.HTTPError as error:
             self._recover(error)
-            return 0
-        answered, again = 0, []
-        for reply in replies:
-            message_id = reply.metadata.reply_to_message_id
-            if (node_id := self._late.pop(message_id, None)) is not None:
-                log.info("a reply of node %d came after its round and is dropped", node_id)
-                continue
-            order = by_id.get(message_id)
-            if order is None or order.answer is not None:
-                continue
-            order.ids.discard(message_id)
-            if reply.has_error() and reply.metadata.src_node_id == SUPERLINK_NODE_ID:
-                # Said by the SuperLink itself, which speaks of a node in its own name.
-                if reply.error.code == ErrorCode.NODE_UNAVAILABLE:
-                    order.gone_since = time.monotonic()
-                    log.warning("node %d went away; it has %.0f s to come back", order.node_id, self.rejoin_s)
-                    continue
-                if reply.error.code in _LOST and order.repeats < _REPEATS:
-                    order.repeats += 1
-                    again.append(order)
-                    continue
-                reply = _refusal(order, reply.error.reason, code=reply.error.code)
-            order.answer = reply
-            answered += 1
-            self._on_reply(order.node_id)
-        self._send(again)
+        self._send([order for order in again if order.answer is None])
         return answered
+
+    def _note(self, order: _Order, reply: Message, again: list[_Order]) -> bool:
+        """Take a reply to an order; returns whether that settles it, and adds it to `again` if it has to be sent again."""
+        if reply.has_content():
+            order.answer = Message(reply.content, reply_to=order.message)
+        elif reply.metadata.src_node_id != SUPERLINK_NODE_ID:
+            order.answer = _refusal(order, reply.error.reason or "it gave no reason", code=reply.error.code)
+        # Said by the SuperLink itself, which speaks of a node in its own name.
+        elif reply.error.code == ErrorCode.NODE_UNAVAILABLE:
+            order.gone_since = time.monotonic()
+            log.warning("node %d went away; it has %.0f s to come back", order.node_id, self.rejoin_s)
+        elif reply.error.code in _LOST and order.repeats < _REPEATS:
+            order.repeats += 1
+            again.append(order)
+        else:
+            order.answer = _refusal(order, reply.error.reason, code=reply.error.code)
+        if order.answer is not None:
+            self._on_reply(order.node_id)
+        return order.answer is not None
 
     def _look_for_returned(self, orders: Sequence[_Order]) -> None:
         """Ask nodes again that connected anew after they were asked, and give up on those that stay away."""
@@ -331,6 +341,7 @@ class SuperLinkGrid(HttpGrid):
                     for order in self._orders:
                         order.ids.clear()
                     self._late.clear()
+                    self._arrivals.clear()
                     self._begin()
                     return
             except httpx.TransportError:
@@ -365,6 +376,13 @@ def _copy(message: Message) -> Message:
     # Sent as a message of its own each time: Flower's id of a message is a hash with the time in it.
     told = message.metadata
     return Message(message.content, told.dst_node_id, told.message_type, ttl=told.ttl, group_id=told.group_id)
+
+
+def _size(message: Message) -> int:
+    """Bytes of a message's arrays."""
+    if not message.has_content():
+        return 0
+    return sum(len(array.data) for record in message.content.array_records.values() for array in record.values())
 
 
 def _refusal(order: _Order, reason: str, *, code: int = ErrorCode.NODE_UNAVAILABLE) -> Message:

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,42 @@ def test_a_node_that_has_left_is_not_waited_for(superlink, registered, grid):
     superlink.unregister(ids[0])
     (reply,) = grid.send_and_receive(asking(ids), timeout=400)
     assert reply.error.reason.startswith("the SuperLink takes no message for this node")
+
+
+LIES = {
+    "garbage": r"the reply cannot be read \(DecodeError: .*\)",
+    "childless": r"the reply cannot be read \(IndexError: .*\)",
+    "orphan": f"the reply cannot be read \\(KeyError: '{'a' * 64}'\\)",
+    "another type": "the reply is a ConfigRecord, a Message is expected",
+    "no record": r"the reply (cannot be read|holds a ConfigRecord).*",
+    "another node": "the reply says that node 4711 answers message .*; answer in the node's own name",
+    "the SuperLink": "the reply says that node 1 answers message fff.*; answer in the node's own name",
+    "another order": "the reply says that node [0-9]+ answers message eee.*; answer in the node's own name",
+    "large": "the reply is larger than 9[0-9]{3} bytes, which no answer to this message has to be",
+    "many": "the reply has 100[0-9] pieces, at most 1000 are taken",
+}
+
+
+def test_a_node_that_lies_is_refused_and_costs_nobody_else_anything(superlink, ca, registered, grid, monkeypatch):
+    monkeypatch.setattr(module, "_REPLY_SLACK", 5000)
+    files, ids = registered(2 + len(LIES))
+    with light_nodes(superlink.address, ca, files, lie=",".join(["", "", *LIES])):
+        wait_for(lambda: online(grid, ids), what="connecting")
+        replies = grid.send_and_receive(asking(ids), timeout=400)
+        assert told(replies[:2]) == [str(one) for one in ids[:2]]
+        for (lie, refusal), reply in zip(LIES.items(), replies[2:], strict=True):
+            assert re.fullmatch(refusal, reply.error.reason), lie
+        assert [reply.metadata.src_node_id for reply in replies] == ids
+
+
+def test_a_reply_that_is_announced_and_never_comes_holds_no_round_up(superlink, ca, registered, grid):
+    files, ids = registered(2)
+    with light_nodes(superlink.address, ca, files, lie=",announced") as nodes:
+        wait_for(lambda: online(grid, ids), what="connecting")
+        (reply,) = grid.send_and_receive(asking(ids[1:]), timeout=4)
+        assert reply.error.reason.startswith("no answer within")
+        line(nodes, "asked")
+        assert told(grid.send_and_receive(asking(ids[:1], group="2"), timeout=400)) == [str(ids[0])]
 
 
 def test_a_grid_leaves_no_run_behind(superlink):
