@@ -11,18 +11,21 @@ import logging
 import socket
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import httpx
 import uvicorn
 from fastapi import APIRouter, FastAPI
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from google.protobuf.message import DecodeError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fl.coordinator.certificates import Tls
+from fl.coordinator.intake import Held, Intake, PromptProtocol, TooLarge, TooMuch, TooSlow, allowed_s
 from fl.coordinator.superlink import SuperLink
 from fl.errors import FairshareError
 
@@ -46,8 +49,9 @@ NODE_PATHS = frozenset(
     )
 )
 API_PREFIX = "/api"
-_LARGEST_REQUEST = 256 << 20  # bytes
-_STALLED_S = 60.0  # of a peer that neither sends nor takes anything
+_LARGEST_REQUEST = 256 << 20  # bytes of an object that a node pushes
+_LARGEST_WORD = 64 << 10  # bytes of any other call; a reply is announced with the ids of its objects, a dozen at most
+_ANSWER_S = 60.0  # of the SuperLink
 _MOST_REQUESTS = 1000  # at once; the rest hears 503, which nodes try again
 _AT_ONCE = 4  # calls to the SuperLink; its database lets one write at a time, and more of them only wait for its lock
 _STOP_S = 3.0
@@ -87,6 +91,7 @@ class Gateway:
         self.tls, self.host = tls, host
         self.refused: Counter[str] = Counter()  # requests that were turned away, by kind
         self._superlink, self._pages, self._largest = superlink, pages, largest_request
+        self._intake, self._turns = Intake(), asyncio.Semaphore(_AT_ONCE)
         self._api = FastAPI(title="Fairshare coordinator", docs_url=None, redoc_url=None, openapi_url=None)
         for router in routers:
             self._api.include_router(router)
@@ -104,6 +109,7 @@ class Gateway:
                 ssl_certfile=tls.certificate,
                 ssl_keyfile=tls.key,
                 interface="asgi3",
+                http=PromptProtocol,
                 lifespan="off",
                 log_config=None,
                 log_level="warning",
@@ -164,66 +170,71 @@ class Gateway:
     # ---- the node's calls --------------------------------------------------------------------------------------------
 
     async def _pass_on(self, request: Request, send: Send) -> None:
-        scope, receive = request.scope, request.receive
-        if _length(request) > self._largest:
-            self._turn_away(scope, "a request that is too large")
-            answer = PlainTextResponse(f"more than {self._largest} bytes\n", status_code=413)
-            await answer(scope, receive, send)
-            return
-        try:
-            answer = await self._ask_superlink(request)
-        except _TooLarge:
-            self._turn_away(scope, "a request that is too large")
-            answer = PlainTextResponse(f"more than {self._largest} bytes\n", status_code=413)
-        except (ClientDisconnect, TimeoutError):
-            return  # nobody is there to hear an answer
-        except httpx.TransportError as error:
-            # A SuperLink that is being started again; nodes take a 503 as "ask again".
-            log.debug("the SuperLink did not answer: %s", error)
-            answer = PlainTextResponse("the SuperLink does not answer\n", status_code=503, headers=_RETRY)
-        await answer(scope, receive, send)
+        path = request.url.path
+        largest = self._largest if path.endswith("/push-object") else min(_LARGEST_WORD, self._largest)
+        with ExitStack() as held:
+            try:
+                if _length(request) > largest:
+                    raise TooLarge
+                asked = held.enter_context(closing(await self._intake.read(request, largest=largest)))
+                if path.endswith("/push-messages") and not _in_own_name(asked.bytes()):
+                    self._turn_away(request.scope, "sending a message in another's name")
+                    answer = _said("a node sends messages in its own name", 403)
+                else:
+                    answer = await self._ask_superlink(request, asked, given=held.enter_context(closing(Held())))
+            except TooLarge:
+                self._turn_away(request.scope, "a request that is too large")
+                answer = _said(f"more than {largest} bytes", 413)
+            except TooSlow:
+                self._turn_away(request.scope, "a request that did not come")
+                answer = _said("the request took too long", 408, connection="close")
+            except TooMuch:
+                answer = _said("too much is on its way here", 503, **_RETRY)
+            except ClientDisconnect:
+                return  # nobody is there to hear an answer
+            except httpx.TransportError as error:
+                # A SuperLink that is being started again; nodes take a 503 as "ask again".
+                log.debug("the SuperLink did not answer: %s", error)
+                answer = _said("the SuperLink does not answer", 503, **_RETRY)
+            try:
+                async with asyncio.timeout(allowed_s(int(answer.headers["content-length"]))):
+                    await answer(request.scope, request.receive, send)
+            except TimeoutError:
+                self._turn_away(request.scope, "an answer that it did not take")
 
-    async def _ask_superlink(self, request: Request) -> Response:
-        headers = [(name, value) for name, value in request.headers.items() if name not in _HOP_BY_HOP]
-        asked = self._client.build_request(
+    async def _ask_superlink(self, request: Request, asked: Held, *, given: Held) -> Response:
+        headers = {name: value for name, value in request.headers.items() if name not in _HOP_BY_HOP}
+        sent = self._client.build_request(
             "POST",
             f"https://{self._superlink.address}{request.url.path}",
-            headers=headers,
-            content=self._body(request),
+            headers={**headers, "content-length": str(asked.size)},
+            content=asked.parts(),
         )
-        answer = await self._client.send(asked, stream=True)
+        async with self._turns:  # for as long as the SuperLink takes, and not for as long as the peer does
+            answer = await self._client.send(sent, stream=True)
+            try:
+                async for part in answer.aiter_raw():
+                    given.write(part)
+            finally:
+                await answer.aclose()
         if answer.status_code == httpx.codes.UNAUTHORIZED or (
             answer.is_client_error and request.url.path.endswith("/activate-node")
         ):
             self._turn_away(request.scope, "the node API without a registered key")
         if answer.status_code == httpx.codes.INTERNAL_SERVER_ERROR:
             # Its database was locked for too long, as a rule. A node would end; "ask again" is the truth.
-            await answer.aclose()
-            return PlainTextResponse("the SuperLink failed\n", status_code=503, headers=_RETRY)
+            return _said("the SuperLink failed", 503, **_RETRY)
+        headers = {name: value for name, value in answer.headers.items() if name not in _HOP_BY_HOP}
         return StreamingResponse(
-            _contents(answer),
-            status_code=answer.status_code,
-            headers={name: value for name, value in answer.headers.items() if name not in _HOP_BY_HOP},
+            given.parts(), status_code=answer.status_code, headers={**headers, "content-length": str(given.size)}
         )
-
-    async def _body(self, request: Request) -> AsyncIterator[bytes]:
-        size, parts = 0, request.stream()
-        while True:
-            async with asyncio.timeout(_STALLED_S):
-                part = await anext(parts, None)
-            if part is None:
-                return
-            size += len(part)
-            if size > self._largest:
-                raise _TooLarge
-            yield part
 
     # ---- the thread --------------------------------------------------------------------------------------------------
 
     async def _serve(self) -> None:
         trust = self._superlink.trust() if self._superlink else True
         limits = httpx.Limits(max_connections=_AT_ONCE, max_keepalive_connections=_AT_ONCE, keepalive_expiry=2)
-        timeout = httpx.Timeout(_STALLED_S, connect=5)  # for a free connection too
+        timeout = httpx.Timeout(_ANSWER_S, connect=5)
         async with httpx.AsyncClient(verify=trust, trust_env=False, limits=limits, timeout=timeout) as self._client:
             await self._server.serve(sockets=[self._socket])
 
@@ -247,10 +258,6 @@ def running_gateway(host: str, port: int, **options: Any) -> Iterator[Gateway]:
         gateway.close()
 
 
-class _TooLarge(Exception):
-    """A request's body outgrew the limit."""
-
-
 def _kind(path: str) -> str:
     for prefix, kind in (
         ("/v1/control/", "the control API"),
@@ -267,9 +274,14 @@ def _length(request: Request) -> int:
     return int(text) if text.isdigit() else 0
 
 
-async def _contents(answer: httpx.Response) -> AsyncIterator[bytes]:
+def _in_own_name(body: bytes) -> bool:
+    """Whether a node announces messages of its own. The SuperLink checks who asks, and not whose name a message bears."""
     try:
-        async for part in answer.aiter_raw():
-            yield part
-    finally:
-        await answer.aclose()
+        request = PushMessagesRequest.FromString(body)
+    except DecodeError:
+        return False
+    return all(one.metadata.src_node_id == request.node.node_id for one in request.messages_list)
+
+
+def _said(text: str, status: int, **headers: str) -> Response:
+    return PlainTextResponse(f"{text}\n", status_code=status, headers=headers)

@@ -8,7 +8,13 @@ import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from fastapi import APIRouter
-from flwr.proto.fleet_pb2 import ActivateNodeRequest, DeactivateNodeRequest, PullMessagesRequest
+from flwr.proto.fleet_pb2 import (
+    ActivateNodeRequest,
+    DeactivateNodeRequest,
+    PullMessagesRequest,
+    PushMessagesRequest,
+)
+from flwr.proto.message_pb2 import Message, Metadata
 from flwr.proto.node_pb2 import Node
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -17,6 +23,7 @@ from network.nodes import asking, light_nodes, wait_for
 from starlette.responses import PlainTextResponse
 
 from fl.chain.node_key import flower_public_key
+from fl.coordinator import intake
 from fl.coordinator.certificates import own_tls
 from fl.coordinator.gateway import NODE_PATHS, GatewayFailed, running_gateway
 from fl.coordinator.superlink_grid import open_grid
@@ -179,6 +186,81 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls
         # Without a length, it is counted as it comes.
         assert client.post("/v1/fleet/push-object", content=iter([bytes(600), bytes(600)])).status_code == 413
         assert gateway.refused["a request that is too large"] == 2
+
+
+@pytest.fixture
+def strangers(gateway):
+    """Opens TLS connections that say just what they are told to."""
+    opened = []
+
+    def connect(said=b""):
+        raw = socket.create_connection(("127.0.0.1", gateway.port), timeout=400)
+        opened.append(gateway.tls.trust().wrap_socket(raw, server_hostname="127.0.0.1"))
+        opened[-1].sendall(said)
+        return opened[-1]
+
+    yield connect
+    for one in opened:
+        one.close()
+
+
+def test_slow_peers_keep_nobody_else_waiting(stranger, strangers):
+    for _ in range(12):
+        strangers(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx")
+    answer = stranger.post("/v1/fleet/pull-messages", content=b"", timeout=30)  # half of what a slow one has
+    assert answer.status_code == 415  # the SuperLink's own word
+
+
+def test_a_request_that_does_not_come_is_given_up(gateway, strangers, monkeypatch):
+    monkeypatch.setattr(intake, "_FIRST_S", 0.5)
+    slow = strangers(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx")
+    assert slow.recv(1000).startswith(b"HTTP/1.1 408 ")
+    assert gateway.refused["a request that did not come"] == 1
+
+
+@pytest.mark.parametrize("said", [b"", b"POST /v1/fleet/pull"])
+def test_a_connection_that_asks_for_nothing_is_closed(strangers, monkeypatch, said):
+    monkeypatch.setattr(intake, "_HEAD_S", 0.5)
+    assert strangers(said).recv(1000) == b""
+
+
+def test_a_request_that_stops_in_its_head_is_closed_after_an_earlier_one_too(strangers, monkeypatch):
+    monkeypatch.setattr(intake, "_HEAD_S", 0.5)
+    idle = strangers(b"GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n")
+    answer = b""
+    while b"you" not in answer:
+        answer += idle.recv(1000)
+    idle.sendall(b"GET /api")
+    assert idle.recv(1000) == b""
+
+
+def test_one_peer_cannot_take_all_connections(strangers, stranger, monkeypatch):
+    monkeypatch.setattr(intake, "_MOST_OF_ONE", 3)
+    for _ in range(3):
+        strangers()
+    with pytest.raises(httpx.TransportError):
+        stranger.get("/api/hello")
+
+
+def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gateway):
+    monkeypatch.setattr(gateway, "_intake", intake.Intake(most_of_one=1000))
+    for _ in range(2):  # what was read is let go of
+        answer = stranger.post("/v1/fleet/push-object", content=bytes(1001))
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+        assert stranger.post("/v1/fleet/push-object", content=bytes(1000)).status_code == 415
+
+
+def test_a_node_sends_no_message_in_anothers_name(superlink, gateway, fleet, keys):
+    files, on_chain = keys(2)
+    own, other = [superlink.register(one) for one in on_chain]
+    with fleet(files[0]) as client:
+        # As another node it would answer for it; as the SuperLink (node 1) it would give another node orders.
+        for name in (other, 1):
+            message = Message(metadata=Metadata(src_node_id=name, dst_node_id=other, reply_to_message_id="a" * 64))
+            request = PushMessagesRequest(node=Node(node_id=own), messages_list=[message])
+            with pytest.raises(httpx.HTTPStatusError, match="403 Forbidden"):
+                client.PushMessages(request)
+    assert gateway.refused["sending a message in another's name"] == 2
 
 
 def test_who_does_not_trust_the_authority_gets_no_connection(gateway):
