@@ -48,10 +48,13 @@ contract Disputes is IDisputes, Ledger {
         } else if (firstRound == header.round) {
             sound = sound && _follows(header, leaf, 0, 0);
         } else {
-            _requireConsecutive(t, before, header);
+            _requireEarlier(t, before, header);
             RoundTree.check(before, leafBefore, proofBefore);
             if (leafBefore.account != leaf.account) revert DifferentAccounts(leafBefore.account, leaf.account);
-            sound = sound && _follows(header, leaf, leafBefore.balance, leafBefore.cumulative);
+            sound = sound
+                && (before.round + 1 == header.round
+                    ? _follows(header, leaf, leafBefore.balance, leafBefore.cumulative)
+                    : _growsAtMost(header.cumulative - before.cumulative, leafBefore.cumulative, leaf.cumulative));
         }
         if (sound) revert NoFraud();
         _convict(t, header, msg.sender);
@@ -60,7 +63,8 @@ contract Disputes is IDisputes, Ledger {
     /// @inheritdoc IDisputes
     function proveBrokenChain(Header calldata before, Header calldata header) external {
         Task storage t = _disputed(header);
-        _requireConsecutive(t, before, header);
+        if (before.round + 1 != header.round) revert NotConsecutive(before.round, header.round);
+        _requireEarlier(t, before, header);
         if (header.baseModel == before.nextModel && header.previous == _headerDigest(before)) revert NoFraud();
         _convict(t, header, msg.sender);
     }
@@ -170,11 +174,15 @@ contract Disputes is IDisputes, Ledger {
         // Check.
         uint256 stake = a.stake;
         if (stake == 0) revert NothingStaked(taskId, client);
+        // While an arrival can still be counted out of an expired task's shares, its stake stays; see `expire`.
+        if (_arriving(t, a) && t.progress.status() == Status.Started) {
+            revert NotDue(client, a.firstRound, t.progress.posted() + 1);
+        }
         if (first.baseModel == second.baseModel && first.updateRoot == second.updateRoot) revert NoFraud();
         _requireSigner(_updateHash(taskId, round, client, first), first.signature, client);
         _requireSigner(_updateHash(taskId, round, client, second), second.signature, client);
         // Effect.
-        stake += t.bondShare; // in an expired task it would have been released with this
+        stake += _bondShare(t, a); // in an expired task it would have been released with this
         a.stake = 0;
         t.staked--;
         _forfeit(t, msg.sender, stake);
@@ -203,8 +211,9 @@ contract Disputes is IDisputes, Ledger {
         // Effect.
         challenge.holds = block.timestamp < t.postings[header.round].postedAt() + t.clock.challengeWindow;
         id = keccak256(abi.encode(challenge));
-        if (_standings[id].open) revert ChallengeExists(id);
-        _standings[id] = Standing({open: true, deadline: _later(t, 1), demands: 0});
+        // Settled ones count: their demands and answers are still stored under this hash.
+        if (_standings[id].deadline != 0) revert ChallengeExists(id);
+        _standings[id] = Standing({open: true, deadline: _later(t, 1), demands: 0, demanded: 0, upheld: false});
         t.clock.challenges++;
         if (challenge.holds) _hold(t, header.round);
         emit Challenged(id, header.taskId, header.round, challenge, sums);
@@ -248,16 +257,17 @@ contract Disputes is IDisputes, Ledger {
         if (block.timestamp >= latest) revert TooLate(block.timestamp, latest);
         uint64 count = _sums(challenge.blocks, challenge.span);
         if (sum >= count) revert NoSuchBlock(sum, count);
-        if (challenge.span == 1 || _demands[id][sum].demander != address(0) || _answers[id][sum] != 0) {
-            revert NothingToDemand(id, sum);
-        }
+        if (challenge.span == 1 || _demands[id][sum].demander != address(0)) revert NothingToDemand(id, sum);
         // Effect: time to answer, and then to refute.
-        _demands[id][sum] = Demand({demander: msg.sender, since: uint40(block.timestamp)});
+        uint32 number = standing.demanded + 1;
+        _demands[id][sum] = Demand({demander: msg.sender, since: uint40(block.timestamp), number: number});
+        standing.demanded = number;
         standing.demands++;
         standing.deadline = _later(t, 2);
-        emit Demanded(id, sum, msg.sender);
+        uint256 bond = uint256(number) * t.minStake;
+        emit Demanded(id, sum, msg.sender, bond);
         // Interaction.
-        _pull(t.token, msg.sender, t.minStake);
+        _pull(t.token, msg.sender, bond);
     }
 
     /// @inheritdoc IDisputes
@@ -269,20 +279,19 @@ contract Disputes is IDisputes, Ledger {
         bytes calldata partials
     ) external {
         (bytes32 id, Task storage t, Standing storage standing) = _open(challenge);
-        // Check.
-        if (_demands[id][sum].demander == address(0)) revert NotDemanded(id, sum);
+        // Check: the challenger alone, since a stranger could break a right sum down into wrong parts.
+        if (msg.sender != challenge.challenger) revert NotChallenger(msg.sender, challenge.challenger);
+        if (_demands[id][sum].demander == address(0) || _answers[id][sum] != 0) revert NotDemanded(id, sum);
         SumTree.check(challenge.sumsRoot, _sums(challenge.blocks, challenge.span), sum, value, path);
         uint256 length = uint256(_width(challenge, sum)) * 16;
         if (partials.length != length) revert WrongSumsLength(partials.length, length);
         (bytes32 root, int256 total) = SumTree.build(partials);
         if (total != value) revert WrongSum(total, value);
-        // Effect.
-        delete _demands[id][sum];
+        // Effect: the demand's bond stays until it is known who was right.
         _answers[id][sum] = root;
         standing.demands--;
         uint40 deadline = _later(t, 1);
         if (deadline > standing.deadline) standing.deadline = deadline;
-        _credit(t.token, msg.sender, t.minStake);
         emit Answered(id, sum, partials);
     }
 
@@ -290,16 +299,17 @@ contract Disputes is IDisputes, Ledger {
     function dismiss(Challenge calldata challenge, uint64 sum) external {
         bytes32 id = keccak256(abi.encode(challenge));
         Task storage t = _tasks[challenge.taskId];
-        Demand memory pending = _demands[id][sum];
+        Standing storage standing = _standings[id];
+        Demand memory made = _demands[id][sum];
+        bool open = standing.open;
         // Check.
-        if (pending.demander == address(0)) revert NotDemanded(id, sum);
-        bool open = _standings[id].open;
-        uint256 earliest = uint256(pending.since) + t.clock.responseWindow;
+        if (made.demander == address(0) || (open && _answers[id][sum] != 0)) revert NotDemanded(id, sum);
+        uint256 earliest = uint256(made.since) + t.clock.responseWindow;
         if (open && block.timestamp < earliest) revert TooEarly(block.timestamp, earliest);
         // Effect.
         delete _demands[id][sum];
-        _credit(t.token, pending.demander, t.minStake);
-        if (open) _fail(id, t, challenge, pending.demander);
+        _credit(t.token, standing.upheld ? challenge.challenger : made.demander, uint256(made.number) * t.minStake);
+        if (open) _fail(id, t, challenge, made.demander);
     }
 
     /// @inheritdoc IDisputes
@@ -318,6 +328,7 @@ contract Disputes is IDisputes, Ledger {
         bool beyond = header.round > p.posted() || (p.status() == Status.Halted && _isFinal(t, header.round));
         if (!beyond) _convict(t, header, challenge.challenger);
         _settle(id, t, challenge);
+        standing.upheld = true;
         _credit(t.token, challenge.challenger, t.minStake);
         emit Upheld(id);
     }
@@ -350,9 +361,9 @@ contract Disputes is IDisputes, Ledger {
         if (header.round > p.posted()) revert RoundVoid(header.round, t.clock.voidFrom);
     }
 
-    /// @dev Reverts unless `before` was posted one round before `header` in the same task.
-    function _requireConsecutive(Task storage t, Header calldata before, Header calldata header) internal view {
-        if (before.round + 1 != header.round) revert NotConsecutive(before.round, header.round);
+    /// @dev Reverts unless `before` was posted in an earlier round of the header's task, which then is not void either.
+    function _requireEarlier(Task storage t, Header calldata before, Header calldata header) internal view {
+        if (before.round >= header.round) revert NotConsecutive(before.round, header.round);
         if (before.taskId != header.taskId) revert UnknownHeader(header.taskId, before.round, _headerDigest(before));
         _requirePosted(t, before);
     }
@@ -372,6 +383,11 @@ contract Disputes is IDisputes, Ledger {
         uint256 floor = share / header.entitlement;
         // The extra wei goes to the largest remainders, never to an account without one.
         return pay == floor || (pay == floor + 1 && share % header.entitlement != 0);
+    }
+
+    /// @dev Whether what an account earned in some rounds is not negative and within what all earned in them.
+    function _growsAtMost(uint256 total, uint128 cumulativeBefore, uint128 cumulative) internal pure returns (bool) {
+        return cumulative >= cumulativeBefore && cumulative - cumulativeBefore <= total;
     }
 
     /// @dev Reverts unless a node with the sums that are said of it leads to the header's root and totals.
@@ -486,7 +502,7 @@ contract Disputes is IDisputes, Ledger {
     }
 
     function _settle(bytes32 id, Task storage t, Challenge calldata challenge) internal {
-        delete _standings[id];
+        _standings[id].open = false; // the rest stays, so that nobody opens it again
         t.clock.challenges--;
         if (challenge.holds) _unhold(t, challenge.round);
     }

@@ -6,6 +6,7 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
 import {RoundTree} from "./libraries/RoundTree.sol";
 import {Disputes} from "./Disputes.sol";
@@ -276,7 +277,7 @@ contract Fairshare is IFairshare, Ledger {
             if (left == 0 || (left > 1 && !_isFinal(t, left - 1))) revert StillAtStake(taskId, account, left);
         }
         // Effect.
-        uint256 share = t.bondShare;
+        uint256 share = _bondShare(t, a);
         a.stake = 0;
         t.staked--;
         _credit(t.token, account, stake + share);
@@ -293,12 +294,13 @@ contract Fairshare is IFairshare, Ledger {
         if (p.posted() == t.rounds) revert AllPosted(taskId, t.rounds);
         _requireTime(_deadline(t, p, clock));
         if (t.clock.challenges != 0) revert ChallengesOpen(taskId, t.clock.challenges);
-        // Effect.
-        uint256 staked = t.staked;
-        uint256 share = staked == 0 ? 0 : t.bond / staked;
+        // Effect: before the start nobody has worked, and nobody was kept from leaving. Arrivals cannot leave or be slashed
+        // before the next post, so all of them are among those who are staked.
+        uint256 sharing = p.status() == Status.Open ? 0 : t.staked - p.arriving();
+        uint256 share = sharing == 0 ? 0 : t.bond / sharing;
         t.bondShare = uint96(share); // at most the bond
         emit Expired(taskId, p.posted(), share);
-        _close(taskId, t, t.bond - share * staked);
+        _close(taskId, t, t.bond - share * sharing);
     }
 
     /// @inheritdoc IFairshare
@@ -476,6 +478,8 @@ contract Fairshare is IFairshare, Ledger {
         if (stake < t.minStake || stake > t.maxStake) revert StakeOutOfRange(stake, t.minStake, t.maxStake);
         firstRound = p.status() == Status.Open ? 1 : p.posted() + 2;
         if (firstRound > t.rounds) revert EnrolmentOver(taskId, firstRound, t.rounds);
+        uint256 deadline = _deadline(t, p, t.clock);
+        if (block.timestamp >= deadline) revert IDisputes.TooLate(block.timestamp, deadline);
         // Effect: the stake fits, it is at most maxStake.
         a.stake = uint96(stake);
         a.firstRound = firstRound;

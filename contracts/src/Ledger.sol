@@ -54,6 +54,7 @@ abstract contract Ledger is ITask, EIP712 {
     struct Demand {
         address demander; // 0 if there is none
         uint40 since;
+        uint32 number; // of the challenge's demands, from 1; its bond is as many times minStake
     }
 
     struct Task {
@@ -154,6 +155,16 @@ abstract contract Ledger is ITask, EIP712 {
 
     function _credit(IERC20 token, address account, uint256 amount) internal {
         if (amount != 0) _credits[address(token)][account] += amount;
+    }
+
+    /// @dev Whether the client has no place yet in the round that is under way.
+    function _arriving(Task storage t, Account storage a) internal view returns (bool) {
+        return a.firstRound > t.progress.posted() + 1;
+    }
+
+    /// @dev What comes with the stake of an expired task's client.
+    function _bondShare(Task storage t, Account storage a) internal view returns (uint256) {
+        return _arriving(t, a) ? 0 : t.bondShare;
     }
 
     /// @dev Until when the task's rounds can be challenged and after which it can end: its last round's window is over

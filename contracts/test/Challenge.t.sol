@@ -254,6 +254,27 @@ contract ChallengeTest is World {
         court.challengeScore(header, leaves[0], proof, count, top, sums);
     }
 
+    function test_challengeScore_revertsIfItWasOpenBeforeInTheSameBlock() public {
+        // Otherwise it would stand with the old one's demand: counted by nobody, open to no answer and to no new demand.
+        ITask.Header memory header = _large(0);
+        int128[] memory partials = _partials();
+        partials[0] += 2 ** 30;
+        partials[2] += 2 ** 30;
+        int128[] memory sums = _pairs(partials);
+        bytes32 id = _challenge(header, sums);
+        _demand(1);
+        _demand(0);
+        _answer(0, sums, _pack(_two(partials[0], partials[1])));
+        _refutePart(0, partials);
+        _fund(CHALLENGER, 1 ether);
+        bytes32 top = Blocks.top(_leafHashes(updates), true);
+        bytes memory packed = _pack(sums);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.ChallengeExists.selector, id));
+        vm.prank(CHALLENGER);
+        court.challengeScore(header, leaves[0], proof, count, top, packed);
+    }
+
     function test_challengeScore_takesTheBondAndHoldsTheRound() public {
         ITask.Header memory header = _lied();
         _wait(1 hours - 1);
@@ -316,6 +337,8 @@ contract ChallengeTest is World {
         vm.assertEq(_credit(REFUTER), 0.5 ether);
         vm.assertEq(_burned(), 0.5 ether);
         vm.assertFalse(court.standingOf(id).open);
+        vm.assertFalse(court.standingOf(id).upheld);
+        vm.assertEq(court.standingOf(id).deadline, clock + 30 minutes);
         vm.assertEq(_state().openChallenges, 0);
         vm.assertEq(_state().heldFrom, 0);
         _wait(1 hours);
@@ -470,6 +493,8 @@ contract ChallengeTest is World {
         vm.expectEmit(address(fairshare));
         emit IDisputes.Upheld(id);
         court.uphold(open, header);
+        vm.assertFalse(court.standingOf(id).open);
+        vm.assertTrue(court.standingOf(id).upheld);
         vm.assertEq(_credit(CHALLENGER), 51 ether); // its bond and half of the coordinator's
         vm.assertEq(_burned(), 50 ether);
         vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
@@ -638,9 +663,19 @@ contract ChallengeTest is World {
     }
 
     function _demand(uint64 sum) internal {
-        _fund(REFUTER, 1 ether);
+        _fund(REFUTER, (court.standingOf(keccak256(abi.encode(open))).demanded + 1) * 1 ether);
         vm.prank(REFUTER);
         court.demand(open, sum);
+    }
+
+    /// @dev Refutes block `at`, whose sum of two was answered with these partials.
+    function _refutePart(uint256 at, int128[] memory partials) internal {
+        IDisputes.Opening memory update = _opening(updates, at);
+        IDisputes.Opening memory direction = _opening(directions, at);
+        uint256 first = at - at % 2;
+        bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[first], partials[first + 1])), at % 2, false);
+        vm.prank(REFUTER);
+        court.refute(open, uint64(at), update, direction, partials[at], path);
     }
 
     function _answer(uint64 sum, int128[] memory sums, bytes memory partials) internal {
@@ -676,11 +711,71 @@ contract ChallengeTest is World {
         emit IDisputes.Answered(id, 0, packed);
         vm.prank(CHALLENGER);
         court.answer(open, 0, sums[0], sumPath, packed);
-        vm.assertEq(_credit(CHALLENGER), 1 ether); // the demand's bond, for its trouble
+        vm.assertEq(_credit(CHALLENGER), 0); // nobody knows yet who is right
         vm.prank(REFUTER);
         court.refute(open, 1, update, direction, partials[1], path);
         vm.assertEq(_credit(REFUTER), 0.5 ether);
         vm.assertFalse(court.standingOf(id).open);
+    }
+
+    function test_demand_costsOnceMinStakeMoreEachTime() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        bytes32 id = _challenge(header, _pairs(partials));
+        _fund(REFUTER, 6 ether);
+        for (uint256 number = 1; number < 4; number++) {
+            vm.expectEmit(address(fairshare));
+            emit IDisputes.Demanded(id, uint64(number), REFUTER, number * 1 ether);
+            vm.prank(REFUTER);
+            court.demand(open, uint64(number));
+            // An answer makes the next one no cheaper.
+            _answer(uint64(number), _pairs(partials), _pack(_two(partials[2 * number], partials[2 * number + 1])));
+            vm.assertEq(court.standingOf(id).demanded, number);
+            vm.assertEq(court.standingOf(id).demands, 0);
+        }
+        vm.assertEq(token.balanceOf(REFUTER), 0);
+    }
+
+    function test_demands_thatARightChallengeAnswersAreItsChallengers() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        int128[] memory sums = _pairs(partials);
+        _challenge(header, sums);
+        _demand(0);
+        _demand(1);
+        _answer(0, sums, _pack(_two(partials[0], partials[1])));
+        _answer(1, sums, _pack(_two(partials[2], partials[3])));
+        _wait(1 hours);
+        court.uphold(open, header);
+        vm.assertEq(_credit(CHALLENGER), 51 ether);
+        court.dismiss(open, 0);
+        court.dismiss(open, 1);
+        vm.assertEq(_credit(CHALLENGER), 54 ether);
+        vm.assertEq(_credit(REFUTER), 0);
+    }
+
+    function test_demands_ofAFalseChallengeCostNothingInTheEnd() public {
+        ITask.Header memory header = _large(0);
+        int128[] memory partials = _partials();
+        partials[0] += 2 ** 30;
+        int128[] memory sums = _pairs(partials);
+        bytes32 id = _challenge(header, sums);
+        _demand(1);
+        _demand(0);
+        _demand(2);
+        _answer(0, sums, _pack(_two(partials[0], partials[1]))); // parts that make the false sum
+        _answer(1, sums, _pack(_two(partials[2], partials[3])));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 0));
+        court.dismiss(open, 0); // answered: there is nothing to dismiss the challenge for
+        _refutePart(0, partials);
+        for (uint64 sum; sum < 3; sum++) {
+            court.dismiss(open, sum);
+        }
+        vm.assertEq(_credit(REFUTER), 6.5 ether);
+        vm.assertEq(_credit(CHALLENGER), 0);
+        vm.assertEq(_burned(), 0.5 ether);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 2));
+        court.dismiss(open, 2);
     }
 
     function _demandSeen(uint64 sum) internal {
@@ -688,7 +783,7 @@ contract ChallengeTest is World {
         vm.prank(REFUTER);
         token.approve(address(fairshare), type(uint256).max);
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Demanded(keccak256(abi.encode(open)), sum, REFUTER);
+        emit IDisputes.Demanded(keccak256(abi.encode(open)), sum, REFUTER, 1 ether);
         vm.prank(REFUTER);
         court.demand(open, sum);
     }
@@ -742,27 +837,43 @@ contract ChallengeTest is World {
         bytes32 id = _challenge(header, sums);
         bytes32[] memory path = Blocks.path(_sumHashes(sums), 3, false);
         bytes memory packed = _pack(_two(partials[6], partials[7]));
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 3));
-        court.answer(open, 3, sums[3], path, packed);
+        _answerReverts(sums[3], path, packed, abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 3));
         _demand(3);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 16, 32));
-        court.answer(open, 3, sums[3], path, new bytes(16));
-        vm.expectRevert(
-            abi.encodeWithSelector(IDisputes.WrongSum.selector, int256(sums[3]) + 1, int256(sums[3]))
-        );
-        court.answer(open, 3, sums[3], path, _pack(_two(partials[6], partials[7] + 1)));
-        vm.expectRevert(
-            abi.encodeWithSelector(IDisputes.WrongPath.selector, _rootWith(sums, 3, 1), open.sumsRoot)
-        );
-        court.answer(open, 3, 1, path, _pack(_two(1, 0)));
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 0, 12));
-        court.answer(open, 3, sums[3], new bytes32[](0), packed);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 13, 12));
-        court.answer(open, 3, sums[3], new bytes32[](13), packed);
-        court.answer(open, 3, sums[3], path, packed);
+        bytes memory wrong = _pack(_two(partials[6], partials[7] + 1));
+        bytes memory reason = abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 16, 32);
+        _answerReverts(sums[3], path, new bytes(16), reason);
+        reason = abi.encodeWithSelector(IDisputes.WrongSum.selector, int256(sums[3]) + 1, int256(sums[3]));
+        _answerReverts(sums[3], path, wrong, reason);
+        reason = abi.encodeWithSelector(IDisputes.WrongPath.selector, _rootWith(sums, 3, 1), open.sumsRoot);
+        _answerReverts(1, path, _pack(_two(1, 0)), reason);
+        reason = abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 0, 12);
+        _answerReverts(sums[3], new bytes32[](0), packed, reason);
+        reason = abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 13, 12);
+        _answerReverts(sums[3], new bytes32[](13), packed, reason);
+        _answer(3, sums, packed);
     }
 
-    function test_answer_isPaidOnceForEachDemand() public {
+    function _answerReverts(int128 sum, bytes32[] memory path, bytes memory partials, bytes memory reason) internal {
+        vm.expectRevert(reason);
+        vm.prank(CHALLENGER);
+        court.answer(open, 3, sum, path, partials);
+    }
+
+    function test_answer_revertsForAnyoneButTheChallenger() public {
+        // Or else: demand a right sum, break it down into wrong parts that add up to it, and refute one of them.
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        int128[] memory sums = _pairs(partials);
+        _challenge(header, sums);
+        _demand(0);
+        bytes32[] memory path = Blocks.path(_sumHashes(sums), 0, false);
+        bytes memory wrong = _pack(_two(partials[0] + 1, partials[1] - 1));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotChallenger.selector, REFUTER, CHALLENGER));
+        vm.prank(REFUTER);
+        court.answer(open, 0, sums[0], path, wrong);
+    }
+
+    function test_answer_revertsIfTheSumWasAnswered() public {
         _large(0);
         int128[] memory partials = _partials();
         partials[0] += 2 ** 30;
@@ -775,8 +886,9 @@ contract ChallengeTest is World {
         vm.assertEq(court.standingOf(id).demands, 1);
         bytes32[] memory path = Blocks.path(_sumHashes(sums), 0, false);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 0));
+        vm.prank(CHALLENGER);
         court.answer(open, 0, sums[0], path, packed);
-        _wait(1 hours); // past any deadline: the demand that was answered has no bond to come back
+        _wait(1 hours); // past any deadline: a demand that was answered dismisses nothing
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 0));
         court.dismiss(open, 0);
     }
@@ -812,8 +924,8 @@ contract ChallengeTest is World {
         court.dismiss(open, 0); // by anyone, for the one who demanded
         vm.assertEq(_credit(REFUTER), 1.5 ether);
         vm.assertFalse(court.standingOf(id).open);
-        court.dismiss(open, 1); // only its bond comes back
-        vm.assertEq(_credit(REFUTER), 2.5 ether);
+        court.dismiss(open, 1); // only its bond comes back, twice that of the first
+        vm.assertEq(_credit(REFUTER), 3.5 ether);
         vm.assertEq(_burned(), 0.5 ether);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 1));
         court.dismiss(open, 1);

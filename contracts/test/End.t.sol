@@ -105,6 +105,56 @@ contract EndTest is World {
         _drain();
     }
 
+    function test_expire_givesTheBondToTheSponsorIfTheTaskNeverStarted() public {
+        // Or else a coordinator joins under many names, never starts, and shares the bond.
+        _open(_terms());
+        _join(0, 1 ether);
+        _wait(1 days);
+        vm.expectEmit(address(fairshare));
+        emit ITask.Expired(taskId, 0, 0);
+        fairshare.expire(taskId);
+        vm.assertEq(_credit(SPONSOR), 1100 ether);
+        _drain();
+    }
+
+    function test_expire_givesNothingToWhoJoinedTooLateForTheRoundUnderWay() public {
+        _begin();
+        _post();
+        _wait(1 days - 1);
+        clients.push(address(type(uint160).max));
+        clients.push(address(type(uint160).max - 1));
+        _join(3, 1 ether);
+        _join(4, 1 ether);
+        vm.prank(_client(4));
+        fairshare.leave(taskId);
+        _wait(1);
+        uint256 share = uint256(100 ether) / 3;
+        vm.expectEmit(address(fairshare));
+        emit ITask.Expired(taskId, 1, share);
+        fairshare.expire(taskId);
+        vm.expectEmit(address(fairshare));
+        emit ITask.Released(taskId, _client(3), 1 ether, 0);
+        fairshare.release(taskId, _client(3));
+        for (uint256 i; i < 3; i++) {
+            fairshare.claim(headers[0], leaves[i], _proof(i));
+            fairshare.release(taskId, _client(i));
+            vm.assertEq(_credit(_client(i)), 1 ether + share);
+        }
+        _drain();
+    }
+
+    function test_expire_countsWhoArrivedOnceARoundWasPosted() public {
+        _begin();
+        clients.push(address(type(uint160).max));
+        _join(3, 1 ether);
+        _send(_next(new int128[](3)));
+        _wait(1 days);
+        fairshare.expire(taskId);
+        fairshare.release(taskId, _client(3));
+        vm.assertEq(_credit(_client(3)), 26 ether);
+        _drain();
+    }
+
     function test_expire_givesNothingToWhoseStakeWasReleased() public {
         _open(_terms());
         _join(0, 1 ether);
@@ -112,6 +162,7 @@ contract EndTest is World {
         vm.prank(_client(0));
         fairshare.leave(taskId);
         fairshare.release(taskId, _client(0));
+        _start();
         _wait(1 days);
         fairshare.expire(taskId);
         fairshare.release(taskId, _client(1));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
+import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -72,6 +73,20 @@ contract EnrolTest is World {
         _start();
         vm.expectRevert(abi.encodeWithSelector(ITask.EnrolmentOver.selector, taskId, 2, 1));
         _tryJoin(1, 1 ether);
+    }
+
+    function test_join_revertsOnceTheTaskCouldBeExpired() public {
+        _open(_terms());
+        _wait(1 days - 1);
+        _join(0, 1 ether);
+        _wait(1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+        _tryJoin(1, 1 ether);
+        _start(); // late, but nobody ended it: the time to post begins
+        _join(1, 1 ether);
+        _wait(1 days);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+        _tryJoin(2, 1 ether);
     }
 
     function test_join_countsThoseWhoArriveInALaterRoundToo() public {

@@ -434,15 +434,59 @@ contract ProofsTest is World {
         _prove(3);
     }
 
-    function test_proveTransition_revertsIfRoundsDoNotFollow() public {
-        ITask.Header memory first = _post();
-        ITask.Leaf memory early = leaves[0];
-        ITask.Proof memory proof = _proof(0);
+    function test_proveTransition_revertsIfTheHeaderBeforeIsNotEarlier() public {
         _post();
-        ITask.Header memory third = _post();
-        ITask.Proof memory late = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 1, 3));
-        court.proveTransition(first, early, proof, third, leaves[0], late);
+        ITask.Header memory second = _post();
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 2, 2));
+        court.proveTransition(second, leaves[0], proof, second, leaves[0], proof);
+    }
+
+    /// @dev Round 1, in which clients 0 and 1 earn half each, a round that opens to nobody, and one that gives client 2
+    /// all that was paid since, and `stolen` more, which client 0 had earned.
+    function _blind(uint128 stolen) internal returns (ITask.Leaf[] memory early) {
+        ITask.Header memory first = _next(_scores(1, 1, 0));
+        _send(first);
+        early = leaves;
+        ITask.Header memory second = _next(_scores(1, 1, 0));
+        second.treeRoot = keccak256("opens to nobody");
+        _send(second);
+        ITask.Header memory third = _next(_scores(0, 0, 1));
+        leaves[0].cumulative = early[0].cumulative - stolen;
+        leaves[1].cumulative = early[1].cumulative;
+        leaves[2].cumulative = third.cumulative - first.cumulative + stolen;
+        _reseal(third);
+        _send(third);
+    }
+
+    function _proveAcross(ITask.Leaf[] memory early, uint256 client) internal {
+        ITask.Proof memory proofBefore = Tree.prove(early, client);
+        ITask.Proof memory proof = _proof(client);
+        vm.prank(ANYONE);
+        court.proveTransition(headers[0], early[client], proofBefore, headers[2], leaves[client], proof);
+    }
+
+    function test_proveTransition_convictsACumulativeThatFellAcrossARoundThatOpensToNobody() public {
+        ITask.Leaf[] memory early = _blind(1);
+        _expectNoFraud();
+        _proveAcross(early, 1);
+        _proveAcross(early, 0);
+        _assertHalted(2, headers[1].cumulative);
+        vm.assertEq(_state().voidFrom, 3);
+    }
+
+    function test_proveTransition_convictsACumulativeThatGrewByMoreThanAllEarnedMeanwhile() public {
+        ITask.Leaf[] memory early = _blind(1);
+        _proveAcross(early, 2);
+        _assertHalted(2, headers[1].cumulative);
+    }
+
+    function test_proveTransition_acceptsWhatMayHaveBeenEarnedInARoundThatOpensToNobody() public {
+        ITask.Leaf[] memory early = _blind(0);
+        for (uint256 i; i < 3; i++) {
+            _expectNoFraud();
+            _proveAcross(early, i);
+        }
     }
 
     function test_proveTransition_revertsIfTheEarlierHeaderIsAnotherTasks() public {
@@ -861,6 +905,48 @@ contract ProofsTest is World {
         uint256 stake = 1 ether + uint256(100 ether) / 3;
         vm.assertEq(_credit(ANYONE), stake / 2);
         vm.assertEq(_credit(ANYONE) + _burned(), stake);
+    }
+
+    /// @dev Client 3 joins while round 1 is under way; its first round is 2.
+    function _arrival() internal returns (address client, IDisputes.SignedUpdate[2] memory updates) {
+        uint256 key = 0xB0B;
+        client = vm.addr(key);
+        keyOf[client] = key;
+        clients.push(client);
+        _join(3, 1 ether);
+        updates = [_update(client, "one", taskId), _update(client, "two", taskId)];
+    }
+
+    function test_proveEquivocation_revertsUntilTheClientHasAPlaceInTheRoundUnderWay() public {
+        // Or else an arrival that slashes itself is counted out of an expired task's shares twice, and they exceed the bond.
+        (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, client, 2, 1));
+        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
+        _send(_next(_scores(1, 1, 1)));
+        vm.prank(ANYONE);
+        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
+        vm.assertEq(_credit(ANYONE), 0.5 ether);
+    }
+
+    function test_proveEquivocation_takesNoBondShareOfWhoHadNone() public {
+        (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
+        _wait(1 days);
+        fairshare.expire(taskId);
+        vm.prank(ANYONE);
+        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
+        vm.assertEq(_credit(ANYONE) + _burned(), 1 ether);
+        for (uint256 i; i < 3; i++) {
+            fairshare.release(taskId, _client(i));
+            vm.assertEq(_credit(_client(i)), 1 ether + uint256(100 ether) / 3);
+        }
+    }
+
+    function test_proveEquivocation_stillReachesAClientWhoseFirstRoundIsVoid() public {
+        (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
+        _theft(1);
+        _prove(0);
+        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
+        vm.assertEq(fairshare.clientOf(taskId, client).stake, 0);
     }
 
     function test_proveEquivocation_revertsIfTheUpdateIsTheSame() public {

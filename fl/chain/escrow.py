@@ -390,7 +390,15 @@ class Escrow:
 
     def standing_of(self, challenge_id: bytes) -> tuple[bool, int, int]:
         """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
-        return tuple(self._contract.functions.standingOf(challenge_id).call())
+        return tuple(self._contract.functions.standingOf(challenge_id).call()[:3])
+
+    def next_demand(self, challenge_id: bytes) -> int:
+        """The number that the challenge's next demand has, from 1; it escrows as many times the task's `min_stake`."""
+        return self._contract.functions.standingOf(challenge_id).call()[3] + 1
+
+    def was_upheld(self, challenge_id: bytes) -> bool:
+        """Whether a challenge ended as right; the bonds of its demands are its challenger's then, else the demanders'."""
+        return self._contract.functions.standingOf(challenge_id).call()[4]
 
     def _sent_in(self, event: EventData) -> Sent:
         receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])

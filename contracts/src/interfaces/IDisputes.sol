@@ -7,7 +7,7 @@ import {ITask} from "./ITask.sol";
 /// @notice Part of the Fairshare contract: same address, same tasks. Anyone who holds a round's published folder can
 /// prove what is wrong in it. Proven fraud in a round that is not final voids that round and all after it; in any case
 /// the task halts, and the coordinator's bond goes to the prover and to the fire, half each: a coordinator that
-/// convicts itself first still loses half. Every earlier payout stays claimable.
+/// convicts itself first still loses half. What earlier rounds promised stays claimable.
 /// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed. In a task whose
 /// terms say `attested`, so do the scores: they come from a rule that is no inner product of update and direction
 /// (coordinate-wise robust rules, Shapley values), which no block can refute. All else stays provable there.
@@ -43,11 +43,13 @@ interface IDisputes {
         bytes32[] path;
     }
 
-    /// @notice How a challenge stands.
+    /// @notice How a challenge stands or, once it is settled, how it ended.
     struct Standing {
         bool open;
-        uint40 deadline; // refuted until then, upheld from then
+        uint40 deadline; // refuted until then, upheld from then; 0 if it was never opened
         uint32 demands; // sums that the challenger still has to break down
+        uint32 demanded; // sums that it had to break down so far; the next demand costs one more, times minStake
+        bool upheld; // settled, and it was right
     }
 
     /* EVENTS */
@@ -60,8 +62,8 @@ interface IDisputes {
     event Slashed(bytes32 indexed taskId, address indexed account, address indexed prover, uint256 stake);
     /// @notice Somebody says that a score is wrong; `sums` are the right ones, 16 bytes each.
     event Challenged(bytes32 indexed id, bytes32 indexed taskId, uint32 indexed round, Challenge challenge, bytes sums);
-    /// @notice A refuter wants to see the blocks of one sum.
-    event Demanded(bytes32 indexed id, uint64 indexed sum, address indexed demander);
+    /// @notice A refuter wants to see the blocks of one sum, and escrowed `bond`.
+    event Demanded(bytes32 indexed id, uint64 indexed sum, address indexed demander, uint256 bond);
     /// @notice The blocks of one sum; `partials` are 16 bytes each.
     event Answered(bytes32 indexed id, uint64 indexed sum, bytes partials);
     /// @notice The challenge was wrong.
@@ -75,7 +77,7 @@ interface IDisputes {
     error NotDisputable(bytes32 taskId, ITask.Status seen);
     /// @notice The round is final and the task is halted already: nothing is left to slash or to void.
     error NothingToHalt(bytes32 taskId, uint32 round);
-    /// @notice Both headers or leaves have to be of one task, one account, and rounds that follow each other.
+    /// @notice The first header has to be of an earlier round than the second or, for a broken chain, of the one before.
     error NotConsecutive(uint32 first, uint32 second);
     /// @notice The leaves are of different accounts.
     error DifferentAccounts(address first, address second);
@@ -83,13 +85,13 @@ interface IDisputes {
     error NoFraud();
     /// @notice The signature is by somebody else.
     error WrongSigner(address seen, address expected);
-    /// @notice The account had no leaf to miss in this round.
+    /// @notice The account has no place in this round yet: no leaf to miss, no update to sign twice.
     error NotDue(address account, uint32 firstRound, uint32 round);
     /// @notice The leaves are not the neighbours of the place where the account's leaf would be.
     error NotNeighbours(uint256 firstIndex, uint256 secondIndex);
     /// @notice The task's scores are no inner products that blocks could refute; its evaluators attest them.
     error ScoresAttested(bytes32 taskId);
-    /// @notice Too late to challenge.
+    /// @notice Too late for this.
     error TooLate(uint256 time, uint256 latest);
     /// @notice The leaf has no update to score.
     error NoUpdate(address account);
@@ -117,9 +119,11 @@ interface IDisputes {
     error WrongPath(bytes32 seen, bytes32 expected);
     /// @notice The challenger's sum is right: nothing is refuted.
     error SumIsRight(int256 sum);
-    /// @notice The sum was demanded or answered before, or there is nothing to break down.
+    /// @notice The sum was demanded before, or there is nothing to break down.
     error NothingToDemand(bytes32 id, uint64 sum);
-    /// @notice The sum was not demanded, or it was answered.
+    /// @notice Only the challenger may break its sums down.
+    error NotChallenger(address seen, address expected);
+    /// @notice The sum was not demanded, or it was answered, or the demand's bond was paid out.
     error NotDemanded(bytes32 id, uint64 sum);
     /// @notice The sum is not broken down into blocks yet; see `demand`.
     error NotAnswered(bytes32 id, uint64 sum);
@@ -132,8 +136,11 @@ interface IDisputes {
     /// balance = min(0, balance before) + score; cumulative = cumulative before + floor(pot · entitlement / E), or one
     /// wei more (never to an account whose share leaves no remainder); or that a leaf without an update, or of a client
     /// that has left, has a weight or a score; or that a leaf is of an account that has no place in the tree yet.
-    /// @dev Requirements: both headers were posted, one after the other; both leaves are of one account; something does
-    /// not follow. For an account whose first round this is, `before`, its leaf and its proof are not read.
+    /// Against a round further back, since one in between may open to nobody: that the account's cumulative fell, or grew
+    /// by more than the total did.
+    /// @dev Requirements: both headers were posted and neither is void, `before` in an earlier round; both leaves are of
+    /// one account; something does not follow. For an account whose first round this is, `before`, its leaf and its proof
+    /// are not read.
     function proveTransition(
         ITask.Header calldata before,
         ITask.Leaf calldata leafBefore,
@@ -204,7 +211,8 @@ interface IDisputes {
 
     /// @notice Proves that a client signed two different updates for one round. Its stake goes to the prover and to the
     /// fire, half each.
-    /// @dev Requirements: the stake is here; both signatures are the client's; the updates differ.
+    /// @dev Requirements: the stake is here; while the task runs, the client has a place in the round under way; both
+    /// signatures are the client's; the updates differ.
     function proveEquivocation(
         bytes32 taskId,
         uint32 round,
@@ -246,14 +254,17 @@ interface IDisputes {
         bytes32[] calldata path
     ) external;
 
-    /// @notice Asks the challenger to break one sum down into its blocks. Escrows `minStake`, which is the answerer's
-    /// once it is broken down, and comes back with the reward if it is not.
+    /// @notice Asks the challenger to break one sum down into its blocks. Escrows `minStake` for a challenge's first
+    /// demand, twice that for the second, n times for the n-th: one is enough to refute what is false, and many are meant
+    /// to be more than the challenger can answer. The bond stays until the challenge is settled, see `dismiss`.
     /// @dev Requirements: the challenge is open, sums span many blocks, this one was not demanded before, and the
     /// response window since the challenge is not over.
     function demand(Challenge calldata challenge, uint64 sum) external;
 
-    /// @notice Breaks a demanded sum down into the partial sums of its blocks. Anyone may call.
-    /// @dev Requirements: the sum was demanded; it is in the challenger's tree; the partial sums add up to it.
+    /// @notice Breaks a demanded sum down into the partial sums of its blocks.
+    /// @dev Since `refute` judges the challenger by them, nobody else may give them: wrong parts add up to a right sum too.
+    /// Requirements: the caller is the challenger; the sum was demanded and not answered; it is in the challenger's tree;
+    /// the partial sums add up to it.
     function answer(
         Challenge calldata challenge,
         uint64 sum,
@@ -264,9 +275,10 @@ interface IDisputes {
 
     /// @notice Ends a challenge one of whose demands was not answered in time: its bond is shared as by `refute`, with
     /// the demander in the refuter's place.
-    /// If the challenge ended otherwise meanwhile, only gives the demander its bond back.
-    /// @dev Requirements: the sum was demanded and not answered; the response window since the demand is over, or the
-    /// challenge has ended.
+    /// Once a challenge has ended, pays out the bond of one demand, answered or not: back to the demander if the challenge
+    /// was wrong, to the challenger if it was upheld. Anyone may call.
+    /// @dev Requirements: the sum was demanded and its bond is here; the challenge has ended, or the sum was not answered
+    /// and the response window since the demand is over.
     function dismiss(Challenge calldata challenge, uint64 sum) external;
 
     /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and what a
@@ -278,6 +290,6 @@ interface IDisputes {
     /// @dev Requirements: something was burned since the last call.
     function burn(bytes32 taskId) external returns (uint256 amount);
 
-    /// @notice How a challenge stands; all zero if it was never opened or is settled.
+    /// @notice How a challenge stands or ended; all zero if it was never opened.
     function standingOf(bytes32 id) external view returns (Standing memory);
 }

@@ -21,8 +21,8 @@ interface IFairshare is ITask {
     function open(Terms calldata terms) external returns (bytes32 taskId);
 
     /// @notice Stakes for the caller and binds its wallet to its node key and its data.
-    /// @dev Requirements: the task is open, or has started and has a round left that the client can count in; the
-    /// caller never joined before; the stake is in range and delivered exactly.
+    /// @dev Requirements: the task is open, or has started and has a round left that the client can count in; it could
+    /// not be expired yet; the caller never joined before; the stake is in range and delivered exactly.
     /// @param stake What the client's weight stands on, wei.
     /// @param nodeKey The Flower node's public key, published by the event in full.
     /// @param dataset Commitment to the client's data.
@@ -89,8 +89,10 @@ interface IFairshare is ITask {
     /// @dev Requirements: the stake is here; the task is closed, or the client left and its last round is final.
     function release(bytes32 taskId, address account) external;
 
-    /// @notice Ends a task whose coordinator fell silent, at the last posted round. The staked clients share the bond
-    /// equally; what rounding leaves, and the budget that is not promised, is credited to the sponsor. Anyone may call.
+    /// @notice Ends a task whose coordinator fell silent, at the last posted round. The staked clients that had a place
+    /// in the round under way share the bond equally; what rounding leaves, and the budget that is not promised, is
+    /// credited to the sponsor. So is all of the bond if the task never started: nobody has worked, and everybody was
+    /// free to leave. Anyone may call.
     /// @dev Requirements: rounds are missing; `roundTimeout` has passed since the opening, the start or the last post;
     /// that post is final; no challenge is open.
     function expire(bytes32 taskId) external;

@@ -53,7 +53,7 @@ interface ITask {
         uint40 since; // when the task was opened, started, halted or closed, whichever was last
         uint128 cumulative; // what all rounds up to `posted` promise together
         uint128 paid; // what was claimed of it
-        uint128 bondShare; // of every client that was staked when the task expired
+        uint128 bondShare; // of every staked client with a place in the round under way when the task expired
         uint128 burned; // forfeited, on its way to where nobody can spend it
     }
 
@@ -172,7 +172,8 @@ interface ITask {
     event Left(bytes32 indexed taskId, address indexed account, uint32 leftRound);
     /// @notice A client was credited with its stake and its share of an expired task's bond.
     event Released(bytes32 indexed taskId, address indexed account, uint256 stake, uint256 bondShare);
-    /// @notice The task ended in silence after round `lastRound`; every staked client is owed `bondShare`.
+    /// @notice The task ended in silence after round `lastRound`; every staked client with a place in the next round is
+    /// owed `bondShare`.
     event Expired(bytes32 indexed taskId, uint32 lastRound, uint256 bondShare);
     /// @notice The total is `cumulative` for good; `refund` was credited to the sponsor.
     event Closed(bytes32 indexed taskId, uint32 lastRound, uint256 cumulative, uint256 refund);
