@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -27,11 +28,18 @@ from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from fl.chain.typed_data import Header
+from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Leaf, RoundTree
 
+# A dependency of eth_account lets Python recurse 100,000 deep. JSON of so many brackets would not raise RecursionError, it would
+# overrun the stack and end the process: this is Python's own limit again.
+sys.setrecursionlimit(1000)
+
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
+# What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.
+_NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, FairshareError)
 
 
 class BrokenBundle(FairshareError):
@@ -149,15 +157,7 @@ class Bundle:
         """A bundle from the contents of its files by name. Raises: BrokenBundle for what is no bundle."""
         try:
             return cls._parse(contents)
-        except (
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            OverflowError,
-            SafetensorError,
-            FairshareError,
-        ) as error:
+        except (*_NOT_THIS, SafetensorError) as error:
             raise BrokenBundle(folder=where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
 
     @classmethod
@@ -207,18 +207,19 @@ def hash_of(folder: Path) -> bytes:
 
 
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
-    """Put the header and its evaluators' signatures beside the manifest that it names."""
+    """Put the header and its evaluators' signatures beside the manifest that it names, whole or not at all."""
     text = _canonical({"header": header_to_json(header), "signatures": [one.hex() for one in signatures]})
-    (folder / HEADER).write_bytes(text)
+    write_whole(folder / HEADER, text)
 
 
 def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
     """The header and signatures of a bundle. Raises: BrokenBundle."""
     files = files_of(source)
+    text = files.read(HEADER)
     try:
-        raw = json.loads(files.read(HEADER))
+        raw = json.loads(text)
         return header_from_json(raw["header"]), [bytes.fromhex(one) for one in raw["signatures"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except _NOT_THIS as error:
         raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
 
 
@@ -249,7 +250,7 @@ def read_leaves(source: Path | BundleFiles) -> tuple[Leaf, ...]:
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} is not the one that the header names")
     if hashlib.sha256(text).hexdigest() != read_manifest(manifest, files).get(ROUND):
         raise BrokenBundle(folder=files.where, problem=f"{ROUND} is not the one that the manifest names")
-    return read_round(text, where=files.where).leaves
+    return leaves_of(text, where=files.where)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,6 +264,19 @@ class RoundRecord:
     previous: tuple[Leaf, ...]
     leaves: tuple[Leaf, ...]
     pot: int  # wei
+
+
+def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
+    """The leaves in the content of round.json, whatever else it holds: no nonsense beside them keeps a fraud from being proven.
+
+    Raises: BrokenBundle.
+    """
+    try:
+        leaves = tuple(map(leaf_from_json, json.loads(text)["leaves"]))
+        RoundTree(leaves, published=True)  # which is where sums that are too large show
+        return leaves
+    except _NOT_THIS as error:
+        raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
 
 
 def read_round(text: bytes, *, where: str) -> RoundRecord:
@@ -283,9 +297,9 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
             pot=int(raw["pot"]),
         )
         for leaves in (record.leaves, record.previous or record.leaves):
-            RoundTree(leaves, published=True)  # which is where sums that are too large show
+            RoundTree(leaves, published=True)
         return record
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError) as error:
+    except _NOT_THIS as error:
         raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -301,6 +315,7 @@ def _listed(raw: Mapping[str, Any]) -> ListedUpdate:
     fits = (
         is_checksum_address(one.account)
         and len(one.root) == 32
+        and len(one.signature) == 65
         and isinstance(one.selected, bool)
         and 0 <= one.stake < 2**128
         and 0 <= one.weight < 2**64
@@ -314,7 +329,7 @@ def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
     """sha256 in hex by file name. Raises: BrokenBundle for a text that is no manifest."""
     try:
         sums = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
     if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")

@@ -99,10 +99,15 @@ def read_seen(path: Path) -> list[SeenUpdate]:
         ]
     except OSError as error:
         raise BadEvidence(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise BadEvidence(
             path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
         ) from error
-    if wrong := next((one for one in found if not is_checksum_address(one.client)), None):
-        raise BadEvidence(path=str(path), problem=f"names {wrong.client!r}, which is no address")
+    for one in found:
+        if not is_checksum_address(one.client):
+            raise BadEvidence(path=str(path), problem=f"names {one.client!r}, which is no address")
+        if not 0 < one.round < 2**32 or any(len(part) != 32 for part in one.signed.commitment):
+            raise BadEvidence(
+                path=str(path), problem=f"has an update for round {one.round} that nobody can have signed"
+            )
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from fl.audit.bundle import read_header, read_leaves
@@ -43,7 +44,7 @@ class Published:
         """A round from its bundle's folder, of which header, manifest and round.json are enough. Raises: BrokenBundle."""
         return cls(header=read_header(folder)[0], leaves=read_leaves(folder))
 
-    @property
+    @cached_property
     def tree(self) -> RoundTree:
         """The tree over the leaves as they stand."""
         return RoundTree(self.leaves, published=True)
@@ -61,27 +62,39 @@ class Signed:
     update_root: bytes
     signature: bytes  # 65 bytes
 
+    @property
+    def commitment(self) -> tuple[bytes, bytes]:
+        """What was signed: base model and update root."""
+        return self.base_model, self.update_root
+
     def as_tuple(self) -> tuple:
         """As the contract takes it."""
         return self.base_model, self.update_root, compact(self.signature)
 
 
-def prove_transition(previous: Published | None, current: Published, *, first_rounds: Mapping[str, int]) -> Call | None:
-    """A balance or cumulative that does not follow from the round before and the pot, or a score without an update.
+def prove_transition(
+    previous: Published | None, current: Published, *, enrolments: Mapping[str, Enrolment]
+) -> Call | None:
+    """A balance or cumulative that does not follow from the round before and the pot, or a score that nobody can have.
+
+    Such is one without an update, or of an account that has left.
 
     Args:
         previous: The round before; None in round 1.
-        first_rounds: The first round of each account, as the chain says; an account that is not in it never joined.
+        enrolments: As the chain says; an account that is not in it never joined.
     """
+    number = current.header.round
     before = {leaf.account: place for place, leaf in enumerate(previous.leaves)} if previous else {}
     for place, leaf in enumerate(current.leaves):
-        first = first_rounds.get(leaf.account, 0)
-        carried = first != 0 and first < current.header.round
+        enrolment = enrolments.get(leaf.account)
+        carried = enrolment is not None and enrolment.first_round < number
         if carried and (previous is None or leaf.account not in before):
             continue  # the round before lacks its leaf: that is what `prove_missing` shows
         past = previous.leaves[before[leaf.account]] if carried else None
         stood = Account(balance=past.balance, cumulative=past.cumulative) if past else Account()
-        if 0 < first <= current.header.round and _follows(current.header, leaf, stood):
+        enrolled = enrolment is not None and enrolment.counts_in(number)
+        idle = not any(leaf.update_root) or not (enrolled and enrolment.weighs_in(number))
+        if enrolled and not (idle and (leaf.weight or leaf.score)) and _follows(current.header, leaf, stood):
             continue
         # For an account whose first round this is, the contract does not read what comes before.
         earlier = previous if carried else current
@@ -175,6 +188,15 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
     return None
 
 
+def prove_misstated_totals(current: Published) -> Call | None:
+    """A header with the root of its leaves' tree, and other totals than that tree's: no claim from it would be paid."""
+    header, tree = current.header, current.tree
+    if header.tree_root != tree.root:
+        return None
+    stated = Sibling(header.tree_root, header.entitlement, header.cumulative)
+    return prove_bad_sums(header, leaves=current.leaves, levels=[*tree.levels[:-1], [stated]])
+
+
 def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeaves) -> Call | None:
     """Wrong sums in what somebody's claim has shown of a tree that the published leaves do not make.
 
@@ -238,7 +260,7 @@ def prove_equivocation(
     task_id: bytes, *, round_number: int, client: str, first: Signed, second: Signed, domain: Domain
 ) -> Call | None:
     """Two different updates that one client signed for one round; both signatures have to be its own."""
-    if (first.base_model, first.update_root) == (second.base_model, second.update_root):
+    if first.commitment == second.commitment:
         return None
     for one in (first, second):
         update = Update(
@@ -318,8 +340,6 @@ def answer(challenge: tuple, *, place: int, sums: Sequence[int], update: Blocks,
 
 
 def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
-    if leaf.update_root == bytes(32) and (leaf.weight or leaf.score):
-        return False
     if leaf.balance != min(0, before.balance) + leaf.score:
         return False
     pay = leaf.cumulative - before.cumulative

@@ -22,7 +22,7 @@ from fl.audit.bundle import (
     read_round,
 )
 from fl.audit.memory import StrategyMemory, remembers
-from fl.audit.own import check_own
+from fl.audit.own import DIRECTION, check_own
 from fl.audit.published import check_published
 from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
 from fl.audit.store import BundleSource, Withheld
@@ -31,6 +31,8 @@ from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, sig
 from fl.errors import FairshareError
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
+
+_MODELS = ("base.safetensors", "next.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +175,7 @@ class _RoundAudit:
         """Whether everything is here. A client lacks the others' updates and a pruned store lacks all; one gap is a hole."""
         names = [f"updates/{one.account}.blocks" for one in record.updates]
         named = [name for name in names if name not in self.absent]
-        for name in names:
+        for name in (*names, *_MODELS, DIRECTION):
             if name not in contents and name not in self.absent:
                 self.differences.append(f"{name} is not in the manifest")
         partial = set(names) & set(contents) <= {f"updates/{self.audit.account}.blocks"} and bool(names)
@@ -186,7 +188,7 @@ class _RoundAudit:
                 self.unchecked.append(f"the scores of {others} clients (their updates are not here)")
             self.unchecked.append("direction and next model (updates, or models, are not here)")
             return False
-        return all(name in contents for name in (*names, "base.safetensors", "next.safetensors", "direction.blocks"))
+        return all(name in contents for name in (*names, *_MODELS, DIRECTION))
 
     def _recompute(self, contents: Mapping[str, bytes]) -> None:
         try:
@@ -260,9 +262,12 @@ class _RoundAudit:
             here = load_safetensors(contents[name])
             there = load_safetensors(self.audit.source.bundle(self.header.round + step).read(other))
             gaps = np.concatenate([np.abs(here[key] - there[key]).ravel() for key in there])
-        except (BrokenBundle, SafetensorError, KeyError, ValueError):
+            widest = f"{gaps.max():.3g}"
+        except (BrokenBundle, SafetensorError, KeyError, ValueError, TypeError):
             return ""
-        return f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {gaps.max():.3g})"
+        return (
+            f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"
+        )
 
 
 def _header_differences(told: Header, posted: Header) -> Iterator[str]:

@@ -7,25 +7,19 @@ challenges false ones and refutes false challenges; with an account's receipts i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fl.audit import proofs
-from fl.audit.bundle import (
-    MANIFEST,
-    ROUND,
-    BrokenBundle,
-    RoundRecord,
-    checked_file,
-    read_manifest,
-    read_round,
-)
+from fl.audit.bundle import MANIFEST, ROUND, BrokenBundle, BundleFiles, leaves_of, read_manifest, read_round
 from fl.audit.evidence import KeptReceipt, SeenUpdate
 from fl.audit.proofs import Call, Published, Signed
-from fl.audit.store import BundleSource
-from fl.chain.escrow import Enrolment, OpenedChallenge, Status
+from fl.audit.store import BundleSource, Withheld
+from fl.chain.escrow import Enrolment, OpenedChallenge, Status, TaskState
 from fl.chain.record import PostedRound, TaskRecord
+from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
+from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES
 from fl.rewards.sums import span_of, sums_bytes
 
 _DIRECTION = "direction.blocks"
@@ -47,7 +41,8 @@ class Look:
     """What one look at a task came to."""
 
     findings: tuple[Finding, ...]
-    fine: tuple[int, ...]  # rounds in which this watcher found nothing, for the first time
+    fine: tuple[int, ...]  # rounds of which all that the chain can prove was checked, nothing found, for the first time
+    unchecked: Mapping[int, tuple[str, ...]]  # of the other rounds with nothing found: what was not checked, and why
     unread: tuple[str, ...]  # what it could not read and will look at again
     over: bool  # the task is closed, or halted without an open challenge
 
@@ -55,8 +50,19 @@ class Look:
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Read:
     published: Published
-    record: RoundRecord
-    sums: Mapping[str, str]
+    problems: tuple[str, ...]  # of the rest of the bundle; what the leaves are worth, the posted root says
+
+    @property
+    def posted(self) -> bool:
+        """Whether the leaves are those of the posted tree."""
+        header, tree = self.published.header, self.published.tree
+        return (tree.root, len(tree)) == (header.tree_root, header.leaf_count)
+
+    @property
+    def provable(self) -> bool:
+        """Whether the contract takes proofs of these leaves: the header states their totals, too."""
+        header, tree = self.published.header, self.published.tree
+        return self.posted and (tree.entitlement, tree.cumulative) == (header.entitlement, header.cumulative)
 
 
 class Watch:
@@ -85,15 +91,16 @@ class Watch:
         for one in seen:
             self.remember(one)
         self._read: dict[int, _Read] = {}
-        self._fine: set[int] = set()
+        self._fine: dict[int, Header] = {}
         self._scored: set[tuple[int, str]] = set()  # accounts whose score of a round is right
+        self._withheld: dict[tuple[int, str], str] = {}  # updates that this watcher is not given, and why
         self._challenged: set[bytes] = set()  # sums of the challenges that are open
         self._blocks: dict[tuple[int, str], Blocks] = {}
 
     def remember(self, one: SeenUpdate) -> None:
-        """Keep a signed update, to hold later ones against it."""
+        """Keep a signed update, to hold later ones against it; one that its client did not sign proves nothing."""
         kept = self._by_place.setdefault((one.round, one.client), [])
-        if all(one.signed.as_tuple()[:2] != other.as_tuple()[:2] for other in kept):
+        if all(one.signed.commitment != other.commitment for other in kept) and self._is_genuine(one):
             kept.append(one.signed)
             self.seen.append(one)
 
@@ -101,34 +108,51 @@ class Watch:
         """Look at everything once. Raises: ChainError, ArchiveUnreachable if chain or bundles cannot be asked."""
         state, posted, enrolments = self.record.state(), self.record.posted(), self.record.enrolments()
         standing = {number: one for number, one in posted.items() if not 0 < state.void_from <= number}
-        unread, findings, fine = [], [], []
-        for number, one in standing.items():
-            if number not in self._read:
-                try:
-                    self._read[number] = self._read_round(one)
-                except BrokenBundle as error:
-                    unread.append(f"round {number}: {error.problem}")
         challenges = self._challenges()
+        unread = self._take_in({**standing, **_disputed(challenges, posted)})
+        findings, fine, unchecked = [], [], {}
         if state.status in (Status.STARTED, Status.HALTED):
             for number, one in standing.items():
+                if self._fine.get(number) == one.header:
+                    continue
                 if state.status == Status.HALTED and self.record.escrow.is_final(self.record.task_id, number):
                     continue  # nothing is left to halt or to void
-                found = list(self._look_at(number, one, standing, enrolments))
+                missed: list[str] = []
+                found = list(self._look_at(number, one, standing, enrolments, missed))
                 findings += found
-                if not found and number in self._read and number not in self._fine:
-                    self._fine.add(number)
+                if found or number not in self._read:
+                    continue
+                if missed:
+                    unchecked[number] = tuple(missed)
+                else:
+                    self._fine[number] = one.header
                     fine.append(number)
             findings += self._equivocations()
-        for challenge, open_, deadline in challenges:
-            try:
-                findings += self._judge(challenge, open_=open_, deadline=deadline, posted=posted)
-            except BrokenBundle as error:
-                if open_:
-                    unread.append(f"the challenge of round {challenge.challenge[1]}: {error.problem}")
-        self._forget({challenge.challenge[1] for challenge, open_, _ in challenges if open_})
-        open_challenges = any(open_ for _, open_, _ in challenges)
-        over = state.status == Status.CLOSED or (state.status == Status.HALTED and not open_challenges)
-        return Look(findings=tuple(findings), fine=tuple(fine), unread=tuple(unread), over=over and not findings)
+        steps, undecided = self._next_steps(challenges, posted)
+        findings += steps
+        return Look(
+            findings=tuple(findings),
+            fine=tuple(fine),
+            unchecked=unchecked,
+            unread=(*unread, *undecided),
+            over=_over(state, challenges) and not findings,
+        )
+
+    def look_at_challenges(self) -> Look:
+        """Look at the challenges of scores alone, and read no more than the rounds that they are of.
+
+        Raises: ChainError, ArchiveUnreachable if chain or bundles cannot be asked.
+        """
+        state, posted, challenges = self.record.state(), self.record.posted(), self._challenges()
+        unread = self._take_in(_disputed(challenges, posted))
+        steps, undecided = self._next_steps(challenges, posted)
+        return Look(
+            findings=tuple(steps),
+            fine=(),
+            unchecked={},
+            unread=(*unread, *undecided),
+            over=_over(state, challenges) and not steps,
+        )
 
     def _challenges(self) -> list[tuple[OpenedChallenge, bool, int]]:
         """Every challenge, whether it is open, and until when (s)."""
@@ -139,6 +163,20 @@ class Watch:
         self._challenged = {sums_bytes(one.sums) for one, open_, _ in found if open_}
         return found
 
+    def _next_steps(
+        self, challenges: Sequence[tuple[OpenedChallenge, bool, int]], posted: Mapping[int, PostedRound]
+    ) -> tuple[list[Finding], list[str]]:
+        """What to do about the challenges now, and which open ones cannot be judged."""
+        steps, undecided = [], []
+        for challenge, open_, deadline in challenges:
+            try:
+                steps += self._judge(challenge, open_=open_, deadline=deadline, posted=posted)
+            except BrokenBundle as error:
+                if open_:
+                    undecided.append(f"the challenge of round {challenge.challenge[1]}: {error.problem}")
+        self._forget(set(_disputed(challenges, posted)))
+        return steps, undecided
+
     def _forget(self, disputed: set[int]) -> None:
         """Vectors are large: keep those of rounds that are not done with."""
         done = {number for number, _ in self._scored} - disputed
@@ -146,19 +184,34 @@ class Watch:
 
     # ---- one round ---------------------------------------------------------------------------------------------------
 
-    def _read_round(self, posted: PostedRound) -> _Read:
-        files = self.source.bundle(posted.header.round)
-        manifest = files.read(MANIFEST)
-        if hashlib.sha256(manifest).digest() != posted.header.bundle:
-            raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} is not the one that the posted header names")
-        sums = read_manifest(manifest, files)
-        if ROUND not in sums:
-            raise BrokenBundle(folder=files.where, problem=f"{ROUND} is not in the manifest")
-        record = read_round(checked_file(files, ROUND, sha256=sums[ROUND]), where=files.where)
-        for one in record.updates:
-            signed = Signed(base_model=posted.header.base_model, update_root=one.root, signature=one.signature)
-            self.remember(SeenUpdate(round=posted.header.round, client=one.account, signed=signed))
-        return _Read(published=Published(header=posted.header, leaves=record.leaves), record=record, sums=sums)
+    def _take_in(self, rounds: Mapping[int, PostedRound]) -> list[str]:
+        """Read the rounds that are not read whole yet; returns what cannot be read."""
+        unread = []
+        for number, one in rounds.items():
+            known = self._read.pop(number, None)
+            if not (known and known.published.header == one.header and known.posted and not known.problems):
+                try:
+                    known = self._read_round(one.header)
+                except BrokenBundle as error:
+                    unread.append(f"round {number}: {error.problem}")
+                    continue
+            self._read[number] = known
+        return unread
+
+    def _read_round(self, header: Header) -> _Read:
+        """What everybody is given of a round. Raises: BrokenBundle where that has no leaves."""
+        files, problems = self.source.bundle(header.round), []
+        text = files.read(ROUND)
+        leaves = leaves_of(text, where=files.where)
+        # Nothing else of a bundle keeps what its leaves prove from being proven.
+        try:
+            _check_manifest(files, text, header)
+            for one in read_round(text, where=files.where).updates:
+                signed = Signed(base_model=header.base_model, update_root=one.root, signature=one.signature)
+                self.remember(SeenUpdate(round=header.round, client=one.account, signed=signed))
+        except BrokenBundle as error:
+            problems.append(error.problem)
+        return _Read(published=Published(header=header, leaves=leaves), problems=tuple(problems))
 
     def _look_at(
         self,
@@ -166,10 +219,13 @@ class Watch:
         posted: PostedRound,
         standing: Mapping[int, PostedRound],
         enrolments: Mapping[str, Enrolment],
+        missed: list[str],
     ) -> Iterator[Finding]:
-        def finding(what: str, call: Call | None, *, bond: int = 0) -> Iterator[Finding]:
+        """What can be proven of a round; what was not checked, and why, is put into `missed`."""
+
+        def finding(what: str, call: Call | None) -> Iterator[Finding]:
             if call is not None:
-                yield Finding(round=number, what=what, call=call, bond=bond)
+                yield Finding(round=number, what=what, call=call)
 
         if before := standing.get(number - 1):
             earlier = Published(header=before.header, leaves=())
@@ -182,24 +238,30 @@ class Watch:
         read = self._read.get(number)
         if read is None:
             return
-        current, tree = read.published, read.published.tree
-        if (tree.root, tree.entitlement, tree.cumulative) != (
-            posted.header.tree_root, posted.header.entitlement, posted.header.cumulative,
-        ):  # fmt: skip
+        current = read.published
+        missed += read.problems
+        if not read.posted:
+            missed.append("anything but the header (the published leaves are not those of the posted tree)")
             # No proof opens from these leaves; what claims show of the real tree is all there is.
             for shown in self.record.shown_leaves(number):
                 call = proofs.prove_shown_sums(posted.header, leaves=current.leaves, shown=shown)
                 yield from finding("the tree promises other sums than its leaves", call)
             return
+        if not read.provable:
+            call = proofs.prove_misstated_totals(current)
+            yield from finding("the header states other totals than its tree", call)
+            return
         yield from finding("two leaves of one account, or out of order", proofs.prove_disorder(current))
         yield from finding("an enrolled account has no leaf", proofs.prove_missing(current, enrolments=enrolments))
         previous = self._read.get(number - 1)
-        if number == 1 or previous is not None:
-            firsts = {account: one.first_round for account, one in enrolments.items()}
-            yield from finding(
-                "a balance or payout does not follow from the round before",
-                proofs.prove_transition(previous.published if previous else None, current, first_rounds=firsts),
-            )
+        if previous is not None and not previous.provable:
+            previous = None
+        if previous is None and number > 1:
+            missed.append(f"balances and payouts (the leaves of round {number - 1} are not here)")
+        yield from finding(
+            "a balance or payout does not follow from the round before",
+            proofs.prove_transition(previous.published if previous else None, current, enrolments=enrolments),
+        )
         if receipt := self.receipts.get(number):
             yield from finding(
                 f"the update of {self.account} has a receipt and was left out",
@@ -207,42 +269,71 @@ class Watch:
                     current, account=self.account, update_root=receipt.update_root, receipt=receipt.signature
                 ),
             )
-        yield from self._false_scores(number, current)
+        yield from self._false_scores(number, current, missed)
 
-    def _false_scores(self, number: int, current: Published) -> Iterator[Finding]:
+    def _false_scores(self, number: int, current: Published, missed: list[str]) -> Iterator[Finding]:
         if self.record.terms.attested:
             return
-        for leaf in current.leaves:
-            if not any(leaf.update_root) or (number, leaf.account) in self._scored:
-                continue
+        scored = [leaf for leaf in current.leaves if any(leaf.update_root)]
+        due = [leaf.account for leaf in scored if (number, leaf.account) not in self._scored]
+        problems = [self._withheld[number, account] for account in due if (number, account) in self._withheld]
+        due = [account for account in due if (number, account) not in self._withheld]
+        if due:
+            # First: until it is revealed, nobody need be asked for any update.
             try:
-                update, direction = self._update(number, leaf.account), self._direction(number)
-            except BrokenBundle:
-                continue  # not given to this watcher, or not yet
-            call = proofs.challenge_score(current, account=leaf.account, update=update, direction=direction)
+                self._direction(number)
+            except BrokenBundle as error:
+                missed.append(f"the scores ({error.problem})")
+                return
+        for account in due:
+            try:
+                update, direction = self._vectors(number, account)
+            except BrokenBundle as error:
+                problems.append(error.problem)
+                if isinstance(error, Withheld):
+                    self._withheld[number, account] = error.problem
+                continue
+            call = proofs.challenge_score(current, account=account, update=update, direction=direction)
             if call is None:
-                self._scored.add((number, leaf.account))
-            elif call.arguments[-1] not in self._challenged:
+                self._scored.add((number, account))
+            elif call.arguments[-1] in self._challenged:
+                missed.append(f"the score of {account} (a challenge of it is open)")
+            else:
                 yield Finding(
                     round=number,
-                    what=f"the score of {leaf.account} is wrong",
+                    what=f"the score of {account} is wrong",
                     call=call,
                     bond=self.record.terms.min_stake,
                 )
+        if problems:
+            missed.append(f"{len(problems)} of {len(scored)} scores ({problems[0]})")
 
     def _equivocations(self) -> Iterator[Finding]:
         for (number, client), kept in self._by_place.items():
-            for other in kept[1:]:
-                call = proofs.prove_equivocation(
-                    self.record.task_id,
-                    round_number=number,
-                    client=client,
-                    first=kept[0],
-                    second=other,
-                    domain=self.record.domain,
-                )
-                if call is not None:
-                    yield Finding(round=number, what=f"{client} signed two updates", call=call)
+            if len(kept) < 2:
+                continue
+            call = proofs.prove_equivocation(
+                self.record.task_id,
+                round_number=number,
+                client=client,
+                first=kept[0],
+                second=kept[1],
+                domain=self.record.domain,
+            )
+            yield Finding(round=number, what=f"{client} signed two updates", call=call)
+
+    def _is_genuine(self, one: SeenUpdate) -> bool:
+        update = Update(
+            task_id=self.record.task_id,
+            round=one.round,
+            client=one.client,
+            base_model=one.signed.base_model,
+            update_root=one.signed.update_root,
+        )
+        try:
+            return signer_of(update, domain=self.record.domain, signature=one.signed.signature) == one.client
+        except InvalidSignature:
+            return False
 
     # ---- challenges --------------------------------------------------------------------------------------------------
 
@@ -265,7 +356,7 @@ class Watch:
                 yield step(f"nobody broke down sum {place} of the challenge of {account}", call)
         if not open_:
             return
-        update, direction = self._update(number, account), self._direction(number)
+        update, direction = self._vectors(number, account)
         if len(update) != blocks or span != span_of(blocks):
             return  # of another update than the leaf's: the contract takes no such challenge
         wrong = proofs.wrong_sum(opened.sums, update=update, direction=direction)
@@ -295,9 +386,16 @@ class Watch:
 
     # ---- vectors -----------------------------------------------------------------------------------------------------
 
-    def _update(self, number: int, account: str) -> Blocks:
+    def _vectors(self, number: int, account: str) -> tuple[Blocks, Blocks]:
+        """An account's update of a round, and its direction. Raises: BrokenBundle."""
         leaf = next((one for one in self._of(number).published.leaves if one.account == account), None)
-        return self._vector(number, f"updates/{account}.blocks", root=leaf.update_root if leaf else bytes(32))
+        name = f"updates/{account}.blocks"
+        update = self._vector(number, name, root=leaf.update_root if leaf else bytes(32))
+        direction = self._direction(number)
+        if len(update) != len(direction):
+            problem = f"{name} has {len(update)} blocks and {_DIRECTION} {len(direction)}"
+            raise BrokenBundle(folder=self.source.bundle(number).where, problem=problem)
+        return update, direction
 
     def _direction(self, number: int) -> Blocks:
         return self._vector(number, _DIRECTION, root=self._of(number).published.header.direction_root)
@@ -305,10 +403,11 @@ class Watch:
     def _vector(self, number: int, name: str, *, root: bytes) -> Blocks:
         """A vector of a bundle; only one with the root on chain can prove anything. Raises: BrokenBundle."""
         if (number, name) not in self._blocks:
-            read, files = self._of(number), self.source.bundle(number)
+            files = self.source.bundle(number)
             data = files.read(name)
             try:
-                blocks = Blocks.from_bytes(data, size=read.record.layout.size)
+                # Whole blocks: the chain knows of no padding.
+                blocks = Blocks.from_bytes(data, size=len(data) // BLOCK_BYTES * BLOCK_VALUES)
             except MalformedBlocks as error:
                 raise BrokenBundle(folder=files.where, problem=f"{name} cannot be read ({error})") from error
             if block_root(data) != root:
@@ -320,3 +419,25 @@ class Watch:
         if number not in self._read:
             raise BrokenBundle(folder=self.source.where, problem=f"round {number} could not be read")
         return self._read[number]
+
+
+def _check_manifest(files: BundleFiles, text: bytes, header: Header) -> None:
+    """Raises: BrokenBundle unless the posted header's manifest names this content of round.json."""
+    manifest = files.read(MANIFEST)
+    if hashlib.sha256(manifest).digest() != header.bundle:
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} is not the one that the posted header names")
+    if hashlib.sha256(text).hexdigest() != read_manifest(manifest, files).get(ROUND):
+        raise BrokenBundle(folder=files.where, problem=f"{ROUND} is not the one that the manifest names")
+
+
+def _disputed(
+    challenges: Iterable[tuple[OpenedChallenge, bool, int]], posted: Mapping[int, PostedRound]
+) -> dict[int, PostedRound]:
+    """The rounds of open challenges."""
+    numbers = {one.challenge[1] for one, open_, _ in challenges if open_}
+    return {number: posted[number] for number in numbers if number in posted}
+
+
+def _over(state: TaskState, challenges: Iterable[tuple[OpenedChallenge, bool, int]]) -> bool:
+    open_ = any(one for _, one, _ in challenges)
+    return state.status == Status.CLOSED or (state.status == Status.HALTED and not open_)

@@ -22,6 +22,7 @@ from fl.cli.signer import signer
 from fl.cli.task_argument import bundles_of, open_task, split
 from fl.cli.values import address_of, number_of, whole
 from fl.errors import ConfigError
+from fl.plain_text import printable
 
 KNOWN = {
     "key": "keystore that pays the gas and the bonds and gets the rewards; on chain 31337 anvil=INDEX does instead",
@@ -81,7 +82,7 @@ class _Watcher:
             try:
                 over, pause = self.pass_once(), every
             except (ChainUnreachable, ArchiveUnreachable, ArchiveRefused, OSError) as error:
-                self._say_once(f"waiting: {error}")
+                self._say_once(f"waiting: {printable(error)}")
                 over, pause = False, min(2 * pause, _LONGEST_PAUSE_S)
             if over:
                 state = self.watch.record.state()
@@ -101,9 +102,11 @@ class _Watcher:
 
     def _show(self, look: Look) -> None:
         for one in look.unread:
-            self._say_once(f"not read: {one}; looked at again later")
+            self._say_once(f"not read: {printable(one)}; looked at again later")
         for number in look.fine:
             self._say_once(f"round {number} is fine")
+        for number, what in look.unchecked.items():
+            self._say_once(f"round {number}: nothing wrong was found; not checked: {printable('; '.join(what))}")
 
     def _handle(self, finding: Finding) -> bool:
         """Tell of a finding and file it; returns whether the chain took it."""

@@ -5,11 +5,13 @@ Its updates and directions are drawn, not trained: what the chain can prove does
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from fl.audit.bundle import Bundle, BundledUpdate, write_header
+from fl.audit.bundle import Bundle, BundledUpdate, hash_of, write_header
 from fl.audit.proofs import Published
 from fl.chain.typed_data import ZERO_HASH, Header, Update, sign
 from fl.codec import Blocks, Layout, block_root
@@ -122,10 +124,14 @@ class Liar:
             wire=one.blocks.to_bytes(),
         )
 
-    def post(self, header: Header, leaves: tuple[Leaf, ...]) -> Published:
-        """Post a header that the evaluators sign without looking, with a bundle that fits it."""
+    def post(
+        self, header: Header, leaves: tuple[Leaf, ...], *, spoil: Callable[[Path], None] = lambda folder: None
+    ) -> Published:
+        """Post a header that the evaluators sign without looking, with a bundle that fits it once it is spoiled."""
         folder = self.bundles / f"round-{header.round:04d}"
-        header = replace(header, bundle=self._bundle(header, leaves).write(folder))
+        self._bundle(header, leaves).write(folder)
+        spoil(folder)
+        header = replace(header, bundle=hash_of(folder))
         signatures = [sign(header, domain=self.task.domain, account=one) for one in self.world.evaluators]
         write_header(folder, header, signatures=signatures)
         self.task.post(header, signatures=signatures)
@@ -138,11 +144,18 @@ class Liar:
         made = self.honest(number)
         return self.post(made.header, made.settlement.tree.leaves)
 
-    def post_leaves(self, made: Round, leaves: list[Leaf], *, published: bool = False) -> Published:
+    def post_leaves(
+        self,
+        made: Round,
+        leaves: list[Leaf],
+        *,
+        published: bool = False,
+        spoil: Callable[[Path], None] = lambda folder: None,
+    ) -> Published:
         """The round with other leaves, and totals that the contract takes."""
         tree = RoundTree(leaves, published=published)
         header = replace(made.header, tree_root=tree.root, leaf_count=len(tree), entitlement=tree.entitlement)
-        return self.post(header, tree.leaves)
+        return self.post(header, tree.leaves, spoil=spoil)
 
 
 def robbed(made: Round) -> list[Leaf]:

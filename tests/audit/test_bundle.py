@@ -1,6 +1,8 @@
 import hashlib
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -163,11 +165,23 @@ def test_a_leaf_that_no_tree_holds_is_a_broken_bundle(folder, key, value):
         Bundle.read(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"{}", b'{"header": {}}', b"\xff"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"[]", b"{}", b'{"header": {}}', b"\xff", b"[" * 100_000])
 def test_a_header_file_that_is_none_is_a_broken_bundle(folder, content):
     (folder / "header.json").write_bytes(content)
     with pytest.raises(BrokenBundle, match="header.json cannot be read"):
         read_header(folder)
+
+
+def test_a_header_is_there_whole_or_not_at_all(folder, monkeypatch):
+    header, signatures = read_header(folder)
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_header(folder, replace(header, pot=5), signatures=[])
+    assert read_header(folder) == (header, signatures)
 
 
 def test_a_bundle_without_its_header_is_named(folder):

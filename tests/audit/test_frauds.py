@@ -37,10 +37,6 @@ def outsider(account):
     return account(15)
 
 
-def first_rounds(liar: Liar) -> dict[str, int]:
-    return {account: one.first_round for account, one in liar.task.enrolments().items()}
-
-
 def convicts(liar: Liar, call: Call | None, outsider) -> None:
     """The proof halts the task before the false round, shares the bond, and leaves round 1 claimable."""
     assert call is not None
@@ -70,7 +66,7 @@ def refused(liar: Liar, call: Call, outsider, name: str) -> None:
 
 def test_pay_that_does_not_follow_from_the_scores_is_proven(liar, outsider):
     lie = liar.post_leaves(made := liar.honest(2), robbed(made))
-    convicts(liar, proofs.prove_transition(liar.first, lie, first_rounds=first_rounds(liar)), outsider)
+    convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
 
 
 def test_a_balance_that_forgets_a_loss_is_proven(world, outsider):
@@ -84,28 +80,41 @@ def test_a_balance_that_forgets_a_loss_is_proven(world, outsider):
     pays[0] += made.header.pot - sum(pays)
     leaves = [*losses, *(replace(leaf, cumulative=pay) for leaf, pay in zip(others, pays, strict=True))]
     liar.first = liar.post_leaves(made, leaves)
-    assert proofs.prove_transition(None, liar.first, first_rounds=first_rounds(liar)) is None
+    assert proofs.prove_transition(None, liar.first, enrolments=liar.task.enrolments()) is None
     made = liar.honest(2)
     leaves = [
         replace(leaf, balance=leaf.score) if leaf.account == debtor.account else leaf
         for leaf in made.settlement.tree.leaves
     ]
     lie = liar.post_leaves(made, leaves)
-    convicts(liar, proofs.prove_transition(liar.first, lie, first_rounds=first_rounds(liar)), outsider)
+    convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
 
 
 def test_a_score_without_an_update_is_proven(liar, outsider):
     made = liar.honest(2)
     first, *others = made.settlement.tree.leaves
     lie = liar.post_leaves(made, [replace(first, update_root=bytes(32)), *others])
-    convicts(liar, proofs.prove_transition(liar.first, lie, first_rounds=first_rounds(liar)), outsider)
+    convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
+
+
+def test_a_score_of_a_client_that_has_left_is_proven(world, outsider):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar.post_honest(1)
+    liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
+    second = liar.post_honest(2)  # in which it still takes part
+    third = liar.post_honest(3)
+    enrolments = liar.task.enrolments()
+    assert proofs.prove_transition(None, second, enrolments=enrolments) is None
+    call = proofs.prove_transition(second, third, enrolments=enrolments)
+    liar.escrow.submit(call.function, call.arguments, account=outsider)
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
 
 
 def test_a_leaf_of_somebody_who_never_joined_is_proven(liar, outsider):
     made = liar.honest(2)
     first, *others = made.settlement.tree.leaves
     lie = liar.post_leaves(made, [replace(first, account=outsider.address), *others])
-    call = proofs.prove_transition(liar.first, lie, first_rounds=first_rounds(liar))
+    call = proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments())
     convicts(liar, call, outsider)
 
 
@@ -113,7 +122,7 @@ def test_the_first_round_is_held_to_the_same_rule(world, outsider):
     liar = Liar(world(rounds=3, bond=100 * TOKENS))
     made = liar.honest(1)
     lie = liar.post_leaves(made, robbed(made))
-    call = proofs.prove_transition(None, lie, first_rounds=first_rounds(liar))
+    call = proofs.prove_transition(None, lie, enrolments=liar.task.enrolments())
     liar.escrow.submit(call.function, call.arguments, account=outsider)
     state = liar.task.state()
     assert (state.status, state.posted, state.cumulative) == (Status.HALTED, 0, 0)
@@ -121,9 +130,8 @@ def test_the_first_round_is_held_to_the_same_rule(world, outsider):
 
 def test_an_honest_round_convicts_nobody(liar, outsider):
     second = liar.post_honest(2)
-    rounds = first_rounds(liar)
     enrolments = liar.task.enrolments()
-    assert proofs.prove_transition(liar.first, second, first_rounds=rounds) is None
+    assert proofs.prove_transition(liar.first, second, enrolments=enrolments) is None
     assert proofs.prove_broken_chain(liar.first, second, domain=liar.task.domain) is None
     assert proofs.prove_disorder(second) is None
     assert proofs.prove_missing(second, enrolments=enrolments) is None
@@ -228,6 +236,24 @@ def test_the_sums_of_an_honest_tree_convict_nobody(liar):
     assert proofs.prove_bad_sums(second.header, leaves=second.leaves, levels=levels) is None
 
 
+@pytest.mark.parametrize("clients", [1, 3])
+@pytest.mark.parametrize("change", [1, -1])
+def test_totals_that_are_not_the_trees_are_proven(world, outsider, clients, change):
+    liar = Liar(world(rounds=3, clients=clients, bond=100 * TOKENS))
+    liar.first = liar.post_honest(1)
+    assert proofs.prove_misstated_totals(liar.first) is None
+    made = liar.honest(2)
+    header = replace(made.header, entitlement=made.header.entitlement + change)
+    lie = liar.post(header, made.settlement.tree.leaves)
+    convicts(liar, proofs.prove_misstated_totals(lie), outsider)
+
+
+def test_leaves_of_another_tree_prove_nothing_of_its_totals(liar):
+    made = liar.honest(2)
+    other = Published(header=replace(made.header, tree_root=bytes(32)), leaves=made.settlement.tree.leaves)
+    assert proofs.prove_misstated_totals(other) is None
+
+
 # ---- equivocation ---------------------------------------------------------------------------------------------------------
 
 
@@ -278,7 +304,7 @@ def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
     made = liar.honest(2)
     lie = liar.post_leaves(made, outscored(made))
     assert (
-        proofs.prove_transition(liar.first, lie, first_rounds=first_rounds(liar)) is None
+        proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()) is None
     )  # it follows from its scores
     victim = next(one for one in made.participants if one.account == lie.leaves[0].account)
     bonded(liar, outsider)

@@ -1,4 +1,4 @@
-"""Whatever a coordinator publishes, an audit names it and goes on: no bundle makes it crash."""
+"""Whatever a coordinator publishes, an audit names it and goes on, and so does a watcher: no bundle makes them crash."""
 
 import hashlib
 import json
@@ -6,10 +6,13 @@ import random
 import shutil
 
 import pytest
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
 
 from fl.audit.bundle import BrokenBundle, Bundle, read_round
 from fl.audit.store import BundleStore
 from fl.audit.task_audit import TaskAudit
+from fl.audit.watch import Watch
 from fl.chain.record import PostedRound, TaskRecord
 
 VALUES = [
@@ -60,7 +63,7 @@ def changed(raw, way, value):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_round_json_crashes_an_audit(world, tmp_path, seed):
+def test_no_round_json_crashes_an_audit_or_a_watcher(world, tmp_path, seed):
     rng = random.Random(seed)
     bundles = shutil.copytree(world.folder / "bundles", tmp_path / "bundles")
     folder = bundles / "round-0002"
@@ -89,6 +92,9 @@ def test_no_round_json_crashes_an_audit(world, tmp_path, seed):
         first, second = audit.rounds()
         assert not first.differences
         assert second.differences, raw
+        look = Watch(record, audit.source).look()
+        assert 1 in look.fine
+        assert 2 not in look.fine or raw.get("leaves") == honest["leaves"], raw
 
 
 @pytest.mark.parametrize(
@@ -101,6 +107,8 @@ def test_no_round_json_crashes_an_audit(world, tmp_path, seed):
         (("shapes", 0), ["3"]),
         (("updates", 0, "account"), "nobody"),
         (("updates", 0, "root"), "00"),
+        (("updates", 0, "signature"), "00"),
+        (("updates", 0, "signature"), "00" * 66),
         (("updates", 0, "selected"), 1),
         (("updates", 0, "stake"), "-1"),
         (("updates", 0, "weight"), str(2**64)),
@@ -110,6 +118,57 @@ def test_what_no_round_holds_is_a_broken_bundle(world, way, value):
     honest = json.loads((world.reports[1].bundle / "round.json").read_text())
     with pytest.raises(BrokenBundle, match="round.json cannot be read"):
         read_round(json.dumps(changed(honest, way, value)).encode(), where="here")
+
+
+@pytest.fixture
+def published(world, tmp_path):
+    """Two rounds whose second one says what a test writes; the posted header names its manifest, whatever that is."""
+    bundles = shutil.copytree(world.folder / "bundles", tmp_path / "bundles")
+    record, folder = Posted(world.invite), bundles / "round-0002"
+
+    def audit(*, manifest):
+        (folder / "manifest.json").write_bytes(manifest)
+        record.bundle = hashlib.sha256(manifest).digest()
+        source = BundleStore.at(str(bundles))
+        return TaskAudit(record=record, source=source, spec=world.spec, game=world.game()), folder
+
+    return audit
+
+
+@pytest.mark.parametrize("name", ["base.safetensors", "next.safetensors", "direction.blocks"])
+def test_a_file_that_no_manifest_names_is_a_difference(world, published, name):
+    sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
+    audit, _ = published(manifest=json.dumps({key: told for key, told in sums.items() if key != name}).encode())
+    first, second = audit.rounds()
+    assert not first.differences
+    assert f"{name} is not in the manifest" in second.differences
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "round.json"])
+def test_json_that_exhausts_the_stack_is_a_broken_bundle(world, published, name):
+    deep = b"[" * 100_000
+    sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
+    sums["round.json"] = hashlib.sha256(deep).hexdigest()
+    audit, folder = published(manifest=deep if name == "manifest.json" else json.dumps(sums).encode())
+    if name == "round.json":
+        (folder / name).write_bytes(deep)
+    _, second = audit.rounds()
+    assert any(f"{name} cannot be read" in one for one in second.differences)
+    look = Watch(audit.record, audit.source).look()
+    assert look.fine == (1,)
+    told = (*look.unread, *look.unchecked.get(2, ()))
+    assert any(f"{name} cannot be read" in one for one in told)
+
+
+def test_a_model_of_truth_values_is_a_difference(world, published):
+    sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
+    audit, folder = published(manifest=json.dumps(sums).encode())
+    names = load_safetensors((folder / "base.safetensors").read_bytes())
+    (folder / "base.safetensors").write_bytes(save_safetensors({key: one > 0 for key, one in names.items()}))
+    (folder.parent / "round-0001" / "next.safetensors").write_bytes((folder / "base.safetensors").read_bytes())
+    first, second = audit.rounds()
+    assert any(one.startswith("next.safetensors has sha256") for one in first.differences)
+    assert any(one.startswith("base.safetensors has sha256") for one in second.differences)
 
 
 def test_the_untouched_round_reads(world):

@@ -1,5 +1,6 @@
 """`fl watch` catches every fraud of the contract's list by itself, refutes false challenges, and leaves honest rounds alone."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from audit.liar import TOKENS, Liar, bonded, forged_levels, outscored, robbed
+from eth_keys.constants import SECPK1_N
 from eth_utils import to_checksum_address
 
 from fl.audit import proofs
@@ -15,6 +17,7 @@ from fl.audit.bundle import read_header, write_header
 from fl.chain.clock import pass_time
 from fl.chain.escrow import Status
 from fl.chain.typed_data import Update, sign
+from fl.codec import Blocks, block_root
 from fl.rewards.sums import fold
 
 WATCHER = 15  # of Anvil's accounts; no part in the task
@@ -83,6 +86,44 @@ def test_a_bundle_that_is_not_there_yet_is_looked_at_again(liar, watch):
     assert "round 1 is fine" in watch(liar).out
 
 
+def unchecked(done, number):
+    """What the line of a round says that was not checked."""
+    begin = f"round {number}: nothing wrong was found; not checked: "
+    assert f"round {number} is fine" not in done.out
+    return next(line for line in done.out.splitlines() if line.startswith(begin)).removeprefix(begin)
+
+
+def test_without_the_round_before_payouts_are_not_called_fine(liar, watch):
+    liar.post_honest(2)
+    (liar.bundles / "round-0001" / "round.json").unlink()
+    assert unchecked(watch(liar), 2) == "balances and payouts (the leaves of round 1 are not here)"
+
+
+def test_without_the_updates_scores_are_not_called_fine(liar, watch):
+    (liar.bundles / "round-0001" / "updates" / f"{liar.world.addresses[1]}.blocks").unlink()
+    told = unchecked(watch(liar), 1)
+    assert told == f"1 of 3 scores (updates/{liar.world.addresses[1]}.blocks cannot be read (FileNotFoundError))"
+    (liar.bundles / "round-0001" / "direction.blocks").unlink()
+    assert unchecked(watch(liar), 1) == "the scores (direction.blocks cannot be read (FileNotFoundError))"
+
+
+def test_without_a_manifest_a_round_is_not_called_fine(liar, watch):
+    (liar.bundles / "round-0001" / "manifest.json").unlink()
+    assert unchecked(watch(liar), 1) == "manifest.json cannot be read (FileNotFoundError)"
+
+
+def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checked(liar, watch):
+    made = liar.honest(2)
+    short = made.participants[0]
+    made.participants[0] = replace(short, blocks=(fewer := Blocks.encode(short.blocks.decode()[:256])),
+                                   root=(root := block_root(fewer.to_bytes())))  # fmt: skip
+    leaves = [replace(one, update_root=root) if one.account == short.account else one
+              for one in made.settlement.tree.leaves]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    told = unchecked(watch(liar), 2)
+    assert told == f"1 of 3 scores (updates/{short.account}.blocks has 1 blocks and direction.blocks 3)"
+
+
 # ---- every fraud --------------------------------------------------------------------------------------------------------
 
 
@@ -96,6 +137,21 @@ def test_a_score_without_an_update(liar, catches):
     first, *others = made.settlement.tree.leaves
     liar.post_leaves(made, [replace(first, update_root=bytes(32)), *others])
     catches(liar, "a balance or payout does not follow", "proveTransition")
+
+
+def test_pay_for_a_client_that_has_left(world, watch, account):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar.post_honest(1)
+    liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
+    liar.post_honest(2)
+    liar.post_honest(3)
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 2 is fine" in done.out  # in which it still took part
+    assert "round 3 FRAUD: a balance or payout does not follow from the round before" in done.out
+    assert "; 50 tokens came in" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
+    assert liar.world.token.balance(account(WATCHER).address) == 50 * TOKENS
 
 
 def test_a_leaf_of_somebody_who_never_joined(liar, catches, account):
@@ -167,7 +223,10 @@ def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(lia
     leaves[0] = replace(leaves[0], cumulative=leaves[0].cumulative - 1000)
     levels = forged_levels(tuple(leaves), level=level)
     lie = liar.post(replace(made.header, tree_root=levels[-1][0].node), tuple(leaves))
-    assert watch(liar).code == 0  # its leaves do not make the tree, and nobody has shown what does
+    told = watch(liar)
+    assert told.code == 0  # its leaves do not make the tree, and nobody has shown what does
+    assert "not checked: anything but the header (the published leaves are not those of the posted tree)" in told.out
+    assert "round 2 is fine" not in told.out
     pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 101)
     accomplice = 1 if level == 0 else 2
     siblings = proofs.siblings_of(levels, index=accomplice)
@@ -181,6 +240,58 @@ def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(lia
     assert "round 2 FRAUD: the tree promises other sums than its leaves" in done.out
     assert f"filed {'proveBadLeaf' if level == 0 else 'proveBadNode'} in 0x" in done.out
     assert liar.task.state().status == Status.HALTED
+
+
+def test_totals_that_are_not_those_of_the_tree(liar, catches):
+    made = liar.honest(2)
+    lie = replace(made.header, entitlement=made.header.entitlement + 1)
+    liar.post(lie, made.settlement.tree.leaves)
+    catches(liar, "the header states other totals than its tree", "proveBadNode")
+
+
+def test_a_single_leaf_whose_header_states_other_totals(world, catches):
+    liar = Liar(world(rounds=3, clients=1, bond=100 * TOKENS))
+    liar.first = liar.post_honest(1)
+    made = liar.honest(2)
+    liar.post(replace(made.header, entitlement=made.header.entitlement - 1), made.settlement.tree.leaves)
+    catches(liar, "the header states other totals than its tree", "proveBadLeaf")
+
+
+HIGH_S = "11" * 32 + f"{SECPK1_N - 1:064x}" + "1b"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"updates": [{"signature": "00"}]},
+        {"updates": "none"},
+        {"shapes": [[-1]]},
+        {"previous": 5},
+        {"signatures": "00" * 65},
+        {"signatures": HIGH_S},
+        None,
+    ],
+    ids=["short", "updates", "shapes", "previous", "v", "high s", "manifest"],
+)
+def test_no_nonsense_beside_the_leaves_hides_a_fraud(liar, catches, nonsense):
+    def spoil(folder):
+        if nonsense is None:
+            (folder / "manifest.json").write_bytes(b"[" * 100_000)
+            return
+        raw = json.loads((folder / "round.json").read_text())
+        if signature := nonsense.get("signatures"):
+            for one in raw["updates"]:
+                one["signature"] = signature
+        else:
+            raw |= nonsense
+        text = json.dumps(raw).encode()
+        (folder / "round.json").write_bytes(text)
+        sums = json.loads((folder / "manifest.json").read_text())
+        sums["round.json"] = hashlib.sha256(text).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(sums))
+
+    liar.post_leaves(made := liar.honest(2), robbed(made), spoil=spoil)
+    catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
 
 
 def signed_update(liar, fill):
@@ -210,6 +321,19 @@ def test_a_client_that_signed_two_updates_loses_its_stake(liar, watch, account, 
     assert liar.task.state().status == Status.STARTED
 
 
+@pytest.mark.parametrize("bogus", ["00", "00" * 65, HIGH_S, "somebody else's"])
+def test_what_a_client_did_not_sign_hides_no_second_update(liar, watch, tmp_path, bogus):
+    forged = signed_update(liar, 1)
+    others = liar.world.clients[1].unsafe_sign_hash(bytes(32)).signature.hex()
+    forged["signature"] = others if bogus == "somebody else's" else bogus
+    updates = [forged, signed_update(liar, 2), signed_update(liar, 3)]
+    (tmp_path / "seen.json").write_text(json.dumps(updates))
+    done = watch(liar, f"updates={tmp_path / 'seen.json'}")
+    assert done.code == 1
+    assert f"round 2 FRAUD: {liar.world.clients[0].address} signed two updates" in done.out
+    assert "filed proveEquivocation in 0x" in done.out
+
+
 def test_what_was_seen_is_remembered_between_two_starts(liar, watch, tmp_path):
     watch(liar)
     (notes,) = (tmp_path / "watch").rglob("updates.json")
@@ -231,7 +355,10 @@ def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
     assert "not filed yet: " in done.out  # the bond is a wei that the watcher does not have
     liar.world.token.mint(watcher.address, 10 * TOKENS, account=watcher)
     assert "filed challengeScore in 0x" in watch(liar).out
-    assert "filed" not in watch(liar).out  # nobody challenges twice, or refutes what is right
+    again = watch(liar)
+    assert "filed" not in again.out  # nobody challenges twice, or refutes what is right
+    challenged = made.settlement.tree.leaves[0].account
+    assert unchecked(again, 2) == f"the score of {challenged} (a challenge of it is open)"
     (opened,) = liar.escrow.challenges(liar.task.task_id)
     pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
     done = watch(liar)
@@ -390,7 +517,16 @@ def test_without_a_key_it_is_refused(refuses, liar):
 
 @pytest.mark.parametrize(
     "content",
-    ["", "[5]", '[{"round": 1}]', '[{"round":1,"client":"me","base_model":"","update_root":"","signature":""}]'],
+    [
+        "",
+        "[5]",
+        '[{"round": 1}]',
+        '[{"round":1,"client":"me","base_model":"","update_root":"","signature":""}]',
+        f'[{{"round":1,"client":"0x{"0" * 40}","base_model":"","update_root":"","signature":""}}]',
+        f'[{{"round":-1,"client":"0x{"0" * 40}","base_model":"{"00" * 32}","update_root":"{"00" * 32}","signature":""}}]',
+        "[" * 100_000,
+    ],
+    ids=["empty", "number", "fields", "name", "roots", "round", "deep"],
 )
 def test_a_file_without_signed_updates_is_refused(refuses, liar, tmp_path, content):
     (tmp_path / "seen.json").write_text(content)
