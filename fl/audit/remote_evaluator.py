@@ -15,12 +15,13 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from fl.audit.archive_client import ArchiveClient, ArchiveRefused, HttpBundles
+from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, HttpBundles
 from fl.audit.bundle import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, read_manifest
 from fl.audit.memory import StrategyMemory
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.audit.store import BundleStore, CachedBundle, drop_objects
 from fl.audit.validation import VALIDATION, read_validation, write_validation
+from fl.chain.errors import ChainError
 from fl.chain.record import TaskRecord
 from fl.chain.typed_data import ZERO_HASH, Header, digest, sign
 from fl.errors import FairshareError
@@ -135,7 +136,11 @@ class RemoteEvaluator:
             distance = self._check(header)
             self._signed.keep(number, digest(header, domain=self.record.domain))
             answer = {"signature": sign(header, domain=self.record.domain, account=self.account).hex()}
-        except (BrokenBundle, RoundDiffers, SignedAnother) as error:
+        except (ArchiveUnreachable, ArchiveRefused, ChainError):
+            raise  # says nothing about the round
+        except (
+            FairshareError
+        ) as error:  # a difference, or what no round can be made of, such as scores that are not finite
             refusal, distance = str(error), None
             answer = {"refusal": refusal}
         return Evaluation(
