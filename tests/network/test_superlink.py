@@ -65,12 +65,18 @@ def test_a_key_is_registered_once(superlink, keys):
         superlink.unregister(node_id)
 
 
-def test_it_is_started_again_with_what_it_knew(superlink, keys):
+def test_it_is_started_again_with_what_it_knew_and_without_the_wallets_password(superlink, keys, monkeypatch):
+    monkeypatch.setenv("FAIRSHARE_PASSWORD", "of the sponsor's keystore")
+    monkeypatch.setenv("FAIRSHARE_PASSWORD_FILE", "/run/credentials/password")
+    monkeypatch.setenv("FAIRSHARE_OTHER", "value")
     _, (key,) = keys(1)
     node_id, before = superlink.register(key), superlink.pid
     os.kill(before, signal.SIGKILL)
     assert node_id in {node.node_id for node in superlink.nodes()}  # the call waits for the new one
     assert superlink.pid != before
+    environment = Path(f"/proc/{superlink.pid}/environ").read_bytes()
+    assert b"FAIRSHARE_OTHER=value" in environment
+    assert b"FAIRSHARE_PASSWORD" not in environment
 
 
 def test_nodes_and_their_ids_outlive_the_coordinator(tmp_path, keys):
