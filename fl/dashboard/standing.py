@@ -34,7 +34,7 @@ class Standing:
         self._folder, self._deployment = folder, deployment
         self._escrow: Escrow | None = None
         self._from_block = 0
-        self._postings: dict[tuple[bytes, int], dict[str, Any]] = {}
+        self._postings: dict[bytes, list[dict[str, Any]]] = {}  # by task, in the order of rounds
         self._final: dict[bytes, int] = {}
         self._lock = threading.Lock()
         self._asked: dict[object, tuple[float, dict[str, Any]]] = {}
@@ -79,10 +79,13 @@ class Standing:
     def _task(self, escrow: Escrow, task_id: bytes) -> dict[str, Any]:
         terms, state = escrow.task(task_id)
         now = escrow.w3.eth.get_block("latest")["timestamp"]
-        for number in range(1, state.posted + 1):
-            if (task_id, number) not in self._postings:
-                digest, posted_at = escrow.posted(task_id, number)
-                self._postings[task_id, number] = {"digest": "0x" + digest.hex(), "posted_at": posted_at}
+        postings = self._postings.setdefault(task_id, [])
+        del postings[state.posted :]
+        # A header names the one before it: while the newest that is known is still there, so are all before it.
+        if postings and postings[-1] != _posting(escrow, task_id, len(postings)):
+            postings.clear()
+        for number in range(len(postings) + 1, state.posted + 1):
+            postings.append(_posting(escrow, task_id, number))
         # Final rounds come before those that are not: windows end in the order of posting.
         final = min(self._final.get(task_id, 0), state.posted)
         if final and not escrow.is_final(task_id, final):
@@ -96,11 +99,11 @@ class Standing:
             "rounds": [
                 {
                     "round": number,
-                    **self._postings[task_id, number],
+                    **posting,
                     "state": _state_of(number, final=final, void_from=state.void_from, held_from=state.held_from),
-                    "window_left": max(0, self._postings[task_id, number]["posted_at"] + terms.challenge_window - now),
+                    "window_left": max(0, posting["posted_at"] + terms.challenge_window - now),
                 }
-                for number in range(1, state.posted + 1)
+                for number, posting in enumerate(postings, start=1)
             ],
             "final_round": final,
             "challenge_window": terms.challenge_window,
@@ -114,6 +117,11 @@ class Standing:
             "evaluators": list(terms.evaluators),
             "quorum": terms.quorum,
         }
+
+
+def _posting(escrow: Escrow, task_id: bytes, number: int) -> dict[str, Any]:
+    digest, posted_at = escrow.posted(task_id, number)
+    return {"digest": "0x" + digest.hex(), "posted_at": posted_at}
 
 
 def _state_of(number: int, *, final: int, void_from: int, held_from: int) -> str:

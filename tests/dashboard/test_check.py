@@ -17,6 +17,7 @@ from fl.audit.bundle import read_header, write_header
 from fl.audit.proofs import Published
 from fl.chain.clock import pass_time
 from fl.chain.typed_data import sign
+from fl.dashboard.standing import Standing
 from fl.rewards import Leaf, settle_round
 
 expect.set_options(timeout=90_000)
@@ -315,3 +316,29 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     (liar.bundles / "round-0003" / "round.json").unlink()
     page = tab(f"{show(liar, rounds)}#/{account}", before=wallet, absent=absent)
     expect(page.get_by_text("The files of round 3, the last final one, are not here to claim with")).to_be_visible()
+
+
+def test_a_mark_goes_when_the_chain_no_longer_has_the_round(liar, show, tab, devnet):
+    w3 = liar.world.w3
+    rounds, before = [liar.post_honest(1)], devnet(w3, "evm_snapshot")
+    rounds.append(liar.post_honest(2))
+    page = tab(show(liar, rounds))
+    expect(page.locator("button.check.good")).to_have_count(2)
+    assert devnet(w3, "evm_revert", before)
+    assert differing(page, 2) == ["✗ differs header hash is the contract's: the contract has no round 2"]
+    expect(button(page, 1)).to_contain_text("✓ recomputed")
+
+
+def test_a_chain_that_was_put_back_is_read_anew(liar, devnet, monkeypatch):
+    monkeypatch.setattr("fl.dashboard.standing._FRESH_S", 0.0)
+    w3, task_id = liar.world.w3, liar.task.task_id
+    standing = Standing(liar.world.folder, liar.world.deployment)
+    before, made = devnet(w3, "evm_snapshot"), liar.honest(1)
+    told = []
+    for leaves in (made.settlement.tree.leaves, robbed(made)):
+        assert devnet(w3, "evm_revert", before)
+        before = devnet(w3, "evm_snapshot")
+        posted = liar.post_leaves(made, leaves)
+        told.append(standing.of_task(task_id)["rounds"][0]["digest"])
+        assert told[-1] == "0x" + liar.task.digest(posted.header).hex()[:54]
+    assert told[0] != told[1]

@@ -69,9 +69,9 @@ function Page() {
     (async () => {
       for (const number of wanted) {
         const before = newest.current.checks.get(number);
-        const digest = digestOf(number, newest.current.standing);
+        const { standing } = newest.current;
         // What holds is not computed again with every round; what the chain could not tell then it may tell now, or tell anew.
-        const done = before?.ok && (digest === null || digest === before.digest);
+        const done = before?.ok && (!standing?.reachable || digestOf(number, standing) === before.digest);
         if (!done && !stopped) await check(number);
       }
     })();
