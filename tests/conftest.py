@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -353,6 +354,18 @@ def lasting_world(deployment: Deployment, tmp_path_factory: pytest.TempPathFacto
 def late_join() -> Callable[[World, int], None]:
     """Lets one more client of a world join."""
     return enrol
+
+
+@pytest.fixture
+def no_room() -> Iterator[Callable[[bool], None]]:
+    """Lets no file of this process grow beyond 100 bytes, as on a disk that is full, or lets them again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def limit(on: bool) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100 if on else before[0], before[1]))
+
+    yield limit
+    limit(False)
 
 
 @pytest.fixture

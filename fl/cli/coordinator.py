@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import logging
@@ -9,7 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
 from fl.coordinator.round_report import RoundReport
 from fl.coordinator.service import ServiceWatcher, Surfaces, run_coordinator
 from fl.dashboard.app import dashboard_app
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FairshareError
 from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
@@ -31,6 +32,28 @@ from fl.scoring.game import Standing
 log = logging.getLogger(__name__)
 
 _SETTINGS = "settings.json"  # in the folder: what the task was opened with
+
+
+class NoRoom(FairshareError):
+    """The disk of the coordinator's folder is full."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder, reason)
+        self.folder, self.reason = folder, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} cannot be written to ({self.reason}); make room there and start again, nothing that was written "
+            "before is lost"
+        )
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -46,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
     check_loggers(config.loggers)
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _held(folder):
+    with _room_in(folder), _held(folder):
         _log_to(folder / "run.log")
         write_json(folder / _SETTINGS, {"settings": told})
         _serve(config, folder=folder)
@@ -77,7 +100,8 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
         if not live.over:
-            (folder / STATUS).write_text(f"failed: {reason}\n")
+            with suppress(OSError):  # the disk may be what ended it
+                (folder / STATUS).write_text(f"failed: {reason}\n")
         live.failed(reason)
         log.exception("the coordinator ended")
         if stopped:
@@ -118,6 +142,17 @@ def _told_before(folder: Path) -> list[str]:
 
 
 @contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Say what to do when the disk is full. Raises: NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(folder=str(folder), reason=error.strerror) from error
+
+
+@contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Make the folder, for its owner only, and keep it for this process. Raises: ConfigError if another one has it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -136,7 +171,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _log_to(path: Path) -> None:
-    handler = logging.FileHandler(path)
+    handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from fl.coordinator.federation import FederationResult, Watcher
 from fl.coordinator.round_report import RoundReport
 from fl.report.summary import SUMMARY, summarise
 from fl.scoring.game import Standing
+
+log = logging.getLogger(__name__)
 
 
 class LiveSummary:
@@ -31,6 +34,7 @@ class LiveSummary:
         self._result: FederationResult | None = None
         self._earlier: list[dict[str, Any]] = []
         self._now: dict[str, Any] = {"round": 0, "phase": "enrolling", "since": int(time.time()), "nodes": []}
+        self._status = "running"
         self.over = False  # the run is finished, and nothing is written any more
         self._lock = threading.Lock()  # nodes come and go on another thread than rounds
 
@@ -67,10 +71,8 @@ class LiveSummary:
 
     def failed(self, reason: str) -> None:
         """Say that the run ended before its time; what it came to so far stays, and a run that is finished stays so."""
-        if self._result is not None and not self.over:
-            self._set(reason=reason)
-            path = self._folder / SUMMARY
-            write_json(path, {**json.loads(path.read_text()), "status": "failed"})
+        self._status = "failed"
+        self._set(reason=reason)
 
     def _begin(self, result: FederationResult) -> None:
         self._result = result
@@ -88,4 +90,7 @@ class LiveSummary:
             if self._result is None or self.over:
                 return
             live = summarise(self._config, self._result, folder=self._folder, live=self._now, earlier=self._earlier)
-            write_json(self._folder / SUMMARY, live)
+            try:
+                write_json(self._folder / SUMMARY, {**live, "status": self._status})
+            except OSError as error:  # what is only shown ends no run; the next step writes it again
+                log.warning("%s is behind: %s", self._folder / SUMMARY, error)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import shutil
 
 import pytest
@@ -58,18 +57,6 @@ def totals(world):
 def built(spec):
     """A new strategy, as a coordinator that starts again has it."""
     return build_strategy(spec.strategy, spec.strategy_arguments)
-
-
-@pytest.fixture
-def no_room():
-    """Lets no file of this process grow beyond 100 bytes, as on a disk that is full, or lets them again."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def limit(on):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100 if on else before[0], before[1]))
-
-    yield limit
-    limit(False)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from fl.report.live import LiveSummary
 from fl.task.data import DataConfig, PartitionConfig
 
 
-def test_a_summary_grows_with_its_run_and_stays_finished(tmp_path):
+def test_a_summary_grows_with_its_run_and_stays_finished(tmp_path, no_room, caplog):
     config = RunConfig(
         task=TaskConfig(rounds=2, steps=2, batch_size=8),
         data=DataConfig(name="breast_cancer"),
@@ -25,6 +25,15 @@ def test_a_summary_grows_with_its_run_and_stays_finished(tmp_path):
     live = LiveSummary(config, folder=tmp_path)
     run_federation(config, folder=tmp_path, watcher=live.watching(Watcher(on_phase=look)))
     assert sorted(set(seen)) == [0, 1]
+    no_room(True)
+    live.show_nodes([{"account": "0x", "online": True}])
+    live.failed("a full disk")
+    assert json.loads(path.read_text())["live"]["nodes"] == []
+    assert f"{path} is behind: [Errno 27] File too large" in caplog.text
+    no_room(False)
+    live.show_nodes([{"account": "0x", "online": False}])
+    told = json.loads(path.read_text())
+    assert (told["status"], told["live"]["reason"], len(told["live"]["nodes"])) == ("failed", "a full disk", 1)
     write_json(path, live.finished())
     live.show_nodes([{"account": "0x", "online": False}])
     live.failed("interrupted")
