@@ -5,6 +5,7 @@ A refused update scores 0 and costs nobody else anything.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -14,6 +15,10 @@ from fl.chain.escrow import Enrolment
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.coordinator.protocol import RECORD, SignedUpdate
+from fl.plain_text import printable
+
+_LONGEST_ACCOUNT = 42  # characters of what a reply names as its account
+_MOST_METRICS, _LONGEST_NAME = 100, 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,7 +39,7 @@ class AcceptedUpdate:
 
 @dataclass(frozen=True, kw_only=True)
 class Refusal:
-    """A reply that does not count, and why."""
+    """A reply that does not count, and why. Both texts may be a stranger's, each in one printable line."""
 
     node_id: int
     account: str  # as the reply claims it, "" if it says none
@@ -68,7 +73,7 @@ def collect(
         claimed = ""
         try:
             answer = _read(reply)
-            claimed = answer.account
+            claimed = printable(answer.account, most=_LONGEST_ACCOUNT)
             _check_node(node_id, answer, owners=owners)
             update = _check(
                 answer,
@@ -85,7 +90,7 @@ def collect(
                 raise _Refused("a second update for this round came from the same account; the first one counts")
             accepted[update.account] = update
         except _Refused as error:
-            refused.append(Refusal(node_id=node_id, account=claimed, reason=str(error)))
+            refused.append(Refusal(node_id=node_id, account=claimed, reason=printable(error)))
     return sorted(accepted.values(), key=lambda one: int(one.account, 16)), refused
 
 
@@ -98,7 +103,7 @@ def _read(reply: Message) -> SignedUpdate:
         raise _Refused(f"the node failed: {reply.error.reason}")
     try:
         return SignedUpdate.from_record(reply.content.config_records[RECORD])
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise _Refused(
             f"the reply has no signed update ({error}); wrap the ClientApp with mods=[clients.sign_updates]"
         ) from error
@@ -115,8 +120,14 @@ def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, str]
 
 
 def _metrics(reply: Message) -> dict[str, float | int]:
+    """The first record's single finite numbers: what is written down has to be JSON."""
     records: list[MetricRecord] = list(reply.content.metric_records.values())
-    return {key: value for key, value in records[0].items() if isinstance(value, (int, float))} if records else {}
+    found = {
+        printable(key, most=_LONGEST_NAME): value
+        for key, value in (records[0].items() if records else ())
+        if isinstance(value, (int, float)) and math.isfinite(value)
+    }
+    return dict(list(found.items())[:_MOST_METRICS])
 
 
 def _check(

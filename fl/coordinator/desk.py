@@ -15,6 +15,7 @@ from fl.audit.recompute import ChainView
 from fl.chain.json_file import write_json
 from fl.chain.typed_data import Domain, Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
+from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
@@ -182,7 +183,7 @@ class EvaluationDesk:
     @staticmethod
     def _refused(round_: _Waiting, account: str, reason: str) -> None:
         # Somebody else's text goes into our log: one line, and no longer than a reason has to be.
-        told = " ".join(reason.split())[:_LONGEST_REASON]
+        told = printable(reason, most=_LONGEST_REASON)
         round_.signatures.pop(account, None)
         round_.refusals[account] = told
         log.warning("round %d: evaluator %s does not sign: %s", round_.header.round, account, told)

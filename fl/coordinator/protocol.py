@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from flwr.app import ConfigRecord
 
 RECORD = "fairshare"
+_MOST_SECONDS = 1e9  # that a client may say it took; sums of them stay finite
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +76,15 @@ class SignedUpdate:
 
     @classmethod
     def from_record(cls, record: ConfigRecord) -> SignedUpdate:
-        """As it arrives. Raises: KeyError or TypeError for anything else than a signed update."""
+        """As it arrives. Raises: KeyError, TypeError or ValueError for anything else than a signed update."""
         return cls(
             account=_typed(record, "account", str),
             round=_typed(record, "round", int),
             base_model=_typed(record, "base-model", bytes),
             blocks=_typed(record, "blocks", bytes),
             signature=_typed(record, "signature", bytes),
-            seconds_training=_typed(record, "seconds-training", float),
-            seconds_signing=_typed(record, "seconds-signing", float),
+            seconds_training=_seconds(record, "seconds-training"),
+            seconds_signing=_seconds(record, "seconds-signing"),
         )
 
 
@@ -91,4 +92,11 @@ def _typed(record: ConfigRecord, key: str, kind: type):
     value = record[key]
     if not isinstance(value, kind):
         raise TypeError(f"{key} is a {type(value).__name__}, {kind.__name__} is expected")
+    return value
+
+
+def _seconds(record: ConfigRecord, key: str) -> float:
+    value = _typed(record, key, float)
+    if not 0 <= value <= _MOST_SECONDS:  # nor if it is no number
+        raise ValueError(f"{key} is {value}, a time of 0 to {_MOST_SECONDS:.0f} s is expected")
     return value

@@ -107,6 +107,36 @@ def test_a_node_that_failed_is_refused_with_its_reason(enrolled):
     assert refused.reason == "the node failed: RuntimeError: disk full"
 
 
+def test_a_strangers_words_become_one_printable_line_that_is_cut(members, enrolled):
+    refused = refusal(Error(code=0, reason="\x1b[2Jgone\n2026 INFO all is well" + "x" * 5000), enrolled)
+    assert refused.reason.startswith("the node failed: ?[2Jgone 2026 INFO all is wellxxx")
+    assert len(refused.reason) == 1000
+    refused = refusal(replace(update_of(members[0]), account="\x1b]0;" + "A" * 5000), enrolled)
+    assert refused.account == "?]0;" + "A" * 37 + "…"
+    assert refused.reason.startswith("?]0;AAA")
+    assert len(refused.reason) == 1000
+
+
+@pytest.mark.parametrize("told", [float("nan"), float("inf"), -1.0, 1e308])
+def test_a_time_that_no_training_takes_is_refused(members, enrolled, told):
+    for key in ("training", "signing"):
+        update = replace(update_of(members[0]), **{f"seconds_{key}": told})
+        assert refusal(update, enrolled).reason == (
+            f"the reply has no signed update (seconds-{key} is {told}, a time of 0 to 1000000000 s is expected); wrap the "
+            "ClientApp with mods=[clients.sign_updates]"
+        )
+
+
+def test_metrics_are_finite_numbers_under_printable_names(members, enrolled):
+    answer = reply(update_of(members[0]))
+    answer.content["metrics"] = MetricRecord(
+        {"loss": float("nan"), "a\x1b": 1.0, "list": [1.0], **{f"m{number:03}": number for number in range(200)}}
+    )
+    (update,), _ = sort([answer], enrolled)
+    assert list(update.metrics.items())[:2] == [("a?", 1.0), ("m000", 0)]
+    assert len(update.metrics) == 100
+
+
 @pytest.mark.parametrize(
     ("record", "problem"),
     [
