@@ -32,6 +32,13 @@ def test_systemd_takes_the_unit_and_finds_it_safe(unit, tmp_path):
     assert float(re.search(r"exposure level for \S+: ([\d.]+)", told)[1]) < 2.5
 
 
+@pytest.mark.parametrize("unit", UNITS, ids=lambda path: path.name)
+def test_an_outage_of_any_length_does_not_leave_a_unit_down(unit):
+    settings = dict(line.split("=", 1) for line in unit.read_text().splitlines() if re.match(r"[A-Z]\w+=", line))
+    assert settings["Restart"] == "on-failure"
+    assert (settings["StartLimitIntervalSec"], "StartLimitBurst" in settings) == ("0", False)
+
+
 def commands(text):
     """What follows the `fl` of a unit's or an image's start: the command and its keys."""
     starts = [line.partition("bin/fl ")[2].split() for line in text.splitlines() if line.startswith("ExecStart=")]
