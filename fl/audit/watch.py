@@ -34,6 +34,7 @@ class Finding:
     call: Call
     bond: int = 0  # wei of the task's token that the call escrows
     fraud: bool = True  # False for a step of a dispute that is under way
+    by: str = ""  # the only account from which the contract takes the call, "" for any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -342,20 +343,22 @@ class Watch:
     ) -> Iterator[Finding]:
         """What to do about a challenge now: refute it, break a sum down, or see it through."""
         challenge = opened.challenge
-        number, account, blocks, span = challenge[1], challenge[2], challenge[6], challenge[7]
+        number, account, challenger, blocks, span = challenge[1], challenge[2], challenge[3], challenge[6], challenge[7]
         steps = self.record.steps(opened.id) if span > 1 else {}
         waiting = [one.sum for one in steps.values() if one.partials is None]
 
-        def step(what: str, call: Call, *, bond: int = 0) -> Finding:
-            return Finding(round=number, what=what, call=call, bond=bond, fraud=False)
+        def step(what: str, call: Call, *, bond: int = 0, by: str = "") -> Finding:
+            return Finding(round=number, what=what, call=call, bond=bond, fraud=False, by=by)
 
-        for place in waiting:
-            # Refused until the answer is overdue; after the challenge's end it brings the demander's bond back.
-            call = Call(function="dismiss", arguments=(challenge, place))
-            if not open_ or self.record.now() >= deadline:
-                yield step(f"nobody broke down sum {place} of the challenge of {account}", call)
         if not open_:
+            for place in steps:  # each demand's bond goes to whoever was right
+                call = Call(function="dismiss", arguments=(challenge, place))
+                yield step(f"the challenge of {account} is over, and sum {place} was demanded", call)
             return
+        for place in waiting:
+            call = Call(function="dismiss", arguments=(challenge, place))
+            if self.record.now() >= deadline:
+                yield step(f"nobody broke down sum {place} of the challenge of {account}", call)
         update, direction = self._vectors(number, account)
         if len(update) != blocks or span != span_of(blocks):
             return  # of another update than the leaf's: the contract takes no such challenge
@@ -363,7 +366,8 @@ class Watch:
         if wrong is None:
             for place in waiting:
                 call = proofs.answer(challenge, place=place, sums=opened.sums, update=update, direction=direction)
-                yield step(f"sum {place} of the right challenge of {account} is to be broken down", call)
+                what = f"sum {place} of the right challenge of {account} is to be broken down"
+                yield step(what, call, by=challenger)
             if self.record.now() >= deadline and not waiting:
                 header = posted[number].header.as_tuple()
                 yield step(
@@ -377,7 +381,8 @@ class Watch:
             call = proofs.refute(challenge, sums=opened.sums, index=wrong, update=update, direction=direction)
             yield step(what, call)
         elif wrong not in steps:
-            yield step(what, proofs.demand(challenge, place=wrong), bond=self.record.terms.min_stake)
+            bond = self.record.escrow.next_demand(opened.id) * self.record.terms.min_stake
+            yield step(what, proofs.demand(challenge, place=wrong), bond=bond)
         elif (told := steps[wrong].partials) is not None:
             right = proofs.partials(update, direction)[wrong * span : (wrong + 1) * span]
             index = wrong * span + next(place for place, one in enumerate(right) if told[place] != one)

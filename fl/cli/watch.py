@@ -13,6 +13,7 @@ from eth_account.signers.local import LocalAccount
 
 from fl.audit.archive_client import ArchiveRefused, ArchiveUnreachable
 from fl.audit.evidence import BadEvidence, KeptReceipt, read_receipts, read_seen, seen_to_json
+from fl.audit.filing import file_finding, take_reward
 from fl.audit.watch import Finding, Look, Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
@@ -111,7 +112,7 @@ class _Watcher:
     def _handle(self, finding: Finding) -> bool:
         """Tell of a finding and file it; returns whether the chain took it."""
         key = repr((finding.call.function, finding.call.arguments))
-        if key in self._done:
+        if key in self._done or (finding.by and self.account and finding.by != self.account.address):
             return False
         if finding.fraud:
             self.fraud = True
@@ -123,16 +124,8 @@ class _Watcher:
             bond = f" with a bond of {finding.bond / WEI:g} tokens" if finding.bond else ""
             print(f"  would file {finding.call.function}{bond}", flush=True)
             return False
-        record = self.watch.record
         try:
-            if finding.bond:
-                record.token.approve(
-                    record.escrow.address,
-                    finding.bond,
-                    purpose=f"bond of {finding.call.function}",
-                    account=self.account,
-                )
-            sent = record.escrow.submit(finding.call.function, finding.call.arguments, account=self.account)
+            sent = file_finding(finding, record=self.watch.record, account=self.account)
         except Refused as error:
             if error.name != "TooEarly":  # which will be tried again
                 self._done.add(key)
@@ -148,12 +141,8 @@ class _Watcher:
         return True
 
     def _reward(self) -> str:
-        record = self.watch.record
-        token, own = record.invite.token, self.account.address
-        if not (credit := record.escrow.credit(token, own)):
-            return ""
-        record.escrow.withdraw_for(token, own, account=self.account)
-        return f"; {credit / WEI:g} tokens came in"
+        came = take_reward(self.watch.record, account=self.account)
+        return f"; {came / WEI:g} tokens came in" if came else ""
 
     def _remember(self) -> None:
         found = [seen_to_json(one) for one in self.watch.seen]
