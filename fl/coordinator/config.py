@@ -197,6 +197,7 @@ class CoordinatorConfig:
     ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it
     clients: int = 2  # who have to have joined, and be connected, before round 1
     enrolment: float = 604800.0  # how long it waits for them
+    rejoin: float = 90.0  # how long a start in the middle of a task waits for its nodes, once the first of them is back
     deadline: float = 600.0  # how long a round waits for updates
     evaluation: float = 600.0  # how long a round waits for evaluators on other machines
     evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
@@ -208,7 +209,7 @@ class CoordinatorConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
             raise ConfigError(f"coordinator.port is {self.port}; set 1 to 65535, or 0 for a free one")
-        for name in ("clients", "enrolment", "deadline", "evaluation", "poll"):
+        for name in ("clients", "enrolment", "rejoin", "deadline", "evaluation", "poll"):
             if (value := getattr(self, name)) <= 0:
                 raise ConfigError(f"coordinator.{name} is {value}; set it above 0")
         if self.keep < 0:

@@ -305,9 +305,19 @@ class _Service:
     # ---- the rounds --------------------------------------------------------------------------------------------------
 
     def wait_for_clients(self) -> None:
-        """Wait until enough clients joined and their nodes are connected. Raises: TooFewClients."""
-        if self.over or self.task.state().posted or self.task.state().status != Status.OPEN:
+        """Wait until enough clients joined and their nodes are connected, or those of a task in its middle are back.
+
+        Raises: TooFewClients.
+        """
+        state = self.task.state()
+        if self.over or state.posted == self.task.terms.rounds:
             return
+        if state.status == Status.OPEN and not state.posted:
+            self._wait_for_enrolment()
+        else:
+            self._wait_for_return(state.posted + 1)
+
+    def _wait_for_enrolment(self) -> None:
         wanted, until = self.settings.clients, time.monotonic() + self.settings.enrolment
         told = None
         while True:
@@ -320,6 +330,30 @@ class _Service:
                 return
             if time.monotonic() > until:
                 raise TooFewClients(seen=min(joined, online), expected=wanted, deadline_s=self.settings.enrolment)
+            time.sleep(min(_NODES_EVERY_S, self.settings.poll))
+
+    def _wait_for_return(self, number: int) -> None:
+        # A strategy samples as soon as one node is there, and after a stop nodes come back one by one, in half a minute: the
+        # first would have the whole pot. Nobody is waited for who stays away for long.
+        told, until = None, None
+        while True:
+            enrolments = self._look_after_nodes()
+            accounts = self.registry.accounts(list(enrolments.values()))
+            online = {accounts.get(node.node_id) for node in self.superlink.nodes() if node.online}
+            weighing = {account for account, one in enrolments.items() if one.weighs_in(number)}
+            absent = sorted(weighing - online)
+            if len(absent) != told:
+                told = len(absent)
+                self.watcher.on_setup(
+                    f"waiting for nodes to come back: {len(weighing) - told} of {len(weighing)} connected"
+                )
+            if not absent:
+                return
+            if until is None and len(absent) < len(weighing):
+                until = time.monotonic() + self.settings.rejoin
+            if until is not None and time.monotonic() > until:
+                log.warning("going on with round %d without the nodes of %s", number, ", ".join(absent))
+                return
             time.sleep(min(_NODES_EVERY_S, self.settings.poll))
 
     def train(self) -> None:

@@ -1,0 +1,53 @@
+"""A SuperLink that is killed in the middle of a task, and a coordinator that was away for long: no client loses a round."""
+
+import json
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+from fl.chain.escrow import Status
+from fl.chain.invite import Invite
+
+from .conftest import left_behind
+
+
+def superlinks(folder):
+    """Process ids of the SuperLinks that keep their state in the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue
+        if "flower_superlink" in line and str(folder) in line:
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_neither_a_superlink_that_dies_nor_a_long_stop_costs_a_client_a_round(town):
+    coordinator = town.folder / "coordinator"
+    first = town.coordinator(*town.settings(rounds=4), kill=(2, "posted"))
+    nodes = [town.node(number) for number in range(2)]
+    first.says("round  1/4")
+    (superlink,) = superlinks(coordinator)
+    os.kill(superlink, signal.SIGKILL)
+    assert first.ends() == -9  # a round later, by its own hand
+
+    # As if the stop had been so long that no node counts as connected. One of them comes back by itself.
+    nodes[1].stop(signal.SIGKILL)
+    nodes[1].ends()
+    with sqlite3.connect(coordinator / "superlink" / "state.db") as database:
+        assert database.execute("UPDATE node SET online_until = 0").rowcount == 2
+    last = town.coordinator()
+    last.says("waiting for nodes to come back: 1 of 2 connected")
+    nodes[1] = town.node(1)
+    assert last.ends() == 0, last.said()
+    assert [node.ends() for node in nodes] == [0, 0]
+
+    summary = json.loads((coordinator / "summary.json").read_text())
+    assert [len(one["scores"]) for one in summary["rounds"]] == [2] * 4
+    invite = Invite.read(coordinator / "invite.json")
+    _, state = town.escrow.task(invite.id_bytes)
+    assert (state.status, state.posted, state.cumulative) == (Status.CLOSED, 4, 100 * 10**18)
+    assert left_behind(town.folder) == []
