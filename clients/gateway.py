@@ -10,6 +10,9 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from clients.errors import GatewayUnreachable
+from fl.audit.bounded_http import BoundedHttp, NoAnswer
+
+_WAIT_S = 20.0
 
 
 class Gateway:
@@ -27,7 +30,7 @@ class Gateway:
         except ssl.SSLError as error:
             problem = f"the invite's certificate cannot be read: {error.reason}"
             raise GatewayUnreachable(gateway=self.url, reason=problem) from error
-        self._client = httpx.Client(verify=context, timeout=20, follow_redirects=False)
+        self._http = BoundedHttp(verify=context, wait_s=_WAIT_S)
 
     @property
     def address(self) -> str:
@@ -43,13 +46,13 @@ class Gateway:
         """
         before = time.time()
         try:
-            response = self._client.head(f"{self.url}/api/invite")
-        except httpx.HTTPError as error:
-            raise self._unreachable(error) from error
+            answer = self._http.ask("HEAD", f"{self.url}/api/invite", most=0, deadline_s=_WAIT_S)
+        except NoAnswer as error:
+            raise self._unreachable(error.reason) from error
         after = time.time()
         try:
-            told = parsedate_to_datetime(response.headers["date"]).timestamp()
-        except (KeyError, ValueError):
+            told = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError, OverflowError):
             return 0.0
         # The header is cut to whole seconds: the true time lies within one second after it.
         offset = told + 0.5 - (before + after) / 2
@@ -57,10 +60,9 @@ class Gateway:
 
     def close(self) -> None:
         """Let the connection go."""
-        self._client.close()
+        self._http.close()
 
-    def _unreachable(self, error: httpx.HTTPError) -> GatewayUnreachable:
-        reason = str(error) or type(error).__name__
+    def _unreachable(self, reason: str) -> GatewayUnreachable:
         if "certificate" in reason.lower():
             # A certificate that is not good yet, or not any more, is as often this machine's clock.
             reason += f"; this machine's clock says {datetime.now(tz=UTC):%Y-%m-%d %H:%M} UTC"

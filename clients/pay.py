@@ -22,7 +22,7 @@ from clients.gateway import Gateway
 from clients.ledger import FolderLedger
 from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.audit.bundle import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
-from fl.audit.evidence import BadEvidence, read_receipts
+from fl.audit.evidence import read_receipts
 from fl.chain.errors import ChainError, ChainUnreachable
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
@@ -195,6 +195,7 @@ class PayFollower:
         self._told = 0  # rounds
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
         self._said_window = False
+        self._lacks_receipts = False
         self._probed = time.monotonic()
         self._stop, self._over = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pay", daemon=True)
@@ -242,14 +243,13 @@ class PayFollower:
         complete = state.posted >= terms.rounds or state.status in (Status.HALTED, Status.CLOSED)
         if complete and known and self._finish(escrow, book, terms, state):
             self._over.set()
+        elif self._lacks_receipts and self._keep_receipts(book) and (pay := book.round(self._told)).omitted:
+            self._say(str(pay))
 
     def _tell(self, escrow: Escrow, book: PayBook, number: int) -> bool:
         try:
             book.round(number)  # which has its files fetched
-            try:
-                book.keep_receipts()
-            except (ArchiveRefused, BadEvidence) as error:
-                log.info("no receipts from the coordinator: %s", error)
+            self._keep_receipts(book)
             self._say(str(book.round(number)))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
@@ -262,6 +262,17 @@ class PayFollower:
             return False
         self._settle("gateway", "the coordinator's gateway answers again")
         self._told = number
+        return True
+
+    def _keep_receipts(self, book: PayBook) -> bool:
+        """Fetch receipts; returns whether they came. They prove that an update was left out, and the pay does not wait for them."""
+        try:
+            book.keep_receipts()
+        except (FairshareError, RecursionError) as error:
+            log.info("no receipts from the coordinator: %s", error)
+            self._lacks_receipts = isinstance(error, ArchiveUnreachable)
+            return False
+        self._lacks_receipts = False
         return True
 
     def _probe(self) -> None:

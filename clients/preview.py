@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 
 from fl.errors import ConfigError, FairshareError
+from fl.plain_text import printable
 from fl.task.trust import check_names, check_trust, packages
 
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
@@ -50,7 +51,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
         ) from None
     if child.returncode:
         words = child.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ConfigError(f"the task's model cannot be built on this machine: {words[0]}")
+        raise ConfigError(f"the task's model cannot be built on this machine: {printable(words[0])}")
     raw = json.loads(child.stdout)
     return Preview(
         parameters=raw["parameters"], update_bytes=raw["update_bytes"], base_model=bytes.fromhex(raw["base_model"])

@@ -37,6 +37,7 @@ from fl.cli.arguments import parse
 from fl.cli.join import accepted, commit
 from fl.cli.signer import signer
 from fl.errors import ConfigError
+from fl.plain_text import printable
 from fl.task.data import Shard
 
 KNOWN = {
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
     invite = Invite.load(values["invite"])
     if not invite.gateway:
         raise ConfigError(
-            f"the invite {values['invite'][:60]} names no gateway, so its task runs on one machine; ask the coordinator for "
+            f"the invite {printable(values['invite'], most=60)} names no gateway, so its task runs on one machine; ask the coordinator for "
             "the invite that `fl coordinator` printed"
         )
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
@@ -220,16 +221,16 @@ def _show(
     seen = preview(invite.spec, trust=values.get("trust", ""))
     counts = shard.data.class_counts(int(spec["num_classes"])).tolist()
     names = spec.get("class_names") or [str(number) for number in range(len(counts))]
-    held = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=False) if count)
+    held = ", ".join(f"{count} {_word(name)}" for name, count in zip(names, counts, strict=False) if count)
     reveal = "after each round" if terms.reveal_each_round else "at the end of the task"
     app = values.get("app") or _DEFAULT_APP
     print(f"task {invite.task_id}")
     for what, text in {
-        "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {invite.gateway}",
+        "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {_word(invite.gateway, most=100)}",
         "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {terms.rounds} rounds posted",
         "pays": f"up to {_tokens(terms.budget)} tokens ({invite.token}) over {terms.rounds} rounds, by score",
-        "trains": f"{spec['model']}, {seen.parameters:,} values, {spec['steps']} steps of {spec['batch_size']} rows a round, "
-        f"strategy {spec['strategy']}",
+        "trains": f"{_word(spec['model'], most=100)}, {seen.parameters:,} values, {_word(spec['steps'])} steps of "
+        f"{_word(spec['batch_size'])} rows a round, strategy {_word(spec['strategy'])}",
         "your data": f"{len(shard.data)} rows ({held}); they stay on this machine",
         "you stake": f"{_tokens(stake)} tokens of {account.address} ({_tokens(terms.min_stake)} to {_tokens(terms.max_stake)} are "
         "taken; more is more weight); back at the end, lost for two signed updates of one round",
@@ -242,11 +243,16 @@ def _show(
         "runs": f"{app} of fairshare {version('fairshare')}, code {_code_hash()}; no code of the coordinator's",
         "spec": f"sha256 0x{invite.spec_hash.hex()}, as on chain",
     }.items():
-        print(f"  {what:<12} {text}")
+        print(f"  {what:<12} {printable(text)}")
     if seen.base_model != terms.base_model:
         print(
             "  note         the task starts from another model than this machine's torch makes; it is sent with round 1"
         )
+
+
+def _word(told: object, *, most: int = 50) -> str:
+    """A word of the coordinator's, too short to fill a line of a terminal and to begin another one."""
+    return printable(told, most=most)
 
 
 def _follow(pay: PayFollower) -> None:
@@ -288,7 +294,7 @@ def _span(seconds: int) -> str:
 def _logging_to(path: Path) -> Iterator[None]:
     """Everything to the file, Flower's lines too; the terminal has one line a round."""
     handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root, flower = logging.getLogger(), logging.getLogger("flwr")
     before = root.level, flower.handlers[:], flower.propagate
     root.addHandler(handler)
@@ -305,6 +311,21 @@ def _logging_to(path: Path) -> Iterator[None]:
         flower.handlers[:], flower.propagate = before[1], before[2]
 
 
+class _PlainLines(logging.Formatter):
+    """A record is one line, and those of a traceback are set in: nobody else's words can pass for a record."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The record's own line."""
+        record.message = printable(record.message, most=2000)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: object) -> str:
+        """The lines of a traceback."""
+        lines = super().formatException(ei).splitlines()
+        return "\n".join(" " * (4 + len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)
+
+
 def _say(line: str) -> None:
+    line = printable(line)  # it may hold words of the coordinator's or of a chain's
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)
     logging.getLogger("clients").info(line)

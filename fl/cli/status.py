@@ -17,6 +17,7 @@ from fl.chain.membership import read_task
 from fl.chain.tokens import WEI
 from fl.cli.arguments import parse
 from fl.cli.own_task import FOLDER, account_of, folder_of, invite_of
+from fl.plain_text import printable
 
 KNOWN = {
     "folder": FOLDER,
@@ -34,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     account = account_of(values, folder if own else NodeFolder(path=Path("/nonexistent")))
     escrow, token, terms, state = read_task(invite)
     for line in _task_lines(invite, terms, state, escrow=escrow):
-        print(line)
+        print(printable(line))
     if own:
         print(f"node: {'runs' if folder.in_use() else 'does not run'}, folder {folder.path}")
     if not account:
@@ -83,7 +84,7 @@ def _rounds(book: PayBook, state: TaskState) -> int | None:
         except NoLeaf:
             continue
         except (ArchiveUnreachable, ArchiveRefused, BrokenBundle) as error:
-            print(f"round {number}: {error}")
+            print(f"round {number}: {printable(error)}")
             return None
         print(pay)
         due = pay.leaf.cumulative

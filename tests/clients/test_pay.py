@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from fastapi import APIRouter, Response
 
 from clients.folder import NodeFolder
 from clients.gateway import Gateway
@@ -30,8 +31,9 @@ def gateway(played, tmp_path):
     """Starts a gateway on a port, so that it can go away and come back."""
     tls = own_tls(tmp_path / "tls", names=[])
 
-    def start(port=0):
-        return running_gateway("127.0.0.1", port, tls=tls, routers=[archive_router(tmp_path, task=played.task)])
+    def start(port=0, *, before=()):
+        routers = [*before, archive_router(tmp_path, task=played.task)]
+        return running_gateway("127.0.0.1", port, tls=tls, routers=routers)
 
     return start, tls
 
@@ -150,6 +152,39 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
     assert played.escrow.claimed(played.task.task_id, played.addresses[0]) == earned
     assert said[-1].startswith(f"claimed: {played.addresses[0]} was paid {earned / 1e18:,.2f} tokens in all")
     assert len([line for line in said if "not known yet" in line]) == 1  # trouble is said once
+
+
+@pytest.mark.parametrize("answer", [Response(status_code=503), Response(b"[" * 100_000)], ids=["away", "brackets"])
+def test_the_claim_does_not_wait_for_receipts(played, gateway, until, devnet, tmp_path, answer):
+    start, tls = gateway
+    said, asked = [], []
+    hostile = APIRouter()
+
+    @hostile.get("/api/receipts/{account}")
+    def receipts(account: str):
+        asked.append(account)
+        return answer
+
+    devnet(played.w3, "evm_increaseTime", 200)
+    devnet(played.w3, "evm_mine")
+    with start(before=[hostile]) as running:
+        invite = behind(played, running, tls)
+        follower = PayFollower(
+            invite,
+            folder=NodeFolder(path=tmp_path / "node"),
+            gateway=Gateway(invite.gateway, ca=invite.ca),
+            account=played.clients[0],
+            claims=True,
+            say=said.append,
+        )
+        follower.start()
+        try:
+            until(lambda: follower.over, what="the claim")
+        finally:
+            follower.stop()
+    assert asked
+    assert said[0].startswith("round 1: score ")
+    assert said[-1].startswith("claimed: ")
 
 
 def test_a_follower_says_once_that_the_chain_is_away(played, until, relay, tmp_path):

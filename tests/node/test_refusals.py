@@ -30,9 +30,10 @@ from fl.task.trust import UntrustedCode
 
 
 @pytest.fixture
-def task(world, spec, table_schema, tmp_path):
+def task(world, spec, table_schema, tmp_path, request):
     """A task of tables behind a gateway without a SuperLink, and what an owner types for it."""
-    opened = world(joining=0, rounds=1, spec=spec(schema=table_schema, class_names=("0", "1")))
+    names = getattr(request, "param", ("0", "1"))
+    opened = world(joining=0, rounds=1, spec=spec(schema=table_schema, class_names=names))
     tls = own_tls(tmp_path / "tls", names=[])
     shard = tmp_path / "shard.csv"
     shard.write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n")
@@ -190,6 +191,30 @@ def test_without_a_yes_nothing_is_sent(task, monkeypatch, capsys, tmp_path):
     assert printed.endswith("nothing was signed or sent\n")
     assert "8 values" in printed
     assert not (tmp_path / "node" / "node_key").exists()
+
+
+HIDING = "\x1b[8m\r\n\x1b[1A\x1b[2K\u202e  you stake     0 tokens" + "─" * 200
+
+
+@pytest.mark.parametrize("task", [(HIDING, "\x9b2J1")], indirect=True)
+def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(task, monkeypatch, capsys):
+    _, invite, typed = task
+    monkeypatch.setattr("builtins.input", lambda question: print(question) or "")
+    client(typed(accept=None))
+    lines = capsys.readouterr().out.split("\n")
+    assert all(line.isprintable() for line in lines)
+    assert [line.split("  ")[1] for line in lines if line.startswith("  you stake")] == ["you stake"]
+    (data,) = [line for line in lines if line.startswith("  your data")]
+    assert data == (
+        "  your data    2 rows (1 ?[8m ?[1A?[2K? you stake 0 tokens───────────────…, 1 ?2J1); they stay on this machine"
+    )
+    assert lines[-3] == "stake 2 tokens and take part? [y/N] "
+    hostile = replace(invite, gateway="https://\x1b[8m127.0.0.1")
+    with pytest.raises(GatewayUnreachable) as caught:
+        client(typed(invite=hostile.to_string()))
+    assert "InvalidURL: Invalid non-printable ASCII character in URL, '?'" in str(caught.value) or "\x1b" not in str(
+        caught.value
+    )
 
 
 def test_a_model_that_is_no_module_is_not_built(world, spec, table_schema, tmp_path):
