@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from flwr.serverapp.strategy import Strategy
+from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,10 +17,12 @@ from fl.audit.evaluator import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Terms
+from fl.chain.invite import Invite
 from fl.chain.paid_task import PaidTask
 from fl.chain.tokens import wei
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
+from fl.coordinator.guard import guarding
 from fl.coordinator.panel import LocalPanel
 from fl.coordinator.strategy import PayingStrategy
 from fl.errors import ConfigError
@@ -56,7 +58,8 @@ def paying(
     """Open a paid task on chain, wait until its clients have joined, and wrap the strategy.
 
     Writes the invite, which clients need for `fl join` and for their node configuration. If the invite is there already, its
-    task is taken up again instead of opening another one.
+    task is taken up again instead of opening another one. While the strategy runs, it refutes false challenges of its scores;
+    afterwards that is for `fl watch`, until the task is closed.
 
     Args:
         inner: Any Flower strategy that aggregates a weighted sum, or Flower's FedMedian, FedTrimmedAvg or Bulyan.
@@ -124,14 +127,34 @@ def paying(
     def game() -> ValidationGame:
         return ValidationGame(model, loss=loss, features=data.features, labels=data.labels)
 
-    return PayingStrategy(
+    return _GuardedStrategy(
         inner,
         task=task,
         spec=spec,
         game=game(),
         panel=LocalPanel(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
         bundles=Path(bundles),
+        invite=task.invite(url=where.url, spec=spec.to_json()),
     )
+
+
+class _GuardedStrategy(PayingStrategy):
+    """Refutes false challenges of its scores while it runs; afterwards nothing of it is left that could."""
+
+    def __init__(self, inner: Strategy, *, bundles: Path, invite: Invite, **settings: Any) -> None:
+        super().__init__(inner, bundles=bundles, **settings)
+        self._bundles, self._invite = bundles, invite
+
+    def start(self, *given: Any, **named: Any) -> Result:
+        """As the paying strategy's."""
+        with guarding(self._invite, bundles=self._bundles, account=self.task.coordinator):
+            result = super().start(*given, **named)
+        log.warning(
+            "all rounds are on chain; scores can be challenged until the task is closed, so run `fl watch INVITE bundles=%s "
+            "key=KEYSTORE` until then: it refutes what is false",
+            self._bundles,
+        )
+        return result
 
 
 def _spec(

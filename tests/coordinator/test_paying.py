@@ -1,6 +1,7 @@
 """An ordinary Flower ServerApp and ClientApp, turned into a paid pair by one call and one mod."""
 
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -13,10 +14,15 @@ from torch import nn
 
 from clients import sign_updates
 from fl import paying
+from fl.audit import proofs
+from fl.audit.bundle import Bundle
+from fl.audit.proofs import Published
 from fl.chain.deployment import BadDeployment
 from fl.chain.invite import Invite
 from fl.chain.membership import join
 from fl.chain.paid_task import TooFewClients
+from fl.codec import Blocks
+from fl.coordinator import guard
 from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
 from fl.coordinator.strategy import LostRound
@@ -146,6 +152,38 @@ def test_an_ordinary_pair_of_apps_is_paid(folder, settings, rows, account):
     assert (state.posted, state.cumulative) == (ROUNDS, 100 * TOKENS)
     assert set(app.result.arrays) == set(Net().state_dict())  # integer buffers come back, too
     assert len(list((here / "bundles").iterdir())) == ROUNDS
+
+
+def test_a_false_challenge_is_refuted_while_the_app_runs(folder, settings, rows, account, monkeypatch):
+    here, token = folder
+    monkeypatch.setattr(guard, "_LOOK_S", 0.1)
+    with pytest.raises(TooFewClients):
+        paying(FedAvg(fraction_evaluate=0.0), model=seeded_net(), **settings)
+    enrol(here, token, account)
+    strategy = paying(FedAvg(fraction_evaluate=0.0), model=(model := seeded_net()), **settings)
+    task, challenger, ended = strategy.task, account(9), []
+    token.mint(challenger.address, 1, account=challenger)
+    token.approve(task.escrow.address, 1, purpose="bond", account=challenger)
+
+    def challenged(number, arrays):
+        if number == 1:
+            bundle, _ = Bundle.read(here / "bundles" / "round-0001")
+            posted = Published.read(here / "bundles" / "round-0001")
+            blocks = Blocks.from_bytes(bundle.updates[0].wire, size=bundle.layout.size)
+            place = next(at for at, leaf in enumerate(posted.leaves) if leaf.account == bundle.updates[0].account)
+            false = [sum_ + (1 << 55) for sum_ in proofs.partials(blocks, bundle.direction)]
+            call = proofs.challenge_with(posted, place=place, update=blocks, sums=false)
+            task.escrow.submit(call.function, call.arguments, account=challenger)
+            (opened,) = task.escrow.challenges(task.task_id)
+            until = time.monotonic() + 60
+            while task.escrow.standing_of(opened.id)[0] and time.monotonic() < until:
+                time.sleep(0.05)
+            ended.append(not task.escrow.standing_of(opened.id)[0])
+
+    grid, arrays = grid_of(here, client_app(rows)), ArrayRecord(model.state_dict())
+    strategy.start(grid=grid, initial_arrays=arrays, num_rounds=ROUNDS, evaluate_fn=challenged)
+    assert ended == [True]
+    assert (task.state().posted, task.state().open_challenges) == (ROUNDS, 0)
 
 
 def test_a_second_start_takes_the_same_task_up_again(folder, settings, account):
