@@ -49,8 +49,7 @@ contract Disputes is IDisputes, Ledger {
             sound = sound && _follows(header, leaf, 0, 0);
         } else {
             _requireEarlier(t, before, header);
-            RoundTree.check(before, leafBefore, proofBefore);
-            if (leafBefore.account != leaf.account) revert DifferentAccounts(leafBefore.account, leaf.account);
+            _requireOf(leaf.account, before, leafBefore, proofBefore);
             sound = sound
                 && (before.round + 1 == header.round
                     ? _follows(header, leaf, leafBefore.balance, leafBefore.cumulative)
@@ -61,10 +60,41 @@ contract Disputes is IDisputes, Ledger {
     }
 
     /// @inheritdoc IDisputes
+    function proveRounding(
+        Header calldata before,
+        Leaf[2] calldata leavesBefore,
+        Proof[2] calldata proofsBefore,
+        Header calldata header,
+        Leaf[2] calldata leaves,
+        Proof[2] calldata proofs
+    ) external {
+        Task storage t = _disputed(header);
+        if (header.entitlement == 0) revert NoFraud();
+        int256[2] memory extra;
+        uint256[2] memory remainder;
+        for (uint256 i; i < 2; i++) {
+            Leaf calldata leaf = leaves[i];
+            RoundTree.check(header, leaf, proofs[i]);
+            uint256 share = uint256(header.pot) * RoundTree.entitlementOf(leaf);
+            remainder[i] = share % header.entitlement;
+            extra[i] = int256(uint256(leaf.cumulative)) - int256(share / header.entitlement);
+            if (t.accounts[leaf.account].firstRound < header.round) {
+                _requireConsecutive(t, before, header);
+                _requireOf(leaf.account, before, leavesBefore[i], proofsBefore[i]);
+                extra[i] -= int256(uint256(leavesBefore[i].cumulative));
+            }
+        }
+        bool first = remainder[0] == remainder[1]
+            ? leaves[0].account < leaves[1].account
+            : remainder[0] > remainder[1];
+        if (!first || extra[0] != 0 || extra[1] != 1) revert NoFraud();
+        _convict(t, header, msg.sender);
+    }
+
+    /// @inheritdoc IDisputes
     function proveBrokenChain(Header calldata before, Header calldata header) external {
         Task storage t = _disputed(header);
-        if (before.round + 1 != header.round) revert NotConsecutive(before.round, header.round);
-        _requireEarlier(t, before, header);
+        _requireConsecutive(t, before, header);
         if (header.baseModel == before.nextModel && header.previous == _headerDigest(before)) revert NoFraud();
         _convict(t, header, msg.sender);
     }
@@ -359,6 +389,21 @@ contract Disputes is IDisputes, Ledger {
         if (status != Status.Started && status != Status.Halted) revert NotDisputable(header.taskId, status);
         _requirePosted(t, header);
         if (header.round > p.posted()) revert RoundVoid(header.round, t.clock.voidFrom);
+    }
+
+    /// @dev Reverts unless `before` was posted one round before `header` in the same task.
+    function _requireConsecutive(Task storage t, Header calldata before, Header calldata header) internal view {
+        if (before.round + 1 != header.round) revert NotConsecutive(before.round, header.round);
+        _requireEarlier(t, before, header);
+    }
+
+    /// @dev Reverts unless a leaf is the account's and in the header's tree.
+    function _requireOf(address account, Header calldata header, Leaf calldata leaf, Proof calldata proof)
+        internal
+        pure
+    {
+        RoundTree.check(header, leaf, proof);
+        if (leaf.account != account) revert DifferentAccounts(leaf.account, account);
     }
 
     /// @dev Reverts unless `before` was posted in an earlier round of the header's task, which then is not void either.

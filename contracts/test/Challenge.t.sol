@@ -718,7 +718,7 @@ contract ChallengeTest is World {
         vm.assertFalse(court.standingOf(id).open);
     }
 
-    function test_demand_costsOnceMinStakeMoreEachTime() public {
+    function test_demand_costsAMinStakeMoreEachTime() public {
         ITask.Header memory header = _large(1);
         int128[] memory partials = _partials();
         bytes32 id = _challenge(header, _pairs(partials));

@@ -7,7 +7,8 @@ import {ITask} from "./ITask.sol";
 /// @notice Part of the Fairshare contract: same address, same tasks. Anyone who holds a round's published folder can
 /// prove what is wrong in it. Proven fraud in a round that is not final voids that round and all after it; in any case
 /// the task halts, and the coordinator's bond goes to the prover and to the fire, half each: a coordinator that
-/// convicts itself first still loses half. What earlier rounds promised stays claimable.
+/// convicts itself first still loses half. What earlier rounds promised stays claimable, as far as no false tree became
+/// final before that and was paid from.
 /// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed. In a task whose
 /// terms say `attested`, so do the scores: they come from a rule that is no inner product of update and direction
 /// (coordinate-wise robust rules, Shapley values), which no block can refute. All else stays provable there.
@@ -77,7 +78,8 @@ interface IDisputes {
     error NotDisputable(bytes32 taskId, ITask.Status seen);
     /// @notice The round is final and the task is halted already: nothing is left to slash or to void.
     error NothingToHalt(bytes32 taskId, uint32 round);
-    /// @notice The first header has to be of an earlier round than the second or, for a broken chain, of the one before.
+    /// @notice The first header has to be of an earlier round than the second or, for a broken chain or rounding, of the
+    /// one before.
     error NotConsecutive(uint32 first, uint32 second);
     /// @notice The leaves are of different accounts.
     error DifferentAccounts(address first, address second);
@@ -134,8 +136,9 @@ interface IDisputes {
 
     /// @notice Proves that a leaf's balance or cumulative does not follow from the round before:
     /// balance = min(0, balance before) + score; cumulative = cumulative before + floor(pot · entitlement / E), or one
-    /// wei more (never to an account whose share leaves no remainder); or that a leaf without an update, or of a client
-    /// that has left, has a weight or a score; or that a leaf is of an account that has no place in the tree yet.
+    /// wei more (never to an account whose share leaves no remainder; to whom else is `proveRounding`'s matter); or that a
+    /// leaf without an update, or of a client that has left, has a weight or a score; or that a leaf is of an account that
+    /// has no place in the tree yet.
     /// Against a round further back, since one in between may open to nobody: that the account's cumulative fell, or grew
     /// by more than the total did.
     /// @dev Requirements: both headers were posted and neither is void, `before` in an earlier round; both leaves are of
@@ -148,6 +151,21 @@ interface IDisputes {
         ITask.Header calldata header,
         ITask.Leaf calldata leaf,
         ITask.Proof calldata proof
+    ) external;
+
+    /// @notice Proves that the smallest unit that rounding left went to the wrong one of two accounts: the first got
+    /// floor(pot · entitlement / E), the second one unit more, though the first's remainder is larger or, if they are
+    /// equal, its address lower.
+    /// @dev Requirements: both headers were posted, one after the other; the leaves are of two accounts of this round, and
+    /// those before of the same two. Of an account whose first round this is, leaf and proof before are not read, nor is
+    /// `before` if it is the first round of both.
+    function proveRounding(
+        ITask.Header calldata before,
+        ITask.Leaf[2] calldata leavesBefore,
+        ITask.Proof[2] calldata proofsBefore,
+        ITask.Header calldata header,
+        ITask.Leaf[2] calldata leaves,
+        ITask.Proof[2] calldata proofs
     ) external;
 
     /// @notice Proves that a header does not follow from the one before: another base model, another previous hash.
