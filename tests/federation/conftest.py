@@ -7,8 +7,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,8 +18,8 @@ import numpy as np
 import pytest
 
 from fl.chain.accounts import anvil_account
-from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
+from fl.chain.devnet import running_devnet
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect
 
@@ -87,12 +89,21 @@ class Town:
     deployment: Deployment
     environment: dict[str, str]
     port: int
+    chain: ExitStack
+    chain_folder: Path
     commands: list[Command] = field(default_factory=list)
 
     @property
     def escrow(self) -> Escrow:
         """The contract."""
         return self.deployment.connect()[1]
+
+    def chain_goes_away(self, *, seconds: float) -> None:
+        """Stop the chain, and start it again where it was."""
+        self.chain.close()
+        threading.Event().wait(seconds)
+        port = int(self.deployment.url.rpartition(":")[2])
+        self.chain.enter_context(running_devnet(self.chain_folder, port=port))
 
     def rows(self, name: str, *, seed: int, count: int = 60) -> Path:
         """A table whose label is the sign of its first column."""
@@ -174,15 +185,24 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def town(tmp_path: Path, environment: dict[str, str]) -> Iterator[Town]:
+def town(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Town]:
     """A devnet with the contracts; everything that was started is gone at the end."""
-    with running_anvil(accounts=20, log=tmp_path / "anvil.log") as url:
+    chain_folder = tmp_path_factory.mktemp("devnet")  # Anvil's command line names it, and no command's of the town does
+    with ExitStack() as chain:
+        url = chain.enter_context(running_devnet(chain_folder, port=0))
         w3, sponsor = connect(url), anvil_account(0, chain_id=31337)
         token, _ = Token.deploy(w3, account=sponsor)
         escrow, sent = Escrow.deploy(w3, account=sponsor)
         deployment = Deployment(chain_id=31337, url=url, contract=escrow.address, token=token.address, block=sent.block)
         deployment.write(tmp_path / "deployment.json")
-        one = Town(folder=tmp_path, deployment=deployment, environment=environment, port=free_port())
+        one = Town(
+            folder=tmp_path,
+            deployment=deployment,
+            environment=environment,
+            port=free_port(),
+            chain=chain,
+            chain_folder=chain_folder,
+        )
         try:
             yield one
         finally:

@@ -1,18 +1,21 @@
 """`fl coordinator` that the kernel kills at one step of a round: killed.py ROUND STEP key=value …
 
-STEP is the name of a step of `PayingStrategy`, which dies as it begins, or `posted`, when the transaction is in a block and
-nothing was written down yet.
+STEP is the name of a step of `PayingStrategy`, which dies as it begins; or `sent`, when the node has the transaction and no
+block has it, nor will before the test says so; or `posted`, when it is in a block and nothing was written down yet.
 """
 
 import os
 import signal
 import sys
 
+from web3.types import RPCEndpoint
+
+from fl.chain import inclusion
 from fl.cli.main import main
 from fl.coordinator.strategy import PayingStrategy
 
 ROUND, STEP = int(sys.argv[1]), sys.argv[2]
-step, post = PayingStrategy._step, PayingStrategy._post
+step, post, broadcast = PayingStrategy._step, PayingStrategy._post, inclusion._broadcast
 
 
 def killing_step(self, server_round, name):
@@ -21,7 +24,15 @@ def killing_step(self, server_round, name):
     return step(self, server_round, name)
 
 
+def killing_broadcast(w3, transaction, *, account):
+    broadcast(w3, transaction, account=account)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def killing_post(self, header, signatures):
+    if (header.round, STEP) == (ROUND, "sent"):
+        self.task.escrow.w3.manager.request_blocking(RPCEndpoint("evm_setAutomine"), [False])
+        inclusion._broadcast = killing_broadcast
     posted = post(self, header, signatures)
     if (header.round, STEP) == (ROUND, "posted"):
         os.kill(os.getpid(), signal.SIGKILL)
