@@ -91,7 +91,8 @@ class Gateway:
         self.tls, self.host = tls, host
         self.refused: Counter[str] = Counter()  # requests that were turned away, by kind
         self._superlink, self._pages, self._largest = superlink, pages, largest_request
-        self._intake, self._turns = Intake(), asyncio.Semaphore(_AT_ONCE)
+        self._spool = superlink.folder if superlink else None
+        self._intake, self._turns = Intake(self._spool), asyncio.Semaphore(_AT_ONCE)
         self._api = FastAPI(title="Fairshare coordinator", docs_url=None, redoc_url=None, openapi_url=None)
         for router in routers:
             self._api.include_router(router)
@@ -178,17 +179,20 @@ class Gateway:
                     raise TooLarge
                 asked = held.enter_context(closing(await self._intake.read(request, largest=largest)))
                 if path.endswith("/push-messages") and not _in_own_name(asked.bytes()):
-                    self._turn_away(request.scope, "sending a message in another's name")
-                    answer = _said("a node sends messages in its own name", 403)
+                    self._turn_away(request.scope, "a message in another's name")
+                    answer = _said("a node sends messages in its own name", 400)
                 else:
-                    answer = await self._ask_superlink(request, asked, given=held.enter_context(closing(Held())))
+                    answer = await self._ask_superlink(
+                        request, asked, given=held.enter_context(closing(Held(self._spool)))
+                    )
             except TooLarge:
                 self._turn_away(request.scope, "a request that is too large")
                 answer = _said(f"more than {largest} bytes", 413)
             except TooSlow:
                 self._turn_away(request.scope, "a request that did not come")
-                answer = _said("the request took too long", 408, connection="close")
-            except TooMuch:
+                # Not 408: a node with a bad line would end, and this one tries again.
+                answer = _said("the request took too long", 503, connection="close", **_RETRY)
+            except (TooMuch, OSError):  # or the disk is full
                 answer = _said("too much is on its way here", 503, **_RETRY)
             except ClientDisconnect:
                 return  # nobody is there to hear an answer

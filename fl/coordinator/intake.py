@@ -10,6 +10,7 @@ import asyncio
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import IO, Any
 
 from starlette.requests import Request
@@ -42,26 +43,28 @@ class Intake:
     """Reads bodies, and knows how much of them each peer keeps here.
 
     Args:
+        folder: Takes what is too long for memory, without a name; the system's own for such files if not given.
         most: Bytes that all bodies together may have.
         most_of_one: Bytes that one peer's may have.
     """
 
-    def __init__(self, *, most: int = _MOST_HELD, most_of_one: int = _MOST_HELD_OF_ONE) -> None:
-        self._most, self._most_of_one = most, most_of_one
+    def __init__(
+        self, folder: Path | None = None, *, most: int = _MOST_HELD, most_of_one: int = _MOST_HELD_OF_ONE
+    ) -> None:
+        self._folder, self._most, self._most_of_one = folder, most, most_of_one
         self._held: Counter[str] = Counter()  # bytes by peer
 
     async def read(self, request: Request, *, largest: int) -> Held:
         """The whole body. Raises: TooLarge; TooSlow; TooMuch; ClientDisconnect."""
-        body = Held(self._held, request.client.host if request.client else "?")
+        body = Held(self._folder, held=self._held, peer=request.client.host if request.client else "?")
         started = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout_at(started + _FIRST_S) as limit:
                 async for part in request.stream():
                     if body.size + len(part) > largest:
                         raise TooLarge
-                    if self._held[body.peer] + len(part) > self._most_of_one:
-                        raise TooMuch
-                    if self._held.total() + len(part) > self._most:
+                    of_one, of_all = self._held[body.peer] + len(part), self._held.total() + len(part)
+                    if of_one > self._most_of_one or of_all > self._most:
                         raise TooMuch
                     body.write(part)
                     now = asyncio.get_running_loop().time()
@@ -79,13 +82,14 @@ class Held:
     """A body that is here, in memory or on disk; to be closed.
 
     Args:
+        folder: As that of `Intake`.
         held: Counts its bytes, under the name of the peer that sent it.
     """
 
-    def __init__(self, held: Counter[str] | None = None, peer: str = "") -> None:
+    def __init__(self, folder: Path | None = None, *, held: Counter[str] | None = None, peer: str = "") -> None:
         self.peer, self.size = peer, 0
         self._held = Counter() if held is None else held
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115 (closed by `close`)
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115 (`close`)
 
     def write(self, part: bytes) -> None:
         """Add to it."""
@@ -129,7 +133,7 @@ class PromptProtocol(AutoHTTPProtocol):
             sum(self.client[:1] == one.client[:1] for one in self.connections if self.client and one.client)
             > _MOST_OF_ONE
         ):
-            transport.abort()
+            transport.abort()  # closed in order, it would stay until the peer agrees
         else:
             self._expect()
 
@@ -161,4 +165,4 @@ class PromptProtocol(AutoHTTPProtocol):
     def _give_up(self) -> None:
         upgraded: Any = self.transport.get_protocol() is not self  # to a WebSocket
         if self._in_head() and not upgraded:
-            self.transport.abort()
+            self.transport.close()
