@@ -13,6 +13,7 @@ import numpy as np
 from numba import njit
 
 LANES = 64  # samples of one tile; their first layer's sums are 16 KB for 64 units
+LOG_LANES = 16  # samples that share a logarithm: their product is within float64 for any number of classes below 2^63
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -162,10 +163,11 @@ def tiles(first, last, start, parts, high, factors, tails, widths, labels, want_
                 total[:] = 0.0
                 for unit in range(classes):
                     for lane in range(LANES):
-                        # exp of a number of 0 or less: a polynomial for a 128th of it, squared seven times.
-                        y = max(np.float64(before[unit * LANES + lane]) - np.float64(peak[lane]), -700.0) * 0.0078125
-                        power = 1 + y * (1 + y * (0.5 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720 + y * (
-                            1 / 5040 + y * (1 / 40320 + y * (1 / 362880 + y * (1 / 3628800))))))))))  # fmt: skip
+                        # exp of a number of 0 or less, where e^-64 is nothing beside the 1 of the peak: a polynomial for a 256th of
+                        # it, squared eight times, is right to 2^-40.
+                        y = max(np.float64(before[unit * LANES + lane]) - np.float64(peak[lane]), -64.0) * 0.00390625
+                        power = 1 + y * (1 + y * (0.5 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120)))))
+                        power *= power
                         power *= power
                         power *= power
                         power *= power
@@ -175,10 +177,13 @@ def tiles(first, last, start, parts, high, factors, tails, widths, labels, want_
                         power *= power
                         total[lane] += power
                 cross = 0.0
-                for lane in range(LANES):
-                    label = labels[tile, lane]
-                    if label >= 0:
-                        cross += (
-                            math.log(total[lane]) + np.float64(peak[lane]) - np.float64(before[label * LANES + lane])
-                        )
+                for group in range(0, LANES, LOG_LANES):
+                    # A sum of logarithms is the logarithm of a product, and one logarithm costs as much as twenty products.
+                    product = 1.0
+                    for lane in range(group, group + LOG_LANES):
+                        label = labels[tile, lane]
+                        if label >= 0:
+                            product *= total[lane]
+                            cross += np.float64(peak[lane]) - np.float64(before[label * LANES + lane])
+                    cross += math.log(product)
                 losses[tile, coalition] = cross
