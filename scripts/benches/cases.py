@@ -173,63 +173,101 @@ def disjoint(federation: Federation) -> Federation:
 # ---- free-riders -----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ride:
+    """A kind of cheat, and what the task does about it."""
+
+    kind: str
+    times: float = 1.0  # what the cheat's own update is multiplied by, at most to the cap
+    norm_cap: str = "10"
+    duplicate_cosine: str | None = None
+
+
+RIDES = {
+    "zero": Ride(kind="zero"),
+    "noise": Ride(kind="noise"),
+    "replay": Ride(kind="replay"),
+    "replay, grouped at 0.98": Ride(kind="replay", duplicate_cosine="0.98"),
+    "own update, honest": Ride(kind="own"),
+    "own update ×2": Ride(kind="own", times=2),
+    "own update ×5": Ride(kind="own", times=5),
+    "own update to the cap of 10": Ride(kind="own", times=np.inf),
+    # The longest honest update of these runs has a norm of 0.95.
+    "own update ×2, cap 1": Ride(kind="own", times=2, norm_cap="1"),
+    "own update to the cap of 1": Ride(kind="own", times=np.inf, norm_cap="1"),
+}
+
+
 def free_riders(setting: Setting, *, seeds: int) -> dict:
-    """AUROC of honest clients over cheats on digits, one of ten and ten of a hundred, by kind of cheat and rule."""
+    """AUROC of honest clients over cheats on digits, one of ten and ten of a hundred, by kind of cheat and rule.
+
+    `loss` is that of the model at the end: what the cheats cost everybody.
+    """
     found: dict[str, dict] = {}
     for clients, cheats, rounds in ((10, 1, 8), (100, 10, 8)):
-        for kind in ("zero", "noise", "replay", "replay, grouped at 0.98"):
-            grouped = "0.98" if "grouped" in kind else None
+        for name, ride in RIDES.items():
             ranks = {rule: [] for rule in MANY}
             paid = {rule: [] for rule in MANY}
+            losses = []
             for seed in range(seeds):
                 federation, spec = federation_of(setting, PartitionConfig(name="iid", clients=clients), seed=seed)
                 played = list(
                     trained_rounds(
                         federation,
-                        spec,
+                        replace(spec, norm_cap=ride.norm_cap),
                         rounds=rounds,
-                        change=Cheat(kind.partition(",")[0], cheats, seed),
-                        duplicate_cosine=grouped,
+                        change=Cheat(ride, cheats, seed),
+                        duplicate_cosine=ride.duplicate_cosine,
                     )
                 )
-                for rule, (name, arguments) in MANY.items():
-                    scorer = build_scorer(name, arguments)
-                    scores = sum(
-                        one.score(inputs, rng=np.random.default_rng(0)).values for inputs in played for one in [scorer]
-                    )
+                last = played[-1]
+                losses.append(last.game.standing((last.base + last.step()).astype(np.float32)).loss)
+                for rule, (scorer_name, arguments) in MANY.items():
+                    scorer = build_scorer(scorer_name, arguments)
+                    scores = sum(scorer.score(inputs, rng=np.random.default_rng(0)).values for inputs in played)
                     ranks[rule].append(auroc(scores[cheats:], scores[:cheats]))
                     paid[rule].append(pay_shares(played, scorer)[:cheats].sum())
-            found[f"{cheats} of {clients}, {kind}"] = {
-                rule: {
-                    "auroc": round(float(np.mean(ranks[rule])), 3),
-                    "paid_percent": round(100 * float(np.mean(paid[rule])), 2),
-                }
-                for rule in MANY
+            found[f"{cheats} of {clients}, {name}"] = {
+                "loss": round(float(np.mean(losses)), 3),
+                **{
+                    rule: {
+                        "auroc": round(float(np.mean(ranks[rule])), 3),
+                        "paid_percent": round(100 * float(np.mean(paid[rule])), 2),
+                    }
+                    for rule in MANY
+                },
             }
+            print(f"{cheats} of {clients}, {name}: {found[f'{cheats} of {clients}, {name}']}", file=sys.stderr)
     return found
 
 
 class Cheat:
-    """The first clients send nothing, noise as long as an honest update, or the last global step scaled to that length."""
+    """What the first clients send instead of their updates.
 
-    def __init__(self, kind: str, count: int, seed: int) -> None:
-        self.kind, self.count = kind, count
+    Nothing, noise as long as an honest update, the last global step scaled to that length, or their own update made longer.
+    """
+
+    def __init__(self, ride: Ride, count: int, seed: int) -> None:
+        self.ride, self.count = ride, count
         self.draw, self.last = np.random.default_rng([seed, 99]), None
 
     def __call__(self, updates: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
         """A round's updates with the cheats' in place of their own."""
-        honest = updates[self.count :]
+        own, honest = updates[: self.count], updates[self.count :]
         length = float(np.median([np.linalg.norm(one) for one in honest]))
         made = []
-        for _ in range(self.count):
-            if self.kind == "noise":
-                update = self.draw.normal(size=len(honest[0]))
-            elif self.kind == "replay" and self.last is not None:
+        for update in own:
+            norm, reach = float(np.linalg.norm(update)), length
+            if self.ride.kind == "own":
+                reach = min(self.ride.times * norm, float(self.ride.norm_cap))
+            elif self.ride.kind == "noise":
+                update = self.draw.normal(size=len(update))
+            elif self.ride.kind == "replay" and self.last is not None:
                 update = self.last
             else:
-                update = np.zeros(len(honest[0]))
+                update = np.zeros(len(update))
             norm = float(np.linalg.norm(update))
-            made.append(update * (length / norm) if norm else update)
+            made.append(update * (reach / norm) if norm else update)
         everybody = [*made, *honest]
         self.last = np.mean(everybody, axis=0)
         return everybody

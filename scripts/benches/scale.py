@@ -1,8 +1,12 @@
-"""A round of a thousand LeNet clients on the coordinator: seconds, and the peak of this process's memory.
+"""A round of a thousand LeNet clients on a coordinator: seconds, and the peak of this process's memory.
 
-Updates lie in files, as they came off the wire; each pass reads one at a time. Pass one makes the step, the direction is three
-gradients on 1,000 images, pass two scores in integers; then balances, payouts and the tree. `tree_10k_seconds` is the round tree of
-10,000 leaves with every proof checked for a hundred of them.
+The real path, on a devnet of its own: the paying strategy around FedAvg asks all clients, checks their signatures, weighs, scores,
+aggregates, writes journal and bundle, lets one evaluator recompute it, and posts. Only the clients are not real: each answers with
+random blocks of LeNet's size, signed with its own wallet, and trains nothing. They answer in this process, one at a time, and what
+they spend is left out of `seconds`, which end when the round is on chain; the evaluator is counted apart too, since it has
+a machine of its own where it matters, and its memory is in the peak.
+
+`tree_10k_seconds` is the round tree of 10,000 leaves with every proof checked for a hundred of them.
 """
 
 from __future__ import annotations
@@ -10,110 +14,203 @@ from __future__ import annotations
 import resource
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import requests
 import torch
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
-from trained_rounds import mnist
+from trained_rounds import federation_of, mnist
 
-from fl.codec import Blocks
-from fl.rewards import (
-    WEIGHT_ONE,
-    Account,
-    Leaf,
-    RoundTree,
-    cap_q64,
-    norm_q64,
-    score,
-    settle_round,
-    verify_leaf,
-    weights_q32,
-)
-from fl.scoring.direction import direction, weighted_step
+from fl.audit.evaluator import Evaluator
+from fl.chain.accounts import anvil_account
+from fl.chain.anvil import running_anvil
+from fl.chain.artifacts import artifact
+from fl.chain.paid_task import PaidTask
+from fl.chain.sender import connect
+from fl.chain.typed_data import Domain, Update, sign
+from fl.codec import Blocks, block_root, model_hash
+from fl.coordinator.config import TaskConfig
+from fl.coordinator.embedded_grid import EmbeddedGrid
+from fl.coordinator.opening import put_contracts, terms_of
+from fl.coordinator.panel import LocalPanel
+from fl.coordinator.protocol import RECORD, SignedUpdate
+from fl.coordinator.strategy import PayingStrategy
+from fl.rewards import Leaf, RoundTree, verify_leaf
 from fl.scoring.game import ValidationGame
-from fl.scoring.inputs import StoredUpdates
-from fl.task.data import PartitionConfig, load_federation
+from fl.task.data import Dataset, PartitionConfig
 from fl.task.model_vector import vector_of
-from fl.task.models import LeNet
+from fl.task.spec import TaskSpec
+
+TOKENS = 10**18
+_CALLS_AT_ONCE = 100  # of one request to the chain
 
 
 def main() -> None:
-    """Write the updates, then settle the round from disk."""
+    """Open a task, let everybody join, play one round."""
     values = settings({"data.path": "../shared/data/mnist10k", "clients": "1000"})
     torch.set_num_threads(1)
     clients = int(values["clients"])
-    validation = load_federation(
-        mnist(values["data.path"]).data, PartitionConfig(name="iid", clients=1), seed=0
-    ).validation
-    model = LeNet((1, 28, 28), 10)
-    base = vector_of(model)
-    game = ValidationGame(
-        model, loss=torch.nn.CrossEntropyLoss(), features=validation.features, labels=validation.labels
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        paths = write_updates(Path(folder), clients=clients, size=len(base))
-        started = time.perf_counter()
-        parts = settle_from_disk(game, base, StoredUpdates(paths=paths, size=len(base)))
-        seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+    federation, spec = federation_of(mnist(values["data.path"]), PartitionConfig(name="iid", clients=1), seed=0)
+    with tempfile.TemporaryDirectory() as folder, running_anvil(log=Path(folder) / "anvil.log") as url:
+        members = Members(clients, size=len(vector_of(spec.build_model())))
+        task = open_task(url, spec, federation.validation)
+        join_all(url, task, members.accounts)
+        members.domain = task.domain
+        before = peak_mb()
+        seconds = play(task, spec, federation.validation, members, folder=Path(folder) / "bundles")
+        peak = peak_mb()
+    own = sum(seconds.values()) - seconds["evaluating"]
     report(
         "scale",
         {
             "clients": clients,
             "peak_mb": round(peak, 1),
-            "seconds": round(seconds, 2),
+            "before_mb": round(before, 1),
+            "seconds": round(own, 2),
+            "evaluator_seconds": round(seconds["evaluating"], 2),
+            "client_seconds": round(members.seconds, 2),
+            "parts": {name: round(one, 3) for name, one in seconds.items()},
             "tree_10k_seconds": round(tree_seconds(10_000), 3),
-            "parts": {name: round(one, 3) for name, one in parts.items()},
-            "values_per_update": len(base),
+            "values_per_update": members.size,
         },
     )
 
 
-def write_updates(folder: Path, *, clients: int, size: int) -> list[Path]:
-    """Updates of a common direction with noise, written one by one."""
-    draw = np.random.default_rng(0)
-    common, paths = draw.normal(size=size) * 0.002, []
-    for client in range(clients):
-        paths.append(folder / f"{client:05d}.blocks")
-        paths[-1].write_bytes(Blocks.encode(common + draw.normal(size=size) * 0.002).to_bytes())
-    return paths
+def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, *, folder: Path) -> dict[str, float]:
+    """One round, to its post; seconds of each step, without the clients' own."""
 
+    def game() -> ValidationGame:
+        return ValidationGame(
+            spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
+        )
 
-def settle_from_disk(game: ValidationGame, base: np.ndarray, stored: StoredUpdates) -> dict[str, float]:
-    """Everything between the last update and the header; seconds by step."""
-    clock, parts = time.perf_counter(), {}
-
-    def lap(name: str) -> None:
-        nonlocal clock
-        now = time.perf_counter()
-        parts[name], clock = now - clock, now
-
-    everybody = range(len(stored))
-    weights = weights_q32(
-        stakes=[10**18] * len(stored), norms=[norm_q64(stored.blocks(one)) for one in everybody], cap=cap_q64("10")
+    reports = []
+    strategy = PayingStrategy(
+        FedAvg(fraction_evaluate=0.0, min_available_nodes=len(members.accounts)),
+        task=task,
+        spec=spec,
+        game=game(),
+        panel=LocalPanel(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
+        bundles=folder,
+        on_round=reports.append,
     )
-    assert sum(weights) <= WEIGHT_ONE + len(stored)
-    lap("weights")
-    step = weighted_step(((stored.blocks(one), weights[one]) for one in everybody), size=len(base))
-    lap("step")
-    blocks = Blocks.encode(direction(game, base=base, step=step))
-    lap("direction")
-    accounts = {f"0x{one + 1:040x}": Account() for one in everybody}
-    scores = {account: score(stored.blocks(one), blocks, weight=weights[one]) for one, account in enumerate(accounts)}
-    lap("scores")
-    payout = settle_round(accounts, scores=scores, pot=10**20)
-    RoundTree(
-        [
-            Leaf(
-                account=account, update_root=bytes(32), weight=weight, score=scores[account],
-                balance=payout.accounts[account].balance, cumulative=payout.accounts[account].cumulative,
-            )
-            for account, weight in zip(accounts, weights, strict=True)
-        ]
-    )  # fmt: skip
-    lap("payout and tree")
-    return parts
+    strategy.start(members, ArrayRecord(spec.build_model().state_dict()), num_rounds=1)
+    assert not reports[0].refusals, reports[0].refusals[0]
+    assert sum(reports[0].pays.values()) == task.terms.budget
+    seconds = {name: one for name, one in reports[0].seconds.items() if name not in ("training", "signing")}
+    return {**seconds, "collecting": seconds["collecting"] - members.seconds}
+
+
+class Members(EmbeddedGrid):
+    """Clients that train nothing: each signs random blocks around a common direction, as `clients.sign_updates` would."""
+
+    def __init__(self, count: int, *, size: int) -> None:
+        super().__init__({number + 2: {} for number in range(count)})
+        self.accounts = [Account.from_key((number + 1).to_bytes(32, "big")) for number in range(count)]
+        self.size, self.seconds = size, 0.0
+        self.domain: Domain  # of the task, once it is open
+        self._common = np.random.default_rng(0).normal(size=size) * 0.002
+
+    def _answer(self, messages: Sequence[Message], *, timeout: float | None) -> Iterator[Message]:
+        for message in messages:
+            started = time.perf_counter()
+            reply = self._signed(message)
+            self.seconds += time.perf_counter() - started
+            yield reply
+
+    def _signed(self, message: Message) -> Message:
+        number = message.metadata.dst_node_id - 2
+        asked, account = message.content.config_records[RECORD], self.accounts[number]
+        base = np.concatenate([one.numpy().ravel() for one in message.content["arrays"].values()])
+        draw = np.random.default_rng([1, number])
+        blocks = Blocks.encode(self._common + draw.normal(size=self.size) * 0.002).to_bytes()
+        update = Update(
+            task_id=asked["task-id"],
+            round=asked["round"],
+            client=account.address,
+            base_model=model_hash(base),
+            update_root=block_root(blocks),
+        )
+        answer = SignedUpdate(
+            account=account.address,
+            round=update.round,
+            base_model=update.base_model,
+            blocks=blocks,
+            signature=sign(update, domain=self.domain, account=account),
+        )
+        content = {RECORD: answer.to_record(), "metrics": MetricRecord({"num-examples": 10, "train-loss": 1.0})}
+        return Message(RecordDict(content), reply_to=message)
+
+
+# ---- the chain -------------------------------------------------------------------------------------------------------
+
+
+def evaluator() -> LocalAccount:
+    """The one evaluator."""
+    return anvil_account(2, chain_id=31337)
+
+
+def open_task(url: str, spec: TaskSpec, validation: Dataset) -> PaidTask:
+    """A task of one round with one evaluator."""
+    w3 = connect(url)
+    sponsor, coordinator = anvil_account(0, chain_id=31337), anvil_account(1, chain_id=31337)
+    deployment = put_contracts(w3, url=url, sponsor=sponsor)
+    terms = terms_of(
+        TaskConfig(rounds=1, round_timeout=86_400),
+        spec=spec,
+        validation=validation,
+        base_model=model_hash(vector_of(spec.build_model())),
+        token=deployment.token,
+        coordinator=coordinator.address,
+        evaluators=[evaluator().address],
+        salt=bytes(32),
+    )
+    _, _, token = deployment.connect()
+    token.mint(sponsor.address, terms.budget + terms.bond, account=sponsor)
+    task, _ = PaidTask.open(deployment, terms=terms, sponsor=sponsor, coordinator=coordinator)
+    return task
+
+
+def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None:
+    """Everybody gets a stake and joins with it: three transactions each, many in one request and none waited for by itself."""
+    w3, sponsor = connect(url), anvil_account(0, chain_id=31337)
+    token = w3.eth.contract(address=task.token.address, abi=artifact("DevToken").abi).functions
+    escrow = w3.eth.contract(address=task.escrow.address, abi=artifact("Fairshare").abi).functions
+    first, price = w3.eth.get_transaction_count(sponsor.address), 2 * w3.eth.gas_price
+
+    def raw(call: object, account: LocalAccount, nonce: int) -> str:
+        filled = {"from": account.address, "nonce": nonce, "chainId": 31337, "gas": 250_000, "gasPrice": price}
+        return account.sign_transaction(call.build_transaction(filled)).raw_transaction.to_0x_hex()
+
+    stake = 10 * task.terms.min_stake
+    for method, parameters in (
+        ("anvil_setBalance", [[one.address, hex(TOKENS)] for one in accounts]),
+        ("eth_sendRawTransaction", [[raw(token.mint(one.address, stake), sponsor, first + place)] for place, one in enumerate(accounts)]),
+        ("eth_sendRawTransaction", [[raw(token.approve(task.escrow.address, stake), one, 0)] for one in accounts]),
+        ("eth_sendRawTransaction", [[raw(escrow.join(task.task_id, stake, b"", bytes(32)), one, 1)] for one in accounts]),
+    ):  # fmt: skip
+        for start in range(0, len(parameters), _CALLS_AT_ONCE):
+            calls = [
+                {"jsonrpc": "2.0", "id": number, "method": method, "params": one}
+                for number, one in enumerate(parameters[start : start + _CALLS_AT_ONCE])
+            ]
+            for answer in requests.post(url, json=calls, timeout=120).json():
+                assert "error" not in answer, answer
+        # What did not fit into a block waits for the next one, and the stakes have to be there before they are used.
+        while int(w3.provider.make_request("txpool_status", [])["result"]["pending"], 16):
+            w3.provider.make_request("evm_mine", [])
+    assert (joined := len(task.enrolments())) == len(accounts), f"{joined} of {len(accounts)} joined"
+
+
+def peak_mb() -> float:
+    """The most that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
 
 
 def tree_seconds(count: int) -> float:

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from clients.trainer import train
 from fl.codec import Blocks
-from fl.rewards import Participant
+from fl.rewards import Participant, cap_q64
 from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
+from fl.scoring.selection import clip_of
 from fl.task.behaviour import flip_labels
 from fl.task.data import DataConfig, Federation, PartitionConfig, load_federation
 from fl.task.model_vector import vector_of
@@ -74,7 +75,7 @@ def trained_rounds(
     change: Callable[[list[NDArray[np.float64]]], list[NDArray[np.float64]]] = lambda updates: updates,
     duplicate_cosine: str | None = None,
 ) -> Iterator[RoundInputs]:
-    """One round after the other, each as a scorer sees it; updates go through the codec as in a run.
+    """One round after the other, each as a scorer sees it; updates go through the codec and the spec's norm cap as in a run.
 
     Args:
         federation: Shards and validation set.
@@ -89,7 +90,7 @@ def trained_rounds(
     base = vector_of(model)
     if weights is None:
         weights = np.array([len(shard.data) for shard in federation.shards], dtype=np.float64)
-    weights = weights / weights.sum()
+    weights, cap = weights / weights.sum(), cap_q64(spec.norm_cap)
     behaviours = behaviours or ["honest"] * len(federation.shards)
     for number in range(rounds):
         updates = []
@@ -106,7 +107,9 @@ def trained_rounds(
             trained, _ = train(model, base, features=shard.data.features, labels=labels, spec=spec, seed=seed)
             updates.append(Blocks.encode(trained.astype(np.float64) - base).decode().astype(np.float64))
         updates = change(updates)
-        inputs = RoundInputs(game=game, base=base, updates=updates, weights=_shared(updates, weights, duplicate_cosine))
+        clips = np.array([clip_of(Blocks.encode(one), cap=cap) for one in updates])
+        shared = _shared(updates, weights, duplicate_cosine)
+        inputs = RoundInputs(game=game, base=base, updates=updates, weights=shared * clips, clips=clips)
         yield inputs
         base = (base + inputs.step()).astype(np.float32)
 
