@@ -25,7 +25,7 @@ from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
-_MOST_PIECES = 1000  # of one reply; a signed update has four
+MOST_PIECES = 1000  # of one reply; a signed update has four
 _AT_A_LOOK = 64  # pieces of one reply, so that nobody's many keep the others waiting
 _WORDS = 300  # characters of an error that are kept
 
@@ -104,8 +104,8 @@ class Arrivals:
 
     def _fetch(self, run_id: int, arrival: _Arrival, *, most: int) -> bool:
         """Fetch what is there; returns whether that is all."""
-        if len(arrival.missing) > _MOST_PIECES:
-            raise _Unreadable(f"the reply has {len(arrival.missing)} pieces, at most {_MOST_PIECES} are taken")
+        if len(arrival.missing) > MOST_PIECES:
+            raise _Unreadable(f"the reply has {len(arrival.missing)} pieces, at most {MOST_PIECES} are taken")
         for _ in range(min(_AT_A_LOOK, len(arrival.missing))):
             object_id = arrival.missing[-1]
             found = self._client().PullObject(PullObjectRequest(node=self._node, run_id=run_id, object_id=object_id))

@@ -19,11 +19,13 @@ import httpx
 import uvicorn
 from fastapi import APIRouter, FastAPI
 from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from google.protobuf.message import DecodeError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from fl.coordinator.arrivals import MOST_PIECES
 from fl.coordinator.certificates import Tls
 from fl.coordinator.intake import Held, Intake, PromptProtocol, TooLarge, TooMuch, TooSlow, allowed_s
 from fl.coordinator.superlink import SuperLink
@@ -50,7 +52,7 @@ NODE_PATHS = frozenset(
 )
 API_PREFIX = "/api"
 _LARGEST_REQUEST = 256 << 20  # bytes of an object that a node pushes
-_LARGEST_WORD = 64 << 10  # bytes of any other call; a reply is announced with the ids of its objects, a dozen at most
+_LARGEST_WORD = 256 << 10  # bytes of any other call
 _ANSWER_S = 60.0  # of the SuperLink
 _MOST_REQUESTS = 1000  # at once; the rest hears 503, which nodes try again
 _AT_ONCE = 4  # calls to the SuperLink; its database lets one write at a time, and more of them only wait for its lock
@@ -178,9 +180,9 @@ class Gateway:
                 if _length(request) > largest:
                     raise TooLarge
                 asked = held.enter_context(closing(await self._intake.read(request, largest=largest)))
-                if path.endswith("/push-messages") and not _in_own_name(asked.bytes()):
-                    self._turn_away(request.scope, "a message in another's name")
-                    answer = _said("a node sends messages in its own name", 400)
+                if path.endswith("/push-messages") and (problem := _problem_of(asked.bytes())):
+                    self._turn_away(request.scope, problem)
+                    answer = _said(f"{problem} is not taken", 400)
                 else:
                     answer = await self._ask_superlink(
                         request, asked, given=held.enter_context(closing(Held(self._spool)))
@@ -278,13 +280,21 @@ def _length(request: Request) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def _in_own_name(body: bytes) -> bool:
-    """Whether a node announces messages of its own. The SuperLink checks who asks, and not whose name a message bears."""
+def _problem_of(body: bytes) -> str:
+    """What is wrong with a node's announcement of messages; "" if nothing is.
+
+    The SuperLink checks who asks, and not whose name a message bears: as another node it would answer for it, and as the
+    SuperLink give it orders. And for many objects it locks its database for so long that others fail.
+    """
     try:
         request = PushMessagesRequest.FromString(body)
     except DecodeError:
-        return False
-    return all(one.metadata.src_node_id == request.node.node_id for one in request.messages_list)
+        return "a message that cannot be read"
+    if any(one.metadata.src_node_id != request.node.node_id for one in request.messages_list):
+        return "a message in another's name"
+    if any(sum(1 for _ in iterate_object_tree(tree)) > MOST_PIECES for tree in request.message_object_trees):
+        return f"a message of more than {MOST_PIECES} objects"
+    return ""
 
 
 def _said(text: str, status: int, **headers: str) -> Response:

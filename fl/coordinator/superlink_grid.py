@@ -7,6 +7,7 @@ collects promptly. Flower's `HttpGrid` packs the messages; what nodes answer is 
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -374,8 +375,10 @@ def _shown(error: httpx.HTTPError) -> str:
 
 def _copy(message: Message) -> Message:
     # Sent as a message of its own each time: Flower's id of a message is a hash with the time in it.
+    # It is a secret of node and SuperLink as well, which lets whoever knows it say that the message was received.
     told = message.metadata
-    return Message(message.content, told.dst_node_id, told.message_type, ttl=told.ttl, group_id=told.group_id)
+    ttl = told.ttl - secrets.randbelow(1 << 32) / (1 << 32)
+    return Message(message.content, told.dst_node_id, told.message_type, ttl=ttl, group_id=told.group_id)
 
 
 def _size(message: Message) -> int:

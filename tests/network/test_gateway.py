@@ -17,7 +17,7 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import Message, Metadata, PullObjectRequest
+from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
@@ -281,17 +281,30 @@ def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gatewa
         assert stranger.post("/v1/fleet/push-object", content=bytes(1000)).status_code == 415
 
 
-def test_a_node_sends_no_message_in_anothers_name(superlink, gateway, fleet, keys):
+def test_a_node_announces_messages_of_its_own_and_of_a_size(superlink, gateway, fleet, stranger, keys):
     files, on_chain = keys(2)
     own, other = [superlink.register(one) for one in on_chain]
-    with fleet(files[0]) as client:
+
+    def announced(name, objects=1):
+        message = Message(metadata=Metadata(src_node_id=name, dst_node_id=other, reply_to_message_id="a" * 64))
+        children = [ObjectTree(object_id=f"{number:064x}") for number in range(objects)]
+        tree = ObjectTree(object_id="b" * 64, children=children)
+        return PushMessagesRequest(node=Node(node_id=own), messages_list=[message], message_object_trees=[tree])
+
+    problems = {
         # As another node it would answer for it; as the SuperLink (node 1) it would give another node orders.
-        for name in (other, 1):
-            message = Message(metadata=Metadata(src_node_id=name, dst_node_id=other, reply_to_message_id="a" * 64))
-            request = PushMessagesRequest(node=Node(node_id=own), messages_list=[message])
-            with pytest.raises(httpx.HTTPStatusError, match="400 Bad Request"):
-                client.PushMessages(request)
-    assert gateway.refused["a message in another's name"] == 2
+        "a message in another's name": [announced(other), announced(1)],
+        "a message of more than 1000 objects": [announced(own, objects=1000)],
+    }
+    with fleet(files[0]) as client:
+        for problem, requests in problems.items():
+            for request in requests:
+                with pytest.raises(httpx.HTTPStatusError, match="400 Bad Request") as caught:
+                    client.PushMessages(request)
+                assert caught.value.response.text == f"{problem} is not taken\n"
+            assert gateway.refused[problem] == len(requests)
+    answer = stranger.post("/v1/fleet/push-messages", content=b"\xff")
+    assert (answer.status_code, answer.text) == (400, "a message that cannot be read is not taken\n")
 
 
 def test_who_does_not_trust_the_authority_gets_no_connection(gateway):

@@ -62,6 +62,16 @@ def test_each_node_answers_its_own_message(superlink, ca, registered, grid):
             assert [reply.metadata.src_node_id for reply in replies] == ids
 
 
+def test_nobody_works_out_the_id_of_anothers_order(grid, registered, monkeypatch):
+    _, ids = registered(2)
+    sent = []
+    monkeypatch.setattr(grid, "push_messages", lambda messages: [sent.append(one) or "" for one in messages])
+    grid.send_and_receive([asking(ids)[0]] * 20)
+    lives = {one.metadata.ttl for one in sent}
+    assert len(lives) == 20  # and 2**32 that each could have been
+    assert max(lives) - min(lives) > 0.1
+
+
 def test_keys_and_liveness_of_nodes_are_known(superlink, ca, keys, grid):
     files, on_chain = keys(2)
     ids = [superlink.register(one) for one in on_chain]
