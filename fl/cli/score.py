@@ -28,6 +28,7 @@ from fl.scoring.coalitions import GAMES, UTILITIES
 from fl.scoring.compare import RuleResult, agreement, reference_of, run_rule
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.lengths import loose_cap
 from fl.scoring.paid import ROBUST, draws_of
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
@@ -97,6 +98,8 @@ def main(arguments: Sequence[str]) -> None:
             "not take",
             highlight=False,
         )
+    if warning := loose_cap(updates, cap=spec.norm_cap):
+        console.print(warning, highlight=False)
     for line in _words(results, names):
         console.print(line, highlight=False)
     for one in results:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -27,7 +26,7 @@ class UnscorableUpdate(FairshareError):
 
 
 class Updates(Protocol):
-    """Updates by number, each a vector of shape (P,); reading one may cost a file."""
+    """Updates by number, each a vector of shape (P,); reading one may cost its decoding."""
 
     def __len__(self) -> int: ...
 
@@ -50,27 +49,6 @@ class BlockUpdates:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (one.decode() for one in self.blocks)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class StoredUpdates:
-    """Updates in `.blocks` files, read one at a time: a round of any number of clients holds one in memory."""
-
-    paths: Sequence[Path]
-    size: int  # values of one update, P
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def blocks(self, client: int) -> Blocks:
-        """One update as it was signed. Raises: MalformedBlocks."""
-        return Blocks.from_bytes(self.paths[client].read_bytes(), size=self.size)
-
-    def __getitem__(self, client: int) -> NDArray[np.float32]:
-        return self.blocks(client).decode()
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return (self[client] for client in range(len(self)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -112,7 +112,7 @@ def test_a_round_is_scored_side_by_side(run, tmp_path, capsys):
     np.testing.assert_allclose(rules["leverage"]["scores"], rules["shapley"]["scores"], atol=1e-6)
     assert all(error > 0 for error in rules["direction"]["errors"])
     printed = capsys.readouterr().out
-    for text in ("0x0000…0002", "rank correlation", "told apart at 95 %", "round-0001.svg"):
+    for text in ("task.norm_cap is 10, ", "0x0000…0002", "rank correlation", "told apart at 95 %", "round-0001.svg"):
         assert text in printed
     assert (run / "scores" / "round-0001.svg").read_text().count("shapley") == 1
 

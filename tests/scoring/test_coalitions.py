@@ -8,7 +8,7 @@ from torch import nn
 
 from fl.codec import Blocks
 from fl.scoring.coalitions import CoalitionGame
-from fl.scoring.inputs import BlockUpdates, RoundInputs, StoredUpdates, UnscorableUpdate
+from fl.scoring.inputs import BlockUpdates, RoundInputs, UnscorableUpdate
 from fl.scoring.scorer import build_scorer
 from fl.scoring.values import all_coalitions
 from fl.task.models import LeNet
@@ -92,23 +92,16 @@ def test_weights_have_to_fit():
             RoundInputs(game=inputs.game, base=inputs.base, updates=inputs.updates, weights=np.array([0.5, wrong]))
 
 
-def test_updates_in_files_score_as_updates_in_memory(tmp_path):
+def test_updates_as_blocks_score_as_their_vectors():
     inputs = small_round()
     blocks = [Blocks.encode(np.asarray(one)) for one in inputs.updates]
-    paths = []
-    for number, one in enumerate(blocks):
-        paths.append(tmp_path / f"{number}.blocks")
-        paths[-1].write_bytes(one.to_bytes())
-    stored = StoredUpdates(paths=paths, size=len(inputs.base))
     held = BlockUpdates(blocks=blocks)
-    assert (len(stored), len(held)) == (4, 4)
-    for one, other in zip(stored, held, strict=True):
-        np.testing.assert_array_equal(one, other)
+    assert len(held) == 4
     scored = [
         build_scorer("direction")
         .score(RoundInputs(game=inputs.game, base=inputs.base, updates=updates, weights=inputs.weights), rng=rng())
         .values
-        for updates in (stored, held)
+        for updates in (held, [one.decode() for one in blocks])
     ]
     np.testing.assert_array_equal(*scored)
 
