@@ -84,9 +84,8 @@ contract Disputes is IDisputes, Ledger {
                 extra[i] -= int256(uint256(leavesBefore[i].cumulative));
             }
         }
-        bool first = remainder[0] == remainder[1]
-            ? leaves[0].account < leaves[1].account
-            : remainder[0] > remainder[1];
+        bool first = remainder[0] > remainder[1]
+            || (remainder[0] == remainder[1] && leaves[0].account < leaves[1].account);
         if (!first || extra[0] != 0 || extra[1] != 1) revert NoFraud();
         _convict(t, header, msg.sender);
     }

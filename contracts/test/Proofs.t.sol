@@ -442,7 +442,7 @@ contract ProofsTest is World {
         court.proveTransition(second, leaves[0], proof, second, leaves[0], proof);
     }
 
-    /// @dev Round 1, in which clients 0 and 1 earn half each, a round that opens to nobody, and one that gives client 2
+    /// @dev Round 1, in which clients 0 and 1 earn half each, a round that opens to nobody, and one that gives client 1
     /// all that was paid since, and `stolen` more, which client 0 had earned.
     function _blind(uint128 stolen) internal returns (ITask.Leaf[] memory early) {
         ITask.Header memory first = _next(_scores(1, 1, 0));
@@ -451,10 +451,9 @@ contract ProofsTest is World {
         ITask.Header memory second = _next(_scores(1, 1, 0));
         second.treeRoot = keccak256("opens to nobody");
         _send(second);
-        ITask.Header memory third = _next(_scores(0, 0, 1));
+        ITask.Header memory third = _next(_scores(0, 1, 0));
         leaves[0].cumulative = early[0].cumulative - stolen;
-        leaves[1].cumulative = early[1].cumulative;
-        leaves[2].cumulative = third.cumulative - first.cumulative + stolen;
+        leaves[1].cumulative = early[1].cumulative + third.cumulative - first.cumulative + stolen;
         _reseal(third);
         _send(third);
     }
@@ -469,7 +468,7 @@ contract ProofsTest is World {
     function test_proveTransition_convictsACumulativeThatFellAcrossARoundThatOpensToNobody() public {
         ITask.Leaf[] memory early = _blind(1);
         _expectNoFraud();
-        _proveAcross(early, 1);
+        _proveAcross(early, 2);
         _proveAcross(early, 0);
         _assertHalted(2, headers[1].cumulative);
         vm.assertEq(_state().voidFrom, 3);
@@ -477,7 +476,7 @@ contract ProofsTest is World {
 
     function test_proveTransition_convictsACumulativeThatGrewByMoreThanAllEarnedMeanwhile() public {
         ITask.Leaf[] memory early = _blind(1);
-        _proveAcross(early, 2);
+        _proveAcross(early, 1);
         _assertHalted(2, headers[1].cumulative);
     }
 

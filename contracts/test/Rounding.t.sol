@@ -107,6 +107,15 @@ contract RoundingTest is World {
         _refused(_call(0, 2), IDisputes.NoFraud.selector); // proveTransition's
     }
 
+    function test_proveRounding_revertsForTwoLeavesOfOneAccount() public {
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        leaves[2] = leaves[1];
+        leaves[2].cumulative = 0;
+        _reseal(header);
+        _send(header);
+        _refused(_call(2, 1), IDisputes.NoFraud.selector); // proveDisorder's
+    }
+
     function test_proveRounding_revertsIfNobodyIsEntitled() public {
         _send(_next(_scores(-1, -1, -1)));
         _refused(_call(0, 1), IDisputes.NoFraud.selector);
