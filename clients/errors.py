@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fl.errors import FairshareError
+from fl.plain_text import printable
 
 
 class NodeRefusal(FairshareError):
@@ -117,7 +118,7 @@ class GatewayUnreachable(FairshareError):
 
     def __str__(self) -> str:
         return (
-            f"the coordinator's gateway {self.gateway} cannot be reached ({self.reason}); check this machine's network and "
+            f"the coordinator's gateway {printable(self.gateway, most=100)} cannot be reached ({self.reason}); check this machine's network and "
             "the invite, and whether the coordinator runs"
         )
 

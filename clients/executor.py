@@ -14,19 +14,33 @@ import httpx
 from flwr.app import Context, Error, Message
 from flwr.clientapp import ClientApp
 from flwr.common.constant import ErrorCode, SubStatus
-from flwr.proto.runtime_pb2 import AcquireTaskRequest, SendTaskHeartbeatRequest
+from flwr.common.serde import context_from_proto, message_from_proto
+from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.proto.runtime_pb2 import (
+    AcquireTaskRequest,
+    PullAppMessagesRequest,
+    PullTaskInputRequest,
+    SendTaskHeartbeatRequest,
+)
 from flwr.supercore.constant import TaskType
 from flwr.supercore.heartbeat import HeartbeatSender
-from flwr.supercore.inflatable.inflatable_utils import ObjectPullError
+from flwr.supercore.inflatable.inflatable_protobuf_utils import (
+    make_confirm_message_received_fn_protobuf,
+    make_pull_object_fn_protobuf,
+)
+from flwr.supercore.inflatable.inflatable_utils import ObjectPullError, pull_and_inflate_object_from_tree
 from flwr.supercore.interceptors import (
     RuntimeTokenHttpInterceptor,
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
 from flwr.supercore.runtime import RuntimeHttpClient
-from flwr.supernode.runtime.run_clientapp import pull_task_input, push_message, push_task_output
+from flwr.supercore.task_identity import TaskIdentity
+from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
 
 from clients.errors import AnswerLost, NodeRefusal
+from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +75,8 @@ class Executor:
     def step(self) -> bool:
         """Answer one message if one waits; returns whether there was one.
 
+        A message that cannot be read is answered with an error, as is one that the app fails with.
+
         Raises: httpx.HTTPError if the SuperNode does not answer; AnswerLost if it took no answer to a message that it gave.
         """
         # Nothing but ClientApp tasks: what else Flower knows (agents, connectors) has no business on a node.
@@ -73,17 +89,34 @@ class Executor:
         heartbeat = HeartbeatSender(_beat(client))
         heartbeat.start()
         try:
-            try:
-                message, context, _, _ = pull_task_input(client)  # the last one is the bundled code
-            except (ObjectPullError, RuntimeError) as error:
-                log.info("a message was withdrawn before it was whole: %s", error)
+            given = client.PullTaskInput(PullTaskInputRequest())  # with the bundled code, which is not looked at
+            context = context_from_proto(given.context)
+            # An app that makes messages of its own finds here who it is.
+            TaskIdentity.task_id, TaskIdentity.run_id = given.task_id, given.run.run_id
+            TaskIdentity.node_id = context.node_id
+            told = client.PullMessages(PullAppMessagesRequest())
+            if not told.messages_list:
+                log.info("a message was withdrawn before it was taken")
                 return False
-            answer, failure = self._answer(message, context)
+            # What the SuperNode knows the message by, and so what an answer is for, whatever the message says of itself.
+            envelope = message_from_proto(told.messages_list[0])
+            try:
+                message = _open(envelope, told.message_object_trees[0], client=client, context=context)
+            except (ObjectPullError, httpx.HTTPError) as error:
+                log.info("a message was withdrawn before it was whole: %s", printable(error))
+                return False
+            except Exception as error:  # whatever Flower makes of pieces that are none
+                failure = printable(f"the message cannot be read ({type(error).__name__}: {error})", most=300)
+                log.warning("%s", failure)
+                answer = _error_reply(envelope, failure)
+            else:
+                answer, failure = self._answer(message, context)
+            self._date(answer)
             push_message(client, answer, context)
             push_task_output(client, context, SubStatus.FAILED if failure else SubStatus.COMPLETED, failure)
-        except httpx.HTTPError as error:
-            # The SuperNode waits for this answer and takes no other message before it has it.
-            raise AnswerLost(reason=f"{type(error).__name__}: {error}") from error
+        except Exception as error:  # mostly of HTTP; whatever it is, the SuperNode has no answer
+            # It waits for this answer and takes no other message before it has it.
+            raise AnswerLost(reason=printable(f"{type(error).__name__}: {error}", most=300)) from error
         finally:
             heartbeat.stop()
             client.close()
@@ -114,21 +147,42 @@ class Executor:
         failure = ""
         try:
             answer = self._app()(message, own)
+            if not isinstance(answer, Message):
+                raise TypeError(f"the app answers with a {type(answer).__name__}, a Message is expected")
         except NodeRefusal as error:
-            log.warning("refused: %s", error)
-            failure = str(error)
+            failure = printable(error)
+            log.warning("refused: %s", failure)
         except Exception as error:  # whatever the app raises: the node goes on, and the coordinator is told that much
             log.exception("the app failed")
             # No more than the kind: the text may quote the owner's rows or paths, which stay here.
             failure = f"the node failed ({type(error).__name__}); its own log says why"
         if failure:
-            reason = Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=failure)
-            answer = Message(reason, reply_to=message)
+            answer = _error_reply(message, failure)
         context.state = own.state
+        return answer, failure
+
+    def _date(self, answer: Message) -> None:
+        """By the coordinator's clock."""
         dated = answer.metadata.__dict__
         dated["_created_at"] += self._clock_offset_s
         dated["_ttl"] -= self._clock_offset_s
-        return answer, failure
+
+
+def _open(envelope: Message, tree: ObjectTree, *, client: RuntimeHttpClient, context: Context) -> Message:
+    """The message with its content. Raises: ObjectPullError if it was withdrawn; anything for what is no message."""
+    node = Node(node_id=context.node_id)
+    message = pull_and_inflate_object_from_tree(
+        tree,
+        make_pull_object_fn_protobuf(client.PullObject, node, context.run_id),
+        make_confirm_message_received_fn_protobuf(client.ConfirmMessageReceived, node, context.run_id),
+        return_type=Message,
+    )
+    message.__dict__["_metadata"] = envelope.metadata
+    return message
+
+
+def _error_reply(message: Message, reason: str) -> Message:
+    return Message(Error(code=ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason=reason), reply_to=message)
 
 
 def _beat(client: RuntimeHttpClient) -> Callable[[], bool]:

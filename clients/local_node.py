@@ -19,6 +19,7 @@ from pathlib import Path
 import httpx
 import torch
 
+from clients.errors import AnswerLost
 from clients.executor import Executor
 from clients.node import load_app
 from clients.supernode import SuperNode, end_with
@@ -28,8 +29,11 @@ log = logging.getLogger(__name__)
 _POLL_S = 0.05
 
 
-def main() -> None:
-    """Answer messages until the run that started this process ends it, or ends itself."""
+def main() -> int:
+    """Answer messages until the run that started this process ends it, or ends itself; returns the exit status.
+
+    A SuperNode that died is not started again: the run sees that a node is gone, and its log says why.
+    """
     threading.Thread(target=end_with, args=(os.getppid(),), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(sys.argv[1])
@@ -52,13 +56,17 @@ def main() -> None:
                 worked = False
             if not worked:
                 time.sleep(_POLL_S)
-        log.error("the SuperNode ended: %s", supernode.last_words())
+        log.error("the SuperNode ended: %s", supernode.why())
+    except AnswerLost as error:
+        time.sleep(_POLL_S)  # a process that was killed is found gone a moment later
+        log.error("the SuperNode took no answer (%s): %s", error.reason, supernode.why())
     except KeyboardInterrupt:
-        pass  # the run is over
+        return 0  # the run is over
     finally:
         executor.close()
         supernode.stop()
+    return 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -25,8 +25,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fl.plain_text import printable
+
 _GRACE_S = 10  # to sign off; after that it is killed
 _LOOK_S = 1.0  # between two looks for a message
+_LOGGED_BYTES = 1 << 18  # of its log that are looked at
 _NODE_ID = re.compile(r"SuperNode ID: (\d+)")
 # The wallet's password is the node's; no child is given it.
 _SECRETS = ("FAIRSHARE_PASSWORD",)
@@ -104,17 +107,17 @@ class SuperNode:
     @property
     def node_id(self) -> int | None:
         """Flower's id of the node, once the coordinator took it in; None before."""
-        found = _NODE_ID.findall(self._since_start())
+        found = _NODE_ID.findall(self._logged(first=True))
         return int(found[-1]) if found else None
 
     def why(self) -> str:
         """Why it is not there any more: its own error if it had time to say one."""
-        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in self._since_start().splitlines()]
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in self._logged(first=False).splitlines()]
         status = self._process.poll() if self._process else None
         if status is None:
             return "it still runs"
         said = next((line for line in reversed(lines) if "[code:" in line or line.startswith(("ERROR", "flower-"))), "")
-        return said or (f"signal {-status}" if status < 0 else f"exit status {status}")
+        return printable(said, most=300) or (f"signal {-status}" if status < 0 else f"exit status {status}")
 
     def stop(self) -> None:
         """Let it sign off, and kill it with everything that it started if it does not."""
@@ -128,11 +131,13 @@ class SuperNode:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
-    def _since_start(self) -> str:
+    def _logged(self, *, first: bool) -> str:
+        """The first or the last of what it logged since its start: it logs words of the coordinator, and those have no end."""
         try:
             with self.log.open("rb") as file:
-                file.seek(self._said)
-                return file.read().decode(errors="replace")
+                end = file.seek(0, os.SEEK_END)
+                file.seek(self._said if first else max(self._said, end - _LOGGED_BYTES))
+                return file.read(_LOGGED_BYTES).decode(errors="replace")
         except FileNotFoundError:
             return ""
 

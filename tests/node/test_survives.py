@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.app import ConfigRecord
 
 import fl.coordinator.superlink as superlinks
 from fl.chain.typed_data import Update, signer_of
@@ -52,6 +53,31 @@ def slow(tmp_path):
         "app": "slow_app:app",
         "variables": variables,
     }, lambda: trained.read_text().splitlines() if trained.exists() else []
+
+
+class Malformed(ConfigRecord):
+    """A part of a message that passes the SuperLink's and the SuperNode's checks, which look at its head alone."""
+
+    def __init__(self, content):
+        super().__init__()
+        self.__dict__["sent"] = content
+
+    def deflate(self):
+        return self.__dict__["sent"]
+
+
+def of_kind(kind, body, children=""):
+    """The bytes of an object, as Flower sends it."""
+    return f"{kind} {children} {len(body)}".encode() + b"\x00" + body
+
+
+MALFORMED = {
+    of_kind("ConfigRecord", b"\xff"): "DecodeError: ",
+    of_kind("ConfigRecord", b"", children="a" * 64): "KeyError: ",
+    of_kind("Array", b"\xff\x1b[8m"): "UnicodeDecodeError: ",
+    of_kind("ArrayRecord", b'{"w": "\\u001b[8m"}'): "ValueError: ",
+    of_kind("Message", b""): "IndexError: ",
+}
 
 
 def ask(grid, message):
@@ -116,6 +142,17 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
             assert again() == signed
             assert "from another base model was signed already" in again(base=base + 1)
             assert again(task_id=b"\x09" * 32).startswith("asked to sign for task 0x0909")
+
+            # What no honest coordinator sends is answered too, and the node goes on.
+            for broken, told in MALFORMED.items():
+                question = one.question(node_id, base=base, round_number=1)
+                question.content["broken"] = Malformed(broken)
+                reason = ask(grid, question)
+                assert reason.startswith(f"the message cannot be read ({told}"), reason
+                assert reason.isprintable()
+            assert again() == signed
+            logged = (one.folder / "node-0" / "node.log").read_text()
+            assert all(line.isprintable() and re.match(r"\d{4}-| {4}|$", line) for line in logged.split("\n"))
 
             # What went wrong stays on the machine: it may quote the owner's rows.
             (one.folder / "fail").touch()
