@@ -41,6 +41,7 @@ from fl.coordinator.metrics import metrics_router
 from fl.coordinator.opening import put_contracts, terms_of
 from fl.coordinator.payday import close_when_final
 from fl.coordinator.registry import NodeRegistry
+from fl.coordinator.returning import wait_for_return
 from fl.coordinator.roles import fund, roles_for
 from fl.coordinator.round_report import RoundReport
 from fl.coordinator.strategy import PayingStrategy
@@ -333,28 +334,22 @@ class _Service:
             time.sleep(min(_NODES_EVERY_S, self.settings.poll))
 
     def _wait_for_return(self, number: int) -> None:
-        # A strategy samples as soon as one node is there, and after a stop nodes come back one by one, in half a minute: the
-        # first would have the whole pot. Nobody is waited for who stays away for long.
-        told, until = None, None
-        while True:
+        def look() -> tuple[set[str], set[str]]:
             enrolments = self._look_after_nodes()
             accounts = self.registry.accounts(list(enrolments.values()))
-            online = {accounts.get(node.node_id) for node in self.superlink.nodes() if node.online}
-            weighing = {account for account, one in enrolments.items() if one.weighs_in(number)}
-            absent = sorted(weighing - online)
-            if len(absent) != told:
-                told = len(absent)
-                self.watcher.on_setup(
-                    f"waiting for nodes to come back: {len(weighing) - told} of {len(weighing)} connected"
-                )
-            if not absent:
-                return
-            if until is None and len(absent) < len(weighing):
-                until = time.monotonic() + self.settings.rejoin
-            if until is not None and time.monotonic() > until:
-                log.warning("going on with round %d without the nodes of %s", number, ", ".join(absent))
-                return
-            time.sleep(min(_NODES_EVERY_S, self.settings.poll))
+            return (
+                {account for account, one in enrolments.items() if one.weighs_in(number)},
+                {accounts.get(node.node_id, "") for node in self.superlink.nodes() if node.online},
+            )
+
+        absent = wait_for_return(
+            look,
+            rejoin_s=self.settings.rejoin,
+            poll_s=min(_NODES_EVERY_S, self.settings.poll),
+            say=self.watcher.on_setup,
+        )
+        if absent:
+            log.warning("going on with round %d without the nodes of %s", number, ", ".join(absent))
 
     def train(self) -> None:
         """All rounds that are not on chain yet, each on chain before the next one begins."""
