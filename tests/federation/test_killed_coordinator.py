@@ -1,6 +1,8 @@
 """A coordinator that is killed five times, at every step of its journal, and whose chain goes away: no round lost, none paid twice."""
 
 import json
+import os
+import signal
 import ssl
 import urllib.request
 
@@ -58,4 +60,15 @@ def test_no_round_is_lost_and_none_paid_twice(town):
     for node in nodes:
         assert sum("earned" in line for line in node.said().splitlines()) >= 4
         assert "claimed:" in node.said()
+    assert left_behind(town.folder) == []
+
+
+def test_ctrl_c_ends_a_coordinator_and_all_that_it_started(town):
+    one = town.coordinator(*town.settings())
+    one.says("waiting for clients: 0 of 2")
+    assert len(left_behind(town.folder)) > 1  # its SuperLink too
+    os.killpg(one.process.pid, signal.SIGINT)
+    assert one.ends() == 130
+    assert "stopped; `fl coordinator folder=" in one.said()
+    assert "Traceback" not in one.said()
     assert left_behind(town.folder) == []
