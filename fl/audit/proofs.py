@@ -51,7 +51,7 @@ class Published:
 
     def proven(self, index: int) -> tuple[tuple, tuple]:
         """A leaf and its proof, as the contract takes them."""
-        return self.leaves[index].as_tuple(), (index, list(self.tree.proof(index)))
+        return self.leaves[index].as_tuple(), (index, [tuple(one) for one in self.tree.proof(index)])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,11 +80,12 @@ def prove_transition(
     Such is one without an update, or of an account that has left.
 
     Args:
-        previous: The round before; None in round 1.
+        previous: The round before; None in round 1. An earlier one, where the round before opens to nobody, shows no more
+            than that a cumulative fell, or grew by more than all together.
         enrolments: As the chain says; an account that is not in it never joined.
     """
     number = current.header.round
-    before = {leaf.account: place for place, leaf in enumerate(previous.leaves)} if previous else {}
+    before = _places(previous)
     for place, leaf in enumerate(current.leaves):
         enrolment = enrolments.get(leaf.account)
         carried = enrolment is not None and enrolment.first_round < number
@@ -92,9 +93,13 @@ def prove_transition(
             continue  # the round before lacks its leaf: that is what `prove_missing` shows
         past = previous.leaves[before[leaf.account]] if carried else None
         stood = Account(balance=past.balance, cumulative=past.cumulative) if past else Account()
+        if past is None or previous.header.round + 1 == number:
+            sound = _follows(current.header, leaf, stood)
+        else:
+            sound = 0 <= leaf.cumulative - stood.cumulative <= current.header.cumulative - previous.header.cumulative
         enrolled = enrolment is not None and enrolment.counts_in(number)
         idle = not any(leaf.update_root) or not (enrolled and enrolment.weighs_in(number))
-        if enrolled and not (idle and (leaf.weight or leaf.score)) and _follows(current.header, leaf, stood):
+        if enrolled and sound and not (idle and (leaf.weight or leaf.score)):
             continue
         # For an account whose first round this is, the contract does not read what comes before.
         earlier = previous if carried else current
@@ -107,6 +112,46 @@ def prove_transition(
             ),
         )  # fmt: skip
     return None
+
+
+def prove_rounding(
+    previous: Published | None, current: Published, *, enrolments: Mapping[str, Enrolment]
+) -> Call | None:
+    """A wei that rounding left, with an account whose remainder is not the larger one of the two that are shown.
+
+    Args:
+        previous: The round before; None in round 1.
+        enrolments: As the chain says.
+    """
+    header, before, shares = current.header, _places(previous), []
+    if header.entitlement == 0:
+        return None
+    for place, leaf in enumerate(current.leaves):
+        enrolment = enrolments.get(leaf.account)
+        if enrolment is None or not enrolment.counts_in(header.round):
+            continue
+        carried = enrolment.first_round < header.round
+        if carried and leaf.account not in before:
+            continue
+        earned = leaf.cumulative - (previous.leaves[before[leaf.account]].cumulative if carried else 0)
+        floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
+        # For an account whose first round this is, the contract does not read what comes before.
+        past = previous.proven(before[leaf.account]) if carried else current.proven(place)
+        shares.append((-remainder, int(leaf.account, 16), earned - floor, past, current.proven(place)))
+    shares.sort(key=lambda one: one[:2])
+    short = next((at for at, one in enumerate(shares) if one[2] == 0), len(shares))
+    over = next((at for at, one in enumerate(shares) if at > short and one[2] == 1), None)
+    if over is None:
+        return None
+    pasts, told = zip(*(one[3:] for one in (shares[short], shares[over])), strict=True)
+    earlier = previous or current
+    return Call(
+        function="proveRounding",
+        arguments=(
+            earlier.header.as_tuple(), [leaf for leaf, _ in pasts], [proof for _, proof in pasts],
+            header.as_tuple(), [leaf for leaf, _ in told], [proof for _, proof in told],
+        ),
+    )  # fmt: skip
 
 
 def prove_broken_chain(previous: Published, current: Published, *, domain: Domain) -> Call | None:
@@ -339,6 +384,11 @@ def answer(challenge: tuple, *, place: int, sums: Sequence[int], update: Blocks,
     )
 
 
+def _places(published: Published | None) -> dict[str, int]:
+    """The place of each account's leaf."""
+    return {leaf.account: place for place, leaf in enumerate(published.leaves)} if published else {}
+
+
 def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
     if leaf.balance != min(0, before.balance) + leaf.score:
         return False
@@ -346,7 +396,7 @@ def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
     if header.entitlement == 0:
         return pay == 0
     floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
-    # Who got the extra wei is the largest remainders' matter; on chain, anyone with a remainder may have it.
+    # Who got the extra wei is the largest remainders' matter: `prove_rounding`.
     return pay in (floor, floor + (remainder > 0))
 
 

@@ -128,6 +128,7 @@ def check_round(
     paid_before = sum(account.cumulative for account in before.values())
     pot = pot_of(budget=view.terms.budget, paid_before=paid_before, rounds_left=view.terms.rounds - header.round + 1)
     check.equal("the pot", header.pot, pot)
+    check.equal("the pot of round.json", bundle.pot, pot)
     told = {leaf.account: leaf for leaf in bundle.leaves}
     scores = _scores(bundle, participants, weights, scoring)
     settlement = settle(participants, weights=weights, scores=scores, accounts=before, pot=pot)

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from fl.audit.archive_client import ArchiveUnreachable
 from fl.audit.bundle import (
     MANIFEST,
     ROUND,
@@ -44,6 +45,7 @@ class RoundVerdict:
     unchecked: tuple[str, ...] = ()  # what this auditor could not check, and why
     distance: float | None = None  # of the direction from the recomputed one, relative L2
     void: bool = False  # proven wrong on chain before
+    interrupted: str = ""  # why the round could not be looked at to its end now
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,13 +82,18 @@ class TaskAudit:
                 previous_digest=digest(before.header, domain=self.record.domain) if before else ZERO_HASH,
             )
             round_audit = _RoundAudit(self, posted[number], view, memory)
-            round_audit.run()
+            interrupted = ""
+            try:
+                round_audit.run()
+            except ArchiveUnreachable as error:  # of a file, perhaps, that somebody would rather not send
+                interrupted = str(error)
             yield RoundVerdict(
                 number=number,
                 differences=tuple(round_audit.differences),
                 unchecked=tuple(round_audit.unchecked),
                 distance=round_audit.distance,
                 void=0 < state.void_from <= number,
+                interrupted=interrupted,
             )
 
     def earned(self, account: str) -> tuple[int, int] | None:
@@ -97,7 +104,7 @@ class TaskAudit:
                 continue
             try:
                 leaves = read_leaves(self.source.bundle(number))
-            except BrokenBundle:
+            except (BrokenBundle, ArchiveUnreachable):
                 continue
             if leaf := next((one for one in leaves if one.account == account), None):
                 return number, leaf.cumulative
@@ -263,7 +270,7 @@ class _RoundAudit:
             there = load_safetensors(self.audit.source.bundle(self.header.round + step).read(other))
             gaps = np.concatenate([np.abs(here[key] - there[key]).ravel() for key in there])
             widest = f"{gaps.max():.3g}"
-        except (BrokenBundle, SafetensorError, KeyError, ValueError, TypeError):
+        except (BrokenBundle, ArchiveUnreachable, SafetensorError, KeyError, ValueError, TypeError):
             return ""
         return (
             f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"

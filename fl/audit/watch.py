@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fl.audit import proofs
+from fl.audit.archive_client import ArchiveUnreachable
 from fl.audit.bundle import MANIFEST, ROUND, BrokenBundle, BundleFiles, leaves_of, read_manifest, read_round
 from fl.audit.evidence import KeptReceipt, SeenUpdate
 from fl.audit.proofs import Call, Published, Signed
@@ -23,6 +24,8 @@ from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES
 from fl.rewards.sums import span_of, sums_bytes
 
 _DIRECTION = "direction.blocks"
+# One file that a coordinator does not get itself to send keeps nothing else from being looked at.
+_UNREADABLE = (BrokenBundle, ArchiveUnreachable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ class Watch:
             self.seen.append(one)
 
     def look(self) -> Look:
-        """Look at everything once. Raises: ChainError, ArchiveUnreachable if chain or bundles cannot be asked."""
+        """Look at everything once. Raises: ChainError if the chain cannot be asked."""
         state, posted, enrolments = self.record.state(), self.record.posted(), self.record.enrolments()
         standing = {number: one for number, one in posted.items() if not 0 < state.void_from <= number}
         challenges = self._challenges()
@@ -142,7 +145,7 @@ class Watch:
     def look_at_challenges(self) -> Look:
         """Look at the challenges of scores alone, and read no more than the rounds that they are of.
 
-        Raises: ChainError, ArchiveUnreachable if chain or bundles cannot be asked.
+        Raises: ChainError if the chain cannot be asked.
         """
         state, posted, challenges = self.record.state(), self.record.posted(), self._challenges()
         unread = self._take_in(_disputed(challenges, posted))
@@ -172,9 +175,9 @@ class Watch:
         for challenge, open_, deadline in challenges:
             try:
                 steps += self._judge(challenge, open_=open_, deadline=deadline, posted=posted)
-            except BrokenBundle as error:
+            except _UNREADABLE as error:
                 if open_:
-                    undecided.append(f"the challenge of round {challenge.challenge[1]}: {error.problem}")
+                    undecided.append(f"the challenge of round {challenge.challenge[1]}: {_why(error)}")
         self._forget(set(_disputed(challenges, posted)))
         return steps, undecided
 
@@ -193,8 +196,8 @@ class Watch:
             if not (known and known.published.header == one.header and known.posted and not known.problems):
                 try:
                     known = self._read_round(one.header)
-                except BrokenBundle as error:
-                    unread.append(f"round {number}: {error.problem}")
+                except _UNREADABLE as error:
+                    unread.append(f"round {number}: {_why(error)}")
                     continue
             self._read[number] = known
         return unread
@@ -210,8 +213,8 @@ class Watch:
             for one in read_round(text, where=files.where).updates:
                 signed = Signed(base_model=header.base_model, update_root=one.root, signature=one.signature)
                 self.remember(SeenUpdate(round=header.round, client=one.account, signed=signed))
-        except BrokenBundle as error:
-            problems.append(error.problem)
+        except _UNREADABLE as error:
+            problems.append(_why(error))
         return _Read(published=Published(header=header, leaves=leaves), problems=tuple(problems))
 
     def _look_at(
@@ -254,15 +257,17 @@ class Watch:
             return
         yield from finding("two leaves of one account, or out of order", proofs.prove_disorder(current))
         yield from finding("an enrolled account has no leaf", proofs.prove_missing(current, enrolments=enrolments))
-        previous = self._read.get(number - 1)
-        if previous is not None and not previous.provable:
-            previous = None
-        if previous is None and number > 1:
+        previous = self._last_provable(number)
+        if previous is not None and previous.header.round + 1 < number:
+            what = f"a payout does not follow from round {previous.header.round}"
+        else:
+            what = "a balance or payout does not follow from the round before"
+        yield from finding(what, proofs.prove_transition(previous, current, enrolments=enrolments))
+        if number > 1 and (previous is None or previous.header.round + 1 < number):
             missed.append(f"balances and payouts (the leaves of round {number - 1} are not here)")
-        yield from finding(
-            "a balance or payout does not follow from the round before",
-            proofs.prove_transition(previous.published if previous else None, current, enrolments=enrolments),
-        )
+        else:
+            call = proofs.prove_rounding(previous, current, enrolments=enrolments)
+            yield from finding("what rounding left went to the wrong client", call)
         if receipt := self.receipts.get(number):
             yield from finding(
                 f"the update of {self.account} has a receipt and was left out",
@@ -271,6 +276,11 @@ class Watch:
                 ),
             )
         yield from self._false_scores(number, current, missed)
+
+    def _last_provable(self, number: int) -> Published | None:
+        """The last round before this one whose leaves are here."""
+        rounds = (self._read[one] for one in range(number - 1, 0, -1) if one in self._read)
+        return next((one.published for one in rounds if one.provable), None)
 
     def _false_scores(self, number: int, current: Published, missed: list[str]) -> Iterator[Finding]:
         if self.record.terms.attested:
@@ -283,14 +293,14 @@ class Watch:
             # First: until it is revealed, nobody need be asked for any update.
             try:
                 self._direction(number)
-            except BrokenBundle as error:
-                missed.append(f"the scores ({error.problem})")
+            except _UNREADABLE as error:
+                missed.append(f"the scores ({_why(error)})")
                 return
         for account in due:
             try:
                 update, direction = self._vectors(number, account)
-            except BrokenBundle as error:
-                problems.append(error.problem)
+            except _UNREADABLE as error:
+                problems.append(_why(error))
                 if isinstance(error, Withheld):
                     self._withheld[number, account] = error.problem
                 continue
@@ -424,6 +434,10 @@ class Watch:
         if number not in self._read:
             raise BrokenBundle(folder=self.source.where, problem=f"round {number} could not be read")
         return self._read[number]
+
+
+def _why(error: BrokenBundle | ArchiveUnreachable) -> str:
+    return error.problem if isinstance(error, BrokenBundle) else str(error)
 
 
 def _check_manifest(files: BundleFiles, text: bytes, header: Header) -> None:

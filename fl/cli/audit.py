@@ -22,6 +22,7 @@ from fl.cli.signer import signer
 from fl.cli.task_argument import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.values import address_of, whole
 from fl.errors import ConfigError
+from fl.plain_text import printable
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
 from fl.task.trust import check_trust, packages
@@ -39,7 +40,7 @@ KNOWN = {
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Audit every posted round; exits with 1 if anything differs."""
+    """Audit every posted round; exits with 1 if anything differs, or a round could not be looked at."""
     text, rest = split(arguments, command="audit")
     values = parse(rest, known=KNOWN, command="audit TASK")
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
@@ -64,7 +65,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _audited(audit: TaskAudit) -> bool:
-    """Print the audit; whether no round differs."""
+    """Print the audit; whether every round was looked at and none differs."""
     record, state = audit.record, audit.record.state()
     print(
         f"task {record.invite.task_id} on chain {record.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
@@ -75,13 +76,17 @@ def _audited(audit: TaskAudit) -> bool:
         verdicts.append(verdict)
         print(_line(verdict), flush=True)
     for what, rounds in _unchecked(verdicts).items():
-        print(f"not checked in {rounds}: {what}")
+        print(f"not checked in {rounds}: {printable(what)}")
     if audit.account and verdicts:
         _show_pay(audit)
     wrong = [one.number for one in verdicts if one.differences]
     if wrong:
         print(f"{len(wrong)} of {len(verdicts)} rounds differ: {_ranges(wrong)}")
-    return not wrong
+    if missed := [one.number for one in verdicts if one.interrupted]:
+        print(
+            f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {_ranges(missed)}; run it again"
+        )
+    return not wrong and not missed
 
 
 def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[int, bytes]:
@@ -142,7 +147,9 @@ def _line(verdict: RoundVerdict) -> str:
     name = f"round {verdict.number:<4}"
     void = " (void: proven wrong before)" if verdict.void else ""
     if verdict.differences:
-        return f"{name} DIFFERS{void}  {'; '.join(verdict.differences)}"
+        return f"{name} DIFFERS{void}  {printable('; '.join(verdict.differences), most=100_000)}"
+    if verdict.interrupted:
+        return f"{name} NOT CHECKED{void}  {printable(verdict.interrupted)}"
     told = "" if verdict.distance is None else f"  direction within {verdict.distance:.1e}"
     return f"{name} ok{void}{told}"
 

@@ -24,6 +24,7 @@ from fl.cli.arguments import parse
 from fl.cli.signer import signer
 from fl.cli.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
+from fl.plain_text import printable
 from fl.task.spec import TaskSpec
 from fl.task.trust import check_trust, packages
 
@@ -92,7 +93,7 @@ def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evalua
             if isinstance(error, ArchiveRefused) and error.status < 500:
                 raise
             if type(error).__name__ != told:
-                print(f"waiting: {error}", file=sys.stderr, flush=True)
+                print(f"waiting: {printable(error)}", file=sys.stderr, flush=True)
             told, pause = type(error).__name__, min(2 * pause, _LONGEST_PAUSE_S)
             evaluation = None
         else:
@@ -111,7 +112,7 @@ def _over(record: TaskRecord) -> bool:
 def _line(evaluation: Evaluation) -> str:
     late = "" if evaluation.accepted else " (not needed: others were faster)"
     if evaluation.refusal:
-        return f"round {evaluation.round} REFUSED{late}: {evaluation.refusal}"
+        return f"round {evaluation.round} REFUSED{late}: {printable(evaluation.refusal)}"
     distance = "" if evaluation.distance is None else f", direction within {evaluation.distance:.1e}"
     return f"round {evaluation.round} signed{late}{distance}, {evaluation.seconds:.1f} s"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from fl.audit.archive_client import ArchiveRefused, ArchiveUnreachable
 from fl.audit.evidence import BadEvidence, KeptReceipt, read_receipts, read_seen, seen_to_json
 from fl.audit.filing import file_finding, take_reward
 from fl.audit.watch import Finding, Look, Watch
@@ -77,12 +76,12 @@ class _Watcher:
         self._told: set[str] = set()
 
     def run(self, *, every: float) -> None:
-        """Look again and again; an absent chain or gateway is waited for, and said once."""
+        """Look again and again; an absent chain is waited for, and said once."""
         pause = every
         while True:
             try:
                 over, pause = self.pass_once(), every
-            except (ChainUnreachable, ArchiveUnreachable, ArchiveRefused, OSError) as error:
+            except (ChainUnreachable, OSError) as error:
                 self._say_once(f"waiting: {printable(error)}")
                 over, pause = False, min(2 * pause, _LONGEST_PAUSE_S)
             if over:

@@ -170,6 +170,43 @@ def test_a_part_that_the_header_does_not_name_is_refused(world, tmp_path, name):
         Published.read(folder)
 
 
+def test_pay_that_fell_over_a_round_that_opens_to_nobody_is_proven(world, outsider):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar.first = liar.post_honest(1)
+    made = liar.honest(2)
+    liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
+    made = liar.honest(3)
+    victim, friend, *others = made.settlement.tree.leaves
+    kept = liar.first.leaves[0].cumulative - 1
+    taken = victim.cumulative - kept
+    leaves = [replace(victim, cumulative=kept), replace(friend, cumulative=friend.cumulative + taken), *others]
+    lie = liar.post_leaves(made, leaves)
+    call = proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments())
+    liar.escrow.submit(call.function, call.arguments, account=outsider)
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_wei_of_rounding_in_the_wrong_hands_is_proven(world, outsider, number):
+    liar = Liar(world(rounds=3, bond=100 * TOKENS))
+    before = liar.post_honest(1) if number == 2 else None
+    made, enrolments = liar.honest(number), liar.task.enrolments()
+    honest = Published(header=made.header, leaves=made.settlement.tree.leaves)
+    assert proofs.prove_rounding(before, honest, enrolments=enrolments) is None
+    extra = {}
+    for leaf in honest.leaves:
+        floor = made.header.pot * leaf.entitlement // made.header.entitlement
+        extra[leaf.account] = made.settlement.payout.pays[leaf.account] - floor
+    robbed_, friend = (next(one for one in extra if extra[one] == wei) for wei in (1, 0))
+    moves = {robbed_: -1, friend: 1}
+    leaves = [replace(leaf, cumulative=leaf.cumulative + moves.get(leaf.account, 0)) for leaf in honest.leaves]
+    lie = liar.post_leaves(made, leaves)
+    assert proofs.prove_transition(before, lie, enrolments=enrolments) is None
+    call = proofs.prove_rounding(before, lie, enrolments=enrolments)
+    liar.escrow.submit(call.function, call.arguments, account=outsider)
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, number - 1)
+
+
 # ---- chain, omission, order, missing, sums --------------------------------------------------------------------------------
 
 

@@ -1,13 +1,18 @@
 """`fl evaluator` as processes of their own, against a coordinator's gateway over TLS."""
 
+import hashlib
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
+from audit.liar import TOKENS, Liar, outscored
+from audit.test_hostile_bundles import VALUES, changed, places
 
 from fl.audit.archive_client import ArchiveClient
 from fl.audit.recompute import RoundDiffers
@@ -194,6 +199,47 @@ def test_a_wrong_model_of_a_strategy_with_a_memory_is_refused(world, remote, spe
     assert opened.task.state().posted == 1
 
 
+class Spoiling(Alone):
+    """Offers a round whose round.json says something else, again and again, and the honest one in the end."""
+
+    texts = ()
+
+    def sign(self, folder, header, *, view):
+        kept = {name: (folder / name).read_bytes() for name in ("round.json", "manifest.json")}
+        sums = json.loads(kept["manifest.json"])
+        for text in self.texts:
+            (folder / "round.json").write_bytes(text)
+            manifest = json.dumps({**sums, "round.json": hashlib.sha256(text).hexdigest()}).encode()
+            (folder / "manifest.json").write_bytes(manifest)
+            with pytest.raises(RoundRefused):
+                super().sign(folder, replace(header, bundle=hashlib.sha256(manifest).digest()), view=view)
+            assert self.found.refusal, text[:2000]
+        for name, data in kept.items():
+            (folder / name).write_bytes(data)
+        return super().sign(folder, header, view=view)
+
+
+def test_no_round_json_ends_an_evaluator_or_gets_a_signature(world, remote, monkeypatch, tmp_path):
+    rehearsal = world(rounds=1)
+    rehearsal.run(rehearsal.app(rehearsal.downhill))
+    honest = json.loads((rehearsal.reports[0].bundle / "round.json").read_text())
+    shutil.rmtree(rehearsal.folder / "bundles")
+    opened, rng = world(rounds=1), random.Random(5)
+    ways = [way for way in places(honest) if way and way != ("taskId",)]
+    # Of no updates no weights can be made, and the pot is told twice.
+    texts = [b"[" * 100_000, *(json.dumps({**honest, **one}).encode() for one in ({"updates": []}, {"pot": "5"}))]
+    while len(texts) < 40:
+        raw = changed(honest, rng.choice(ways), rng.choice([*VALUES, KeyError]))
+        if raw != honest:
+            texts.append(json.dumps({**raw, "taskId": opened.task.task_id.hex()}).encode())
+    with serving(opened) as (desk, invite, _):
+        monkeypatch.setattr(desk, "__class__", Spoiling)
+        desk.remote, desk.texts = remote(opened, invite), texts
+        opened.run(opened.app(opened.downhill), panel=desk)
+    assert desk.found.refusal == ""
+    assert opened.task.state().posted == 1
+
+
 def test_a_second_header_of_a_round_is_never_signed(tmp_path):
     signed = SignedHeaders(tmp_path / "deep" / "signed.json")
     signed.keep(1, b"\x01" * 32)
@@ -255,6 +301,33 @@ def test_bundles_come_over_the_gateway_for_an_audit_too(world, fl, account):
         anybody = fl("audit", invite.to_string())
         assert anybody.code == 0
         assert "the scores of 3 clients" in anybody.out
+
+
+def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world, fl, account, tmp_path):
+    liar = Liar(world(rounds=1, bond=100 * TOKENS))
+    made = liar.honest(1)
+    lie = liar.post_leaves(made, outscored(made))
+    victim = next(one for one in liar.world.clients if one.address == lie.leaves[0].account)
+    liar.world.token.mint(victim.address, TOKENS, account=victim)
+
+    def watch(invite, *who):
+        return fl("watch", invite.to_string(), "once=true", f"folder={tmp_path / 'watch'}", *who)
+
+    with serving(liar.world) as (_, invite, _):
+        stranger = watch(invite, "dry=true")
+        assert stranger.code == 0
+        assert "round 1: nothing wrong was found; not checked: 3 of 3 scores (updates/0x" in stranger.out
+        other = watch(
+            invite, f"anvil={index_of(account, next(one for one in liar.world.clients if one is not victim))}"
+        )
+        assert other.code == 0
+        assert "not checked: 2 of 3 scores (updates/0x" in other.out
+        done = watch(invite, f"anvil={index_of(account, victim)}")
+    assert done.code == 1
+    assert f"round 1 FRAUD: the score of {victim.address} is wrong" in done.out
+    assert "filed challengeScore in 0x" in done.out
+    (opened,) = liar.escrow.challenges(liar.task.task_id)
+    assert (opened.challenge[2], opened.challenge[3]) == (victim.address, victim.address)
 
 
 # ---- refusals -----------------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """`fl watch` catches every fraud of the contract's list by itself, refutes false challenges, and leaves honest rounds alone."""
 
 import hashlib
+import http.server
 import json
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import replace
 
 import pytest
@@ -130,6 +132,36 @@ def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checke
 def test_pay_that_does_not_follow_from_the_scores(liar, catches):
     liar.post_leaves(made := liar.honest(2), robbed(made))
     catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
+
+
+def test_a_wei_of_rounding_in_the_wrong_hands(liar, catches):
+    made = liar.honest(2)
+    pays, total = made.settlement.payout.pays, made.header.entitlement
+    extra = {one.account: pays[one.account] - made.header.pot * one.entitlement // total
+             for one in made.settlement.tree.leaves}  # fmt: skip
+    moves = {next(one for one in extra if extra[one] == wei): change for wei, change in ((1, -1), (0, 1))}
+    leaves = [replace(one, cumulative=one.cumulative + moves.get(one.account, 0))
+              for one in made.settlement.tree.leaves]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    catches(liar, "what rounding left went to the wrong client", "proveRounding")
+
+
+def test_pay_that_fell_over_a_round_that_opens_to_nobody(world, watch):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    first = liar.post_honest(1)
+    made = liar.honest(2)
+    liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
+    made = liar.honest(3)
+    victim, friend, *others = made.settlement.tree.leaves
+    taken = victim.cumulative - first.leaves[0].cumulative + 1
+    leaves = [replace(victim, cumulative=victim.cumulative - taken),
+              replace(friend, cumulative=friend.cumulative + taken), *others]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 3 FRAUD: a payout does not follow from round 1" in done.out
+    assert "filed proveTransition in 0x" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
 
 
 def test_a_score_without_an_update(liar, catches):
@@ -292,6 +324,49 @@ def test_no_nonsense_beside_the_leaves_hides_a_fraud(liar, catches, nonsense):
 
     liar.post_leaves(made := liar.honest(2), robbed(made), spoil=spoil)
     catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
+
+
+@pytest.fixture
+def moody(liar):
+    """A web server over the bundles that has one file and never sends it; its URL."""
+
+    class Moody(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given):
+            super().__init__(*given, directory=str(liar.bundles))
+
+        def do_GET(self):
+            if self.path == "/round-0001/round.json":
+                self.send_error(503)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_that_never_comes_hides_no_fraud_in_another_round(liar, moody, fl, watch):
+    made = liar.honest(2)
+    first, second, *others = made.settlement.tree.leaves
+    liar.post_leaves(made, [first, replace(second, account=first.account), *others], published=True)
+    audited = fl("audit", liar.world.folder, f"bundles={moody}")
+    assert audited.code == 1
+    lines = audited.out.splitlines()
+    assert lines[1].startswith(f"round 1    NOT CHECKED  {moody}/round-0001/round.json does not answer (")
+    assert lines[2].startswith("round 2    DIFFERS  ")
+    assert lines[-2] == "1 of 2 rounds differ: 2"
+    assert lines[-1] == "1 of 2 rounds could not be looked at to the end: 1; run it again"
+    done = watch(liar, f"bundles={moody}")
+    assert done.code == 1
+    assert f"not read: round 1: {moody}/round-0001/round.json does not answer (" in done.out
+    assert "round 2 FRAUD: two leaves of one account, or out of order" in done.out
+    assert "filed proveDisorder in 0x" in done.out
 
 
 def signed_update(liar, fill):
