@@ -242,6 +242,35 @@ def prove_misstated_totals(current: Published) -> Call | None:
     return prove_bad_sums(header, leaves=current.leaves, levels=[*tree.levels[:-1], [stated]])
 
 
+def prove_hidden_leaf(current: Published) -> Call | None:
+    """A node where a leaf has to be: the published leaves make the posted tree, and are more than its header counts."""
+    header, levels = current.header, current.tree.levels
+    if current.tree.root != header.tree_root or len(current.leaves) == header.leaf_count:
+        return None
+    widths = [header.leaf_count]
+    while widths[-1] > 1:
+        widths.append((widths[-1] + 1) >> 1)
+    # A node by its place as the header counts, its place in the tree as it is, and the siblings above it.
+    nodes = [(len(widths) - 1, 0, len(levels) - 1, 0, ())]
+    while nodes:
+        level, index, own_level, own_index, above = nodes.pop()
+        while level and 2 * index + 1 >= widths[level - 1]:  # promoted
+            level, index = level - 1, 2 * index
+        while own_level and 2 * own_index + 1 >= len(levels[own_level - 1]):
+            own_level, own_index = own_level - 1, 2 * own_index
+        if not own_level:
+            continue  # a leaf, under which nothing opens
+        left, right = levels[own_level - 1][2 * own_index : 2 * own_index + 2]
+        if not level:
+            said, proof = tuple(levels[own_level][own_index]), (index, [tuple(one) for one in above])
+            return Call(
+                function="proveBadNode", arguments=(header.as_tuple(), 0, tuple(left), tuple(right), said, proof)
+            )
+        nodes.append((level - 1, 2 * index, own_level - 1, 2 * own_index, (right, *above)))
+        nodes.append((level - 1, 2 * index + 1, own_level - 1, 2 * own_index + 1, (left, *above)))
+    return None
+
+
 def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeaves) -> Call | None:
     """Wrong sums in what somebody's claim has shown of a tree that the published leaves do not make.
 

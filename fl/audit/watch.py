@@ -192,18 +192,23 @@ class Watch:
         """Read the rounds that are not read whole yet; returns what cannot be read."""
         unread = []
         for number, one in rounds.items():
-            known = self._read.pop(number, None)
-            if not (known and known.published.header == one.header and known.posted and not known.problems):
-                try:
-                    known = self._read_round(one.header)
-                except _UNREADABLE as error:
-                    unread.append(f"round {number}: {_why(error)}")
-                    continue
-            self._read[number] = known
+            known = self._read.get(number)
+            if known and known.published.header != one.header:
+                del self._read[number]
+                known = None
+            if known and known.posted and not known.problems:
+                continue
+            try:
+                read = self._read_round(one.header)
+            except _UNREADABLE as error:
+                unread.append(f"round {number}: {_why(error)}")
+                continue
+            if read.posted or not (known and known.posted):  # what was the posted tree stays it, whatever is sent now
+                self._read[number] = read
         return unread
 
     def _read_round(self, header: Header) -> _Read:
-        """What everybody is given of a round. Raises: BrokenBundle where that has no leaves."""
+        """What everybody is given of a round. Raises: BrokenBundle where that has no leaves, ArchiveUnreachable."""
         files, problems = self.source.bundle(header.round), []
         text = files.read(ROUND)
         leaves = leaves_of(text, where=files.where)
@@ -246,7 +251,8 @@ class Watch:
         missed += read.problems
         if not read.posted:
             missed.append("anything but the header (the published leaves are not those of the posted tree)")
-            # No proof opens from these leaves; what claims show of the real tree is all there is.
+            yield from finding("the tree has more leaves than clients", proofs.prove_hidden_leaf(current))
+            # No other proof opens from these leaves; what claims show of the real tree is all there is.
             for shown in self.record.shown_leaves(number):
                 call = proofs.prove_shown_sums(posted.header, leaves=current.leaves, shown=shown)
                 yield from finding("the tree promises other sums than its leaves", call)

@@ -20,6 +20,7 @@ from fl.chain.clock import pass_time
 from fl.chain.errors import Refused
 from fl.chain.escrow import Status
 from fl.chain.typed_data import Update, sign
+from fl.rewards import RoundTree
 from fl.rewards.sums import fold
 
 
@@ -283,6 +284,19 @@ def test_totals_that_are_not_the_trees_are_proven(world, outsider, clients, chan
     header = replace(made.header, entitlement=made.header.entitlement + change)
     lie = liar.post(header, made.settlement.tree.leaves)
     convicts(liar, proofs.prove_misstated_totals(lie), outsider)
+
+
+@pytest.mark.parametrize(("clients", "hidden"), [(1, 1), (2, 1), (3, 1), (3, 2), (3, 5)])
+def test_leaves_beyond_those_that_the_header_counts_are_proven(world, outsider, account, clients, hidden):
+    liar = Liar(world(rounds=3, clients=clients, bond=100 * TOKENS))
+    liar.first = liar.post_honest(1)
+    assert proofs.prove_hidden_leaf(liar.first) is None
+    made = liar.honest(2)
+    extra = [replace(made.settlement.tree.leaves[0], account=account(10 + one).address, cumulative=0)
+             for one in range(hidden)]  # fmt: skip
+    tree = RoundTree([*made.settlement.tree.leaves, *extra])
+    lie = liar.post(replace(made.header, tree_root=tree.root, entitlement=tree.entitlement), tree.leaves)
+    convicts(liar, proofs.prove_hidden_leaf(lie), outsider)
 
 
 def test_leaves_of_another_tree_prove_nothing_of_its_totals(liar):

@@ -20,6 +20,7 @@ from fl.chain.clock import pass_time
 from fl.chain.escrow import Status
 from fl.chain.typed_data import Update, sign
 from fl.codec import Blocks, block_root
+from fl.rewards import RoundTree
 from fl.rewards.sums import fold
 
 WATCHER = 15  # of Anvil's accounts; no part in the task
@@ -279,6 +280,14 @@ def test_totals_that_are_not_those_of_the_tree(liar, catches):
     lie = replace(made.header, entitlement=made.header.entitlement + 1)
     liar.post(lie, made.settlement.tree.leaves)
     catches(liar, "the header states other totals than its tree", "proveBadNode")
+
+
+def test_a_leaf_that_the_header_does_not_count(liar, catches, account):
+    made = liar.honest(2)
+    leaves = made.settlement.tree.leaves
+    tree = RoundTree([*leaves, replace(leaves[0], account=account(18).address, cumulative=0)])
+    liar.post(replace(made.header, tree_root=tree.root, entitlement=tree.entitlement), tree.leaves)
+    catches(liar, "the tree has more leaves than clients", "proveBadNode")
 
 
 def test_a_single_leaf_whose_header_states_other_totals(world, catches):
