@@ -5,10 +5,12 @@ import {DevToken} from "../../src/DevToken.sol";
 import {Fairshare} from "../../src/Fairshare.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {vm} from "../world/Vm.sol";
+import {Challenges} from "./Challenges.sol";
 import {Handler} from "./Handler.sol";
+import {Proofs} from "./Proofs.sol";
 
 /// @notice See README.md for the invariants in words.
-contract FairshareInvariants {
+abstract contract FairshareInvariants {
     Handler internal handler;
     mapping(bytes32 id => ITask.Status) internal statusOf;
     mapping(bytes32 id => uint256) internal totalOf;
@@ -31,34 +33,15 @@ contract FairshareInvariants {
     function targetSelectors() public view returns (FuzzSelector[] memory targets) {
         targets = new FuzzSelector[](1);
         targets[0].addr = address(handler);
-        bytes4[] memory selectors = new bytes4[](20);
-        selectors[0] = Handler.open.selector;
-        selectors[1] = Handler.join.selector;
-        selectors[2] = Handler.join.selector;
-        selectors[3] = Handler.start.selector;
-        selectors[4] = Handler.post.selector;
-        selectors[5] = Handler.post.selector;
-        selectors[6] = Handler.post.selector;
-        selectors[7] = Handler.claim.selector;
-        selectors[8] = Handler.claim.selector;
-        selectors[9] = Handler.claimRange.selector;
-        selectors[10] = Handler.leave.selector;
-        selectors[11] = Handler.release.selector;
-        selectors[12] = Handler.prove.selector;
-        selectors[13] = Handler.challenge.selector;
-        selectors[14] = Handler.refute.selector;
-        selectors[15] = Handler.uphold.selector;
-        selectors[16] = Handler.end.selector;
-        selectors[17] = Handler.withdraw.selector;
-        selectors[18] = Handler.wait_.selector;
-        selectors[19] = Handler.wait_.selector;
-        targets[0].selectors = selectors;
+        targets[0].selectors = _selectors();
     }
+
+    function _selectors() internal pure virtual returns (bytes4[] memory);
 
     function invariant_everyPromiseHolds() public {
         vm.assertEq(handler.broken(), "");
         Fairshare fairshare = handler.fairshare();
-        uint256 owed = handler.credits() + handler.challengeBonds();
+        uint256 owed = handler.credits() + handler.held();
         bytes32[] memory ids = handler.tasks();
         for (uint256 i; i < ids.length; i++) {
             (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(ids[i]);
@@ -74,6 +57,9 @@ contract FairshareInvariants {
             if (!handler.lied(ids[i])) {
                 vm.assertTrue(state.status != ITask.Status.Halted, "an honest task was halted");
                 vm.assertEq(state.voidFrom, 0);
+            }
+            for (uint256 j; j < all.length; j++) {
+                vm.assertEq(all[j].stake, handler.staked(ids[i], handler.clients(j)), "a stake is not what was staked");
             }
             // 6.
             vm.assertGe(uint256(state.status), uint256(statusOf[ids[i]]));
@@ -110,11 +96,136 @@ contract FairshareInvariants {
         }
         owed += state.burned;
         if (state.status == ITask.Status.Closed) {
-            owed += uint256(state.bondShare) * state.staked;
+            for (uint256 i; i < all.length; i++) {
+                if (all[i].stake != 0 && all[i].firstRound <= state.posted + 1) owed += state.bondShare;
+            }
             if (!state.swept) owed += state.cumulative - state.paid;
         } else {
             owed += terms.budget - state.paid;
             if (state.status != ITask.Status.Halted) owed += terms.bond;
+        }
+    }
+}
+
+/// @notice Tasks as they are meant to run: mostly rounds and claims.
+contract RoundsInvariants is FairshareInvariants {
+    function _selectors() internal pure override returns (bytes4[] memory selectors) {
+        selectors = new bytes4[](24);
+        selectors[0] = Handler.open.selector;
+        selectors[1] = Handler.join.selector;
+        selectors[2] = Handler.join.selector;
+        selectors[3] = Handler.joinFor.selector;
+        selectors[4] = Handler.start.selector;
+        selectors[5] = Handler.post.selector;
+        selectors[6] = Handler.post.selector;
+        selectors[7] = Handler.post.selector;
+        selectors[8] = Handler.forge.selector;
+        selectors[9] = Handler.claim.selector;
+        selectors[10] = Handler.claimMany.selector;
+        selectors[11] = Handler.claimTo.selector;
+        selectors[12] = Handler.leave.selector;
+        selectors[13] = Handler.release.selector;
+        selectors[14] = Proofs.prove.selector;
+        selectors[15] = Proofs.equivocate.selector;
+        selectors[16] = Challenges.challenge.selector;
+        selectors[17] = Challenges.refute.selector;
+        selectors[18] = Challenges.uphold.selector;
+        selectors[19] = Handler.end.selector;
+        selectors[20] = Handler.withdraw.selector;
+        selectors[21] = Handler.wait_.selector;
+        selectors[22] = Handler.wait_.selector;
+        selectors[23] = Challenges.dismiss.selector;
+    }
+}
+
+/// @notice Tasks in dispute: mostly challenges, demands and proofs, so that fewer rounds come to be final.
+contract DisputesInvariants is FairshareInvariants {
+    function _selectors() internal pure override returns (bytes4[] memory selectors) {
+        selectors = new bytes4[](24);
+        selectors[0] = Handler.open.selector;
+        selectors[1] = Handler.join.selector;
+        selectors[2] = Handler.join.selector;
+        selectors[3] = Handler.start.selector;
+        selectors[4] = Handler.post.selector;
+        selectors[5] = Handler.post.selector;
+        selectors[6] = Handler.post.selector;
+        selectors[7] = Challenges.challenge.selector;
+        selectors[8] = Challenges.challenge.selector;
+        selectors[9] = Challenges.challenge.selector;
+        selectors[10] = Challenges.attack.selector;
+        selectors[11] = Challenges.attack.selector;
+        selectors[12] = Challenges.answer.selector;
+        selectors[13] = Challenges.answer.selector;
+        selectors[14] = Challenges.refute.selector;
+        selectors[15] = Challenges.uphold.selector;
+        selectors[16] = Challenges.dismiss.selector;
+        selectors[17] = Proofs.prove.selector;
+        selectors[18] = Proofs.equivocate.selector;
+        selectors[19] = Handler.claimMany.selector;
+        selectors[20] = Handler.leave.selector;
+        selectors[21] = Handler.end.selector;
+        selectors[22] = Handler.wait_.selector;
+        selectors[23] = Handler.wait_.selector;
+    }
+}
+
+/// @notice That what the invariants are held against really happens: every action of every party succeeds in some of these
+/// runs, every lie is told and proven.
+contract ReachInvariants {
+    function test_everyActionSucceeds() public {
+        bytes4[] memory calls = _calls();
+        uint256 random = 1;
+        Handler[] memory runs = new Handler[](40);
+        for (uint256 i; i < runs.length; i++) {
+            runs[i] = new Handler(new Fairshare(), new DevToken());
+            for (uint256 j; j < 350; j++) {
+                random = uint256(keccak256(abi.encode(random)));
+                bytes memory arguments = abi.encode(random >> 3, random >> 5, random >> 7, random >> 11, random >> 13);
+                (bool done,) = address(runs[i]).call(bytes.concat(calls[random % calls.length], arguments));
+                vm.assertTrue(done);
+            }
+            runs[i].drain();
+            vm.assertEq(runs[i].broken(), "");
+        }
+        bytes4[] memory steps = _steps();
+        for (uint256 i; i < steps.length; i++) {
+            uint256 count;
+            for (uint256 j; j < runs.length; j++) {
+                count += runs[j].done(steps[i]);
+            }
+            vm.assertGe(count, 1, string.concat("never happened: step ", vm.toString(i)));
+        }
+    }
+
+    /// @dev Those of the fuzzer.
+    function _calls() internal pure returns (bytes4[] memory calls) {
+        calls = new bytes4[](26);
+        calls[0] = Handler.open.selector;
+        (calls[1], calls[2], calls[3]) = (Handler.join.selector, Handler.joinFor.selector, Handler.start.selector);
+        (calls[4], calls[5], calls[6]) = (Handler.post.selector, Handler.post.selector, Handler.post.selector);
+        (calls[7], calls[8], calls[9]) = (Handler.claim.selector, Handler.claimMany.selector, Handler.claimTo.selector);
+        (calls[10], calls[11], calls[12]) = (Handler.leave.selector, Handler.release.selector, Handler.forge.selector);
+        (calls[13], calls[14], calls[15]) = (Handler.end.selector, Handler.withdraw.selector, Handler.wait_.selector);
+        (calls[16], calls[17]) = (Challenges.challenge.selector, Challenges.challenge.selector);
+        (calls[18], calls[19]) = (Challenges.answer.selector, Challenges.attack.selector);
+        (calls[20], calls[21]) = (Challenges.refute.selector, Challenges.uphold.selector);
+        (calls[22], calls[23]) = (Challenges.dismiss.selector, Handler.wait_.selector);
+        (calls[24], calls[25]) = (Proofs.prove.selector, Proofs.equivocate.selector);
+    }
+
+    /// @dev What a call counts: its selector, or what it came to.
+    function _steps() internal pure returns (bytes4[] memory steps) {
+        bytes4[] memory calls = _calls();
+        bytes4[7] memory named = [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid"];
+        steps = new bytes4[](calls.length + 13);
+        for (uint256 i; i < calls.length; i++) {
+            steps[i] = calls[i];
+        }
+        for (uint256 i; i < 7; i++) {
+            steps[calls.length + i] = named[i];
+        }
+        for (uint32 lie = 2; lie < 8; lie++) {
+            steps[calls.length + 5 + lie] = bytes4(lie); // proven
         }
     }
 }

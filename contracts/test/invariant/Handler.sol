@@ -3,100 +3,43 @@ pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
 import {Fairshare} from "../../src/Fairshare.sol";
-import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {Blocks} from "../world/Blocks.sol";
 import {Payout} from "../world/Payout.sol";
 import {Tree} from "../world/Tree.sol";
-import {Vm, vm} from "../world/Vm.sol";
+import {vm} from "../world/Vm.sol";
+import {Challenges} from "./Challenges.sol";
+import {Proofs} from "./Proofs.sol";
+import {Stage} from "./Stage.sol";
 
-/// @notice Plays all parties of up to four tasks in one token.
-contract Handler {
-    struct Posted {
-        ITask.Header header;
-        bool lie; // somebody was robbed, or scored wrongly
-    }
+/// @notice Plays all parties of up to three tasks in one token.
+contract Handler is Challenges, Proofs {
+    constructor(Fairshare fairshare_, DevToken token_) Stage(fairshare_, token_) {}
 
-    struct Open {
-        IDisputes.Challenge challenge;
-        bool right; // the score is wrong
-        bool positive; // which of the two updates the leaf has
-        int128 sum;
-    }
+    /* A TASK'S LIFE */
 
-    address internal constant SPONSOR = address(0x5907);
-    address internal constant WATCHER = address(0x3A7C);
-    address internal constant BURNED = address(0xdEaD);
-    uint256 internal constant EVALUATOR_KEY = 0xE1;
-    address internal COORDINATOR = address(0xC00);
-
-    Fairshare public immutable fairshare;
-    IDisputes internal immutable court;
-    DevToken public immutable token;
-
-    bytes32[] public taskIds;
-    address[] public clients; // ascending
-    mapping(bytes32 id => Posted[]) internal posted;
-    mapping(bytes32 id => mapping(uint256 round => ITask.Leaf[])) internal leavesOf;
-    mapping(bytes32 id => Open[]) internal challenges;
-    mapping(bytes32 id => bool) public lied;
-    mapping(bytes32 id => mapping(address => uint256)) public received; // by claims
-    uint256 public challengeBonds; // held now
-    uint256 public clock = 1_700_000_000;
-    mapping(bytes4 => uint256) public done; // calls that did something
-    string public broken; // a promise that a call found broken
-
-    bytes internal direction = Blocks.random(1, -31);
-    bytes internal up = Blocks.random(2, -30); // scores above or below 0, whichever; `down` is its mirror
-    bytes internal down;
-    int128 internal upSum;
-    int128 internal downSum;
-    bytes32 internal upRoot;
-    bytes32 internal downRoot;
-    bytes32 internal directionRoot;
-
-    constructor(Fairshare fairshare_, DevToken token_) {
-        fairshare = fairshare_;
-        court = IDisputes(address(fairshare_));
-        token = token_;
-        down = up;
-        for (uint256 k; k < 256; k++) {
-            int16 value = int16(uint16(uint8(up[1 + 2 * k])) << 8 | uint16(uint8(up[2 + 2 * k])));
-            bytes2 mirrored = bytes2(uint16(value == type(int16).min ? type(int16).max : -value));
-            (down[1 + 2 * k], down[2 + 2 * k]) = (mirrored[0], mirrored[1]);
+    /// @dev The first task has an honest coordinator, the others have not.
+    function open(uint256 budget, uint256 bond, uint256 rounds) external {
+        if (taskIds.length == 3) return;
+        address[] memory evaluators = new address[](3);
+        for (uint256 i; i < 3; i++) {
+            evaluators[i] = vm.addr(evaluatorKeys[i]);
         }
-        upSum = int128(Blocks.partialSum(up, direction));
-        downSum = int128(Blocks.partialSum(down, direction));
-        upRoot = Blocks.root(1, Blocks.leaf(up));
-        downRoot = Blocks.root(1, Blocks.leaf(down));
-        directionRoot = Blocks.root(1, Blocks.leaf(direction));
-        for (uint256 i; i < 5; i++) {
-            clients.push(address(uint160((i + 1) << 152 | 0xC11E47)));
-        }
-        vm.warp(clock);
-    }
-
-    /* ACTIONS */
-
-    function open(uint96 budget, uint96 bond, uint8 rounds) external {
-        if (taskIds.length == 4) return;
-        address[] memory evaluators = new address[](1);
-        evaluators[0] = vm.addr(EVALUATOR_KEY);
         ITask.Terms memory terms = ITask.Terms({
             token: address(token),
             coordinator: COORDINATOR,
             evaluators: evaluators,
-            quorum: 1,
+            quorum: 2,
             revealEachRound: true,
             attested: false,
-            rounds: rounds % 6 + 1,
+            rounds: uint32(rounds % 6 + 1),
             challengeWindow: 100,
             responseWindow: 40,
             roundTimeout: 1000,
             claimPeriod: 1000,
-            budget: budget % 1e24 + 1,
-            bond: bond % 1e22,
-            minStake: 1e18,
+            budget: uint128(budget % 1e24 + 1),
+            bond: uint128(bond % 1e22),
+            minStake: MIN_STAKE,
             maxStake: 5e18,
             specHash: 0,
             validationHash: 0,
@@ -105,18 +48,55 @@ contract Handler {
         });
         _fund(SPONSOR, uint256(terms.budget) + terms.bond);
         vm.prank(SPONSOR);
-        taskIds.push(fairshare.open(terms));
+        bytes32 id = fairshare.open(terms);
+        honest[id] = taskIds.length == 0;
+        taskIds.push(id);
         done[msg.sig]++;
     }
 
-    function join(uint256 which, uint256 who, uint128 stake) external {
+    function join(uint256 which, uint256 who, uint256 stake) external {
         (bytes32 id, bool ok) = _pick(which);
         address client = clients[who % clients.length];
         if (!ok || fairshare.clientOf(id, client).firstRound != 0) return;
         stake = 1e18 + stake % 4e18;
         _fund(client, stake);
         vm.prank(client);
-        try fairshare.join(id, stake, "", 0) {
+        try fairshare.join(id, uint128(stake), "", 0) {
+            staked[id][client] = stake;
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    /// @dev A relayer enrols a client for a fee, or tries to with more than the client signed for.
+    function joinFor(uint256 which, uint256 who, uint256 stake, uint256 bent) external {
+        (bytes32 id, bool ok) = _pick(which);
+        address client = clients[who % clients.length];
+        if (!ok || fairshare.clientOf(id, client).firstRound != 0) return;
+        ITask.Enrolment memory e =
+            ITask.Enrolment(client, uint128(1e18 + stake % 4e18), "key", 0, uint128(stake % 1e18), uint40(clock + 1), "");
+        bytes32 structHash = keccak256(
+            abi.encode(
+                keccak256(
+                    "Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,bytes32 dataset,uint128 fee,uint40 deadline)"
+                ),
+                id,
+                client,
+                e.stake,
+                keccak256(e.nodeKey),
+                e.dataset,
+                e.fee,
+                e.deadline
+            )
+        );
+        e.signature = _long(keyOf[client], _typed(structHash));
+        if (bent % 4 == 0) e.fee += 1;
+        _fund(client, e.stake);
+        token.mint(client, e.fee);
+        ITask.Permit memory none;
+        vm.prank(RELAYER);
+        try fairshare.joinFor(id, e, none) {
+            if (bent % 4 == 0) broken = "a relayer took more than was signed for";
+            staked[id][client] = e.stake;
             done[msg.sig]++;
         } catch {}
     }
@@ -130,81 +110,116 @@ contract Handler {
         } catch {}
     }
 
-    /// @dev Three rounds in eight are lies: a theft or a wrong score.
+    /// @dev Every other round of a hostile coordinator is a lie, and one in four has updates of many blocks.
     function post(uint256 which, uint256 luck) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
         (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(id);
         if (state.status != ITask.Status.Started || state.posted == terms.rounds) return;
         uint32 round = state.posted + 1;
-        (ITask.Leaf[] memory leaves, int128[] memory scores) = _moved(id, round, luck);
-        uint256 kind = luck % 8;
-        if (kind == 0) scores[0] += 1 + int128(uint128(luck % 1e6)); // a wrong score
+        uint64 blocks = luck % 4 == 0 ? MANY : 1;
+        (ITask.Leaf[] memory leaves, int128[] memory scores) = _moved(id, round, luck, blocks);
+        Lie lie = honest[id] || luck >> 2 & 1 == 0 ? Lie.None : Lie((luck >> 3) % 10 < 7 ? (luck >> 3) % 10 + 1 : 1);
+        if (leaves.length < 2 && (lie == Lie.Theft || lie == Lie.Disorder || lie == Lie.BadLeaf)) lie = Lie.Score;
+        if (lie == Lie.Chain && round == 1) lie = Lie.Score;
+        if (lie == Lie.Score) scores[0] += 1 + int128(uint128(luck % 1e6));
         uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
         Payout.settle(leaves, scores, pot);
-        uint256 last = leaves.length - 1;
-        bool theft = kind < 3 && kind > 0 && last != 0 && leaves[last].cumulative >= 2;
-        if (theft) (leaves[0].cumulative, leaves[last].cumulative) = (leaves[0].cumulative + 2, leaves[last].cumulative - 2);
-        _send(id, round, leaves, pot, kind == 0 || theft);
-        done[msg.sig]++;
+        lie = _bend(leaves, lie);
+        _send(id, round, leaves, pot, lie, blocks);
+        done[lie == Lie.None ? msg.sig : bytes4("lies")]++;
     }
 
-    function _send(bytes32 id, uint32 round, ITask.Leaf[] memory leaves, uint256 pot, bool lie) internal {
-        Tree.Node memory top = Tree.root(leaves);
+    /// @dev Makes a round's leaves those of its lie, if there is enough to steal.
+    function _bend(ITask.Leaf[] memory leaves, Lie lie) internal pure returns (Lie) {
+        uint256 last = leaves.length - 1;
+        if (lie == Lie.Theft) {
+            if (leaves[last].cumulative < 2) return Lie.None;
+            (leaves[0].cumulative, leaves[last].cumulative) = (leaves[0].cumulative + 2, leaves[last].cumulative - 2);
+        } else if (lie == Lie.Disorder) {
+            (leaves[0], leaves[1]) = (leaves[1], leaves[0]);
+        } else if (lie == Lie.Missing) {
+            leaves[0].account = _impostor(leaves[0].account);
+        } else if (lie == Lie.BadLeaf && leaves[1].cumulative == 0) {
+            return Lie.None;
+        }
+        return lie;
+    }
+
+    function _send(bytes32 id, uint32 round, ITask.Leaf[] memory leaves, uint256 pot, Lie lie, uint64 blocks) internal {
+        Tree.Node[][] memory levels = _levels(leaves, lie);
+        uint256 depth;
+        while (levels[depth].length > 1) depth++;
+        Tree.Node memory top = levels[depth][0];
         ITask.Header memory header;
         header.taskId = id;
         header.round = round;
-        if (round > 1) header.previous = fairshare.headerDigest(posted[id][round - 2].header);
-        header.directionRoot = directionRoot;
+        if (round > 1) {
+            header.previous = fairshare.headerDigest(_header(id, round - 1));
+            header.baseModel = _header(id, round - 1).nextModel;
+        }
+        header.nextModel = bytes32(uint256(round));
+        if (lie == Lie.Chain) header.baseModel = "another";
+        header.directionRoot = Blocks.root(blocks, directionTop[blocks]);
         header.leafCount = uint32(leaves.length);
         (header.treeRoot, header.entitlement, header.cumulative) = (top.node, top.entitlement, top.cumulative);
         header.pot = uint128(pot);
-        ITask.Signature[] memory signatures = new ITask.Signature[](1);
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(EVALUATOR_KEY, fairshare.headerDigest(header));
-        signatures[0] = ITask.Signature(r, bytes32(uint256(s) | uint256(v - 27) << 255));
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
-        posted[id].push(Posted(header, lie));
+        fairshare.post(header, _signatures(header, lie == Lie.None ? 0 : 1));
+        posted[id].push(Posted(header, lie, blocks));
         for (uint256 i; i < leaves.length; i++) {
             leavesOf[id][round].push(leaves[i]);
         }
-        if (lie) lied[id] = true;
+        if (lie != Lie.None) lied[id] = true;
     }
 
-    function claim(uint256 which, uint256 whichRound, uint256 who) external {
-        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
-        if (!ok) return;
-        ITask.Leaf[] memory leaves = leavesOf[id][round];
-        ITask.Leaf memory leaf = leaves[who % leaves.length];
-        bool final_ = fairshare.isFinal(id, round);
-        uint256 balance = token.balanceOf(leaf.account);
-        try fairshare.claim(posted[id][round - 1].header, leaf, Tree.prove(leaves, who % leaves.length)) {
-            if (!final_) broken = "paid from a round that is not final";
-            received[id][leaf.account] += token.balanceOf(leaf.account) - balance;
-            done[msg.sig]++;
-        } catch {}
-    }
-
-    function claimRange(uint256 which, uint256 whichRound, uint256 from) external {
-        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
-        if (!ok) return;
-        ITask.Leaf[] memory all = leavesOf[id][round];
-        from = from % all.length;
-        ITask.Leaf[] memory some = new ITask.Leaf[](all.length - from);
-        uint256[] memory balances = new uint256[](some.length);
-        for (uint256 i; i < some.length; i++) {
-            some[i] = all[from + i];
-            balances[i] = token.balanceOf(some[i].account);
+    /// @dev Two neighbours' of the three evaluators: the first is honest, the last is hostile, the other signs all.
+    function _signatures(ITask.Header memory header, uint256 from)
+        internal
+        view
+        returns (ITask.Signature[] memory signatures)
+    {
+        bytes32 words = keccak256(abi.encode(HEADER_TYPEHASH, header));
+        signatures = new ITask.Signature[](2);
+        for (uint256 i; i < 2; i++) {
+            signatures[i] = _sign(evaluatorKeys[from + i], _typed(words));
         }
-        bool final_ = fairshare.isFinal(id, round);
-        ITask.Sibling[] memory siblings = Tree.proveRange(Tree.levels(all), from, some.length);
-        try fairshare.claimRange(posted[id][round - 1].header, uint32(from), some, siblings) {
-            if (!final_) broken = "paid from a round that is not final";
-            for (uint256 i; i < some.length; i++) {
-                received[id][some[i].account] += token.balanceOf(some[i].account) - balances[i];
-            }
+    }
+
+    bytes32 internal constant HEADER_TYPEHASH = keccak256(
+        "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
+    );
+
+    /// @dev A coordinator whose evaluators do not all lie with it: one signature where two are due, the same one twice, an
+    /// outsider's, or both over another header.
+    function forge(uint256 which, uint256 how) external {
+        (bytes32 id, bool ok) = _pick(which);
+        if (!ok) return;
+        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(id);
+        if (state.status != ITask.Status.Started || state.posted == terms.rounds) return;
+        ITask.Header memory header;
+        header.taskId = id;
+        header.round = state.posted + 1;
+        if (header.round > 1) header.previous = fairshare.headerDigest(_header(id, header.round - 1));
+        (ITask.Leaf[] memory leaves,) = _moved(id, header.round, how, 1);
+        header.leafCount = uint32(leaves.length);
+        header.pot = uint128((terms.budget - state.cumulative) / (terms.rounds - state.posted));
+        header.cumulative = state.cumulative;
+        ITask.Signature[] memory signatures = _signatures(header, 1);
+        if (how % 4 == 0) signatures[1] = signatures[0];
+        if (how % 4 == 1) signatures[1] = _sign(COORDINATOR_KEY, keccak256("an outsider's"));
+        if (how % 4 == 2) header.bundle = "another";
+        if (how % 4 == 3) {
+            ITask.Signature memory alone = signatures[1];
+            signatures = new ITask.Signature[](1);
+            signatures[0] = alone;
+        }
+        vm.prank(COORDINATOR);
+        try fairshare.post(header, signatures) {
+            broken = "a round was posted without its quorum";
+        } catch {
             done[msg.sig]++;
-        } catch {}
+        }
     }
 
     function leave(uint256 which, uint256 who) external {
@@ -218,92 +233,14 @@ contract Handler {
 
     function release(uint256 which, uint256 who) external {
         (bytes32 id, bool ok) = _pick(which);
-        if (!ok) return;
-        try fairshare.release(id, clients[who % clients.length]) {
-            done[msg.sig]++;
+        if (ok) _release(id, clients[who % clients.length]);
+    }
+
+    function _release(bytes32 id, address client) internal {
+        try fairshare.release(id, client) {
+            staked[id][client] = 0;
+            done[this.release.selector]++;
         } catch {}
-    }
-
-    /// @dev Somebody tries to convict the coordinator of a transition, rightly or not.
-    function prove(uint256 which, uint256 whichRound, uint256 who) external {
-        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
-        if (!ok) return;
-        uint256 count = leavesOf[id][round].length;
-        for (uint256 i; i < count; i++) {
-            if (_prove(id, round, (who % count + i) % count)) return;
-        }
-    }
-
-    function _prove(bytes32 id, uint32 round, uint256 at) internal returns (bool) {
-        ITask.Leaf[] memory leaves = leavesOf[id][round];
-        (ITask.Leaf memory leafBefore, ITask.Proof memory proofBefore) = _before(id, round, leaves[at].account);
-        ITask.Header memory header = posted[id][round - 1].header;
-        ITask.Header memory before = posted[id][round > 1 ? round - 2 : 0].header;
-        ITask.Proof memory proof = Tree.prove(leaves, at);
-        vm.prank(WATCHER);
-        try court.proveTransition(before, leafBefore, proofBefore, header, leaves[at], proof) {
-            if (!posted[id][round - 1].lie) broken = "an honest round was convicted";
-            done[this.prove.selector]++;
-            return true;
-        } catch {
-            return false;
-        }
-    }
-
-    function _before(bytes32 id, uint32 round, address account)
-        internal
-        view
-        returns (ITask.Leaf memory leaf, ITask.Proof memory proof)
-    {
-        ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
-        for (uint256 i; i < earlier.length; i++) {
-            if (earlier[i].account == account) return (earlier[i], Tree.prove(earlier, i));
-        }
-    }
-
-    function challenge(uint256 which, uint256 whichRound, uint256 who, int64 wrong) external {
-        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
-        if (!ok) return;
-        ITask.Leaf[] memory leaves = leavesOf[id][round];
-        uint256 at = who % 2 == 0 ? 0 : who % leaves.length; // wrong scores are the first leaf's
-        Open memory o;
-        o.positive = leaves[at].updateRoot == upRoot;
-        int128 truth = o.positive ? upSum : downSum;
-        o.right = (int256(truth) * int256(uint256(leaves[at].weight))) >> 32 != leaves[at].score;
-        o.sum = o.right ? truth : truth + (int128(wrong) | 1) * 2 ** 40;
-        _fund(WATCHER, 1e18);
-        bytes32 top = Blocks.leaf(o.positive ? up : down);
-        ITask.Proof memory proof = Tree.prove(leaves, at);
-        _challenge(posted[id][round - 1].header, leaves[at], proof, top, o);
-    }
-
-    function _challenge(
-        ITask.Header memory header,
-        ITask.Leaf memory leaf,
-        ITask.Proof memory proof,
-        bytes32 top,
-        Open memory o
-    ) internal {
-        vm.recordLogs();
-        vm.prank(WATCHER);
-        try court.challengeScore(header, leaf, proof, 1, top, abi.encodePacked(o.sum)) returns (bytes32) {
-            o.challenge = _opened();
-            challenges[header.taskId].push(o);
-            challengeBonds += 1e18;
-            done[this.challenge.selector]++;
-        } catch {}
-    }
-
-    function refute(uint256 which, uint256 whichChallenge) external {
-        (bytes32 id, bool ok) = _pick(which);
-        if (!ok || challenges[id].length == 0) return;
-        _refute(id, whichChallenge % challenges[id].length);
-    }
-
-    function uphold(uint256 which, uint256 whichChallenge) external {
-        (bytes32 id, bool ok) = _pick(which);
-        if (!ok || challenges[id].length == 0) return;
-        _uphold(id, whichChallenge % challenges[id].length);
     }
 
     function end(uint256 which, uint256 how) external {
@@ -313,49 +250,192 @@ contract Handler {
     }
 
     function withdraw(uint256 who) external {
-        if (who % 8 == 7) {
+        address[] memory all = _creditors();
+        address account = all[who % all.length];
+        if (account == BURNED) {
             for (uint256 i; i < taskIds.length; i++) {
                 try court.burn(taskIds[i]) {} catch {}
             }
         }
-        address account = who % 8 < 5 ? clients[who % 8] : who % 8 == 5 ? SPONSOR : who % 8 == 6 ? WATCHER : BURNED;
         try fairshare.withdrawFor(address(token), account) {
             done[msg.sig]++;
         } catch {}
     }
 
-    /// @dev Time passes, but the watcher is awake: what is false is refuted first.
-    function wait_(uint16 time) external {
-        for (uint256 i; i < taskIds.length; i++) {
-            for (uint256 j = challenges[taskIds[i]].length; j > 0; j--) {
-                if (!challenges[taskIds[i]][j - 1].right) _refute(taskIds[i], j - 1);
-            }
-        }
+    function wait_(uint256 time) external {
+        _awake();
         _wait(time % 4 == 0 ? time % 400 : time % 60);
         done[msg.sig]++;
+    }
+
+    /* CLAIMS */
+
+    function claim(uint256 which, uint256 whichRound, uint256 who) external {
+        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
+        if (ok && _claim(id, round, who % leavesOf[id][round].length)) done[msg.sig]++;
+    }
+
+    function _claim(bytes32 id, uint32 round, uint256 place) internal returns (bool) {
+        ITask.Leaf memory leaf = leavesOf[id][round][place];
+        bool final_ = fairshare.isFinal(id, round);
+        uint256 balance = token.balanceOf(leaf.account);
+        try fairshare.claim(_header(id, round), leaf, _proof(id, round, place)) {
+            if (!final_) broken = "paid from a round that is not final";
+            _book(id, leaf.account, balance);
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    /// @dev Some neighbours at once, by one proof for all or by one each and the first of them twice.
+    function claimMany(uint256 which, uint256 whichRound, uint256 from, uint256 how) external {
+        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
+        if (!ok) return;
+        ITask.Leaf[] memory all = leavesOf[id][round];
+        from = from % all.length;
+        uint256[] memory balances = new uint256[](all.length);
+        for (uint256 i = from; i < all.length; i++) {
+            balances[i] = token.balanceOf(all[i].account);
+        }
+        bool final_ = fairshare.isFinal(id, round);
+        bytes memory call = how % 2 == 0 ? _batch(id, round, from) : _range(id, round, from);
+        (bool paid,) = address(fairshare).call(call);
+        if (!paid) return;
+        if (!final_) broken = "paid from a round that is not final";
+        for (uint256 i = from; i < all.length; i++) {
+            _book(id, all[i].account, balances[i]);
+        }
+        done[how % 2 == 0 ? bytes4("btch") : msg.sig]++;
+    }
+
+    function _batch(bytes32 id, uint32 round, uint256 from) internal view returns (bytes memory) {
+        ITask.Leaf[] memory all = leavesOf[id][round];
+        ITask.Leaf[] memory some = new ITask.Leaf[](all.length - from + 1);
+        ITask.Proof[] memory proofs = new ITask.Proof[](some.length);
+        for (uint256 i; i < some.length; i++) {
+            uint256 place = from + i % (some.length - 1);
+            (some[i], proofs[i]) = (all[place], _proof(id, round, place));
+        }
+        return abi.encodeCall(fairshare.claimBatch, (_header(id, round), some, proofs));
+    }
+
+    function _range(bytes32 id, uint32 round, uint256 from) internal view returns (bytes memory) {
+        ITask.Leaf[] memory all = leavesOf[id][round];
+        ITask.Leaf[] memory some = new ITask.Leaf[](all.length - from);
+        for (uint256 i; i < some.length; i++) {
+            some[i] = all[from + i];
+        }
+        Tree.Node[][] memory levels = _levels(all, posted[id][round - 1].lie);
+        ITask.Sibling[] memory siblings = Tree.proveRange(levels, from, some.length);
+        return abi.encodeCall(fairshare.claimRange, (_header(id, round), uint32(from), some, siblings));
+    }
+
+    /// @dev A relayer takes a claim where its account signed, or tries to with an order for another round or recipient.
+    function claimTo(uint256 which, uint256 whichRound, uint256 who, uint256 fee, uint256 bent) external {
+        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
+        if (!ok) return;
+        uint256 place = who % leavesOf[id][round].length;
+        address account = leavesOf[id][round][place].account;
+        if (keyOf[account] == 0) return; // an impostor
+        ITask.Redirect memory redirect = ITask.Redirect(ELSEWHERE, uint128(fee % 1e18), uint40(clock), "");
+        bytes32 digest = _redirectDigest(id, bent % 8 == 0 ? round + 1 : round, account, redirect);
+        redirect.signature = _long(keyOf[account], digest);
+        if (bent % 8 == 4) redirect.recipient = LIAR;
+        uint256 amount = _claimTo(id, round, place, redirect);
+        if (amount == 0) return;
+        if (bent % 4 == 0) broken = "a claim went where its account did not send it";
+        received[id][account] += amount;
+        done[msg.sig]++;
+    }
+
+    function _claimTo(bytes32 id, uint32 round, uint256 place, ITask.Redirect memory redirect)
+        internal
+        returns (uint256 amount)
+    {
+        bool final_ = fairshare.isFinal(id, round);
+        uint256 balance = token.balanceOf(redirect.recipient) + token.balanceOf(RELAYER);
+        vm.prank(RELAYER);
+        try fairshare.claimTo(_header(id, round), leavesOf[id][round][place], _proof(id, round, place), redirect) {
+            if (!final_) broken = "paid from a round that is not final";
+            amount = token.balanceOf(redirect.recipient) + token.balanceOf(RELAYER) - balance;
+        } catch {}
+    }
+
+    function _redirectDigest(bytes32 id, uint32 round, address account, ITask.Redirect memory redirect)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 typehash = keccak256(
+            "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
+        );
+        (address recipient, uint128 fee, uint40 deadline) = (redirect.recipient, redirect.fee, redirect.deadline);
+        return _typed(keccak256(abi.encode(typehash, id, round, account, recipient, fee, deadline)));
+    }
+
+    function _book(bytes32 id, address account, uint256 balance) internal {
+        uint256 amount = token.balanceOf(account) - balance;
+        received[id][account] += amount;
+        kept[account] += amount;
     }
 
     /* THE END: what anyone can do until nothing is left */
 
     function drain() external {
-        this.wait_(0);
+        _awake();
+        _wait(1000);
         for (uint256 i; i < taskIds.length; i++) {
-            bytes32 id = taskIds[i];
+            _settle(taskIds[i]);
+        }
+        while (owed.length > 0) {
+            _payOwed(owed.length - 1);
+        }
+        for (uint256 i; i < taskIds.length; i++) {
             _wait(1000);
-            while (challenges[id].length > 0) {
-                _uphold(id, challenges[id].length - 1);
-            }
-            for (uint256 how; how < 2; how++) {
-                _end(id, how);
-            }
+            _end(taskIds[i], 0);
+            _end(taskIds[i], 1);
+            _payAll(taskIds[i]);
             _wait(1000);
-            _end(id, 2);
+            _end(taskIds[i], 2);
             for (uint256 j; j < clients.length; j++) {
-                if (fairshare.clientOf(id, clients[j]).stake != 0) fairshare.release(id, clients[j]);
+                _release(taskIds[i], clients[j]);
             }
         }
-        for (uint256 who; who < 8; who++) {
+        uint256 creditors = _creditors().length;
+        for (uint256 who; who < creditors; who++) {
             this.withdraw(who);
+        }
+        _requireNobodyHonestLost();
+    }
+
+    /// @dev Everybody claims from its last final leaf. Where all of the final rounds are honest, everybody is paid by then
+    /// exactly what that leaf promises, whoever was hostile since. Not if the run itself let the claim period pass.
+    function _payAll(bytes32 id) internal {
+        (, ITask.State memory state) = fairshare.task(id);
+        if (state.swept) return;
+        uint32 last;
+        bool sound = true;
+        for (uint32 round = 1; round <= posted[id].length && fairshare.isFinal(id, round); round++) {
+            last = round;
+            sound = sound && posted[id][round - 1].lie == Lie.None;
+        }
+        if (last == 0) return;
+        ITask.Leaf[] memory leaves = leavesOf[id][last];
+        for (uint256 i; i < leaves.length; i++) {
+            _claim(id, last, i);
+            if (sound && fairshare.clientOf(id, leaves[i].account).claimed != leaves[i].cumulative) {
+                broken = "a client was not paid what it earned";
+            }
+        }
+        if (sound) done[bytes4("paid")]++;
+    }
+
+    function _requireNobodyHonestLost() internal {
+        if (token.balanceOf(WATCHER) < put[WATCHER]) broken = "who proved what is wrong lost by it";
+        if (token.balanceOf(REFUTER) < put[REFUTER]) broken = "who refuted what is wrong lost by it";
+        for (uint256 i; i < HONEST_CLIENTS; i++) {
+            if (token.balanceOf(clients[i]) < put[clients[i]] + kept[clients[i]]) broken = "an honest client lost its stake";
         }
     }
 
@@ -366,12 +446,10 @@ contract Handler {
     }
 
     function credits() external view returns (uint256 sum) {
-        for (uint256 i; i < clients.length; i++) {
-            sum += fairshare.creditOf(address(token), clients[i]);
+        address[] memory all = _creditors();
+        for (uint256 i; i < all.length; i++) {
+            sum += fairshare.creditOf(address(token), all[i]);
         }
-        sum += fairshare.creditOf(address(token), SPONSOR);
-        sum += fairshare.creditOf(address(token), WATCHER);
-        sum += fairshare.creditOf(address(token), BURNED);
     }
 
     function accounts(bytes32 id) external view returns (ITask.Client[] memory all) {
@@ -383,89 +461,46 @@ contract Handler {
 
     /* INTERNAL */
 
-    function _pick(uint256 which) internal view returns (bytes32 id, bool ok) {
-        if (taskIds.length == 0) return (0, false);
-        return (taskIds[which % taskIds.length], true);
-    }
-
-    function _pickRound(uint256 which, uint256 whichRound) internal view returns (bytes32 id, uint32 round, bool ok) {
-        (id, ok) = _pick(which);
-        if (!ok || posted[id].length == 0) return (id, 0, false);
-        round = uint32(whichRound % posted[id].length + 1);
+    function _creditors() internal view returns (address[] memory all) {
+        all = new address[](clients.length + 6);
+        for (uint256 i; i < clients.length; i++) {
+            all[i] = clients[i];
+        }
+        (all[5], all[6], all[7], all[8], all[9], all[10]) = (SPONSOR, COORDINATOR, WATCHER, REFUTER, LIAR, BURNED);
     }
 
     /// @dev The leaves of a round before its payout, and honest scores.
-    function _moved(bytes32 id, uint32 round, uint256 luck)
+    function _moved(bytes32 id, uint32 round, uint256 luck, uint64 blocks)
         internal
         view
         returns (ITask.Leaf[] memory leaves, int128[] memory scores)
     {
+        ITask.Client[] memory all = new ITask.Client[](clients.length);
         uint256 count;
-        for (uint256 i; i < clients.length; i++) {
-            uint32 first = fairshare.clientOf(id, clients[i]).firstRound;
-            if (first != 0 && first <= round) count++;
+        for (uint256 i; i < all.length; i++) {
+            all[i] = fairshare.clientOf(id, clients[i]);
+            if (all[i].firstRound != 0 && all[i].firstRound <= round) count++;
         }
         leaves = new ITask.Leaf[](count);
         scores = new int128[](count);
         count = 0;
         ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
-        for (uint256 i; i < clients.length; i++) {
-            ITask.Client memory client = fairshare.clientOf(id, clients[i]);
-            if (client.firstRound == 0 || client.firstRound > round) continue;
+        for (uint256 i; i < all.length; i++) {
+            if (all[i].firstRound == 0 || all[i].firstRound > round) continue;
             ITask.Leaf memory leaf = leaves[count];
+            leaf.account = clients[i];
             for (uint256 j; j < earlier.length; j++) {
-                if (earlier[j].account == clients[i]) {
+                if (earlier[j].account == clients[i] || earlier[j].account == _impostor(clients[i])) {
                     (leaf.balance, leaf.cumulative) = (earlier[j].balance, earlier[j].cumulative);
                 }
             }
-            leaf.account = clients[i];
             bool positive = (luck >> (8 + i)) & 1 == 1;
-            leaf.updateRoot = positive ? upRoot : downRoot;
-            if (client.leftRound == 0 || round < client.leftRound) {
-                leaf.weight = uint32(luck >> (32 + 16 * i)) | 2 ** 20;
-            }
-            int256 sum = positive ? upSum : downSum;
-            scores[count] = int128(sum * int256(uint256(leaf.weight)) >> 32);
+            leaf.updateRoot = _updateRoot(positive, blocks);
+            if (all[i].leftRound == 0 || round < all[i].leftRound) leaf.weight = uint32(luck >> (32 + 16 * i)) | 2 ** 20;
+            int256 raw = int256(positive ? upSum : downSum) * int256(uint256(blocks));
+            scores[count] = int128(raw * int256(uint256(leaf.weight)) >> 32);
             count++;
         }
-    }
-
-    function _opened() internal returns (IDisputes.Challenge memory c) {
-        Vm.Log[] memory logs = vm.getRecordedLogs();
-        for (uint256 i; i < logs.length; i++) {
-            if (logs[i].topics[0] == IDisputes.Challenged.selector) {
-                (c,) = abi.decode(logs[i].data, (IDisputes.Challenge, bytes));
-            }
-        }
-    }
-
-    function _refute(bytes32 id, uint256 at) internal {
-        Open memory o = challenges[id][at];
-        IDisputes.Opening memory update = IDisputes.Opening(o.positive ? up : down, new bytes32[](0));
-        IDisputes.Opening memory right = IDisputes.Opening(direction, new bytes32[](0));
-        vm.prank(WATCHER);
-        try court.refute(o.challenge, 0, update, right, o.sum, new bytes32[](0)) {
-            if (o.right) broken = "a right challenge was refuted";
-            _forget(id, at);
-            done[this.refute.selector]++;
-        } catch {
-            if (!o.right) broken = "a false challenge could not be refuted";
-        }
-    }
-
-    function _uphold(bytes32 id, uint256 at) internal {
-        Open memory o = challenges[id][at];
-        try court.uphold(o.challenge, posted[id][o.challenge.round - 1].header) {
-            if (!o.right) broken = "a false challenge was upheld";
-            _forget(id, at);
-            done[this.uphold.selector]++;
-        } catch {}
-    }
-
-    function _forget(bytes32 id, uint256 at) internal {
-        challenges[id][at] = challenges[id][challenges[id].length - 1];
-        challenges[id].pop();
-        challengeBonds -= 1e18;
     }
 
     function _end(bytes32 id, uint256 how) internal {
@@ -482,16 +517,5 @@ contract Handler {
                 done[this.end.selector]++;
             } catch {}
         }
-    }
-
-    function _wait(uint256 time) internal {
-        clock += time;
-        vm.warp(clock);
-    }
-
-    function _fund(address account, uint256 amount) internal {
-        token.mint(account, amount);
-        vm.prank(account);
-        token.approve(address(fairshare), type(uint256).max);
     }
 }
