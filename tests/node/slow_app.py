@@ -1,9 +1,13 @@
-"""A ClientApp of an owner's own: says that it trains, waits for leave to go on, and moves every value by a quarter or fails."""
+"""A ClientApp of an owner's own: says that it trains, waits for leave to go on, and fails or takes a step.
+
+The step is the vector in step.npy, or a quarter for every value.
+"""
 
 import os
 import time
 from pathlib import Path
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
@@ -25,6 +29,13 @@ def train(message: Message, context: Context) -> Message:
     wait(message, context)
     if (HERE / "fail").exists():
         raise ValueError("row 17 is John Doe's")
-    arrays = {name: Array(one.numpy() + 0.25) for name, one in message.content["arrays"].items()}
+    base = {name: one.numpy() for name, one in message.content["arrays"].items()}
+    path, size = HERE / "step.npy", sum(one.size for one in base.values())
+    step = np.load(path) if path.exists() else np.full(size, 0.25, np.float32)
+    places = np.cumsum([one.size for one in base.values()])[:-1]
+    arrays = {
+        name: Array(one + part.reshape(one.shape))
+        for (name, one), part in zip(base.items(), np.split(step, places), strict=True)
+    }
     content = {"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 1})}
     return Message(RecordDict(content), reply_to=message)
