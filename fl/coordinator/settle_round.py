@@ -21,6 +21,7 @@ from fl.rewards import Account, Leaf, Participant, cap_q64, pot_of, settle, weig
 from fl.scoring.direction import weighted_step
 from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
+from fl.scoring.lengths import loose_cap
 from fl.scoring.paid import PaidScoring, UnusableScore
 from fl.scoring.replay import aggregate
 from fl.scoring.scores import Scores
@@ -75,6 +76,8 @@ def settle_round(
     cap = cap_q64(spec.norm_cap)
     with step("scoring"):
         updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
+        if current.number == 1 and (warning := loose_cap((one.blocks for one in updates), cap=spec.norm_cap)):
+            log.warning(warning)
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
             participants, contents = _seats(current, updates, inner=inner, spec=spec, cap=cap)

@@ -135,6 +135,12 @@ def test_an_update_beyond_the_cap_is_clipped_in_the_model_and_in_its_weight(worl
     assert weights[one.addresses[0]] == 2**32 // 4
 
 
+def test_a_cap_that_holds_nobody_back_is_told_once(world, caplog):
+    world = world(rounds=2)
+    world.run(world.app(lambda number, round_number, base: 0.01 * world.downhill(number, round_number, base)))
+    assert caplog.text.count("times the median update") == 1
+
+
 def test_of_equal_updates_the_stakes_decide_the_pay(world):
     one = world(rounds=1, stakes=[TOKENS, 2 * TOKENS, 5 * TOKENS])
     one.run(one.app(lambda number, *rest: one.downhill(0, *rest)))
