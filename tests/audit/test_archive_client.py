@@ -5,6 +5,8 @@ import gzip
 import itertools
 import re
 import socket
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -233,6 +235,16 @@ def test_what_is_no_json_is_of_no_use(server, client, body):
     server.says("503 Away", body=body)
     with pytest.raises(ArchiveUnreachable, match="503: Away"):
         client.get_json("evaluations")
+
+
+def test_who_reads_a_strangers_json_recurses_no_deeper_than_python_by_itself():
+    # Or `[[[[…` ends the process, as it does where a dependency of eth_account is imported last.
+    program = (
+        "import fl.audit.archive_client, py_ecc, json, sys; print(sys.getrecursionlimit()); json.loads('[' * 10**5)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("1000\n", 1)
+    assert "RecursionError" in done.stderr
 
 
 @pytest.mark.parametrize("name", [f"updates/{ESCAPE}.blocks", "a\nb", "x" * 70_000, "\ud800", "größe"])
