@@ -736,6 +736,23 @@ contract ChallengeTest is World {
         vm.assertEq(token.balanceOf(REFUTER), 0);
     }
 
+    function test_refute_revertsForAPartialSumThatWasNotTheAnswer() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        int128[] memory sums = _pairs(partials);
+        _challenge(header, sums);
+        _demand(0);
+        _answer(0, sums, _pack(_two(partials[0], partials[1])));
+        bytes32 answered = Blocks.top(_sumHashes(_two(partials[0], partials[1])), false);
+        partials[1] += 1; // wrong, but nobody said so
+        bytes32 told = Blocks.top(_sumHashes(_two(partials[0], partials[1])), false);
+        IDisputes.Opening memory update = _opening(updates, 1);
+        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[0], partials[1])), 1, false);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPath.selector, told, answered));
+        court.refute(open, 1, update, direction, partials[1], path);
+    }
+
     function test_demands_thatARightChallengeAnswersAreItsChallengers() public {
         ITask.Header memory header = _large(1);
         int128[] memory partials = _partials();

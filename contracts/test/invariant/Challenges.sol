@@ -120,7 +120,8 @@ abstract contract Challenges is Stage {
         (bytes32 id, uint256 at, bool ok) = _pickOpen(which, whichChallenge);
         if (!ok || !challenges[id][at].right) return;
         Open memory o = challenges[id][at];
-        if (_refuted(o, COORDINATOR, 0, o.each)) broken = "a right challenge was refuted";
+        // With the partial sum that was given, which is right, or a wrong one, which was not given.
+        if (_refuted(o, COORDINATOR, 0, o.each + int128(int256(which4096 % 2)))) broken = "a right challenge was refuted";
         done[this.attack.selector]++;
         if (o.challenge.blocks == 1) return;
         uint64 sum = uint64(which4096 % 4096);
