@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+from fl.chain.accounts import SECRETS
 from fl.errors import ConfigError, FairshareError
 from fl.plain_text import printable
 from fl.task.trust import check_names, check_trust, packages
@@ -34,7 +35,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     the child's own words if the model cannot be built here.
     """
     check_names(json.loads(spec), allowed=packages(trust))
-    env = {key: value for key, value in os.environ.items() if key != "FAIRSHARE_PASSWORD"}
+    env = {key: value for key, value in os.environ.items() if key not in SECRETS}
     try:
         child = subprocess.run(
             [sys.executable, "-m", "clients.preview", trust],

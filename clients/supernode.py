@@ -25,14 +25,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fl.chain.accounts import SECRETS
 from fl.plain_text import printable
 
 _GRACE_S = 10  # to sign off; after that it is killed
 _LOOK_S = 1.0  # between two looks for a message
 _LOGGED_BYTES = 1 << 18  # of its log that are looked at
 _NODE_ID = re.compile(r"SuperNode ID: (\d+)")
-# The wallet's password is the node's; no child is given it.
-_SECRETS = ("FAIRSHARE_PASSWORD",)
 
 
 class SuperNode:
@@ -72,7 +71,7 @@ class SuperNode:
             "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
             "--host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
-        inherited = {key: value for key, value in os.environ.items() if key not in _SECRETS}
+        inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
         with self.log.open("ab") as output:
             self._said = output.tell()
             self._process = subprocess.Popen(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import ssl
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,10 +27,6 @@ from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError, FairshareError
 from fl.plain_text import printable
-
-# A dependency of eth_account lets Python recurse 100,000 deep. JSON of so many brackets would not be refused, it would overrun the
-# stack and end the process: this is Python's own limit again.
-sys.setrecursionlimit(1000)
 
 _WAIT_S = 60.0  # for an answer that is small, and for each piece of a larger one
 _SLOWEST = 256 << 10  # bytes a second of a line that is borne; what may be larger may take longer

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -32,10 +31,6 @@ from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Leaf, RoundTree
-
-# A dependency of eth_account lets Python recurse 100,000 deep. JSON of so many brackets would not raise RecursionError, it would
-# overrun the stack and end the process: this is Python's own limit again.
-sys.setrecursionlimit(1000)
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
 # What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.

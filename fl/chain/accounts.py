@@ -22,6 +22,7 @@ ANVIL_CHAIN = 31337
 _ANVIL_MNEMONIC = "test test test test test test test test test test test junk"
 PASSWORD_VARIABLE = "FAIRSHARE_PASSWORD"
 PASSWORD_FILE_VARIABLE = "FAIRSHARE_PASSWORD_FILE"  # systemd and containers hand secrets over as files
+SECRETS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE)  # that no child process is given
 
 
 class TestKeysElsewhere(ChainError):

@@ -107,7 +107,7 @@ class Invite:
             **dict.fromkeys(("contract", "token", "coordinator"), is_checksum_address),
             "task_id": lambda value: isinstance(value, str) and re.fullmatch(r"0x[0-9a-f]{64}", value),
             # Nothing but TLS: what goes through it is signed, but who asks for it is nobody else's business.
-            "gateway": lambda value: isinstance(value, str) and re.fullmatch(r"(https://[^/\s]+)?", value),
+            "gateway": lambda value: isinstance(value, str) and re.fullmatch(r"(https://[!-.0-~]+)?", value),
         }.items():
             if not fits(value := getattr(invite, name)):
                 raise BadInvite(path=where, problem=f"is not one ({name} is {value!r})")

@@ -5,6 +5,7 @@ On chain it is a compressed point of the curve P-384 (X9.62), 49 bytes: a quarte
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from fl.chain.errors import ChainError
+from fl.chain.escrow import Enrolment
 from fl.chain.whole_file import write_new
 
 NODE_KEY_BYTES = 49
@@ -94,3 +96,15 @@ def node_key_of(flower_key: bytes) -> bytes:
 
 def _on_chain(public: ec.EllipticCurvePublicKey) -> bytes:
     return public.public_bytes(encoding=serialization.Encoding.X962, format=serialization.PublicFormat.CompressedPoint)
+
+
+def accounts_by_key(members: Iterable[Enrolment]) -> dict[bytes, tuple[str, ...]]:
+    """The accounts that named each node key, in the order in which they joined.
+
+    Keys are public, and anybody may put somebody else's on chain, before or after its owner. So a key may speak for each
+    account that named it: which one an update is for, the signature of that account's wallet tells.
+    """
+    accounts: dict[bytes, tuple[str, ...]] = {}
+    for member in members:
+        accounts[member.node_key] = (*accounts.get(member.node_key, ()), member.account)
+    return accounts

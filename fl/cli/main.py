@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from fl.cli.interrupts import ask_again_when_dropped
 from fl.errors import FairshareError
+from fl.plain_text import printable
 
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
 COMMANDS = {
@@ -58,7 +59,9 @@ def main() -> None:
     try:
         importlib.import_module(COMMANDS[arguments[0]][0]).main(arguments[1:])
     except FairshareError as error:
-        print(f"fl {arguments[0]}: {error}", file=sys.stderr)
+        # Some of the words may be a coordinator's or a node's.
+        words = "\n".join(printable(line, most=4000) for line in str(error).splitlines())
+        print(f"fl {arguments[0]}: {words}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"\nfl {arguments[0]}: interrupted; what it had started is stopped", file=sys.stderr)

@@ -55,7 +55,7 @@ def collect(
     size: int,
     enrolled: Mapping[str, Enrolment],
     domain: Domain,
-    owners: Mapping[int, str] | None = None,
+    owners: Mapping[int, tuple[str, ...]] | None = None,
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
     """Sort the replies of a round into accepted updates, ascending by account, and refusals.
 
@@ -64,7 +64,7 @@ def collect(
         base_model: Hash of the model that was sent.
         size: Number of values of the model's vector.
         enrolled: Clients on chain by account.
-        owners: Account that joined with the key of each node; None where nodes have no keys.
+        owners: Accounts that joined with the key of each node; None where nodes have no keys.
     """
     accepted: dict[str, AcceptedUpdate] = {}
     refused = []
@@ -109,10 +109,10 @@ def _read(reply: Message) -> SignedUpdate:
         ) from error
 
 
-def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, str] | None) -> None:
+def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, tuple[str, ...]] | None) -> None:
     # A signature alone would let anybody who saw an update hand it in, and a node speak for another's wallet.
-    if owners is not None and owners.get(node_id, "") != answer.account:
-        owner = owners.get(node_id) or "no account of this task"
+    if owners is not None and answer.account not in owners.get(node_id, ()):
+        owner = " and ".join(owners.get(node_id, ())) or "no account of this task"
         raise _Refused(
             f"the node's key belongs to {owner} and the update says {answer.account}; start the node with the key that "
             "joined"

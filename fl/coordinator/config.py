@@ -214,6 +214,11 @@ class CoordinatorConfig:
                 raise ConfigError(f"coordinator.{name} is {value}; set it above 0")
         if self.keep < 0:
             raise ConfigError(f"coordinator.keep is {self.keep}; set 1 or more rounds, or 0 to keep all")
+        if self.keep and not self.archive:
+            raise ConfigError(
+                f"coordinator.keep is {self.keep}, which drops what a false challenge of an older round is refuted with; "
+                "set coordinator.archive too, which takes a copy first"
+            )
         if (self.certificate is None) != (self.certificate_key is None):
             raise ConfigError(
                 "coordinator.certificate and coordinator.certificate_key belong together; set both or none"

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from fl.chain.escrow import Enrolment
-from fl.chain.node_key import BadNodeKey
+from fl.chain.node_key import BadNodeKey, accounts_by_key
 from fl.coordinator.superlink import SuperLink, SuperLinkRefused
 
 log = logging.getLogger(__name__)
@@ -48,17 +48,16 @@ class NodeRegistry:
         with self._turn:
             nodes = {node.node_key: node for node in self._superlink.nodes()}
             gone_accounts = {one.node_key: one.account for one in enrolments if _left(one, round_number)}
-            owners, doubles = _owners([one for one in enrolments if not _left(one, round_number)])
-            refused = [self._refuse(*double) for double in doubles]
-            registered = []
-            for key, member in owners.items():
+            owners = accounts_by_key(one for one in enrolments if not _left(one, round_number))
+            registered, refused = [], []
+            for key, accounts in owners.items():
                 if key in nodes:
                     continue
                 try:
                     self._superlink.register(key)
-                    registered.append(member.account)
+                    registered += accounts
                 except (BadNodeKey, SuperLinkRefused) as error:
-                    refused.append(self._refuse(member, f"cannot connect a node: {error}"))
+                    refused += [self._refuse(account, f"cannot connect a node: {error}") for account in accounts]
             gone = [node for key, node in nodes.items() if self._is_gone(key, owners, gone_accounts)]
             for node in gone:
                 self._superlink.unregister(node.node_id)
@@ -67,14 +66,12 @@ class NodeRegistry:
                 log.info("nodes: %d registered, %d unregistered", len(registered), len(unregistered))
             return Registration(registered=tuple(registered), unregistered=tuple(unregistered), refused=tuple(refused))
 
-    def accounts(self, enrolments: Collection[Enrolment]) -> dict[int, str]:
-        """Account by node id, of the registered nodes."""
-        owners, _ = _owners(enrolments)
-        return {
-            node.node_id: owners[node.node_key].account for node in self._superlink.nodes() if node.node_key in owners
-        }
+    def accounts(self, enrolments: Collection[Enrolment]) -> dict[int, tuple[str, ...]]:
+        """Accounts by node id, of the registered nodes."""
+        owners = accounts_by_key(enrolments)
+        return {node.node_id: owners[node.node_key] for node in self._superlink.nodes() if node.node_key in owners}
 
-    def _is_gone(self, key: bytes, owners: Mapping[bytes, Enrolment], gone_accounts: Mapping[bytes, str]) -> bool:
+    def _is_gone(self, key: bytes, owners: Mapping[bytes, tuple[str, ...]], gone_accounts: Mapping[bytes, str]) -> bool:
         if key in owners:
             self._missing.pop(key, None)
             return False
@@ -83,27 +80,12 @@ class NodeRegistry:
         now = time.monotonic()
         return now - self._missing.setdefault(key, now) >= self._missing_s
 
-    def _refuse(self, member: Enrolment, problem: str) -> str:
-        if member.account not in self._told:
-            self._told.add(member.account)
-            log.warning("%s %s", member.account, problem)
-        return member.account
+    def _refuse(self, account: str, problem: str) -> str:
+        if account not in self._told:
+            self._told.add(account)
+            log.warning("%s %s", account, problem)
+        return account
 
 
 def _left(member: Enrolment, round_number: int) -> bool:
     return 0 < member.left_round <= round_number
-
-
-def _owners(members: Collection[Enrolment]) -> tuple[dict[bytes, Enrolment], list[tuple[Enrolment, str]]]:
-    """Who each node key belongs to, and who named a key that was taken.
-
-    Keys are public, and anybody may put somebody else's on chain: a key stays registered while any member names it, and is
-    shown as that of who joined first. Weight and pay hang on the wallet's signature, never on the key.
-    """
-    owners: dict[bytes, Enrolment] = {}
-    doubles = []
-    for member in members:
-        first = owners.setdefault(member.node_key, member)
-        if first is not member:
-            doubles.append((member, f"names the node key of {first.account}, who joined before; its own would connect"))
-    return owners, doubles

@@ -11,7 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from fl.audit.validation import VALIDATION, write_validation
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError, ChainUnreachable, TokenTooLow
 from fl.chain.escrow import Enrolment, Status
+from fl.chain.inclusion import free_nonce
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask, TooFewClients
@@ -36,6 +37,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.desk import EvaluationDesk
 from fl.coordinator.federation import ClientResult, FederationResult, Watcher, spec_of
 from fl.coordinator.gateway import running_gateway
+from fl.coordinator.guard import guarding
 from fl.coordinator.keeping import BundleKeeper
 from fl.coordinator.metrics import metrics_router
 from fl.coordinator.opening import put_contracts, terms_of
@@ -109,6 +111,7 @@ def run_coordinator(
     with ExitStack() as stack:
         service.open_task()
         service.listen(stack, surfaces or Surfaces())
+        stack.enter_context(service.guarded())
         service.wait_for_clients()
         service.train()
         if config.coordinator.stay:
@@ -163,6 +166,8 @@ class _Service:
         # Bound to the folder, so that a second start finds the first one's task and two folders have two.
         salt = hashlib.sha256(f"{self.folder.resolve()}/{self.spec.to_json()}".encode()).digest()
         task_id = escrow.task_id(sponsor.address, salt)
+        # What an earlier start sent may open the task yet: it is waited for.
+        free_nonce(escrow.w3, sponsor.address, name="open")
         written = self.folder / "invite.json"
         if written.exists():
             self.task = PaidTask.from_invite(written, coordinator=self.roles.coordinator)
@@ -251,6 +256,15 @@ class _Service:
             self.registry = NodeRegistry(self.superlink)
             stack.enter_context(self._looking_after_nodes())
 
+    def guarded(self) -> AbstractContextManager[None]:
+        """Answer false challenges, for as long as the context lasts."""
+        return guarding(
+            replace(self.invite, url=self.deployment.url),
+            bundles=self.folder / "bundles",
+            archive=self.settings.archive,
+            account=self.roles.coordinator,
+        )
+
     def _tls(self) -> Tls:
         if self.settings.certificate:
             ca = Path(self.settings.ca) if self.settings.ca else None
@@ -293,12 +307,13 @@ class _Service:
         self.watcher.on_nodes(
             [
                 {
-                    "account": accounts.get(node.node_id, ""),
+                    "account": account,
                     "node_id": str(node.node_id),
                     "online": node.online,
                     "last_seen": node.last_seen,
                 }
                 for node in self.superlink.nodes()
+                for account in accounts.get(node.node_id, ("",))
             ]
         )
         return enrolments
@@ -339,7 +354,12 @@ class _Service:
             accounts = self.registry.accounts(list(enrolments.values()))
             return (
                 {account for account, one in enrolments.items() if one.weighs_in(number)},
-                {accounts.get(node.node_id, "") for node in self.superlink.nodes() if node.online},
+                {
+                    account
+                    for node in self.superlink.nodes()
+                    if node.online
+                    for account in accounts.get(node.node_id, ())
+                },
             )
 
         absent = wait_for_return(

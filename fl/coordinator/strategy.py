@@ -23,6 +23,7 @@ from fl.audit.bundle import HEADER, BrokenBundle, Bundle, hash_of, read_header, 
 from fl.audit.memory import participants_of, remembers
 from fl.audit.recompute import ChainView
 from fl.chain.errors import ChainError, Refused
+from fl.chain.node_key import accounts_by_key
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
@@ -129,7 +130,9 @@ class PayingStrategy(Strategy):
         self._posted = 0  # rounds on chain when the coordinator started
         self._receipts: dict[str, tuple[int, bytes, bytes]] = {}  # account -> round, update root, receipt
         self._nodes: dict[int, str] = {}  # node -> account, of the last round it took part in
-        self._owners: dict[int, str] | None = None  # node -> account that joined with its key; None: nodes have no keys
+        self._owners: dict[int, tuple[str, ...]] | None = (
+            None  # node -> accounts that joined with its key; None: no keys
+        )
         self._seconds: dict[str, float] = {}
 
     def summary(self) -> None:
@@ -360,16 +363,15 @@ class PayingStrategy(Strategy):
         keys = getattr(grid, "node_keys", None)  # only a grid of real machines knows them
         if keys is None:
             return grid.get_node_ids()
-        owners: dict[bytes, str] = {}
-        for account, one in self._enrolled.items():
-            owners.setdefault(one.node_key, account)  # keys are public: who joined first has it
-        self._owners = {node: owners.get(key, "") for node, key in keys().items()}
+        owners = accounts_by_key(self._enrolled.values())
+        self._owners = {node: owners.get(key, ()) for node, key in keys().items()}
         weighing = {account for account, one in self._enrolled.items() if one.weighs_in(server_round)}
-        return [node for node in grid.get_node_ids() if self._owners.get(node) in weighing]
+        return [node for node in grid.get_node_ids() if weighing.intersection(self._owners.get(node, ()))]
 
     def _request(self, message: Message, arrays: ArrayRecord, server_round: int) -> RecordDict:
         node = message.metadata.dst_node_id
-        account = self._nodes.get(node, "") if self._owners is None else self._owners.get(node, "")
+        accounts = (self._nodes.get(node, ""),) if self._owners is None else self._owners.get(node, ())
+        account = next(filter(self._receipts.__contains__, accounts), "")  # who named the key and never sent has none
         round_number, root, receipt = self._receipts.get(account, (0, b"", b""))
         request = TrainRequest(
             task_id=self.task.task_id,

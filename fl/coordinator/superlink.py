@@ -40,7 +40,7 @@ from flwr.proto.fab_pb2 import Fab
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.control.control_http_client import ControlHttpClient
 
-from fl.chain.accounts import PASSWORD_FILE_VARIABLE, PASSWORD_VARIABLE
+from fl.chain.accounts import SECRETS
 from fl.chain.node_key import BadNodeKey, flower_public_key, node_key_of
 from fl.coordinator.certificates import own_tls
 from fl.errors import FairshareError
@@ -54,7 +54,6 @@ _PATIENCE_S = 120.0  # of a call, while the SuperLink is being started again
 _LOCK_S = 60  # that a call waits for the database
 _TRIES = 5  # starts in a row that end before they answer
 _BEATS = 2  # heartbeat intervals that Flower waits before it calls a node offline
-_SECRETS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE)
 _PR_SET_PDEATHSIG = 1
 # Loaded here, not between fork and exec. The database takes a kill as well as any other end.
 _DIE_WITH_PARENT = (
@@ -265,7 +264,7 @@ class SuperLink:
                 cwd=self.folder,
                 env={
                     # The wallet's password is the coordinator's; no child is given it.
-                    **{key: value for key, value in os.environ.items() if key not in _SECRETS},
+                    **{key: value for key, value in os.environ.items() if key not in SECRETS},
                     "FLWR_HOME": str(self.folder.resolve() / "flwr"),
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",

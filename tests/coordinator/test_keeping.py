@@ -87,3 +87,10 @@ def test_a_copied_round_is_not_copied_again(world, bundles, archive):
 def test_fewer_than_no_rounds_are_refused():
     with pytest.raises(ConfigError, match="coordinator.keep is -1; set 1 or more rounds, or 0 to keep all"):
         CoordinatorConfig(keep=-1)
+
+
+def test_what_refutes_a_false_challenge_is_not_dropped_without_a_copy():
+    said = r"coordinator.keep is 2, which drops what a false challenge .* is refuted with; set coordinator.archive too"
+    with pytest.raises(ConfigError, match=said):
+        CoordinatorConfig(keep=2)
+    assert CoordinatorConfig(keep=2, archive="s3://bucket/task").keep == 2
