@@ -30,9 +30,11 @@ from fl.chain.typed_data import Header
 from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
+from fl.plain_text import printable
 from fl.rewards import Leaf, RoundTree
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
+_ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
 # What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.
 _NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, FairshareError)
 
@@ -142,10 +144,17 @@ class Bundle:
         """
         files = files_of(source)
         manifest = files.read(MANIFEST)
-        contents = {
-            name: checked_file(files, name, sha256=told) for name, told in read_manifest(manifest, files).items()
-        }
-        return cls.parse(contents, where=files.where), hashlib.sha256(manifest).digest()
+        sums = read_manifest(manifest, files)
+        if ROUND not in sums:
+            raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} does not name {ROUND}")
+        text = checked_file(files, ROUND, sha256=sums[ROUND])
+        names = [*_ARRAYS, *(f"updates/{one.account}.blocks" for one in read_round(text, where=files.where).updates)]
+        # Before anything is fetched: a manifest may name any number of files.
+        if odd := sorted({ROUND, *names} ^ sums.keys()):
+            problem = f"{MANIFEST} and {ROUND} do not name the same files: {printable(odd[0])}"
+            raise BrokenBundle(folder=files.where, problem=problem)
+        contents = {name: checked_file(files, name, sha256=sums[name]) for name in names}
+        return cls.parse({ROUND: text, **contents}, where=files.where), hashlib.sha256(manifest).digest()
 
     @classmethod
     def parse(cls, contents: Mapping[str, bytes], *, where: str) -> Bundle:

@@ -118,7 +118,8 @@ class RemoteEvaluator:
         )
         self._signed = SignedHeaders(folder / "signed.json")
         self._cache = BundleStore.at(str(folder / "cache"))
-        self._memory = StrategyMemory(self.spec, HttpBundles(client, "bundles"))
+        self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
+        self._memory = StrategyMemory(self.spec, self._bundles)
 
     def evaluate_waiting(self) -> Evaluation | None:
         """Check the round that waits for this evaluator, if there is one, and answer.
@@ -179,7 +180,7 @@ class RemoteEvaluator:
         )
 
     def _files(self, header: Header) -> BundleFiles:
-        files = HttpBundles(self.client, "bundles").bundle(header.round)
+        files = self._bundles.bundle(header.round)
         manifest = files.read(MANIFEST)
         if (seen := hashlib.sha256(manifest).digest()) != header.bundle:
             raise RoundDiffers(header.round, "the manifest's hash", f"0x{seen.hex()}", f"0x{header.bundle.hex()}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from fl.audit.archive_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
+from fl.audit.archive_client import ArchiveClient, ArchiveUnreachable
 from fl.audit.remote_evaluator import Evaluation, NotEvaluator, RemoteEvaluator
 from fl.audit.validation import read_validation
 from fl.chain.errors import ChainUnreachable
@@ -89,9 +89,7 @@ def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evalua
             evaluation = evaluator.evaluate_waiting()
             if evaluation is None and _over(evaluator.record):
                 return
-        except (ArchiveUnreachable, ArchiveRefused, ChainUnreachable, OSError) as error:
-            if isinstance(error, ArchiveRefused) and error.status < 500:
-                raise
+        except (ArchiveUnreachable, ChainUnreachable, OSError) as error:
             if type(error).__name__ != told:
                 print(f"waiting: {printable(error)}", file=sys.stderr, flush=True)
             told, pause = type(error).__name__, min(2 * pause, _LONGEST_PAUSE_S)

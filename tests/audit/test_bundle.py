@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fl.audit.bundle import BrokenBundle, Bundle, leaf_from_json, leaf_to_json, read_header, write_header
+from fl.audit.bundle import BrokenBundle, Bundle, BundleFolder, leaf_from_json, leaf_to_json, read_header, write_header
 from fl.rewards import Leaf
 
 
@@ -111,7 +111,9 @@ def test_a_manifest_may_not_point_out_of_its_folder(folder, name):
     path.write_text(json.dumps({**json.loads(path.read_text()), name: "0" * 64}))
     with pytest.raises(BrokenBundle) as caught:
         Bundle.read(folder)
-    assert caught.value.problem == f"{name} lies outside the bundle"
+    assert caught.value.problem == f"manifest.json and round.json do not name the same files: {name}"
+    with pytest.raises(BrokenBundle, match="lies outside the bundle"):
+        BundleFolder(folder).read(name)
 
 
 def test_a_link_out_of_the_folder_is_refused(folder, tmp_path):
