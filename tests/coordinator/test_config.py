@@ -3,6 +3,7 @@ import pytest
 from fl.coordinator.config import (
     AttackConfig,
     ChainConfig,
+    CoordinatorConfig,
     EngineConfig,
     RunConfig,
     ScorerConfig,
@@ -134,6 +135,7 @@ def test_a_task_at_odds_with_itself_or_the_contract_is_refused(settings, message
             {"behaviours": ["3:sleep"]},
             "behaviour 'sleep' is unknown; write honest, free_ride or label_flip:SHARE with 0 < SHARE ≤ 1",
         ),
+        (CoordinatorConfig, {"rejoin": 0.0}, "coordinator.rejoin is 0.0; set it above 0"),
         (RunConfig, {"seed": -1}, "seed is -1; set 0 or more"),
     ],
 )
