@@ -279,11 +279,16 @@ contract ProofsTest is World {
     function test_disputes_revertIfTheEarlierHeaderWasNotPosted() public {
         ITask.Header memory first = _post();
         ITask.Header memory second = _post();
+        bytes32 model = first.nextModel;
         first.nextModel = keccak256("never posted");
         vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(first)));
         court.proveBrokenChain(first, second);
+        first.nextModel = model;
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 2, 2));
         court.proveBrokenChain(second, second);
+        ITask.Header memory third = _post();
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 1, 3));
+        court.proveBrokenChain(first, third);
     }
 
     /* proveTransition */

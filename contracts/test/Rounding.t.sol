@@ -128,6 +128,14 @@ contract RoundingTest is World {
         _refused(_call(0, 2), IDisputes.NotConsecutive.selector);
     }
 
+    function test_proveRounding_revertsAcrossARound() public {
+        for (uint256 i; i < 3; i++) {
+            _send(_next(_scores(1, 1, 1)));
+        }
+        headers[1] = headers[0]; // what was earned in between would count as the round's
+        _refused(_call(0, 2), IDisputes.NotConsecutive.selector);
+    }
+
     function test_proveRounding_revertsIfALeafIsNotInItsTreeOrOfAnother() public {
         _send(_next(_scores(1, 1, 1)));
         _moved(_scores(1, 1, 1), 0, 2);

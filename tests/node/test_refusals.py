@@ -16,6 +16,7 @@ from clients.folder import NodeFolder
 from clients.preview import preview
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
 from fl.chain.errors import ChainUnreachable, KeystoreError, TokenTooLow
+from fl.chain.invite import BadInvite
 from fl.chain.membership import InviteDiffers, TaskOver, join
 from fl.cli.client import main as client
 from fl.cli.join import main as join_alone
@@ -209,11 +210,9 @@ def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(task,
         "  your data    2 rows (1 ?[8m ?[1A?[2K? you stake 0 tokens────────────────…, 1 ?2J1); they stay on this machine"
     )
     assert lines[-3] == "stake 2 tokens and take part? [y/N] "
-    with pytest.raises(GatewayUnreachable) as caught:
+    with pytest.raises(BadInvite) as caught:
         client(typed(invite=replace(invite, gateway="https://\x1b[8m127.0.0.1").to_string()))
-    assert str(caught.value).startswith(
-        "the coordinator's gateway https://?[8m127.0.0.1 cannot be reached (InvalidURL: "
-    )
+    assert "is not one (gateway is 'https://\\x1b[8m127.0.0.1')" in str(caught.value)
     assert str(caught.value).isprintable()
 
 
