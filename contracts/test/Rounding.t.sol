@@ -83,6 +83,12 @@ contract RoundingTest is World {
         _convicts(2, 0);
     }
 
+    function test_proveRounding_countsAUnitFromTheFloor() public {
+        _moved(_scores(3, 1, 0), 0, 1); // 1 and 0 are due to them, remainders 2 and 2
+        _refused(_call(1, 0), IDisputes.NoFraud.selector);
+        _convicts(0, 1);
+    }
+
     function test_proveRounding_startsFromTheRoundBefore() public {
         _send(_next(_scores(1, 1, 1)));
         _moved(_scores(1, 1, 1), 0, 2);
