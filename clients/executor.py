@@ -155,7 +155,7 @@ class Executor:
         except Exception as error:  # whatever the app raises: the node goes on, and the coordinator is told that much
             log.exception("the app failed")
             # No more than the kind: the text may quote the owner's rows or paths, which stay here.
-            failure = f"the node failed ({type(error).__name__}); its own log says why"
+            failure = f"its app raised {type(error).__name__}; the node's own log says why"
         if failure:
             answer = _error_reply(message, failure)
         context.state = own.state

@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Sequence
 
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
@@ -36,7 +37,7 @@ fleet_http_connection.flwr_exit = lambda code, message="": sys.exit(message)  # 
 DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0, "hold": "", "beat": 30.0, "lie": ""}
 
 
-def serve(address: str, ca: bytes, key_file: str, **settings: float | str) -> None:
+def serve(address: str, ca: bytes, key_file: str, **settings: object) -> None:
     """Answer every message with its own content until the process ends."""
     with open(key_file, "rb") as file:
         private = serialization.load_ssh_private_key(file.read(), None)
@@ -98,8 +99,22 @@ def lying(reply: Message, lie: str) -> tuple[ObjectTree, dict[str, bytes]]:
     return tree, {} if lie == "announced" else {**parts, get_object_id(root): root}
 
 
-def answer_all(connection: tuple, *, delay: float, poll: float, hold: str, lie: str, **_: object) -> None:
-    """What a SuperNode and its app do, in one thread."""
+def echo(asked: Message) -> Sequence[Message]:
+    """The answer of a node that gives back what it is asked."""
+    return [Message(RecordDict(dict(asked.content)), reply_to=asked)]
+
+
+def answer_all(
+    connection: tuple,
+    *,
+    delay: float,
+    poll: float,
+    hold: str,
+    lie: str,
+    answers: Callable[[Message], Sequence[Message]] = echo,
+    **_: object,
+) -> None:
+    """What a SuperNode and its app do, in one thread; `answers` says what the app makes of a message."""
     node_id, receive, send, _, _, pull_object, push_object, confirm = connection
     print(f"connected {node_id}", flush=True)
     while True:
@@ -120,17 +135,17 @@ def answer_all(connection: tuple, *, delay: float, poll: float, hold: str, lie: 
             time.sleep(delay)
             while hold and not os.path.exists(hold):
                 time.sleep(0.05)
-            reply = Message(RecordDict(dict(asked.content)), reply_to=asked)
-            reply.metadata.__dict__["_message_id"] = reply.object_id
-            if lie:
-                tree, parts = lying(reply, lie)
-            else:
-                tree = get_object_tree(reply)
-                parts = {one: part.deflate() for one, part in get_all_nested_objects(reply).items()}
-            wanted, session = send(reply, tree, 0.0)
-            for object_id, part in parts.items():
-                if object_id in wanted:
-                    push_object(run_id, session, object_id, part)
+            for reply in answers(asked):
+                reply.metadata.__dict__["_message_id"] = reply.object_id
+                if lie:
+                    tree, parts = lying(reply, lie)
+                else:
+                    tree = get_object_tree(reply)
+                    parts = {one: part.deflate() for one, part in get_all_nested_objects(reply).items()}
+                wanted, session = send(reply, tree, 0.0)
+                for object_id, part in parts.items():
+                    if object_id in wanted:
+                        push_object(run_id, session, object_id, part)
         except RunNotRunningException:
             print(f"stopped {node_id}", flush=True)
 

@@ -156,7 +156,7 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
 
             # What went wrong stays on the machine: it may quote the owner's rows.
             (one.folder / "fail").touch()
-            assert again(round_number=2) == "the node failed (ValueError); its own log says why"
+            assert again(round_number=2) == "its app raised ValueError; the node's own log says why"
             assert "row 17 is John Doe's" in (one.folder / "node-0" / "node.log").read_text()
 
             # An orderly end, and a start: the same bytes once more.
