@@ -76,6 +76,7 @@ class PayingStrategy(Strategy):
         bundles: Folder that takes one bundle a round, and the journal.
         seed: Draws the inner strategy's sample of nodes.
         read_clients: Rounds of at most so many clients get standard errors and scores by class.
+        await_nodes: Called with each round before its nodes are sampled; returns when they should be.
         on_phase: Called with the round and the name of each step as it begins.
         on_round: Called with each round's report once it is on chain; again after a crash before it returned.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
@@ -92,6 +93,7 @@ class PayingStrategy(Strategy):
         bundles: Path,
         seed: int = 0,
         read_clients: int = 0,
+        await_nodes: Callable[[int], None] = lambda number: None,
         on_phase: Callable[[int, str], None] = lambda number, phase: None,
         on_round: Callable[[RoundReport], None] = lambda report: None,
     ) -> None:
@@ -120,7 +122,7 @@ class PayingStrategy(Strategy):
             )
         self.inner, self.task, self.spec, self.game, self.scoring = inner, task, spec, game, scoring
         self.panel, self.journal, self.seed = panel, Journal(bundles), seed
-        self.read_clients = read_clients
+        self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
         self._cap = cap_q64(spec.norm_cap)
         # What an app's own strategy remembers nobody knows, so it is taken through every round too.
@@ -203,6 +205,7 @@ class PayingStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
+        self.await_nodes(server_round)
         self._open(server_round, arrays)
         members = Nodes(lambda: self._members(server_round, grid))
         with _seeded(self.seed, server_round):

@@ -51,3 +51,29 @@ def test_neither_a_superlink_that_dies_nor_a_long_stop_costs_a_client_a_round(to
     _, state = town.escrow.task(invite.id_bytes)
     assert (state.status, state.posted, state.cumulative) == (Status.CLOSED, 4, 100 * 10**18)
     assert left_behind(town.folder) == []
+
+
+def test_when_the_coordinators_line_breaks_the_first_node_back_does_not_have_the_pot_for_itself(town):
+    coordinator = town.folder / "coordinator"
+    rounds = 6
+    process = town.coordinator(*town.settings(rounds=rounds, steps=200))
+    nodes = [town.node(number) for number in range(2)]
+    process.says("round  1/")
+    for node in nodes:  # each with its SuperNode
+        os.killpg(node.process.pid, signal.SIGSTOP)
+    with sqlite3.connect(coordinator / "superlink" / "state.db", timeout=60) as database:
+        assert database.execute("UPDATE node SET online_until = 0").rowcount == 2
+    process.says("waiting for nodes to come back: 0 of 2 connected")
+    os.killpg(nodes[0].process.pid, signal.SIGCONT)
+    process.says("waiting for nodes to come back: 1 of 2 connected")
+    os.killpg(nodes[1].process.pid, signal.SIGCONT)
+    process.says("waiting for nodes to come back: 2 of 2 connected")
+    assert process.ends() == 0, process.said()
+    assert [node.ends() for node in nodes] == [0, 0]
+
+    summary = json.loads((coordinator / "summary.json").read_text())
+    scored = [len(one["scores"]) for one in summary["rounds"]]
+    assert len(scored) == rounds
+    assert 1 not in scored[2:], scored  # the round that was open when the line broke may have any
+    assert scored[-1] == 2
+    assert left_behind(town.folder) == []
