@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import types
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -75,11 +76,22 @@ def connected(cluster):
 
 
 @pytest.fixture
-def grid(connected):
-    """Six nodes on two workers."""
-    configs = {number: {"name": f"node {number}"} for number in range(2, 8)}
-    with open_engine(EngineConfig(name="ray", client_app=PROBE, address=connected), folder=Path()) as engine:
-        yield engine.grid(configs, on_reply=lambda node_id: None)
+def grid_of(connected):
+    """Makes grids of so many nodes, on two workers."""
+    with ExitStack() as engines:
+
+        def make(count):
+            engine = open_engine(EngineConfig(name="ray", client_app=PROBE, address=connected), folder=Path())
+            configs = {number: {"name": f"node {number}"} for number in range(2, 2 + count)}
+            return engines.enter_context(engine).grid(configs, on_reply=lambda node_id: None)
+
+        yield make
+
+
+@pytest.fixture
+def grid(grid_of):
+    """Six nodes."""
+    return grid_of(6)
 
 
 def ask(grid, wishes, *, timeout=None):
@@ -96,11 +108,12 @@ def told(reply):
 
 
 @needs_ray
-def test_more_nodes_than_workers_answer_one_message_at_a_time_and_keep_their_state(grid):
+def test_more_nodes_than_workers_answer_one_message_at_a_time_and_keep_their_state(grid_of):
+    grid = grid_of(110)
     for turn in (1, 2):
         replies = ask(grid, [(node_id, {}) for node_id in grid.get_node_ids()])
         assert {node_id: told(reply) for node_id, reply in replies.items()} == {
-            node_id: {"count": turn, "node": f"node {node_id}", "threads": 1} for node_id in range(2, 8)
+            node_id: {"count": turn, "node": f"node {node_id}", "threads": 1} for node_id in range(2, 112)
         }
     messages = [grid.create_message(RecordDict({"wish": ConfigRecord({})}), "train", 2, str(one)) for one in range(3)]
     assert [told(reply)["count"] for reply in grid.send_and_receive(messages)] == [3, 4, 5]
