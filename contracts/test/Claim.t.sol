@@ -130,6 +130,22 @@ contract ClaimTest is World {
         vm.assertEq(token.balanceOf(_client(0)), early.cumulative);
     }
 
+    function test_claim_paysTheLastWeiOfTheTotalFromAnEarlierTree() public {
+        _begin();
+        ITask.Header memory first = _post();
+        ITask.Leaf memory early = leaves[0];
+        ITask.Proof memory proof = _proof(0);
+        int128[] memory scores = new int128[](3);
+        (scores[1], scores[2]) = (1, 1); // client 0 earns nothing more
+        ITask.Header memory second = _next(scores);
+        _send(second);
+        _wait(1 hours);
+        fairshare.claim(second, leaves[1], _proof(1));
+        fairshare.claim(second, leaves[2], _proof(2));
+        fairshare.claim(first, early, proof);
+        vm.assertEq(_state().paid, second.cumulative);
+    }
+
     function test_claim_revertsAfterTheSweep() public {
         _begin();
         _post();

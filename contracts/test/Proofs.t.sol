@@ -321,6 +321,15 @@ contract ProofsTest is World {
         _assertHalted(1, headers[0].cumulative);
     }
 
+    function test_proveTransition_convictsADebtThatShrankThoughThePayIsRight() public {
+        ITask.Header memory header = _next(_scores(-5, 7, 1));
+        leaves[0].balance = -1; // nobody is paid for a debt, so no other sum tells it
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(0, 0);
+    }
+
     function test_proveTransition_convictsABalanceOfTheFirstRound() public {
         ITask.Header memory header = _next(_scores(1, 1, 1));
         leaves[1].balance = 2;
@@ -964,14 +973,25 @@ contract ProofsTest is World {
         address client = _client(0);
         IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
         IDisputes.SignedUpdate memory foreign = _update(client, "two", keccak256("another"));
-        try court.proveEquivocation(taskId, 1, client, first, foreign) {
-            revert("slashed for another task");
-        } catch (bytes memory reason) {
-            vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongSigner.selector));
-        }
-        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
-        try court.proveEquivocation(taskId, 2, client, first, second) {
-            revert("slashed for another round");
+        _expectWrongSigner(1, first, foreign);
+        _expectWrongSigner(1, foreign, first);
+        _expectWrongSigner(2, first, _update(client, "two", taskId));
+    }
+
+    function test_proveEquivocation_revertsIfAnotherSignedEitherOfThem() public {
+        IDisputes.SignedUpdate memory own = _update(_client(0), "one", taskId);
+        IDisputes.SignedUpdate memory others = _update(_client(1), "two", taskId);
+        _expectWrongSigner(1, own, others);
+        _expectWrongSigner(1, others, own);
+    }
+
+    function _expectWrongSigner(
+        uint32 round,
+        IDisputes.SignedUpdate memory first,
+        IDisputes.SignedUpdate memory second
+    ) internal {
+        try court.proveEquivocation(taskId, round, _client(0), first, second) {
+            revert("slashed for what it did not sign");
         } catch (bytes memory reason) {
             vm.assertEq(bytes32(bytes4(reason)), bytes32(IDisputes.WrongSigner.selector));
         }
