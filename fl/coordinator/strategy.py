@@ -19,21 +19,22 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
-from fl.audit.bundle import HEADER, BrokenBundle, Bundle, hash_of, read_header, read_leaves, write_header
+from fl.audit.bundle import HEADER, Bundle, hash_of, read_header, write_header
 from fl.audit.memory import participants_of, remembers
 from fl.audit.recompute import ChainView
-from fl.chain.errors import ChainError, Refused
+from fl.chain.errors import Refused
 from fl.chain.node_key import accounts_by_key
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
 from fl.codec import Layout, block_root, model_hash
 from fl.coordinator.collect import AcceptedUpdate, Refusal, collect
-from fl.coordinator.journal import BrokenJournal, Journal
+from fl.coordinator.journal import Journal
 from fl.coordinator.panel import Panel
 from fl.coordinator.protocol import RECORD, TrainRequest
 from fl.coordinator.round_report import RoundReport
 from fl.coordinator.settle_round import OpenRound, SettledRound, settle_round
+from fl.coordinator.taking_up import LostRound, PastRounds, take_up
 from fl.errors import ConfigError
 from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
 from fl.rewards.tree import NO_UPDATE
@@ -47,20 +48,6 @@ from fl.scoring.replay import prepare, replay
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
-
-
-class LostRound(ChainError):
-    """The chain has a round whose bundle this coordinator does not have, or has another one of."""
-
-    def __init__(self, round_number: int, problem: str) -> None:
-        super().__init__(round_number, problem)
-        self.round_number, self.problem = round_number, problem
-
-    def __str__(self) -> str:
-        return (
-            f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, or open another "
-            "task (with paying(): remove or rename the invite)"
-        )
 
 
 class PayingStrategy(Strategy):
@@ -129,12 +116,10 @@ class PayingStrategy(Strategy):
         self._follows = remembers(spec) or spec.training == "app"
         self._previous: Header | None = None
         self._leaves: tuple[Leaf, ...] = ()
-        self._posted = 0  # rounds on chain when the coordinator started
         self._receipts: dict[str, tuple[int, bytes, bytes]] = {}  # account -> round, update root, receipt
         self._nodes: dict[int, str] = {}  # node -> account, of the last round it took part in
-        self._owners: dict[int, tuple[str, ...]] | None = (
-            None  # node -> accounts that joined with its key; None: no keys
-        )
+        # node -> accounts that joined with its key; None where nodes have no keys
+        self._owners: dict[int, tuple[str, ...]] | None = None
         self._seconds: dict[str, float] = {}
 
     def summary(self) -> None:
@@ -171,9 +156,11 @@ class PayingStrategy(Strategy):
             )
         train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
         result, arrays = Result(), initial_arrays
-        first = self._take_up(initial_arrays)
-        if first > 1:
-            result.arrays = arrays = _record({**_numpy(initial_arrays), **self._layout.unflatten(self._base)})
+        first = 1
+        if (past := take_up(self.task, self.journal, follow=self._replay if self._follows else None)) is not None:
+            first = past.header.round + 1
+            self._go_on_from(past)
+            result.arrays = arrays = _record({**_numpy(initial_arrays), **past.layout.unflatten(past.model)})
         self.task.start()
         if evaluate_fn and first == 1 and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
@@ -198,6 +185,12 @@ class PayingStrategy(Strategy):
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
         return result
+
+    def _go_on_from(self, past: PastRounds) -> None:
+        self._previous, self._leaves = past.header, past.leaves
+        for leaf in past.leaves:
+            if leaf.update_root != NO_UPDATE:
+                self._give_receipt(past.header.round, leaf.account, leaf.update_root)
 
     # ---- Flower's four steps -----------------------------------------------------------------------------------------
 
@@ -276,67 +269,6 @@ class PayingStrategy(Strategy):
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """The inner strategy's."""
         return self.inner.aggregate_evaluate(server_round, replies)
-
-    # ---- taking a task up again --------------------------------------------------------------------------------------
-
-    def _take_up(self, initial_arrays: ArrayRecord) -> int:
-        """Walk through the rounds that are on chain already; returns the round to go on with."""
-        self._posted = self.task.state().posted
-        # A round that is on chain and was not reported yet is gone through again, without asking or posting.
-        first = self._posted if self._is_unreported(self._posted) else self._posted + 1
-        for number in range(1, first):
-            self._previous = self._header_on_chain(number)
-            if self._follows:
-                bundle, _ = Bundle.read(self.journal.bundle(number))
-                participants = participants_of(bundle, spec=self.spec)
-                replay(self.inner, number, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
-        if first > 1:
-            self._leaves = read_leaves(self.journal.bundle(first - 1))
-            self._layout, self._base = self._model_after(self._previous)
-            log.info("rounds 1 to %d are on chain; going on with round %d", first - 1, first)
-            for leaf in self._leaves:
-                if leaf.update_root != NO_UPDATE:
-                    self._give_receipt(first - 1, leaf.account, leaf.update_root)
-        return first
-
-    def _is_unreported(self, number: int) -> bool:
-        """Whether the journal still has a round that is on chain; a damaged journal has nothing that the bundle lacks."""
-        try:
-            if self.journal.collected(number) is not None:
-                return True
-        except BrokenJournal as error:
-            log.warning(
-                "round %d is on chain, and its journal is damaged: %s; going on without it", number, error.problem
-            )
-        self.journal.forget(number)
-        return False
-
-    def _header_on_chain(self, number: int) -> Header:
-        folder = self.journal.bundle(number)
-        if not folder.exists():
-            raise LostRound(round_number=number, problem=f"its bundle is not at {folder}")
-        header, _ = read_header(folder)
-        if self.task.digest(header) != self.task.posting(number).header_hash:
-            raise LostRound(round_number=number, problem=f"the bundle at {folder} has another header")
-        return header
-
-    def _model_after(self, header: Header) -> tuple[Layout, NDArray[np.float32]]:
-        """The model that a round on chain made, shape (P,)."""
-        folder = self.journal.bundle(header.round)
-        try:
-            bundle, _ = Bundle.read(folder)
-            layout, model = bundle.layout, bundle.next
-        except BrokenBundle as error:
-            # Old rounds' models are dropped (coordinator.keep); the round that is gone through again begins with this one.
-            if not (folder := self.journal.bundle(header.round + 1)).exists():
-                raise LostRound(
-                    round_number=header.round, problem=f"its bundle {error.folder} is damaged: {error.problem}"
-                ) from error
-            bundle, _ = Bundle.read(folder)
-            layout, model = bundle.layout, bundle.base
-        if model_hash(model) != header.next_model:
-            raise LostRound(round_number=header.round, problem=f"the bundle at {folder} has another model")
-        return layout, model
 
     # ---- the steps of a round ----------------------------------------------------------------------------------------
 
@@ -428,9 +360,13 @@ class PayingStrategy(Strategy):
         bundle, _ = Bundle.read(folder)
         if bundle.task_id != self.task.task_id or model_hash(bundle.base) != model_hash(self._base):
             raise LostRound(round_number=bundle.round, problem=f"the bundle at {folder} is of another task")
+        return SettledRound(bundle=bundle, participants=self._replay(bundle), refusals=(), metrics=None)
+
+    def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
+        """Take the inner strategy through a round that is written down, so that it remembers it."""
         participants = participants_of(bundle, spec=self.spec)
         replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
-        return SettledRound(bundle=bundle, participants=tuple(participants), refusals=(), metrics=None)
+        return tuple(participants)
 
     def _sign(self, folder: Path, bundle: Bundle) -> tuple[Header, list[bytes]]:
         if (folder / HEADER).exists():

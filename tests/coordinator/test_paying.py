@@ -25,7 +25,7 @@ from fl.codec import Blocks
 from fl.coordinator import guard
 from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.payday import claim_for_all, close_and_return_stakes
-from fl.coordinator.strategy import LostRound
+from fl.coordinator.taking_up import LostRound
 from fl.errors import ConfigError
 from fl.scoring.selection import UnscorableStrategy
 

@@ -12,7 +12,7 @@ from flwr.serverapp.strategy import FedAvg
 from fl.audit.bundle import read_header
 from fl.coordinator.journal import BrokenJournal, Journal, NotKept
 from fl.coordinator.keeping import BundleKeeper
-from fl.coordinator.strategy import LostRound
+from fl.coordinator.taking_up import LostRound
 from fl.task.strategies import build_strategy
 
 STEPS = ["training", "checking", "scoring", "aggregating", "settling", "bundling", "evaluating", "posting", "reporting"]
