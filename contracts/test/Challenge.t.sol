@@ -922,6 +922,16 @@ contract ChallengeTest is World {
         court.uphold(open, header);
     }
 
+    function test_dismiss_isDueAtTheEndOfTheResponseWindow() public {
+        ITask.Header memory header = _large(1);
+        int128[] memory partials = _partials();
+        bytes32 id = _challenge(header, _pairs(partials));
+        _demand(0);
+        _wait(30 minutes);
+        court.dismiss(open, 0);
+        vm.assertFalse(court.standingOf(id).open);
+    }
+
     function test_dismiss_endsAChallengeThatIsNotBrokenDown() public {
         ITask.Header memory header = _large(0);
         int128[] memory partials = _partials();

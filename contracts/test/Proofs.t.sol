@@ -874,6 +874,41 @@ contract ProofsTest is World {
         );
     }
 
+    function test_proveBadNode_revertsIfTheNodeIsNotInTheTree() public {
+        ITask.Header memory header = _post();
+        Tree.Node[][] memory levels = Tree.levels(leaves);
+        ITask.Proof memory proof;
+        proof.siblings = new ITask.Sibling[](1);
+        proof.siblings[0] = _sibling(levels[1][1]);
+        ITask.Sibling memory left = _sibling(levels[0][0]);
+        ITask.Sibling memory right = _sibling(levels[0][1]);
+        ITask.Sibling memory said = _sibling(levels[1][0]);
+        left.cumulative += 1; // children that the tree does not have
+        _expectWrongRoot(header, 1, left, right, said, proof);
+        left.cumulative -= 1;
+        said.cumulative += 1; // a parent's sum that the tree does not say
+        _expectWrongRoot(header, 1, left, right, said, proof);
+        said.cumulative -= 1;
+        _expectWrongRoot(header, 1, right, left, said, proof);
+        _expectWrongRoot(header, 0, left, right, said, proof); // as if it stood in a leaf's place
+    }
+
+    function _expectWrongRoot(
+        ITask.Header memory header,
+        uint8 level,
+        ITask.Sibling memory left,
+        ITask.Sibling memory right,
+        ITask.Sibling memory said,
+        ITask.Proof memory proof
+    ) internal {
+        try court.proveBadNode(header, level, left, right, said, proof) {
+            revert("an honest round was convicted");
+        } catch (bytes memory reason) {
+            bytes4 selector = level == 0 ? ITask.WrongProofLength.selector : ITask.WrongRoot.selector;
+            vm.assertEq(bytes32(bytes4(reason)), bytes32(selector));
+        }
+    }
+
     /* proveEquivocation */
 
     function _update(address client, string memory what, bytes32 id)
