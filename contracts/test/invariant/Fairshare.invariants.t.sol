@@ -175,7 +175,7 @@ contract ReachInvariants {
     function test_everyActionSucceeds() public {
         bytes4[] memory calls = _calls();
         uint256 random = 1;
-        Handler[] memory runs = new Handler[](40);
+        Handler[] memory runs = new Handler[](100);
         for (uint256 i; i < runs.length; i++) {
             runs[i] = new Handler(new Fairshare(), new DevToken());
             for (uint256 j; j < 350; j++) {
@@ -217,14 +217,14 @@ contract ReachInvariants {
     function _steps() internal pure returns (bytes4[] memory steps) {
         bytes4[] memory calls = _calls();
         bytes4[7] memory named = [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid"];
-        steps = new bytes4[](calls.length + 13);
+        steps = new bytes4[](calls.length + 15);
         for (uint256 i; i < calls.length; i++) {
             steps[i] = calls[i];
         }
         for (uint256 i; i < 7; i++) {
             steps[calls.length + i] = named[i];
         }
-        for (uint32 lie = 2; lie < 8; lie++) {
+        for (uint32 lie = 2; lie < 10; lie++) {
             steps[calls.length + 5 + lie] = bytes4(lie); // proven
         }
     }

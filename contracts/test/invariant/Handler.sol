@@ -119,13 +119,14 @@ contract Handler is Challenges, Proofs {
         uint32 round = state.posted + 1;
         uint64 blocks = luck % 4 == 0 ? MANY : 1;
         (ITask.Leaf[] memory leaves, int128[] memory scores) = _moved(id, round, luck, blocks);
-        Lie lie = honest[id] || luck >> 2 & 1 == 0 ? Lie.None : Lie((luck >> 3) % 10 < 7 ? (luck >> 3) % 10 + 1 : 1);
+        Lie lie = honest[id] || luck >> 2 & 1 == 0 ? Lie.None : Lie((luck >> 3) % 10 < 9 ? (luck >> 3) % 10 + 1 : 1);
         if (leaves.length < 2 && (lie == Lie.Theft || lie == Lie.Disorder || lie == Lie.BadLeaf)) lie = Lie.Score;
+        if (leaves.length < 3 && lie == Lie.BadNode) lie = Lie.Score;
         if (lie == Lie.Chain && round == 1) lie = Lie.Score;
         if (lie == Lie.Score) scores[0] += 1 + int128(uint128(luck % 1e6));
         uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
         Payout.settle(leaves, scores, pot);
-        lie = _bend(leaves, lie);
+        lie = lie == Lie.Rounding ? _misround(leaves, _cumulativesBefore(id, round, leaves), pot) : _bend(leaves, lie);
         _send(id, round, leaves, pot, lie, blocks);
         done[lie == Lie.None ? msg.sig : bytes4("lies")]++;
     }
@@ -142,8 +143,18 @@ contract Handler is Challenges, Proofs {
             leaves[0].account = _impostor(leaves[0].account);
         } else if (lie == Lie.BadLeaf && leaves[1].cumulative == 0) {
             return Lie.None;
+        } else if (lie == Lie.BadNode && Tree.levels(leaves)[1][1].cumulative == 0) {
+            return Lie.None;
         }
         return lie;
+    }
+
+    function _misround(ITask.Leaf[] memory leaves, uint128[] memory before, uint256 pot) internal pure returns (Lie) {
+        (bool found, uint256 first, uint256 second) = _rounded(leaves, before, pot, 1);
+        if (!found) return Lie.None;
+        leaves[first].cumulative -= 1;
+        leaves[second].cumulative += 1;
+        return Lie.Rounding;
     }
 
     function _send(bytes32 id, uint32 round, ITask.Leaf[] memory leaves, uint256 pot, Lie lie, uint64 blocks) internal {

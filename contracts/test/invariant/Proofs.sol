@@ -22,7 +22,7 @@ abstract contract Proofs is Stage {
         }
         Lie lie = posted[id][round - 1].lie;
         bool known = lie > Lie.Score;
-        Lie tried = known ? lie : Lie((how >> 1) % 6 + 2);
+        Lie tried = known ? lie : Lie((how >> 1) % 8 + 2);
         if (!_prove(id, round, tried)) {
             bool alone = true; // a lie before it may have left nothing that opens to hold it against
             for (uint256 i; i + 1 < round; i++) {
@@ -41,7 +41,9 @@ abstract contract Proofs is Stage {
         ITask.Header memory header = _header(id, round);
         ITask.Leaf[] memory leaves = leavesOf[id][round];
         ITask.Proof memory proof = _proof(id, round, 0);
-        vm.prank(posted[id][round - 1].lie == Lie.None ? LIAR : WATCHER);
+        if (lie == Lie.BadNode) return _proveBadNode(id, round, header);
+        if (lie == Lie.Rounding) return _proveRounding(id, round, header.pot, uint256(header.treeRoot) % 2 == 1);
+        vm.prank(_prover(id, round));
         if (lie == Lie.Theft) return _proveTheft(id, round, header, leaves[0], proof);
         if (lie == Lie.Chain) {
             try court.proveBrokenChain(_header(id, round > 1 ? round - 1 : 1), header) {
@@ -62,6 +64,10 @@ abstract contract Proofs is Stage {
         return _proveBadLeaf(id, round, header, leaves[0], proof);
     }
 
+    function _prover(bytes32 id, uint32 round) internal view returns (address) {
+        return posted[id][round - 1].lie == Lie.None ? LIAR : WATCHER;
+    }
+
     function _second(bytes32 id, uint32 round) internal view returns (ITask.Proof memory) {
         return _proof(id, round, leavesOf[id][round].length > 1 ? 1 : 0);
     }
@@ -74,12 +80,7 @@ abstract contract Proofs is Stage {
         ITask.Proof memory proof
     ) internal returns (bool) {
         ITask.Header memory before = _header(id, round > 1 ? round - 1 : 1);
-        ITask.Leaf memory leafBefore;
-        ITask.Proof memory proofBefore;
-        ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
-        for (uint256 i; i < earlier.length; i++) {
-            if (earlier[i].account == leaf.account) (leafBefore, proofBefore) = (earlier[i], _proof(id, round - 1, i));
-        }
+        (ITask.Leaf memory leafBefore, ITask.Proof memory proofBefore) = _before(id, round, leaf.account);
         try court.proveTransition(before, leafBefore, proofBefore, header, leaf, proof) {
             return true;
         } catch {
@@ -130,11 +131,77 @@ abstract contract Proofs is Stage {
         ITask.Proof memory proof
     ) internal returns (bool) {
         Tree.Node memory node = _levels(leavesOf[id][round], posted[id][round - 1].lie)[0][0];
-        ITask.Sibling memory said = ITask.Sibling(node.node, node.entitlement, node.cumulative);
-        try court.proveBadLeaf(header, leaf, said, proof) {
+        try court.proveBadLeaf(header, leaf, _said(node), proof) {
             return true;
         } catch {
             return false;
+        }
+    }
+
+    /// @dev In an honest round the liar shows the node as it is, with another child, or with another sum said of it.
+    function _proveBadNode(bytes32 id, uint32 round, ITask.Header memory header) internal returns (bool) {
+        Lie lie = posted[id][round - 1].lie;
+        Tree.Node[][] memory levels = _levels(leavesOf[id][round], lie);
+        if (levels[0].length < 2) return false;
+        Tree.Node[][] memory above = new Tree.Node[][](32);
+        for (uint256 i; i < 32; i++) {
+            above[i] = levels[i + 1];
+        }
+        ITask.Sibling memory left = _said(levels[0][0]);
+        ITask.Sibling memory said = _said(above[0][0]);
+        if (lie == Lie.None && uint256(header.treeRoot) % 3 == 1) left.cumulative += 1;
+        if (lie == Lie.None && uint256(header.treeRoot) % 3 == 2) said.cumulative += 1;
+        ITask.Proof memory proof = Tree.proveIn(above, 0);
+        vm.prank(_prover(id, round));
+        try court.proveBadNode(header, 1, left, _said(levels[0][1]), said, proof) {
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    function _said(Tree.Node memory node) internal pure returns (ITask.Sibling memory) {
+        return ITask.Sibling(node.node, node.entitlement, node.cumulative);
+    }
+
+    /// @dev In an honest round, of two leaves of which the first has its extra wei and the second has none, either way.
+    function _proveRounding(bytes32 id, uint32 round, uint256 pot, bool turned) internal returns (bool) {
+        ITask.Leaf[] memory leaves = leavesOf[id][round];
+        bool lie = posted[id][round - 1].lie == Lie.Rounding;
+        (bool found, uint256 first, uint256 second) =
+            _rounded(leaves, _cumulativesBefore(id, round, leaves), pot, lie ? 0 : 1);
+        if (!found) return false;
+        if (!lie && turned) (first, second) = (second, first);
+        bytes memory call = _roundingCall(id, round, [first, second]);
+        vm.prank(_prover(id, round));
+        (bool proven,) = address(court).call(call);
+        return proven;
+    }
+
+    function _roundingCall(bytes32 id, uint32 round, uint256[2] memory who) internal view returns (bytes memory) {
+        ITask.Leaf[2] memory pair;
+        ITask.Proof[2] memory proofs;
+        ITask.Leaf[2] memory pairBefore;
+        ITask.Proof[2] memory proofsBefore;
+        for (uint256 i; i < 2; i++) {
+            (pair[i], proofs[i]) = (leavesOf[id][round][who[i]], _proof(id, round, who[i]));
+            (pairBefore[i], proofsBefore[i]) = _before(id, round, pair[i].account);
+        }
+        return abi.encodeCall(
+            court.proveRounding,
+            (_header(id, round > 1 ? round - 1 : 1), pairBefore, proofsBefore, _header(id, round), pair, proofs)
+        );
+    }
+
+    /// @dev An account's leaf of the round before, if it has one.
+    function _before(bytes32 id, uint32 round, address account)
+        internal
+        view
+        returns (ITask.Leaf memory leaf, ITask.Proof memory proof)
+    {
+        ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
+        for (uint256 i; i < earlier.length; i++) {
+            if (earlier[i].account == account) (leaf, proof) = (earlier[i], _proof(id, round - 1, i));
         }
     }
 

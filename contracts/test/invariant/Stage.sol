@@ -20,7 +20,9 @@ abstract contract Stage {
         Omission, // the coordinator signed a receipt for another update of the first leaf
         Disorder, // the first two leaves are swapped
         Missing, // an impostor's leaf in the first one's place
-        BadLeaf // the first leaf's sums are not what its parent has for it
+        BadLeaf, // the first leaf's sums are not what its parent has for it
+        BadNode, // the sums of the first two leaves are not what is said of the node above them
+        Rounding // the extra wei of one leaf is another's, whose remainder is smaller
     }
 
     struct Posted {
@@ -173,13 +175,14 @@ abstract contract Stage {
         return posted[id][round - 1].header;
     }
 
-    /// @dev All levels of a round's tree, with what its parent says of the first leaf.
+    /// @dev All levels of a round's tree, with what is said of the first leaf or of the first node.
     function _levels(ITask.Leaf[] memory leaves, Lie lie) internal pure returns (Tree.Node[][] memory all) {
         all = Tree.levels(leaves);
-        if (lie != Lie.BadLeaf) return all;
-        all[0][0].cumulative += 1;
-        all[0][1].cumulative -= 1;
-        for (uint256 depth; all[depth].length > 1; depth++) {
+        if (lie != Lie.BadLeaf && lie != Lie.BadNode) return all;
+        uint256 bent = lie == Lie.BadLeaf ? 0 : 1;
+        all[bent][0].cumulative += 1;
+        all[bent][1].cumulative -= 1;
+        for (uint256 depth = bent; all[depth].length > 1; depth++) {
             for (uint256 i; i < all[depth + 1].length; i++) {
                 Tree.Node memory left = all[depth][2 * i];
                 all[depth + 1][i] = 2 * i + 1 < all[depth].length ? Tree.join(left, all[depth][2 * i + 1]) : left;
@@ -189,6 +192,52 @@ abstract contract Stage {
 
     function _proof(bytes32 id, uint256 round, uint256 index) internal view returns (ITask.Proof memory) {
         return Tree.proveIn(_levels(leavesOf[id][round], posted[id][round - 1].lie), index);
+    }
+
+    /// @dev Of each leaf, what its account had before the round.
+    function _cumulativesBefore(bytes32 id, uint256 round, ITask.Leaf[] memory leaves)
+        internal
+        view
+        returns (uint128[] memory before)
+    {
+        before = new uint128[](leaves.length);
+        ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
+        for (uint256 i; i < leaves.length; i++) {
+            for (uint256 j; j < earlier.length; j++) {
+                if (earlier[j].account == leaves[i].account) before[i] = earlier[j].cumulative;
+            }
+        }
+    }
+
+    /// @dev Two leaves of which the first comes before the second when extra wei are given out, with `extra` of the first
+    /// and 1 - `extra` of the second; `before` is what they had before the round.
+    function _rounded(ITask.Leaf[] memory leaves, uint128[] memory before, uint256 pot, uint256 extra)
+        internal
+        pure
+        returns (bool found, uint256 first, uint256 second)
+    {
+        uint256 entitlement;
+        for (uint256 i; i < leaves.length; i++) {
+            if (leaves[i].balance > 0) entitlement += uint128(leaves[i].balance);
+        }
+        if (entitlement == 0) return (false, 0, 0);
+        uint256[] memory extras = new uint256[](leaves.length);
+        uint256[] memory remainders = new uint256[](leaves.length);
+        for (uint256 i; i < leaves.length; i++) {
+            uint256 share = leaves[i].balance > 0 ? pot * uint128(leaves[i].balance) : 0;
+            remainders[i] = share % entitlement;
+            unchecked { // of another lie it is anything
+                extras[i] = leaves[i].cumulative - before[i] - share / entitlement;
+            }
+        }
+        for (first = 0; first < leaves.length; first++) {
+            for (second = 0; second < leaves.length; second++) {
+                bool ahead = remainders[first] > remainders[second]
+                    || (remainders[first] == remainders[second] && leaves[first].account < leaves[second].account);
+                if (ahead && extras[first] == extra && extras[second] == 1 - extra) return (true, first, second);
+            }
+        }
+        return (false, 0, 0);
     }
 
     /* BLOCKS */
