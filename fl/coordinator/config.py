@@ -197,9 +197,7 @@ class CoordinatorConfig:
     ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it
     clients: int = 2  # who have to have joined, and be connected, before round 1
     enrolment: float = 604800.0  # how long it waits for them
-    rejoin: float = (
-        90.0  # how long nodes have to come back, once the first is, after a stop or when all were gone at once
-    )
+    rejoin: float = 90.0  # how long nodes have to come back, once the first one is, when all were gone
     deadline: float = 600.0  # how long a round waits for updates
     evaluation: float = 600.0  # how long a round waits for evaluators on other machines
     evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
