@@ -74,6 +74,5 @@ def test_when_the_coordinators_line_breaks_the_first_node_back_does_not_have_the
     summary = json.loads((coordinator / "summary.json").read_text())
     scored = [len(one["scores"]) for one in summary["rounds"]]
     assert len(scored) == rounds
-    assert 1 not in scored[2:], scored  # the round that was open when the line broke may have any
-    assert scored[-1] == 2
+    assert sum(one != 2 for one in scored) <= 1, scored  # the round that was open when the line broke
     assert left_behind(town.folder) == []
