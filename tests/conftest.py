@@ -61,8 +61,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 TOKENS = 10**18  # wei of one token
 
-# Their tests wait for processes of their own, some for minutes. They begin the run, each folder on a worker of its own, so
-# that the last of them is not waited for when all others are done, and no two of them load the machine from one folder.
+# Their tests wait for processes of their own, some for minutes. They begin the run, their files dealt out to all workers, so
+# that the last of them is not waited for when all others are done.
 BEGIN_WITH = ("federation", "node", "engines", "docs")
 
 # Accounts of Anvil's published mnemonic, by role; runs of `fl run` take them from 0 in their own order.
@@ -82,10 +82,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the slow folders to the front of the contiguous parts that xdist's work stealing deals out first."""
     workers = int(getattr(config, "workerinput", {"workercount": 1})["workercount"])
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    others = []
-    for item in items:
-        folder = item.path.relative_to(REPOSITORY / "tests").parts[0]
-        (parts[BEGIN_WITH.index(folder) % workers] if folder in BEGIN_WITH else others).append(item)
+    slow = [item for folder in BEGIN_WITH for item in items if item.path.is_relative_to(REPOSITORY / "tests" / folder)]
+    for number, (_, of_a_file) in enumerate(itertools.groupby(slow, key=lambda item: item.path)):
+        parts[number % workers] += of_a_file
+    chosen = set(slow)
+    others = [item for item in items if item not in chosen]
     rest = iter(others)
     for number, part in enumerate(parts):
         dealt = sum(map(len, parts[:number]))

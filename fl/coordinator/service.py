@@ -348,24 +348,22 @@ class _Service:
                 raise TooFewClients(seen=min(joined, online), expected=wanted, deadline_s=self.settings.enrolment)
             time.sleep(min(_NODES_EVERY_S, self.settings.poll))
 
-    def _await_nodes(self, number: int) -> None:
-        # Nodes that left alone are not waited for; that all are gone at once says that it was this machine's line.
-        weighing, connected = self._who_is_there(number)
-        if weighing.isdisjoint(connected):
-            self._wait_for_return(number)
-
-    def _who_is_there(self, number: int) -> tuple[set[str], set[str]]:
-        """Accounts that weigh in a round, and those that are connected."""
-        enrolments = self._look_after_nodes()
-        accounts = self.registry.accounts(list(enrolments.values()))
-        return (
-            {account for account, one in enrolments.items() if one.weighs_in(number)},
-            {account for node in self.superlink.nodes() if node.online for account in accounts.get(node.node_id, ())},
-        )
-
     def _wait_for_return(self, number: int) -> None:
+        def look() -> tuple[set[str], set[str]]:
+            enrolments = self._look_after_nodes()
+            accounts = self.registry.accounts(list(enrolments.values()))
+            return (
+                {account for account, one in enrolments.items() if one.weighs_in(number)},
+                {
+                    account
+                    for node in self.superlink.nodes()
+                    if node.online
+                    for account in accounts.get(node.node_id, ())
+                },
+            )
+
         absent = wait_for_return(
-            lambda: self._who_is_there(number),
+            look,
             rejoin_s=self.settings.rejoin,
             poll_s=min(_NODES_EVERY_S, self.settings.poll),
             say=self.watcher.on_setup,
@@ -435,7 +433,7 @@ class _Service:
             bundles=self.folder / "bundles",
             seed=self.config.seed,
             read_clients=self.config.scorer.read_clients,
-            await_nodes=self._await_nodes,
+            await_nodes=self._wait_for_return,
             on_phase=self.watcher.on_phase,
             on_round=self._on_round,
         )

@@ -63,7 +63,7 @@ class PayingStrategy(Strategy):
         bundles: Folder that takes one bundle a round, and the journal.
         seed: Draws the inner strategy's sample of nodes.
         read_clients: Rounds of at most so many clients get standard errors and scores by class.
-        await_nodes: Called with each round before its nodes are sampled; returns when they should be.
+        await_nodes: Called with a round none of whose nodes is connected; returns when they are, or have had their time.
         on_phase: Called with the round and the name of each step as it begins.
         on_round: Called with each round's report once it is on chain; again after a crash before it returned.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
@@ -198,7 +198,6 @@ class PayingStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
-        self.await_nodes(server_round)
         self._open(server_round, arrays)
         members = Nodes(lambda: self._members(server_round, grid))
         with _seeded(self.seed, server_round):
@@ -299,9 +298,18 @@ class PayingStrategy(Strategy):
         if keys is None:
             return grid.get_node_ids()
         owners = accounts_by_key(self._enrolled.values())
-        self._owners = {node: owners.get(key, ()) for node, key in keys().items()}
         weighing = {account for account, one in self._enrolled.items() if one.weighs_in(server_round)}
-        return [node for node in grid.get_node_ids() if weighing.intersection(self._owners.get(node, ()))]
+
+        def connected() -> list[int]:
+            self._owners = {node: owners.get(key, ()) for node, key in keys().items()}
+            return [node for node in grid.get_node_ids() if weighing.intersection(self._owners.get(node, ()))]
+
+        if (found := connected()) or not weighing:
+            return found
+        # Nodes that left alone are not waited for. That all are gone at once says that it was this machine's line, and
+        # Flower would train with the first one that is back.
+        self.await_nodes(server_round)
+        return connected()
 
     def _request(self, message: Message, arrays: ArrayRecord, server_round: int) -> RecordDict:
         node = message.metadata.dst_node_id

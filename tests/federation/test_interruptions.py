@@ -12,17 +12,30 @@ from fl.chain.invite import Invite
 from .conftest import left_behind
 
 
-def superlinks(folder):
-    """Process ids of the SuperLinks that keep their state in the folder."""
+def running(*words):
+    """Process ids of those whose command line holds all these words."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             line = path.read_bytes().replace(b"\0", b" ").decode()
         except OSError:
             continue
-        if "flower_superlink" in line and str(folder) in line:
+        if all(word in line for word in words):
             found.append(int(path.parent.name))
     return found
+
+
+def superlinks(folder):
+    """Process ids of the SuperLinks that keep their state in the folder."""
+    return running("flower_superlink", str(folder))
+
+
+def tell(node, number):
+    """Send a signal to a node and to its SuperNode, which has a session of its own."""
+    own = running("clients.supernode", f"--parent-pid {node.process.pid} ")
+    assert len(own) == 1
+    for pid in (*own, node.process.pid):
+        os.kill(pid, number)
 
 
 def test_neither_a_superlink_that_dies_nor_a_long_stop_costs_a_client_a_round(town):
@@ -59,14 +72,14 @@ def test_when_the_coordinators_line_breaks_the_first_node_back_does_not_have_the
     process = town.coordinator(*town.settings(rounds=rounds, steps=200))
     nodes = [town.node(number) for number in range(2)]
     process.says("round  1/")
-    for node in nodes:  # each with its SuperNode
-        os.killpg(node.process.pid, signal.SIGSTOP)
+    for node in nodes:
+        tell(node, signal.SIGSTOP)
     with sqlite3.connect(coordinator / "superlink" / "state.db", timeout=60) as database:
         assert database.execute("UPDATE node SET online_until = 0").rowcount == 2
     process.says("waiting for nodes to come back: 0 of 2 connected")
-    os.killpg(nodes[0].process.pid, signal.SIGCONT)
+    tell(nodes[0], signal.SIGCONT)
     process.says("waiting for nodes to come back: 1 of 2 connected")
-    os.killpg(nodes[1].process.pid, signal.SIGCONT)
+    tell(nodes[1], signal.SIGCONT)
     process.says("waiting for nodes to come back: 2 of 2 connected")
     assert process.ends() == 0, process.said()
     assert [node.ends() for node in nodes] == [0, 0]
