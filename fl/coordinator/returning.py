@@ -1,9 +1,11 @@
-"""Waits for the nodes of a task that is taken up again, so that the first one that is back does not have the pot for itself."""
+"""Waits for nodes that were all gone at once, so that the first one that is back does not have the pot for itself."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Set
+
+from fl.chain.errors import ChainUnreachable
 
 
 def wait_for_return(
@@ -11,11 +13,12 @@ def wait_for_return(
 ) -> list[str]:
     """Wait until everybody who weighs in the next round is connected.
 
-    A strategy samples as soon as one node is there, and after a stop nodes come back one by one, in half a minute. Who stays
-    away is not waited for: the time runs from when the first one is back.
+    A strategy samples as soon as one node is there, and after a stop, or when the line broke, nodes come back one
+    by one, in half a minute. Who stays away is not waited for: the time runs from when the first one is back.
 
     Args:
-        look: Tells the accounts that weigh, and those that are connected.
+        look: Tells the accounts that weigh, and those that are connected. That the chain is unreachable ends nothing: the
+            line that took the nodes away may be the chain's too.
         rejoin_s: Seconds that the others have once the first is back.
         poll_s: Seconds between two looks.
         say: Told how many are back, whenever that changes.
@@ -23,7 +26,12 @@ def wait_for_return(
     """
     told, until = None, None
     while True:
-        weighing, connected = look()
+        try:
+            weighing, connected = look()
+        except ChainUnreachable as error:
+            say(f"waiting for nodes to come back: {error}")
+            time.sleep(poll_s)
+            continue
         absent = sorted(weighing - connected)
         if (len(weighing), len(absent)) != told:
             told = (len(weighing), len(absent))

@@ -1,5 +1,6 @@
 import itertools
 
+from fl.chain.errors import ChainUnreachable
 from fl.coordinator.returning import wait_for_return
 
 ALL = {"0xa", "0xb", "0xc"}
@@ -12,7 +13,9 @@ def returned(*looks, rejoin_s=400.0):
 
     def look():
         next(counted)
-        return next(seen)
+        if isinstance(found := next(seen), Exception):
+            raise found
+        return found
 
     absent = wait_for_return(look, rejoin_s=rejoin_s, poll_s=0.01, say=said.append)
     return absent, next(counted), [one.removeprefix("waiting for nodes to come back: ") for one in said]
@@ -33,6 +36,13 @@ def test_who_stays_away_is_not_waited_for_longer_than_the_others_have():
 def test_the_time_runs_from_when_the_first_one_is_back():
     absent, looks, _ = returned(*[(ALL, set())] * 20, (ALL, {"0xa"}), (ALL, ALL), rejoin_s=0.1)
     assert (absent, looks) == ([], 22)
+
+
+def test_a_chain_that_is_away_with_the_nodes_ends_nothing():
+    away = ChainUnreachable(url="http://chain.example:8545", reason="no route to host")
+    absent, looks, said = returned(away, away, (ALL, set()), away, (ALL, ALL))
+    assert (absent, looks) == ([], 5)
+    assert said == [str(away), str(away), "0 of 3 connected", str(away), "3 of 3 connected"]
 
 
 def test_a_client_that_leaves_meanwhile_is_not_waited_for():
