@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import numpy as np
 from eth_account.signers.local import LocalAccount
 from flwr.app import Message, RecordDict
-from network.light_nodes import DEFAULTS, serve
+from network.light_nodes import DEFAULTS, serve, tell
 
 from fl.chain.accounts import anvil_account
 from fl.chain.invite import Invite
@@ -51,7 +51,7 @@ class Client:
         honest = self.signed(request, wire=wire, base_model=model_hash(base))
         told = LIES[self.lie](self, request, honest)
         self.last = honest
-        print(f"sent {self.lie} {request.round} {block_root(told[0].blocks).hex()}", flush=True)
+        tell(f"sent {self.lie} {request.round} {block_root(told[0].blocks).hex()}")
         return [Message(RecordDict({RECORD: one.to_record()}), reply_to=asked) for one in told]
 
     def signed(

@@ -37,6 +37,11 @@ fleet_http_connection.flwr_exit = lambda code, message="": sys.exit(message)  # 
 DEFAULTS = {"delay": 0.0, "poll": 0.2, "again": 0.0, "hold": "", "beat": 30.0, "lie": ""}
 
 
+def tell(line: str) -> None:
+    """Print it in one piece: the nodes are threads, and what `print` writes of two of them may mix."""
+    os.write(1, f"{line}\n".encode())
+
+
 def serve(address: str, ca: bytes, key_file: str, **settings: object) -> None:
     """Answer every message with its own content until the process ends."""
     with open(key_file, "rb") as file:
@@ -116,7 +121,7 @@ def answer_all(
 ) -> None:
     """What a SuperNode and its app do, in one thread; `answers` says what the app makes of a message."""
     node_id, receive, send, _, _, pull_object, push_object, confirm = connection
-    print(f"connected {node_id}", flush=True)
+    tell(f"connected {node_id}")
     while True:
         try:
             if (received := receive()) is None:
@@ -131,7 +136,7 @@ def answer_all(
             confirm(run_id, message.metadata.message_id)
             asked = inflate_object_from_contents(message.metadata.message_id, contents)
             asked.metadata.__dict__["_message_id"] = message.metadata.message_id
-            print(f"asked {node_id} {message.metadata.group_id}", flush=True)
+            tell(f"asked {node_id} {message.metadata.group_id}")
             time.sleep(delay)
             while hold and not os.path.exists(hold):
                 time.sleep(0.05)
@@ -147,7 +152,7 @@ def answer_all(
                     if object_id in wanted:
                         push_object(run_id, session, object_id, part)
         except RunNotRunningException:
-            print(f"stopped {node_id}", flush=True)
+            tell(f"stopped {node_id}")
 
 
 def main() -> None:
