@@ -61,9 +61,9 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 TOKENS = 10**18  # wei of one token
 
-# Their tests wait for processes of their own, some for minutes. They begin the run, their files dealt out to all workers, so
-# that the last of them is not waited for when all others are done.
-BEGIN_WITH = ("federation", "node", "engines", "docs")
+# Their tests wait for processes of their own, some for minutes. They begin the run, each folder's files on workers of its own,
+# so that the last of them is not waited for when all others are done, and few of them load the machine at once.
+BEGIN_WITH = {"federation": (0, 1), "node": (2,), "engines": (3,), "docs": (3,)}
 
 # Accounts of Anvil's published mnemonic, by role; runs of `fl run` take them from 0 in their own order.
 SPONSOR, COORDINATOR, FIRST_EVALUATOR, FIRST_CLIENT, STRANGER = 0, 1, 2, 5, 19
@@ -82,11 +82,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Put the slow folders to the front of the contiguous parts that xdist's work stealing deals out first."""
     workers = int(getattr(config, "workerinput", {"workercount": 1})["workercount"])
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
-    slow = [item for folder in BEGIN_WITH for item in items if item.path.is_relative_to(REPOSITORY / "tests" / folder)]
-    for number, (_, of_a_file) in enumerate(itertools.groupby(slow, key=lambda item: item.path)):
-        parts[number % workers] += of_a_file
-    chosen = set(slow)
-    others = [item for item in items if item not in chosen]
+    others = list(items)
+    for folder, own in BEGIN_WITH.items():
+        inside = [item for item in items if item.path.is_relative_to(REPOSITORY / "tests" / folder)]
+        others = [item for item in others if not item.path.is_relative_to(REPOSITORY / "tests" / folder)]
+        for number, (_, of_a_file) in enumerate(itertools.groupby(inside, key=lambda item: item.path)):
+            parts[own[number % len(own)] % workers] += of_a_file
     rest = iter(others)
     for number, part in enumerate(parts):
         dealt = sum(map(len, parts[:number]))
