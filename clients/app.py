@@ -22,7 +22,7 @@ from clients.wallet import read_invite, wallet_of
 from fl.errors import ConfigError
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour, flip_labels
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
-from fl.task.trust import check_trust, packages
+from fl.task.trust import Trust
 
 if TYPE_CHECKING:
     from fl.task.spec import TaskSpec
@@ -34,10 +34,10 @@ app = ClientApp(mods=[sign_updates])
 def train(message: Message, context: Context) -> Message:
     """Train for the spec's steps from the model in the message; answer with the trained arrays and two metrics.
 
-    The node configuration names the `invite` that the owner accepted, and whose rows are trained on. A node of its own: the
-    `shard` (a file or folder; with `drop-unlabelled` rows without a label are left out), the `threads` of training and, in
-    `trust`, packages whose models and losses a spec may name. A simulation: the `data` and `partition` settings (JSON), the `seed`, the
-    `partition-id`, and optionally a `behaviour`.
+    The node configuration names the `invite` that the owner accepted, in `trust` the packages whose models and losses its
+    spec may name, and whose rows are trained on. A node of its own: the `shard` (a file or folder; with `drop-unlabelled`
+    rows without a label are left out) and the `threads` of training. A simulation: the `data` and `partition` settings
+    (JSON), the `seed`, the `partition-id`, and optionally a `behaviour`.
     """
     # In here and not above: see the module's docstring.
     trainer = importlib.import_module("clients.trainer")
@@ -95,14 +95,14 @@ class _Rows:
 def _rows_of(context: Context) -> _Rows:
     settings = context.node_config
     invite = str(_setting(settings, "invite"))
+    spec = _spec(invite, Trust.of(str(settings.get("trust", ""))))
     if "shard" in settings:
-        spec = _own_spec(invite, packages(str(settings.get("trust", ""))))
         data = _own_data(invite, str(settings["shard"]), bool(settings.get("drop-unlabelled", False)))
         number = int(wallet_of(context).address, 16)
         return _Rows(spec=spec, data=data, seed=spec.seed, number=number)
     number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
     data = _partition(str(_setting(settings, "data")), str(_setting(settings, "partition")), number, seed)
-    return _Rows(spec=_spec(invite), data=data, seed=seed, number=number)
+    return _Rows(spec=spec, data=data, seed=seed, number=number)
 
 
 def _setting(settings: dict, key: str) -> object:
@@ -112,14 +112,8 @@ def _setting(settings: dict, key: str) -> object:
 
 
 @cache
-def _spec(invite: str) -> TaskSpec:
-    return importlib.import_module("fl.task.spec").TaskSpec.from_json(read_invite(invite).spec)
-
-
-@cache
-def _own_spec(invite: str, trusted: tuple[str, ...]) -> TaskSpec:
-    check_trust(json.loads(read_invite(invite).spec), allowed=trusted)
-    return _spec(invite)
+def _spec(invite: str, trust: Trust) -> TaskSpec:
+    return importlib.import_module("fl.task.spec").TaskSpec.from_json(read_invite(invite).spec, trust=trust)
 
 
 @cache

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fl.chain.accounts import SECRETS
 from fl.errors import ConfigError, FairshareError
 from fl.plain_text import printable
-from fl.task.trust import check_names, check_trust, packages
+from fl.task.trust import Trust
 
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
 
@@ -34,11 +34,12 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError with
     the child's own words if the model cannot be built here.
     """
-    check_names(json.loads(spec), allowed=packages(trust))
+    Trust.of(trust).check_text(spec)
     env = {key: value for key, value in os.environ.items() if key not in SECRETS}
     try:
         child = subprocess.run(
-            [sys.executable, "-m", "clients.preview", trust],
+            # -P: the folder that the node was started in is no place to import from.
+            [sys.executable, "-P", "-m", "clients.preview", trust],
             input=spec,
             capture_output=True,
             text=True,
@@ -64,9 +65,7 @@ def _main() -> None:
     from fl.task.model_vector import vector_of  # noqa: PLC0415
     from fl.task.spec import TaskSpec  # noqa: PLC0415
 
-    text = sys.stdin.read()
-    check_trust(json.loads(text), allowed=packages(sys.argv[1]))
-    spec = TaskSpec.from_json(text)
+    spec = TaskSpec.from_json(sys.stdin.read(), trust=Trust.of(sys.argv[1]))
     spec.build_loss()
     vector = vector_of(spec.build_model())
     told = {

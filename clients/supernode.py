@@ -64,7 +64,7 @@ class SuperNode:
         self.port = _free_port()
         certificates = ["--root-certificates", str(self.ca)] if self.ca else []
         command = [
-            sys.executable, "-m", "clients.supernode",
+            sys.executable, "-P", "-m", "clients.supernode",
             "--parent-pid", str(os.getpid()), "--clock-offset", str(clock_offset_s),
             "--superlink", self._superlink, *certificates,
             "--auth-supernode-private-key", str(self._node_key),

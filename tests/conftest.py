@@ -6,6 +6,7 @@ A world is a task of three clients and a model of eight weights, opened and join
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import os
 import resource
@@ -28,6 +29,7 @@ from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordD
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
 from numpy.typing import NDArray
+from table_rows import SCHEMA
 from web3 import Web3
 from web3.types import RPCEndpoint
 
@@ -394,6 +396,12 @@ def shared_data() -> Callable[[str], Path]:
         return path
 
     return folder
+
+
+@pytest.fixture(scope="session")
+def table_schema() -> dict:
+    """The schema of the tests' tables, as a spec holds it."""
+    return json.loads(SCHEMA.to_json())
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,7 @@ class RemoteEvaluator:
 
     Args:
         record: The task on chain.
+        spec: Of its invite, with what this machine's owner allows it to name.
         client: The coordinator's archive, asked as the evaluator.
         account: Its key.
         folder: Keeps what it signed, the validation set, and the files of the last round.
@@ -104,6 +105,7 @@ class RemoteEvaluator:
         record: TaskRecord,
         client: ArchiveClient,
         *,
+        spec: TaskSpec,
         account: LocalAccount,
         folder: Path,
         validation: Dataset | None = None,
@@ -111,7 +113,7 @@ class RemoteEvaluator:
         if account.address not in record.terms.evaluators:
             raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
         self.record, self.client, self.account, self.folder = record, client, account, folder
-        self.spec = TaskSpec.from_json(record.invite.spec)
+        self.spec = spec
         data = self._validation() if validation is None else validation
         self.game = ValidationGame(
             self.spec.build_model(), loss=self.spec.build_loss(), features=data.features, labels=data.labels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -25,7 +24,7 @@ from fl.errors import ConfigError
 from fl.plain_text import printable
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
-from fl.task.trust import check_trust, packages
+from fl.task.trust import Trust
 
 KNOWN = {
     "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str]) -> None:
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
-    spec = TaskSpec.from_json(task.invite.spec)
-    check_trust(json.loads(task.invite.spec), allowed=packages(values.get("trust", "")))
+    spec = TaskSpec.from_json(task.invite.spec, trust=Trust.of(values.get("trust", "")))
     account = key_of(values, chain_id=task.invite.chain_id)
     own = account.address if account else _named(values)
     source = bundles_of(task, where=values.get("bundles"), account=account)

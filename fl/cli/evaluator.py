@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import logging
 import sys
 import time
@@ -26,7 +25,7 @@ from fl.cli.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
 from fl.plain_text import printable
 from fl.task.spec import TaskSpec
-from fl.task.trust import check_trust, packages
+from fl.task.trust import Trust
 
 KNOWN = {
     "invite": "the coordinator's invite: a file, or the one-line form",
@@ -56,8 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         chain_id=invite.chain_id,
         anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0),
     )
-    TaskSpec.from_json(invite.spec)  # or it says what is wrong with it
-    check_trust(json.loads(invite.spec), allowed=packages(values.get("trust", "")))
+    spec = TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
     record = TaskRecord(invite)
     if account.address not in record.terms.evaluators:
         raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
@@ -65,6 +63,7 @@ def main(arguments: Sequence[str]) -> None:
         evaluator = RemoteEvaluator(
             record,
             ArchiveClient.of_gateway(invite, account=account),
+            spec=spec,
             account=account,
             folder=folder,
             validation=_validation(values.get("validation"), record),

@@ -35,6 +35,7 @@ from fl.scoring.scores import untold_pairs
 from fl.scoring.selection import clip_of
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.trust import Trust
 
 KNOWN = {
     "bundle": "the round's folder; may be given without bundle=",
@@ -49,6 +50,7 @@ KNOWN = {
     "invite": "the task's invite file, where there is no run folder",
     "data": "data set, where there is no run folder; data.KEY=VALUE as for `fl run`, also to say where moved files are",
     "data.seed": "the run's seed, where there is no run folder",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
     "plot": "file of the plot, .svg, .png or .pdf; scores/round-NNNN.svg in the run's folder by default, none for no plot",
     "json": "file for all figures",
 }
@@ -147,7 +149,7 @@ def _spec(values: Mapping[str, str], run: Path | None) -> TaskSpec:
         raise ConfigError(
             "the bundle lies in no run's folder, and the model is in the task's spec; add run=FOLDER, or invite=FILE"
         )
-    return TaskSpec.from_json(Invite.read(path).spec)
+    return TaskSpec.from_json(Invite.read(path).spec, trust=Trust.of(values.get("trust", "")))
 
 
 def _game(values: Mapping[str, str], run: Path | None, *, spec: TaskSpec, expected: bytes) -> ValidationGame:

@@ -18,7 +18,7 @@ from fl.coordinator.local_grid import LocalGrid
 from fl.coordinator.ray_grid import RayWorkers, open_ray
 from fl.coordinator.superlink_engine import open_superlink
 from fl.errors import ConfigError
-from fl.task.models import import_object
+from fl.task.trust import import_object
 
 
 class MakesGrids(Protocol):

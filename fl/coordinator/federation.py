@@ -351,6 +351,8 @@ class _Run:
     def _node_configs(self) -> dict[int, dict[str, str | int | float | bool]]:
         shared = {
             "invite": str(self.invite_path.resolve()),
+            # This run's own settings name the model, so its clients take it.
+            "trust": ",".join(path.partition(":")[0] for path in (self.spec.model, self.spec.loss) if ":" in path),
             "data": json.dumps(asdict(self.config.data)),
             "partition": json.dumps(asdict(self.config.partition)),
             "seed": self.config.seed,

@@ -30,7 +30,7 @@ from flwr.clientapp import ClientApp
 
 from fl.coordinator.embedded_grid import EmbeddedGrid, NodeConfig, answer, failure
 from fl.errors import FairshareError
-from fl.task.models import import_object
+from fl.task.trust import import_object
 
 log = logging.getLogger(__name__)
 

@@ -286,6 +286,7 @@ class SuperLink:
         database = f"sqlite:///{(self.folder / 'state.db').resolve()}?timeout={_LOCK_S}"
         return [
             sys.executable,
+            "-P",
             "-c",
             "from flwr.superlink.cli import flower_superlink; flower_superlink()",
             *("--host", HOST, "--port", str(self.port)),

@@ -100,7 +100,7 @@ def open_superlink(client_app: str, *, folder: Path, threads: int) -> Iterator[S
 def _process(folder: Path) -> Iterator[subprocess.Popen]:
     with (folder / "node.log").open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", _NODE, str(folder)],
+            [sys.executable, "-P", "-m", _NODE, str(folder)],
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,

@@ -14,7 +14,7 @@ import numpy as np
 from fl.errors import ConfigError, FairshareError
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scores import Scores
-from fl.task.models import import_object
+from fl.task.trust import import_object
 
 ENTRY_POINTS = "fairshare.scorers"
 

@@ -6,7 +6,6 @@ running averages would travel with every update (Hsieh et al. 2020, arXiv:1910.0
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from itertools import pairwise
 from math import prod
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.errors import ConfigError
+from fl.task.trust import OWN, Trust
 
 
 class LogisticRegression(nn.Module):
@@ -85,7 +85,13 @@ class LeNet(nn.Module):
 
 
 def build_model(
-    path: str, arguments: Mapping[str, Any], *, feature_shape: tuple[int, ...], num_classes: int, seed: int
+    path: str,
+    arguments: Mapping[str, Any],
+    *,
+    feature_shape: tuple[int, ...],
+    num_classes: int,
+    seed: int,
+    trust: Trust = OWN,
 ) -> nn.Module:
     """Build a model by import path, with the same initial weights for the same seed.
 
@@ -93,9 +99,10 @@ def build_model(
         path: `package.module:Class`. A class that takes `feature_shape` and `num_classes` is given them; any other is
             built from `arguments` alone.
         arguments: Further keyword arguments of the class.
-    Raises: ConfigError if the path leads nowhere, the class refuses the arguments, or it makes no `nn.Module`.
+        trust: What a spec of somebody else's may name; a path from this machine's own settings is meant.
+    Raises: UntrustedCode, before anything is imported; ConfigError if the path leads nowhere, the class refuses the arguments, or it makes no `nn.Module`.
     """
-    cls = import_object(path, setting="model.path")
+    cls = trust.load(path, setting="model")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
@@ -110,17 +117,6 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{path} makes a {type(model).__name__}; model.path has to name a torch.nn.Module")
     return model
-
-
-def import_object(path: str, *, setting: str) -> Any:
-    """What `package.module:name` names. Raises: ConfigError that names the setting."""
-    module, _, name = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"{setting} is {path!r}: {error}; write it as package.module:Name, importable from here"
-        ) from error
 
 
 def _parameters_of(cls: Any) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
@@ -13,9 +13,8 @@ from torch import nn
 
 from fl.errors import ConfigError
 from fl.task.data.dataset import Dataset
-from fl.task.models import build_model, import_object
-
-LOSSES = {"cross_entropy": "torch.nn:CrossEntropyLoss", "mse": "torch.nn:MSELoss"}
+from fl.task.models import build_model
+from fl.task.trust import LOSSES, OWN, Trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +44,8 @@ class TaskSpec:
     strategy_arguments: dict[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None  # how table rows are encoded, if the data is a table
     seed: int = 0
+    # Whose code it may name here. No part of the task: a spec that was read from a file says it with `from_json`.
+    trust: Trust = field(default=OWN, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "feature_shape", tuple(self.feature_shape))
@@ -77,21 +78,28 @@ class TaskSpec:
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
-        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        told = {name: getattr(self, name) for name in _told()}
+        return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
     @classmethod
-    def from_json(cls, text: str) -> TaskSpec:
-        """Read what `to_json` wrote. Raises: ConfigError for text that is no spec."""
+    def from_json(cls, text: str, *, trust: Trust) -> TaskSpec:
+        """Read what `to_json` wrote.
+
+        Args:
+            trust: Whose code the text may name on this machine; checked here by name, and again by whatever builds from it.
+        Raises: ConfigError for text that is no spec; UntrustedCode.
+        """
         try:
             raw = json.loads(text)
         except json.JSONDecodeError as error:
             raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
         if not isinstance(raw, dict):
             raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
-        if unknown := set(raw) - {one.name for one in fields(cls)}:
+        if unknown := set(raw) - _told():
             raise ConfigError(f"the task spec has unknown keys {sorted(unknown)}; update fairshare on this machine")
+        trust.check_names(raw)
         try:
-            return cls(**raw)
+            return cls(**raw, trust=trust)
         except TypeError as error:  # a key is missing, or a value has another type
             raise ConfigError(f"the task spec cannot be read ({error}); fetch it again from the coordinator") from error
 
@@ -107,15 +115,20 @@ class TaskSpec:
             feature_shape=self.feature_shape,
             num_classes=self.num_classes,
             seed=self.seed,
+            trust=self.trust,
         )
 
     def build_loss(self) -> nn.Module:
         """The loss: means over the samples of a batch. Raises: ConfigError if it cannot be built without arguments."""
-        cls = import_object(LOSSES.get(self.loss, self.loss), setting="task.loss")
+        cls = self.trust.load(LOSSES.get(self.loss, self.loss), setting="loss")
         try:
             return cls()
         except TypeError as error:
             raise ConfigError(f"task.loss is {self.loss!r} and cannot be built: {error}") from error
+
+
+def _told() -> set[str]:
+    return {one.name for one in fields(TaskSpec)} - {"trust"}
 
 
 def dataset_hash(data: Dataset) -> bytes:

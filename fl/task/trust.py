@@ -1,18 +1,27 @@
-"""Which code a task's spec may name on the machine of somebody who did not write it.
+"""The one gate that a task's spec passes before any code that it names is imported.
 
 A spec names its model and loss by import path and gives the arguments, and it is somebody else's text: without a check,
-`subprocess:run` is a model too. Nodes, evaluators and auditors build what comes with Fairshare or torch.nn, and beyond that
-only what is in a package that they allow by name.
+`subprocess:run` is a model too. A spec that was read from an invite, a run folder or an archive may name what comes with
+Fairshare or torch.nn, and beyond that only what is in a package that this machine's owner allows by name. Whatever builds a
+model or a loss gets it through `Trust.load`, so there is no way round.
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection, Mapping
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from fl.errors import FairshareError
+from fl.errors import ConfigError, FairshareError
 
+LOSSES = {"cross_entropy": "torch.nn:CrossEntropyLoss", "mse": "torch.nn:MSELoss"}
+_KEYS = {"model": "model.path", "loss": "task.loss"}  # as a person sets them
 _ALWAYS = ("fl.task.models", "torch.nn")
+_PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
+_LONGEST_PATH = 256  # characters
 
 
 class UntrustedCode(FairshareError):
@@ -30,44 +39,91 @@ class UntrustedCode(FairshareError):
         )
 
 
-def check_names(spec: Mapping[str, object], *, allowed: Collection[str] = ()) -> None:
-    """Check the import paths of a spec (its parsed JSON) by name, before anything of them is imported.
+@dataclass(frozen=True, kw_only=True)
+class Trust:
+    """Whose code a spec may name on this machine."""
 
-    Args:
-        allowed: Packages that the owner trusts, such as "my_package".
-    Raises: UntrustedCode.
-    """
-    for setting, path in _paths(spec):
-        if not _is_in(path, (*_ALWAYS, *allowed)):
+    own: bool = False  # the spec is this machine's owner's own, so whatever it names is meant
+    packages: tuple[str, ...] = ()  # allowed beyond Fairshare and torch.nn
+
+    @classmethod
+    def of(cls, text: str) -> Trust:
+        """The packages of a setting such as `trust=my_package,other`."""
+        return cls(packages=tuple(name.strip() for name in text.split(",") if name.strip()))
+
+    def check_path(self, path: object, *, setting: str) -> None:
+        """Check an import path by its text alone, which imports nothing.
+
+        Raises: ConfigError for what is no import path; UntrustedCode.
+        """
+        if not isinstance(path, str) or len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
+            raise ConfigError(
+                f"{_KEYS[setting]} is {str(path)[:_LONGEST_PATH]!r}; write it as package.module:Name, importable from here"
+                + (f", or choose {' or '.join(LOSSES)}" if setting == "loss" else "")
+            )
+        if not self.own and not _is_in(path, (*_ALWAYS, *self.packages)):
             raise UntrustedCode(setting=setting, path=path)
 
+    def check_text(self, spec: str) -> None:
+        """Check every import path of a spec (its JSON) by its text alone: what a node does before it starts torch.
 
-def check_trust(spec: Mapping[str, object], *, allowed: Collection[str] = ()) -> None:
-    """As `check_names`, and of Fairshare and torch.nn only classes of modules: a function may do anything with its arguments.
+        Raises: ConfigError for text that is no spec; UntrustedCode.
+        """
+        try:
+            raw = json.loads(spec)
+        except (ValueError, RecursionError) as error:
+            raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
+        if not isinstance(raw, Mapping):
+            raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
+        self.check_names(raw)
 
-    Raises: UntrustedCode; ConfigError for a path that leads nowhere.
-    """
-    check_names(spec, allowed=allowed)
-    models = importlib.import_module("fl.task.models")  # brings torch, which names can be checked without
-    for setting, path in _paths(spec):
-        if _is_in(path, tuple(allowed)):
-            continue
-        found = models.import_object(path, setting=f"task.{setting}")
-        if not (isinstance(found, type) and issubclass(found, models.nn.Module)):
+    def check_names(self, spec: Mapping[str, Any]) -> None:
+        """As `check_text`, for a spec whose JSON is parsed; what it leaves out names nothing."""
+        for setting, path in _paths_of({"loss": "cross_entropy", **spec}):
+            self.check_path(path, setting=setting)
+
+    def load(self, path: str, *, setting: str) -> Any:
+        """Import what a spec names.
+
+        Of Fairshare and torch.nn only classes of modules are taken: a function may do anything with its arguments.
+
+        Raises: ConfigError for what is no import path, or leads nowhere; UntrustedCode, before anything is imported.
+        """
+        self.check_path(path, setting=setting)
+        found = import_object(path, setting=_KEYS[setting])
+        if self.own or _is_in(path, self.packages):
+            return found
+        module = importlib.import_module("torch.nn").Module  # late: names are checked in processes without torch
+        if not (isinstance(found, type) and issubclass(found, module)):
             raise UntrustedCode(setting=setting, path=path)
+        return found
 
 
-def packages(text: str) -> tuple[str, ...]:
-    """The packages of a setting such as `trust=my_package,other`."""
-    return tuple(one.strip() for one in text.split(",") if one.strip())
+OWN = Trust(own=True)
 
 
-def _paths(spec: Mapping[str, object]) -> list[tuple[str, str]]:
-    loss = str(spec.get("loss", ""))
-    # A loss without a colon is one of the names in `fl.task.spec.LOSSES`.
-    return [("model", str(spec.get("model", ""))), *([("loss", loss)] if ":" in loss else [])]
+def import_object(path: str, *, setting: str) -> Any:
+    """What `package.module:name` names: for this machine's own settings; a spec's go through `Trust.load`.
+
+    Raises: ConfigError that names the setting.
+    """
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(
+            f"{setting} is {path!r}: {error}; write it as package.module:Name, importable from here"
+        ) from error
+
+
+def _paths_of(spec: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return [
+        (key, LOSSES.get(spec[key], spec[key]) if key == "loss" and isinstance(spec[key], str) else spec[key])
+        for key in _KEYS
+        if key in spec
+    ]
 
 
 def _is_in(path: str, packages: tuple[str, ...]) -> bool:
     module = path.partition(":")[0]
-    return any(module == one or module.startswith(one + ".") for one in packages)
+    return any(module == package or module.startswith(package + ".") for package in packages)

@@ -31,8 +31,9 @@ from fl.rewards import Account, cap_q64, direction_scores, settle, weigh
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
+from fl.task.trust import OWN
 
-spec = TaskSpec.from_json((folder / "spec.json").read_text())
+spec = TaskSpec.from_json((folder / "spec.json").read_text(), trust=OWN)
 bundle, _ = Bundle.read(folder / "bundles" / "round-0001")
 data = read_validation((folder / "validation").read_bytes(), where="here", expected=bytes.fromhex(sys.argv[4]))
 game = ValidationGame(

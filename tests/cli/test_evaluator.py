@@ -160,7 +160,7 @@ def remote(tmp_path):
         evaluator = world.evaluators[0]
         client = ArchiveClient.of_gateway(invite, account=options.get("account", evaluator))
         CLIENTS.append(client)
-        settings = {"account": evaluator, "folder": tmp_path / "evaluator", **options}
+        settings = {"spec": world.spec, "account": evaluator, "folder": tmp_path / "evaluator", **options}
         return RemoteEvaluator(TaskRecord(invite), client, **settings)
 
     return build

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from table_rows import SCHEMA
 
 from fl.chain.invite import Invite
 from fl.coordinator.archive_api import archive_router
@@ -28,24 +29,11 @@ from fl.coordinator.protocol import RECORD, TrainRequest
 from fl.coordinator.registry import NodeRegistry
 from fl.coordinator.superlink import SuperLink, running_superlink
 from fl.coordinator.superlink_grid import SuperLinkGrid, open_grid
-from fl.task.data import NumericColumn, TableSchema
 
 DEADLINE_S = 150.0  # of anything that another process does, on a machine that is busy
 # Tests that are killed leave no node behind either.
 DIE_WITH_TESTS = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None
 FIRST_CLIENT = 5  # index of Anvil's published accounts
-SCHEMA = TableSchema(
-    names=("a", "b", "c", "label"),
-    has_header=True,
-    columns=tuple(
-        NumericColumn(name=name, mean=0.0, std=1.0, marks_missing=False, zero_is_missing=False) for name in "abc"
-    ),
-    target="label",
-    class_names=("0", "1"),
-    positive_above=None,
-    label_map=(),
-    missing=("",),
-)
 
 
 def wait_for(found: Callable[[], object], *, what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> object:
@@ -285,9 +273,3 @@ def until() -> Callable[..., object]:
 def alive() -> Callable[[int], bool]:
     """Whether a process is there."""
     return is_alive
-
-
-@pytest.fixture(scope="session")
-def table_schema() -> dict:
-    """The schema of the tests' tables, as a spec holds it."""
-    return json.loads(SCHEMA.to_json())

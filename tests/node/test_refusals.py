@@ -227,7 +227,7 @@ def test_a_model_that_is_no_module_is_not_built(world, spec, table_schema, tmp_p
     for model, arguments in (
         ("subprocess:run", {"args": ["touch", str(touched)]}),
         ("torch.nn.parameter:torch", {}),
-        ("fl.task.models:import_object", {"path": f"pathlib:{touched}", "setting": "x"}),
+        ("fl.task.models:build_model", {"path": f"pathlib:{touched}", "arguments": {}, "seed": 0}),
     ):
         raw = {**json.loads(opened.spec.to_json()), "model": model, "model_arguments": arguments}
         with pytest.raises((UntrustedCode, ConfigError), match="is neither Fairshare's nor a torch.nn module"):

@@ -66,8 +66,8 @@ def test_any_class_of_the_users_is_built_by_its_path():
     [
         ("nothing.at_all:Model", {}, "model.path is 'nothing.at_all:Model': No module named 'nothing'"),
         ("torch.nn:Nothing", {}, "model.path is 'torch.nn:Nothing': "),
-        ("torch.nn", {}, "model.path is 'torch.nn': "),
-        ("", {}, "model.path is '': "),
+        ("torch.nn", {}, "model.path is 'torch.nn'; write it as package.module:Name"),
+        ("", {}, "model.path is ''; write it as package.module:Name"),
         ("fl.task.models:MLP", {"width": 3}, "fl.task.models:MLP cannot be built: "),
         ("torch.nn:Linear", {}, "torch.nn:Linear cannot be built: "),
         ("builtins:dict", {}, "builtins:dict makes a dict; model.path has to name a torch.nn.Module"),
