@@ -16,9 +16,9 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from clients.keys.wallet import read_invite, wallet_of
 from clients.shard import read_own_shard
 from clients.signing import sign_updates
-from clients.wallet import read_invite, wallet_of
 from fl.errors import ConfigError
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour, flip_labels
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation

@@ -17,11 +17,11 @@ from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
-from clients.ledger import Ledger, ledger_of
-from clients.wallet import Wallet, wallet_of
+from clients.keys.ledger import Ledger, ledger_of
+from clients.keys.wallet import Wallet, wallet_of
 from fl.chain.typed_data import InvalidSignature
 from fl.codec import Blocks, Layout, block_root, model_hash
-from fl.coordinator.protocol import RECORD, SignedUpdate, TrainRequest
+from fl.protocol import RECORD, SignedUpdate, TrainRequest
 
 log = logging.getLogger(__name__)
 

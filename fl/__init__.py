@@ -10,12 +10,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fl.audit.evaluator import Evaluator
+    from fl.audit.evaluators.local import Evaluator
     from fl.chain.deployment import Deployment
     from fl.chain.invite import Invite
     from fl.chain.paid_task import PaidTask
-    from fl.coordinator.paying import paying
-    from fl.coordinator.strategy import PayingStrategy
+    from fl.coordinator.round.strategy import PayingStrategy
+    from fl.coordinator.wrap import paying
     from fl.errors import ConfigError, FairshareError
     from fl.scoring.direction import direction
     from fl.scoring.game import ValidationGame
@@ -38,15 +38,15 @@ __all__ = [
 _HOMES = {
     "ConfigError": "fl.errors",
     "Deployment": "fl.chain.deployment",
-    "Evaluator": "fl.audit.evaluator",
+    "Evaluator": "fl.audit.evaluators.local",
     "FairshareError": "fl.errors",
     "Invite": "fl.chain.invite",
     "PaidTask": "fl.chain.paid_task",
-    "PayingStrategy": "fl.coordinator.strategy",
+    "PayingStrategy": "fl.coordinator.round.strategy",
     "TaskSpec": "fl.task.spec",
     "ValidationGame": "fl.scoring.game",
     "direction": "fl.scoring.direction",
-    "paying": "fl.coordinator.paying",
+    "paying": "fl.coordinator.wrap",
 }
 
 

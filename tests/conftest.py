@@ -34,7 +34,7 @@ from web3 import Web3
 from web3.types import RPCEndpoint
 
 from clients.signing import sign_updates
-from fl.audit.evaluator import Evaluator
+from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
@@ -44,10 +44,10 @@ from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.codec import model_hash
-from fl.coordinator.local_grid import LocalGrid
-from fl.coordinator.panel import LocalPanel
-from fl.coordinator.round_report import RoundReport
-from fl.coordinator.strategy import PayingStrategy
+from fl.coordinator.engines.local import LocalGrid
+from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.round.report import RoundReport
+from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
 from fl.task.model_vector import vector_of

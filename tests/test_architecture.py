@@ -17,8 +17,11 @@ FLOORS = [
     "report",
     "coordinator",
     "audit",
+    "bundle",
     "scoring",
+    "aggregation",
     "task",
+    "protocol",
     "chain",
     "rewards",
     "codec",
@@ -66,6 +69,36 @@ def test_imports_point_downwards(path):
 
 def test_every_module_is_on_a_floor():
     assert {floor_of(path) for path in INSIDE} == set(FLOORS)
+
+
+# The steps of a coordinator's work; a module of the floor itself is where they meet.
+COORDINATOR = {
+    "config": "what a run is told",
+    "run": "a whole federation on one machine",
+    "serve": "a coordinator of real machines",
+    "wrap": "a strategy of somebody's own",
+    "round": "collect, settle, sign, post",
+    "quorum": "who signs",
+    "lifecycle": "from opening to closing",
+    "engines": "what carries the messages",
+    "superlink": "Flower's server",
+    "gateway": "what the world sees",
+}
+
+
+def test_the_coordinator_has_a_room_for_each_step():
+    found = {path.name.removesuffix(".py") for path in (REPOSITORY / "fl" / "coordinator").iterdir()}
+    assert found - {"__init__", "__pycache__"} == set(COORDINATOR)
+
+
+def test_a_room_has_more_than_one_module():
+    for room in {path.parent for path in (*FL, *CLIENTS)}:
+        inside = [
+            path for path in room.iterdir() if path.name != "__init__.py" and (path.suffix == ".py" or path.is_dir())
+        ]
+        assert len([path for path in inside if path.name != "__pycache__"]) != 1, (
+            f"{room} holds one module; a folder with one module is a file"
+        )
 
 
 def test_there_is_no_circle_of_modules():
@@ -122,7 +155,7 @@ def test_the_library_never_sees_the_node_but_for_the_commands_that_run_it():
 
 
 def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
-    allowed = {"audit", "chain", "codec", "errors", "plain_text", "rewards", "task", "coordinator.protocol"}
+    allowed = {"audit", "bundle", "chain", "codec", "errors", "plain_text", "protocol", "rewards", "task"}
     for path in CLIENTS:
         for name in imported(path):
             if name.startswith("fl."):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
-from fl.coordinator.protocol import RECORD, TrainRequest
+from fl.protocol import RECORD, TrainRequest
 
 BASE = np.arange(8, dtype=np.float32)
 

@@ -10,9 +10,9 @@ from dataclasses import asdict
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
-from fl.cli.completion import OF_A_RUN, SHELLS
+from fl.cli.arguments.overrides import defaults, groups
+from fl.cli.commands.completion import OF_A_RUN, SHELLS
 from fl.cli.main import COMMANDS
-from fl.cli.overrides import defaults, groups
 from fl.coordinator.config import CoordinatorConfig, TaskConfig
 
 _MARK = "<!-- every command -->"

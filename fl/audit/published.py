@@ -1,15 +1,15 @@
 """What everybody can check of a posted round: header, manifest and round.json, held against the chain and each other.
 
 No update and no direction is needed: signatures, stakes, the most that an update may weigh, every balance and payout from
-its score, the tree. What remains are the scores themselves, for which `fl.audit.own` and `fl.audit.recompute` need more.
+its score, the tree. What remains are the scores themselves, for which `fl.audit.own_update` and `fl.audit.recompute` need more.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
 
-from fl.audit.bundle import RoundRecord
 from fl.audit.recompute import ChainView, RoundDiffers, show
+from fl.bundle.format import RoundRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, pot_of, settle_round
 from fl.rewards.tree import NO_UPDATE

@@ -13,17 +13,17 @@ import numpy as np
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from fl.audit.bundle import Bundle, BundledUpdate
+from fl.aggregation.replay import replay
+from fl.aggregation.selection import content_for, selected_by
+from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.escrow import Enrolment, Terms
 from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
 from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle, weigh
-from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, score_distance
-from fl.scoring.replay import replay
-from fl.scoring.selection import content_for, selected_by
+from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
 
@@ -74,7 +74,7 @@ def check_round(
         spec: Whose hash is in the terms.
         game: The loss on the validation set whose hash is in the terms; None leaves the direction and attested scores
             unchecked.
-        strategy: The task's, as it stood before this round, for those with a memory (see `fl.audit.memory`); it is taken
+        strategy: The task's, as it stood before this round, for those with a memory (see `fl.audit.strategy_state`); it is taken
             through the round. Without it the next model of such a strategy is left unchecked.
     Returns: the relative L2 distance between the posted direction and the recomputed one, or None without a game.
     Raises: RoundDiffers with the first difference.

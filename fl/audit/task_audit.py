@@ -10,8 +10,11 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from fl.audit.archive_client import ArchiveUnreachable
-from fl.audit.bundle import (
+from fl.audit.own_update import DIRECTION, check_own
+from fl.audit.published import check_published
+from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
+from fl.audit.strategy_state import StrategyMemory, remembers
+from fl.bundle.format import (
     MANIFEST,
     ROUND,
     BrokenBundle,
@@ -22,11 +25,8 @@ from fl.audit.bundle import (
     read_manifest,
     read_round,
 )
-from fl.audit.memory import StrategyMemory, remembers
-from fl.audit.own import DIRECTION, check_own
-from fl.audit.published import check_published
-from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
-from fl.audit.store import BundleSource, Withheld
+from fl.bundle.http_client import ArchiveUnreachable
+from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, signer_of
 from fl.errors import FairshareError

@@ -369,7 +369,7 @@ class Escrow:
     # ---- disputes ---------------------------------------------------------------------------------------------------
 
     def submit(self, function: str, arguments: Sequence[object], *, account: LocalAccount) -> Sent:
-        """Send a proof or a step of a challenge, as `fl.audit.proofs` builds it. Raises: Refused."""
+        """Send a proof or a step of a challenge, as `fl.audit.disputes.proofs` builds it. Raises: Refused."""
         return self._send(function, *arguments, account=account)
 
     def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:

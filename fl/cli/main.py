@@ -7,36 +7,51 @@ import os
 import sys
 from importlib.metadata import version
 
-from fl.cli.interrupts import ask_again_when_dropped
+from fl.cli.terminal.interrupts import ask_again_when_dropped
 from fl.errors import FairshareError
 from fl.plain_text import printable
 
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
 COMMANDS = {
-    "run": ("fl.cli.run", "train, score, pay and claim: a whole paid federation on this machine"),
-    "dashboard": ("fl.cli.dashboard", "the page of a run on this machine, live: fl dashboard run=runs/latest"),
-    "shards": ("fl.cli.shards", "deal data into one file per client: fl shards out=FOLDER data=… partition=…"),
-    "coordinator": ("fl.cli.coordinator", "open a task and serve it to clients on machines of their own"),
-    "devnet": ("fl.cli.devnet", "run a chain on this machine that is kept across restarts: fl devnet folder=devnet"),
-    "deploy": ("fl.cli.deploy", "put token and contract on a devnet and write the deployment file"),
-    "client": ("fl.cli.client", "join a task and run its node: fl client invite=FILE data=SHARD key=KEYSTORE"),
-    "status": ("fl.cli.status", "how a task and one's part in it stand: fl status folder=node"),
-    "leave": ("fl.cli.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
-    "join": ("fl.cli.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
+    "run": ("fl.cli.commands.run", "train, score, pay and claim: a whole paid federation on this machine"),
+    "dashboard": ("fl.cli.commands.dashboard", "the page of a run on this machine, live: fl dashboard run=runs/latest"),
+    "shards": ("fl.cli.commands.shards", "deal data into one file per client: fl shards out=FOLDER data=… partition=…"),
+    "coordinator": ("fl.cli.commands.coordinator", "open a task and serve it to clients on machines of their own"),
+    "devnet": (
+        "fl.cli.commands.devnet",
+        "run a chain on this machine that is kept across restarts: fl devnet folder=devnet",
+    ),
+    "deploy": ("fl.cli.commands.deploy", "put token and contract on a devnet and write the deployment file"),
+    "client": ("fl.cli.commands.client", "join a task and run its node: fl client invite=FILE data=SHARD key=KEYSTORE"),
+    "status": ("fl.cli.commands.status", "how a task and one's part in it stand: fl status folder=node"),
+    "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
+    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
     "score": (
-        "fl.cli.score",
+        "fl.cli.commands.score",
         "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
     ),
-    "claim": ("fl.cli.claim", "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…"),
-    "events": ("fl.cli.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
-    "evaluator": ("fl.cli.evaluator", "check rounds on your own machine and sign them: fl evaluator invite=… key=…"),
-    "audit": ("fl.cli.audit", "recompute a task from the chain and its bundles: fl audit INVITE|FOLDER"),
-    "watch": ("fl.cli.watch", "watch a task and prove on chain what is wrong with it: fl watch INVITE|FOLDER key=…"),
-    "mint": ("fl.cli.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
-    "doctor": ("fl.cli.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),
-    "key": ("fl.cli.key", "make an encrypted keystore: fl key path=FILE"),
-    "completion": ("fl.cli.completion", "complete commands and settings in your shell: fl completion bash|zsh|fish"),
-    "compile": ("fl.cli.compile", "compile the contracts of a checkout into the shipped artifacts"),
+    "claim": (
+        "fl.cli.commands.claim",
+        "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…",
+    ),
+    "events": ("fl.cli.commands.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
+    "evaluator": (
+        "fl.cli.commands.evaluator",
+        "check rounds on your own machine and sign them: fl evaluator invite=… key=…",
+    ),
+    "audit": ("fl.cli.commands.audit", "recompute a task from the chain and its bundles: fl audit INVITE|FOLDER"),
+    "watch": (
+        "fl.cli.commands.watch",
+        "watch a task and prove on chain what is wrong with it: fl watch INVITE|FOLDER key=…",
+    ),
+    "mint": ("fl.cli.commands.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
+    "doctor": ("fl.cli.commands.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),
+    "key": ("fl.cli.commands.key", "make an encrypted keystore: fl key path=FILE"),
+    "completion": (
+        "fl.cli.commands.completion",
+        "complete commands and settings in your shell: fl completion bash|zsh|fish",
+    ),
+    "compile": ("fl.cli.commands.compile", "compile the contracts of a checkout into the shipped artifacts"),
 }
 
 

@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.codec import Blocks
-from fl.dashboard.standing import Standing
+from fl.dashboard.chain_status import Standing
 from fl.dashboard.view import client_rounds, jsonable, view
 from fl.report.drawing import CHARTS
 from fl.report.files import SUMMARY

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.roster import roster
+from fl.report.plotted_clients import roster
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json

@@ -13,8 +13,8 @@ from typing import Any
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
-from fl.coordinator.federation import FederationResult, Watcher
-from fl.coordinator.round_report import RoundReport
+from fl.coordinator.round.report import RoundReport
+from fl.coordinator.run import FederationResult, Watcher
 from fl.report.summary import SUMMARY, summarise
 from fl.scoring.game import Standing
 

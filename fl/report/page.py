@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fl.report.client_mark import mark
 from fl.report.drawing import CHARTS
-from fl.report.marks import mark
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.readings import readings
-from fl.report.roster import NAMED, roster
+from fl.report.plotted_clients import NAMED, roster
+from fl.report.score_details import readings
 from fl.report.tables import (
     clients_table,
     gas_table,
@@ -241,7 +241,7 @@ run's folder:</p>
 
 python - &lt;&lt;'END'
 from pathlib import Path
-from fl.audit.bundle import Bundle
+from fl.bundle.format import Bundle
 from fl.rewards import RoundTree
 bundle, _ = Bundle.read(Path("{folder}"))  # refuses a file that is not what the manifest says
 print("0x" + RoundTree(bundle.leaves).root.hex())

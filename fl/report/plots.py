@@ -13,7 +13,7 @@ from typing import Any
 
 from fl.chain.tokens import WEI
 from fl.report.drawing import Band, Drawing, Point, Series
-from fl.report.roster import Roster, roster
+from fl.report.plotted_clients import Roster, roster
 from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens
 
 _CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame

@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
-from fl.coordinator.federation import FederationResult
-from fl.coordinator.round_report import RoundReport
+from fl.coordinator.round.report import RoundReport
+from fl.coordinator.run import FederationResult
 from fl.report.files import LATEST, STATUS, SUMMARY
 from fl.rewards import SCORE_FRACTION_BITS
+from fl.scoring.analysis.uncertainty import ScoreReading
 from fl.scoring.game import Standing
-from fl.scoring.reading import ScoreReading
 
 
 def summarise(

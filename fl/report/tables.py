@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fl.report.marks import mark
-from fl.report.roster import roster
+from fl.report.client_mark import mark
+from fl.report.plotted_clients import roster
 from fl.report.wording import escaped, loss, percent, plural, score, seconds, tokens
 
 MATRIX_CELLS = 5_000  # a longer table of all clients in all rounds is left to summary.json

@@ -15,6 +15,7 @@ import numpy as np
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
+from fl.aggregation.selection import check_scorable, clip_of
 from fl.codec import Blocks
 from fl.errors import ConfigError, FairshareError
 from fl.rewards import WEIGHT_ONE, Participant, cap_q64, direction_scores, quantised
@@ -24,7 +25,6 @@ from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
 from fl.scoring.scorer import TooManyClients, build_scorer
 from fl.scoring.scores import Scores
-from fl.scoring.selection import check_scorable, clip_of
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy, described
 

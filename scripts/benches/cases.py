@@ -20,8 +20,8 @@ from trained_rounds import Setting, digits, federation_of, mnist, trained_rounds
 
 from fl.codec import Blocks
 from fl.rewards import SCORE_FRACTION_BITS, Account, settle_round
-from fl.scoring.duplicates import cosines
 from fl.scoring.inputs import RoundInputs
+from fl.scoring.replication import cosines
 from fl.scoring.scorer import Scorer, build_scorer
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, Shard
 

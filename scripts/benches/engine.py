@@ -42,9 +42,9 @@ from measurement import ROOT, report, settings
 from plain_app import app, dealt
 
 from fl.chain.node_key import create_node_key
-from fl.coordinator.local_grid import LocalGrid
-from fl.coordinator.superlink import SuperLink, running_superlink
-from fl.coordinator.superlink_grid import open_grid
+from fl.coordinator.engines.local import LocalGrid
+from fl.coordinator.superlink.grid import open_grid
+from fl.coordinator.superlink.process import SuperLink, running_superlink
 
 HERE = Path(__file__).resolve().parent
 

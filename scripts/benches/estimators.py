@@ -19,12 +19,12 @@ from measurement import ROOT, report, settings
 from numpy.typing import NDArray
 from trained_rounds import Setting, digits, federation_of, mnist, trained_rounds
 
-from fl.scoring.coalitions import CoalitionGame
-from fl.scoring.enumerate import coalition_table
+from fl.scoring.coalition.enumerate import coalition_table
+from fl.scoring.coalition.game import CoalitionGame
+from fl.scoring.coalition.values import shapley_values
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scorer import build_scorer
 from fl.scoring.scores import relative_l2
-from fl.scoring.values import shapley_values
 from fl.task.data import PartitionConfig
 
 CLIENTS = 10

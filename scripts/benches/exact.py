@@ -17,11 +17,11 @@ import torch
 from measurement import mnist_folder, report, settings
 from torch.utils.data import DataLoader, TensorDataset
 
-from fl.scoring.coalitions import CoalitionGame
-from fl.scoring.enumerate import coalition_table
+from fl.scoring.coalition.enumerate import coalition_table
+from fl.scoring.coalition.game import CoalitionGame
+from fl.scoring.coalition.values import all_coalitions
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
-from fl.scoring.values import all_coalitions
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.model_vector import load_vector, vector_of
 from fl.task.models import MLP, LeNet

@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import fl.cli.client  # noqa: F401 - what `fl client` has in memory while it waits
-from clients.executor import Executor
-from clients.supernode import SuperNode
+import fl.cli.commands.client  # noqa: F401 - what `fl client` has in memory while it waits
+from clients.node.executor import Executor
+from clients.node.supernode import SuperNode
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
 from trained_rounds import federation_of, mnist
 
-from fl.audit.evaluator import Evaluator
+from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import running_anvil
 from fl.chain.artifacts import artifact
@@ -36,11 +36,11 @@ from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Update, sign
 from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.config import TaskConfig
-from fl.coordinator.embedded_grid import EmbeddedGrid
-from fl.coordinator.opening import put_contracts, terms_of
-from fl.coordinator.panel import LocalPanel
-from fl.coordinator.protocol import RECORD, SignedUpdate
-from fl.coordinator.strategy import PayingStrategy
+from fl.coordinator.engines.virtual_grid import EmbeddedGrid
+from fl.coordinator.lifecycle.open import put_contracts, terms_of
+from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.round.strategy import PayingStrategy
+from fl.protocol import RECORD, SignedUpdate
 from fl.rewards import Leaf, RoundTree, verify_leaf
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, PartitionConfig

@@ -16,10 +16,10 @@ import torch
 from measurement import report, settings
 from trained_rounds import Setting, digits, federation_of, mnist, trained_rounds
 
+from fl.scoring.coalition.values import all_coalitions
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scorer import build_scorer
 from fl.scoring.scores import rank_correlation, relative_l2
-from fl.scoring.values import all_coalitions
 from fl.task.data import PartitionConfig
 from fl.task.model_vector import load_vector
 

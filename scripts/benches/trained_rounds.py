@@ -10,12 +10,12 @@ from measurement import mnist_folder
 from numpy.typing import NDArray
 
 from clients.trainer import train
+from fl.aggregation.selection import clip_of
 from fl.codec import Blocks
 from fl.rewards import Participant, cap_q64
-from fl.scoring.duplicates import share_stakes
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
-from fl.scoring.selection import clip_of
+from fl.scoring.replication import share_stakes
 from fl.task.behaviour import flip_labels
 from fl.task.data import DataConfig, Federation, PartitionConfig, load_federation
 from fl.task.model_vector import vector_of

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fl.audit.bundle import Bundle, BundledUpdate, hash_of, write_header
-from fl.audit.proofs import Published
+from fl.audit.disputes.proofs import Published
+from fl.bundle.format import Bundle, BundledUpdate, hash_of, write_header
 from fl.chain.typed_data import ZERO_HASH, Header, Update, sign
 from fl.codec import Blocks, Layout, block_root
 from fl.rewards import (

@@ -11,7 +11,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from fl.audit.validation import write_validation
+from fl.bundle.validation_set import write_validation
 from fl.task.data import Dataset
 from fl.task.spec import TaskSpec
 
@@ -24,9 +24,9 @@ threads, mkldnn, folder = int(sys.argv[1]), sys.argv[2] == "on", Path(sys.argv[3
 torch.set_num_threads(threads)
 torch.backends.mkldnn.set_flags(mkldnn)
 
-from fl.audit.bundle import Bundle
-from fl.audit.memory import participants_of
-from fl.audit.validation import read_validation
+from fl.bundle.format import Bundle
+from fl.audit.strategy_state import participants_of
+from fl.bundle.validation_set import read_validation
 from fl.rewards import Account, cap_q64, direction_scores, settle, weigh
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame

@@ -9,10 +9,10 @@ import pytest
 from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
-from fl.audit.bundle import BrokenBundle, Bundle, read_round
-from fl.audit.store import BundleStore
+from fl.audit.disputes.watch import Watch
 from fl.audit.task_audit import TaskAudit
-from fl.audit.watch import Watch
+from fl.bundle.format import BrokenBundle, Bundle, read_round
+from fl.bundle.store import BundleStore
 from fl.chain.record import PostedRound, TaskRecord
 
 VALUES = [

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fl.audit.bundle import Bundle
-from fl.audit.evaluator import Evaluator
+from fl.audit.evaluators.local import Evaluator
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.bundle.format import Bundle
 from fl.chain.typed_data import ZERO_HASH, Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
 from fl.rewards import RoundTree

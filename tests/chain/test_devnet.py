@@ -13,7 +13,7 @@ import pytest
 from fl.chain.devnet import DevnetFailed, running_devnet
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect, transfer_ether
-from fl.cli.devnet import main
+from fl.cli.commands.devnet import main
 from fl.errors import ConfigError
 
 NOBODY = "0x" + "77" * 20

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from fl.audit import proofs
-from fl.audit.bundle import Bundle
-from fl.audit.proofs import Published
+from fl.audit.disputes import proofs
+from fl.audit.disputes.proofs import Published
+from fl.bundle.format import Bundle
 from fl.chain.artifacts import artifact
 from fl.chain.history import COMMON, HistoryUnread, read_history
 from fl.codec import Blocks
-from fl.coordinator.payday import claim_for_all, close_and_return_stakes
+from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.rewards.sums import fold
 
 

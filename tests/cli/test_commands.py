@@ -9,8 +9,8 @@ from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore, open_keystore
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.sender import connect
+from fl.cli.arguments.overrides import groups
 from fl.cli.main import COMMANDS
-from fl.cli.overrides import groups
 
 NOBODY = "0x7777777777777777777777777777777777777777"
 
@@ -191,8 +191,8 @@ def test_an_empty_password_makes_no_key(refuses, tmp_path, monkeypatch):
 
 def test_compiling_says_what_changed(fl, monkeypatch):
     compiled = {"DevToken": {"abi": [], "bytecode": "0x" + "00" * 12, "solc": "0.8.30"}}
-    monkeypatch.setattr("fl.cli.compile.compile_contracts", lambda **settings: compiled)
-    monkeypatch.setattr("fl.cli.compile.write_artifacts", lambda artifacts: [])
+    monkeypatch.setattr("fl.cli.commands.compile.compile_contracts", lambda **settings: compiled)
+    monkeypatch.setattr("fl.cli.commands.compile.write_artifacts", lambda artifacts: [])
     assert fl("compile").out == "DevToken: 12 bytes to deploy, solc 0.8.30, unchanged\n"
 
 

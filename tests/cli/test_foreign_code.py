@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from clients.preview import preview
-from fl.audit.validation import VALIDATION, write_validation
+from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.invite import Invite
 from fl.cli.main import COMMANDS
 from fl.errors import ConfigError

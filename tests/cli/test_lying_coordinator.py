@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 
-from fl.audit.validation import VALIDATION, write_validation
+from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.escrow import Status
 from fl.chain.typed_data import sign
 from fl.codec import Blocks
-from fl.coordinator import settle_round
+from fl.coordinator.round import settle as settle_round
 from fl.rewards import RoundTree, settle
 from fl.scoring.paid import PaidScoring
 

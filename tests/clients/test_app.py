@@ -9,8 +9,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordD
 
 from clients.app import app
 from fl.codec import Blocks
-from fl.coordinator.protocol import RECORD, SignedUpdate, TrainRequest
 from fl.errors import ConfigError
+from fl.protocol import RECORD, SignedUpdate, TrainRequest
 from fl.task.data import DataConfig, PartitionConfig
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec

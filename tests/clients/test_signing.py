@@ -7,12 +7,12 @@ from flwr.clientapp import ClientApp
 from train_question import BASE, ask, question
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
-from clients.ledger import LAST, RECEIPTS
+from clients.keys.ledger import LAST, RECEIPTS
 from clients.signing import sign_updates
 from fl.chain.typed_data import Receipt, Update, sign, signer_of
 from fl.codec import Blocks, UnencodableVector, block_root, model_hash
-from fl.coordinator.local_grid import LocalGrid
-from fl.coordinator.protocol import RECORD, SignedUpdate, TrainRequest
+from fl.coordinator.engines.local import LocalGrid
+from fl.protocol import RECORD, SignedUpdate, TrainRequest
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import pytest
 from report.run_summary import run_summary
 from starlette.testclient import TestClient
 
-from fl.audit.bundle import leaf_to_json
+from fl.bundle.format import leaf_to_json
 from fl.chain.json_file import write_json
-from fl.cli.dashboard import _Server, main
+from fl.cli.commands.dashboard import _Server, main
 from fl.codec import Blocks
-from fl.coordinator.certificates import own_tls
-from fl.coordinator.gateway import running_gateway
+from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.superlink.certificates import own_tls
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
 from fl.rewards import Leaf
@@ -233,7 +233,7 @@ def test_a_site_that_points_its_own_name_here_is_not_served(folder):
 
 
 def test_looking_at_a_run_needs_no_pytorch(python, environment):
-    script = "import sys, fl.cli.dashboard; print({'torch', 'flwr', 'sklearn'} & sys.modules.keys())"
+    script = "import sys, fl.cli.commands.dashboard; print({'torch', 'flwr', 'sklearn'} & sys.modules.keys())"
     done = subprocess.run([python, "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 

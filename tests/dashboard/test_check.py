@@ -13,11 +13,11 @@ from dashboard.reading import audit_accessibility, fits
 from playwright.sync_api import Locator, Page, expect
 from report.run_summary import run_summary
 
-from fl.audit.bundle import read_header, write_header
-from fl.audit.proofs import Published
+from fl.audit.disputes.proofs import Published
+from fl.bundle.format import read_header, write_header
 from fl.chain.clock import pass_time
 from fl.chain.typed_data import sign
-from fl.dashboard.standing import Standing
+from fl.dashboard.chain_status import Standing
 from fl.rewards import Leaf, settle_round
 
 expect.set_options(timeout=90_000)
@@ -330,7 +330,7 @@ def test_a_mark_goes_when_the_chain_no_longer_has_the_round(liar, show, tab, dev
 
 
 def test_a_chain_that_was_put_back_is_read_anew(liar, devnet, monkeypatch):
-    monkeypatch.setattr("fl.dashboard.standing._FRESH_S", 0.0)
+    monkeypatch.setattr("fl.dashboard.chain_status._FRESH_S", 0.0)
     w3, task_id = liar.world.w3, liar.task.task_id
     standing = Standing(liar.world.folder, liar.world.deployment)
     before, made = devnet(w3, "evm_snapshot"), liar.honest(1)

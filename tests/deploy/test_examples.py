@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fl.cli.client import KNOWN
+from fl.cli.commands.client import KNOWN
 from fl.cli.main import COMMANDS
 from fl.coordinator.config import CoordinatorConfig
 

@@ -10,7 +10,7 @@ import pytest
 from docs.page_session import blocks_of, run_pages, sessions_of
 
 from fl.chain.anvil import find_anvil
-from fl.cli.completion import vocabulary
+from fl.cli.commands.completion import vocabulary
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

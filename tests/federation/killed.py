@@ -12,7 +12,7 @@ from web3.types import RPCEndpoint
 
 from fl.chain import inclusion
 from fl.cli.main import main
-from fl.coordinator.strategy import PayingStrategy
+from fl.coordinator.round.strategy import PayingStrategy
 
 ROUND, STEP = int(sys.argv[1]), sys.argv[2]
 step, post, broadcast = PayingStrategy._step, PayingStrategy._post, inclusion._broadcast

@@ -24,7 +24,7 @@ from fl.chain.membership import join
 from fl.chain.node_key import create_node_key
 from fl.chain.typed_data import Domain, Update, sign
 from fl.codec import Blocks, Layout, block_root, model_hash
-from fl.coordinator.protocol import RECORD, SignedUpdate, TrainRequest
+from fl.protocol import RECORD, SignedUpdate, TrainRequest
 
 OTHER = anvil_account(19, chain_id=31337)  # nobody's of the task
 

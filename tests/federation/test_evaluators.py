@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from fl.audit.bundle import Bundle
-from fl.audit.store import BundleStore
+from fl.bundle.format import Bundle
+from fl.bundle.store import BundleStore
 from fl.chain.accounts import anvil_account
 from fl.cli.main import main
 

@@ -32,7 +32,7 @@ def superlinks(folder):
 
 def tell(node, number):
     """Send a signal to a node and to its SuperNode, which has a session of its own."""
-    own = running("clients.supernode", f"--parent-pid {node.process.pid} ")
+    own = running("clients.node.supernode", f"--parent-pid {node.process.pid} ")
     assert len(own) == 1
     for pid in (*own, node.process.pid):
         os.kill(pid, number)

@@ -8,7 +8,7 @@ import urllib.request
 
 from web3.types import RPCEndpoint
 
-from fl.audit.bundle import read_header
+from fl.bundle.format import read_header
 from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 

@@ -6,7 +6,7 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
-from fl.audit.bundle import read_leaves
+from fl.bundle.format import read_leaves
 from fl.chain.accounts import anvil_account
 from fl.chain.escrow import Status
 from fl.chain.invite import Invite

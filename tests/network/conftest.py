@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fl.chain.node_key import create_node_key
-from fl.coordinator.superlink import SuperLink, running_superlink
+from fl.coordinator.superlink.process import SuperLink, running_superlink
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ import stat
 import pytest
 from cryptography import x509
 
-from fl.coordinator.certificates import BadCertificate, given_tls, own_tls
+from fl.coordinator.superlink.certificates import BadCertificate, given_tls, own_tls
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)

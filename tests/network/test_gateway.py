@@ -28,10 +28,10 @@ from network.nodes import asking, light_nodes, wait_for
 from starlette.responses import PlainTextResponse
 
 from fl.chain.node_key import flower_public_key
-from fl.coordinator import intake
-from fl.coordinator.certificates import own_tls
-from fl.coordinator.gateway import NODE_PATHS, GatewayFailed, running_gateway
-from fl.coordinator.superlink_grid import open_grid
+from fl.coordinator.gateway.proxy import NODE_PATHS, GatewayFailed, running_gateway
+from fl.coordinator.gateway.proxy import request_limits as intake
+from fl.coordinator.superlink.certificates import own_tls
+from fl.coordinator.superlink.grid import open_grid
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def test_the_node_calls_are_those_of_the_installed_flower():
     ],
 )
 def test_nothing_but_the_node_api_passes(gateway, stranger, caplog, path, kind):
-    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway"):
+    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway.proxy"):
         answers = [
             stranger.post(path, content=b"", headers={"content-type": "application/x-protobuf"}) for _ in range(3)
         ]
@@ -124,7 +124,7 @@ def test_pages_get_what_is_left_and_never_the_superlinks_paths(superlink, tls):
 
 def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, keys, caplog):
     files, _ = keys(1)
-    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway"):
+    with caplog.at_level(logging.WARNING, logger="fl.coordinator.gateway.proxy"):
         for _ in range(2):
             with light_nodes(f"127.0.0.1:{gateway.port}", gateway_ca, files) as process:
                 process.wait(timeout=400)

@@ -13,10 +13,10 @@ HUB = """
 import sys
 from pathlib import Path
 from fl.chain.node_key import create_node_key
-from fl.coordinator.certificates import own_tls
-from fl.coordinator.gateway import running_gateway
-from fl.coordinator.superlink import running_superlink
-from fl.coordinator.superlink_grid import open_grid
+from fl.coordinator.superlink.certificates import own_tls
+from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.superlink.process import running_superlink
+from fl.coordinator.superlink.grid import open_grid
 from network.nodes import asking, wait_for
 
 folder, address, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from fl.chain.escrow import Enrolment
-from fl.coordinator.registry import NodeRegistry, Registration
+from fl.coordinator.superlink.node_registry import NodeRegistry, Registration
 
 A, B, C = (f"0x{digit * 40}" for digit in "abc")
 
@@ -39,7 +39,7 @@ def test_those_who_join_are_registered_and_those_who_leave_are_not_any_more(regi
 def test_a_key_that_is_no_key_is_refused_once_and_costs_nobody_else_anything(registry, keys, caplog):
     _, (good,) = keys(1)
     members = [member(A, b"node"), member(B, good)]
-    with caplog.at_level(logging.WARNING, logger="fl.coordinator.registry"):
+    with caplog.at_level(logging.WARNING, logger="fl.coordinator.superlink.node_registry"):
         assert registry.follow(members) == Registration(registered=(B,), refused=(A,))
         assert registry.follow(members).refused == (A,)
     (line,) = [one.getMessage() for one in caplog.records]

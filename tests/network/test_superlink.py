@@ -12,8 +12,8 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExec
 from flwr.supercore.runtime import RuntimeHttpClient
 from network.nodes import wait_for
 
-from fl.coordinator import superlink as module
-from fl.coordinator.superlink import SuperLink, SuperLinkFailed, SuperLinkRefused, direct, running_superlink
+from fl.coordinator.superlink.process import SuperLink, SuperLinkFailed, SuperLinkRefused, direct, running_superlink
+from fl.coordinator.superlink.process import process as module
 
 
 def test_it_listens_on_loopback_alone(superlink):
@@ -106,7 +106,7 @@ def test_it_dies_with_a_coordinator_that_is_killed(tmp_path, python, environment
     script = textwrap.dedent(f"""
         import os, signal
         from pathlib import Path
-        from fl.coordinator.superlink import running_superlink
+        from fl.coordinator.superlink.process import running_superlink
         with running_superlink(Path({str(tmp_path)!r})) as superlink:
             print(superlink.pid, flush=True)
             os.kill(os.getpid(), signal.SIGKILL)

@@ -22,13 +22,13 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from table_rows import SCHEMA
 
 from fl.chain.invite import Invite
-from fl.coordinator.archive_api import archive_router
-from fl.coordinator.certificates import own_tls
-from fl.coordinator.gateway import running_gateway
-from fl.coordinator.protocol import RECORD, TrainRequest
-from fl.coordinator.registry import NodeRegistry
-from fl.coordinator.superlink import SuperLink, running_superlink
-from fl.coordinator.superlink_grid import SuperLinkGrid, open_grid
+from fl.coordinator.gateway.bundle_api import archive_router
+from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.superlink.certificates import own_tls
+from fl.coordinator.superlink.grid import SuperLinkGrid, open_grid
+from fl.coordinator.superlink.node_registry import NodeRegistry
+from fl.coordinator.superlink.process import SuperLink, running_superlink
+from fl.protocol import RECORD, TrainRequest
 
 DEADLINE_S = 150.0  # of anything that another process does, on a machine that is busy
 # Tests that are killed leave no node behind either.

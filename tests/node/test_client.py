@@ -1,9 +1,9 @@
 """A whole task with real nodes: join, train, learn the pay, claim; and the same node again, idle, restarted, ended."""
 
-from clients.ledger import FolderLedger
+from clients.keys.ledger import FolderLedger
 from fl.chain.clock import pass_time
-from fl.cli.leave import main as leave
-from fl.cli.status import main as status
+from fl.cli.commands.leave import main as leave
+from fl.cli.commands.status import main as status
 
 
 def test_two_nodes_take_part_are_told_their_pay_and_claim_it(coordination, capsys):

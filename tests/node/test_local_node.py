@@ -12,7 +12,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, Message, RecordDict
 
 from fl.chain.node_key import create_node_key
-from fl.coordinator.superlink_grid import open_grid
+from fl.coordinator.superlink.grid import open_grid
 
 HERE = Path(__file__).parent
 
@@ -29,7 +29,7 @@ def start(superlink, launcher, tmp_path, until):
         (tmp_path / "node.json").write_text(json.dumps({**told, "config": {}}))
         with (tmp_path / "node.log").open("wb") as output:
             process = subprocess.Popen(
-                [python, "-m", "clients.local_node", str(tmp_path)],
+                [python, "-m", "clients.node.local", str(tmp_path)],
                 env={
                     **environment,
                     "SLOW_APP_FOLDER": str(tmp_path),

@@ -12,19 +12,19 @@ from clients.errors import (
     GatewayUnreachable,
     JoinedElsewhere,
 )
-from clients.folder import NodeFolder
+from clients.node.folder import NodeFolder
 from clients.preview import preview
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
 from fl.chain.errors import ChainUnreachable, KeystoreError, TokenTooLow
 from fl.chain.invite import BadInvite
 from fl.chain.membership import InviteDiffers, TaskOver, join
-from fl.cli.client import main as client
-from fl.cli.join import main as join_alone
-from fl.cli.leave import main as leave
-from fl.cli.status import main as status
-from fl.coordinator.archive_api import archive_router
-from fl.coordinator.certificates import own_tls
-from fl.coordinator.gateway import running_gateway
+from fl.cli.commands.client import main as client
+from fl.cli.commands.join import main as join_alone
+from fl.cli.commands.leave import main as leave
+from fl.cli.commands.status import main as status
+from fl.coordinator.gateway.bundle_api import archive_router
+from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.superlink.certificates import own_tls
 from fl.errors import ConfigError
 from fl.task.data import DataError
 from fl.task.trust import UntrustedCode

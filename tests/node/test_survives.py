@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord
 
-import fl.coordinator.superlink as superlinks
+import fl.coordinator.superlink.process as superlinks
 from fl.chain.typed_data import Update, signer_of
 from fl.codec import Blocks, block_root, model_hash
-from fl.coordinator.protocol import RECORD, SignedUpdate
+from fl.protocol import RECORD, SignedUpdate
 
 HERE = Path(__file__).parent
 

@@ -15,9 +15,9 @@ from fl.chain.anvil import running_anvil
 from fl.chain.invite import Invite
 from fl.chain.membership import join
 from fl.chain.sender import connect
-from fl.cli.claim import main as claim
-from fl.cli.deploy import deploy
-from fl.coordinator.local_grid import LocalGrid
+from fl.cli.commands.claim import main as claim
+from fl.cli.commands.deploy import deploy
+from fl.coordinator.engines.local import LocalGrid
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -4,7 +4,7 @@ import json
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig, TaskConfig
-from fl.coordinator.federation import Watcher, run_federation
+from fl.coordinator.run import Watcher, run_federation
 from fl.report.live import LiveSummary
 from fl.task.data import DataConfig, PartitionConfig
 

@@ -6,7 +6,7 @@ import pytest
 from report.run_summary import TOKEN, before_the_first_round, client_of, refuse_everything, run_summary
 
 from fl.report.plots import accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.roster import NAMED, roster
+from fl.report.plotted_clients import NAMED, roster
 
 PLOTS = (accuracy_plot, loss_plot, pay_plot, score_plot, share_plot)
 

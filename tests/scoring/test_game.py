@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from fl.codec import LayoutMismatch
-from fl.scoring.evaluate import _with_relus_in_place, evaluate
+from fl.scoring.coalition.evaluate import _with_relus_in_place, evaluate
 from fl.scoring.game import ValidationGame
 from fl.task.model_vector import load_vector, vector_of
 from fl.task.models import LeNet

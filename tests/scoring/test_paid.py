@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from flwr.serverapp.strategy import Bulyan, FedAvg, FedMedian, FedTrimmedAvg
 
+from fl.aggregation.selection import UnscorableStrategy
 from fl.codec import Blocks, block_root
 from fl.errors import ConfigError
 from fl.rewards import Participant, cap_q64, quantised, score, weigh
@@ -14,7 +15,6 @@ from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, TooFewToAggregate, UnusableScore, paid_rule, score_distance
 from fl.scoring.scorer import TooManyClients, build_scorer
 from fl.scoring.scores import Scores
-from fl.scoring.selection import UnscorableStrategy
 from fl.task.model_vector import vector_of
 
 TASK = bytes(31) + b"\x07"

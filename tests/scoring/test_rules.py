@@ -7,12 +7,12 @@ from torch import nn
 
 import fl.scoring.scorer as registry
 from fl.errors import ConfigError
-from fl.scoring.coalitions import CoalitionGame
+from fl.scoring.coalition.game import CoalitionGame
+from fl.scoring.coalition.values import all_coalitions, banzhaf_values, shapley_values
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.rules.leverage import fit, paired_coalitions
 from fl.scoring.scorer import TooManyClients, build_scorer, known_scorers
 from fl.scoring.scores import Scores, rank_correlation, relative_l2
-from fl.scoring.values import all_coalitions, banzhaf_values, shapley_values
 
 ALL = ["direction", "shapley", "leverage", "permutation", "gtg", "banzhaf", "loo", "cosine"]
 SAMPLED = ["leverage", "permutation", "gtg"]

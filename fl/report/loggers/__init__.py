@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from fl.coordinator.federation import Watcher
-from fl.coordinator.round_report import RoundReport
+from fl.coordinator.round.report import RoundReport
+from fl.coordinator.run import Watcher
 from fl.errors import ConfigError, FairshareError
 from fl.report.loggers.figures import figures_of
 from fl.scoring.game import Standing

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fl.chain.tokens import WEI
-from fl.coordinator.round_report import RoundReport
+from fl.coordinator.round.report import RoundReport
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.game import Standing
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.scoring.coalitions import CoalitionGame, check_game
-from fl.scoring.enumerate import coalition_table
+from fl.scoring.coalition.enumerate import coalition_table
+from fl.scoring.coalition.game import CoalitionGame, check_game
+from fl.scoring.coalition.values import banzhaf_values
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scores import Scores
-from fl.scoring.values import banzhaf_values
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.scoring.confidence import Certainty, certainty, sample_scores
+from fl.scoring.analysis.confidence import Certainty, certainty, sample_scores
+from fl.scoring.analysis.explanation import can_group, group_directions
 from fl.scoring.direction import direction
-from fl.scoring.explanation import can_group, group_directions
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scores import Scores
 

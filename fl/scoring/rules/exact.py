@@ -15,12 +15,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from fl.scoring.coalitions import CoalitionGame, check_game
-from fl.scoring.enumerate import coalition_table
+from fl.scoring.coalition.enumerate import coalition_table
+from fl.scoring.coalition.game import CoalitionGame, check_game
+from fl.scoring.coalition.values import shapley_values
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scorer import TooManyClients
 from fl.scoring.scores import Scores
-from fl.scoring.values import shapley_values
 
 MOST_CLIENTS = 16  # 65,536 evaluations
 

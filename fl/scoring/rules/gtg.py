@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.scoring.coalitions import CoalitionGame, check_game
+from fl.scoring.coalition.game import CoalitionGame, check_game
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.rules.permutation import mean_of_walks, walk
 from fl.scoring.scores import Scores

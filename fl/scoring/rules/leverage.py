@@ -22,7 +22,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.scoring.coalitions import CoalitionGame, check_game
+from fl.scoring.coalition.game import CoalitionGame, check_game
 from fl.scoring.direction import direction
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scores import Scores

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.scoring.coalitions import CoalitionGame, check_game
+from fl.scoring.coalition.game import CoalitionGame, check_game
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.scores import Scores
 

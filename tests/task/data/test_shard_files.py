@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from fl.coordinator.config import RunConfig
-from fl.coordinator.federation import Watcher, run_federation
+from fl.coordinator.run import Watcher, run_federation
 from fl.errors import ConfigError
 from fl.task.data import (
     DataConfig,

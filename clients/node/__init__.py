@@ -1,0 +1,1 @@
+"""The node's processes: Flower's SuperNode, and the executor that answers for it."""

@@ -1,0 +1,218 @@
+"""Flower's SuperNode as a process of its own, between the gateway and the node.
+
+It holds the connection and the node key, and neither the wallet nor the shard. It runs with process isolation: code that a
+coordinator bundles is data to it, and the one executor that it knows is the node (`clients.node.executor`), which proves itself by
+a secret file. Run as a module it is `flower-supernode` itself, with two additions: it ends when its parent does, and it signs
+requests with the coordinator's time where this machine's clock is off.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from fl.chain.accounts import SECRETS
+from fl.plain_text import printable
+
+_GRACE_S = 10  # to sign off; after that it is killed
+_LOOK_S = 1.0  # between two looks for a message
+_LOGGED_BYTES = 1 << 18  # of its log that are looked at
+_NODE_ID = re.compile(r"SuperNode ID: (\d+)")
+
+
+class SuperNode:
+    """One SuperNode process and the folder that it writes to.
+
+    Args:
+        folder: Takes `supernode.log`, `ca.pem`, `executor.secret`, and whatever Flower keeps at home.
+        superlink: host:port of the gateway.
+        ca: PEM of the certificate that the gateway's is signed with; "" for the system's.
+        node_key: File of the node's private key.
+    """
+
+    def __init__(self, *, folder: Path, superlink: str, ca: str, node_key: Path) -> None:
+        self._folder, self._superlink, self._node_key = folder, superlink, node_key
+        self.ca = folder / "ca.pem" if ca else None
+        if self.ca:
+            self.ca.write_text(ca)
+        self.log = folder / "supernode.log"
+        self.secret = os.urandom(32)
+        self.port = 0  # of its runtime API, on loopback
+        self._process: subprocess.Popen | None = None
+        self._said = 0  # bytes of the log before this start
+
+    def start(self, *, clock_offset_s: float) -> None:
+        """Start the process; `clock_offset_s` is the coordinator's clock less this machine's."""
+        secret_file = self._folder / "executor.secret"
+        secret_file.unlink(missing_ok=True)
+        with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(self.secret)
+        self.port = _free_port()
+        certificates = ["--root-certificates", str(self.ca)] if self.ca else []
+        command = [
+            sys.executable, "-P", "-m", "clients.node.supernode",
+            "--parent-pid", str(os.getpid()), "--clock-offset", str(clock_offset_s),
+            "--superlink", self._superlink, *certificates,
+            "--auth-supernode-private-key", str(self._node_key),
+            "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
+            "--host", "127.0.0.1", "--port", str(self.port),
+        ]  # fmt: skip
+        inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
+        with self.log.open("ab") as output:
+            self._said = output.tell()
+            self._process = subprocess.Popen(
+                command,
+                stdout=output,
+                stderr=output,
+                stdin=subprocess.DEVNULL,
+                env={
+                    **inherited,
+                    "FLWR_HOME": str(self._folder / "flower"),
+                    "FLWR_TELEMETRY_ENABLED": "0",
+                    "FLWR_DISABLE_UPDATE_CHECK": "1",
+                },
+                process_group=0,  # Ctrl-C is for the node, which then stops this one in its own order
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id; 0 before the first start."""
+        return self._process.pid if self._process else 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended without a chance to sign off."""
+        return self._process is not None and (self._process.poll() or 0) < 0
+
+    @property
+    def node_id(self) -> int | None:
+        """Flower's id of the node, once the coordinator took it in; None before."""
+        found = _NODE_ID.findall(self._logged(first=True))
+        return int(found[-1]) if found else None
+
+    def why(self) -> str:
+        """Why it is not there any more: its own error if it had time to say one."""
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line).strip() for line in self._logged(first=False).splitlines()]
+        status = self._process.poll() if self._process else None
+        if status is None:
+            return "it still runs"
+        said = next((line for line in reversed(lines) if "[code:" in line or line.startswith(("ERROR", "flower-"))), "")
+        return printable(said, most=300) or (f"signal {-status}" if status < 0 else f"exit status {status}")
+
+    def stop(self) -> None:
+        """Let it sign off, and kill it with everything that it started if it does not."""
+        if self._process is None:
+            return
+        if self.runs:
+            self._process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=_GRACE_S)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def _logged(self, *, first: bool) -> str:
+        """The first or the last of what it logged since its start: it logs words of the coordinator, and those have no end."""
+        try:
+            with self.log.open("rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(self._said if first else max(self._said, end - _LOGGED_BYTES))
+                return file.read(_LOGGED_BYTES).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def end_with(parent: int) -> None:
+    """End this process in order once its parent is gone; for a thread of its own."""
+    while os.getppid() == parent:
+        time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)  # signs off, so that the coordinator need not wait for the heartbeat
+    time.sleep(_GRACE_S)
+    os._exit(1)
+
+
+def go_by_clock(offset_s: float) -> None:
+    """Date this process's requests to a SuperLink by a clock that is `offset_s` seconds later than its own.
+
+    A SuperLink takes requests that are dated up to 5 s ahead and 305 s behind of its own clock.
+    """
+    authentication = importlib.import_module("flwr.supernode.node_auth_http_interceptor")
+    authentication.now = lambda: datetime.now(tz=UTC) + timedelta(seconds=offset_s)
+
+
+def give_up_ended_runs() -> None:
+    """Let the SuperNode drop a message whose run ended while its contents were being fetched.
+
+    Flower 1.41 leaves its task in the books: what says that a run has ended is no `Exception`, and passes the clean-up by. An
+    executor that takes the task waits for the contents for ever, and the node never answers again.
+    """
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    ended = importlib.import_module("flwr.supercore.run").RunNotRunningException
+    pull_and_store = client._pull_and_store_message
+
+    def failing(fetch: Callable[..., Any]) -> Callable[..., Any]:
+        def fetched(*arguments: Any) -> Any:
+            try:
+                return fetch(*arguments)
+            except ended as error:
+                raise RuntimeError("the run has ended") from error
+
+        return fetched
+
+    def pulled(**told: Any) -> int | None:
+        for name in ("pull_object", "confirm_message_received"):
+            told[name] = failing(told[name])
+        return pull_and_store(**told)
+
+    client._pull_and_store_message = pulled
+
+
+def look_sooner() -> None:
+    """Let the SuperNode look for a message every second; Flower's three are most of a short round.
+
+    Shorter looks would cost a coordinator of fifty nodes more than they save.
+    """
+    client = importlib.import_module("flwr.supernode.start_client_internal")
+    client.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, _LOOK_S)))
+
+
+def _main() -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--parent-pid", type=int, required=True)
+    parser.add_argument("--clock-offset", type=float, required=True)
+    own, flowers = parser.parse_known_args()
+    threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
+    sys.argv = ["flower-supernode", *flowers]
+    go_by_clock(own.clock_offset)
+    give_up_ended_runs()
+    look_sooner()
+    importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,1 @@
+"""What a node earned, claimed and reports."""

@@ -1,0 +1,75 @@
+"""A strategy's step over accepted updates, and the same step again: how a server optimizer's memory is rebuilt.
+
+FedAvgM, FedAdam, FedYogi and FedAdagrad carry a memory from round to round. It is not in a bundle, and does not have to be:
+the accepted updates are, and the strategy makes the same of them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp.strategy import Strategy
+from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
+
+from fl.aggregation.null_grid import Nodes
+from fl.aggregation.selection import content_for
+from fl.codec import Layout
+from fl.rewards import Participant
+
+
+def aggregate(
+    inner: Strategy, number: int, contents: Sequence[RecordDict], *, base: NDArray[np.float32], layout: Layout
+) -> tuple[NDArray[np.float32], MetricRecord | None]:
+    """The model after a round, shape (P,), and the strategy's own metrics; the base model if it made nothing of it."""
+    arrays, metrics = inner.aggregate_train(number, _replies(contents))
+    following = base if arrays is None else layout.flatten({name: array.numpy() for name, array in arrays.items()})
+    return following, metrics
+
+
+def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: Layout) -> None:
+    """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
+    _be_somebody()
+    model = ArrayRecord({name: Array(array) for name, array in layout.unflatten(base).items()})
+    list(inner.configure_train(number, model, ConfigRecord(), Nodes(lambda: range(2, 2 + _wanted(inner)))))
+
+
+def replay(
+    inner: Strategy,
+    number: int,
+    participants: Sequence[Participant],
+    *,
+    base: NDArray[np.float32],
+    layout: Layout,
+    cap: int,
+) -> NDArray[np.float32]:
+    """Take the strategy through a round that was, asking nobody; returns the model after it, shape (P,)."""
+    prepare(inner, number, base=base, layout=layout)
+    weighted_by = getattr(inner, "weighted_by_key", "num-examples")
+    contents = [
+        content_for(one, base=base, layout=layout, cap=cap, metrics={}, weighted_by=weighted_by) for one in participants
+    ]
+    return aggregate(inner, number, contents, base=base, layout=layout)[0]
+
+
+def _be_somebody() -> None:
+    # Flower's messages name the task that sends them, even those that are never sent; outside a grid there is none.
+    try:
+        _ = TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id
+    except RuntimeError:
+        TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 0, 1, 0  # the server
+
+
+def _replies(contents: Sequence[RecordDict]) -> list[Message]:
+    # Flower reads a reply's sender from the message that it answers.
+    asked = (Message(RecordDict(), number + 2, "train") for number in range(len(contents)))
+    return [Message(content, reply_to=one) for content, one in zip(contents, asked, strict=True)]
+
+
+def _wanted(inner: Strategy) -> int:
+    """How many nodes a strategy, or the one that it wraps, waits for."""
+    wrapped = getattr(inner, "strategy", None)
+    own = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
+    return max(own, 1, _wanted(wrapped) if isinstance(wrapped, Strategy) else 0)

@@ -1,0 +1,1 @@
+"""What is wrong in a round, proven on chain: watch, prove, submit."""

@@ -1,0 +1,113 @@
+"""What a client keeps and a round's bundle does not say: the coordinator's receipts, and updates that were signed twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_utils import is_checksum_address
+
+from fl.audit.disputes.proofs import Signed
+from fl.chain.typed_data import Domain, InvalidSignature, Receipt, signer_of
+from fl.errors import FairshareError
+
+
+class BadEvidence(FairshareError):
+    """A file of receipts or signed updates is absent, or says something else."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.problem}; name a file that a node or a coordinator of this task wrote"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptReceipt:
+    """The coordinator's word that it took an account's update into a round."""
+
+    update_root: bytes
+    signature: bytes  # 65 bytes
+
+
+def read_receipts(
+    path: Path, *, account: str, task_id: bytes, domain: Domain, coordinator: str
+) -> dict[int, KeptReceipt]:
+    """A node's `receipts.json`, or a coordinator's: an account's receipts by round, every signature checked.
+
+    Raises: BadEvidence for a file that is none, or a receipt that is not the coordinator's for this account and task.
+    """
+    receipts = {}
+    try:
+        for number, raw in json.loads(path.read_text()).items():
+            kept = KeptReceipt(
+                update_root=bytes.fromhex(raw["update_root"].removeprefix("0x")),
+                signature=bytes.fromhex(raw["receipt"].removeprefix("0x")),
+            )
+            told = Receipt(task_id=task_id, round=int(number), client=account, update_root=kept.update_root)
+            if (signer := signer_of(told, domain=domain, signature=kept.signature)) != coordinator:
+                raise BadEvidence(
+                    path=str(path),
+                    problem=f"has a receipt for round {number} that is signed by {signer}, not by {coordinator} for {account}",
+                )
+            receipts[int(number)] = kept
+    except OSError as error:
+        raise BadEvidence(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, InvalidSignature) as error:
+        raise BadEvidence(
+            path=str(path), problem=f"is no file of receipts ({type(error).__name__}: {error})"
+        ) from error
+    return receipts
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenUpdate:
+    """A signed update, wherever it was seen."""
+
+    round: int
+    client: str
+    signed: Signed
+
+
+def seen_to_json(one: SeenUpdate) -> dict[str, object]:
+    """As a line of a file of signed updates."""
+    return {
+        "round": one.round,
+        "client": one.client,
+        "base_model": one.signed.base_model.hex(),
+        "update_root": one.signed.update_root.hex(),
+        "signature": one.signed.signature.hex(),
+    }
+
+
+def read_seen(path: Path) -> list[SeenUpdate]:
+    """A JSON list of signed updates. Raises: BadEvidence."""
+    try:
+        found = [
+            SeenUpdate(
+                round=int(raw["round"]),
+                client=raw["client"],
+                signed=Signed(
+                    base_model=bytes.fromhex(raw["base_model"].removeprefix("0x")),
+                    update_root=bytes.fromhex(raw["update_root"].removeprefix("0x")),
+                    signature=bytes.fromhex(raw["signature"].removeprefix("0x")),
+                ),
+            )
+            for raw in json.loads(path.read_text())
+        ]
+    except OSError as error:
+        raise BadEvidence(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise BadEvidence(
+            path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
+        ) from error
+    for one in found:
+        if not is_checksum_address(one.client):
+            raise BadEvidence(path=str(path), problem=f"names {one.client!r}, which is no address")
+        if not 0 < one.round < 2**32 or any(len(part) != 32 for part in one.signed.commitment):
+            raise BadEvidence(
+                path=str(path), problem=f"has an update for round {one.round} that nobody can have signed"
+            )
+    return found

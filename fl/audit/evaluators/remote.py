@@ -1,0 +1,217 @@
+"""An evaluator on a machine of its own: fetches the round that waits, recomputes it, and answers with a signature or a reason.
+
+What it believes comes from the chain and from its own arithmetic; the coordinator only hands it files. Before a signature is
+sent, what was signed is on the disk: whatever a coordinator offers later, no second header of a round is signed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+
+from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.strategy_state import StrategyMemory
+from fl.bundle.format import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, read_manifest
+from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, HttpBundles
+from fl.bundle.store import BundleStore, CachedBundle, drop_objects
+from fl.bundle.validation_set import VALIDATION, read_validation, write_validation
+from fl.chain.errors import ChainError
+from fl.chain.record import TaskRecord
+from fl.chain.typed_data import ZERO_HASH, Header, digest, sign
+from fl.errors import FairshareError
+from fl.scoring.game import ValidationGame
+from fl.task.data import Dataset
+from fl.task.spec import TaskSpec
+
+
+class NotEvaluator(FairshareError):
+    """The key at hand is of none of the task's evaluators."""
+
+    def __init__(self, account: str, evaluators: tuple[str, ...]) -> None:
+        super().__init__(account, evaluators)
+        self.account, self.evaluators = account, evaluators
+
+    def __str__(self) -> str:
+        return f"{self.account} is no evaluator of the task, they are {', '.join(self.evaluators)}; use one of their keystores"
+
+
+class SignedAnother(FairshareError):
+    """A header of this round was signed before, and it was another one."""
+
+    def __init__(self, round_number: int, seen: str, signed: str) -> None:
+        super().__init__(round_number, seen, signed)
+        self.round_number, self.seen, self.signed = round_number, seen, signed
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round_number}: header 0x{self.seen} is offered and 0x{self.signed} was signed before; an evaluator signs one "
+            "header a round, so ask the coordinator what happened to the other"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What became of one round."""
+
+    round: int
+    distance: float | None  # of the direction, relative L2; None if it was refused
+    refusal: str  # "" if it was signed
+    accepted: bool  # whether the coordinator took the answer; late ones it does not need
+    seconds: float
+
+
+class SignedHeaders:
+    """Digests of the headers that were signed, by round, in a file that is on the disk before `keep` returns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def keep(self, number: int, header: bytes) -> None:
+        """Remember a header. Raises: SignedAnother if another one was signed for this round before."""
+        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        told = known.setdefault(str(number), header.hex())
+        if told != header.hex():
+            raise SignedAnother(round_number=number, seen=header.hex(), signed=told)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(self.path.name + ".partial")
+        with partial.open("w") as file:
+            json.dump(known, file)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(self.path)
+
+
+class RemoteEvaluator:
+    """One evaluator of one task.
+
+    Args:
+        record: The task on chain.
+        spec: Of its invite, with what this machine's owner allows it to name.
+        client: The coordinator's archive, asked as the evaluator.
+        account: Its key.
+        folder: Keeps what it signed, the validation set, and the files of the last round.
+        validation: Its own copy of the validation set; fetched from the coordinator by default. Either has the hash on chain.
+    Raises: NotEvaluator; OtherValidation; ArchiveUnreachable or ArchiveRefused where the validation set has to be fetched.
+    """
+
+    def __init__(
+        self,
+        record: TaskRecord,
+        client: ArchiveClient,
+        *,
+        spec: TaskSpec,
+        account: LocalAccount,
+        folder: Path,
+        validation: Dataset | None = None,
+    ) -> None:
+        if account.address not in record.terms.evaluators:
+            raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
+        self.record, self.client, self.account, self.folder = record, client, account, folder
+        self.spec = spec
+        data = self._validation() if validation is None else validation
+        self.game = ValidationGame(
+            self.spec.build_model(), loss=self.spec.build_loss(), features=data.features, labels=data.labels
+        )
+        self._signed = SignedHeaders(folder / "signed.json")
+        self._cache = BundleStore.at(str(folder / "cache"))
+        self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
+        self._memory = StrategyMemory(self.spec, self._bundles)
+
+    def evaluate_waiting(self) -> Evaluation | None:
+        """Check the round that waits for this evaluator, if there is one, and answer.
+
+        Raises: ArchiveUnreachable, ArchiveRefused, ChainError where coordinator or chain cannot be asked; nothing is signed then.
+        """
+        waiting = self.client.get_json("evaluations")
+        if waiting is None:
+            return None
+        started = time.perf_counter()
+        number, distance, refusal, answer = 0, None, "", {}
+        try:
+            header = _header(waiting)
+            number = header.round
+            distance = self._check(header)
+            self._signed.keep(number, digest(header, domain=self.record.domain))
+            answer = {"signature": sign(header, domain=self.record.domain, account=self.account).hex()}
+        except (ArchiveUnreachable, ArchiveRefused, ChainError):
+            raise  # says nothing about the round
+        except (
+            FairshareError
+        ) as error:  # a difference, or what no round can be made of, such as scores that are not finite
+            refusal, distance = str(error), None
+            answer = {"refusal": refusal}
+        return Evaluation(
+            round=number,
+            distance=distance,
+            refusal=refusal,
+            accepted=self._answer(number, answer),
+            seconds=time.perf_counter() - started,
+        )
+
+    def _check(self, header: Header) -> float | None:
+        view = self._view(header)
+        files = self._files(header)
+        bundle, bundle_hash = Bundle.read(files)
+        return check_round(
+            bundle,
+            header,
+            bundle_hash=bundle_hash,
+            view=view,
+            spec=self.spec,
+            game=self.game,
+            strategy=self._memory.before(header.round),
+        )
+
+    def _view(self, header: Header) -> ChainView:
+        posted = self.record.posted()
+        if header.round != len(posted) + 1:
+            raise RoundDiffers(header.round, "the round", str(header.round), f"{len(posted) + 1}: so many are on chain")
+        before = posted[header.round - 1].header if header.round > 1 else None
+        return ChainView(
+            domain=self.record.domain,
+            terms=self.record.terms,
+            enrolments=self.record.enrolments(),
+            previous=before,
+            previous_digest=digest(before, domain=self.record.domain) if before else ZERO_HASH,
+        )
+
+    def _files(self, header: Header) -> BundleFiles:
+        files = self._bundles.bundle(header.round)
+        manifest = files.read(MANIFEST)
+        if (seen := hashlib.sha256(manifest).digest()) != header.bundle:
+            raise RoundDiffers(header.round, "the manifest's hash", f"0x{seen.hex()}", f"0x{header.bundle.hex()}")
+        sums = read_manifest(manifest, files)
+        # The next round's base model is this one's next: what is not in the round at hand can go.
+        drop_objects(self._cache, but=sums.values())
+        return CachedBundle(files, self._cache, sums)
+
+    def _answer(self, number: int, answer: dict[str, str]) -> bool:
+        try:
+            self.client.post(f"evaluations/{number}", answer)
+        except ArchiveRefused as error:
+            if error.status != 409:
+                raise
+            return False  # enough others were faster
+        return True
+
+    def _validation(self) -> Dataset:
+        path, expected = self.folder / VALIDATION, self.record.terms.validation_hash
+        if path.exists():
+            return read_validation(path.read_bytes(), where=str(path), expected=expected)
+        data = read_validation(self.client.get("validation"), where=self.client.url, expected=expected)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_validation(path, data)
+        return data
+
+
+def _header(waiting: object) -> Header:
+    try:
+        return header_from_json(waiting["header"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BrokenBundle(folder="of the round that waits", problem=f"has no header ({error})") from error

@@ -1,0 +1,80 @@
+"""The server optimizer of a task as it stood before a round, rebuilt from the bundles of the rounds before.
+
+FedAvgM, FedAdam, FedYogi and FedAdagrad remember: their next model follows from every update since round 1, so only who has
+followed all rounds, or reads them now, can check it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+from flwr.serverapp.strategy import Strategy
+
+from fl.aggregation.replay import replay
+from fl.bundle.format import Bundle
+from fl.bundle.store import BundleSource
+from fl.codec import Blocks
+from fl.rewards import Participant, cap_q64
+from fl.scoring.replication import share_stakes
+from fl.task.spec import TaskSpec
+from fl.task.strategies import build_strategy
+
+REMEMBERING = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
+
+
+def remembers(spec: TaskSpec) -> bool:
+    """Whether the task's next models follow from more than one round. An app's own strategy is not in its spec."""
+    return spec.strategy in REMEMBERING and spec.training != "app"
+
+
+class StrategyMemory:
+    """Follows a task's rounds with a strategy of its own.
+
+    Args:
+        spec: The task's.
+        source: Where the rounds before can be read again.
+    """
+
+    def __init__(self, spec: TaskSpec, source: BundleSource) -> None:
+        self.spec, self.source = spec, source
+        self._strategy, self._followed = self._fresh() if remembers(spec) else None, 0
+
+    def before(self, number: int) -> Strategy | None:
+        """The strategy as it stood before a round, a copy; None for one without a memory.
+
+        Raises: BrokenBundle if a round before cannot be read whole.
+        """
+        if self._strategy is None:
+            return None
+        if self._followed >= number:
+            self._strategy, self._followed = self._fresh(), 0
+        while self._followed < number - 1:
+            bundle, _ = Bundle.read(self.source.bundle(self._followed + 1))
+            replay(
+                self._strategy,
+                bundle.round,
+                participants_of(bundle, spec=self.spec),
+                base=bundle.base,
+                layout=bundle.layout,
+                cap=cap_q64(self.spec.norm_cap),
+            )
+            self._followed += 1
+        return copy.deepcopy(self._strategy)
+
+    def _fresh(self) -> Strategy:
+        return build_strategy(self.spec.strategy, self.spec.strategy_arguments)
+
+
+def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
+    """Those whose updates a bundle holds, as they were weighed."""
+    seats = [
+        Participant(
+            account=one.account,
+            stake=one.stake,
+            blocks=Blocks.from_bytes(one.wire, size=bundle.layout.size),
+            root=one.root,
+            selected=one.selected,
+        )
+        for one in bundle.updates
+    ]
+    return share_stakes(seats, threshold=spec.duplicate_cosine)

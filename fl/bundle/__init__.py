@@ -1,0 +1,1 @@
+"""The bundle of a round: its files, where they are kept, and how they are fetched."""

@@ -1,0 +1,375 @@
+"""The bundle of a round: one folder with everything that a re-computation needs, and a manifest of sha256 sums.
+
+    base.safetensors, next.safetensors   the model before and after, by array name
+    updates/<account>.blocks             each accepted update, as it was signed
+    direction.blocks                     the direction, quantised
+    round.json                           participants, weights, leaves before and after, pot
+    manifest.json                        sha256 of each of the files above; its own sha256 is in the header
+    header.json                          the header and the evaluators' signatures (after the manifest, which it names)
+
+Amounts are decimal strings, since JSON readers lose digits above 2^53.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from eth_utils import is_checksum_address
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+from safetensors.numpy import save as save_safetensors
+
+from fl.chain.typed_data import Header
+from fl.chain.whole_file import write_whole
+from fl.codec import Blocks, Layout
+from fl.errors import FairshareError
+from fl.plain_text import printable
+from fl.rewards import Leaf, RoundTree
+
+MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
+_ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
+# What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.
+_NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, FairshareError)
+
+
+class BrokenBundle(FairshareError):
+    """A bundle's files are not what its manifest, or its header, says."""
+
+    def __init__(self, folder: str, problem: str) -> None:
+        super().__init__(folder, problem)
+        self.folder, self.problem = folder, problem
+
+    def __str__(self) -> str:
+        return f"bundle {self.folder}: {self.problem}; fetch it again, and ask the coordinator if it stays so"
+
+
+class BundleFiles(Protocol):
+    """The files of one bundle, wherever they are: a folder here, or what `fl.bundle.store` reaches."""
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle if it is absent, withheld, or outside the bundle."""
+
+
+@dataclass(frozen=True)
+class BundleFolder:
+    """The files of a bundle in a folder of this machine."""
+
+    folder: Path
+
+    @property
+    def where(self) -> str:
+        """The folder's name."""
+        return str(self.folder)
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle."""
+        path = self.folder / name
+        # A manifest is somebody else's text: it may not point out of its folder.
+        if not path.resolve().is_relative_to(self.folder.resolve()):
+            raise BrokenBundle(folder=self.where, problem=f"{name} lies outside the bundle")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({type(error).__name__})") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedUpdate:
+    """What round.json says of an accepted update, without its blocks."""
+
+    account: str
+    stake: int  # wei
+    weight: int  # units of 2^−32
+    selected: bool
+    root: bytes
+    signature: bytes  # 65 bytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BundledUpdate(ListedUpdate):
+    """One accepted update as it was signed."""
+
+    wire: bytes  # blocks
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Bundle:
+    """One round, whole."""
+
+    task_id: bytes
+    round: int
+    layout: Layout
+    base: NDArray[np.float32]  # shape (P,)
+    next: NDArray[np.float32]  # shape (P,)
+    updates: tuple[BundledUpdate, ...]
+    direction: Blocks
+    previous: tuple[Leaf, ...]  # leaves of the round before, none in round 1
+    leaves: tuple[Leaf, ...]
+    pot: int  # wei
+
+    def write(self, folder: Path) -> bytes:
+        """Write the folder, all but the header; returns the manifest's hash, 32 bytes."""
+        (folder / "updates").mkdir(parents=True, exist_ok=True)
+        contents = {
+            "base.safetensors": save_safetensors(self.layout.unflatten(self.base)),
+            "next.safetensors": save_safetensors(self.layout.unflatten(self.next)),
+            "direction.blocks": self.direction.to_bytes(),
+            ROUND: _canonical(self._round()),
+            **{f"updates/{one.account}.blocks": one.wire for one in self.updates},
+        }
+        sums = {}
+        for name, data in contents.items():
+            (folder / name).write_bytes(data)
+            sums[name] = hashlib.sha256(data).hexdigest()
+        manifest = _canonical(sums)
+        (folder / MANIFEST).write_bytes(manifest)
+        return hashlib.sha256(manifest).digest()
+
+    @classmethod
+    def read(cls, source: Path | BundleFiles) -> tuple[Bundle, bytes]:
+        """Read a bundle and check every hash; returns the bundle and its manifest's hash.
+
+        Raises: BrokenBundle for a file that is missing, was changed, is not in the manifest, or holds something else.
+        """
+        files = files_of(source)
+        manifest = files.read(MANIFEST)
+        sums = read_manifest(manifest, files)
+        if ROUND not in sums:
+            raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} does not name {ROUND}")
+        text = checked_file(files, ROUND, sha256=sums[ROUND])
+        names = [*_ARRAYS, *(f"updates/{one.account}.blocks" for one in read_round(text, where=files.where).updates)]
+        # Before anything is fetched: a manifest may name any number of files.
+        if odd := sorted({ROUND, *names} ^ sums.keys()):
+            problem = f"{MANIFEST} and {ROUND} do not name the same files: {printable(odd[0])}"
+            raise BrokenBundle(folder=files.where, problem=problem)
+        contents = {name: checked_file(files, name, sha256=sums[name]) for name in names}
+        return cls.parse({ROUND: text, **contents}, where=files.where), hashlib.sha256(manifest).digest()
+
+    @classmethod
+    def parse(cls, contents: Mapping[str, bytes], *, where: str) -> Bundle:
+        """A bundle from the contents of its files by name. Raises: BrokenBundle for what is no bundle."""
+        try:
+            return cls._parse(contents)
+        except (*_NOT_THIS, SafetensorError) as error:
+            raise BrokenBundle(folder=where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
+
+    @classmethod
+    def _parse(cls, contents: Mapping[str, bytes]) -> Bundle:
+        record = read_round(contents[ROUND], where="")
+        return cls(
+            task_id=record.task_id,
+            round=record.round,
+            layout=record.layout,
+            base=record.layout.flatten(load_safetensors(contents["base.safetensors"])),
+            next=record.layout.flatten(load_safetensors(contents["next.safetensors"])),
+            updates=tuple(
+                BundledUpdate(**vars(one), wire=contents[f"updates/{one.account}.blocks"]) for one in record.updates
+            ),
+            direction=Blocks.from_bytes(contents["direction.blocks"], size=record.layout.size),
+            previous=record.previous,
+            leaves=record.leaves,
+            pot=record.pot,
+        )
+
+    def _round(self) -> dict:
+        return {
+            "taskId": self.task_id.hex(),
+            "round": self.round,
+            "names": self.layout.names,
+            "shapes": self.layout.shapes,
+            "updates": [
+                {
+                    "account": one.account,
+                    "stake": str(one.stake),
+                    "weight": str(one.weight),
+                    "selected": one.selected,
+                    "root": one.root.hex(),
+                    "signature": one.signature.hex(),
+                }
+                for one in self.updates
+            ],
+            "previous": [leaf_to_json(leaf) for leaf in self.previous],
+            "leaves": [leaf_to_json(leaf) for leaf in self.leaves],
+            "pot": str(self.pot),
+        }
+
+
+def hash_of(folder: Path) -> bytes:
+    """The hash that names a written bundle in its header: sha256 of its manifest, 32 bytes. Raises: BrokenBundle."""
+    return hashlib.sha256(BundleFolder(folder).read(MANIFEST)).digest()
+
+
+def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
+    """Put the header and its evaluators' signatures beside the manifest that it names, whole or not at all."""
+    text = _canonical({"header": header_to_json(header), "signatures": [one.hex() for one in signatures]})
+    write_whole(folder / HEADER, text)
+
+
+def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
+    """The header and signatures of a bundle. Raises: BrokenBundle."""
+    files = files_of(source)
+    text = files.read(HEADER)
+    try:
+        raw = json.loads(text)
+        return header_from_json(raw["header"]), [bytes.fromhex(one) for one in raw["signatures"]]
+    except _NOT_THIS as error:
+        raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
+
+
+def header_to_json(header: Header) -> dict[str, str]:
+    """A header with its amounts as decimal strings and its hashes in hex."""
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
+
+
+def header_from_json(raw: Mapping[str, str]) -> Header:
+    """What `header_to_json` wrote. Raises: ValueError, KeyError or TypeError for anything else."""
+    return Header(
+        **{
+            one.name: bytes.fromhex(raw[one.name]) if one.type == "bytes" else int(raw[one.name])
+            for one in fields(Header)
+        }
+    )
+
+
+def read_leaves(source: Path | BundleFiles) -> tuple[Leaf, ...]:
+    """A round's leaves, from a bundle that may lack everything but header, manifest and round.json.
+
+    That much every client is given; what it has is checked against the header. Raises: BrokenBundle.
+    """
+    files = files_of(source)
+    header, _ = read_header(files)
+    manifest, text = files.read(MANIFEST), files.read(ROUND)
+    if hashlib.sha256(manifest).digest() != header.bundle:
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} is not the one that the header names")
+    if hashlib.sha256(text).hexdigest() != read_manifest(manifest, files).get(ROUND):
+        raise BrokenBundle(folder=files.where, problem=f"{ROUND} is not the one that the manifest names")
+    return leaves_of(text, where=files.where)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundRecord:
+    """round.json: what everybody is given of a round beside its header."""
+
+    task_id: bytes
+    round: int
+    layout: Layout
+    updates: tuple[ListedUpdate, ...]
+    previous: tuple[Leaf, ...]
+    leaves: tuple[Leaf, ...]
+    pot: int  # wei
+
+
+def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
+    """The leaves in the content of round.json, whatever else it holds: no nonsense beside them keeps a fraud from being proven.
+
+    Raises: BrokenBundle.
+    """
+    try:
+        leaves = tuple(map(leaf_from_json, json.loads(text)["leaves"]))
+        RoundTree(leaves, published=True)  # which is where sums that are too large show
+        return leaves
+    except _NOT_THIS as error:
+        raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def read_round(text: bytes, *, where: str) -> RoundRecord:
+    """Read the content of round.json. Raises: BrokenBundle."""
+    try:
+        raw = json.loads(text)
+        # Somebody else wrote it, and everything behind trusts the object.
+        sizes = [size for shape in raw["shapes"] for size in shape]
+        if type(raw["round"]) is not int or not all(type(one) is int and 0 <= one < 2**40 for one in sizes):
+            raise ValueError(f"round {raw['round']!r} with arrays of {raw['shapes']!r}")
+        record = RoundRecord(
+            task_id=bytes.fromhex(raw["taskId"]),
+            round=raw["round"],
+            layout=Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"])),
+            updates=tuple(map(_listed, raw["updates"])),
+            previous=tuple(map(leaf_from_json, raw["previous"])),
+            leaves=tuple(map(leaf_from_json, raw["leaves"])),
+            pot=int(raw["pot"]),
+        )
+        for leaves in (record.leaves, record.previous or record.leaves):
+            RoundTree(leaves, published=True)
+        return record
+    except _NOT_THIS as error:
+        raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _listed(raw: Mapping[str, Any]) -> ListedUpdate:
+    one = ListedUpdate(
+        account=raw["account"],
+        stake=int(raw["stake"]),
+        weight=int(raw["weight"]),
+        selected=raw["selected"],
+        root=bytes.fromhex(raw["root"]),
+        signature=bytes.fromhex(raw["signature"]),
+    )
+    fits = (
+        is_checksum_address(one.account)
+        and len(one.root) == 32
+        and len(one.signature) == 65
+        and isinstance(one.selected, bool)
+        and 0 <= one.stake < 2**128
+        and 0 <= one.weight < 2**64
+    )
+    if not fits:
+        raise ValueError(f"{dict(raw)!r} is no update")
+    return one
+
+
+def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
+    """sha256 in hex by file name. Raises: BrokenBundle for a text that is no manifest."""
+    try:
+        sums = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
+    if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")
+    return sums
+
+
+def checked_file(files: BundleFiles, name: str, *, sha256: str) -> bytes:
+    """A file whose hash is the manifest's. Raises: BrokenBundle."""
+    data = files.read(name)
+    if (seen := hashlib.sha256(data).hexdigest()) != sha256:
+        raise BrokenBundle(folder=files.where, problem=f"{name} has sha256 {seen}, the manifest says {sha256}")
+    return data
+
+
+def files_of(source: Path | BundleFiles) -> BundleFiles:
+    """A folder's files, or the files that were given."""
+    return BundleFolder(source) if isinstance(source, Path) else source
+
+
+def leaf_to_json(leaf: Leaf) -> dict[str, str]:
+    """A leaf with its amounts as decimal strings."""
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(leaf).items()}
+
+
+def leaf_from_json(raw: dict[str, str]) -> Leaf:
+    """What `leaf_to_json` wrote. Raises: ValueError, KeyError, TypeError or OverflowError for what no tree can hold."""
+    leaf = Leaf(
+        account=raw["account"],
+        update_root=bytes.fromhex(raw["update_root"]),
+        **{name: int(raw[name]) for name in ("weight", "score", "balance", "cumulative")},
+    )
+    if not is_checksum_address(leaf.account) or len(leaf.update_root) != 32:
+        raise ValueError(f"{leaf.account!r} with the update root {raw['update_root']!r} is no leaf")
+    leaf.hash()  # which is where a number that is too large shows
+    return leaf
+
+
+def _canonical(value: object) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode() + b"\n"

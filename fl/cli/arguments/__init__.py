@@ -1,0 +1,1 @@
+"""From `key=value` on the command line to checked values."""

@@ -1,0 +1,100 @@
+"""Which task a command is about: an invite's file, its one-line form, or the folder of a run."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from eth_account.signers.local import LocalAccount
+
+from fl.bundle.http_client import ArchiveClient, HttpBundles
+from fl.bundle.store import BundleSource, BundleStore
+from fl.chain.anvil import CHAIN_STATE, running_anvil
+from fl.chain.errors import ChainUnreachable, NoContract, NoTask, WrongChain
+from fl.chain.invite import Invite
+from fl.chain.record import TaskRecord
+from fl.chain.typed_data import Domain
+from fl.errors import ConfigError
+
+_INVITE = "fairshare:"  # how the one-line form begins; it may end in =
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTask:
+    """A task and, where it ran on this machine, its folder."""
+
+    invite: Invite
+    folder: Path | None = None
+
+
+def split(arguments: Sequence[str], *, command: str) -> tuple[str, list[str]]:
+    """The TASK among the arguments, and the others. Raises: ConfigError unless there is one."""
+    places = [one for one in arguments if one.startswith(_INVITE) or ("=" not in one and not one.startswith("-"))]
+    rest = [one for one in arguments if one not in places]
+    if len(places) > 1:
+        raise ConfigError(f"fl {command} is about one task, and {' and '.join(places)} are named; name one")
+    if not places and not any(one in ("-h", "--help") for one in rest):
+        raise ConfigError(
+            f"no task is named; write fl {command} TASK, with an invite's file, the invite in one line, or a run's folder"
+        )
+    return (places or [""])[0], rest
+
+
+def open_task(text: str) -> NamedTask:
+    """The task that a text names. Raises: BadInvite; ConfigError for a folder without an invite."""
+    path = Path(text).expanduser()
+    if not text.startswith(_INVITE) and path.is_dir():
+        if not (path / "invite.json").exists():
+            raise ConfigError(f"{text} holds no invite.json; name the folder of a run or of a coordinator")
+        return NamedTask(invite=Invite.read(path / "invite.json"), folder=path)
+    invite = Invite.load(text)
+    beside = path.parent if not text.startswith(_INVITE) and (path.parent / "bundles").is_dir() else None
+    return NamedTask(invite=invite, folder=beside)
+
+
+@contextmanager
+def record_of(task: NamedTask) -> Iterator[TaskRecord]:
+    """The task on chain; where a run's own Anvil has ended with it, from the state that it kept, on an Anvil that ends here.
+
+    Raises: ChainError with what to do.
+    """
+    state = task.folder / CHAIN_STATE if task.folder else None
+    try:
+        record = TaskRecord(task.invite)
+    except (ChainUnreachable, WrongChain, NoContract, NoTask):  # nobody is there, or another chain got the port
+        if state is None or not state.exists():
+            raise
+    else:
+        yield record
+        return
+    with TemporaryDirectory() as folder:
+        kept = Path(folder) / CHAIN_STATE
+        shutil.copy(state, kept)
+        with running_anvil(log=Path(folder) / "anvil.log", state=kept) as url:
+            yield TaskRecord(replace(task.invite, url=url))
+
+
+def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | None) -> BundleSource:
+    """Where the task's bundles are: as told, beside its invite, or at its gateway. Raises: ConfigError."""
+    invite = task.invite
+    if where is None and task.folder is not None:
+        where = str(task.folder / "bundles")
+    if where is None:
+        if not invite.gateway:
+            raise ConfigError("the invite names no gateway; say where the bundles are: bundles=FOLDER or a URL")
+        return HttpBundles(ArchiveClient.of_gateway(invite, account=account), "bundles")
+    if where.startswith(("http://", "https://")):
+        domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
+        own = bool(invite.gateway) and where.startswith(f"{invite.gateway}/")
+        # Nobody but the gateway is told who asks.
+        asking = ArchiveClient(
+            where, ca=invite.ca if own else "", account=account if own else None, domain=domain, task_id=invite.id_bytes
+        )
+        return HttpBundles(asking)
+    if "://" not in where and not Path(where).expanduser().is_dir():
+        raise ConfigError(f"bundles is {where}, which is no folder; name the folder that holds round-0001, or a URL")
+    return BundleStore.at(where if "://" in where else str(Path(where).expanduser()))

@@ -1,0 +1,177 @@
+"""`fl audit`: recompute a task from the chain and its bundles, one line a round, exit status 0 or 1."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from eth_account.signers.local import LocalAccount
+
+from fl.audit.disputes.evidence import read_receipts
+from fl.audit.task_audit import RoundVerdict, TaskAudit
+from fl.bundle.http_client import ArchiveClient, ArchiveRefused
+from fl.bundle.validation_set import VALIDATION, read_validation
+from fl.chain.record import TaskRecord
+from fl.chain.tokens import WEI
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.signer import signer
+from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, split
+from fl.cli.arguments.values import address_of, whole
+from fl.errors import ConfigError
+from fl.plain_text import printable
+from fl.scoring.game import ValidationGame
+from fl.task.spec import TaskSpec
+from fl.task.trust import Trust
+
+KNOWN = {
+    "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
+    "key": "keystore of a client or an evaluator, to be given what is theirs",
+    "anvil": "index of one of Anvil's published test accounts instead, on chain 31337 only",
+    "account": "whose own part to check, where no key is named",
+    "receipts": "the account's receipts.json: was every update that has one counted?",
+    "validation": "the task's validation set, which the direction is recomputed on",
+    "threads": "threads of torch, 1 by default",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Audit every posted round; exits with 1 if anything differs, or a round could not be looked at."""
+    text, rest = split(arguments, command="audit")
+    values = parse(rest, known=KNOWN, command="audit TASK")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
+    torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
+    task = open_task(text)
+    spec = TaskSpec.from_json(task.invite.spec, trust=Trust.of(values.get("trust", "")))
+    account = key_of(values, chain_id=task.invite.chain_id)
+    own = account.address if account else _named(values)
+    source = bundles_of(task, where=values.get("bundles"), account=account)
+    with record_of(task) as record:
+        audit = TaskAudit(
+            record=record,
+            source=source,
+            spec=spec,
+            game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
+            account=own,
+            receipts=_receipts(values, record, own),
+        )
+        if not _audited(audit):
+            sys.exit(1)
+
+
+def _audited(audit: TaskAudit) -> bool:
+    """Print the audit; whether every round was looked at and none differs."""
+    record, state = audit.record, audit.record.state()
+    print(
+        f"task {record.invite.task_id} on chain {record.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
+        f"{record.terms.rounds} rounds, {state.cumulative / WEI:g} of {record.terms.budget / WEI:g} tokens earned"
+    )
+    verdicts = []
+    for verdict in audit.rounds():
+        verdicts.append(verdict)
+        print(_line(verdict), flush=True)
+    for what, rounds in _unchecked(verdicts).items():
+        print(f"not checked in {rounds}: {printable(what)}")
+    if audit.account and verdicts:
+        _show_pay(audit)
+    wrong = [one.number for one in verdicts if one.differences]
+    if wrong:
+        print(f"{len(wrong)} of {len(verdicts)} rounds differ: {_ranges(wrong)}")
+    if missed := [one.number for one in verdicts if one.interrupted]:
+        print(
+            f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {_ranges(missed)}; run it again"
+        )
+    return not wrong and not missed
+
+
+def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[int, bytes]:
+    if "receipts" not in values:
+        return {}
+    if not account:
+        raise ConfigError("receipts are an account's; add key=KEYSTORE or account=0x…")
+    receipts = read_receipts(
+        Path(values["receipts"]),
+        account=account,
+        task_id=record.task_id,
+        domain=record.domain,
+        coordinator=record.terms.coordinator,
+    )
+    return {number: one.update_root for number, one in receipts.items()}
+
+
+def _named(values: dict[str, str]) -> str:
+    return address_of(values["account"], setting="account") if values.get("account") else ""
+
+
+def key_of(values: dict[str, str], *, chain_id: int) -> LocalAccount | None:
+    """The account of `key=` or `anvil=`, None if neither is set. Raises: ConfigError, KeystoreError, TestKeysElsewhere."""
+    if "key" not in values and "anvil" not in values:
+        return None
+    return signer(
+        values.get("key"), chain_id=chain_id, anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0)
+    )
+
+
+def game_of(
+    record: TaskRecord, *, spec: TaskSpec, task: NamedTask, named: str | None, account: LocalAccount | None
+) -> ValidationGame | None:
+    """The loss on the task's validation set, where it is to be had: as named, in the run's folder, or for evaluators.
+
+    Raises: ConfigError for a file that cannot be read; OtherValidation.
+    """
+    where = Path(named).expanduser() if named else (task.folder or Path()) / VALIDATION
+    if named or (task.folder and where.exists()):
+        try:
+            data, told = where.read_bytes(), str(where)
+        except OSError as error:
+            raise ConfigError(f"validation is {where}, which cannot be read ({type(error).__name__})") from error
+    elif account is not None and account.address in record.terms.evaluators and task.invite.gateway:
+        try:
+            data, told = ArchiveClient.of_gateway(task.invite, account=account).get("validation"), task.invite.gateway
+        except ArchiveRefused:
+            return None
+    else:
+        return None
+    validation = read_validation(data, where=told, expected=record.terms.validation_hash)
+    return ValidationGame(
+        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
+    )
+
+
+def _line(verdict: RoundVerdict) -> str:
+    name = f"round {verdict.number:<4}"
+    void = " (void: proven wrong before)" if verdict.void else ""
+    if verdict.differences:
+        return f"{name} DIFFERS{void}  {printable('; '.join(verdict.differences), most=100_000)}"
+    if verdict.interrupted:
+        return f"{name} NOT CHECKED{void}  {printable(verdict.interrupted)}"
+    told = "" if verdict.distance is None else f"  direction within {verdict.distance:.1e}"
+    return f"{name} ok{void}{told}"
+
+
+def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:
+    rounds: dict[str, list[int]] = {}
+    for verdict in verdicts:
+        for what in verdict.unchecked:
+            rounds.setdefault(what, []).append(verdict.number)
+    return {what: f"round{'s' if len(numbers) > 1 else ''} {_ranges(numbers)}" for what, numbers in rounds.items()}
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("–".join(map(str, part)) for part in parts)
+
+
+def _show_pay(audit: TaskAudit) -> None:
+    account, earned = audit.account, audit.earned(audit.account)
+    claimed = audit.record.escrow.claimed(audit.record.task_id, account)
+    told = f"{earned[1] / WEI:g} tokens up to round {earned[0]}" if earned else "nothing that could be read"
+    print(f"{account} has earned {told}, and {claimed / WEI:g} tokens are claimed")

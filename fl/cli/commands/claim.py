@@ -1,0 +1,55 @@
+"""`fl claim`: pay out what an account earned, from the last final round whose bundle is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eth_utils import is_address, to_checksum_address
+
+from fl.bundle.format import read_header, read_leaves
+from fl.bundle.store import BundleStore
+from fl.chain.escrow import Escrow
+from fl.chain.invite import Invite
+from fl.chain.sender import connect
+from fl.chain.tokens import WEI
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.signer import signer
+from fl.errors import ConfigError
+from fl.rewards import RoundTree
+
+KNOWN = {
+    "invite": "the task's invite file",
+    "bundles": "folder of the task's round bundles, or a node's folder/rounds",
+    "account": "whose pay; the money goes there, whoever sends the claim",
+    "key": "keystore that pays the gas; on chain 31337 Anvil's first test account if not set",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Find the last final round and claim from it."""
+    values = parse(arguments, known=KNOWN, command="claim", required=["invite", "bundles", "account"])
+    if not is_address(values["account"]):
+        raise ConfigError(f"account is {values['account']!r}, which is no address; write 0x and 40 hex digits")
+    account = to_checksum_address(values["account"])
+    invite = Invite.load(values["invite"])
+    w3 = connect(invite.url, chain_id=invite.chain_id)
+    escrow = Escrow(w3, invite.contract)
+    store = BundleStore.at(values["bundles"])
+    rounds = store.rounds()
+    final = next((one for one in reversed(rounds) if escrow.is_final(invite.id_bytes, one)), None)
+    if final is None:
+        raise ConfigError(f"none of the {len(rounds)} rounds in {values['bundles']} is final yet; wait for its window")
+    header, _ = read_header(store.bundle(final))
+    tree = RoundTree(read_leaves(store.bundle(final)), published=True)
+    try:
+        index = tree.index(account)
+    except KeyError:
+        raise ConfigError(f"{account} has no leaf in round {header.round}; check the address") from None
+    sent = escrow.claim(
+        header,
+        leaf=tree.leaves[index],
+        index=index,
+        proof=tree.proof(index),
+        account=signer(values.get("key"), chain_id=invite.chain_id),
+    )
+    print(f"{account} has claimed {escrow.claimed(invite.id_bytes, account) / WEI:g} tokens in all; {sent.gas} gas")

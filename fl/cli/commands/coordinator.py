@@ -1,0 +1,224 @@
+"""`fl coordinator`: serve a paid task to clients on machines of their own."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import fields
+from pathlib import Path
+
+from fl.chain.invite import Invite
+from fl.chain.json_file import write_json
+from fl.chain.tokens import WEI
+from fl.cli.arguments.overrides import check, groups, spell_out
+from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
+from fl.coordinator.round.report import RoundReport
+from fl.coordinator.serve import ServiceWatcher, Surfaces, run_coordinator
+from fl.dashboard.app import dashboard_app
+from fl.errors import ConfigError, FairshareError
+from fl.report.live import LiveSummary
+from fl.report.loggers import check_loggers, logged
+from fl.report.page import write_page
+from fl.report.summary import STATUS, SUMMARY, settings_of
+from fl.scoring.game import Standing
+
+log = logging.getLogger(__name__)
+
+_SETTINGS = "settings.json"  # in the folder: what the task was opened with
+
+
+class NoRoom(FairshareError):
+    """The disk of the coordinator's folder is full."""
+
+    def __init__(self, folder: str, reason: str) -> None:
+        super().__init__(folder, reason)
+        self.folder, self.reason = folder, reason
+
+    def __str__(self) -> str:
+        return (
+            f"{self.folder} cannot be written to ({self.reason}); make room there and start again, nothing that was written "
+            "before is lost"
+        )
+
+
+class _LogFile(logging.FileHandler):
+    """A log that a full disk cuts short, without a traceback for every line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Open or resume the folder's task, and serve it until it is over."""
+    if any(one in ("-h", "--help") for one in arguments):
+        print(_help())
+        return
+    given = _dotted(spell_out(arguments))
+    folder = Path(check(given).coordinator.folder).expanduser()
+    # A coordinator that is started again needs no more than its folder; what is said again counts more.
+    told = list({one.partition("=")[0]: one for one in (*_told_before(folder), *given)}.values())
+    config = check(told)
+    check_loggers(config.loggers)
+    # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with _room_in(folder), _held(folder):
+        _log_to(folder / "run.log")
+        write_json(folder / _SETTINGS, {"settings": told})
+        _serve(config, folder=folder)
+
+
+def _serve(config: RunConfig, *, folder: Path) -> None:
+    live = LiveSummary(config, folder=folder)
+    (folder / STATUS).write_text("running\n")
+    watcher = ServiceWatcher(
+        on_setup=_say,
+        on_round=lambda report, test: _say_round(report, test, rounds=config.task.rounds),
+        on_invite=_say_invite,
+        on_nodes=live.show_nodes,
+        on_end=lambda: _write_end(live, folder=folder),
+    )
+    page = dashboard_app(folder)
+    try:
+        with logged(
+            live.watching(watcher), loggers=config.loggers, folder=folder, settings=settings_of(config)
+        ) as watching:
+            run_coordinator(
+                config,
+                folder=folder,
+                watcher=watching,
+                surfaces=Surfaces(pages=page, on_close=page.state.closing.set),
+            )
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
+        if not live.over:
+            with suppress(OSError):  # the disk may be what ended it
+                (folder / STATUS).write_text(f"failed: {reason}\n")
+        live.failed(reason)
+        log.exception("the coordinator ended")
+        if stopped:
+            _say(f"stopped; `fl coordinator folder={folder}` goes on where it was")
+        raise
+    _say(f"the task is over; report: {folder / 'report.html'}")
+
+
+def _write_end(live: LiveSummary, *, folder: Path) -> None:
+    summary = live.finished()
+    write_json(folder / SUMMARY, summary)
+    write_page(folder / "report.html", summary)
+    (folder / STATUS).write_text("finished\n")
+
+
+def _dotted(arguments: Sequence[str]) -> list[str]:
+    """`budget=100 port=8443` → `task.budget=100 coordinator.port=8443`: the settings that every coordinator has to think of."""
+    own = {one.name: f"coordinator.{one.name}" for one in fields(CoordinatorConfig) if one.name != "evaluators"}
+    short = {**{one.name: f"task.{one.name}" for one in fields(TaskConfig)}, **own}
+    known = groups()
+    dotted = []
+    for one in arguments:
+        key, sign, value = one.partition("=")
+        dotted.append(f"{short[key]}{sign}{value}" if key in short and key not in known else one)
+    return dotted
+
+
+def _told_before(folder: Path) -> list[str]:
+    path = folder / _SETTINGS
+    if not path.exists():
+        return []
+    try:
+        return [str(one) for one in json.loads(path.read_text())["settings"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path} cannot be read ({type(error).__name__}); remove it and say all settings again"
+        ) from error
+
+
+@contextmanager
+def _room_in(folder: Path) -> Iterator[None]:
+    """Say what to do when the disk is full. Raises: NoRoom."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise NoRoom(folder=str(folder), reason=error.strerror) from error
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Make the folder, for its owner only, and keep it for this process. Raises: ConfigError if another one has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o700)
+    descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(
+                f"another coordinator works in {folder}; stop it, or set another folder with folder=NAME"
+            ) from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _log_to(path: Path) -> None:
+    handler = _LogFile(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    # Flower's logger writes to the terminal by itself; its lines belong into the log with ours.
+    flower = logging.getLogger("flwr")
+    flower.handlers.clear()
+    flower.propagate = True
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+    log.info("%s", line)
+
+
+def _say_invite(invite: Invite, path: Path) -> None:
+    print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}", flush=True)
+    print(f"page: {invite.gateway}/", flush=True)
+    print(f"invite for clients: {path}, or as one line:\n{invite.to_string()}", flush=True)
+
+
+def _say_round(report: RoundReport, test: Standing, *, rounds: int) -> None:
+    refused = f", {len(report.refusals)} refused" if report.refusals else ""
+    _say(
+        f"round {report.round:>2}/{rounds}: accuracy {test.accuracy:.1%}, loss {report.loss_before:.3f} → "
+        f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {len(report.scores)} clients{refused}"
+    )
+    for one in report.refusals:
+        _say(f"  refused {one.account or 'node ' + str(one.node_id)}: {one.reason}")
+
+
+def _help() -> str:
+    lines = [
+        "usage: fl coordinator key=value …",
+        "",
+        "Opens a task and serves it to the nodes of its clients (`fl client`); in a folder that has a task, goes on with it.",
+        "",
+    ]
+    lines += [f"  {one.name:<16} {one.default if isinstance(one.default, str | int | float) else ''}"
+              for one in fields(CoordinatorConfig)]  # fmt: skip
+    lines += [
+        "",
+        "and the settings of `fl run` (`fl run --help`): task, model, data, strategy, scorer and chain; those of the task go by",
+        "their short names too: fl coordinator data=holdout data.path=shards/coordinator budget=1000 rounds=10 clients=4",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,87 @@
+"""`fl deploy`: put token and contract on a devnet and write the deployment file that the other commands read."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
+from eth_utils import is_address
+from web3 import Web3
+
+from fl.chain.anvil import running_anvil
+from fl.chain.deployment import Deployment
+from fl.chain.errors import ChainUnreachable, NoFunds
+from fl.chain.escrow import Escrow, Token
+from fl.chain.sender import connect
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.signer import signer
+from fl.errors import ConfigError
+
+KNOWN = {
+    "chain": "anvil (the one at 127.0.0.1:8545, or a new one) or the RPC URL of a node",
+    "id": "refuse any other chain id than this",
+    "key": "keystore that pays for the deployment; on chain 31337 Anvil's first test account if not set",
+    "token": "address of an ERC-20 to use; deploys a mintable devnet token if not set",
+    "out": "deployment file to write, deployment.json by default",
+    "port": "port of that Anvil, 8545 by default",
+}
+ANVIL_HOST, ANVIL_PORT = "http://127.0.0.1", 8545
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Deploy; if that started an Anvil, keep it until Ctrl-C."""
+    values = parse(arguments, known=KNOWN, command="deploy", required=["chain"])
+    out = Path(values.get("out", "deployment.json"))
+    chain, expected = values["chain"], _integer(values.get("id"), "id")
+    port = _integer(values.get("port"), "port") or ANVIL_PORT
+    if chain != "anvil" and "://" not in chain:
+        raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
+    if "token" in values and not is_address(values["token"]):
+        raise ConfigError(f"token is {values['token']!r}, which is no address; write 0x and 40 hex digits")
+    with ExitStack() as stack:
+        started = False
+        try:
+            w3 = connect(f"{ANVIL_HOST}:{port}" if chain == "anvil" else chain, chain_id=expected)
+        except ChainUnreachable:
+            if chain != "anvil":
+                raise
+            log = out.with_suffix(".anvil.log")
+            w3 = connect(stack.enter_context(running_anvil(log=log, port=port)), chain_id=expected)
+            started = True
+        deployment = deploy(w3, account=signer(values.get("key"), chain_id=w3.eth.chain_id), token=values.get("token"))
+        deployment.write(out)
+        print(f"chain {deployment.chain_id} at {deployment.url}")
+        print(f"contract {deployment.contract}\ntoken {deployment.token}\nwritten to {out}", flush=True)
+        if started:
+            print("Anvil runs until Ctrl-C; it forgets everything then", flush=True)
+            threading.Event().wait()
+
+
+def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Deployment:
+    """Put the contract, and a devnet token unless there is one, on a chain.
+
+    Raises: NoFunds before anything is sent if the account has no ETH; NoContract if `token` is no contract.
+    """
+    chain_id = w3.eth.chain_id
+    if w3.eth.get_balance(account.address) == 0:
+        raise NoFunds(address=account.address, chain_id=chain_id)
+    paid_in = Token(w3, token) if token else Token.deploy(w3, account=account)[0]
+    escrow, sent = Escrow.deploy(w3, account=account)
+    return Deployment(
+        chain_id=chain_id,
+        url=w3.provider.endpoint_uri,
+        contract=escrow.address,
+        token=paid_in.address,
+        block=sent.block,
+    )
+
+
+def _integer(text: str | None, setting: str) -> int | None:
+    if text is None:
+        return None
+    if not text.isdigit():
+        raise ConfigError(f"{setting} is {text!r}; write a whole number")
+    return int(text)

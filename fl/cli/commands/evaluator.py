@@ -1,0 +1,147 @@
+"""`fl evaluator`: check each round of a task on a machine of one's own, and sign it or say why not."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from fl.audit.evaluators.remote import Evaluation, NotEvaluator, RemoteEvaluator
+from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
+from fl.bundle.validation_set import read_validation
+from fl.chain.errors import ChainUnreachable
+from fl.chain.escrow import Status
+from fl.chain.invite import Invite
+from fl.chain.record import TaskRecord
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import number_of, whole
+from fl.errors import ConfigError, FairshareError
+from fl.plain_text import printable
+from fl.task.spec import TaskSpec
+from fl.task.trust import Trust
+
+KNOWN = {
+    "invite": "the coordinator's invite: a file, or the one-line form",
+    "key": "keystore of the evaluator; on chain 31337 anvil=INDEX does instead",
+    "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
+    "folder": "keeps what was signed, evaluator/ by default: never sign for one task from two folders",
+    "validation": "a file with the validation set; fetched from the coordinator by default",
+    "every": "seconds between two looks for a round, 1 by default",
+    "once": "true ends after one round: status 0 if it was signed, 1 if it was refused",
+    "threads": "threads of torch, 1 by default",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
+}
+_LONGEST_PAUSE_S = 30.0
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check rounds until the task is over."""
+    values = parse(arguments, known=KNOWN, command="evaluator", required=["invite"])
+    if not values.get("key") and "anvil" not in values:
+        raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
+    every = number_of(values.get("every", "1"), setting="every")
+    logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
+    torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
+    invite = Invite.load(values["invite"])
+    account = signer(
+        values.get("key"),
+        chain_id=invite.chain_id,
+        anvil_index=whole(values.get("anvil", "0"), setting="anvil", least=0),
+    )
+    spec = TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
+    record = TaskRecord(invite)
+    if account.address not in record.terms.evaluators:
+        raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
+    with _own_folder(Path(values.get("folder", "evaluator")).expanduser() / invite.task_id[2:]) as folder:
+        evaluator = RemoteEvaluator(
+            record,
+            ArchiveClient.of_gateway(invite, account=account),
+            spec=spec,
+            account=account,
+            folder=folder,
+            validation=_validation(values.get("validation"), record),
+        )
+        print(
+            f"evaluator {account.address} of task {invite.task_id}, which takes {record.terms.quorum} of "
+            f"{len(record.terms.evaluators)}; Ctrl-C ends it",
+            flush=True,
+        )
+        for evaluation in _evaluations(evaluator, every=every):
+            print(_line(evaluation), flush=True)
+            if values.get("once") == "true":
+                sys.exit(1 if evaluation.refusal else 0)
+        print("the task is over")
+
+
+def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evaluation]:
+    """Each round as it comes, until the task is over. An absent coordinator or chain is waited for, and said once."""
+    pause, told = every, ""
+    while True:
+        try:
+            evaluation = evaluator.evaluate_waiting()
+            if evaluation is None and _over(evaluator.record):
+                return
+        except (ArchiveUnreachable, ChainUnreachable, OSError) as error:
+            if type(error).__name__ != told:
+                print(f"waiting: {printable(error)}", file=sys.stderr, flush=True)
+            told, pause = type(error).__name__, min(2 * pause, _LONGEST_PAUSE_S)
+            evaluation = None
+        else:
+            told, pause = "", every
+        if evaluation is None:
+            time.sleep(pause)
+        else:
+            yield evaluation
+
+
+def _over(record: TaskRecord) -> bool:
+    state = record.state()
+    return state.status in (Status.HALTED, Status.CLOSED) or state.posted >= record.terms.rounds
+
+
+def _line(evaluation: Evaluation) -> str:
+    late = "" if evaluation.accepted else " (not needed: others were faster)"
+    if evaluation.refusal:
+        return f"round {evaluation.round} REFUSED{late}: {printable(evaluation.refusal)}"
+    distance = "" if evaluation.distance is None else f", direction within {evaluation.distance:.1e}"
+    return f"round {evaluation.round} signed{late}{distance}, {evaluation.seconds:.1f} s"
+
+
+def _validation(named: str | None, record: TaskRecord):
+    if named is None:
+        return None
+    path = Path(named).expanduser()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"validation is {path}, which cannot be read ({type(error).__name__})") from error
+    return read_validation(data, where=str(path), expected=record.terms.validation_hash)
+
+
+class FolderTaken(FairshareError):
+    """Another evaluator works in the folder."""
+
+    def __init__(self, folder: str) -> None:
+        super().__init__(folder)
+        self.folder = folder
+
+    def __str__(self) -> str:
+        return f"another `fl evaluator` works in {self.folder}; stop it, or name another folder for another key"
+
+
+@contextmanager
+def _own_folder(folder: Path) -> Iterator[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FolderTaken(folder=str(folder)) from None
+        yield folder

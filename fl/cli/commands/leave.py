@@ -1,0 +1,78 @@
+"""`fl leave`: end one's part in a task, and fetch the stake once nothing can be proven against it any more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from eth_account.signers.local import LocalAccount
+
+from fl.chain.errors import Refused
+from fl.chain.escrow import Escrow, Status, TaskState, Token
+from fl.chain.invite import Invite
+from fl.chain.membership import read_task
+from fl.chain.tokens import WEI
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.node import FOLDER, folder_of, invite_of
+from fl.cli.arguments.signer import signer
+from fl.cli.commands.join import accepted
+from fl.errors import ConfigError
+
+KNOWN = {
+    "folder": FOLDER,
+    "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
+    "key": "keystore of the client's wallet; on chain 31337 anvil=INDEX does instead",
+    "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
+    "accept": "true leaves without asking",
+}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Leave if the account takes part; fetch its stake if it may go."""
+    values = parse(arguments, known=KNOWN, command="leave")
+    invite = invite_of(values, folder_of(values))
+    if not values.get("key") and not values.get("anvil", "").isdigit():
+        raise ConfigError("key is not set; add key=KEYSTORE, or anvil=INDEX on a local Anvil")
+    escrow, token, _, state = read_task(invite)
+    account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
+    client = escrow.client(invite.id_bytes, account.address)
+    if not client.first_round:
+        raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
+    running = state.status in (Status.OPEN, Status.STARTED)
+    if running and not client.left_round:
+        print(f"{account.address} has {client.stake / WEI:,.2f} tokens staked in task {invite.task_id}")
+        print(
+            "whoever leaves cannot come back; the round that is under way still counts, and what was earned stays claimable"
+        )
+        if not accepted("leave? [y/N] ", values):
+            print("nothing was signed or sent")
+            return
+        sent = escrow.leave(invite.id_bytes, account=account)
+        client = escrow.client(invite.id_bytes, account.address)
+        print(f"left in transaction {sent.hash}; no weight from round {client.left_round} on")
+    _fetch_stake(invite, escrow=escrow, token=token, account=account, left_round=client.left_round, state=state)
+
+
+def _fetch_stake(
+    invite: Invite, *, escrow: Escrow, token: Token, account: LocalAccount, left_round: int, state: TaskState
+) -> None:
+    if escrow.client(invite.id_bytes, account.address).stake:
+        try:
+            escrow.release(invite.id_bytes, client=account.address, account=account)
+        except Refused as error:
+            if error.name != "StillAtStake":
+                raise
+            print(f"the stake comes back {_when(left_round, state)}; run `fl leave` again then")
+            return
+    credit = escrow.credit(token.address, account.address)
+    if not credit:
+        print("nothing is staked or credited any more")
+        return
+    escrow.withdraw_for(token.address, account.address, account=account)
+    print(f"{account.address} got {credit / WEI:,.2f} tokens back")
+
+
+def _when(left_round: int, state: TaskState) -> str:
+    if left_round:
+        return f"once round {left_round - 1} is posted and its challenge window is over, or the task is closed"
+    what = "complete and its last round final" if state.status == Status.STARTED else "over"
+    return f"when the task is closed, which anybody may do once it is {what}"

@@ -1,0 +1,99 @@
+"""`fl run`: a whole paid federation on this machine, from its data to its last claim."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
+
+from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
+from fl.cli.terminal.progress import Face
+from fl.coordinator.run import run_federation
+from fl.errors import FairshareError
+from fl.report.live import LiveSummary
+from fl.report.loggers import check_loggers, logged
+from fl.report.page import write_page
+from fl.report.summary import STATUS, settings_of, write_summary
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Check the arguments, then hand them to Hydra, which makes the run's folder (or, with -m, one for each point)."""
+    arguments = spell_out(arguments)
+    if any(one in ("-h", "--help") for one in arguments):
+        print(_help())
+        return
+    check_loggers(check([one for one in arguments if not one.startswith("-")]).loggers)
+    register_schema()
+    sys.argv = ["fl run", *arguments]
+    os.environ.setdefault(
+        "HYDRA_FULL_ERROR", "1"
+    )  # our own errors are one line; anything else shows where it came from
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="run")(_run)()
+
+
+def _run(raw: DictConfig) -> None:
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _log_flower_to_file()
+    # A polite kill ends the run as Ctrl-C does: Anvil stopped, the status written.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    status = folder / STATUS
+    try:
+        with status.open("x") as file:  # folders are named by the second, and two runs may start in one
+            file.write("running\n")
+    except FileExistsError:
+        print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
+        sys.exit(1)
+    live = None
+    try:
+        config = to_config(raw)  # of a sweep, only the first point was checked before
+        live = LiveSummary(config, folder=folder)
+        settings = settings_of(config)
+        with (
+            Face(rounds=config.task.rounds) as face,
+            logged(face.watcher(), loggers=config.loggers, folder=folder, settings=settings) as watcher,
+        ):
+            run_federation(config, folder=folder, watcher=live.watching(watcher))
+        summary = live.finished()
+        write_page(folder / "report.html", summary)
+        write_summary(folder, summary)
+    except BaseException as error:
+        stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+        reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
+        status.write_text(f"failed: {reason}\n")
+        if live is not None:
+            live.failed(reason)
+        log.error("the run failed\n%s", traceback.format_exc())
+        if isinstance(error, FairshareError):
+            print(f"fl run: {error}\nlogs are in {folder}", file=sys.stderr)
+            sys.exit(1)
+        print(f"fl run: stopped; logs are in {folder}", file=sys.stderr)
+        raise
+    face.show_table(summary, folder=folder)
+
+
+def _log_flower_to_file() -> None:
+    # Flower's logger writes to the terminal by itself; its lines belong into the run's log with ours.
+    flower = logging.getLogger("flwr")
+    flower.handlers.clear()
+    flower.propagate = True
+
+
+def _help() -> str:
+    lines = ["usage: fl run key=value …     (-m key=a,b,c sweeps)", "", "Choices:"]
+    for group, choices in groups().items():
+        lines.append("")
+        for choice, line in choices.items():
+            lines.append(f"  {group}={choice:<14} {line}")
+    lines += ["", "Settings and their defaults:", ""]
+    lines += [f"  {key}={'' if value is None else value}" for key, value in defaults().items()]
+    return "\n".join(lines)

@@ -1,0 +1,352 @@
+"""`fl score`: score a stored round anew with any rule, and show the rules side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from fl.aggregation.selection import clip_of
+from fl.bundle.format import Bundle, read_header
+from fl.chain.invite import Invite
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.overrides import check
+from fl.cli.terminal.plots import draw
+from fl.codec import Blocks
+from fl.errors import ConfigError
+from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, cap_q64
+from fl.scoring.analysis.compare import RuleResult, agreement, reference_of, run_rule
+from fl.scoring.coalition.game import GAMES, UTILITIES
+from fl.scoring.game import ValidationGame
+from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.lengths import loose_cap
+from fl.scoring.paid import ROBUST, draws_of
+from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
+from fl.scoring.scores import untold_pairs
+from fl.task.data import DataConfig, PartitionConfig, load_federation
+from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.trust import Trust
+
+KNOWN = {
+    "bundle": "the round's folder; may be given without bundle=",
+    "scorer": "rules, comma-separated; by default the direction and what the number of clients allows beside it",
+    "game": "fixed, renormalised or both, for rules that play a game of coalitions",
+    "utility": "loss, accuracy or both, likewise",
+    "evaluations": "models a sampled rule may evaluate",
+    "workers": "threads that evaluate coalitions, 1 by default",
+    "seed": "draws of the sampled rules; by default those that the round was paid by",
+    "explain": "true shows what each client was paid for, class by class",
+    "run": "the run's folder, with invite.json and hydra/; the bundle's own run by default",
+    "invite": "the task's invite file, where there is no run folder",
+    "data": "data set, where there is no run folder; data.KEY=VALUE as for `fl run`, also to say where moved files are",
+    "data.seed": "the run's seed, where there is no run folder",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
+    "plot": "file of the plot, .svg, .png or .pdf; scores/round-NNNN.svg in the run's folder by default, none for no plot",
+    "json": "file for all figures",
+}
+_SHOWN = 12  # clients' pairs named in words
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read the round, score it by each rule, print the table and draw the plot."""
+    arguments = [f"bundle={one}" if "=" not in one and not one.startswith("-") else one for one in arguments]
+    known = KNOWN | {one.partition("=")[0]: "" for one in arguments if _is_free(one.partition("=")[0])}
+    values = parse(arguments, known=known, command="score BUNDLE", required=["bundle"])
+    torch.set_num_threads(1)
+    folder = Path(values["bundle"])
+    bundle, _ = Bundle.read(folder)
+    header, _ = read_header(folder)
+    run = _run_folder(values, folder)
+    spec = _spec(values, run)
+    game = _game(values, run, spec=spec, expected=header.validation)
+    updates = [Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]
+    cap = cap_q64(spec.norm_cap)
+    inputs = RoundInputs(
+        game=game,
+        base=bundle.base,
+        updates=BlockUpdates(blocks=updates),
+        weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
+        clips=np.array([clip_of(one, cap=cap) for one in updates]),
+    )
+    if not len(inputs):
+        raise ConfigError(f"round {bundle.round} has no accepted update, so there is nothing to score")
+    rules = _rules(values, spec=spec, clients=len(inputs))
+    # The paid rule reads the direction that was posted; the others compute their own, which is part of what they cost.
+    paid = replace(inputs, direction=bundle.direction.decode())
+    results = [
+        run_rule(label, rule, paid if label == spec.scorer else inputs, rng=_draws(values, bundle))
+        for label, rule in rules.items()
+    ]
+    names = _names(run, [one.account for one in bundle.updates])
+    leaves = {leaf.account: leaf.score / (1 << SCORE_FRACTION_BITS) for leaf in bundle.leaves}
+    posted = np.array([leaves[one.account] for one in bundle.updates])
+    # Into a file or a pipe the tables are not folded to a terminal that is not there.
+    console = Console(width=None if sys.stdout.isatty() else 240)
+    console.print(_clients_table(bundle, names, posted, results))
+    console.print(_rules_table(results))
+    if spec.strategy in ROBUST:
+        console.print(
+            f"strategy={spec.strategy} is scored by scorer={spec.scorer}; other rules value the mean of the updates, which it did "
+            "not take",
+            highlight=False,
+        )
+    if warning := loose_cap(updates, cap=spec.norm_cap):
+        console.print(warning, highlight=False)
+    for line in _words(results, names):
+        console.print(line, highlight=False)
+    for one in results:
+        if one.scores.by_group is not None:
+            console.print(_classes_table(one, names, class_names=spec.class_names))
+    if values.get("plot") != "none":
+        default = (run or Path.cwd()) / "scores" / f"round-{bundle.round:04d}.svg"
+        path = Path(values.get("plot", default))
+        draw(path, results, names=names, round_number=bundle.round)
+        console.print(f"plot: {path}", highlight=False)
+    if "json" in values:
+        path = Path(values["json"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(_figures(bundle, names, posted, results), indent=1)
+        path.write_text(text + "\n")
+        console.print(f"figures: {path}", highlight=False)
+
+
+# ---- what is scored --------------------------------------------------------------------------------------------------
+
+
+def _is_free(key: str) -> bool:
+    prefix, dot, setting = key.partition(".")
+    if not dot:
+        return False
+    if prefix == "data":
+        return setting in {one.name for one in fields(DataConfig)}
+    return prefix in known_scorers() and setting in settings_of(prefix)
+
+
+def _run_folder(values: Mapping[str, str], folder: Path) -> Path | None:
+    if "run" in values:
+        run = Path(values["run"])
+        if not (run / "invite.json").exists():
+            raise ConfigError(f"run={run} has no invite.json; name the folder that `fl run` made")
+        return run
+    # `fl run` puts bundles/round-NNNN into its folder.
+    run = folder.resolve().parents[1]
+    return run if (run / "invite.json").exists() else None
+
+
+def _spec(values: Mapping[str, str], run: Path | None) -> TaskSpec:
+    path = Path(values["invite"]) if "invite" in values else run / "invite.json" if run else None
+    if path is None:
+        raise ConfigError(
+            "the bundle lies in no run's folder, and the model is in the task's spec; add run=FOLDER, or invite=FILE"
+        )
+    return TaskSpec.from_json(Invite.read(path).spec, trust=Trust.of(values.get("trust", "")))
+
+
+def _game(values: Mapping[str, str], run: Path | None, *, spec: TaskSpec, expected: bytes) -> ValidationGame:
+    data, seed = _data_config(values, run)
+    # What is held back does not depend on how the rest is dealt, so the rest goes to one client.
+    federation = load_federation(data, PartitionConfig(name="iid", clients=1), seed=seed)
+    validation = federation.validation
+    if (found := dataset_hash(validation)) != expected:
+        raise ConfigError(
+            f"these validation rows have the hash 0x{found.hex()}, the round was scored on 0x{expected.hex()}; set data, "
+            "its settings and data.seed to those of the task"
+        )
+    return ValidationGame(
+        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
+    )
+
+
+def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfig, int]:
+    own = {key: value for key, value in values.items() if key == "data" or key.startswith("data.")}
+    config = run / "hydra" / "config.yaml" if run else None
+    if "data" in values or config is None or not config.exists():
+        if "data" not in values:
+            raise ConfigError("there is no hydra/config.yaml that names the data; add data=…, as for `fl run`")
+        checked = check([f"{key}={value}" for key, value in own.items()])
+        return checked.data, checked.seed
+    raw = yaml.safe_load(config.read_text())
+    settings = {**raw["data"], **{key.partition(".")[2]: yaml.safe_load(value) for key, value in own.items()}}
+    return DataConfig(**settings), int(raw["seed"])
+
+
+# ---- by which rules --------------------------------------------------------------------------------------------------
+
+
+def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[str, Scorer]:
+    names = _list(values, "scorer") or _default_rules(clients, paid=spec.scorer)
+    common = {key: _whole(values, key, 0) for key in ("evaluations", "workers") if key in values}
+    if values.get("explain", "false") not in ("true", "false"):
+        raise ConfigError(f"explain is {values['explain']!r}; set true or false")
+    if "explain" in values:
+        common["explain"] = values["explain"] == "true"
+    for key, choices in (("game", GAMES), ("utility", UTILITIES)):
+        for one in _list(values, key):
+            if one not in choices:
+                raise ConfigError(f"{key} is {one!r}; choose {' or '.join(choices)}")
+    rules: dict[str, Scorer] = {}
+    for name in names:
+        build_scorer(name)  # an unknown name is told before its settings are
+        settings = settings_of(name)
+        own = {
+            key.partition(".")[2]: yaml.safe_load(value)
+            for key, value in values.items()
+            if key.startswith(f"{name}.") and key != "data.seed"
+        }
+        shared = {key: value for key, value in common.items() if key in settings}
+        # As the round was paid.
+        if "nodes" in settings:
+            shared = {"nodes": spec.quadrature, **shared}
+        if name == spec.scorer:
+            shared = {**spec.scorer_arguments, **shared}
+        for game in _list(values, "game") if "game" in settings and "game" in values else [None]:
+            for utility in _list(values, "utility") if "utility" in settings and "utility" in values else [None]:
+                chosen = {key: one for key, one in (("game", game), ("utility", utility)) if one}
+                label = " ".join([name, *(one for one in chosen.values() if one not in ("fixed", "loss"))])
+                rules[label] = build_scorer(name, {**shared, **chosen, **own})
+    return rules
+
+
+def _draws(values: Mapping[str, str], bundle: Bundle) -> np.random.Generator:
+    if "seed" in values:
+        return np.random.default_rng(_whole(values, "seed", 0))
+    return draws_of(bundle.task_id, bundle.round)
+
+
+def _default_rules(clients: int, *, paid: str) -> list[str]:
+    others = ["direction", *(["shapley"] if clients <= 10 else []), "leverage", "permutation", "gtg", "loo", "cosine"]
+    return [*([] if paid in others else [paid]), *others]
+
+
+def _list(values: Mapping[str, str], key: str) -> list[str]:
+    return [one.strip() for one in values.get(key, "").strip("[]").split(",") if one.strip()]
+
+
+def _whole(values: Mapping[str, str], key: str, default: int) -> int:
+    text = values.get(key, str(default))
+    if not text.isdigit():
+        raise ConfigError(f"{key} is {text!r}; write a whole number")
+    return int(text)
+
+
+# ---- what is shown ---------------------------------------------------------------------------------------------------
+
+
+def _names(run: Path | None, accounts: Sequence[str]) -> list[str]:
+    """Names of a run's clients where its summary has them, else short accounts."""
+    names: dict[str, str] = {}
+    summary = run / "summary.json" if run else None
+    if summary and summary.exists():
+        for client in json.loads(summary.read_text())["clients"]:
+            behaviour = "" if client["behaviour"] == "honest" else f" ({client['behaviour']})"
+            names[client["account"]] = f"{client['name']}{behaviour}"
+    return [names.get(account, f"{account[:6]}…{account[-4:]}") for account in accounts]
+
+
+def _clients_table(bundle: Bundle, names: Sequence[str], posted: np.ndarray, results: Sequence[RuleResult]) -> Table:
+    table = Table(title=f"round {bundle.round}: scores in thousandths of the utility, ± standard error")
+    table.add_column("client")
+    table.add_column("weight", justify="right")
+    table.add_column("posted", justify="right")
+    for one in results:
+        table.add_column(one.rule, justify="right")
+    for place, (name, update) in enumerate(zip(names, bundle.updates, strict=True)):
+        cells = [f"{update.weight / WEIGHT_ONE:.1%}", f"{1e3 * posted[place]:.3f}"]
+        for one in results:
+            text = f"{1e3 * one.scores.values[place]:.3f}"
+            if one.scores.errors is not None and one.scores.errors[place] > 0:
+                error = one.scores.errors[place]
+                text += f" ±{1e3 * error:.3f}" if math.isfinite(error) else " ±?"
+            cells.append(text)
+        table.add_row(name, *cells)
+    return table
+
+
+def _rules_table(results: Sequence[RuleResult]) -> Table:
+    reference = reference_of(results)
+    table = Table(title=f"rules, against {reference.rule}")
+    for column in ("rule", "rank correlation", "relative distance", "evaluations", "gradients", "seconds"):
+        table.add_column(column, justify="left" if column == "rule" else "right")
+    for one in results:
+        found = agreement(one, reference)
+        table.add_row(
+            one.rule,
+            "–" if math.isnan(found.rank) else f"{found.rank:.3f}",
+            f"{found.distance:.1%}",
+            str(one.evaluations),
+            str(one.gradients),
+            f"{one.seconds:.3f}",
+        )
+    return table
+
+
+def _words(results: Sequence[RuleResult], names: Sequence[str]) -> list[str]:
+    lines = []
+    for one in results:
+        if standing := one.scores.diagnostics.get("standing"):
+            lines.append(f"{one.rule}: {standing}")
+        if one.rule != "direction" or one.scores.errors is None:
+            continue
+        pairs = untold_pairs(one.scores)
+        told = len(names) * (len(names) - 1) // 2 - len(pairs)
+        if pairs:
+            shown = ", ".join(f"{names[i]} and {names[j]}" for i, j in pairs[:_SHOWN])
+            more = f" and {len(pairs) - _SHOWN} more pairs" if len(pairs) > _SHOWN else ""
+            lines.append(f"not told apart at 95 % on these validation rows: {shown}{more}; the other {told} pairs are")
+        else:
+            lines.append(f"all {told} pairs of clients are told apart at 95 % on these validation rows")
+    return lines
+
+
+def _classes_table(one: RuleResult, names: Sequence[str], *, class_names: Sequence[str]) -> Table:
+    table = Table(title=f"{one.rule}: what each client was paid for, thousandths by class")
+    table.add_column("client")
+    labels = [class_names[int(group)] if int(group) < len(class_names) else group for group in one.scores.group_names]
+    for label in labels:
+        table.add_column(label, justify="right")
+    table.add_column("most for")
+    for name, row in zip(names, one.scores.by_group, strict=True):
+        best = [labels[place] for place in np.argsort(-row)[:2] if row[place] > 0]
+        table.add_row(name, *(f"{1e3 * value:.2f}" for value in row), " and ".join(best) or "–")
+    return table
+
+
+def _figures(bundle: Bundle, names: Sequence[str], posted: np.ndarray, results: Sequence[RuleResult]) -> dict[str, Any]:
+    reference = reference_of(results)
+    return {
+        "round": bundle.round,
+        "clients": [
+            {"name": name, "account": one.account, "weight": one.weight / WEIGHT_ONE, "posted": score}
+            for name, one, score in zip(names, bundle.updates, posted.tolist(), strict=True)
+        ],
+        "against": reference.rule,
+        "rules": {
+            one.rule: {
+                "scores": one.scores.values.tolist(),
+                "errors": None if one.scores.errors is None else _finite(one.scores.errors),
+                "untold_pairs": untold_pairs(one.scores),
+                "by_class": None if one.scores.by_group is None else one.scores.by_group.tolist(),
+                "seconds": one.seconds,
+                "diagnostics": one.scores.diagnostics,
+                **{
+                    key: None if math.isnan(value) else value
+                    for key, value in asdict(agreement(one, reference)).items()
+                },
+            }
+            for one in results
+        },
+    }
+
+
+def _finite(errors: np.ndarray) -> list[float | None]:
+    return [float(one) if math.isfinite(one) else None for one in errors]  # JSON knows no infinity

@@ -1,0 +1,1 @@
+"""The one port that a coordinator shows to the world."""

@@ -1,0 +1,202 @@
+"""The coordinator's public API: what everybody may read of a task, and what evaluators and clients may besides.
+
+    GET  /api/invite, /api/summary, /api/rounds              everybody
+    GET  /api/bundles/round-0001/<file>                      header, manifest, round.json of posted rounds: everybody;
+                                                             a client its own update; the direction once it is revealed:
+                                                             everybody, and then the models: who takes part; evaluators all
+    GET  /api/receipts/<account>                             everybody: a receipt says nothing but that it exists
+    GET  /api/validation, /api/evaluations                   evaluators
+    POST /api/evaluations/<round>                            evaluators: {"signature": hex} or {"refusal": reason}
+
+Who is asked for sends a token of its wallet (`fl.chain.access`).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from eth_utils import is_checksum_address
+from fastapi import APIRouter, Body, HTTPException, Request
+from fastapi.responses import FileResponse, JSONResponse, Response
+
+from fl.bundle.format import HEADER, MANIFEST, ROUND
+from fl.bundle.validation_set import VALIDATION
+from fl.chain.access import AccessRefused, account_of
+from fl.chain.escrow import Enrolment, Status, TaskState
+from fl.chain.paid_task import PaidTask
+from fl.coordinator.quorum.remote import EvaluationDesk, NotWaiting, WrongAnswer
+
+_PUBLIC = (HEADER, MANIFEST, ROUND)
+_DIRECTION = "direction.blocks"
+_FILE = re.compile(r"(base\.safetensors|next\.safetensors|direction\.blocks|(header|manifest|round)\.json)")
+_UPDATE = re.compile(r"updates/(0x[0-9a-fA-F]{40})\.blocks")
+_FRESH_S = 1.0  # how old what is known of the chain may be: a page that is open asks every second
+
+
+def archive_router(
+    folder: Path,
+    *,
+    task: PaidTask,
+    desk: EvaluationDesk | None = None,
+    clock: Callable[[], float] = time.time,
+) -> APIRouter:
+    """The routes, for a FastAPI app that answers over TLS.
+
+    Args:
+        folder: The coordinator's, with `invite.json`, `summary.json`, `bundles`, `receipts` and the validation set.
+        task: On chain; what is revealed follows from its state.
+        desk: Where evaluators answer; none where all of them are in this process.
+        clock: Time of day, Unix seconds.
+    """
+    archive = _Archive(folder, task=task, clock=clock)
+    router = APIRouter(prefix="/api")
+
+    @router.get("/invite")
+    def invite() -> Response:
+        return archive.json_file(folder / "invite.json")
+
+    @router.get("/summary")
+    def summary() -> Response:
+        return archive.json_file(folder / "summary.json")
+
+    @router.get("/rounds")
+    def rounds() -> list[dict[str, Any]]:
+        state = archive.state()
+        return [
+            {"round": number, "bundle": f"round-{number:04d}", "revealed": archive.revealed(number)}
+            for number in range(1, state.posted + 1)
+        ]
+
+    @router.get("/bundles/{name}/{file:path}")
+    def bundle(name: str, file: str, request: Request) -> Response:
+        return archive.file(name, file, account=archive.account(request))
+
+    @router.get("/receipts/{account}")
+    def receipts(account: str) -> Response:
+        if not is_checksum_address(account):
+            raise HTTPException(404, f"{account} is no checksum address")
+        return archive.json_file(folder / "receipts" / f"{account}.json")
+
+    @router.get("/validation")
+    def validation(request: Request) -> Response:
+        archive.evaluator(request)
+        path = folder / VALIDATION
+        if not path.exists():
+            raise HTTPException(404, "the coordinator gives no validation set out; take your own copy")
+        return FileResponse(path, media_type="application/octet-stream")
+
+    @router.get("/evaluations")
+    def evaluations(request: Request) -> Response:
+        account = archive.evaluator(request)
+        waiting = desk.waiting(account) if desk else None
+        return Response(status_code=204) if waiting is None else JSONResponse(waiting)
+
+    @router.post("/evaluations/{number}")
+    def evaluate(number: int, request: Request, answer: dict[str, Any] = Body()) -> dict[str, bool]:  # noqa: B008
+        account = archive.evaluator(request)
+        if desk is None:
+            raise HTTPException(409, "no round waits for evaluators")
+        try:
+            if isinstance(reason := answer.get("refusal"), str):
+                desk.refuse(account, round_number=number, reason=reason)
+            else:
+                desk.accept(account, round_number=number, signature=bytes.fromhex(str(answer.get("signature"))))
+        except NotWaiting as error:
+            raise HTTPException(409, str(error)) from error
+        except WrongAnswer as error:
+            raise HTTPException(422, str(error)) from error
+        except ValueError as error:
+            raise HTTPException(422, "the answer has neither a refusal nor a signature in hex") from error
+        return {"accepted": True}
+
+    return router
+
+
+class _Archive:
+    """Who may read what."""
+
+    def __init__(self, folder: Path, *, task: PaidTask, clock: Callable[[], float]) -> None:
+        self.folder, self.task, self.clock = folder, task, clock
+        self._lock = threading.Lock()
+        self._known: dict[str, tuple[float, Any]] = {}
+
+    def state(self) -> TaskState:
+        """The task's, as fresh as need be."""
+        return self._fresh("state", self.task.state)
+
+    def enrolments(self) -> dict[str, Enrolment]:
+        """Everybody who joined."""
+        return self._fresh("enrolments", self.task.enrolments)
+
+    def account(self, request: Request) -> str:
+        """Who asks, "" for somebody without a token."""
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if not scheme:
+            return ""
+        if scheme.lower() != "bearer":
+            raise HTTPException(401, "send `Authorization: Bearer <token>`, as fl.chain.access makes it")
+        try:
+            return account_of(token, domain=self.task.domain, task_id=self.task.task_id, now=int(self.clock()))
+        except AccessRefused as error:
+            raise HTTPException(401, str(error)) from error
+
+    def evaluator(self, request: Request) -> str:
+        """Who asks, if it is one of the task's evaluators."""
+        account = self.account(request)
+        if not account:
+            raise HTTPException(401, "this is for the task's evaluators; send `Authorization: Bearer <token>`")
+        if account not in self.task.terms.evaluators:
+            raise HTTPException(403, f"{account} is no evaluator of the task")
+        return account
+
+    def revealed(self, number: int) -> bool:
+        """Whether a round's direction is everybody's to see."""
+        state, terms = self.state(), self.task.terms
+        over = state.posted >= terms.rounds or state.status in (Status.HALTED, Status.CLOSED)
+        return number <= state.posted and (over or terms.reveal_each_round)
+
+    def file(self, name: str, file: str, *, account: str) -> Response:
+        """A file of a bundle."""
+        found, update = re.fullmatch(r"round-(\d{4,})", name), _UPDATE.fullmatch(file)
+        if not found or not (_FILE.fullmatch(file) or update):
+            raise HTTPException(404, f"{name}/{file} is no file of a bundle")
+        if account not in self.task.terms.evaluators:
+            self._check_reader(int(found.group(1)), file, update.group(1) if update else "", account)
+        path = self.folder / "bundles" / name / file
+        if not path.is_file():
+            raise HTTPException(404, f"{name}/{file} is not here")
+        kind = "application/json" if file.endswith(".json") else "application/octet-stream"
+        return FileResponse(path, media_type=kind)
+
+    def json_file(self, path: Path) -> Response:
+        """A file that is written whole or not at all."""
+        try:
+            return Response(path.read_bytes(), media_type="application/json", headers={"Cache-Control": "no-cache"})
+        except FileNotFoundError:
+            raise HTTPException(404, f"{path.name} is not here (yet)") from None
+
+    def _check_reader(self, number: int, file: str, owner: str, account: str) -> None:
+        if number > self.state().posted:
+            raise HTTPException(404, f"round {number} is not posted yet")
+        if file in _PUBLIC or (owner and owner == account):
+            return
+        if owner:
+            raise HTTPException(403, f"the update of {owner} is for its owner and the evaluators")
+        if not self.revealed(number):
+            when = "when the task is over" if not self.task.terms.reveal_each_round else "once the round is posted"
+            raise HTTPException(403, f"{file} is revealed {when}")
+        if file != _DIRECTION and account not in self.enrolments():
+            raise HTTPException(403, "models are for those who take part in the task")
+
+    def _fresh(self, name: str, read: Callable[[], Any]) -> Any:
+        with self._lock:
+            at, value = self._known.get(name, (float("-inf"), None))
+            if time.monotonic() - at > _FRESH_S:
+                value = read()
+                self._known[name] = (time.monotonic(), value)
+            return value

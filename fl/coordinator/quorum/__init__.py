@@ -1,0 +1,1 @@
+"""Who signs a header: evaluators in this process, or on machines of their own."""

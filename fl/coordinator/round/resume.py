@@ -1,0 +1,108 @@
+"""Takes a task up again: the rounds that are on chain already, as the coordinator's own folder has them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.bundle.format import BrokenBundle, Bundle, read_header, read_leaves
+from fl.chain.errors import ChainError
+from fl.chain.paid_task import PaidTask
+from fl.chain.typed_data import Header
+from fl.codec import Layout, model_hash
+from fl.coordinator.round.journal import BrokenJournal, Journal
+from fl.rewards import Leaf
+
+log = logging.getLogger(__name__)
+
+
+class LostRound(ChainError):
+    """The chain has a round whose bundle this coordinator does not have, or has another one of."""
+
+    def __init__(self, round_number: int, problem: str) -> None:
+        super().__init__(round_number, problem)
+        self.round_number, self.problem = round_number, problem
+
+    def __str__(self) -> str:
+        return (
+            f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, or open another "
+            "task (with paying(): remove or rename the invite)"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PastRounds:
+    """The last of the rounds that are done with: its header, its leaves, and the model that it made, shape (P,)."""
+
+    header: Header
+    leaves: tuple[Leaf, ...]
+    layout: Layout
+    model: NDArray[np.float32]
+
+
+def take_up(task: PaidTask, journal: Journal, *, follow: Callable[[Bundle], None] | None) -> PastRounds | None:
+    """Walk through the rounds that are on chain already.
+
+    A round that is on chain and was not reported yet is not done with: it is gone through again, without asking or posting.
+
+    Args:
+        follow: Called with the bundle of each round, where all of them are remembered.
+    Returns: None if the task goes on with its first round.
+    Raises: LostRound.
+    """
+    posted = task.state().posted
+    done = posted - 1 if _is_unreported(posted, journal) else posted
+    header = None
+    for number in range(1, done + 1):
+        header = _header_on_chain(number, task, journal)
+        if follow is not None:
+            bundle, _ = Bundle.read(journal.bundle(number))
+            follow(bundle)
+    if header is None:
+        return None
+    layout, model = _model_after(header, journal)
+    log.info("rounds 1 to %d are on chain; going on with round %d", done, done + 1)
+    return PastRounds(header=header, leaves=read_leaves(journal.bundle(done)), layout=layout, model=model)
+
+
+def _is_unreported(number: int, journal: Journal) -> bool:
+    """Whether the journal still has a round that is on chain; a damaged journal has nothing that the bundle lacks."""
+    try:
+        if journal.collected(number) is not None:
+            return True
+    except BrokenJournal as error:
+        log.warning("round %d is on chain, and its journal is damaged: %s; going on without it", number, error.problem)
+    journal.forget(number)
+    return False
+
+
+def _header_on_chain(number: int, task: PaidTask, journal: Journal) -> Header:
+    folder = journal.bundle(number)
+    if not folder.exists():
+        raise LostRound(round_number=number, problem=f"its bundle is not at {folder}")
+    header, _ = read_header(folder)
+    if task.digest(header) != task.posting(number).header_hash:
+        raise LostRound(round_number=number, problem=f"the bundle at {folder} has another header")
+    return header
+
+
+def _model_after(header: Header, journal: Journal) -> tuple[Layout, NDArray[np.float32]]:
+    folder = journal.bundle(header.round)
+    try:
+        bundle, _ = Bundle.read(folder)
+        layout, model = bundle.layout, bundle.next
+    except BrokenBundle as error:
+        # Old rounds' models are dropped (coordinator.keep); the round that is gone through again begins with this one.
+        if not (folder := journal.bundle(header.round + 1)).exists():
+            raise LostRound(
+                round_number=header.round, problem=f"its bundle {error.folder} is damaged: {error.problem}"
+            ) from error
+        bundle, _ = Bundle.read(folder)
+        layout, model = bundle.layout, bundle.base
+    if model_hash(model) != header.next_model:
+        raise LostRound(round_number=header.round, problem=f"the bundle at {folder} has another model")
+    return layout, model

@@ -1,0 +1,202 @@
+"""From a round's accepted updates to its bundle: weigh, score, aggregate, settle."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.app import MetricRecord, RecordDict
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from fl.aggregation.replay import aggregate
+from fl.aggregation.selection import content_for, selected_by
+from fl.bundle.format import Bundle, BundledUpdate
+from fl.chain.escrow import Terms
+from fl.codec import Blocks, Layout, UnencodableVector
+from fl.coordinator.round.collect import AcceptedUpdate, Refusal
+from fl.rewards import Account, Leaf, Participant, cap_q64, pot_of, settle, weigh
+from fl.scoring.direction import weighted_step
+from fl.scoring.game import ValidationGame
+from fl.scoring.lengths import loose_cap
+from fl.scoring.paid import PaidScoring, UnusableScore
+from fl.scoring.replication import share_stakes
+from fl.scoring.scores import Scores
+from fl.task.spec import TaskSpec
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OpenRound:
+    """What is known of a round before anybody answered."""
+
+    number: int
+    task_id: bytes
+    terms: Terms
+    layout: Layout
+    base: NDArray[np.float32]  # shape (P,)
+    previous: tuple[Leaf, ...]  # of the round before
+    accounts: dict[str, Account]  # every enrolled client before the round
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SettledRound:
+    """A round that only lacks its header."""
+
+    bundle: Bundle
+    participants: tuple[Participant, ...]
+    refusals: tuple[Refusal, ...]  # those that only scoring could see
+    metrics: MetricRecord | None  # the strategy's own
+    attested: Scores | None = None  # what the rule says beside its scores, where evaluators attest them
+
+
+def settle_round(
+    current: OpenRound,
+    updates: Sequence[AcceptedUpdate],
+    *,
+    inner: Strategy,
+    scoring: PaidScoring,
+    step: Callable[[str], AbstractContextManager[None]],
+) -> SettledRound:
+    """Weigh, score, aggregate and settle a round.
+
+    Args:
+        updates: Accepted, ascending by account.
+        inner: Makes the next model.
+        scoring: By the task's rule.
+        step: Opened around each step with its name, to time it.
+    Raises: UnencodableVector if the base model itself has no gradient.
+    """
+    spec, game = scoring.spec, scoring.game
+    cap = cap_q64(spec.norm_cap)
+    with step("scoring"):
+        updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
+        if current.number == 1 and (warning := loose_cap((one.blocks for one in updates), cap=spec.norm_cap)):
+            log.warning(warning)
+        # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
+        while True:
+            participants, contents = _seats(current, updates, inner=inner, spec=spec, cap=cap)
+            weights = weigh(participants, cap=cap)
+            try:
+                way = scoring.step(participants, base=current.base, weights=weights)
+                blocks = Blocks.encode(scoring.direction(base=current.base, step=way))
+                scores, attested = scoring.scores(
+                    participants,
+                    base=current.base,
+                    weights=weights,
+                    direction=blocks,
+                    task_id=current.task_id,
+                    round_number=current.number,
+                )
+                break
+            except (UnencodableVector, UnusableScore):
+                if not updates:
+                    raise
+                updates, ruinous = _without_ruinous(current, updates, weights, game=game)
+                refusals += ruinous
+    with step("aggregating"):
+        following, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
+    with step("settling"):
+        pot = pot_of(
+            budget=current.terms.budget,
+            paid_before=sum(account.cumulative for account in current.accounts.values()),
+            rounds_left=current.terms.rounds - current.number + 1,
+        )
+        settlement = settle(participants, weights=weights, scores=scores, accounts=current.accounts, pot=pot)
+    bundle = Bundle(
+        task_id=current.task_id,
+        round=current.number,
+        layout=current.layout,
+        base=current.base,
+        next=following,
+        updates=tuple(_bundled(one, seat, weights) for one, seat in zip(updates, participants, strict=True)),
+        direction=blocks,
+        previous=current.previous,
+        leaves=settlement.tree.leaves,
+        pot=pot,
+    )
+    return SettledRound(
+        bundle=bundle,
+        participants=tuple(participants),
+        refusals=tuple(refusals),
+        metrics=metrics,
+        attested=attested,
+    )
+
+
+def _seats(
+    current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec, cap: int
+) -> tuple[list[Participant], list[RecordDict]]:
+    # Flower wants the same metrics in every reply, and a client may send what it likes.
+    shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
+    seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
+    seats = share_stakes(seats, threshold=spec.duplicate_cosine)
+    weighted_by = getattr(inner, "weighted_by_key", "num-examples")
+    contents = [
+        content_for(
+            seat,
+            base=current.base,
+            layout=current.layout,
+            cap=cap,
+            metrics={key: one.metrics[key] for key in shared},
+            weighted_by=weighted_by,
+        )
+        for seat, one in zip(seats, updates, strict=True)
+    ]
+    taken = selected_by(inner, contents)
+    participants = [
+        Participant(account=seat.account, stake=seat.stake, blocks=seat.blocks, root=seat.root, selected=flag)
+        for seat, flag in zip(seats, taken, strict=True)
+    ]
+    return participants, contents
+
+
+def _within(
+    updates: Sequence[AcceptedUpdate], *, most: int | None, scorer: str
+) -> tuple[list[AcceptedUpdate], list[Refusal]]:
+    """As many updates as the rule can value, largest stakes first, so that one client more does not end a task."""
+    by_stake = sorted(updates, key=lambda one: (-one.stake, int(one.account, 16)))
+    out = {one.account for one in by_stake[most:]} if most is not None else set()
+    reason = f"scorer={scorer} values at most {most} clients of a round, and others staked more"
+    refused = [
+        Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in by_stake if one.account in out
+    ]
+    for refusal in refused:
+        log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
+    return [one for one in updates if one.account not in out], refused
+
+
+def _without_ruinous(
+    current: OpenRound, updates: Sequence[AcceptedUpdate], weights: Mapping[str, int], *, game: ValidationGame
+) -> tuple[list[AcceptedUpdate], list[Refusal]]:
+    """Leave out those whose step alone, as it weighs in this round, has no finite loss; everybody if there is none."""
+
+    def ruins(one: AcceptedUpdate) -> bool:
+        step = weighted_step([(one.blocks, weights[one.account])], size=len(current.base))
+        return not math.isfinite(game.standing((current.base + step).astype(np.float32)).loss)
+
+    out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
+    reason = "with this update the validation loss has no finite gradient; lower the learning rate, look at buffers"
+    refused = [
+        Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in updates if one.account in out
+    ]
+    for refusal in refused:
+        log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
+    return [one for one in updates if one.account not in out], refused
+
+
+def _bundled(update: AcceptedUpdate, seat: Participant, weights: Mapping[str, int]) -> BundledUpdate:
+    return BundledUpdate(
+        account=update.account,
+        stake=update.stake,
+        weight=weights[update.account],
+        selected=seat.selected,
+        root=update.root,
+        signature=update.signature,
+        wire=update.wire,
+    )

@@ -1,0 +1,1 @@
+"""What scores say beside themselves: how sure they are, what was paid for, how rules differ."""

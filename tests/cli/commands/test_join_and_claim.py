@@ -1,0 +1,135 @@
+"""`fl join` and `fl claim`, as a client types them."""
+
+import hashlib
+import json
+
+import pytest
+from chain.mempool import blocks_come_again, dying_after_sending
+
+from fl.chain.clock import pass_time
+from fl.cli.commands.claim import main as claim
+from fl.cli.commands.join import commit
+from fl.cli.commands.join import main as join
+from fl.errors import ConfigError
+
+TOKENS = 10**18
+
+
+@pytest.fixture
+def open_task(world):
+    """A task with three clients, two of which have joined."""
+    opened = world(joining=2, rounds=1)
+    opened.token.mint(opened.clients[2].address, 5 * TOKENS, account=opened.sponsor)
+    return opened
+
+
+def test_a_client_joins_with_a_commitment_to_its_file(open_task, tmp_path, capsys):
+    shard = tmp_path / "shard.csv"
+    shard.write_text("a,b\n1,2\n")
+    join([f"invite={open_task.invite_path}", "anvil=7", "stake=5", f"data={shard}", "accept=true"])
+    enrolment = open_task.task.enrolments()[open_task.clients[2].address]
+    note = json.loads((tmp_path / "shard.csv.commitment.json").read_text())
+    content = hashlib.sha256(shard.read_bytes()).digest()
+    assert enrolment.stake == 5 * TOKENS
+    assert enrolment.dataset == hashlib.sha256(bytes.fromhex(note["salt"]) + content).digest()
+    assert "pays up to 1000 tokens over 1 rounds" in capsys.readouterr().out
+
+
+def test_a_commitment_is_made_once_for_a_file_a_task_and_an_account_and_never_lost(tmp_path):
+    shard, note = tmp_path / "shard.csv", tmp_path / "shard.csv.commitment.json"
+
+    def committed(**changes):
+        return commit(shard, note=note, **{"task_id": "0x01", "account": "0xA", **changes})
+
+    shard.write_text("a,b\n1,2\n")
+    first = committed()
+    assert committed() == first
+    assert note.stat().st_mode & 0o777 == 0o600
+    other = committed(task_id="0x02")
+    assert committed(account="0xB") not in (first, other)
+    shard.write_text("a,b\n3,4\n")
+    committed(account="0xB")
+    kept = [json.loads(one.read_text()) for one in tmp_path.glob("*.json")]
+    assert {one["commitment"] for one in kept} > {first.hex(), other.hex()}
+    assert len(kept) == 4
+    for one in kept:
+        opened = hashlib.sha256(bytes.fromhex(one["salt"]) + bytes.fromhex(one["sha256"])).hexdigest()
+        assert opened == one["commitment"]
+
+
+def test_a_note_that_cannot_be_read_is_not_overwritten(tmp_path):
+    shard, note = tmp_path / "shard.csv", tmp_path / "note.json"
+    shard.write_text("a,b\n1,2\n")
+    note.write_text("")
+    with pytest.raises(
+        ConfigError, match=r"note\.json is no note of a commitment \(JSONDecodeError\); restore it, or move"
+    ):
+        commit(shard, note=note, task_id="0x01", account="0xA")
+    assert note.read_text() == ""
+
+
+def test_a_join_that_was_killed_on_its_way_is_found_with_the_commitment_that_it_made(open_task, tmp_path, capsys):
+    shard = tmp_path / "shard.csv"
+    shard.write_text("a,b\n1,2\n")
+    arguments = [f"invite={open_task.invite_path}", "anvil=7", "stake=5", f"data={shard}", "accept=true"]
+    with dying_after_sending(open_task.w3, "join"):
+        join(arguments)
+    with blocks_come_again(open_task.w3):
+        join(arguments)
+    assert "joined in transaction" in capsys.readouterr().out
+    enrolment = open_task.task.enrolments()[open_task.clients[2].address]
+    note = json.loads((tmp_path / "shard.csv.commitment.json").read_text())
+    assert enrolment.dataset.hex() == note["commitment"]
+
+
+@pytest.mark.parametrize("answer", ["n", "", None])
+def test_without_a_yes_nothing_is_sent(open_task, monkeypatch, capsys, answer):
+    def said(question: str) -> str:
+        if answer is None:
+            raise EOFError
+        return answer
+
+    monkeypatch.setattr("builtins.input", said)
+    join([f"invite={open_task.invite_path}", "anvil=7", "stake=5"])
+    assert len(open_task.task.enrolments()) == 2
+    assert "nothing was signed or sent" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["stake=5"], "invite is not set; add invite=…"),
+        (["invite=x", "stake=5", "stke=5"], "stke is no setting of fl join, the nearest is stake"),
+    ],
+)
+def test_arguments_are_checked_first(arguments, message):
+    with pytest.raises(ConfigError, match=message):
+        join(arguments)
+
+
+def test_a_key_has_to_be_named(open_task):
+    with pytest.raises(ConfigError, match="key is not set"):
+        join([f"invite={open_task.invite_path}", "stake=5"])
+
+
+def test_a_file_that_is_not_there_is_named(open_task, tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.csv, which cannot be read \(No such file"):
+        join([f"invite={open_task.invite_path}", "anvil=7", "stake=5", f"data={tmp_path / 'none.csv'}"])
+
+
+def test_a_claim_waits_for_the_window_and_then_pays(open_task, capsys):
+    open_task.run(open_task.app(open_task.downhill), grid=open_task.grid(open_task.app(open_task.downhill)))
+    owner = open_task.clients[0].address
+    arguments = [f"invite={open_task.invite_path}", f"bundles={open_task.folder / 'bundles'}"]
+    with pytest.raises(ConfigError, match="none of the 1 rounds in .* is final yet"):
+        claim([*arguments, f"account={owner}"])
+    pass_time(open_task.w3, until=open_task.escrow.posted_at(open_task.task.task_id, 1) + 101)
+    with pytest.raises(ConfigError, match="has no leaf in round 1"):
+        claim([*arguments, f"account={open_task.sponsor.address}"])
+    with pytest.raises(ConfigError, match="account is 'me', which is no address"):
+        claim([*arguments, "account=me"])
+    (open_task.folder / "bundles" / "round-0002.partial").mkdir()  # left from a kill
+    claim([*arguments, f"account={owner}"])
+    (report,) = open_task.reports
+    assert open_task.token.balance(owner) == report.pays[owner]
+    assert f"{owner} has claimed" in capsys.readouterr().out

@@ -1,0 +1,631 @@
+"""`fl watch` catches every fraud of the contract's list by itself, refutes false challenges, and leaves honest rounds alone."""
+
+import hashlib
+import http.server
+import json
+import os
+import signal
+import subprocess
+import threading
+from dataclasses import replace
+
+import pytest
+from audit.liar import TOKENS, Liar, bonded, forged_levels, outscored, robbed
+from eth_keys.constants import SECPK1_N
+from eth_utils import to_checksum_address
+
+from fl.audit.disputes import proofs
+from fl.bundle.format import read_header, write_header
+from fl.chain.clock import pass_time
+from fl.chain.escrow import Status
+from fl.chain.typed_data import Update, sign
+from fl.codec import Blocks, block_root
+from fl.rewards import RoundTree
+from fl.rewards.sums import fold
+
+WATCHER = 15  # of Anvil's accounts; no part in the task
+
+
+@pytest.fixture
+def liar(world):
+    """A task of three clients and three rounds whose first round is honest."""
+    made = Liar(world(rounds=3, bond=100 * TOKENS))
+    made.first = made.post_honest(1)
+    return made
+
+
+@pytest.fixture
+def watch(fl, tmp_path):
+    """Looks at a liar's task once, as the watcher; returns exit status and output."""
+
+    def look(liar, *arguments):
+        done = fl(
+            "watch", liar.world.folder, f"anvil={WATCHER}", "once=true", f"folder={tmp_path / 'watch'}", *arguments
+        )
+        assert done.err == ""
+        return done
+
+    return look
+
+
+@pytest.fixture
+def catches(watch, account):
+    """The command finds fraud in round 2, says so, files the proof, and gets half the bond."""
+
+    def run(liar, what, function, *arguments):
+        done = watch(liar, *arguments)
+        assert done.code == 1, done.out
+        assert f"round 2 FRAUD: {what}" in done.out
+        assert f"filed {function} in 0x" in done.out
+        assert "; 50 tokens came in" in done.out
+        state = liar.task.state()
+        assert (state.status, state.posted) == (Status.HALTED, 1)
+        assert state.cumulative == liar.first.header.cumulative
+        assert liar.world.token.balance(account(WATCHER).address) == 50 * TOKENS
+        again = watch(liar)
+        assert again.code == 0  # nothing is left to prove
+        assert "FRAUD" not in again.out
+        return done
+
+    return run
+
+
+# ---- nothing wrong ------------------------------------------------------------------------------------------------------
+
+
+def test_honest_rounds_are_fine_and_nothing_is_sent(liar, watch, account):
+    liar.post_honest(2)
+    gas = liar.world.w3.eth.get_balance(account(WATCHER).address)
+    done = watch(liar)
+    assert done.code == 0
+    assert done.out.splitlines()[1:] == ["round 1 is fine", "round 2 is fine"]
+    assert liar.world.w3.eth.get_balance(account(WATCHER).address) == gas
+
+
+def test_a_bundle_that_is_not_there_yet_is_looked_at_again(liar, watch):
+    (liar.bundles / "round-0001" / "round.json").rename(liar.bundles / "aside")
+    assert "not read: round 1: round.json cannot be read (FileNotFoundError)" in watch(liar).out
+    (liar.bundles / "aside").rename(liar.bundles / "round-0001" / "round.json")
+    assert "round 1 is fine" in watch(liar).out
+
+
+def unchecked(done, number):
+    """What the line of a round says that was not checked."""
+    begin = f"round {number}: nothing wrong was found; not checked: "
+    assert f"round {number} is fine" not in done.out
+    return next(line for line in done.out.splitlines() if line.startswith(begin)).removeprefix(begin)
+
+
+def test_without_the_round_before_payouts_are_not_called_fine(liar, watch):
+    liar.post_honest(2)
+    (liar.bundles / "round-0001" / "round.json").unlink()
+    assert unchecked(watch(liar), 2) == "balances and payouts (the leaves of round 1 are not here)"
+
+
+def test_without_the_updates_scores_are_not_called_fine(liar, watch):
+    (liar.bundles / "round-0001" / "updates" / f"{liar.world.addresses[1]}.blocks").unlink()
+    told = unchecked(watch(liar), 1)
+    assert told == f"1 of 3 scores (updates/{liar.world.addresses[1]}.blocks cannot be read (FileNotFoundError))"
+    (liar.bundles / "round-0001" / "direction.blocks").unlink()
+    assert unchecked(watch(liar), 1) == "the scores (direction.blocks cannot be read (FileNotFoundError))"
+
+
+def test_without_a_manifest_a_round_is_not_called_fine(liar, watch):
+    (liar.bundles / "round-0001" / "manifest.json").unlink()
+    assert unchecked(watch(liar), 1) == "manifest.json cannot be read (FileNotFoundError)"
+
+
+def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checked(liar, watch):
+    made = liar.honest(2)
+    short = made.participants[0]
+    made.participants[0] = replace(short, blocks=(fewer := Blocks.encode(short.blocks.decode()[:256])),
+                                   root=(root := block_root(fewer.to_bytes())))  # fmt: skip
+    leaves = [replace(one, update_root=root) if one.account == short.account else one
+              for one in made.settlement.tree.leaves]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    told = unchecked(watch(liar), 2)
+    assert told == f"1 of 3 scores (updates/{short.account}.blocks has 1 blocks and direction.blocks 3)"
+
+
+# ---- every fraud --------------------------------------------------------------------------------------------------------
+
+
+def test_pay_that_does_not_follow_from_the_scores(liar, catches):
+    liar.post_leaves(made := liar.honest(2), robbed(made))
+    catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
+
+
+def test_a_wei_of_rounding_in_the_wrong_hands(liar, catches):
+    made = liar.honest(2)
+    pays, total = made.settlement.payout.pays, made.header.entitlement
+    extra = {one.account: pays[one.account] - made.header.pot * one.entitlement // total
+             for one in made.settlement.tree.leaves}  # fmt: skip
+    moves = {next(one for one in extra if extra[one] == wei): change for wei, change in ((1, -1), (0, 1))}
+    leaves = [replace(one, cumulative=one.cumulative + moves.get(one.account, 0))
+              for one in made.settlement.tree.leaves]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    catches(liar, "what rounding left went to the wrong client", "proveRounding")
+
+
+def test_pay_that_fell_over_a_round_that_opens_to_nobody(world, watch):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    first = liar.post_honest(1)
+    made = liar.honest(2)
+    liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
+    made = liar.honest(3)
+    victim, friend, *others = made.settlement.tree.leaves
+    taken = victim.cumulative - first.leaves[0].cumulative + 1
+    leaves = [replace(victim, cumulative=victim.cumulative - taken),
+              replace(friend, cumulative=friend.cumulative + taken), *others]  # fmt: skip
+    liar.post_leaves(made, leaves)
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 3 FRAUD: a payout does not follow from round 1" in done.out
+    assert "filed proveTransition in 0x" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
+
+
+def test_a_score_without_an_update(liar, catches):
+    made = liar.honest(2)
+    first, *others = made.settlement.tree.leaves
+    liar.post_leaves(made, [replace(first, update_root=bytes(32)), *others])
+    catches(liar, "a balance or payout does not follow", "proveTransition")
+
+
+def test_pay_for_a_client_that_has_left(world, watch, account):
+    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar.post_honest(1)
+    liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
+    liar.post_honest(2)
+    liar.post_honest(3)
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 2 is fine" in done.out  # in which it still took part
+    assert "round 3 FRAUD: a balance or payout does not follow from the round before" in done.out
+    assert "; 50 tokens came in" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
+    assert liar.world.token.balance(account(WATCHER).address) == 50 * TOKENS
+
+
+def test_a_leaf_of_somebody_who_never_joined(liar, catches, account):
+    made = liar.honest(2)
+    first, *others = made.settlement.tree.leaves
+    liar.post_leaves(made, [replace(first, account=account(18).address), *others])
+    catches(liar, "an enrolled account has no leaf", "proveMissing")  # which it stands in for: leaves are counted
+
+
+def test_a_fraud_in_the_first_round(world, watch):
+    liar = Liar(world(rounds=3, bond=100 * TOKENS))
+    liar.post_leaves(made := liar.honest(1), robbed(made))
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 1 FRAUD: a balance or payout does not follow" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 0)
+
+
+def test_another_base_model(liar, catches):
+    made = liar.honest(2)
+    liar.post(replace(made.header, base_model=b"\x07" * 32), made.settlement.tree.leaves)
+    catches(liar, "the header does not follow from the one before", "proveBrokenChain")
+
+
+def test_another_base_model_even_without_a_bundle(liar, catches):
+    made = liar.honest(2)
+    liar.post(replace(made.header, base_model=b"\x07" * 32), made.settlement.tree.leaves)
+    (liar.bundles / "round-0002" / "manifest.json").unlink()
+    catches(liar, "the header does not follow from the one before", "proveBrokenChain")
+
+
+def test_two_leaves_of_one_account(liar, catches):
+    made = liar.honest(2)
+    first, second, *others = made.settlement.tree.leaves
+    liar.post_leaves(made, [first, replace(second, account=first.account), *others], published=True)
+    catches(liar, "two leaves of one account, or out of order", "proveDisorder")
+
+
+def test_an_account_without_a_leaf(liar, catches):
+    made = liar.honest(2)
+    leaves = list(made.settlement.tree.leaves)
+    leaves[1] = replace(leaves[1], account=to_checksum_address(f"0x{int(leaves[1].account, 16) + 1:040x}"))
+    liar.post_leaves(made, leaves)
+    catches(liar, "an enrolled account has no leaf", "proveMissing")
+
+
+def test_an_update_with_a_receipt_that_was_left_out(liar, catches, tmp_path):
+    made = liar.honest(2)
+    victim = made.participants[1]
+    receipt = liar.task.receipt(round_number=2, client=victim.account, update_root=victim.root)
+    path = tmp_path / "receipts.json"
+    path.write_text(json.dumps({"2": {"update_root": victim.root.hex(), "receipt": receipt.hex()}}))
+    leaves = [
+        replace(leaf, update_root=b"\x09" * 32) if leaf.account == victim.account else leaf
+        for leaf in made.settlement.tree.leaves
+    ]
+    liar.post_leaves(made, leaves)
+    catches(
+        liar, f"the update of {victim.account} has a receipt and was left out", "proveOmission",
+        f"receipts={path}", f"account={victim.account}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("together", [False, True])
+def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(liar, watch, level, together):
+    made = liar.honest(2)
+    leaves = list(made.settlement.tree.leaves)
+    leaves[0] = replace(leaves[0], cumulative=leaves[0].cumulative - 1000)
+    levels = forged_levels(tuple(leaves), level=level)
+    lie = liar.post(replace(made.header, tree_root=levels[-1][0].node), tuple(leaves))
+    told = watch(liar)
+    assert told.code == 0  # its leaves do not make the tree, and nobody has shown what does
+    assert "not checked: anything but the header (the published leaves are not those of the posted tree)" in told.out
+    assert "round 2 is fine" not in told.out
+    pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 101)
+    accomplice = 1 if level == 0 else 2
+    siblings = proofs.siblings_of(levels, index=accomplice)
+    claim = {"account": liar.world.coordinator}
+    if together:
+        liar.escrow.claim_range(lie.header, start=accomplice, leaves=[leaves[accomplice]], siblings=siblings, **claim)
+    else:
+        liar.escrow.claim(lie.header, leaf=leaves[accomplice], index=accomplice, proof=siblings, **claim)
+    done = watch(liar)
+    assert done.code == 1
+    assert "round 2 FRAUD: the tree promises other sums than its leaves" in done.out
+    assert f"filed {'proveBadLeaf' if level == 0 else 'proveBadNode'} in 0x" in done.out
+    assert liar.task.state().status == Status.HALTED
+
+
+def test_totals_that_are_not_those_of_the_tree(liar, catches):
+    made = liar.honest(2)
+    lie = replace(made.header, entitlement=made.header.entitlement + 1)
+    liar.post(lie, made.settlement.tree.leaves)
+    catches(liar, "the header states other totals than its tree", "proveBadNode")
+
+
+def test_a_leaf_that_the_header_does_not_count(liar, catches, account):
+    made = liar.honest(2)
+    leaves = made.settlement.tree.leaves
+    tree = RoundTree([*leaves, replace(leaves[0], account=account(18).address, cumulative=0)])
+    liar.post(replace(made.header, tree_root=tree.root, entitlement=tree.entitlement), tree.leaves)
+    catches(liar, "the tree has more leaves than clients", "proveBadNode")
+
+
+def test_a_single_leaf_whose_header_states_other_totals(world, catches):
+    liar = Liar(world(rounds=3, clients=1, bond=100 * TOKENS))
+    liar.first = liar.post_honest(1)
+    made = liar.honest(2)
+    liar.post(replace(made.header, entitlement=made.header.entitlement - 1), made.settlement.tree.leaves)
+    catches(liar, "the header states other totals than its tree", "proveBadLeaf")
+
+
+HIGH_S = "11" * 32 + f"{SECPK1_N - 1:064x}" + "1b"
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    [
+        {"updates": [{"signature": "00"}]},
+        {"updates": "none"},
+        {"shapes": [[-1]]},
+        {"previous": 5},
+        {"signatures": "00" * 65},
+        {"signatures": HIGH_S},
+        None,
+    ],
+    ids=["short", "updates", "shapes", "previous", "v", "high s", "manifest"],
+)
+def test_no_nonsense_beside_the_leaves_hides_a_fraud(liar, catches, nonsense):
+    def spoil(folder):
+        if nonsense is None:
+            (folder / "manifest.json").write_bytes(b"[" * 100_000)
+            return
+        raw = json.loads((folder / "round.json").read_text())
+        if signature := nonsense.get("signatures"):
+            for one in raw["updates"]:
+                one["signature"] = signature
+        else:
+            raw |= nonsense
+        text = json.dumps(raw).encode()
+        (folder / "round.json").write_bytes(text)
+        sums = json.loads((folder / "manifest.json").read_text())
+        sums["round.json"] = hashlib.sha256(text).hexdigest()
+        (folder / "manifest.json").write_text(json.dumps(sums))
+
+    liar.post_leaves(made := liar.honest(2), robbed(made), spoil=spoil)
+    catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
+
+
+@pytest.fixture
+def moody(liar):
+    """A web server over the bundles that has one file and never sends it; its URL."""
+
+    class Moody(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *given):
+            super().__init__(*given, directory=str(liar.bundles))
+
+        def do_GET(self):
+            if self.path == "/round-0001/round.json":
+                self.send_error(503)
+            else:
+                super().do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Moody) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def test_a_file_that_never_comes_hides_no_fraud_in_another_round(liar, moody, fl, watch):
+    made = liar.honest(2)
+    first, second, *others = made.settlement.tree.leaves
+    liar.post_leaves(made, [first, replace(second, account=first.account), *others], published=True)
+    audited = fl("audit", liar.world.folder, f"bundles={moody}")
+    assert audited.code == 1
+    lines = audited.out.splitlines()
+    assert lines[1].startswith(f"round 1    NOT CHECKED  {moody}/round-0001/round.json does not answer (")
+    assert lines[2].startswith("round 2    DIFFERS  ")
+    assert lines[-2] == "1 of 2 rounds differ: 2"
+    assert lines[-1] == "1 of 2 rounds could not be looked at to the end: 1; run it again"
+    done = watch(liar, f"bundles={moody}")
+    assert done.code == 1
+    assert f"not read: round 1: {moody}/round-0001/round.json does not answer (" in done.out
+    assert "round 2 FRAUD: two leaves of one account, or out of order" in done.out
+    assert "filed proveDisorder in 0x" in done.out
+
+
+def signed_update(liar, fill):
+    """A signed update of the first client for round 2, as another observer saw it."""
+    client = liar.world.clients[0]
+    update = Update(
+        task_id=liar.task.task_id, round=2, client=client.address, base_model=bytes(32), update_root=bytes([fill]) * 32
+    )
+    return {
+        "round": 2,
+        "client": client.address,
+        "base_model": bytes(32).hex(),
+        "update_root": update.update_root.hex(),
+        "signature": sign(update, domain=liar.task.domain, account=client).hex(),
+    }
+
+
+def test_a_client_that_signed_two_updates_loses_its_stake(liar, watch, account, tmp_path):
+    liar.post_honest(2)  # with the first client's update
+    (tmp_path / "seen.json").write_text(json.dumps([signed_update(liar, 1)]))
+    done = watch(liar, f"updates={tmp_path / 'seen.json'}")
+    client = liar.world.clients[0].address
+    assert done.code == 1
+    assert f"round 2 FRAUD: {client} signed two updates" in done.out
+    assert "filed proveEquivocation in 0x" in done.out
+    assert liar.world.token.balance(account(WATCHER).address) == liar.world.stakes[0] // 2
+    assert liar.task.state().status == Status.STARTED
+
+
+@pytest.mark.parametrize("bogus", ["00", "00" * 65, HIGH_S, "somebody else's"])
+def test_what_a_client_did_not_sign_hides_no_second_update(liar, watch, tmp_path, bogus):
+    forged = signed_update(liar, 1)
+    others = liar.world.clients[1].unsafe_sign_hash(bytes(32)).signature.hex()
+    forged["signature"] = others if bogus == "somebody else's" else bogus
+    updates = [forged, signed_update(liar, 2), signed_update(liar, 3)]
+    (tmp_path / "seen.json").write_text(json.dumps(updates))
+    done = watch(liar, f"updates={tmp_path / 'seen.json'}")
+    assert done.code == 1
+    assert f"round 2 FRAUD: {liar.world.clients[0].address} signed two updates" in done.out
+    assert "filed proveEquivocation in 0x" in done.out
+
+
+def test_what_was_seen_is_remembered_between_two_starts(liar, watch, tmp_path):
+    watch(liar)
+    (notes,) = (tmp_path / "watch").rglob("updates.json")
+    assert {(one["round"], one["client"]) for one in json.loads(notes.read_text())} == {
+        (1, client) for client in liar.world.addresses
+    }
+
+
+# ---- scores -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
+    made = liar.honest(2)
+    liar.post_leaves(made, outscored(made))
+    watcher = account(WATCHER)
+    done = watch(liar)
+    assert done.code == 1
+    assert f"round 2 FRAUD: the score of {made.settlement.tree.leaves[0].account} is wrong" in done.out
+    assert "not filed yet: " in done.out  # the bond is a wei that the watcher does not have
+    liar.world.token.mint(watcher.address, 10 * TOKENS, account=watcher)
+    assert "filed challengeScore in 0x" in watch(liar).out
+    again = watch(liar)
+    assert "filed" not in again.out  # nobody challenges twice, or refutes what is right
+    challenged = made.settlement.tree.leaves[0].account
+    assert unchecked(again, 2) == f"the score of {challenged} (a challenge of it is open)"
+    (opened,) = liar.escrow.challenges(liar.task.task_id)
+    pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
+    done = watch(liar)
+    assert "filed uphold in 0x" in done.out
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 1)
+    assert liar.world.token.balance(watcher.address) == 60 * TOKENS
+
+
+def test_a_false_challenge_is_refuted(liar, watch, account):
+    made = liar.honest(2)
+    posted = liar.post(made.header, made.settlement.tree.leaves)
+    one = next(one for one in made.participants if one.account == posted.leaves[1].account)
+    sums = fold(proofs.partials(one.blocks, made.direction), span=1)
+    sums[2] += 1 << 50
+    challenger = account(16)
+    bonded(liar, challenger)
+    call = proofs.challenge_with(posted, place=1, update=one.blocks, sums=sums)
+    liar.escrow.submit(call.function, call.arguments, account=challenger)
+    done = watch(liar)
+    assert done.code == 0  # the round is honest
+    assert f"round 2: the challenge of {one.account} is false" in done.out
+    assert "filed refute in 0x" in done.out
+    assert not liar.escrow.standing_of(liar.escrow.challenges(liar.task.task_id)[0].id)[0]
+    assert liar.task.state().status == Status.STARTED
+
+
+def test_a_false_challenge_over_many_blocks_is_broken_down_and_refuted(world, watch, account):
+    liar = Liar(world(rounds=2, clients=1, bond=100 * TOKENS), values=4097 * 256)
+    made = liar.honest(1)
+    posted = liar.post(made.header, made.settlement.tree.leaves)
+    one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
+    bonded(liar, challenger)
+    liar.world.token.mint(watcher.address, TOKENS, account=watcher)
+    parts = proofs.partials(one.blocks, made.direction)
+    sums = fold(parts, span=2)
+    sums[1000] += 1 << 55
+    call = proofs.challenge_with(posted, place=0, update=one.blocks, sums=sums)
+    liar.escrow.submit(call.function, call.arguments, account=challenger)
+    (opened,) = liar.escrow.challenges(liar.task.task_id)
+    assert "filed demand in 0x" in watch(liar).out
+    honest = proofs.answer(opened.challenge, place=1000, sums=opened.sums, update=one.blocks, direction=made.direction)
+    false = proofs.sums_bytes([parts[2000] + (1 << 55), parts[2001]])
+    liar.escrow.submit("answer", (*honest.arguments[:4], false), account=challenger)
+    assert "filed refute in 0x" in watch(liar).out
+    assert not liar.escrow.standing_of(opened.id)[0]
+
+
+def test_a_challenge_that_nobody_breaks_down_is_dismissed(world, watch, account):
+    liar = Liar(world(rounds=2, clients=1, bond=100 * TOKENS), values=4097 * 256)
+    made = liar.honest(1)
+    posted = liar.post(made.header, made.settlement.tree.leaves)
+    one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
+    bonded(liar, challenger)
+    liar.world.token.mint(watcher.address, TOKENS, account=watcher)
+    sums = fold(proofs.partials(one.blocks, made.direction), span=2)
+    sums[7] -= 1
+    sums[8] -= 1 << 40
+    call = proofs.challenge_with(posted, place=0, update=one.blocks, sums=sums)
+    liar.escrow.submit(call.function, call.arguments, account=challenger)
+    assert "filed demand in 0x" in watch(liar).out
+    (opened,) = liar.escrow.challenges(liar.task.task_id)
+    pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
+    done = watch(liar)
+    assert "nobody broke down sum 7" in done.out
+    assert "filed dismiss in 0x" in done.out
+    assert not liar.escrow.standing_of(opened.id)[0]
+    assert liar.task.state().status == Status.STARTED
+
+
+def test_a_right_challenge_of_ours_is_broken_down_when_somebody_asks(world, watch, account):
+    liar = Liar(world(rounds=2, clients=2, bond=100 * TOKENS), values=4097 * 256)
+    made = liar.honest(1)
+    liar.post_leaves(made, outscored(made))
+    watcher, doubter = account(WATCHER), account(16)
+    liar.world.token.mint(watcher.address, TOKENS, account=watcher)
+    assert "filed challengeScore in 0x" in watch(liar).out
+    bonded(liar, doubter)
+    (opened,) = liar.escrow.challenges(liar.task.task_id)
+    asked = proofs.demand(opened.challenge, place=3)
+    liar.escrow.submit(asked.function, asked.arguments, account=doubter)
+    assert "filed answer in 0x" in watch(liar).out
+    assert liar.escrow.standing_of(opened.id)[2] == 0
+
+
+# ---- how it runs --------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_says_what_it_would_file(liar, fl, tmp_path):
+    liar.post_leaves(made := liar.honest(2), outscored(made))
+    done = fl("watch", liar.world.folder, "dry=true", "once=true", f"folder={tmp_path / 'watch'}")
+    assert done.code == 1
+    assert "without filing anything" in done.out.splitlines()[0]
+    assert "round 2 FRAUD: the score of 0x" in done.out
+    assert "  would file challengeScore with a bond of 1e-18 tokens" in done.out
+    assert liar.task.state().status == Status.STARTED
+    assert liar.escrow.challenges(liar.task.task_id) == []
+
+
+@pytest.fixture
+def process(python, environment, tmp_path):
+    """`fl watch` as a process of its own, stopped at the end."""
+    started = []
+
+    def start(liar, *arguments):
+        started.append(
+            subprocess.Popen(
+                [
+                    python, "-m", "fl.cli.main", "watch", str(liar.world.folder), f"anvil={WATCHER}",
+                    f"folder={tmp_path / 'watch'}", "every=0.1", *arguments,
+                ],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                process_group=0,
+            )
+        )  # fmt: skip
+        return started[-1]
+
+    yield start
+    for one in started:
+        if one.poll() is None:
+            os.killpg(one.pid, signal.SIGKILL)
+        one.communicate()
+
+
+def test_as_a_process_it_waits_for_a_fraud_and_ends_with_the_task(liar, process):
+    running = process(liar)
+    assert running.stdout.readline().startswith("watching task 0x")
+    assert running.stdout.readline() == "round 1 is fine\n"
+    liar.post_leaves(made := liar.honest(2), robbed(made))
+    out, err = running.communicate(timeout=60)
+    assert (running.returncode, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0] == "round 2 FRAUD: a balance or payout does not follow from the round before"
+    assert lines[1].startswith("  filed proveTransition in 0x")
+    assert lines[2] == "the task is halted at round 1; nothing is left to watch"
+    assert liar.task.state().status == Status.HALTED
+
+
+def test_ctrl_c_ends_it_cleanly(liar, process):
+    running = process(liar)
+    assert running.stdout.readline().startswith("watching task 0x")
+    os.killpg(running.pid, signal.SIGINT)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert "Traceback" not in err
+
+
+# ---- refusals -----------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_key_it_is_refused(refuses, liar):
+    refuses("watch", liar.world.folder, saying="key is not set; add key=KEYSTORE (`fl key` makes one), or dry=true")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[5]",
+        '[{"round": 1}]',
+        '[{"round":1,"client":"me","base_model":"","update_root":"","signature":""}]',
+        f'[{{"round":1,"client":"0x{"0" * 40}","base_model":"","update_root":"","signature":""}}]',
+        f'[{{"round":-1,"client":"0x{"0" * 40}","base_model":"{"00" * 32}","update_root":"{"00" * 32}","signature":""}}]',
+        "[" * 100_000,
+    ],
+    ids=["empty", "number", "fields", "name", "roots", "round", "deep"],
+)
+def test_a_file_without_signed_updates_is_refused(refuses, liar, tmp_path, content):
+    (tmp_path / "seen.json").write_text(content)
+    told = refuses(
+        "watch", liar.world.folder, "dry=true", f"updates={tmp_path / 'seen.json'}", saying=str(tmp_path / "seen.json")
+    )
+    assert "name a file that a node or a coordinator of this task wrote" in told
+
+
+def test_a_file_of_updates_that_is_not_there_is_refused(refuses, liar):
+    refuses("watch", liar.world.folder, "dry=true", "updates=/nowhere", saying="/nowhere is not there")
+
+
+def test_a_header_that_is_not_the_posted_one_is_not_believed(liar, watch):
+    # The header comes from the chain: what header.json says convicts nobody.
+    header, signatures = read_header(liar.bundles / "round-0001")
+    write_header(liar.bundles / "round-0001", replace(header, base_model=b"\x01" * 32), signatures=signatures)
+    assert watch(liar).code == 0

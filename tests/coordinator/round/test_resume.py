@@ -1,0 +1,366 @@
+"""A coordinator that is killed at any step of a round goes on where it was: no round lost, none paid twice, nobody asked twice."""
+
+import json
+import os
+import shutil
+
+import pytest
+from chain.mempool import blocks_come_again, dying_after_sending
+from flwr.app import ArrayRecord
+from flwr.serverapp.strategy import FedAvg
+
+from fl.bundle.format import read_header
+from fl.coordinator.lifecycle.retention import BundleKeeper
+from fl.coordinator.round.journal import BrokenJournal, Journal, NotKept
+from fl.coordinator.round.resume import LostRound
+from fl.task.strategies import build_strategy
+
+STEPS = ["training", "checking", "scoring", "aggregating", "settling", "bundling", "evaluating", "posting", "reporting"]
+
+
+class Killed(BaseException):
+    """Ends a run as a signal would: nothing catches it."""
+
+
+def counted(world):
+    """An app, and how often each round was trained."""
+    trained = []
+
+    def moves(number, round_number, base):
+        trained.append((round_number, number))
+        return world.downhill(number, round_number, base)
+
+    return world.app(moves), trained
+
+
+def start(world, app, *, inner=None, grid=None, **options):
+    """One life of a coordinator: a new strategy over the same folder."""
+    initial = ArrayRecord(world.spec.build_model().state_dict())
+    return world.strategy(inner, **options).start(grid or world.grid(app), initial)
+
+
+def killed_at(round_number, phase):
+    """A phase hook that ends the coordinator's life as that step begins."""
+
+    def hook(number, step):
+        if (number, step) == (round_number, phase):
+            raise Killed
+
+    return hook
+
+
+def totals(world):
+    """What everybody has earned, by the last round's leaves."""
+    return [leaf.cumulative for leaf in world.reports[-1].leaves]
+
+
+def built(spec):
+    """A new strategy, as a coordinator that starts again has it."""
+    return build_strategy(spec.strategy, spec.strategy_arguments)
+
+
+@pytest.fixture(scope="module")
+def expected(lasting_world):
+    """What everybody earns in two rounds when nobody is killed."""
+    one = lasting_world()
+    start(one, one.app(one.downhill))
+    return totals(one)
+
+
+@pytest.mark.parametrize("phase", STEPS)
+def test_a_kill_at_any_step_loses_and_repeats_nothing(world, expected, phase):
+    one = world()
+    app, trained = counted(one)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, phase))
+    start(one, app, grid=grid)
+
+    assert totals(one) == expected
+    assert [report.round for report in one.reports] == [1, 2]
+    assert one.task.state().posted == 2
+    assert one.task.state().cumulative == sum(expected)
+    # What was collected is never asked for again; a client that is asked again answers without training again.
+    assert sorted(trained) == [(number, client) for number in (1, 2) for client in range(3)]
+    assert sorted(path.name for path in (one.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
+
+
+def test_a_post_that_was_sent_and_not_seen_is_found_and_reported(world, monkeypatch):
+    one = world()
+    app, _ = counted(one)
+    grid, strategy = one.grid(app), one.strategy()
+
+    post = strategy._post
+
+    def sent_and_killed(header, signatures):
+        post(header, signatures)
+        raise Killed
+
+    monkeypatch.setattr(strategy, "_post", sent_and_killed)
+    with pytest.raises(Killed):
+        strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
+    assert one.task.state().posted == 1
+    assert one.reports == []
+
+    start(one, app, grid=grid)
+    assert [report.round for report in one.reports] == [1, 2]
+    assert one.reports[0].transaction == one.task.posting(1).sent.hash
+    assert one.reports[0].gas > 50_000
+    assert one.task.state().posted == 2
+
+
+@pytest.fixture(scope="module")
+def adam(lasting_world, spec):
+    """A server optimizer, which remembers, and the models that it makes when nobody is killed."""
+    arguments = {"eta": 0.1, "eta_l": 0.1, "tau": 0.1}
+    told = spec(strategy="fedadam", strategy_arguments=arguments)
+    one = lasting_world(spec=told)
+    start(one, one.app(one.downhill), inner=built(told))
+    return told, [report.header.next_model for report in one.reports]
+
+
+@pytest.mark.parametrize("phase", ["training", "scoring", "evaluating"])
+def test_a_server_optimizers_memory_is_rebuilt(world, adam, phase):
+    told, expected = adam
+    one = world(spec=told)
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, inner=built(told), grid=grid, on_phase=killed_at(2, phase))
+    start(one, app, inner=built(told), grid=grid)
+    assert [report.header.next_model for report in one.reports] == expected
+
+
+def test_krum_goes_on_too(world, spec):
+    one = world(spec=spec(strategy="krum", strategy_arguments={"num_malicious_nodes": 0}))
+
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, inner=built(one.spec), grid=grid, on_phase=killed_at(2, "evaluating"))
+    start(one, app, inner=built(one.spec), grid=grid)
+    assert one.reports[-1].left_out
+
+
+@pytest.mark.parametrize("phase", ["training", "evaluating", "pruned"])
+def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
+    one = world(rounds=4)
+    app, trained = counted(one)
+    grid = one.grid(app)
+    keeper = BundleKeeper(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
+
+    def kept(report):
+        one.reports.append(report)
+        keeper.after_round()
+        if (report.round, phase) == (3, "pruned"):  # reported, and not forgotten yet
+            one.reports.pop()
+            raise Killed
+
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(4, phase), on_round=kept)
+    assert not (one.folder / "bundles" / "round-0001" / "next.safetensors").exists()
+    phase = "over"
+    start(one, app, grid=grid, on_round=kept)
+    assert [report.round for report in one.reports] == [1, 2, 3, 4]
+    assert len(trained) == 12
+    assert all(set(report.receipts) == set(one.addresses) for report in one.reports)
+
+
+def test_signatures_that_were_gathered_are_not_asked_for_again(world):
+    one = world(rounds=1)
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(1, "posting"))
+    before = read_header(one.folder / "bundles" / "round-0001")
+
+    class Deaf:
+        addresses = frozenset(signer.address for signer in one.evaluators)
+
+        def sign(self, folder, header, *, view):
+            raise AssertionError("nobody should be asked")
+
+    start(one, app, grid=grid, panel=Deaf())
+    assert read_header(one.folder / "bundles" / "round-0001") == before
+
+
+def test_receipts_of_before_reach_the_clients(world):
+    one = world(rounds=2)
+    asked = []
+
+    def moves(number, round_number, base):
+        return one.downhill(number, round_number, base)
+
+    app = one.app(moves)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    ask = grid.send_and_receive
+
+    def noting(messages, **options):
+        asked.extend(messages := list(messages))
+        return ask(messages, **options)
+
+    grid.send_and_receive = noting
+    strategy = one.strategy()
+    strategy._nodes = {number + 2: one.clients[number].address for number in range(3)}
+    strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
+    assert {message.content["fairshare"]["receipt-round"] for message in asked} == {1}
+
+
+@pytest.mark.parametrize("phase", ["checking", "bundling"])
+def test_a_full_disk_is_named_and_loses_nothing(world, no_room, phase):
+    one = world()
+    app, trained = counted(one)
+    grid = one.grid(app)
+
+    def fills_up(number, step):
+        if (number, step) == (1, phase):
+            no_room(True)
+
+    with pytest.raises(NotKept, match=r"round 1 cannot be written to .*round-0001 \(File too large\); make room there"):
+        start(one, app, grid=grid, on_phase=fills_up)
+    no_room(False)
+    assert not list((one.folder / "bundles").rglob("*.partial"))
+    start(one, app, grid=grid)
+    assert [report.round for report in one.reports] == [1, 2]
+    assert len(trained) == 6
+
+
+def test_a_post_that_is_in_no_block_yet_is_waited_for(world):
+    one = world(rounds=1)
+    app, _ = counted(one)
+    grid = one.grid(app)
+    with dying_after_sending(one.w3, "post"):
+        start(one, app, grid=grid)
+    assert one.task.state().posted == 0
+    with blocks_come_again(one.w3):
+        start(one, app, grid=grid)
+    assert [report.transaction for report in one.reports] == [one.task.posting(1).sent.hash]
+
+
+# ---- what cannot be taken up -----------------------------------------------------------------------------------------
+
+
+def test_a_round_on_chain_without_its_bundle_is_refused(world):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    shutil.rmtree(one.folder / "bundles")
+    with pytest.raises(
+        LostRound, match="round 1 is on chain and its bundle is not at .*round-0001; go on in the folder"
+    ):
+        start(one, app, grid=grid)
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (
+            b"cut",
+            r"its bundle .*round-0001 is damaged: next\.safetensors has sha256 \w+, the manifest says \w+; go on in",
+        ),
+        (None, r"its bundle .*round-0001 is damaged: next\.safetensors cannot be read \(FileNotFoundError\); go on in"),
+    ],
+)
+def test_the_last_model_is_read_whole_or_not_at_all(world, damage, problem):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    model = one.folder / "bundles" / "round-0001" / "next.safetensors"
+    model.write_bytes(damage) if damage else model.unlink()
+    with pytest.raises(LostRound, match=problem):
+        start(one, app, grid=grid)
+
+
+def test_a_base_that_is_not_the_model_before_is_refused(world):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "evaluating"))
+    first, second = (one.folder / "bundles" / f"round-000{number}" for number in (1, 2))
+    (first / "next.safetensors").unlink()
+    shutil.copyfile(second / "next.safetensors", second / "base.safetensors")
+    sums = json.loads((second / "manifest.json").read_text())
+    sums["base.safetensors"] = sums["next.safetensors"]
+    (second / "manifest.json").write_text(json.dumps(sums))
+    with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .*round-0002 has another model"):
+        start(one, app, grid=grid)
+
+
+def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    path = one.folder / "bundles" / "round-0001" / "header.json"
+    raw = json.loads(path.read_text())
+    raw["header"]["pot"] = "1"
+    path.write_text(json.dumps(raw))
+    with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .* has another header"):
+        start(one, app, grid=grid)
+
+
+def test_a_kill_while_a_round_is_forgotten_stops_no_new_start(world, monkeypatch):
+    one = world()
+    app, trained = counted(one)
+    grid = one.grid(app)
+    unlink, gone = os.unlink, []
+
+    def killed_after_one(path, **where):
+        if gone:
+            raise Killed
+        gone.append(path)
+        unlink(path, **where)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", killed_after_one)
+        with pytest.raises(Killed):
+            start(one, app, grid=grid)
+    assert gone
+    start(one, app, grid=grid)
+    assert [report.round for report in one.reports] == [1, 2]
+    assert len(trained) == 6
+    assert sorted(path.name for path in (one.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
+
+
+def test_a_damaged_journal_of_a_round_on_chain_is_not_missed(world, caplog):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "reporting"))
+    (one.folder / "bundles" / "journal" / "round-0002" / "collected.json").unlink()
+    start(one, app, grid=grid)
+    assert one.task.state().posted == 2
+    assert "round 2 is on chain, and its journal is damaged" in caplog.text
+    assert not (one.folder / "bundles" / "journal").exists()
+
+
+def test_a_journal_that_was_damaged_is_named(world):
+    one = world(rounds=1)
+    app = one.app(one.downhill)
+    with pytest.raises(Killed):
+        start(one, app, on_phase=killed_at(1, "scoring"))
+    (one.folder / "bundles" / "journal" / "round-0001" / "collected.json").write_text("{")
+    with pytest.raises(BrokenJournal, match="remove the folder and the clients are asked again"):
+        start(one, app)
+
+
+def test_a_journal_reads_back_what_was_collected(world):
+    one = world(rounds=1)
+    app = one.app(
+        lambda number, round_number, base: base * float("nan") if number == 0 else one.downhill(number, 1, base)
+    )
+    with pytest.raises(Killed):
+        start(one, app, on_phase=killed_at(1, "scoring"), inner=FedAvg(fraction_evaluate=0.0))
+    updates, refusals = Journal(one.folder / "bundles").collected(1)
+    assert [update.account for update in updates] == sorted(one.addresses[1:], key=lambda account: int(account, 16))
+    assert updates[0].metrics == {"num-examples": 1, "train-loss": 1.0}
+    assert "the node failed" in refusals[0].reason
