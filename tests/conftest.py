@@ -45,7 +45,7 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
-from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
@@ -213,7 +213,7 @@ class World:
             "task": self.task,
             "spec": self.spec,
             "game": self.game(),
-            "panel": LocalPanel(evaluators=self.signers()),
+            "quorum": LocalQuorum(evaluators=self.signers()),
             "bundles": self.folder / "bundles",
             "on_round": self.reports.append,
             **options,

@@ -1,4 +1,4 @@
-"""A whole paid federation on one machine: chain, task, clients, rounds, claims. `fl run` is this, with a face."""
+"""A whole paid federation on one machine: chain, task, clients, rounds, claims. `fl run` is this, shown in a terminal."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from fl.coordinator.engines.registry import Engine, open_engine
 from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
-from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.errors import ConfigError
-from fl.scoring.game import Standing, ValidationGame
+from fl.scoring.game import Evaluation, ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.data import Federation, load_federation
 from fl.task.model_vector import layout_of, vector_of
@@ -48,13 +48,13 @@ _FIRST_NODE = 2  # Flower keeps node id 1 for the server
 
 @dataclass(kw_only=True)
 class Watcher:
-    """What a face is told while the federation runs; every method may be replaced."""
+    """What a view is told while the federation runs; every method may be replaced."""
 
     on_setup: Callable[[str], None] = lambda what: None
     on_task: Callable[[FederationResult], None] = lambda result: None  # before round 1; it fills as the rounds go
     on_phase: Callable[[int, str], None] = lambda number, phase: None
     on_reply: Callable[[int], None] = lambda node_id: None
-    on_round: Callable[[RoundReport, Standing], None] = lambda report, test: None
+    on_round: Callable[[RoundReport, Evaluation], None] = lambda report, test: None
 
 
 @dataclass(kw_only=True)
@@ -84,12 +84,12 @@ class FederationResult:
     token: str
     terms: Terms
     spec: TaskSpec
-    initial: Standing  # of the initial model on the test set
+    initial: Evaluation  # of the initial model on the test set
     parameters: int  # values of the model's vector
     validation_samples: int
     test_samples: int
     rounds: list[RoundReport] = field(default_factory=list)
-    tests: list[Standing] = field(default_factory=list)  # after each round, on the test set
+    tests: list[Evaluation] = field(default_factory=list)  # after each round, on the test set
     clients: list[ClientResult] = field(default_factory=list)
     gas: dict[str, list[int]] = field(default_factory=dict)  # by operation, one figure a transaction
     seconds: dict[str, float] = field(default_factory=dict)
@@ -281,7 +281,7 @@ class _Run:
             token=self.token.address,
             terms=self.task.terms,
             spec=self.spec,
-            initial=test.standing(base),
+            initial=test.evaluate(base),
             parameters=len(base),
             validation_samples=len(self.federation.validation),
             test_samples=len(self.federation.test),
@@ -295,7 +295,7 @@ class _Run:
             task=self.task,
             spec=self.spec,
             game=self._game(model),
-            panel=LocalPanel(
+            quorum=LocalQuorum(
                 evaluators=[
                     Evaluator(account=one, spec=self.spec, game=self._game(model)) for one in self.roles.evaluators
                 ]
@@ -312,7 +312,7 @@ class _Run:
             if number == 0:
                 return None
             vector = layout.flatten({name: array.numpy() for name, array in arrays.items()})
-            self.result.tests.append(test.standing(vector))
+            self.result.tests.append(test.evaluate(vector))
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
 

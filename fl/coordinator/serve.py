@@ -39,9 +39,9 @@ from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.lifecycle.accounts import fund, roles_for
 from fl.coordinator.lifecycle.close import close_when_final
 from fl.coordinator.lifecycle.open import put_contracts, terms_of
-from fl.coordinator.lifecycle.refuter import guarding
-from fl.coordinator.lifecycle.retention import BundleKeeper
-from fl.coordinator.quorum.remote import EvaluationDesk
+from fl.coordinator.lifecycle.refuter import refuting_challenges
+from fl.coordinator.lifecycle.retention import RetentionPolicy
+from fl.coordinator.quorum.remote import RemoteQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.run import ClientResult, FederationResult, Watcher, spec_of
@@ -68,7 +68,7 @@ _GRIDS = 5  # runs that a coordinator starts over before it gives up
 
 @dataclass(kw_only=True)
 class ServiceWatcher(Watcher):
-    """What a face is told while the coordinator works."""
+    """What a view is told while the coordinator works."""
 
     on_invite: Callable[[Invite, Path], None] = lambda invite, path: None
     on_nodes: Callable[[Sequence[dict]], None] = lambda nodes: None  # account, node_id, online, last_seen of each node
@@ -129,7 +129,7 @@ class _Service:
     ) -> None:
         self.config, self.settings, self.folder = config, config.coordinator, folder
         self.watcher, self.data, self.spec = watcher, data, spec
-        self.keeper = BundleKeeper(
+        self.retention = RetentionPolicy(
             folder / "bundles", archive=self.settings.archive, keep=self.settings.keep, spec=spec
         )
         self.gas: dict[str, list[int]] = {}
@@ -222,7 +222,7 @@ class _Service:
         here = [
             Evaluator(account=one, spec=self.spec, game=_game(self.spec, self.data)) for one in self.roles.evaluators
         ]
-        self.desk = EvaluationDesk(
+        self.quorum = RemoteQuorum(
             self.task.terms.evaluators, domain=self.task.domain, here=here, deadline_s=self.settings.evaluation
         )
         self.superlink: SuperLink | None = None
@@ -236,7 +236,7 @@ class _Service:
                 tls=tls,
                 superlink=self.superlink,
                 routers=[
-                    archive_router(self.folder, task=self.task, desk=self.desk),
+                    archive_router(self.folder, task=self.task, quorum=self.quorum),
                     metrics_router(self.folder, turned_away=lambda: gateway.refused),
                     *surfaces.routers,
                 ],
@@ -258,7 +258,7 @@ class _Service:
 
     def guarded(self) -> AbstractContextManager[None]:
         """Answer false challenges, for as long as the context lasts."""
-        return guarding(
+        return refuting_challenges(
             replace(self.invite, url=self.deployment.url),
             bundles=self.folder / "bundles",
             archive=self.settings.archive,
@@ -385,7 +385,7 @@ class _Service:
             token=self.task.token.address,
             terms=self.task.terms,
             spec=self.spec,
-            initial=test.standing(base),
+            initial=test.evaluate(base),
             parameters=len(base),
             validation_samples=len(self.data.validation),
             test_samples=len(self.data.test),
@@ -400,7 +400,7 @@ class _Service:
         def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord | None:
             if number:
                 vector = layout.flatten({name: array.numpy() for name, array in arrays.items()})
-                self.result.tests.append(test.standing(vector))
+                self.result.tests.append(test.evaluate(vector))
                 self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
 
@@ -429,7 +429,7 @@ class _Service:
             task=self.task,
             spec=self.spec,
             game=_game(self.spec, self.data),
-            panel=self.desk,
+            quorum=self.quorum,
             bundles=self.folder / "bundles",
             seed=self.config.seed,
             read_clients=self.config.scorer.read_clients,
@@ -446,7 +446,7 @@ class _Service:
         self.result.seconds["rounds"] = time.perf_counter() - self.started
         self._note_clients()
         self.result.rounds.append(report)
-        self.keeper.after_round()
+        self.retention.after_round()
 
     def _note_clients(self) -> None:
         """Everybody on chain, in the order of joining; what their shards hold, only they know."""

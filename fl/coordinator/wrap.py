@@ -23,8 +23,8 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.tokens import wei
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
-from fl.coordinator.lifecycle.refuter import guarding
-from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.lifecycle.refuter import refuting_challenges
+from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
@@ -132,7 +132,7 @@ def paying(
         task=task,
         spec=spec,
         game=game(),
-        panel=LocalPanel(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
+        quorum=LocalQuorum(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
         bundles=Path(bundles),
         invite=task.invite(url=where.url, spec=spec.to_json()),
     )
@@ -147,7 +147,7 @@ class _GuardedStrategy(PayingStrategy):
 
     def start(self, *given: Any, **named: Any) -> Result:
         """As the paying strategy's."""
-        with guarding(self._invite, bundles=self._bundles, account=self.task.coordinator):
+        with refuting_challenges(self._invite, bundles=self._bundles, account=self.task.coordinator):
             result = super().start(*given, **named)
         log.warning(
             "all rounds are on chain; scores can be challenged until the task is closed, so run `fl watch INVITE bundles=%s "

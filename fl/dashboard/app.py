@@ -31,7 +31,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.codec import Blocks
-from fl.dashboard.chain_status import Standing
+from fl.dashboard.chain_status import ChainStatus
 from fl.dashboard.view import client_rounds, jsonable, view
 from fl.report.drawing import CHARTS
 from fl.report.files import SUMMARY
@@ -72,7 +72,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     folder = Path(folder).resolve()
     app = FastAPI(title="Fairshare", docs_url=None, redoc_url=None, openapi_url=None)
     run = _Run(folder)
-    standing = Standing(folder, chain)
+    standing = ChainStatus(folder, chain)
     closing = app.state.closing = threading.Event()
     feeds = 0
 
@@ -215,7 +215,7 @@ class _Run:
         return self._folder / "bundles" / f"round-{number:04d}"
 
 
-async def _events(run: _Run, standing: Standing, closing: threading.Event) -> AsyncIterator[str]:
+async def _events(run: _Run, standing: ChainStatus, closing: threading.Event) -> AsyncIterator[str]:
     """Server-sent events: `run` when the summary changed, `chain` when the task's standing did, and what it is now."""
     version: object = ()
     chain: dict[str, Any] | None = None

@@ -22,7 +22,7 @@ _PATIENCE_S = 5.0
 _REMEMBERED = 1000  # accounts, which anybody may make up
 
 
-class Standing:
+class ChainStatus:
     """Reads one task's state from the chain.
 
     Args:

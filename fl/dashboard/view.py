@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.plotted_clients import roster
+from fl.report.plotted_clients import plotted_clients
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json
@@ -21,7 +21,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
         summary: Of a finished run, or of one that still goes on (`status` and `live` tell).
     """
     names = {one["account"]: one["name"] for one in summary["clients"]}
-    places = {one["account"]: place for place, one in enumerate(roster(summary).named)}
+    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
     rounds = summary["rounds"]
     return jsonable(
         {

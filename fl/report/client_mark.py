@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 
-def mark(place: int | None) -> str:
-    """HTML of the mark at a place of the roster; None is that of all the rest."""
+def client_mark(place: int | None) -> str:
+    """HTML of the mark at a place among the plotted clients; None is that of all the rest."""
     return "<chart-mark></chart-mark>" if place is None else f'<chart-mark place="{place}"></chart-mark>'

@@ -16,7 +16,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import FederationResult, Watcher
 from fl.report.summary import SUMMARY, summarise
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class LiveSummary:
             self._set(round=number, phase=phase, since=int(time.time()))
             watcher.on_phase(number, phase)
 
-        def on_round(report: RoundReport, test: Standing) -> None:
+        def on_round(report: RoundReport, test: Evaluation) -> None:
             # A round that was reported and killed before it was forgotten comes again.
             self._earlier = [one for one in self._earlier if one["round"] < self._result.rounds[0].round]
             self._set()

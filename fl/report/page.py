@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from fl.report.client_mark import mark
+from fl.report.client_mark import client_mark
 from fl.report.drawing import CHARTS
 from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.plotted_clients import NAMED, roster
-from fl.report.score_details import readings
+from fl.report.plotted_clients import NAMED, plotted_clients
+from fl.report.score_details import score_details
 from fl.report.tables import (
     clients_table,
     gas_table,
@@ -48,7 +48,7 @@ def page(summary: dict[str, Any]) -> str:
     sections = {
         "plots": ("Plots", _plots(summary)),
         "clients": ("Clients", _clients(summary)),
-        "readings": ("How sure, and for what", readings(summary)),
+        "score_details": ("How sure, and for what", score_details(summary)),
         "rounds": ("Rounds", _rounds(summary)),
         "cost": ("Time and gas", _cost(summary)),
         "check": ("Check a round yourself", _check(summary)),
@@ -153,16 +153,16 @@ def _figures(summary: dict[str, Any]) -> str:
 
 def _plots(summary: dict[str, Any]) -> str:
     learning = _figures_of([accuracy_plot(summary), loss_plot(summary)])
-    names = roster(summary)
+    names = plotted_clients(summary)
     key = "".join(
-        f"<li>{mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
+        f"<li>{client_mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
         + (f' <span class="tell">{escaped(one["behaviour"])}</span>' if one["behaviour"] != "honest" else "")
         + "</span></li>"
         for place, one in enumerate(names.named)
     )
     note = ""
     if names.rest:
-        key += f"<li>{mark(None)}<span>{len(names.rest):,} others</span></li>"
+        key += f"<li>{client_mark(None)}<span>{len(names.rest):,} others</span></li>"
         best = NAMED - names.marked
         whom = (
             f"{names.marked} told to misbehave and the {best} best paid of the others"

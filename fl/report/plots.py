@@ -13,7 +13,7 @@ from typing import Any
 
 from fl.chain.tokens import WEI
 from fl.report.drawing import Band, Drawing, Point, Series
-from fl.report.plotted_clients import Roster, roster
+from fl.report.plotted_clients import PlottedClients, plotted_clients
 from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens
 
 _CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame
@@ -154,7 +154,7 @@ def share_plot(summary: dict[str, Any]) -> Plot:
 
     Only its owner knows how many samples a shard on another machine has; there the stake stands for them.
     """
-    names, paid = roster(summary), _paid(summary)
+    names, paid = plotted_clients(summary), _paid(summary)
     told = all(one["samples"] is not None for one in summary["clients"])
     of = "data" if told else "stake"
     samples = sum(one["samples"] for one in summary["clients"]) if told else 0
@@ -199,7 +199,7 @@ def _client_lines(
     written: Callable[[float], str],
     strips: bool = False,
 ) -> Drawing:
-    names = roster(summary)
+    names = plotted_clients(summary)
     return Drawing(
         kind="strips" if strips else "lines",
         name=name,
@@ -220,7 +220,7 @@ def _client_lines(
     )
 
 
-def _band(names: Roster, line_of: Callable[[str], list[tuple[int, float]]]) -> Band | None:
+def _band(names: PlottedClients, line_of: Callable[[str], list[tuple[int, float]]]) -> Band | None:
     if not names.rest:
         return None
     values: dict[int, list[float]] = {}

@@ -10,7 +10,7 @@ MARKED = 3  # places kept for clients that were told to misbehave, so that an at
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Roster:
+class PlottedClients:
     """Clients as the summary has them."""
 
     named: tuple[dict[str, Any], ...]  # the place in this tuple is the client's colour and marker in every plot
@@ -18,16 +18,16 @@ class Roster:
     marked: int  # of many, so many are named for what they were told to do, and the others for their pay
 
 
-def roster(summary: dict[str, Any]) -> Roster:
+def plotted_clients(summary: dict[str, Any]) -> PlottedClients:
     """Choose the clients that plots name, in the order of the summary."""
     clients = summary["clients"]
     if len(clients) <= NAMED:
-        return Roster(named=tuple(clients), rest=(), marked=0)
+        return PlottedClients(named=tuple(clients), rest=(), marked=0)
     marked = sorted((one for one in clients if one["behaviour"] != "honest"), key=lambda one: -one["samples"])[:MARKED]
     taken = {one["account"] for one in marked}
     best = sorted((one for one in clients if one["account"] not in taken), key=lambda one: -int(one["paid_wei"]))
     taken |= {one["account"] for one in best[: NAMED - len(marked)]}
-    return Roster(
+    return PlottedClients(
         named=tuple(one for one in clients if one["account"] in taken),
         rest=tuple(one for one in clients if one["account"] not in taken),
         marked=len(marked),

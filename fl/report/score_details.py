@@ -11,7 +11,7 @@ MOST_CLASSES = 20  # columns of a table that a person still reads
 MOST_NAMES = 6  # neighbours that one row names
 
 
-def readings(summary: dict[str, Any]) -> str:
+def score_details(summary: dict[str, Any]) -> str:
     """Doubts, classes and groups of a run whose rounds were read; a sentence where none was."""
     names = {one["account"]: one["name"] for one in summary["clients"]}
     read = [one for one in summary["rounds"] if one.get("reading")]

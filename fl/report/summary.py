@@ -19,7 +19,7 @@ from fl.coordinator.run import FederationResult
 from fl.report.files import LATEST, STATUS, SUMMARY
 from fl.rewards import SCORE_FRACTION_BITS
 from fl.scoring.analysis.uncertainty import ScoreReading
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 
 def summarise(
@@ -149,7 +149,7 @@ def _clients(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, f
     return clients
 
 
-def _round(report: RoundReport, test: Standing, folder: Path) -> dict[str, Any]:
+def _round(report: RoundReport, test: Evaluation, folder: Path) -> dict[str, Any]:
     header = {
         name: "0x" + value.hex() if isinstance(value, bytes) else str(value)
         for name, value in asdict(report.header).items()

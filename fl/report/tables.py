@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fl.report.client_mark import mark
-from fl.report.plotted_clients import roster
+from fl.report.client_mark import client_mark
+from fl.report.plotted_clients import plotted_clients
 from fl.report.wording import escaped, loss, percent, plural, score, seconds, tokens
 
 MATRIX_CELLS = 5_000  # a longer table of all clients in all rounds is left to summary.json
@@ -56,7 +56,7 @@ class Cell:
 
 def clients_table(summary: dict[str, Any]) -> str:
     """Who put in what and was paid what."""
-    places = {one["account"]: place for place, one in enumerate(roster(summary).named)}
+    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
     earned = sum(int(one["paid_wei"]) for one in summary["clients"])
     rows = []
     for one in summary["clients"]:
@@ -64,7 +64,7 @@ def clients_table(summary: dict[str, Any]) -> str:
         rows.append(
             [
                 Cell(
-                    f'<span class="client">{mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
+                    f'<span class="client">{client_mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
                 ),
                 Cell(hash_html(one["account"])),
                 # Of a shard on another machine the coordinator knows neither.

@@ -19,7 +19,7 @@ from fl.task.spec import dataset_hash
 
 
 @dataclass(frozen=True, kw_only=True)
-class Standing:
+class Evaluation:
     """How a model does on a data set."""
 
     loss: float  # mean over samples
@@ -70,7 +70,7 @@ class ValidationGame:
         """Hash of the data set, which has to be the task's validationHash."""
         return dataset_hash(Dataset(features=self.features.cpu().numpy(), labels=self.labels.cpu().numpy()))
 
-    def standing(self, vector: NDArray[np.float32]) -> Standing:
+    def evaluate(self, vector: NDArray[np.float32]) -> Evaluation:
         """Loss and accuracy of a model's vector, shape (P,)."""
         load_vector(self.model, vector)
         total, correct = 0.0, 0
@@ -80,7 +80,7 @@ class ValidationGame:
                 total += float(self.loss_fn(logits, y)) * len(x)
                 if y.ndim == 1 and logits.ndim == 2:
                     correct += int((logits.argmax(1) == y).sum())
-        return Standing(loss=total / len(self.features), accuracy=correct / len(self.features))
+        return Evaluation(loss=total / len(self.features), accuracy=correct / len(self.features))
 
     def gradient(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """∇loss at a model's vector, shape (P,); 0 at buffers and at parameters that are not trained."""

@@ -221,7 +221,7 @@ def free_riders(setting: Setting, *, seeds: int) -> dict:
                     )
                 )
                 last = played[-1]
-                losses.append(last.game.standing((last.base + last.step()).astype(np.float32)).loss)
+                losses.append(last.game.evaluate((last.base + last.step()).astype(np.float32)).loss)
                 for rule, (scorer_name, arguments) in MANY.items():
                     scorer = build_scorer(scorer_name, arguments)
                     scores = sum(scorer.score(inputs, rng=np.random.default_rng(0)).values for inputs in played)

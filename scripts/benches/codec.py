@@ -80,7 +80,7 @@ def run(spec: TaskSpec, federation: Federation, rounds: int, *, coded: bool) -> 
     test = ValidationGame(
         model, loss=spec.build_loss(), features=federation.test.features, labels=federation.test.labels
     )
-    return test.standing(base).accuracy, wire, 4 * len(base)
+    return test.evaluate(base).accuracy, wire, 4 * len(base)
 
 
 if __name__ == "__main__":

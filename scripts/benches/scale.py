@@ -38,7 +38,7 @@ from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.config import TaskConfig
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
 from fl.coordinator.lifecycle.open import put_contracts, terms_of
-from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
 from fl.rewards import Leaf, RoundTree, verify_leaf
@@ -96,7 +96,7 @@ def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, 
         task=task,
         spec=spec,
         game=game(),
-        panel=LocalPanel(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
+        quorum=LocalQuorum(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
         bundles=folder,
         on_round=reports.append,
     )

@@ -69,7 +69,7 @@ def wait(world, seconds):
 
 
 @pytest.fixture
-def panel(world):
+def quorum(world):
     """A started task of two rounds and three clients, with 2 of 3 evaluators."""
     one = world(evaluators=3, quorum=2)
     one.task.start()
@@ -123,53 +123,53 @@ def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
     assert held - token.balance(escrow.address) == BUDGET + BOND + sum(one.stakes)
 
 
-def test_what_nobody_claims_goes_back_to_the_sponsor(panel):
-    escrow, token, task_id = panel.escrow, panel.token, panel.task.task_id
-    first = leaves_of(panel, [500 * TOKENS, 0, 0])
-    header = header_of(panel, first)
-    panel.task.post(header, signatures=signed(panel, header))
-    last = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0], balance=0), number=2, previous=header)
-    panel.task.post(last, signatures=signed(panel, last))  # nobody is entitled: the pot of round 2 is not paid
-    wait(panel, 101)
-    escrow.close(task_id, account=panel.sponsor)
-    assert escrow.credit(token.address, panel.sponsor.address) == BOND + 500 * TOKENS
+def test_what_nobody_claims_goes_back_to_the_sponsor(quorum):
+    escrow, token, task_id = quorum.escrow, quorum.token, quorum.task.task_id
+    first = leaves_of(quorum, [500 * TOKENS, 0, 0])
+    header = header_of(quorum, first)
+    quorum.task.post(header, signatures=signed(quorum, header))
+    last = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0], balance=0), number=2, previous=header)
+    quorum.task.post(last, signatures=signed(quorum, last))  # nobody is entitled: the pot of round 2 is not paid
+    wait(quorum, 101)
+    escrow.close(task_id, account=quorum.sponsor)
+    assert escrow.credit(token.address, quorum.sponsor.address) == BOND + 500 * TOKENS
     with pytest.raises(Refused) as caught:
-        escrow.sweep(task_id, account=panel.sponsor)
+        escrow.sweep(task_id, account=quorum.sponsor)
     assert caught.value.name == "TooEarly"
-    wait(panel, panel.task.terms.claim_period + 1)
-    escrow.sweep(task_id, account=panel.sponsor)
-    assert panel.task.state().swept
-    assert escrow.credit(token.address, panel.sponsor.address) == BOND + BUDGET
+    wait(quorum, quorum.task.terms.claim_period + 1)
+    escrow.sweep(task_id, account=quorum.sponsor)
+    assert quorum.task.state().swept
+    assert escrow.credit(token.address, quorum.sponsor.address) == BOND + BUDGET
     with pytest.raises(Refused) as caught:
-        claim(panel, header, first, 0)
+        claim(quorum, header, first, 0)
     assert caught.value.name == "ClaimPeriodOver"
 
 
-def test_silence_ends_the_task_and_shares_the_bond(panel):
-    escrow, token, task_id = panel.escrow, panel.token, panel.task.task_id
-    leaves = leaves_of(panel, [500 * TOKENS, 0, 0])
-    header = header_of(panel, leaves)
-    panel.task.post(header, signatures=signed(panel, header))
+def test_silence_ends_the_task_and_shares_the_bond(quorum):
+    escrow, token, task_id = quorum.escrow, quorum.token, quorum.task.task_id
+    leaves = leaves_of(quorum, [500 * TOKENS, 0, 0])
+    header = header_of(quorum, leaves)
+    quorum.task.post(header, signatures=signed(quorum, header))
     with pytest.raises(Refused) as caught:
-        escrow.expire(task_id, account=panel.clients[0])
+        escrow.expire(task_id, account=quorum.clients[0])
     assert caught.value.name == "TooEarly"
     assert caught.value.values["earliest"] - caught.value.values["time"] > 900
-    wait(panel, panel.task.terms.round_timeout + 1)
-    escrow.expire(task_id, account=panel.clients[0])
-    state = panel.task.state()
+    wait(quorum, quorum.task.terms.round_timeout + 1)
+    escrow.expire(task_id, account=quorum.clients[0])
+    state = quorum.task.state()
     assert (state.status, state.bond_share) == (Status.CLOSED, BOND // 3)
-    escrow.release(task_id, client=panel.addresses[1], account=panel.sponsor)
-    assert escrow.credit(token.address, panel.addresses[1]) == panel.stakes[1] + BOND // 3
+    escrow.release(task_id, client=quorum.addresses[1], account=quorum.sponsor)
+    assert escrow.credit(token.address, quorum.addresses[1]) == quorum.stakes[1] + BOND // 3
     # The budget that was not promised, and the wei that rounding left of the bond.
-    assert escrow.credit(token.address, panel.sponsor.address) == 500 * TOKENS + BOND - 3 * (BOND // 3)
-    claim(panel, header, leaves, 0)
-    assert escrow.claimed(task_id, panel.addresses[0]) == 500 * TOKENS
+    assert escrow.credit(token.address, quorum.sponsor.address) == 500 * TOKENS + BOND - 3 * (BOND // 3)
+    claim(quorum, header, leaves, 0)
+    assert escrow.claimed(task_id, quorum.addresses[0]) == 500 * TOKENS
 
 
-def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(panel):
-    escrow, task_id, leaver = panel.escrow, panel.task.task_id, panel.clients[2]
+def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(quorum):
+    escrow, task_id, leaver = quorum.escrow, quorum.task.task_id, quorum.clients[2]
     escrow.leave(task_id, account=leaver)
-    enrolment = panel.task.enrolments()[leaver.address]
+    enrolment = quorum.task.enrolments()[leaver.address]
     assert (enrolment.first_round, enrolment.left_round) == (1, 2)
     assert enrolment.weighs_in(1)
     assert not enrolment.weighs_in(2)
@@ -177,12 +177,12 @@ def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(panel):
     with pytest.raises(Refused) as caught:
         escrow.release(task_id, client=leaver.address, account=leaver)
     assert caught.value.name == "StillAtStake"
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
-    panel.task.post(header, signatures=signed(panel, header))
-    wait(panel, 101)
-    escrow.release(task_id, client=leaver.address, account=panel.sponsor)
-    assert escrow.credit(panel.token.address, leaver.address) == panel.stakes[2]
-    assert panel.task.state().staked == 2
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
+    quorum.task.post(header, signatures=signed(quorum, header))
+    wait(quorum, 101)
+    escrow.release(task_id, client=leaver.address, account=quorum.sponsor)
+    assert escrow.credit(quorum.token.address, leaver.address) == quorum.stakes[2]
+    assert quorum.task.state().staked == 2
     with pytest.raises(Refused) as caught:
         escrow.leave(task_id, account=leaver)
     assert caught.value.name in ("AlreadyLeft", "NothingStaked")
@@ -255,45 +255,45 @@ def test_terms_out_of_range_are_named(world):
         ({"previous": b"p" * 32}, "WrongPrevious", None),
     ],
 )
-def test_a_header_that_does_not_follow_is_refused(panel, changes, name, values):
-    header = replace(header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0])), **changes)
+def test_a_header_that_does_not_follow_is_refused(quorum, changes, name, values):
+    header = replace(header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0])), **changes)
     with pytest.raises(Refused) as caught:
-        panel.task.post(header, signatures=signed(panel, header))
+        quorum.task.post(header, signatures=signed(quorum, header))
     assert (caught.value.call, caught.value.name) == ("post", name)
     if values is not None:
         assert caught.value.values == values
-    assert panel.task.state().posted == 0
+    assert quorum.task.state().posted == 0
 
 
-def test_too_few_signatures_are_not_even_sent(panel):
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
-    stranger = sign(header, domain=panel.task.domain, account=panel.sponsor)
-    own = signed(panel, header, by=[0])
+def test_too_few_signatures_are_not_even_sent(quorum):
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
+    stranger = sign(header, domain=quorum.task.domain, account=quorum.sponsor)
+    own = signed(quorum, header, by=[0])
     with pytest.raises(TooFewSignatures) as caught:
-        panel.task.post(header, signatures=[*own, *own, stranger])  # one evaluator twice is one
+        quorum.task.post(header, signatures=[*own, *own, stranger])  # one evaluator twice is one
     assert (caught.value.round_number, caught.value.seen, caught.value.quorum) == (1, 1, 2)
     assert str(caught.value) == (
         "round 1 has 1 evaluator signatures, the quorum is 2; start more evaluators or see why they refused"
     )
 
 
-def test_the_contract_counts_the_quorum_itself(panel):
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+def test_the_contract_counts_the_quorum_itself(quorum):
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
     with pytest.raises(Refused) as caught:
-        panel.escrow.post(header, signatures=signed(panel, header, by=[0]), account=panel.coordinator)
+        quorum.escrow.post(header, signatures=signed(quorum, header, by=[0]), account=quorum.coordinator)
     assert (caught.value.name, caught.value.values) == ("QuorumNotReached", {"seen": 1, "expected": 2})
 
 
-def test_a_signature_over_another_header_does_not_count(panel):
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+def test_a_signature_over_another_header_does_not_count(quorum):
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
     with pytest.raises(TooFewSignatures):
-        panel.task.post(header, signatures=signed(panel, replace(header, bundle=b"x" * 32)))
+        quorum.task.post(header, signatures=signed(quorum, replace(header, bundle=b"x" * 32)))
 
 
-def test_bytes_that_are_no_signature_are_refused(panel):
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
+def test_bytes_that_are_no_signature_are_refused(quorum):
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
     with pytest.raises(InvalidSignature):
-        panel.task.post(header, signatures=[b"x" * 65])
+        quorum.task.post(header, signatures=[b"x" * 65])
 
 
 def test_only_the_coordinator_posts_and_starts(world):
@@ -310,36 +310,36 @@ def test_only_the_coordinator_posts_and_starts(world):
     assert caught.value.values == {"seen": stranger.address, "expected": one.coordinator.address}
 
 
-def test_a_claim_is_refused_before_the_round_is_final_and_after_it_was_paid(panel):
-    leaves = leaves_of(panel, [500 * TOKENS, 0, 0])
-    header = header_of(panel, leaves)
-    panel.task.post(header, signatures=signed(panel, header))
+def test_a_claim_is_refused_before_the_round_is_final_and_after_it_was_paid(quorum):
+    leaves = leaves_of(quorum, [500 * TOKENS, 0, 0])
+    header = header_of(quorum, leaves)
+    quorum.task.post(header, signatures=signed(quorum, header))
     with pytest.raises(Refused) as caught:
-        claim(panel, header, leaves, 0)
+        claim(quorum, header, leaves, 0)
     assert caught.value.name == "RoundNotFinal"
     assert caught.value.values["round"] == 1
-    wait(panel, 101)
-    claim(panel, header, leaves, 0)
+    wait(quorum, 101)
+    claim(quorum, header, leaves, 0)
     with pytest.raises(Refused) as caught:
-        claim(panel, header, leaves, 0)
+        claim(quorum, header, leaves, 0)
     assert caught.value.name == "NothingToClaim"
     assert caught.value.values == {
-        "account": panel.addresses[0],
+        "account": quorum.addresses[0],
         "cumulative": 500 * TOKENS,
         "claimed": 500 * TOKENS,
     }
 
 
-def test_a_leaf_that_was_raised_is_refused(panel):
-    leaves = leaves_of(panel, [400 * TOKENS, 100 * TOKENS, 0])
-    header = header_of(panel, leaves)
-    panel.task.post(header, signatures=signed(panel, header))
-    wait(panel, 101)
+def test_a_leaf_that_was_raised_is_refused(quorum):
+    leaves = leaves_of(quorum, [400 * TOKENS, 100 * TOKENS, 0])
+    header = header_of(quorum, leaves)
+    quorum.task.post(header, signatures=signed(quorum, header))
+    wait(quorum, 101)
     tree = RoundTree(leaves)
-    index = tree.index(panel.addresses[1])
+    index = tree.index(quorum.addresses[1])
     raised = replace(tree.leaves[index], cumulative=200 * TOKENS)
     with pytest.raises(Refused) as caught:
-        panel.escrow.claim(header, leaf=raised, index=index, proof=tree.proof(index), account=panel.sponsor)
+        quorum.escrow.claim(header, leaf=raised, index=index, proof=tree.proof(index), account=quorum.sponsor)
     assert caught.value.name in ("WrongRoot", "WrongSums")
 
 
@@ -352,14 +352,14 @@ def test_waiting_for_clients_ends_with_how_many_came(world):
     assert str(caught.value) == "2 of 3 clients joined within 0 s; let them run `fl join` or lower the number"
 
 
-def test_a_client_that_comes_when_the_last_round_is_under_way_is_refused(panel, late_join, account):
-    late = replace(panel, clients=(*panel.clients, account(9)), stakes=(*panel.stakes, TOKENS))
-    header = header_of(panel, leaves_of(panel, [500 * TOKENS, 0, 0]))
-    panel.task.post(header, signatures=signed(panel, header))
+def test_a_client_that_comes_when_the_last_round_is_under_way_is_refused(quorum, late_join, account):
+    late = replace(quorum, clients=(*quorum.clients, account(9)), stakes=(*quorum.stakes, TOKENS))
+    header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
+    quorum.task.post(header, signatures=signed(quorum, header))
     with pytest.raises(Refused) as caught:
         late_join(late, 3)
     assert caught.value.name == "EnrolmentOver"
-    assert caught.value.values == {"taskId": panel.invite.task_id, "firstRound": 3, "rounds": 2}
+    assert caught.value.values == {"taskId": quorum.invite.task_id, "firstRound": 3, "rounds": 2}
 
 
 def test_a_receipt_is_the_coordinators_word(world):

@@ -98,7 +98,7 @@ def lying_run(world, monkeypatch):
     def run(lie):
         opened = world(rounds=3, bond=100 * TOKENS)
         lie(monkeypatch, opened.addresses[0])
-        opened.run(opened.app(opened.downhill), panel=Colluding(opened.evaluators))
+        opened.run(opened.app(opened.downhill), quorum=Colluding(opened.evaluators))
         monkeypatch.undo()
         write_validation(opened.folder / VALIDATION, opened.validation)
         assert (opened.task.state().status, opened.task.state().posted) == (Status.STARTED, 3)
@@ -175,7 +175,7 @@ def test_a_bent_direction_is_seen_by_whoever_has_the_validation_set(lying_run, a
 
 def test_without_the_lie_both_are_content(world, fl, watch):
     opened = world(rounds=3)
-    opened.run(opened.app(opened.downhill), panel=Colluding(opened.evaluators))
+    opened.run(opened.app(opened.downhill), quorum=Colluding(opened.evaluators))
     write_validation(opened.folder / VALIDATION, opened.validation)
     assert fl("audit", opened.folder).code == 0
     assert watch(opened).code == 0

@@ -17,7 +17,7 @@ from fl.audit.disputes.proofs import Published
 from fl.bundle.format import read_header, write_header
 from fl.chain.clock import pass_time
 from fl.chain.typed_data import sign
-from fl.dashboard.chain_status import Standing
+from fl.dashboard.chain_status import ChainStatus
 from fl.rewards import Leaf, settle_round
 
 expect.set_options(timeout=90_000)
@@ -332,7 +332,7 @@ def test_a_mark_goes_when_the_chain_no_longer_has_the_round(liar, show, tab, dev
 def test_a_chain_that_was_put_back_is_read_anew(liar, devnet, monkeypatch):
     monkeypatch.setattr("fl.dashboard.chain_status._FRESH_S", 0.0)
     w3, task_id = liar.world.w3, liar.task.task_id
-    standing = Standing(liar.world.folder, liar.world.deployment)
+    standing = ChainStatus(liar.world.folder, liar.world.deployment)
     before, made = devnet(w3, "evm_snapshot"), liar.honest(1)
     told = []
     for leaves in (made.settlement.tree.leaves, robbed(made)):

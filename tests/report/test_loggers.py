@@ -10,7 +10,7 @@ from fl.chain.tokens import WEI
 from fl.coordinator.run import Watcher
 from fl.errors import ConfigError
 from fl.report.loggers import LoggerMissing, check_loggers, figures_of, logged
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 SETTINGS = {"name": "two", "task": {"rounds": 2}, "loggers": ["tensorboard", "mlflow"]}
 
@@ -24,7 +24,7 @@ def trained(world):
 
 
 def standings(world):
-    return [Standing(loss=0.5 / report.round, accuracy=0.4 * report.round) for report in world.reports]
+    return [Evaluation(loss=0.5 / report.round, accuracy=0.4 * report.round) for report in world.reports]
 
 
 def test_a_round_is_flat_names_and_numbers(trained):

@@ -6,7 +6,7 @@ import pytest
 from report.run_summary import TOKEN, before_the_first_round, client_of, refuse_everything, run_summary
 
 from fl.report.plots import accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
-from fl.report.plotted_clients import NAMED, roster
+from fl.report.plotted_clients import NAMED, plotted_clients
 
 PLOTS = (accuracy_plot, loss_plot, pay_plot, score_plot, share_plot)
 
@@ -130,15 +130,15 @@ def test_many_clients_are_named_for_misbehaving_or_for_their_pay():
     summary = run_summary(clients=50)
     for number in (3, 4, 5, 6):
         client_of(summary, number)["behaviour"] = "free_ride"
-    names = roster(summary)
+    names = plotted_clients(summary)
     assert [one["number"] for one in names.named] == [4, 5, 6, 43, 44, 45, 46, 47, 48, 49]
     assert names.marked == 3
     assert len(names.rest) == 40
 
 
 def test_as_many_clients_as_there_are_marks_are_all_named():
-    assert roster(run_summary(clients=NAMED)).rest == ()
-    assert len(roster(run_summary(clients=NAMED + 1)).rest) == 1
+    assert plotted_clients(run_summary(clients=NAMED)).rest == ()
+    assert len(plotted_clients(run_summary(clients=NAMED + 1)).rest) == 1
 
 
 def test_a_loss_below_zero_is_drawn():

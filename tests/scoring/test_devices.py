@@ -32,9 +32,9 @@ def game_on(device, game, *, model="cpu", data="cpu", loss=None):
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_a_game_may_be_given_from_any_device(device, model, data):
     inputs = small_round()
-    expected, loss = inputs.game.gradient(inputs.base), inputs.game.standing(inputs.base).loss
+    expected, loss = inputs.game.gradient(inputs.base), inputs.game.evaluate(inputs.base).loss
     game = game_on(device, inputs.game, model=model, data=data)
-    assert game.standing(inputs.base).loss == pytest.approx(loss, rel=1e-5)
+    assert game.evaluate(inputs.base).loss == pytest.approx(loss, rel=1e-5)
     np.testing.assert_allclose(game.gradient(inputs.base), expected, rtol=1e-4, atol=1e-6)
     assert game.validation_hash == inputs.game.validation_hash
 
@@ -53,7 +53,7 @@ def test_class_weights_of_the_loss_move_with_the_game():
     inputs = small_round()
     loss = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0]))
     here, there = (game_on(device, inputs.game, loss=loss) for device in ("cpu", "cuda"))
-    assert there.standing(inputs.base).loss == pytest.approx(here.standing(inputs.base).loss, rel=1e-5)
+    assert there.evaluate(inputs.base).loss == pytest.approx(here.evaluate(inputs.base).loss, rel=1e-5)
 
 
 def test_a_game_leaves_the_model_and_the_loss_that_it_was_given_as_they_were():

@@ -37,7 +37,7 @@ def test_a_direction_is_minus_the_slope_of_the_loss(game, base):
     for index in range(len(base)):
         aside = np.zeros_like(base)
         aside[index] = width
-        slope = (game.standing(base + aside).loss - game.standing(base - aside).loss) / (2 * width)
+        slope = (game.evaluate(base + aside).loss - game.evaluate(base - aside).loss) / (2 * width)
         assert found[index] == pytest.approx(-slope, abs=2e-4)
 
 
@@ -55,7 +55,7 @@ def test_more_nodes_come_nearer(game, base, step):
 
 
 def test_the_scores_sum_to_the_loss_that_the_round_took_off(game, base, step):
-    gained = game.standing(base).loss - game.standing((base + step).astype(np.float32)).loss
+    gained = game.evaluate(base).loss - game.evaluate((base + step).astype(np.float32)).loss
     assert direction(game, base=base, step=step, nodes=8) @ step == pytest.approx(gained, rel=1e-3)
     assert direction(game, base=base, step=step, nodes=3) @ step == pytest.approx(gained, rel=2e-2)
 

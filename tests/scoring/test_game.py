@@ -48,7 +48,7 @@ def test_a_gradient_is_zero_at_buffers_and_frozen_parameters(everything):
 
 def test_a_game_scores_in_evaluation_mode(everything):
     vector = vector_of(everything.model)
-    first, second = everything.standing(vector), everything.standing(vector)
+    first, second = everything.evaluate(vector), everything.evaluate(vector)
     assert first == second  # dropout is off
     everything.gradient(vector)
     np.testing.assert_array_equal(vector_of(everything.model), vector)  # batch statistics are frozen
@@ -69,11 +69,11 @@ class Standardising(nn.Module):
 def test_a_model_that_writes_into_its_input_leaves_the_validation_set_as_it_was(rows):
     game = ValidationGame(Standardising(), loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
     before, vector = game.features.clone(), vector_of(game.model)
-    assert game.standing(vector) == game.standing(vector)
+    assert game.evaluate(vector) == game.evaluate(vector)
     np.testing.assert_array_equal(game.gradient(vector), game.gradient(vector))
     zeros = np.zeros((1, len(vector)))
     first, second = (evaluate(game, base=vector, parts=zeros, factors=np.ones((1, 1))).losses for _ in range(2))
-    assert first == second == pytest.approx(game.standing(vector).loss)
+    assert first == second == pytest.approx(game.evaluate(vector).loss)
     torch.testing.assert_close(game.features, before, rtol=0, atol=0)
 
 
@@ -99,7 +99,7 @@ def test_a_relu_whose_input_is_read_again_does_not_overwrite_it():
     game = ValidationGame(model, loss=nn.CrossEntropyLoss(), features=features, labels=draw.integers(2, size=32))
     vector = vector_of(model)
     found = evaluate(game, base=vector, parts=np.zeros((1, len(vector))), factors=np.ones((1, 1)))
-    assert found.losses[0] == pytest.approx(game.standing(vector).loss, abs=1e-6)
+    assert found.losses[0] == pytest.approx(game.evaluate(vector).loss, abs=1e-6)
 
 
 def test_a_relu_whose_input_nobody_reads_again_overwrites_it():
@@ -111,7 +111,7 @@ def test_a_games_model_is_a_copy(rows):
     model = nn.Linear(3, 2)
     before = vector_of(model).copy()
     game = ValidationGame(model, loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
-    game.standing(np.zeros(8, dtype=np.float32))
+    game.evaluate(np.zeros(8, dtype=np.float32))
     np.testing.assert_array_equal(vector_of(model), before)
 
 
@@ -123,24 +123,24 @@ def test_the_size_of_a_batch_does_not_change_the_gradient_or_the_loss(rows, batc
         model, loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels, batch_size=batch_size
     )
     np.testing.assert_allclose(parts.gradient(vector), whole.gradient(vector), atol=1e-7)
-    assert parts.standing(vector).loss == pytest.approx(whole.standing(vector).loss)
-    assert parts.standing(vector).accuracy == whole.standing(vector).accuracy
+    assert parts.evaluate(vector).loss == pytest.approx(whole.evaluate(vector).loss)
+    assert parts.evaluate(vector).accuracy == whole.evaluate(vector).accuracy
 
 
 def test_accuracy_is_the_share_of_right_answers(rows):
     game = ValidationGame(nn.Linear(3, 2), loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
     exact = np.zeros(8, dtype=np.float32)
     exact[0], exact[3] = -1, 1  # class 1 where the first column is above 0
-    assert game.standing(exact).accuracy == 1.0
-    assert game.standing(-exact).accuracy == 0.0
+    assert game.evaluate(exact).accuracy == 1.0
+    assert game.evaluate(-exact).accuracy == 0.0
 
 
 def test_a_regression_has_a_loss_and_no_accuracy(rows):
     targets = rows.features[:, :1]
     game = ValidationGame(nn.Linear(3, 1), loss=nn.MSELoss(), features=rows.features, labels=targets)
     vector = np.array([1, 0, 0, 0], dtype=np.float32)
-    assert game.standing(vector).loss == pytest.approx(0)
-    assert game.standing(vector).accuracy == 0
+    assert game.evaluate(vector).loss == pytest.approx(0)
+    assert game.evaluate(vector).accuracy == 0
 
 
 def test_gradients_do_not_add_up_between_calls(rows):
@@ -161,7 +161,7 @@ def test_an_empty_or_uneven_validation_set_is_refused(inputs, labels):
 def test_a_vector_of_another_size_is_refused(rows):
     game = ValidationGame(nn.Linear(3, 2), loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
     with pytest.raises(LayoutMismatch):
-        game.standing(np.zeros(9, dtype=np.float32))
+        game.evaluate(np.zeros(9, dtype=np.float32))
 
 
 def test_an_integer_buffer_stays_as_it_is():

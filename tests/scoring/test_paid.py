@@ -111,10 +111,10 @@ def test_a_robust_strategys_parts_sum_to_what_its_step_took_off_the_loss(played,
     rule = {"scorer": scorer, "scorer_arguments": settings}
     one = played(strategy=strategy, strategy_arguments=arguments, clients=clients, **rule)
     step = one.scoring.step(one.participants, base=one.base, weights=one.weights)
-    after = one.game.standing((one.base + step).astype(np.float32)).loss
+    after = one.game.evaluate((one.base + step).astype(np.float32)).loss
     found, _ = one.scores()
     total = sum(found.values()) / 2**40
-    assert total == pytest.approx(one.game.standing(one.base).loss - after, rel=1e-3)
+    assert total == pytest.approx(one.game.evaluate(one.base).loss - after, rel=1e-3)
     model = one.scoring.picked_model(one.participants, base=one.base, weights=one.weights)
     np.testing.assert_allclose(model, one.base + step, atol=1e-6)
 

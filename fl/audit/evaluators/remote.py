@@ -56,7 +56,7 @@ class SignedAnother(FairshareError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class EvaluatedRound:
     """What became of one round."""
 
     round: int
@@ -123,7 +123,7 @@ class RemoteEvaluator:
         self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
         self._memory = StrategyMemory(self.spec, self._bundles)
 
-    def evaluate_waiting(self) -> Evaluation | None:
+    def evaluate_waiting(self) -> EvaluatedRound | None:
         """Check the round that waits for this evaluator, if there is one, and answer.
 
         Raises: ArchiveUnreachable, ArchiveRefused, ChainError where coordinator or chain cannot be asked; nothing is signed then.
@@ -146,7 +146,7 @@ class RemoteEvaluator:
         ) as error:  # a difference, or what no round can be made of, such as scores that are not finite
             refusal, distance = str(error), None
             answer = {"refusal": refusal}
-        return Evaluation(
+        return EvaluatedRound(
             round=number,
             distance=distance,
             refusal=refusal,

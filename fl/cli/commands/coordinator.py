@@ -27,7 +27,7 @@ from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
 from fl.report.summary import STATUS, SUMMARY, settings_of
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +193,7 @@ def _say_invite(invite: Invite, path: Path) -> None:
     print(f"invite for clients: {path}, or as one line:\n{invite.to_string()}", flush=True)
 
 
-def _say_round(report: RoundReport, test: Standing, *, rounds: int) -> None:
+def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
     refused = f", {len(report.refusals)} refused" if report.refusals else ""
     _say(
         f"round {report.round:>2}/{rounds}: accuracy {test.accuracy:.1%}, loss {report.loss_before:.3f} → "

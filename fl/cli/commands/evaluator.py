@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from fl.audit.evaluators.remote import Evaluation, NotEvaluator, RemoteEvaluator
+from fl.audit.evaluators.remote import EvaluatedRound, NotEvaluator, RemoteEvaluator
 from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
 from fl.bundle.validation_set import read_validation
 from fl.chain.errors import ChainUnreachable
@@ -80,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
         print("the task is over")
 
 
-def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evaluation]:
+def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[EvaluatedRound]:
     """Each round as it comes, until the task is over. An absent coordinator or chain is waited for, and said once."""
     pause, told = every, ""
     while True:
@@ -106,7 +106,7 @@ def _over(record: TaskRecord) -> bool:
     return state.status in (Status.HALTED, Status.CLOSED) or state.posted >= record.terms.rounds
 
 
-def _line(evaluation: Evaluation) -> str:
+def _line(evaluation: EvaluatedRound) -> str:
     late = "" if evaluation.accepted else " (not needed: others were faster)"
     if evaluation.refusal:
         return f"round {evaluation.round} REFUSED{late}: {printable(evaluation.refusal)}"

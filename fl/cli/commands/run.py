@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
-from fl.cli.terminal.progress import Face
+from fl.cli.terminal.progress import ProgressView
 from fl.coordinator.run import run_federation
 from fl.errors import FairshareError
 from fl.report.live import LiveSummary
@@ -59,8 +59,8 @@ def _run(raw: DictConfig) -> None:
         live = LiveSummary(config, folder=folder)
         settings = settings_of(config)
         with (
-            Face(rounds=config.task.rounds) as face,
-            logged(face.watcher(), loggers=config.loggers, folder=folder, settings=settings) as watcher,
+            ProgressView(rounds=config.task.rounds) as view,
+            logged(view.watcher(), loggers=config.loggers, folder=folder, settings=settings) as watcher,
         ):
             run_federation(config, folder=folder, watcher=live.watching(watcher))
         summary = live.finished()
@@ -78,7 +78,7 @@ def _run(raw: DictConfig) -> None:
             sys.exit(1)
         print(f"fl run: stopped; logs are in {folder}", file=sys.stderr)
         raise
-    face.show_table(summary, folder=folder)
+    view.show_table(summary, folder=folder)
 
 
 def _log_flower_to_file() -> None:

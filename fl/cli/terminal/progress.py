@@ -13,14 +13,14 @@ from rich.table import Table
 from fl.chain.tokens import WEI
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import Watcher
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour
 
 # The steps of a round after its training, as the strategy names them.
 _STEPS = ("checking", "aggregating", "scoring", "settling", "bundling", "evaluating", "posting", "reporting")
 
 
-class Face:
+class ProgressView:
     """Progress bars while the run lasts; use it as a context."""
 
     def __init__(self, *, rounds: int) -> None:
@@ -46,7 +46,7 @@ class Face:
         self._progress.stop()
 
     def watcher(self) -> Watcher:
-        """The callbacks of this face."""
+        """The callbacks of this view."""
         return Watcher(
             on_setup=self._on_setup, on_phase=self._on_phase, on_reply=self._on_reply, on_round=self._on_round
         )
@@ -112,7 +112,7 @@ class Face:
         bar = self._bars[max(self._bars)]
         self._progress.update(bar, note=f"training, {self._clients} answered")
 
-    def _on_round(self, report: RoundReport, test: Standing) -> None:
+    def _on_round(self, report: RoundReport, test: Evaluation) -> None:
         self._clients = 0
         refused = f"  {len(report.refusals)} refused" if report.refusals else ""
         note = (

@@ -29,7 +29,7 @@ from fl.bundle.validation_set import VALIDATION
 from fl.chain.access import AccessRefused, account_of
 from fl.chain.escrow import Enrolment, Status, TaskState
 from fl.chain.paid_task import PaidTask
-from fl.coordinator.quorum.remote import EvaluationDesk, NotWaiting, WrongAnswer
+from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
 _PUBLIC = (HEADER, MANIFEST, ROUND)
 _DIRECTION = "direction.blocks"
@@ -42,7 +42,7 @@ def archive_router(
     folder: Path,
     *,
     task: PaidTask,
-    desk: EvaluationDesk | None = None,
+    quorum: RemoteQuorum | None = None,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
     """The routes, for a FastAPI app that answers over TLS.
@@ -50,7 +50,7 @@ def archive_router(
     Args:
         folder: The coordinator's, with `invite.json`, `summary.json`, `bundles`, `receipts` and the validation set.
         task: On chain; what is revealed follows from its state.
-        desk: Where evaluators answer; none where all of them are in this process.
+        quorum: Where evaluators answer; none where all of them are in this process.
         clock: Time of day, Unix seconds.
     """
     archive = _Archive(folder, task=task, clock=clock)
@@ -93,19 +93,19 @@ def archive_router(
     @router.get("/evaluations")
     def evaluations(request: Request) -> Response:
         account = archive.evaluator(request)
-        waiting = desk.waiting(account) if desk else None
+        waiting = quorum.waiting(account) if quorum else None
         return Response(status_code=204) if waiting is None else JSONResponse(waiting)
 
     @router.post("/evaluations/{number}")
     def evaluate(number: int, request: Request, answer: dict[str, Any] = Body()) -> dict[str, bool]:  # noqa: B008
         account = archive.evaluator(request)
-        if desk is None:
+        if quorum is None:
             raise HTTPException(409, "no round waits for evaluators")
         try:
             if isinstance(reason := answer.get("refusal"), str):
-                desk.refuse(account, round_number=number, reason=reason)
+                quorum.refuse(account, round_number=number, reason=reason)
             else:
-                desk.accept(account, round_number=number, signature=bytes.fromhex(str(answer.get("signature"))))
+                quorum.accept(account, round_number=number, signature=bytes.fromhex(str(answer.get("signature"))))
         except NotWaiting as error:
             raise HTTPException(409, str(error)) from error
         except WrongAnswer as error:

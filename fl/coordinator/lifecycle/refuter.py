@@ -71,7 +71,7 @@ class _BundleOf:
             return self.source.archive.bundle(self.number).read(name)
 
 
-class Guard:
+class ChallengeRefuter:
     """Refutes false challenges of one task.
 
     Args:
@@ -88,7 +88,7 @@ class Guard:
         self._told: set[str] = set()
 
     def look(self) -> bool:
-        """Answer what can be answered now; returns whether there is nothing left to guard.
+        """Answer what can be answered now; returns whether there is nothing left to refute.
 
         Raises: ChainError where the chain cannot be asked.
         """
@@ -135,36 +135,38 @@ class Guard:
 
 
 @contextmanager
-def guarding(invite: Invite, *, bundles: Path, archive: str | None = None, account: LocalAccount) -> Iterator[None]:
-    """Guard a task in a thread of its own, until the task is over or the block ends.
+def refuting_challenges(
+    invite: Invite, *, bundles: Path, archive: str | None = None, account: LocalAccount
+) -> Iterator[None]:
+    """ChallengeRefuter a task in a thread of its own, until the task is over or the block ends.
 
     Args:
         invite: Where the task is; its URL has to be one that answers here.
         bundles: The coordinator's folder of bundles.
         archive: URL of the store that has what is dropped from the folder, None for none.
-        account: As for `Guard`.
+        account: As for `ChallengeRefuter`.
     Raises: ConfigError for a URL that no installed file system takes.
     """
     source = _Bundles(BundleStore.at(str(bundles)), BundleStore.at(archive) if archive else None)
     ended = threading.Event()
 
-    def guard() -> None:
+    def refute() -> None:
         one, pause, told = None, _LOOK_S, ""
         while True:
             try:
-                one = one or Guard(TaskRecord(invite), source, account=account)
+                one = one or ChallengeRefuter(TaskRecord(invite), source, account=account)
                 pause = min(_LOOK_S, one.record.terms.response_window / _LOOKS)
                 if one.look():
                     return
                 told = ""
-            except Exception as error:  # whatever it is, the next challenge has to find a guard
+            except Exception as error:  # whatever it is, the next challenge has to find a refuter
                 if str(error) != told:
                     told = str(error)
                     log.warning("cannot look for challenges: %s; tried again every %g s", printable(error), pause)
             if ended.wait(pause):
                 return
 
-    thread = threading.Thread(target=guard, name="guard", daemon=True)
+    thread = threading.Thread(target=refute, name="refuter", daemon=True)
     thread.start()
     try:
         yield

@@ -13,7 +13,7 @@ from fl.task.spec import TaskSpec
 log = logging.getLogger(__name__)
 
 
-class BundleKeeper:
+class RetentionPolicy:
     """Copies bundles into an archive and drops what is not to be kept.
 
     Args:

@@ -16,7 +16,7 @@ from fl.errors import FairshareError
 log = logging.getLogger(__name__)
 
 
-class Panel(Protocol):
+class EvaluatorQuorum(Protocol):
     """The evaluators that a coordinator can reach."""
 
     @property
@@ -31,7 +31,7 @@ class Panel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LocalPanel:
+class LocalQuorum:
     """Evaluators in this process, one after the other: enough on a devnet, and no proof to anybody else."""
 
     evaluators: Sequence[Evaluator]

@@ -1,4 +1,4 @@
-"""The desk where evaluators on other machines fetch a round and hand in what they found: a panel that waits for k of n."""
+"""Evaluators on machines of their own: each fetches the round that waits and hands in what it found; k of n have to sign."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class _Waiting:
     refusals: dict[str, str] = field(default_factory=dict)
 
 
-class EvaluationDesk:
+class RemoteQuorum:
     """Offers each round to the task's evaluators, some of whom may be in this process, and waits for the quorum.
 
     Slow, absent and wrong evaluators do not hold a round up while as many as the quorum are well.
@@ -95,7 +95,7 @@ class EvaluationDesk:
 
     @property
     def addresses(self) -> frozenset[str]:
-        """All of the task's evaluators: anyone may come to the desk."""
+        """All of the task's evaluators: any of them may answer."""
         return self.evaluators
 
     def sign(self, folder: Path, header: Header, *, view: ChainView) -> list[bytes]:

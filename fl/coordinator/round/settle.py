@@ -178,7 +178,7 @@ def _without_ruinous(
 
     def ruins(one: AcceptedUpdate) -> bool:
         step = weighted_step([(one.blocks, weights[one.account])], size=len(current.base))
-        return not math.isfinite(game.standing((current.base + step).astype(np.float32)).loss)
+        return not math.isfinite(game.evaluate((current.base + step).astype(np.float32)).loss)
 
     out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
     reason = "with this update the validation loss has no finite gradient; lower the learning rate, look at buffers"

@@ -30,11 +30,11 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, signer_of
 from fl.codec import Layout, block_root, model_hash
-from fl.coordinator.quorum.local import Panel
+from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.round.journal import Journal
 from fl.coordinator.round.report import RoundReport
-from fl.coordinator.round.resume import LostRound, PastRounds, take_up
+from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
 from fl.coordinator.round.settle import OpenRound, SettledRound, settle_round
 from fl.errors import ConfigError
 from fl.protocol import RECORD, TrainRequest
@@ -59,7 +59,7 @@ class PayingStrategy(Strategy):
         task: The task on chain, with the coordinator's key.
         spec: What its hash on chain stands for.
         game: The loss on the validation set whose hash is on chain.
-        panel: Evaluators who sign each header after recomputing it; the task's quorum of them has to agree.
+        quorum: Evaluators who sign each header after recomputing it; the task's quorum of them has to agree.
         bundles: Folder that takes one bundle a round, and the journal.
         seed: Draws the inner strategy's sample of nodes.
         read_clients: Rounds of at most so many clients get standard errors and scores by class.
@@ -76,7 +76,7 @@ class PayingStrategy(Strategy):
         task: PaidTask,
         spec: TaskSpec,
         game: ValidationGame,
-        panel: Panel,
+        quorum: EvaluatorQuorum,
         bundles: Path,
         seed: int = 0,
         read_clients: int = 0,
@@ -96,7 +96,7 @@ class PayingStrategy(Strategy):
                 f"the validation set's hash is 0x{game.validation_hash.hex()}, the task on chain has "
                 f"0x{task.terms.validation_hash.hex()}; score on the set that the task was opened with"
             )
-        known = panel.addresses & set(task.terms.evaluators)
+        known = quorum.addresses & set(task.terms.evaluators)
         if len(known) < task.terms.quorum:
             raise ConfigError(
                 f"{len(known)} of the task's evaluators are here, its quorum is {task.terms.quorum}; start those that "
@@ -108,7 +108,7 @@ class PayingStrategy(Strategy):
                 "the task with that"
             )
         self.inner, self.task, self.spec, self.game, self.scoring = inner, task, spec, game, scoring
-        self.panel, self.journal, self.seed = panel, Journal(bundles), seed
+        self.quorum, self.journal, self.seed = quorum, Journal(bundles), seed
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
         self._cap = cap_q64(spec.norm_cap)
@@ -157,7 +157,7 @@ class PayingStrategy(Strategy):
         train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
         result, arrays = Result(), initial_arrays
         first = 1
-        if (past := take_up(self.task, self.journal, follow=self._replay if self._follows else None)) is not None:
+        if (past := resume_task(self.task, self.journal, follow=self._replay if self._follows else None)) is not None:
             first = past.header.round + 1
             self._go_on_from(past)
             result.arrays = arrays = _record({**_numpy(initial_arrays), **past.layout.unflatten(past.model)})
@@ -226,7 +226,7 @@ class PayingStrategy(Strategy):
             receipts = self._give_receipts(server_round, settled_updates)
         with self._step(server_round, "reporting"):
             reading = self._read(settled)
-            before, after = self.game.standing(self._base), self.game.standing(bundle.next)
+            before, after = self.game.evaluate(self._base), self.game.evaluate(bundle.next)
         self._seconds["training"] = sum(one.seconds_training for one in updates)
         self._seconds["signing"] = sum(one.seconds_signing for one in updates)
         paid_before = {leaf.account: leaf.cumulative for leaf in self._leaves}
@@ -388,7 +388,7 @@ class PayingStrategy(Strategy):
                 previous=self._previous,
                 previous_digest=header.previous,
             )
-            signatures = self.panel.sign(folder, header, view=view)
+            signatures = self.quorum.sign(folder, header, view=view)
             # Raised before anything is written: a header without its quorum is asked for again.
             self.task.check_quorum(header, signatures)
             write_header(folder, header, signatures=signatures)

@@ -14,7 +14,7 @@ from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import Watcher
 from fl.errors import ConfigError, FairshareError
 from fl.report.loggers.figures import figures_of
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 __all__ = ["KNOWN", "LoggerMissing", "RoundLogger", "check_loggers", "figures_of", "logged", "open_loggers"]
 
@@ -81,7 +81,7 @@ def logged(watcher: W, *, loggers: Sequence[str], folder: Path, settings: Mappin
     """A watcher that passes everything on and hands each round's figures to the loggers; they are closed at the end."""
     opened = open_loggers(loggers, folder=folder, settings=settings)
 
-    def on_round(report: RoundReport, test: Standing) -> None:
+    def on_round(report: RoundReport, test: Evaluation) -> None:
         figures = figures_of(report, test)
         for one in opened:
             one.log(figures, round_number=report.round)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from fl.chain.tokens import WEI
 from fl.coordinator.round.report import RoundReport
 from fl.rewards import SCORE_FRACTION_BITS
-from fl.scoring.game import Standing
+from fl.scoring.game import Evaluation
 
 
-def figures_of(report: RoundReport, test: Standing) -> dict[str, float]:
+def figures_of(report: RoundReport, test: Evaluation) -> dict[str, float]:
     """The figures of one round.
 
     Returns: name → number. Losses and scores in units of the loss, pay in tokens, times in seconds; `score/` and `pay/`

@@ -59,7 +59,7 @@ def evaluate(
 
             def work(share: int, tensor: Tensor = tensor, start: int = start) -> None:
                 for row in range(share, len(tensor), len(seats)):
-                    losses[start + row], correct[start + row] = seats[share].standing(tensor[row])
+                    losses[start + row], correct[start + row] = seats[share].evaluate(tensor[row])
 
             if len(seats) == 1:
                 work(0)
@@ -81,7 +81,7 @@ class _Seat:
         self.setters = _setters(self.model, game)
         self.batch = CPU_BATCH if game.device.type == "cpu" else max(game.batch_size, 1024)
 
-    def standing(self, vector: Tensor) -> tuple[float, int]:
+    def evaluate(self, vector: Tensor) -> tuple[float, int]:
         """Mean loss and number of right answers of one model's vector."""
         for point in self.setters:
             point(vector)

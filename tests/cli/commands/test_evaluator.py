@@ -21,7 +21,7 @@ from fl.bundle.validation_set import VALIDATION, OtherValidation, write_validati
 from fl.chain.record import TaskRecord
 from fl.coordinator.gateway.bundle_api import archive_router
 from fl.coordinator.gateway.proxy import running_gateway
-from fl.coordinator.quorum.remote import EvaluationDesk, RoundRefused
+from fl.coordinator.quorum.remote import RemoteQuorum, RoundRefused
 from fl.coordinator.superlink.certificates import own_tls
 from fl.task.strategies import build_strategy
 
@@ -30,17 +30,17 @@ CLIENTS = []  # of evaluators in this process
 
 @contextmanager
 def serving(world, *, deadline_s=120.0):
-    """A coordinator's gateway with a desk; yields desk and invite file."""
-    desk = EvaluationDesk(world.task.terms.evaluators, domain=world.task.domain, deadline_s=deadline_s)
+    """A coordinator's gateway with a quorum; yields quorum and invite file."""
+    quorum = RemoteQuorum(world.task.terms.evaluators, domain=world.task.domain, deadline_s=deadline_s)
     write_validation(world.folder / VALIDATION, world.validation)
     tls = own_tls(world.folder / "tls", names=["127.0.0.1"])
     with running_gateway(
-        "127.0.0.1", 0, tls=tls, routers=[archive_router(world.folder, task=world.task, desk=desk)]
+        "127.0.0.1", 0, tls=tls, routers=[archive_router(world.folder, task=world.task, quorum=quorum)]
     ) as at:
         invite = replace(world.invite, gateway=f"https://127.0.0.1:{at.port}", ca=tls.ca)
         path = world.folder / "remote-invite.json"
         invite.write(path)
-        yield desk, invite, path
+        yield quorum, invite, path
         for client in CLIENTS:  # or the gateway waits for them
             client.close()
 
@@ -80,9 +80,9 @@ def index_of(account, evaluator):
 def test_two_of_three_on_their_own_machines_sign_every_round(world, evaluators, account):
     opened = world(rounds=2, evaluators=3, quorum=2)
     numbers = [index_of(account, one) for one in opened.evaluators[:2]]
-    with serving(opened) as (desk, _, path):
+    with serving(opened) as (quorum, _, path):
         processes = [evaluators(path, number) for number in numbers]
-        opened.run(opened.app(opened.downhill), panel=desk)
+        opened.run(opened.app(opened.downhill), quorum=quorum)
         for process in processes:
             out, err = process.communicate(timeout=60)
             assert (process.returncode, err) == (0, "")
@@ -106,7 +106,7 @@ def test_ctrl_c_ends_it_cleanly(world, evaluators, account):
     assert "Traceback" not in err
 
 
-class Lying(EvaluationDesk):
+class Lying(RemoteQuorum):
     """Offers headers with another pot than the bundle's."""
 
     def sign(self, folder, header, *, view):
@@ -115,11 +115,11 @@ class Lying(EvaluationDesk):
 
 def test_a_lie_is_refused_with_the_first_difference(world, evaluators, account, monkeypatch):
     opened = world(rounds=1)
-    with serving(opened) as (desk, _, path):
-        monkeypatch.setattr(desk, "__class__", Lying)
+    with serving(opened) as (quorum, _, path):
+        monkeypatch.setattr(quorum, "__class__", Lying)
         process = evaluators(path, index_of(account, opened.evaluators[0]), "once=true")
         with pytest.raises(RoundRefused) as caught:
-            opened.run(opened.app(opened.downhill), panel=desk)
+            opened.run(opened.app(opened.downhill), quorum=quorum)
         out, _ = process.communicate(timeout=60)
     pot = opened.task.terms.budget
     assert f"the pot is {pot + 1}, recomputed {pot}; do not sign it" in str(caught.value)
@@ -131,7 +131,7 @@ def test_a_lie_is_refused_with_the_first_difference(world, evaluators, account, 
 # ---- in this process ----------------------------------------------------------------------------------------------------
 
 
-class Alone(EvaluationDesk):
+class Alone(RemoteQuorum):
     """Lets a remote evaluator in this process answer while the round waits."""
 
     remote = None
@@ -170,12 +170,12 @@ def test_the_models_of_a_strategy_with_a_memory_are_followed(world, remote, spec
     arguments = {"eta": 0.05, "tau": 0.01}
     told = spec(strategy="fedadam", strategy_arguments=arguments)
     opened = world(rounds=3, spec=told)
-    with serving(opened) as (desk, invite, _):
-        monkeypatch.setattr(desk, "__class__", Alone)
-        desk.remote = remote(opened, invite)
-        opened.run(opened.app(opened.downhill), build_strategy("fedadam", arguments), panel=desk)
+    with serving(opened) as (quorum, invite, _):
+        monkeypatch.setattr(quorum, "__class__", Alone)
+        quorum.remote = remote(opened, invite)
+        opened.run(opened.app(opened.downhill), build_strategy("fedadam", arguments), quorum=quorum)
     assert len(opened.reports) == 3
-    cache = {one.name for one in (desk.remote.folder / "cache" / "objects").rglob("*") if one.is_file()}
+    cache = {one.name for one in (quorum.remote.folder / "cache" / "objects").rglob("*") if one.is_file()}
     sums = json.loads((opened.reports[2].bundle / "manifest.json").read_text())
     assert cache == set(sums.values())
 
@@ -191,11 +191,11 @@ def test_a_wrong_model_of_a_strategy_with_a_memory_is_refused(world, remote, spe
         return honest(number, replies)
 
     monkeypatch.setattr(forgetful, "aggregate_train", aggregate)
-    with serving(opened) as (desk, invite, _):
-        monkeypatch.setattr(desk, "__class__", Alone)
-        desk.remote = remote(opened, invite)
+    with serving(opened) as (quorum, invite, _):
+        monkeypatch.setattr(quorum, "__class__", Alone)
+        quorum.remote = remote(opened, invite)
         with pytest.raises(RoundRefused, match="the next model is off by .* of what fedadam makes of the updates"):
-            opened.run(opened.app(opened.downhill), forgetful, panel=desk)
+            opened.run(opened.app(opened.downhill), forgetful, quorum=quorum)
     assert opened.task.state().posted == 1
 
 
@@ -232,11 +232,11 @@ def test_no_round_json_ends_an_evaluator_or_gets_a_signature(world, remote, monk
         raw = changed(honest, rng.choice(ways), rng.choice([*VALUES, KeyError]))
         if raw != honest:
             texts.append(json.dumps({**raw, "taskId": opened.task.task_id.hex()}).encode())
-    with serving(opened) as (desk, invite, _):
-        monkeypatch.setattr(desk, "__class__", Spoiling)
-        desk.remote, desk.texts = remote(opened, invite), texts
-        opened.run(opened.app(opened.downhill), panel=desk)
-    assert desk.found.refusal == ""
+    with serving(opened) as (quorum, invite, _):
+        monkeypatch.setattr(quorum, "__class__", Spoiling)
+        quorum.remote, quorum.texts = remote(opened, invite), texts
+        opened.run(opened.app(opened.downhill), quorum=quorum)
+    assert quorum.found.refusal == ""
     assert opened.task.state().posted == 1
 
 
@@ -252,12 +252,12 @@ def test_a_second_header_of_a_round_is_never_signed(tmp_path):
 
 def test_another_header_after_a_signature_is_refused_on_the_wire(world, remote, monkeypatch):
     opened = world(rounds=1)
-    with serving(opened) as (desk, invite, _):
-        monkeypatch.setattr(desk, "__class__", Alone)
-        desk.remote = remote(opened, invite)
-        SignedHeaders(desk.remote.folder / "signed.json").keep(1, b"\x07" * 32)
+    with serving(opened) as (quorum, invite, _):
+        monkeypatch.setattr(quorum, "__class__", Alone)
+        quorum.remote = remote(opened, invite)
+        SignedHeaders(quorum.remote.folder / "signed.json").keep(1, b"\x07" * 32)
         with pytest.raises(RoundRefused, match=f"0x{'07' * 32} was signed before"):
-            opened.run(opened.app(opened.downhill), panel=desk)
+            opened.run(opened.app(opened.downhill), quorum=quorum)
 
 
 def test_a_round_that_is_not_the_next_is_refused(world, remote):

@@ -10,7 +10,7 @@ from fl.audit.disputes import proofs
 from fl.bundle.store import BundleStore
 from fl.chain.escrow import Status
 from fl.coordinator.lifecycle import refuter as guard
-from fl.coordinator.lifecycle.refuter import guarding
+from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.rewards.sums import fold
 
 
@@ -46,7 +46,7 @@ def test_a_clients_false_challenge_of_its_own_score_is_refuted(liar):
     posted = liar.post(made.header, made.settlement.tree.leaves)
     coordinator, token = liar.world.coordinator, liar.world.token
     place = next(place for place, leaf in enumerate(posted.leaves) if leaf.account == client.address)
-    with guarding(liar.world.invite, bundles=liar.bundles, account=coordinator):
+    with refuting_challenges(liar.world.invite, bundles=liar.bundles, account=coordinator):
         opened = challenge(liar, made, posted, place=place, by=client, wrong=2)
         until(lambda: not liar.escrow.standing_of(opened.id)[0])
         until(lambda: token.balance(coordinator.address) == TOKENS // 2)
@@ -62,7 +62,9 @@ def test_what_was_dropped_from_the_folder_comes_from_the_archive(liar, tmp_path)
     shutil.rmtree(liar.bundles / "round-0001" / "updates")
     (liar.bundles / "round-0001" / "direction.blocks").unlink()
     opened = challenge(liar, made, posted, place=0, by=client, wrong=0)
-    with guarding(liar.world.invite, bundles=liar.bundles, archive=archive.url, account=liar.world.coordinator):
+    with refuting_challenges(
+        liar.world.invite, bundles=liar.bundles, archive=archive.url, account=liar.world.coordinator
+    ):
         until(lambda: not liar.escrow.standing_of(opened.id)[0])
 
 
@@ -71,7 +73,7 @@ def test_what_is_nowhere_is_said(liar, caplog):
     posted = liar.post(made.header, made.settlement.tree.leaves)
     (liar.bundles / "round-0001" / "direction.blocks").unlink()
     challenge(liar, made, posted, place=0, by=liar.world.clients[1], wrong=0)
-    with guarding(liar.world.invite, bundles=liar.bundles, account=liar.world.coordinator):
+    with refuting_challenges(liar.world.invite, bundles=liar.bundles, account=liar.world.coordinator):
         until(lambda: "it cannot be refuted from here" in caplog.text)
     assert "the challenge of round 1: direction.blocks cannot be read" in caplog.text
 
@@ -82,7 +84,9 @@ def test_a_right_challenge_is_left_alone(liar, account):
     bonded(liar, account(16))
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
     liar.escrow.submit(call.function, call.arguments, account=account(16))
-    one = guard.Guard(guard.TaskRecord(liar.world.invite), BundleStore.at(str(liar.bundles)), account=account(17))
+    one = guard.ChallengeRefuter(
+        guard.TaskRecord(liar.world.invite), BundleStore.at(str(liar.bundles)), account=account(17)
+    )
     before = liar.world.w3.eth.get_transaction_count(account(17).address)
     assert not one.look()
     assert liar.world.w3.eth.get_transaction_count(account(17).address) == before
@@ -96,7 +100,7 @@ def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(wo
     made, coordinator, challenger = liar.honest(1), opened.coordinator, account(16)
     posted = liar.post(made.header, made.settlement.tree.leaves)
     opened.token.mint(coordinator.address, TOKENS, account=coordinator)
-    with guarding(opened.invite, bundles=liar.bundles, account=coordinator):
+    with refuting_challenges(opened.invite, bundles=liar.bundles, account=coordinator):
         false = challenge(liar, made, posted, place=0, by=challenger, wrong=1000)
         until(lambda: liar.escrow.standing_of(false.id)[2] == 1)  # a sum is demanded
         blocks, direction = made.participants[0].blocks, made.direction
@@ -111,7 +115,7 @@ def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(wo
 def test_it_ends_with_the_task(liar):
     liar.post_honest(1)
     record = guard.TaskRecord(liar.world.invite)
-    one = guard.Guard(record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator)
+    one = guard.ChallengeRefuter(record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator)
     assert not one.look()
     liar.post_honest(2)
     state = liar.task.state()

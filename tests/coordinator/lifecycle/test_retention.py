@@ -9,7 +9,7 @@ import pytest
 from fl.bundle.format import Bundle, read_leaves
 from fl.bundle.store import KEPT, BundleStore
 from fl.coordinator.config import CoordinatorConfig
-from fl.coordinator.lifecycle.retention import BundleKeeper
+from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.errors import ConfigError
 
 
@@ -38,7 +38,7 @@ def files(folder):
 
 
 def test_every_round_is_copied_and_old_ones_lose_their_models(world, bundles, archive):
-    BundleKeeper(bundles, archive=archive, keep=1, spec=world.spec).after_round()
+    RetentionPolicy(bundles, archive=archive, keep=1, spec=world.spec).after_round()
     store = BundleStore.at(archive)
     for report in world.reports:
         assert Bundle.read(store.bundle(report.round))[1] == report.header.bundle
@@ -51,7 +51,7 @@ def test_nothing_is_dropped_without_a_copy(world, bundles, archive, caplog):
     path = next((bundles / "round-0002" / "updates").iterdir())
     path.write_bytes(b"damaged")
     before = files(bundles / "round-0001")
-    BundleKeeper(bundles, archive=archive, keep=1, spec=world.spec).after_round()
+    RetentionPolicy(bundles, archive=archive, keep=1, spec=world.spec).after_round()
     assert files(bundles / "round-0001") == before
     assert f"bundles are not copied to {archive}" in caplog.text
     assert "tried again after the next round" in caplog.text
@@ -59,28 +59,28 @@ def test_nothing_is_dropped_without_a_copy(world, bundles, archive, caplog):
 
 def test_without_settings_everything_stays(world, bundles):
     before = files(bundles)
-    BundleKeeper(bundles, archive=None, keep=0, spec=world.spec).after_round()
+    RetentionPolicy(bundles, archive=None, keep=0, spec=world.spec).after_round()
     assert files(bundles) == before
 
 
 def test_a_strategy_that_remembers_keeps_every_round(bundles, spec, caplog):
     before = files(bundles)
-    BundleKeeper(bundles, archive=None, keep=1, spec=spec(strategy="fedadam")).after_round()
+    RetentionPolicy(bundles, archive=None, keep=1, spec=spec(strategy="fedadam")).after_round()
     assert files(bundles) == before
     assert "fedadam remembers every round, so every bundle is kept" in caplog.text
 
 
 def test_an_archive_that_nobody_knows_is_refused_at_once(world, bundles):
     with pytest.raises(ConfigError, match="bundles are to be at gopher://x, which cannot be reached"):
-        BundleKeeper(bundles, archive="gopher://x", keep=0, spec=world.spec)
+        RetentionPolicy(bundles, archive="gopher://x", keep=0, spec=world.spec)
 
 
 def test_a_copied_round_is_not_copied_again(world, bundles, archive):
-    keeper = BundleKeeper(bundles, archive=archive, keep=0, spec=world.spec)
-    keeper.after_round()
+    policy = RetentionPolicy(bundles, archive=archive, keep=0, spec=world.spec)
+    policy.after_round()
     manifest = bundles / "round-0001" / "manifest.json"
     manifest.write_text(json.dumps({}))  # would be noticed
-    keeper.after_round()
+    policy.after_round()
     assert Bundle.read(BundleStore.at(archive).bundle(1))[1] == world.reports[0].header.bundle
 
 

@@ -10,7 +10,7 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fl.bundle.format import read_header
-from fl.coordinator.lifecycle.retention import BundleKeeper
+from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.round.journal import BrokenJournal, Journal, NotKept
 from fl.coordinator.round.resume import LostRound
 from fl.task.strategies import build_strategy
@@ -147,11 +147,11 @@ def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
     one = world(rounds=4)
     app, trained = counted(one)
     grid = one.grid(app)
-    keeper = BundleKeeper(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
+    policy = RetentionPolicy(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
 
     def kept(report):
         one.reports.append(report)
-        keeper.after_round()
+        policy.after_round()
         if (report.round, phase) == (3, "pruned"):  # reported, and not forgotten yet
             one.reports.pop()
             raise Killed
@@ -180,7 +180,7 @@ def test_signatures_that_were_gathered_are_not_asked_for_again(world):
         def sign(self, folder, header, *, view):
             raise AssertionError("nobody should be asked")
 
-    start(one, app, grid=grid, panel=Deaf())
+    start(one, app, grid=grid, quorum=Deaf())
     assert read_header(one.folder / "bundles" / "round-0001") == before
 
 

@@ -13,7 +13,7 @@ from fl.audit.recompute import RoundDiffers
 from fl.bundle.format import Bundle, read_header
 from fl.chain.typed_data import signer_of
 from fl.codec import Blocks, model_hash
-from fl.coordinator.quorum.local import LocalPanel
+from fl.coordinator.quorum.local import LocalQuorum
 from fl.errors import ConfigError
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
@@ -300,7 +300,7 @@ def test_too_few_of_the_tasks_evaluators_are_refused(world, account):
     one = world(joining=0, evaluators=3, quorum=2)
     stranger = Evaluator(account=account(19), spec=one.spec, game=one.game())
     with pytest.raises(ConfigError, match="1 of the task's evaluators are here, its quorum is 2"):
-        one.strategy(panel=LocalPanel(evaluators=[one.signers()[0], stranger]))
+        one.strategy(quorum=LocalQuorum(evaluators=[one.signers()[0], stranger]))
 
 
 def test_another_number_of_rounds_is_refused(world):
@@ -341,7 +341,7 @@ def blind(world, number):
 def test_one_evaluator_that_refuses_does_not_stop_a_quorum(world):
     one = world(rounds=1, evaluators=3, quorum=2)
     signers = [*one.signers()[:2], blind(one, 2)]
-    one.run(one.app(one.downhill), panel=LocalPanel(evaluators=signers))
+    one.run(one.app(one.downhill), quorum=LocalQuorum(evaluators=signers))
     _, signatures = read_header(one.reports[0].bundle)
     assert len(signatures) == 2
     assert one.task.state().posted == 1
@@ -351,7 +351,7 @@ def test_without_a_quorum_nothing_is_posted_and_the_reason_is_told(world):
     one = world(rounds=1, evaluators=3, quorum=2)
     signers = [one.signers()[0], blind(one, 1), blind(one, 2)]
     with pytest.raises(RoundDiffers) as caught:
-        one.run(one.app(one.downhill), panel=LocalPanel(evaluators=signers))
+        one.run(one.app(one.downhill), quorum=LocalQuorum(evaluators=signers))
     assert caught.value.what == "the validation set at hand"
     assert one.task.state().posted == 0
     assert one.reports == []

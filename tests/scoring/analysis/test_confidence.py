@@ -44,7 +44,7 @@ def test_a_samples_part_is_the_slope_of_its_own_loss():
     for sample in range(5):
         alone = inputs.game.subset(torch.arange(5) == sample)
         ahead, behind = (
-            alone.standing((inputs.base + sign * width * inputs.updates[0]).astype(np.float32)).loss for sign in (1, -1)
+            alone.evaluate((inputs.base + sign * width * inputs.updates[0]).astype(np.float32)).loss for sign in (1, -1)
         )
         assert found[sample] == pytest.approx(-(ahead - behind) / (2 * width), rel=1e-2, abs=1e-3)
 

@@ -19,7 +19,7 @@ def test_a_coalition_is_worth_minus_the_loss_of_its_model():
     game = CoalitionGame(inputs)
     for members in ([], [2], [0, 3], [0, 1, 2, 3]):
         moved = inputs.base + sum((inputs.weights[one] * inputs.updates[one] for one in members), np.zeros(1))
-        loss = inputs.game.standing(moved.astype(np.float32)).loss
+        loss = inputs.game.evaluate(moved.astype(np.float32)).loss
         assert game.value(members) == pytest.approx(-loss, abs=1e-6)
 
 
@@ -27,16 +27,16 @@ def test_a_renormalised_coalition_moves_by_its_mean():
     inputs = small_round()
     game = CoalitionGame(inputs, game="renormalised")
     mean = (inputs.weights[1] * inputs.updates[1] + inputs.weights[2] * inputs.updates[2]) / inputs.weights[1:3].sum()
-    loss = inputs.game.standing((inputs.base + mean).astype(np.float32)).loss
+    loss = inputs.game.evaluate((inputs.base + mean).astype(np.float32)).loss
     assert game.value([1, 2]) == pytest.approx(-loss, abs=1e-6)
-    assert game.value([]) == pytest.approx(-inputs.game.standing(inputs.base).loss, abs=1e-6)
+    assert game.value([]) == pytest.approx(-inputs.game.evaluate(inputs.base).loss, abs=1e-6)
     assert game.value(range(4)) == pytest.approx(CoalitionGame(inputs).value(range(4)), abs=1e-6)
 
 
 def test_accuracy_is_the_share_of_right_answers():
     inputs = small_round()
     game = CoalitionGame(inputs, utility="accuracy")
-    assert game.value([]) == inputs.game.standing(inputs.base).accuracy
+    assert game.value([]) == inputs.game.evaluate(inputs.base).accuracy
 
 
 def test_a_coalition_is_evaluated_once():
@@ -61,7 +61,7 @@ def test_many_at_once_are_what_one_at_a_time_is(workers, model):
     parts = inputs.matrix()
     for mask, value in zip(all_coalitions(3), found, strict=True):
         moved = (inputs.base + parts[mask].sum(axis=0)).astype(np.float32)
-        assert value == pytest.approx(-inputs.game.standing(moved).loss, abs=1e-5)
+        assert value == pytest.approx(-inputs.game.evaluate(moved).loss, abs=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_a_relu_overwrites_nothing_that_is_needed_again():
     parts, found = inputs.matrix(), CoalitionGame(inputs).values(all_coalitions(2))
     for mask, value in zip(all_coalitions(2), found, strict=True):
         moved = (inputs.base + parts[mask].sum(axis=0)).astype(np.float32)
-        assert value == pytest.approx(-inputs.game.standing(moved).loss, abs=1e-6)
+        assert value == pytest.approx(-inputs.game.evaluate(moved).loss, abs=1e-6)

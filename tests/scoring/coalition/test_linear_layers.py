@@ -245,7 +245,7 @@ def test_any_number_of_threads_counts_the_same():
 
 def test_an_older_processor_counts_the_same(tmp_path):
     # The kernel compiled for plain x86-64, and a BLAS of 2008: other vector widths, no fused multiplication.
-    program = "import sys; sys.path.insert(0, 'tests'); from scoring.test_linear_layers import digest; print(digest(1))"
+    program = "import sys; sys.path.insert(0, 'tests'); from scoring.coalition.test_linear_layers import digest; print(digest(1))"
     older = {
         **os.environ,
         "NUMBA_CPU_NAME": "generic",
