@@ -28,8 +28,8 @@ from network.nodes import asking, light_nodes, wait_for
 from starlette.responses import PlainTextResponse
 
 from fl.chain.node_key import flower_public_key
+from fl.coordinator.gateway import request_limits as intake
 from fl.coordinator.gateway.proxy import NODE_PATHS, GatewayFailed, running_gateway
-from fl.coordinator.gateway.proxy import request_limits as intake
 from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.superlink.grid import open_grid
 

@@ -12,8 +12,8 @@ from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExec
 from flwr.supercore.runtime import RuntimeHttpClient
 from network.nodes import wait_for
 
+from fl.coordinator.superlink import process as module
 from fl.coordinator.superlink.process import SuperLink, SuperLinkFailed, SuperLinkRefused, direct, running_superlink
-from fl.coordinator.superlink.process import process as module
 
 
 def test_it_listens_on_loopback_alone(superlink):

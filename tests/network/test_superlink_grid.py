@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from network.nodes import asking, light_nodes, wait_for
 
+from fl.coordinator.superlink import grid as module
 from fl.coordinator.superlink.grid import GridLost, open_grid
-from fl.coordinator.superlink.process import grid as module
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from flwr.supercore.run import Run, RunNotRunningException
 from flwr.supernode import start_client_internal
 from flwr.supernode.nodestate.nodestate_factory import NodeStateFactory
 
-from clients.node.loop import supernode
+from clients.node import supernode
 from clients.node.supernode import give_up_ended_runs, look_sooner
 
 
