@@ -11,7 +11,7 @@ from fl.audit.recompute import RoundDiffers, show
 from fl.bundle.format import RoundRecord
 from fl.chain.typed_data import Header
 from fl.codec import Blocks, MalformedBlocks, block_root
-from fl.rewards import cap_q64, norm_q64, score, weights_q32
+from fl.rewards import norm_q64, score, weights_q32
 from fl.task.spec import TaskSpec
 
 DIRECTION = "direction.blocks"
@@ -56,7 +56,7 @@ def check_own(
             stakes=[one.stake for one in record.updates],
             # Others' norms only touch their own weights.
             norms=[norm_q64(update) if other == place else 0 for other in range(len(record.updates))],
-            cap=cap_q64(spec.norm_cap),
+            cap=record.length,
             selected=[int(one.selected) for one in record.updates],
         )
         _equal(header.round, f"the weight of {account}", leaf.weight, weights[place])

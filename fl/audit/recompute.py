@@ -6,7 +6,7 @@ everything after them is integers and is compared exactly.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +20,11 @@ from fl.chain.escrow import Enrolment, Terms
 from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
-from fl.rewards import Account, Participant, RoundTree, cap_q64, pot_of, settle, weigh
+from fl.rewards import Account, Participant, RoundTree, pot_of, settle, weigh
 from fl.scoring.game import ValidationGame
+from fl.scoring.lengths import agreed_length
 from fl.scoring.paid import PaidScoring, score_distance
+from fl.scoring.public_vectors import RATES, PublicRound
 from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
@@ -63,6 +65,7 @@ def check_round(
     spec: TaskSpec,
     game: ValidationGame | None,
     strategy: Strategy | None = None,
+    past: Sequence[PublicRound] | None = (),
 ) -> float | None:
     """Recompute a round.
 
@@ -76,24 +79,13 @@ def check_round(
             unchecked.
         strategy: The task's, as it stood before this round, for those with a memory (see `fl.audit.strategy_state`); it is taken
             through the round. Without it the next model of such a strategy is left unchecked.
+        past: The rounds before as everybody knows them, the latest first (see `fl.audit.public_state`); None where they are not
+            to be had, which leaves the direction and the public step unchecked.
     Returns: the relative L2 distance between the posted direction and the recomputed one, or None without a game.
     Raises: RoundDiffers with the first difference.
     """
     check = _Check(header.round)
-    check.equal("the spec's hash", spec.hash(), view.terms.spec_hash)
-    check.equal("whether the task is attested", view.terms.attested, spec.attested)
-    check.equal("the bundle's hash", header.bundle, bundle_hash)
-    check.equal("the task", header.task_id, bundle.task_id)
-    check.equal("the bundle's round", bundle.round, header.round)
-    check.equal("the previous header", header.previous, view.previous_digest)
-    check.equal("the validation set", header.validation, view.terms.validation_hash)
-    if game is not None:
-        check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
-    base_model = model_hash(bundle.base)
-    check.equal("the base model", header.base_model, base_model)
-    expected_base = view.previous.next_model if view.previous else view.terms.base_model
-    check.equal("the base model, against the round before,", header.base_model, expected_base)
-    check.equal("the next model", header.next_model, model_hash(bundle.next))
+    base_model = _check_bindings(bundle, header, bundle_hash=bundle_hash, view=view, spec=spec, game=game, check=check)
 
     # One update that stands there twice would take weight from all others.
     accounts = [one.account for one in bundle.updates]
@@ -110,18 +102,24 @@ def check_round(
         for one in bundle.updates
     ]
     participants = share_stakes(participants, threshold=spec.duplicate_cosine)
+    length = agreed_length(participants, spec=spec)
+    check.equal("the round's length", bundle.length, length)
     selected = _selection(bundle, participants, spec)
     for one, taken in zip(participants, selected, strict=True):
         check.equal(f"whether the update of {one.account} was taken", one.selected, taken)
-    weights = weigh(participants, cap=cap_q64(spec.norm_cap))
+    # Of those that the rule took: it may leave stakes out, and their lengths count all the same.
+    weights = weigh(participants, cap=length)
     for one in bundle.updates:
         check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
 
     scoring = PaidScoring(spec, game=game)
     step = scoring.step(participants, base=bundle.base, weights=weights)
-    distance = None if game is None else _check_direction(bundle, step, scoring)
+    distance = None if game is None or past is None else _check_direction(bundle, step, scoring, past)
     picked = scoring.picked_model(participants, base=bundle.base, weights=weights)
-    _check_next(bundle, step, participants, spec, strategy=strategy, picked=picked)
+    check.equal("whether a public step follows", bundle.public is not None, spec.public_rounds > 0)
+    _check_aggregate(bundle, step, participants, spec, strategy=strategy, picked=picked)
+    if past is not None:
+        _check_public_step(bundle, scoring, past)
     check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
 
     before = _accounts_before(bundle, view, check)
@@ -146,6 +144,34 @@ def check_round(
     check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)
     check.equal("the tree's root", header.tree_root, settlement.tree.root)
     return distance
+
+
+def _check_bindings(
+    bundle: Bundle,
+    header: Header,
+    *,
+    bundle_hash: bytes,
+    view: ChainView,
+    spec: TaskSpec,
+    game: ValidationGame | None,
+    check: _Check,
+) -> bytes:
+    """That header, bundle and chain are of one task and round; returns the hash of the base model."""
+    check.equal("the spec's hash", spec.hash(), view.terms.spec_hash)
+    check.equal("whether the task is attested", view.terms.attested, spec.attested)
+    check.equal("the bundle's hash", header.bundle, bundle_hash)
+    check.equal("the task", header.task_id, bundle.task_id)
+    check.equal("the bundle's round", bundle.round, header.round)
+    check.equal("the previous header", header.previous, view.previous_digest)
+    check.equal("the validation set", header.validation, view.terms.validation_hash)
+    if game is not None:
+        check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
+    base_model = model_hash(bundle.base)
+    check.equal("the base model", header.base_model, base_model)
+    expected_base = view.previous.next_model if view.previous else view.terms.base_model
+    check.equal("the base model, against the round before,", header.base_model, expected_base)
+    check.equal("the next model", header.next_model, model_hash(bundle.next))
+    return base_model
 
 
 class _Check:
@@ -188,8 +214,7 @@ def _selection(bundle: Bundle, participants: list[Participant], spec: TaskSpec) 
     if spec.strategy not in _SELECTING:
         return [True] * len(participants)
     contents = [
-        content_for(one, base=bundle.base, layout=bundle.layout, cap=cap_q64(spec.norm_cap), metrics={})
-        for one in participants
+        content_for(one, base=bundle.base, layout=bundle.layout, cap=bundle.length, metrics={}) for one in participants
     ]
     return selected_by(build_strategy(spec.strategy, spec.strategy_arguments), contents)
 
@@ -224,8 +249,10 @@ def _scores(
     return posted
 
 
-def _check_direction(bundle: Bundle, step: NDArray[np.float64], scoring: PaidScoring) -> float:
-    spec, own = scoring.spec, scoring.direction(base=bundle.base, step=step)
+def _check_direction(
+    bundle: Bundle, step: NDArray[np.float64], scoring: PaidScoring, past: Sequence[PublicRound]
+) -> float:
+    spec, own = scoring.spec, scoring.direction(base=bundle.base, step=step, past=past)
     distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(np.linalg.norm(own), 1e-12))
     if not distance <= spec.tolerance:
         raise RoundDiffers(
@@ -234,7 +261,7 @@ def _check_direction(bundle: Bundle, step: NDArray[np.float64], scoring: PaidSco
     return distance
 
 
-def _check_next(
+def _check_aggregate(
     bundle: Bundle,
     step: NDArray[np.float64],
     participants: list[Participant],
@@ -248,16 +275,41 @@ def _check_next(
     elif picked is not None:
         expected, of = picked, f"what {spec.strategy} picks"
     elif strategy is not None:
-        cap = cap_q64(spec.norm_cap)
-        expected = replay(strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=cap)
+        expected = replay(
+            strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length
+        )
         of = f"what {spec.strategy} makes of the updates"
     else:
         return
     # float32 sums in another order differ in their last bits; a lie of any use is far larger.
-    gap = float(np.abs(bundle.next - expected).max(initial=0))
+    made, what = (bundle.next, "next") if bundle.aggregate is None else (bundle.aggregate, "aggregated")
+    gap = float(np.abs(made - expected).max(initial=0))
     allowed = 1e-5 * max(1.0, float(np.abs(bundle.base).max(initial=0)))
     if not gap <= allowed:
-        raise RoundDiffers(bundle.round, "the next model", f"off by {gap:.2e}", f"within {allowed:.0e} of {of}")
+        raise RoundDiffers(bundle.round, f"the {what} model", f"off by {gap:.2e}", f"within {allowed:.0e} of {of}")
+
+
+def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[PublicRound]) -> None:
+    """The next model follows from the published coefficients to the bit, and is no worse for the public step."""
+    if bundle.public is None:
+        return
+    step = bundle.public
+    basis = scoring.public_basis(base=bundle.base, aggregate=bundle.aggregate, direction=bundle.direction, past=past)
+    check = _Check(bundle.round)
+    if step.rate not in RATES:
+        raise RoundDiffers(bundle.round, "the rate of the public step", str(step.rate), f"one of {RATES}")
+    check.equal("the number of public vectors", len(step.coefficients), len(basis))
+    if not np.array_equal(bundle.next, step.applied(bundle.aggregate, basis)):
+        raise RoundDiffers(
+            bundle.round, "the next model", "another one", "what its public step makes of the aggregated model"
+        )
+    if scoring.game is not None and step.rate:
+        without, after = scoring.loss(bundle.aggregate), scoring.loss(bundle.next)
+        # float32 losses of two machines differ in their last bits.
+        if not after <= without * (1 + 1e-5) + 1e-7:
+            raise RoundDiffers(
+                bundle.round, "the loss after the public step", f"{after:.6g}", f"at most {without:.6g}, as without it"
+            )
 
 
 def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str, Account]:

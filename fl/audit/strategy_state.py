@@ -14,7 +14,7 @@ from fl.aggregation.replay import replay
 from fl.bundle.format import Bundle
 from fl.bundle.store import BundleSource
 from fl.codec import Blocks
-from fl.rewards import Participant, cap_q64
+from fl.rewards import Participant
 from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
@@ -56,7 +56,7 @@ class StrategyMemory:
                 participants_of(bundle, spec=self.spec),
                 base=bundle.base,
                 layout=bundle.layout,
-                cap=cap_q64(self.spec.norm_cap),
+                cap=bundle.length,
             )
             self._followed += 1
         return copy.deepcopy(self._strategy)

@@ -10,7 +10,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from fl.audit.own_update import DIRECTION, check_own
+from fl.audit.own_update import check_own
+from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
 from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
 from fl.audit.strategy_state import StrategyMemory, remembers
@@ -20,6 +21,7 @@ from fl.bundle.format import (
     BrokenBundle,
     Bundle,
     RoundRecord,
+    files_named_by,
     read_header,
     read_leaves,
     read_manifest,
@@ -31,9 +33,8 @@ from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, signer_of
 from fl.errors import FairshareError
 from fl.scoring.game import ValidationGame
+from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
-
-_MODELS = ("base.safetensors", "next.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class TaskAudit:
     def rounds(self) -> Iterator[RoundVerdict]:
         """Every posted round, in order. Raises: ChainError if the chain cannot be read."""
         posted, enrolments, state = self.record.posted(), self.record.enrolments(), self.record.state()
-        memory = StrategyMemory(self.spec, self.source)
+        memory, public = StrategyMemory(self.spec, self.source), PublicState(self.spec, self.source)
         for number in sorted(posted):
             before = posted.get(number - 1)
             view = ChainView(
@@ -81,7 +82,7 @@ class TaskAudit:
                 previous=before.header if before else None,
                 previous_digest=digest(before.header, domain=self.record.domain) if before else ZERO_HASH,
             )
-            round_audit = _RoundAudit(self, posted[number], view, memory)
+            round_audit = _RoundAudit(self, posted[number], view, memory, public)
             interrupted = ""
             try:
                 round_audit.run()
@@ -112,8 +113,11 @@ class TaskAudit:
 
 
 class _RoundAudit:
-    def __init__(self, audit: TaskAudit, posted: PostedRound, view: ChainView, memory: StrategyMemory) -> None:
-        self.audit, self.header, self.view, self.memory = audit, posted.header, view, memory
+    def __init__(
+        self, audit: TaskAudit, posted: PostedRound, view: ChainView, memory: StrategyMemory, public: PublicState
+    ) -> None:
+        self.audit, self.header, self.view = audit, posted.header, view
+        self.memory, self.public = memory, public
         self.files = audit.source.bundle(posted.header.round)
         self.differences: list[str] = []
         self.unchecked: list[str] = []
@@ -182,7 +186,8 @@ class _RoundAudit:
         """Whether everything is here. A client lacks the others' updates and a pruned store lacks all; one gap is a hole."""
         names = [f"updates/{one.account}.blocks" for one in record.updates]
         named = [name for name in names if name not in self.absent]
-        for name in (*names, *_MODELS, DIRECTION):
+        heavy = files_named_by(record)
+        for name in heavy:
             if name not in contents and name not in self.absent:
                 self.differences.append(f"{name} is not in the manifest")
         partial = set(names) & set(contents) <= {f"updates/{self.audit.account}.blocks"} and bool(names)
@@ -195,7 +200,7 @@ class _RoundAudit:
                 self.unchecked.append(f"the scores of {others} clients (their updates are not here)")
             self.unchecked.append("direction and next model (updates, or models, are not here)")
             return False
-        return all(name in contents for name in (*names, *_MODELS, DIRECTION))
+        return all(name in contents for name in heavy)
 
     def _recompute(self, contents: Mapping[str, bytes]) -> None:
         try:
@@ -211,6 +216,11 @@ class _RoundAudit:
                 self.unchecked.append(f"the next model ({self.audit.spec.strategy} remembers, and {error.problem})")
         elif self.audit.spec.training == "app" and self.audit.spec.strategy not in MEANS:
             self.unchecked.append(f"the next model (the app's own {self.audit.spec.strategy} is not in the spec)")
+        past: tuple[PublicRound, ...] | None = None
+        try:
+            past = self.public.before(self.header.round, previous=self.view.previous_digest, domain=self.view.domain)
+        except (BrokenBundle, ArchiveUnreachable) as error:
+            self.unchecked.append(f"direction and public step (what was public before is not here: {error})")
         if self.audit.game is None:
             what = "direction and attested scores" if self.audit.spec.attested else "the direction"
             self.unchecked.append(f"{what} (the validation set is not here)")
@@ -224,6 +234,7 @@ class _RoundAudit:
                 spec=self.audit.spec,
                 game=self.audit.game,
                 strategy=strategy,
+                past=past,
             )
 
         self._try(check)

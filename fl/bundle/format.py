@@ -1,9 +1,10 @@
 """The bundle of a round: one folder with everything that a re-computation needs, and a manifest of sha256 sums.
 
     base.safetensors, next.safetensors   the model before and after, by array name
+    aggregate.safetensors                the inner strategy's model, where a public step follows it
     updates/<account>.blocks             each accepted update, as it was signed
     direction.blocks                     the direction, quantised
-    round.json                           participants, weights, leaves before and after, pot
+    round.json                           participants, length, weights, public step, leaves before and after, pot
     manifest.json                        sha256 of each of the files above; its own sha256 is in the header
     header.json                          the header and the evaluators' signatures (after the manifest, which it names)
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -32,8 +34,11 @@ from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.plain_text import printable
 from fl.rewards import Leaf, RoundTree
+from fl.scoring.public_vectors import PublicStep
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
+VERSION = 2  # of round.json; another one is refused by its number
+AGGREGATE = "aggregate.safetensors"
 _ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
 # What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.
 _NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, FairshareError)
@@ -48,6 +53,17 @@ class BrokenBundle(FairshareError):
 
     def __str__(self) -> str:
         return f"bundle {self.folder}: {self.problem}; fetch it again, and ask the coordinator if it stays so"
+
+
+class OtherVersion(FairshareError):
+    """A round was written by another version of Fairshare."""
+
+    def __init__(self, seen: str) -> None:
+        super().__init__(seen)
+        self.seen = seen
+
+    def __str__(self) -> str:
+        return f"it is of version {self.seen}, and this Fairshare reads version {VERSION}; read it with the Fairshare that wrote it"
 
 
 class BundleFiles(Protocol):
@@ -117,6 +133,11 @@ class Bundle:
     previous: tuple[Leaf, ...]  # leaves of the round before, none in round 1
     leaves: tuple[Leaf, ...]
     pot: int  # wei
+    length: int  # what a longer update was held to, units of 2^−64
+    aggregate: NDArray[np.float32] | None = (
+        None  # the inner strategy's model, shape (P,); None where no public step follows
+    )
+    public: PublicStep | None = None
 
     def write(self, folder: Path) -> bytes:
         """Write the folder, all but the header; returns the manifest's hash, 32 bytes."""
@@ -124,6 +145,7 @@ class Bundle:
         contents = {
             "base.safetensors": save_safetensors(self.layout.unflatten(self.base)),
             "next.safetensors": save_safetensors(self.layout.unflatten(self.next)),
+            **({} if self.aggregate is None else {AGGREGATE: save_safetensors(self.layout.unflatten(self.aggregate))}),
             "direction.blocks": self.direction.to_bytes(),
             ROUND: _canonical(self._round()),
             **{f"updates/{one.account}.blocks": one.wire for one in self.updates},
@@ -148,7 +170,7 @@ class Bundle:
         if ROUND not in sums:
             raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} does not name {ROUND}")
         text = checked_file(files, ROUND, sha256=sums[ROUND])
-        names = [*_ARRAYS, *(f"updates/{one.account}.blocks" for one in read_round(text, where=files.where).updates)]
+        names = files_named_by(read_round(text, where=files.where))
         # Before anything is fetched: a manifest may name any number of files.
         if odd := sorted({ROUND, *names} ^ sums.keys()):
             problem = f"{MANIFEST} and {ROUND} do not name the same files: {printable(odd[0])}"
@@ -180,10 +202,14 @@ class Bundle:
             previous=record.previous,
             leaves=record.leaves,
             pot=record.pot,
+            length=record.length,
+            aggregate=record.layout.flatten(load_safetensors(contents[AGGREGATE])) if record.public else None,
+            public=record.public,
         )
 
     def _round(self) -> dict:
         return {
+            "version": VERSION,
             "taskId": self.task_id.hex(),
             "round": self.round,
             "names": self.layout.names,
@@ -202,6 +228,10 @@ class Bundle:
             "previous": [leaf_to_json(leaf) for leaf in self.previous],
             "leaves": [leaf_to_json(leaf) for leaf in self.leaves],
             "pot": str(self.pot),
+            "length": str(self.length),
+            # Floats in hex: a decimal would have to be read back to the same bits.
+            "public": self.public
+            and {"coefficients": [one.hex() for one in self.public.coefficients], "rate": self.public.rate.hex()},
         }
 
 
@@ -268,6 +298,14 @@ class RoundRecord:
     previous: tuple[Leaf, ...]
     leaves: tuple[Leaf, ...]
     pot: int  # wei
+    length: int  # units of 2^−64
+    public: PublicStep | None
+
+
+def files_named_by(record: RoundRecord) -> list[str]:
+    """The files of a bundle beside round.json and the manifest."""
+    updates = [f"updates/{one.account}.blocks" for one in record.updates]
+    return [*_ARRAYS, *([AGGREGATE] if record.public else []), *updates]
 
 
 def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
@@ -287,6 +325,8 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
     """Read the content of round.json. Raises: BrokenBundle."""
     try:
         raw = json.loads(text)
+        if raw.get("version", 1) != VERSION:
+            raise OtherVersion(seen=printable(str(raw.get("version", 1))))
         # Somebody else wrote it, and everything behind trusts the object.
         sizes = [size for shape in raw["shapes"] for size in shape]
         if type(raw["round"]) is not int or not all(type(one) is int and 0 <= one < 2**40 for one in sizes):
@@ -299,12 +339,32 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
             previous=tuple(map(leaf_from_json, raw["previous"])),
             leaves=tuple(map(leaf_from_json, raw["leaves"])),
             pot=int(raw["pot"]),
+            length=_length(raw["length"]),
+            public=_public(raw["public"]),
         )
         for leaves in (record.leaves, record.previous or record.leaves):
             RoundTree(leaves, published=True)
         return record
     except _NOT_THIS as error:
         raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _length(raw: object) -> int:
+    length = int(str(raw))
+    if not 0 <= length < 1 << 128:
+        raise ValueError(f"{printable(str(raw))} is no length")
+    return length
+
+
+def _public(raw: Mapping[str, Any] | None) -> PublicStep | None:
+    if raw is None:
+        return None
+    step = PublicStep(
+        coefficients=tuple(float.fromhex(one) for one in raw["coefficients"]), rate=float.fromhex(raw["rate"])
+    )
+    if not all(map(math.isfinite, (*step.coefficients, step.rate))):
+        raise ValueError("the public step has a coefficient that is no number")
+    return step
 
 
 def _listed(raw: Mapping[str, Any]) -> ListedUpdate:

@@ -37,7 +37,8 @@ class TaskConfig:
     max_stake: str = "100000"  # tokens; caps what one client can weigh
     evaluators: int = 1
     quorum: int = 1
-    reveal: str = "end"  # end | round: when clients see the direction
+    length: str = "median"  # median | capped: what a long update is held to beside norm_cap
+    reveal: str = "round"  # round | end: when clients see the direction
     challenge_window: int = 3600
     response_window: int = 3600
     round_timeout: int = 86400
@@ -60,8 +61,9 @@ class TaskConfig:
                 f"task.quorum is {self.quorum} of task.evaluators {self.evaluators}; a header needs no more signatures "
                 "than there are evaluators"
             )
-        if self.reveal not in ("end", "round"):
-            raise ConfigError(f"task.reveal is {self.reveal!r}; set end or round")
+        for name, choices in (("reveal", ("round", "end")), ("length", ("median", "capped"))):
+            if (value := getattr(self, name)) not in choices:
+                raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(choices)}")
         for name in ("budget", "bond", "stake_per_sample", "max_stake"):
             wei(getattr(self, name), setting=f"task.{name}")
         for name in ("budget", "stake_per_sample", "max_stake"):
@@ -98,6 +100,8 @@ class ScorerConfig:
     arguments: dict[str, Any] = field(default_factory=dict)  # the settings of another rule
     nodes: int = 3  # Gauss–Legendre nodes of the direction
     tolerance: float = 1e-3  # relative L2 by which an evaluator's direction, or attested scores, may differ
+    public_rounds: int = 2  # last rounds whose steps and directions belong to nobody and pay nobody; 0: none
+    public_iterations: int = 6  # of the search that takes the public step, each about one gradient on half of the rows
     duplicate_cosine: str | None = None  # updates whose cosine reaches it share the weight of one, such as 0.98
     # Rounds of at most so many clients are read after scoring: standard errors, pairs not told apart, scores by class. A
     # client costs about three evaluations; 0 reads none.

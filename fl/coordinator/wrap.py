@@ -104,6 +104,7 @@ def paying(
             evaluators=tuple(one.address for one in signers),
             quorum=len(signers),
             attested=spec.attested,
+            reveal_each_round=defaults.reveal == "round",
             rounds=rounds,
             challenge_window=defaults.challenge_window,
             response_window=defaults.response_window,

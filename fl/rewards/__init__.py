@@ -6,9 +6,9 @@
 
 from fl.rewards.payout import Account, RoundPayout, pot_of, settle_round
 from fl.rewards.score import SCORE_FRACTION_BITS, partials, quantised, score, score_of
-from fl.rewards.settlement import Participant, Settlement, direction_scores, settle, weigh
+from fl.rewards.settlement import Participant, Settlement, direction_scores, length_of, settle, weigh
 from fl.rewards.tree import Leaf, RoundTree, Sibling, verify_leaf
-from fl.rewards.weight import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
+from fl.rewards.weight import WEIGHT_ONE, EmptyRound, cap_q64, median_q64, norm_q64, weights_q32
 
 __all__ = [
     "SCORE_FRACTION_BITS",
@@ -23,6 +23,8 @@ __all__ = [
     "Sibling",
     "cap_q64",
     "direction_scores",
+    "length_of",
+    "median_q64",
     "norm_q64",
     "partials",
     "pot_of",

@@ -12,7 +12,7 @@ from fl.codec import Blocks
 from fl.rewards.payout import Account, RoundPayout, settle_round
 from fl.rewards.score import score
 from fl.rewards.tree import NO_UPDATE, Leaf, RoundTree
-from fl.rewards.weight import norm_q64, weights_q32
+from fl.rewards.weight import median_q64, norm_q64, weights_q32
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,8 +35,27 @@ class Settlement:
     tree: RoundTree
 
 
+def length_of(participants: Sequence[Participant], *, cap: int, median: bool) -> int:
+    """The length that an update counts with at most, in units of 2^−64.
+
+    Args:
+        participants: Accepted updates, those that the aggregation rule leaves out included.
+        cap: `cap_q64` of the spec's norm cap.
+        median: Whether the round's stake-weighted median holds it lower (task.length=median).
+    """
+    if not median or not participants:
+        return cap
+    norms = [norm_q64(one.blocks) for one in participants]
+    return min(
+        cap,
+        median_q64(
+            stakes=[one.stake for one in participants], norms=norms, accounts=[one.account for one in participants]
+        ),
+    )
+
+
 def weigh(participants: Sequence[Participant], *, cap: int) -> dict[str, int]:
-    """Weight of each participant by account, in units of 2^−32. `cap` is `cap_q64` of the spec's norm cap."""
+    """Weight of each participant by account, in units of 2^−32. `cap` is the round's length (see `length_of`)."""
     weights = weights_q32(
         stakes=[one.stake for one in participants],
         norms=[norm_q64(one.blocks) for one in participants],

@@ -1,7 +1,8 @@
-"""What an update weighs in a round: its stake's share, less what the norm cap takes.
+"""What an update weighs in a round: its stake's share, less what the round's length takes.
 
-a_k = stake_k / Σ stake, clip_k = min(1, cap / ‖Δ_k‖), weight_k = round(a_k · clip_k · 2^32). Everything is an integer or
-an exact fraction, so the weight has the same bits on every machine.
+a_k = stake_k / Σ stake, factor_k = min(1, R / ‖Δ_k‖), weight_k = round(a_k · factor_k · 2^32). R is the stake-weighted median
+of the round's lengths, and at most the spec's cap: an update that is longer counts as if it had that length, so that
+multiplying an honest one gains nothing. Everything is an integer or an exact fraction, the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -49,6 +50,25 @@ def cap_q64(cap: str | Decimal) -> int:
     return value
 
 
+def median_q64(*, stakes: Sequence[int], norms: Sequence[int], accounts: Sequence[str]) -> int:
+    """The stake-weighted median of a round's lengths, in units of 2^−64; 0 for no updates.
+
+    The first norm, ascending by (norm, account), at which twice the summed stake reaches the round's total. Whoever holds less
+    than half of the stake cannot push it beyond what the others sent.
+
+    Args:
+        stakes: Stake of each participant in wei, 0 or more.
+        norms: `norm_q64` of each update.
+        accounts: 0x addresses, which break ties.
+    """
+    summed, total = 0, sum(stakes)
+    for norm, _, stake in sorted(zip(norms, (int(account, 16) for account in accounts), stakes, strict=True)):
+        summed += stake
+        if 2 * summed >= total:
+            return norm
+    return 0
+
+
 def weights_q32(
     *, stakes: Sequence[int], norms: Sequence[int], cap: int, selected: Sequence[int] | None = None
 ) -> list[int]:
@@ -57,7 +77,7 @@ def weights_q32(
     Args:
         stakes: Stake of each participant in wei, 0 or more.
         norms: `norm_q64` of each update.
-        cap: `cap_q64` of the task.
+        cap: The round's length R: what a longer update is held to, in units of 2^−64.
         selected: 1 for an update that the aggregation rule took and 0 for one that it left out (Krum, MultiKrum);
             all 1 by default. The stakes of those left out do not count.
     Returns: one weight per participant; together at most 2^32 but for the rounding, half a unit each.

@@ -84,11 +84,18 @@ class ValidationGame:
 
     def gradient(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """∇loss at a model's vector, shape (P,); 0 at buffers and at parameters that are not trained."""
+        return self.value_and_gradient(vector)[1]
+
+    def value_and_gradient(self, vector: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
+        """The loss at a model's vector, and its gradient as `gradient` gives it, in one pass."""
         load_vector(self.model, np.asarray(vector, dtype=np.float32))
         self.model.zero_grad(set_to_none=True)
+        total = 0.0
         for x, y in self.batches():
             # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
-            (self.loss_fn(self.model(x), y) * (len(x) / len(self.features))).backward()
+            loss = self.loss_fn(self.model(x), y) * (len(x) / len(self.features))
+            loss.backward()
+            total += float(loss.detach())
         gradients = {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
         parts = [
             gradients[name].detach().cpu().numpy().ravel().astype(np.float64)
@@ -97,7 +104,7 @@ class ValidationGame:
             for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
         ]
         self.model.zero_grad(set_to_none=True)
-        return np.concatenate(parts)
+        return total, np.concatenate(parts)
 
     def subset(self, members: Tensor) -> ValidationGame:
         """The same game on some of the samples, by flags of shape (N,)."""

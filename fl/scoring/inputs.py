@@ -68,6 +68,8 @@ class RoundInputs:
     clips: NDArray[np.floating] | None = None
     # The round's direction, shape (P,), where it is known: it is read, not computed anew.
     direction: NDArray[np.floating] | None = None
+    # An orthonormal basis of what everybody knew before the round, shape (P,) each: nobody is paid for going along it.
+    public: Sequence[NDArray[np.float64]] = ()
 
     def __post_init__(self) -> None:
         if len(self.updates) != len(self.weights):

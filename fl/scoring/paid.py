@@ -18,10 +18,14 @@ from numpy.typing import NDArray
 from fl.aggregation.selection import check_scorable, clip_of
 from fl.codec import Blocks
 from fl.errors import ConfigError, FairshareError
-from fl.rewards import WEIGHT_ONE, Participant, cap_q64, direction_scores, quantised
+from fl.rewards import WEIGHT_ONE, Participant, direction_scores, quantised
 from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.lengths import agreed_length
+from fl.scoring.public_step import loss_on, search
+from fl.scoring.public_vectors import PublicRound, PublicStep, public_vectors, without_public
+from fl.scoring.rows import SplitRows, split_rows
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
 from fl.scoring.scorer import TooManyClients, build_scorer
 from fl.scoring.scores import Scores
@@ -105,8 +109,8 @@ class PaidScoring:
 
     Args:
         spec: Names the rule.
-        game: The loss on the committed validation set; None for an auditor without it, who has steps but no directions, and
-            scores of the direction only.
+        game: The loss on the whole committed validation set; None for an auditor without it, who has steps but no directions,
+            and scores of the direction only. In a task with public rounds half of its rows steer and the other half scores.
     Raises: ConfigError if the spec's rule does not fit its strategy, or is not installed here.
     """
 
@@ -128,8 +132,9 @@ class PaidScoring:
                 f"strategy={spec.strategy} counts clients and not stakes, so near-duplicates cannot share one weight; leave out "
                 "scorer.duplicate_cosine"
             )
-        self.spec, self.game = spec, game
-        self._cap = cap_q64(spec.norm_cap)
+        self.spec, self.whole = spec, game
+        self._rows: SplitRows | None = split_rows(game) if game is not None and spec.public_rounds else None
+        self.game = self._rows.scoring if self._rows else game  # the rows that score
         self._robust: RobustRule | None = None
         if spec.strategy in ROBUST:
             self._rule = self._robust = build_scorer(spec.scorer, {**spec.scorer_arguments, "nodes": spec.quadrature})
@@ -178,9 +183,64 @@ class PaidScoring:
             return None
         return robust_model(self._robust, self._inputs(participants, base=base, weights=weights))
 
-    def direction(self, *, base: NDArray[np.float32], step: NDArray[np.floating]) -> NDArray[np.float64]:
-        """The gradient averaged along the round's step, shape (P,)."""
-        return direction(self.game, base=base, step=step, nodes=self.spec.quadrature)
+    def direction(
+        self, *, base: NDArray[np.float32], step: NDArray[np.floating], past: Sequence[PublicRound] = ()
+    ) -> NDArray[np.float64]:
+        """The gradient averaged along the round's step, less what is public, shape (P,).
+
+        Args:
+            base: The model before the round, shape (P,).
+            step: What `step` gave, shape (P,).
+            past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
+        """
+        found = direction(self.game, base=base, step=step, nodes=self.spec.quadrature)
+        return without_public(found, public_vectors(past[: self.spec.public_rounds]))
+
+    def public_basis(
+        self,
+        *,
+        base: NDArray[np.float32],
+        aggregate: NDArray[np.float32],
+        direction: Blocks,
+        past: Sequence[PublicRound] = (),
+    ) -> list[NDArray[np.float64]]:
+        """What is public once this round is known: what the public step may go along."""
+        this = PublicRound(
+            step=aggregate.astype(np.float64) - base.astype(np.float64), direction=direction.decode().astype(np.float64)
+        )
+        return public_vectors((this, *past)[: self.spec.public_rounds])
+
+    def public_step(
+        self,
+        *,
+        base: NDArray[np.float32],
+        aggregate: NDArray[np.float32],
+        direction: Blocks,
+        past: Sequence[PublicRound] = (),
+    ) -> tuple[PublicStep, NDArray[np.float32]] | None:
+        """The round's public step and the model after it; None in a task without public rounds.
+
+        Args:
+            base: The model before the round, shape (P,).
+            aggregate: What the inner strategy made of it, shape (P,).
+            direction: As posted.
+            past: The rounds before, the latest first.
+        """
+        if self._rows is None:
+            return None
+        basis = self.public_basis(base=base, aggregate=aggregate, direction=direction, past=past)
+        step = search(
+            self._rows,
+            aggregate=aggregate,
+            basis=basis,
+            scale=float(np.linalg.norm(aggregate.astype(np.float64) - base)),
+            iterations=self.spec.public_iterations,
+        )
+        return step, step.applied(aggregate, basis)
+
+    def loss(self, model: NDArray[np.float32]) -> float:
+        """The loss of a model on the rows that score; infinity where it is no number."""
+        return loss_on(self.game, model)
 
     def scores(
         self,
@@ -220,12 +280,13 @@ class PaidScoring:
         weights: Mapping[str, int],
         direction: NDArray[np.float32] | None = None,
     ) -> RoundInputs:
+        length = agreed_length(participants, spec=self.spec)
         return RoundInputs(
             game=self.game,
             base=base,
             updates=BlockUpdates(blocks=[one.blocks for one in participants]),
             weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
-            clips=np.array([clip_of(one.blocks, cap=self._cap) for one in participants], dtype=np.float32),
+            clips=np.array([clip_of(one.blocks, cap=length) for one in participants], dtype=np.float32),
             direction=direction,
         )
 

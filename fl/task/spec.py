@@ -35,6 +35,9 @@ class TaskSpec:
     learning_rate: float = 0.1
     momentum: float = 0.0
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
+    length: str = "median"  # median: also to the round's stake-weighted median length; capped: to norm_cap alone
+    public_rounds: int = 2  # how many of the last rounds' steps and directions belong to nobody; 0: none do
+    public_iterations: int = 6  # of the search that takes the public step
     scorer: str = "direction"  # the rule that is paid; any other than direction is attested by evaluators, not provable
     scorer_arguments: dict[str, Any] = field(default_factory=dict)
     quadrature: int = 3  # Gauss–Legendre nodes of the direction
@@ -53,6 +56,11 @@ class TaskSpec:
         for name, least in (("steps", 1), ("batch_size", 1), ("quadrature", 1), ("num_classes", 1)):
             if (value := getattr(self, name)) < least:
                 raise ConfigError(f"task.{name} is {value}; set {least} or more")
+        if self.length not in ("median", "capped"):
+            raise ConfigError(f"task.length is {self.length!r}; set median or capped")
+        for name, least, most in (("public_rounds", 0, 16), ("public_iterations", 1, 64)):
+            if not least <= (value := getattr(self, name)) <= most:
+                raise ConfigError(f"scorer.{name} is {value}; set {least} to {most}")
         if not self.learning_rate > 0:
             raise ConfigError(f"task.learning_rate is {self.learning_rate}; set it above 0")
         try:

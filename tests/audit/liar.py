@@ -103,6 +103,7 @@ class Liar:
             previous=self.leaves,
             leaves=tuple(leaves),
             pot=header.pot,
+            length=NO_CAP,
         )
 
     def _bundled(self, one: Participant, header: Header, told: dict[str, Leaf]) -> BundledUpdate:

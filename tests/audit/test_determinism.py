@@ -27,8 +27,10 @@ torch.backends.mkldnn.set_flags(mkldnn)
 from fl.bundle.format import Bundle
 from fl.audit.strategy_state import participants_of
 from fl.bundle.validation_set import read_validation
-from fl.rewards import Account, cap_q64, direction_scores, settle, weigh
-from fl.scoring.direction import direction, weighted_step
+from fl.rewards import Account, direction_scores, settle, weigh
+from fl.scoring.direction import weighted_step
+from fl.scoring.lengths import agreed_length
+from fl.scoring.paid import PaidScoring
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
 from fl.task.trust import OWN
@@ -40,9 +42,10 @@ game = ValidationGame(
     spec.build_model(), loss=spec.build_loss(), features=data.features, labels=data.labels, device="cpu"
 )
 participants = participants_of(bundle, spec=spec)
-weights = weigh(participants, cap=cap_q64(spec.norm_cap))
+weights = weigh(participants, cap=agreed_length(participants, spec=spec))
+scoring = PaidScoring(spec, game=game)
 step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
-own = direction(game, base=bundle.base, step=step, nodes=spec.quadrature)
+own = scoring.direction(base=bundle.base, step=step)
 posted = bundle.direction.decode().astype("float64")
 scores = direction_scores(participants, weights=weights, direction=bundle.direction)
 accounts = {leaf.account: Account() for leaf in bundle.leaves}

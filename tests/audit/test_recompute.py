@@ -1,22 +1,28 @@
 """An evaluator signs an honest round and names what is wrong with any other, however consistent the lie."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fl.audit.evaluators.local import Evaluator
+from fl.audit.public_state import public_round
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.bundle.format import Bundle
 from fl.chain.typed_data import ZERO_HASH, Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
 from fl.rewards import RoundTree
+from fl.scoring.direction import direction
+from fl.scoring.paid import PaidScoring
+from fl.scoring.public_vectors import PublicStep, products, public_vectors, without_public
+from fl.scoring.rows import split_rows
 
 
 @pytest.fixture(scope="module")
-def world(lasting_world):
+def world(lasting_world, spec):
     """Three rounds that are on chain; client 0 of the three comes back with nothing in round 1."""
-    one = lasting_world(rounds=3)
+    one = lasting_world(rounds=3, spec=spec(length="median", public_rounds=2))
     one.run(one.app(one.downhill))
     return one
 
@@ -39,6 +45,19 @@ def view_of(world, number):
     )
 
 
+def past_of(bundles, number):
+    """What was public before round `number`."""
+    return [
+        public_round(base=one.base, following=one.next, direction=one.direction)
+        for one in reversed(bundles[: number - 1])
+    ]
+
+
+def nowhere(bundle):
+    """A public step that stays where it is, of as many vectors."""
+    return PublicStep(coefficients=(0.0,) * len(bundle.public.coefficients), rate=0.0)
+
+
 @pytest.fixture
 def judge(world, bundles, tmp_path):
     """Let an evaluator judge round 2, with changes to its bundle and its header.
@@ -48,11 +67,15 @@ def judge(world, bundles, tmp_path):
 
     def evaluate(*, number=2, bundle=None, header=None, view=None):
         told = bundle or bundles[number - 1]
-        bundle_hash = told.write(tmp_path / "bundle")
+        folder = tmp_path / "bundles" / f"round-{number:04d}"
+        if not folder.parent.exists():
+            shutil.copytree(world.folder / "bundles", folder.parent)  # what was public before is read from there
+        shutil.rmtree(folder, ignore_errors=True)
+        bundle_hash = told.write(folder)
         changes = {"bundle": bundle_hash, **(header or {})}
         told_header = replace(world.reports[number - 1].header, **changes)
         evaluator = Evaluator(account=world.evaluators[0], spec=world.spec, game=world.game())
-        return told_header, evaluator.evaluate(tmp_path / "bundle", told_header, view=view or view_of(world, number))
+        return told_header, evaluator.evaluate(folder, told_header, view=view or view_of(world, number))
 
     return evaluate
 
@@ -82,6 +105,7 @@ def test_the_direction_is_as_near_as_its_blocks_allow(world, bundles):
         view=view_of(world, 2),
         spec=world.spec,
         game=world.game(),
+        past=past_of(bundles, 2),
     )
     assert distance < 1e-4
 
@@ -206,8 +230,13 @@ def test_a_direction_beyond_the_tolerance_is_refused(world, judge, bundles):
 def test_a_direction_within_the_tolerance_still_has_to_lead_to_its_own_scores(world, judge, bundles):
     honest = bundles[1].direction.decode().astype(np.float64)
     near = Blocks.encode(honest * (1 + 0.5 * world.spec.tolerance))
-    bundle = replace(bundles[1], direction=near)
-    refused(judge, "the leaf of", bundle=bundle, header={"direction_root": block_root(near.to_bytes())})
+    bundle = replace(bundles[1], direction=near, next=bundles[1].aggregate, public=nowhere(bundles[1]))
+    refused(
+        judge,
+        "the leaf of",
+        bundle=bundle,
+        header={"direction_root": block_root(near.to_bytes()), "next_model": model_hash(bundle.next)},
+    )
 
 
 @pytest.mark.parametrize("field", ["score", "balance", "cumulative", "weight"])
@@ -250,7 +279,78 @@ def test_another_next_model_is_refused(judge, bundles):
     error = refused(
         judge, "the next model", bundle=replace(bundles[1], next=other), header={"next_model": model_hash(other)}
     )
+    assert (error.seen, error.expected) == ("another one", "what its public step makes of the aggregated model")
+
+
+def test_another_aggregate_is_refused(judge, bundles):
+    other = bundles[1].aggregate.copy()
+    other[3] += 1e-3
+    error = refused(judge, "the aggregated model", bundle=replace(bundles[1], aggregate=other))
     assert error.seen == "off by 1.00e-03"
+
+
+def test_one_bit_of_the_next_model_is_refused(judge, bundles):
+    other = bundles[1].next.copy()
+    other[0] = np.nextafter(other[0], np.float32(np.inf))
+    lie = {"next_model": model_hash(other)}
+    assert refused(judge, "the next model", bundle=replace(bundles[1], next=other), header=lie).seen == "another one"
+
+
+@pytest.mark.parametrize("rate", [0.3, -1.0, 2.0])
+def test_a_rate_that_nobody_may_choose_is_refused(judge, bundles, rate):
+    bundle = replace(bundles[1], public=replace(bundles[1].public, rate=rate))
+    assert refused(judge, "the rate of the public step", bundle=bundle).seen == str(rate)
+
+
+def test_a_public_step_that_raises_the_scoring_loss_is_refused(world, judge, bundles):
+    """Away from where the search went, with a next model that follows to the bit."""
+    scoring = PaidScoring(world.spec, game=world.game())
+    told = bundles[1]
+    basis = scoring.public_basis(
+        base=told.base, aggregate=told.aggregate, direction=told.direction, past=past_of(bundles, 2)
+    )
+    downhill = told.direction.decode().astype(np.float64)
+    places = products(-50 * downhill / np.linalg.norm(downhill), basis)
+    worse = PublicStep(coefficients=tuple(places), rate=1.0)
+    other = worse.applied(told.aggregate, basis)
+    lie = {"next_model": model_hash(other)}
+    error = refused(judge, "the loss after the public step", bundle=replace(told, public=worse, next=other), header=lie)
+    assert float(error.seen) > float(error.expected.removeprefix("at most ").partition(",")[0])
+
+
+def test_a_public_vector_that_was_dropped_is_refused(world, judge, bundles):
+    """A direction that still pays for the last step, and one coefficient too few."""
+    scoring = PaidScoring(world.spec, game=world.game())
+    told, past = bundles[1], past_of(bundles, 2)
+    greedy = Blocks.encode(scoring.direction(base=told.base, step=told.aggregate - told.base, past=()))
+    bundle = replace(told, direction=greedy, next=told.aggregate, public=nowhere(told))
+    lie = {"direction_root": block_root(greedy.to_bytes()), "next_model": model_hash(told.aggregate)}
+    refused(judge, "the direction", bundle=bundle, header=lie)
+    fewer = replace(told, public=replace(told.public, coefficients=told.public.coefficients[1:]))
+    error = refused(judge, "the number of public vectors", bundle=fewer)
+    assert error.expected == str(
+        len(scoring.public_basis(base=told.base, aggregate=told.aggregate, direction=told.direction, past=past))
+    )
+
+
+def test_a_direction_of_the_steering_rows_is_refused(world, judge, bundles):
+    rows = split_rows(world.game())
+    told, past = bundles[1], past_of(bundles, 2)
+    swapped = without_public(
+        direction(rows.steering, base=told.base, step=told.aggregate - told.base), public_vectors(past)
+    )
+    bundle = replace(told, direction=Blocks.encode(swapped), next=told.aggregate, public=nowhere(told))
+    lie = {"direction_root": block_root(bundle.direction.to_bytes()), "next_model": model_hash(told.aggregate)}
+    refused(judge, "the direction", bundle=bundle, header=lie)
+
+
+def test_another_length_is_refused(judge, bundles):
+    refused(judge, "the round's length", bundle=replace(bundles[1], length=bundles[1].length + 1))
+
+
+def test_a_bundle_without_its_public_step_is_refused(judge, bundles):
+    plain = replace(bundles[1], public=None, aggregate=None)
+    refused(judge, "whether a public step follows", bundle=plain)
 
 
 def test_a_base_that_is_not_the_last_next_model_is_refused(judge, bundles):

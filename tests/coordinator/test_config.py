@@ -74,7 +74,7 @@ def test_a_count_or_a_time_below_one_is_refused(name):
             {"quorum": 2},
             "task.quorum is 2 of task.evaluators 1; a header needs no more signatures than there are evaluators",
         ),
-        ({"reveal": "never"}, "task.reveal is 'never'; set end or round"),
+        ({"reveal": "never"}, "task.reveal is 'never'; set round or end"),
         ({"budget": "0"}, "task.budget is 0; set it above 0"),
         ({"stake_per_sample": "0"}, "task.stake_per_sample is 0; set it above 0"),
         ({"max_stake": "0"}, "task.max_stake is 0; set it above 0"),

@@ -202,7 +202,7 @@ def test_a_watcher_is_told_of_each_step(anvil, tmp_path):
     assert told["setup"][0] == "reading the data"
     assert told["setup"][-1] == "claiming for everybody"
     assert [phase for _, phase in told["phases"]] == [
-        "training", "checking", "scoring", "aggregating", "settling", "bundling", "evaluating", "posting", "reporting",
+        "training", "checking", "scoring", "aggregating", "public step", "settling", "bundling", "evaluating", "posting", "reporting",
     ]  # fmt: skip
     assert sorted(told["replies"]) == [2, 3, 4, 5, 6]
     assert [number for number, _ in told["rounds"]] == [1]

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 from vector_files import cases, unhex
 
 from fl.codec import Blocks
-from fl.rewards import WEIGHT_ONE, EmptyRound, cap_q64, norm_q64, weights_q32
+from fl.rewards import WEIGHT_ONE, EmptyRound, cap_q64, median_q64, norm_q64, weights_q32
 
 ONE = 1 << 64
 NO_CAP = 1 << 200
@@ -57,3 +57,35 @@ def test_a_round_without_stakes_is_refused():
 def test_a_norm_cap_of_nothing_is_refused(cap):
     with pytest.raises(ValueError, match=f"the norm cap is {cap}; set it above 0"):
         cap_q64(cap)
+
+
+@pytest.mark.parametrize(
+    ("stakes", "norms", "median"),
+    [
+        ([1, 1, 1], [5, 1, 3], 3),
+        ([1, 1], [5, 1], 1),  # twice one of two stakes reaches the total
+        ([1, 3], [1, 5], 5),
+        ([3, 1], [1, 5], 1),
+        ([0, 0, 1], [1, 2, 9], 9),
+        ([1, 1, 1], [0, 0, 7], 0),
+        ([], [], 0),
+    ],
+)
+def test_the_median_is_the_first_length_that_half_of_the_stake_reaches(stakes, norms, median):
+    accounts = [f"0x{number:040x}" for number in range(len(stakes))]
+    assert median_q64(stakes=stakes, norms=norms, accounts=accounts) == median
+
+
+def test_whoever_holds_less_than_half_of_the_stake_cannot_lengthen_the_round():
+    accounts = [f"0x{number:040x}" for number in range(3)]
+    assert median_q64(stakes=[4, 3, 3], norms=[10**30, 5, 7], accounts=accounts) == 7
+
+
+def test_multiplying_a_long_update_gains_nothing():
+    stakes, norms = [1, 1, 1], [10, 10, 12]
+    for times in (1, 2, 50):
+        scaled = [10, 10, 12 * times]
+        cap = median_q64(stakes=stakes, norms=scaled, accounts=["0x01", "0x02", "0x03"])
+        weights = weights_q32(stakes=stakes, norms=scaled, cap=cap)
+        # Weight times length is what moves the model, and what is paid.
+        assert abs(weights[2] * scaled[2] - weights[0] * norms[0]) <= max(scaled)

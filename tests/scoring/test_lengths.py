@@ -17,7 +17,7 @@ def test_a_cap_near_the_updates_is_not_warned_of(cap):
 def test_a_cap_far_above_the_updates_is_told_with_what_to_set():
     assert loose_cap(updates(0.5, 0.5, 0.75), cap="10") == (
         "task.norm_cap is 10, 20.0 times the median update (0.5): whoever scales its own update is paid for up to that; "
-        "open tasks like this one with a cap near the longest honest update, such as 1"
+        "leave task.length=median, or open tasks like this one with a cap near the longest honest update, such as 1"
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.public_state import PublicState
 from fl.audit.recompute import ChainView, check_round
 from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.format import Bundle
@@ -27,6 +28,7 @@ class Evaluator:
     spec: TaskSpec
     game: ValidationGame
     memories: dict[Path, StrategyMemory] = field(default_factory=dict)  # by the folder of the bundles
+    publics: dict[Path, PublicState] = field(default_factory=dict)  # likewise
 
     def evaluate(self, folder: Path, header: Header, *, view: ChainView) -> bytes:
         """Check a round and sign its header, 65 bytes.
@@ -42,9 +44,15 @@ class Evaluator:
             spec=self.spec,
             game=self.game,
             strategy=self._memory(folder.parent).before(header.round),
+            past=self._public(folder.parent).before(bundle.round, previous=view.previous_digest, domain=view.domain),
         )
         log.info("round %d: evaluator %s agrees, direction within %.1e", header.round, self.account.address, distance)
         return sign(header, domain=view.domain, account=self.account)
+
+    def _public(self, bundles: Path) -> PublicState:
+        if bundles not in self.publics:
+            self.publics[bundles] = PublicState(self.spec, BundleStore.at(str(bundles)))
+        return self.publics[bundles]
 
     def _memory(self, bundles: Path) -> StrategyMemory:
         if bundles not in self.memories:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.public_state import PublicState
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.format import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, read_manifest
@@ -122,6 +123,7 @@ class RemoteEvaluator:
         self._cache = BundleStore.at(str(folder / "cache"))
         self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
         self._memory = StrategyMemory(self.spec, self._bundles)
+        self._public = PublicState(self.spec, self._bundles)
 
     def evaluate_waiting(self) -> EvaluatedRound | None:
         """Check the round that waits for this evaluator, if there is one, and answer.
@@ -166,6 +168,7 @@ class RemoteEvaluator:
             spec=self.spec,
             game=self.game,
             strategy=self._memory.before(header.round),
+            past=self._public.before(bundle.round, previous=view.previous_digest, domain=view.domain),
         )
 
     def _view(self, header: Header) -> ChainView:

@@ -17,20 +17,22 @@ from rich.console import Console
 from rich.table import Table
 
 from fl.aggregation.selection import clip_of
-from fl.bundle.format import Bundle, read_header
+from fl.audit.public_state import public_round
+from fl.bundle.format import BrokenBundle, Bundle, read_header
 from fl.chain.invite import Invite
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.overrides import check
 from fl.cli.terminal.plots import draw
 from fl.codec import Blocks
 from fl.errors import ConfigError
-from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, cap_q64
+from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE
 from fl.scoring.analysis.compare import RuleResult, agreement, reference_of, run_rule
 from fl.scoring.coalition.game import GAMES, UTILITIES
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
-from fl.scoring.lengths import loose_cap
-from fl.scoring.paid import ROBUST, draws_of
+from fl.scoring.lengths import length_factor, loose_cap
+from fl.scoring.paid import ROBUST, PaidScoring, draws_of
+from fl.scoring.public_vectors import PublicRound, public_vectors
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.task.data import DataConfig, PartitionConfig, load_federation
@@ -70,13 +72,14 @@ def main(arguments: Sequence[str]) -> None:
     spec = _spec(values, run)
     game = _game(values, run, spec=spec, expected=header.validation)
     updates = [Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]
-    cap = cap_q64(spec.norm_cap)
+    scoring, past = PaidScoring(spec, game=game), _past(folder, bundle, spec=spec)
     inputs = RoundInputs(
-        game=game,
+        game=scoring.game,
         base=bundle.base,
         updates=BlockUpdates(blocks=updates),
         weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
-        clips=np.array([clip_of(one, cap=cap) for one in updates]),
+        clips=np.array([clip_of(one, cap=bundle.length) for one in updates]),
+        public=public_vectors(past),
     )
     if not len(inputs):
         raise ConfigError(f"round {bundle.round} has no accepted update, so there is nothing to score")
@@ -100,8 +103,10 @@ def main(arguments: Sequence[str]) -> None:
             "not take",
             highlight=False,
         )
-    if warning := loose_cap(updates, cap=spec.norm_cap):
+    if spec.length == "capped" and (warning := loose_cap(updates, cap=spec.norm_cap)):
         console.print(warning, highlight=False)
+    for line in _rules_of_pay(bundle, spec, updates, names, past=past):
+        console.print(line, highlight=False)
     for line in _words(results, names):
         console.print(line, highlight=False)
     for one in results:
@@ -178,6 +183,40 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
     raw = yaml.safe_load(config.read_text())
     settings = {**raw["data"], **{key.partition(".")[2]: yaml.safe_load(value) for key, value in own.items()}}
     return DataConfig(**settings), int(raw["seed"])
+
+
+def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
+    """The rounds before that were public, from the bundles beside this one, the latest first; as many as are there."""
+    found: list[PublicRound] = []
+    for number in range(bundle.round - 1, max(0, bundle.round - 1 - spec.public_rounds), -1):
+        try:
+            before, _ = Bundle.read(folder.resolve().parent / f"round-{number:04d}")
+        except BrokenBundle:
+            break
+        found.append(public_round(base=before.base, following=before.next, direction=before.direction))
+    return found
+
+
+def _rules_of_pay(
+    bundle: Bundle, spec: TaskSpec, updates: Sequence[Blocks], names: Sequence[str], *, past: Sequence[PublicRound]
+) -> list[str]:
+    """What the round's length and its public part did, in words."""
+    lines = []
+    shortened = [
+        f"{name} to {factor:.0%}"
+        for name, one in zip(names, updates, strict=True)
+        if (factor := length_factor(one, length=bundle.length)) < 0.995
+    ]
+    if shortened:
+        lines.append(f"length {bundle.length / 2**64:.3g}: {', '.join(shortened[:_SHOWN])} of what they sent")
+    if bundle.public is not None:
+        lines.append(f"public step: rate {bundle.public.rate:g} along {len(bundle.public.coefficients)} public vectors")
+    if len(past) < min(spec.public_rounds, bundle.round - 1):
+        lines.append(
+            "the rounds before are not beside this one, so the direction above still pays for what was public; the posted "
+            "scores do not"
+        )
+    return lines
 
 
 # ---- by which rules --------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
 _PUBLIC = (HEADER, MANIFEST, ROUND)
 _DIRECTION = "direction.blocks"
-_FILE = re.compile(r"(base\.safetensors|next\.safetensors|direction\.blocks|(header|manifest|round)\.json)")
+_FILE = re.compile(r"((base|next|aggregate)\.safetensors|direction\.blocks|(header|manifest|round)\.json)")
 _UPDATE = re.compile(r"updates/(0x[0-9a-fA-F]{40})\.blocks")
 _FRESH_S = 1.0  # how old what is known of the chain may be: a page that is open asks every second
 

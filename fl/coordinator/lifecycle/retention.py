@@ -27,7 +27,8 @@ class RetentionPolicy:
     def __init__(self, bundles: Path, *, archive: str | None, keep: int, spec: TaskSpec) -> None:
         self.bundles = BundleStore.at(str(bundles))
         self.archive = BundleStore.at(archive) if archive else None
-        self.keep = 0 if remembers(spec) else keep
+        # The next round's public vectors are those of the rounds before.
+        self.keep = 0 if remembers(spec) or not keep else max(keep, spec.public_rounds + 1)
         if keep and not self.keep:
             log.warning("%s remembers every round, so every bundle is kept", spec.strategy)
 

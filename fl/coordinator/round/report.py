@@ -24,9 +24,12 @@ class RoundReport:
     left_out: tuple[str, ...]  # accepted, but not taken by the strategy (Krum)
     pays: dict[str, int]  # wei
     stakes: dict[str, int]  # wei, of everybody enrolled
+    factors: dict[str, float]  # what the round's length left of each accepted update, 0 to 1
     refusals: tuple[Refusal, ...]
-    loss_before: float  # on the validation set
+    loss_before: float  # on the validation rows that score
+    loss_aggregated: float  # of the inner strategy's model, before the public step
     loss_after: float
+    public_rate: float | None  # of the public step, 0 where it did not help; None in a task without
     bundle: Path
     transaction: str  # 0x hash of the post
     gas: int

@@ -19,12 +19,14 @@ from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.escrow import Terms
 from fl.codec import Blocks, Layout, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
-from fl.rewards import Account, Leaf, Participant, cap_q64, pot_of, settle, weigh
+from fl.rewards import Account, Leaf, Participant, pot_of, settle, weigh
 from fl.scoring.direction import weighted_step
 from fl.scoring.game import ValidationGame
-from fl.scoring.lengths import loose_cap
+from fl.scoring.lengths import agreed_length, loose_cap
 from fl.scoring.paid import PaidScoring, UnusableScore
+from fl.scoring.public_vectors import PublicRound
 from fl.scoring.replication import share_stakes
+from fl.scoring.rows import few_rows
 from fl.scoring.scores import Scores
 from fl.task.spec import TaskSpec
 
@@ -41,6 +43,7 @@ class OpenRound:
     layout: Layout
     base: NDArray[np.float32]  # shape (P,)
     previous: tuple[Leaf, ...]  # of the round before
+    past: tuple[PublicRound, ...]  # the rounds before, the latest first, as far back as they are public
     accounts: dict[str, Account]  # every enrolled client before the round
 
 
@@ -72,19 +75,18 @@ def settle_round(
         step: Opened around each step with its name, to time it.
     Raises: UnencodableVector if the base model itself has no gradient.
     """
-    spec, game = scoring.spec, scoring.game
-    cap = cap_q64(spec.norm_cap)
+    spec = scoring.spec
     with step("scoring"):
         updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
-        if current.number == 1 and (warning := loose_cap((one.blocks for one in updates), cap=spec.norm_cap)):
-            log.warning(warning)
+        if current.number == 1:
+            _warn(updates, spec=spec, rows=len(scoring.whole.features))
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
-            participants, contents = _seats(current, updates, inner=inner, spec=spec, cap=cap)
-            weights = weigh(participants, cap=cap)
+            participants, contents, length = _seats(current, updates, inner=inner, spec=spec)
+            weights = weigh(participants, cap=length)
             try:
                 way = scoring.step(participants, base=current.base, weights=weights)
-                blocks = Blocks.encode(scoring.direction(base=current.base, step=way))
+                blocks = Blocks.encode(scoring.direction(base=current.base, step=way, past=current.past))
                 scores, attested = scoring.scores(
                     participants,
                     base=current.base,
@@ -97,10 +99,12 @@ def settle_round(
             except (UnencodableVector, UnusableScore):
                 if not updates:
                     raise
-                updates, ruinous = _without_ruinous(current, updates, weights, game=game)
+                updates, ruinous = _without_ruinous(current, updates, weights, game=scoring.game)
                 refusals += ruinous
     with step("aggregating"):
-        following, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
+        made, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
+    with step("public step"):
+        public = scoring.public_step(base=current.base, aggregate=made, direction=blocks, past=current.past)
     with step("settling"):
         pot = pot_of(
             budget=current.terms.budget,
@@ -113,12 +117,15 @@ def settle_round(
         round=current.number,
         layout=current.layout,
         base=current.base,
-        next=following,
+        next=public[1] if public else made,
         updates=tuple(_bundled(one, seat, weights) for one, seat in zip(updates, participants, strict=True)),
         direction=blocks,
         previous=current.previous,
         leaves=settlement.tree.leaves,
         pot=pot,
+        length=length,
+        aggregate=made if public else None,
+        public=public[0] if public else None,
     )
     return SettledRound(
         bundle=bundle,
@@ -130,19 +137,20 @@ def settle_round(
 
 
 def _seats(
-    current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec, cap: int
-) -> tuple[list[Participant], list[RecordDict]]:
+    current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec
+) -> tuple[list[Participant], list[RecordDict], int]:
     # Flower wants the same metrics in every reply, and a client may send what it likes.
     shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
     seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
     seats = share_stakes(seats, threshold=spec.duplicate_cosine)
+    length = agreed_length(seats, spec=spec)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
     contents = [
         content_for(
             seat,
             base=current.base,
             layout=current.layout,
-            cap=cap,
+            cap=length,
             metrics={key: one.metrics[key] for key in shared},
             weighted_by=weighted_by,
         )
@@ -153,7 +161,15 @@ def _seats(
         Participant(account=seat.account, stake=seat.stake, blocks=seat.blocks, root=seat.root, selected=flag)
         for seat, flag in zip(seats, taken, strict=True)
     ]
-    return participants, contents
+    return participants, contents, length
+
+
+def _warn(updates: Sequence[AcceptedUpdate], *, spec: TaskSpec, rows: int) -> None:
+    """Say in the first round's log what makes pay follow worth badly."""
+    capped = loose_cap((one.blocks for one in updates), cap=spec.norm_cap) if spec.length == "capped" else None
+    for warning in (capped, few_rows(rows) if spec.public_rounds else None):
+        if warning:
+            log.warning(warning)
 
 
 def _within(

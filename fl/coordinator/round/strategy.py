@@ -21,9 +21,11 @@ from numpy.typing import NDArray
 
 from fl.aggregation.null_grid import Nodes
 from fl.aggregation.replay import prepare, replay
+from fl.audit.public_state import PublicState, public_round
 from fl.audit.recompute import ChainView
 from fl.audit.strategy_state import participants_of, remembers
 from fl.bundle.format import HEADER, Bundle, hash_of, read_header, write_header
+from fl.bundle.store import BundleStore
 from fl.chain.errors import Refused
 from fl.chain.node_key import accounts_by_key
 from fl.chain.paid_task import PaidTask
@@ -38,12 +40,14 @@ from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
 from fl.coordinator.round.settle import OpenRound, SettledRound, settle_round
 from fl.errors import ConfigError
 from fl.protocol import RECORD, TrainRequest
-from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree, cap_q64
+from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.analysis.uncertainty import ScoreReading, read_attested, read_scores
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.lengths import length_factor
 from fl.scoring.paid import PaidScoring
+from fl.scoring.public_vectors import PublicRound, public_vectors
 from fl.scoring.replication import duplicate_groups
 from fl.task.spec import TaskSpec
 
@@ -111,11 +115,11 @@ class PayingStrategy(Strategy):
         self.quorum, self.journal, self.seed = quorum, Journal(bundles), seed
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
-        self._cap = cap_q64(spec.norm_cap)
         # What an app's own strategy remembers nobody knows, so it is taken through every round too.
         self._follows = remembers(spec) or spec.training == "app"
         self._previous: Header | None = None
         self._leaves: tuple[Leaf, ...] = ()
+        self._past: tuple[PublicRound, ...] = ()  # the rounds before, the latest first
         self._receipts: dict[str, tuple[int, bytes, bytes]] = {}  # account -> round, update root, receipt
         self._nodes: dict[int, str] = {}  # node -> account, of the last round it took part in
         # node -> accounts that joined with its key; None where nodes have no keys
@@ -186,8 +190,16 @@ class PayingStrategy(Strategy):
                 result.evaluate_metrics_serverapp[number] = metrics
         return result
 
+    def _remember(self, bundle: Bundle) -> None:
+        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
+        self._past = (done, *self._past)[: self.spec.public_rounds]
+
     def _go_on_from(self, past: PastRounds) -> None:
         self._previous, self._leaves = past.header, past.leaves
+        state = PublicState(self.spec, BundleStore.at(str(self.journal.bundle(1).parent)))
+        self._past = state.before(
+            past.header.round + 1, previous=self.task.digest(past.header), domain=self.task.domain
+        )
         for leaf in past.leaves:
             if leaf.update_root != NO_UPDATE:
                 self._give_receipt(past.header.round, leaf.account, leaf.update_root)
@@ -226,7 +238,9 @@ class PayingStrategy(Strategy):
             receipts = self._give_receipts(server_round, settled_updates)
         with self._step(server_round, "reporting"):
             reading = self._read(settled)
-            before, after = self.game.evaluate(self._base), self.game.evaluate(bundle.next)
+            rows = self.scoring.game
+            before, after = rows.evaluate(self._base), rows.evaluate(bundle.next)
+            aggregated = after if bundle.aggregate is None else rows.evaluate(bundle.aggregate)
         self._seconds["training"] = sum(one.seconds_training for one in updates)
         self._seconds["signing"] = sum(one.seconds_signing for one in updates)
         paid_before = {leaf.account: leaf.cumulative for leaf in self._leaves}
@@ -243,7 +257,10 @@ class PayingStrategy(Strategy):
                 stakes={account: one.stake for account, one in self._enrolled.items()},
                 refusals=(*refusals, *settled.refusals),
                 loss_before=before.loss,
+                loss_aggregated=aggregated.loss,
                 loss_after=after.loss,
+                public_rate=bundle.public.rate if bundle.public else None,
+                factors={one.account: length_factor(one.blocks, length=bundle.length) for one in settled.participants},
                 bundle=folder,
                 transaction=sent.hash,
                 gas=sent.gas,
@@ -255,6 +272,7 @@ class PayingStrategy(Strategy):
             )
         )
         self._previous, self._leaves = header, bundle.leaves
+        self._remember(bundle)
         self.journal.forget(server_round)
         return _record({**self._layout.unflatten(bundle.next), **self._constants}), settled.metrics
 
@@ -289,6 +307,7 @@ class PayingStrategy(Strategy):
             layout=self._layout,
             base=self._base,
             previous=self._leaves,
+            past=self._past,
             accounts={account: before.get(account, Account()) for account in self._enrolled},
         )
 
@@ -373,7 +392,7 @@ class PayingStrategy(Strategy):
     def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
         """Take the inner strategy through a round that is written down, so that it remembers it."""
         participants = participants_of(bundle, spec=self.spec)
-        replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=self._cap)
+        replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
         return tuple(participants)
 
     def _sign(self, folder: Path, bundle: Bundle) -> tuple[Header, list[bytes]]:
@@ -414,10 +433,11 @@ class PayingStrategy(Strategy):
         if self.spec.attested:
             return read_attested(settled.attested, accounts=[one.account for one in participants])
         inputs = RoundInputs(
-            game=self.game,
+            game=self.scoring.game,
             base=self._base,
             updates=BlockUpdates(blocks=[one.blocks for one in participants]),
             weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
+            public=public_vectors(self._past[: self.spec.public_rounds]),
         )
         accounts = [one.account for one in participants]
         return read_scores(inputs, accounts=accounts, class_names=self.spec.class_names, nodes=self.spec.quadrature)

@@ -4,7 +4,7 @@ Cost: `nodes` gradients for any number of clients, two passes over the updates, 
 `confidence`, one dual forward pass more per client and error node; with `explain`, nothing to speak of. Source: Aumann and Shapley 1974.
 Efficient up to the quadrature, symmetric, linear, exactly 0 for a zero update, and a split pays what the whole does. Lacks: it
 is the Shapley value of infinitely many small players, not of N whole ones, so where the loss bends hard across one client's
-update the two differ; a replay of what everybody knows is paid.
+update the two differ. A replay of what everybody knows is paid unless `inputs.public` names it.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from fl.scoring.analysis.confidence import Certainty, certainty, sample_scores
 from fl.scoring.analysis.explanation import can_group, group_directions
 from fl.scoring.direction import direction
 from fl.scoring.inputs import RoundInputs
+from fl.scoring.public_vectors import without_public
 from fl.scoring.scores import Scores
 
 
@@ -43,10 +44,11 @@ class Direction:
         by_group, names = None, ()
         if self.explain and can_group(inputs.game):
             rows, groups = group_directions(inputs.game, base=inputs.base, step=step, nodes=self.nodes)
+            rows = np.array([without_public(row, inputs.public) for row in rows])
             by_group = self._products(inputs, rows)
             values, names = by_group.sum(axis=1), tuple(map(str, groups))
         else:
-            row = direction(inputs.game, base=inputs.base, step=step, nodes=self.nodes)
+            row = without_public(direction(inputs.game, base=inputs.base, step=step, nodes=self.nodes), inputs.public)
             values = self._products(inputs, row[None])[:, 0]
         scored = time.perf_counter() - started
         sure = self._certainty(inputs, step) if self.confidence else None
@@ -73,5 +75,6 @@ class Direction:
         return found
 
     def _certainty(self, inputs: RoundInputs, step: NDArray[np.float64]) -> Certainty:
-        parts = (inputs.weighted(client) for client in range(len(inputs)))
+        # ⟨Δ, d less its public part⟩ is ⟨Δ less its public part, d⟩.
+        parts = (without_public(inputs.weighted(client), inputs.public) for client in range(len(inputs)))
         return certainty(sample_scores(inputs.game, base=inputs.base, step=step, parts=parts, nodes=self.error_nodes))

@@ -41,6 +41,8 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arg
         num_classes=10,
         class_names=federation.class_names,
         quadrature=2,
+        length="capped",
+        public_rounds=0,
         strategy=strategy,
         scorer=scorer,
         scorer_arguments=arguments,
@@ -78,6 +80,7 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arg
         previous=(),
         leaves=settled.tree.leaves,
         pot=100,
+        length=cap_q64("10"),
     )  # fmt: skip
     place = folder / "bundles" / "round-0001"
     header = Header(

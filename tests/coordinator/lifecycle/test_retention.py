@@ -14,9 +14,9 @@ from fl.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
-def world(lasting_world):
+def world(lasting_world, spec):
     """Three rounds that are on chain."""
-    one = lasting_world(rounds=3)
+    one = lasting_world(rounds=3, spec=spec(public_rounds=0))
     one.run(one.app(one.downhill))
     return one
 
@@ -45,6 +45,14 @@ def test_every_round_is_copied_and_old_ones_lose_their_models(world, bundles, ar
         assert read_leaves(bundles / f"round-{report.round:04d}") == report.leaves
     assert files(bundles / "round-0001") == set(KEPT)
     assert Bundle.read(bundles / "round-0003")[1] == world.reports[2].header.bundle
+
+
+def test_rounds_that_are_public_keep_their_models(world, bundles, spec):
+    RetentionPolicy(bundles, archive=None, keep=1, spec=spec(public_rounds=2)).after_round()
+    assert "next.safetensors" in files(bundles / "round-0001")
+    RetentionPolicy(bundles, archive=None, keep=1, spec=spec(public_rounds=1)).after_round()
+    assert files(bundles / "round-0001") == set(KEPT)
+    assert "next.safetensors" in files(bundles / "round-0002")
 
 
 def test_nothing_is_dropped_without_a_copy(world, bundles, archive, caplog):

@@ -15,7 +15,18 @@ from fl.coordinator.round.journal import BrokenJournal, Journal, NotKept
 from fl.coordinator.round.resume import LostRound
 from fl.task.strategies import build_strategy
 
-STEPS = ["training", "checking", "scoring", "aggregating", "settling", "bundling", "evaluating", "posting", "reporting"]
+STEPS = [
+    "training",
+    "checking",
+    "scoring",
+    "aggregating",
+    "public step",
+    "settling",
+    "bundling",
+    "evaluating",
+    "posting",
+    "reporting",
+]
 
 
 class Killed(BaseException):
@@ -144,7 +155,7 @@ def test_krum_goes_on_too(world, spec):
 
 @pytest.mark.parametrize("phase", ["training", "evaluating", "pruned"])
 def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
-    one = world(rounds=4)
+    one = world(rounds=5)
     app, trained = counted(one)
     grid = one.grid(app)
     policy = RetentionPolicy(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
@@ -152,17 +163,17 @@ def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
     def kept(report):
         one.reports.append(report)
         policy.after_round()
-        if (report.round, phase) == (3, "pruned"):  # reported, and not forgotten yet
+        if (report.round, phase) == (4, "pruned"):  # reported, and not forgotten yet
             one.reports.pop()
             raise Killed
 
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(4, phase), on_round=kept)
+        start(one, app, grid=grid, on_phase=killed_at(5, phase), on_round=kept)
     assert not (one.folder / "bundles" / "round-0001" / "next.safetensors").exists()
     phase = "over"
     start(one, app, grid=grid, on_round=kept)
-    assert [report.round for report in one.reports] == [1, 2, 3, 4]
-    assert len(trained) == 12
+    assert [report.round for report in one.reports] == [1, 2, 3, 4, 5]
+    assert len(trained) == 15
     assert all(set(report.receipts) == set(one.addresses) for report in one.reports)
 
 

@@ -95,7 +95,7 @@ def test_flowers_result_has_the_metrics(ordinary):
 
 
 def test_the_seconds_of_each_step_are_told(ordinary):
-    steps = {"collecting", "checking", "aggregating", "scoring", "settling", "bundling", "evaluating", "posting",
+    steps = {"collecting", "checking", "aggregating", "public step", "scoring", "settling", "bundling", "evaluating", "posting",
              "reporting", "training", "signing"}  # fmt: skip
     assert set(ordinary.reports[0].seconds) == steps
 

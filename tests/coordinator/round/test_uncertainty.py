@@ -13,7 +13,7 @@ from fl.task.data import DataConfig, PartitionConfig
 
 def play(anvil, folder, **scorer):
     config = RunConfig(
-        task=TaskConfig(rounds=1, steps=5, batch_size=16),
+        task=TaskConfig(rounds=1, steps=5, batch_size=16, length="capped"),
         model=ModelConfig(path="fl.task.models:LogisticRegression"),
         data=DataConfig(limit=300),
         partition=PartitionConfig(name="sizes", clients=3, sizes=[1, 2, 3]),

@@ -1,0 +1,83 @@
+"""What was public before a round, read from the bundles of the rounds before and held against the headers on chain."""
+
+from __future__ import annotations
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from fl.bundle.format import (
+    MANIFEST,
+    ROUND,
+    BrokenBundle,
+    BundleFiles,
+    checked_file,
+    read_header,
+    read_manifest,
+    read_round,
+)
+from fl.bundle.store import BundleSource
+from fl.chain.typed_data import Domain, digest
+from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
+from fl.scoring.public_vectors import PublicRound
+from fl.task.spec import TaskSpec
+
+
+class PublicState:
+    """Follows the steps and directions of a task.
+
+    Args:
+        spec: The task's; says how many rounds back are public.
+        source: Where the rounds before can be read.
+    """
+
+    def __init__(self, spec: TaskSpec, source: BundleSource) -> None:
+        self.spec, self.source = spec, source
+        self._known: dict[bytes, tuple[PublicRound, bytes]] = {}  # header digest -> the round, the digest before it
+
+    def before(self, number: int, *, previous: bytes, domain: Domain) -> tuple[PublicRound, ...]:
+        """The rounds that are public before a round, the latest first.
+
+        Args:
+            number: The round that is about to be scored.
+            previous: Digest of the header before it: each header names the one before, so all are the chain's.
+            domain: The contract and chain of the digests.
+        Raises: BrokenBundle if one of them cannot be read, or is not the one that was posted.
+        """
+        found, known = [], {}
+        for past in range(number - 1, max(0, number - 1 - self.spec.public_rounds), -1):
+            if previous not in self._known:
+                self._known[previous] = _read(self.source.bundle(past), expected=previous, domain=domain)
+            known[previous] = self._known[previous]
+            one, previous = known[previous]
+            found.append(one)
+        self._known = known  # older rounds are not asked for again
+        return tuple(found)
+
+
+def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks) -> PublicRound:
+    """What a round leaves for everybody to know."""
+    return PublicRound(
+        step=following.astype(np.float64) - base.astype(np.float64), direction=direction.decode().astype(np.float64)
+    )
+
+
+def _read(files: BundleFiles, *, expected: bytes, domain: Domain) -> tuple[PublicRound, bytes]:
+    header, _ = read_header(files)
+    if digest(header, domain=domain) != expected:
+        raise BrokenBundle(folder=files.where, problem="its header is not the one that was posted")
+    sums = read_manifest(files.read(MANIFEST), files)
+    try:
+        layout = read_round(checked_file(files, ROUND, sha256=sums[ROUND]), where=files.where).layout
+        base, following = (
+            layout.flatten(load_safetensors(checked_file(files, name, sha256=sums[name])))
+            for name in ("base.safetensors", "next.safetensors")
+        )
+        blocks = checked_file(files, "direction.blocks", sha256=sums["direction.blocks"])
+        direction = Blocks.from_bytes(blocks, size=layout.size)
+    except (KeyError, ValueError, TypeError, SafetensorError, MalformedBlocks) as error:
+        raise BrokenBundle(folder=files.where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
+    told = (model_hash(base), model_hash(following), block_root(blocks))
+    if told != (header.base_model, header.next_model, header.direction_root):
+        raise BrokenBundle(folder=files.where, problem="its models and direction are not those that its header names")
+    return public_round(base=base, following=following, direction=direction), header.previous

@@ -1,0 +1,88 @@
+"""The public step: the protocol itself goes along what everybody knows, before anybody is paid for going there.
+
+A line search in the few dimensions that the last steps and directions span, from the model that the inner strategy made. Half of
+the validation rows steer it, the other half sets its length: 0 where it does not help. It takes the worth out of replays, and
+is an accelerator: honest clients spend the length of their updates on what is new.
+
+Source: Narkiss and Zibulevsky 2005, "Sequential Subspace Optimization Method for Large-Scale Unconstrained Problems" (SESOP).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from fl.scoring.game import ValidationGame
+from fl.scoring.public_vectors import RATES, PublicStep, combined, products
+from fl.scoring.rows import SplitRows
+
+_WALL = 1e30  # what the search sees where the loss is no number
+
+
+class _EnoughAsked(Exception):
+    """The search has had its gradients."""
+
+
+def search(
+    rows: SplitRows,
+    *,
+    aggregate: NDArray[np.float32],
+    basis: Sequence[NDArray[np.float64]],
+    scale: float,
+    iterations: int,
+) -> PublicStep:
+    """Find the public step by BFGS on the steering rows and a choice of length on the scoring rows.
+
+    Args:
+        rows: The halves of the validation set.
+        aggregate: The inner strategy's model w′, shape (P,).
+        basis: Public vectors, orthonormal, shape (P,) each.
+        scale: About how far to look first, such as the length of the round's own step, in weight units.
+        iterations: At most so many of BFGS, each about one gradient on the steering rows.
+    """
+    nowhere = PublicStep(coefficients=(0.0,) * len(basis), rate=0.0)
+    if not basis or not scale > 0 or not math.isfinite(scale):
+        return nowhere
+
+    # Line searches may ask often; so many gradients on half of the rows is what the public step may cost.
+    asked: list[tuple[float, NDArray[np.float64]]] = []
+    calls = 0
+
+    def value(places: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        nonlocal calls
+        if calls >= 2 * iterations + 4:
+            raise _EnoughAsked
+        calls += 1
+        model = combined(aggregate, basis, scale * places)
+        loss, gradient = rows.steering.value_and_gradient(model)
+        slopes = scale * np.array(products(gradient, basis))
+        if not (math.isfinite(loss) and np.isfinite(slopes).all()):
+            return _WALL, np.zeros(len(basis))
+        asked.append((loss, places.copy()))
+        return loss, slopes
+
+    with contextlib.suppress(_EnoughAsked):
+        minimize(value, np.zeros(len(basis)), jac=True, method="BFGS", options={"maxiter": iterations})
+    if not asked:
+        return nowhere
+    best_places = min(asked, key=lambda one: one[0])[1]
+    coefficients = tuple(float(scale * place) for place in best_places)
+    if not all(map(math.isfinite, coefficients)) or not any(coefficients):
+        return nowhere
+    losses = {
+        rate: loss_on(rows.scoring, PublicStep(coefficients=coefficients, rate=rate).applied(aggregate, basis))
+        for rate in RATES
+    }
+    best = min(RATES, key=lambda rate: (losses[rate], rate))
+    return PublicStep(coefficients=coefficients, rate=best) if losses[best] < math.inf else nowhere
+
+
+def loss_on(game: ValidationGame, model: NDArray[np.float32]) -> float:
+    """The loss of a model, infinity where it is no number."""
+    loss = game.evaluate(model).loss
+    return loss if math.isfinite(loss) else math.inf

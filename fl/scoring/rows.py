@@ -1,0 +1,52 @@
+"""Which validation rows steer the public step, and which ones score: a search on the rows that also score would overfit them.
+
+The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, the second half scores, so that everybody who
+has the committed set splits it alike and nobody chooses the halves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+
+from fl.errors import ConfigError
+from fl.scoring.game import ValidationGame
+
+FEW = 40  # rows below which a half says little
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SplitRows:
+    """One validation set as two games."""
+
+    steering: ValidationGame
+    scoring: ValidationGame
+
+
+def split_rows(game: ValidationGame) -> SplitRows:
+    """Split a game's validation set into its halves; an odd row scores.
+
+    Raises: ConfigError for a single row, which has no halves.
+    """
+    count = len(game.features)
+    if count < 2:
+        raise ConfigError(
+            "the validation set has 1 row, and half of the rows steer the public step; bring more rows, or set "
+            "scorer.public_rounds=0"
+        )
+    order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
+    steers = torch.zeros(count, dtype=torch.bool)
+    steers[order[: count // 2]] = True
+    return SplitRows(steering=game.subset(steers), scoring=game.subset(~steers))
+
+
+def few_rows(count: int) -> str | None:
+    """A warning in words for a validation set that is too small for its halves to say much; None for any other."""
+    if count >= FEW:
+        return None
+    return (
+        f"the validation set has {count} rows, and scores rest on half of them; with fewer than {FEW} a score is mostly chance, "
+        "so bring more rows, or set scorer.public_rounds=0 to score on all of them"
+    )

@@ -1,0 +1,143 @@
+"""What everybody knows belongs to nobody: the rows' halves, the public vectors and the public step."""
+
+import hashlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scoring.rounds import small_round
+
+from fl.errors import ConfigError
+from fl.scoring.direction import direction
+from fl.scoring.public_step import search
+from fl.scoring.public_vectors import (
+    RATES,
+    PublicRound,
+    PublicStep,
+    combined,
+    orthonormal,
+    products,
+    public_vectors,
+    without_public,
+)
+from fl.scoring.rows import few_rows, split_rows
+
+VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=6)
+
+
+@given(VECTORS)
+def test_the_basis_is_orthonormal(rows):
+    basis = orthonormal([np.array(row) for row in rows])
+    for place, one in enumerate(basis):
+        assert np.linalg.norm(one) == pytest.approx(1)
+        assert all(abs(one @ other) < 1e-9 for other in basis[:place])
+
+
+@given(VECTORS, st.lists(st.floats(-3, 3), min_size=6, max_size=6))
+def test_any_sum_of_what_is_public_leaves_nothing(rows, places):
+    vectors = [np.array(row) for row in rows]
+    basis = orthonormal(vectors)
+    replayed = sum((place * vector for place, vector in zip(places, vectors, strict=False)), np.zeros(6))
+    # A vector whose new part is below 10^-6 of its length counts as said before.
+    longest = max(np.linalg.norm(vector) for vector in vectors)
+    assert np.linalg.norm(without_public(replayed, basis)) <= 1e-4 * max(1e-9, longest)
+
+
+def test_a_vector_that_was_said_before_is_dropped():
+    one = np.array([3.0, 4.0, 0.0])
+    assert len(orthonormal([one, 2 * one, one + np.array([0, 0, 1e-7])])) == 1
+    assert len(orthonormal([one, one + np.array([0, 0, 1e-3])])) == 2
+    assert orthonormal([np.zeros(3)]) == []
+
+
+def test_the_latest_round_comes_first_and_its_step_before_its_direction():
+    x, y, z = np.eye(3)
+    basis = public_vectors([PublicRound(step=x, direction=y), PublicRound(step=x + z, direction=y + z)])
+    np.testing.assert_array_equal(basis, [x, y, z])
+
+
+def test_a_step_is_added_in_one_order_and_rounded_once():
+    basis = [np.array([1.0, 0, 0]), np.array([0, 1.0, 0])]
+    step = PublicStep(coefficients=(0.1, -0.2), rate=0.5)
+    aggregate = np.array([1, 2, 3], dtype=np.float32)
+    np.testing.assert_array_equal(
+        step.applied(aggregate, basis), combined(aggregate, basis, [0.05, -0.1]).astype(np.float32)
+    )
+    assert PublicStep(coefficients=(0.1, -0.2), rate=0.0).applied(aggregate, basis) is aggregate
+    with pytest.raises(ValueError, match="zip"):
+        PublicStep(coefficients=(0.1,), rate=1.0).applied(aggregate, basis)
+
+
+def test_rows_are_halved_by_their_hashes():
+    game = small_round().game
+    rows = split_rows(game)
+    count = len(game.features)
+    order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
+    assert len(rows.steering.features) == count // 2
+    assert len(rows.scoring.features) == count - count // 2
+    np.testing.assert_array_equal(rows.steering.features, game.features[sorted(order[: count // 2])])
+    np.testing.assert_array_equal(rows.scoring.features, game.features[sorted(order[count // 2 :])])
+
+
+def test_one_row_has_no_halves():
+    game = small_round().game
+    flags = np.zeros(len(game.features), dtype=bool)
+    flags[0] = True
+    with pytest.raises(
+        ConfigError, match="the validation set has 1 row.*; bring more rows, or set scorer.public_rounds=0"
+    ):
+        split_rows(game.subset(flags))
+
+
+@pytest.mark.parametrize(("count", "warned"), [(2, True), (39, True), (40, False)])
+def test_few_rows_are_warned_of_with_their_number(count, warned):
+    told = few_rows(count)
+    assert (told is not None) == warned
+    if warned:
+        assert told.startswith(f"the validation set has {count} rows, and scores rest on half of them")
+
+
+def test_the_search_lowers_the_steering_loss_and_never_raises_the_scoring_loss():
+    inputs = small_round()
+    rows = split_rows(inputs.game)
+    downhill = direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))
+    basis = orthonormal([downhill, np.arange(len(inputs.base), dtype=np.float64)])
+    step = search(rows, aggregate=inputs.base, basis=basis, scale=1.0, iterations=6)
+    moved = step.applied(inputs.base, basis)
+    assert step.rate in RATES
+    assert rows.scoring.evaluate(moved).loss <= rows.scoring.evaluate(inputs.base).loss
+    whole = PublicStep(coefficients=step.coefficients, rate=1.0).applied(inputs.base, basis)
+    assert rows.steering.evaluate(whole).loss < rows.steering.evaluate(inputs.base).loss
+
+
+def test_the_search_costs_no_more_than_ten_gradients():
+    inputs = small_round()
+    rows, asked = split_rows(inputs.game), []
+    measured = rows.steering.value_and_gradient
+    rows.steering.value_and_gradient = lambda model: asked.append(1) or measured(model)
+    basis = orthonormal([direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))])
+    search(rows, aggregate=inputs.base, basis=basis, scale=1.0, iterations=6)
+    assert 0 < len(asked) / 2 <= 10  # each on half of the rows
+
+
+@pytest.mark.parametrize("scale", [0.0, np.nan, np.inf])
+def test_without_a_length_or_a_vector_nothing_moves(scale):
+    inputs = small_round()
+    rows = split_rows(inputs.game)
+    assert search(rows, aggregate=inputs.base, basis=[], scale=1.0, iterations=6).rate == 0
+    basis = orthonormal([np.ones(len(inputs.base))])
+    step = search(rows, aggregate=inputs.base, basis=basis, scale=scale, iterations=6)
+    assert step == PublicStep(coefficients=(0.0,), rate=0.0)
+
+
+def test_a_model_that_is_no_number_moves_nothing():
+    inputs = small_round()
+    rows = split_rows(inputs.game)
+    broken = np.full_like(inputs.base, np.nan)
+    assert search(rows, aggregate=broken, basis=orthonormal([np.ones(len(broken))]), scale=1.0, iterations=6).rate == 0
+
+
+def test_products_are_those_of_the_basis():
+    basis = list(np.eye(3))
+    assert products(np.array([1.0, -2.0, 0.5]), basis) == [1.0, -2.0, 0.5]
