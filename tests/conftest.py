@@ -65,7 +65,7 @@ TOKENS = 10**18  # wei of one token
 
 # Their tests wait for processes of their own, some for minutes. They begin the run, each folder's files on workers of its own,
 # so that the last of them is not waited for when all others are done, and few of them load the machine at once.
-BEGIN_WITH = {"federation": (0, 1), "node": (2,), "engines": (3,), "docs": (3,)}
+BEGIN_WITH = {"federation": (0, 1), "clients/node": (2,), "coordinator/engines": (3,), "docs": (3,)}
 
 # Accounts of Anvil's published mnemonic, by role; runs of `fl run` take them from 0 in their own order.
 SPONSOR, COORDINATOR, FIRST_EVALUATOR, FIRST_CLIENT, STRANGER = 0, 1, 2, 5, 19

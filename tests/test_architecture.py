@@ -91,6 +91,21 @@ def test_the_coordinator_has_a_room_for_each_step():
     assert found - {"__init__", "__pycache__"} == set(COORDINATOR)
 
 
+def test_the_tests_of_a_room_stand_in_a_room_of_its_name():
+    tests = REPOSITORY / "tests"
+    for room in {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}:
+        if room.parts and room.parts[0] in FLOORS:
+            assert (REPOSITORY / "fl" / room).is_dir(), f"tests/{room} tests nothing of that name"
+        elif room.parts and room.parts[0] == "clients":
+            assert (REPOSITORY / room).is_dir(), f"tests/{room} tests nothing of that name"
+
+
+def test_the_slow_tests_that_begin_the_run_are_where_they_are_said_to_be(pytestconfig):
+    conftest = pytestconfig.pluginmanager.get_plugin(str(REPOSITORY / "tests" / "conftest.py"))
+    for folder in conftest.BEGIN_WITH:
+        assert list((REPOSITORY / "tests" / folder).glob("test_*.py")), f"no tests are in tests/{folder}"
+
+
 def test_a_room_has_more_than_one_module():
     for room in {path.parent for path in (*FL, *CLIENTS)}:
         inside = [

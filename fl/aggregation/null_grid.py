@@ -8,7 +8,7 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 
-class Nodes(Grid):
+class NullGrid(Grid):
     """What a strategy sees when it samples.
 
     Args:

@@ -14,7 +14,7 @@ from flwr.serverapp.strategy import Strategy
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
 
-from fl.aggregation.null_grid import Nodes
+from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.selection import content_for
 from fl.codec import Layout
 from fl.rewards import Participant
@@ -33,7 +33,7 @@ def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: 
     """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
     _be_somebody()
     model = ArrayRecord({name: Array(array) for name, array in layout.unflatten(base).items()})
-    list(inner.configure_train(number, model, ConfigRecord(), Nodes(lambda: range(2, 2 + _wanted(inner)))))
+    list(inner.configure_train(number, model, ConfigRecord(), NullGrid(lambda: range(2, 2 + _wanted(inner)))))
 
 
 def replay(

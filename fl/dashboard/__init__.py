@@ -1,1 +1,1 @@
-"""The live page of a run: what it shows (`view`), what the chain says now (`standing`), and the app that serves both."""
+"""The live page of a run: what it shows (`view`), what the chain says now (`chain_status`), and the app that serves both."""

@@ -14,7 +14,7 @@ from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.escrow import Status
 from fl.chain.typed_data import sign
 from fl.codec import Blocks
-from fl.coordinator.round import settle as settle_round
+from fl.coordinator.round import settle as settling
 from fl.rewards import RoundTree, settle
 from fl.scoring.paid import PaidScoring
 
@@ -64,7 +64,7 @@ def pays_a_friend(monkeypatch, friend):
         ]
         return replace(made, tree=RoundTree(robbed))
 
-    monkeypatch.setattr(settle_round, "settle", lying)
+    monkeypatch.setattr(settling, "settle", lying)
 
 
 def scores_a_friend(monkeypatch, friend):
@@ -76,7 +76,7 @@ def scores_a_friend(monkeypatch, friend):
         told = {**scores, friend: 10 * scores[friend]} if rounds.settled == 2 else scores
         return settle(participants, scores=told, **given)
 
-    monkeypatch.setattr(settle_round, "settle", lying)
+    monkeypatch.setattr(settling, "settle", lying)
 
 
 def bends_the_direction(monkeypatch, friend):

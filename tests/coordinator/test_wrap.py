@@ -24,7 +24,7 @@ from fl.chain.membership import join
 from fl.chain.paid_task import TooFewClients
 from fl.codec import Blocks
 from fl.coordinator.engines.local import LocalGrid
-from fl.coordinator.lifecycle import refuter as guard
+from fl.coordinator.lifecycle import refuter
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.round.resume import LostRound
 from fl.errors import ConfigError
@@ -156,7 +156,7 @@ def test_an_ordinary_pair_of_apps_is_paid(folder, settings, rows, account):
 
 def test_a_false_challenge_is_refuted_while_the_app_runs(folder, settings, rows, account, monkeypatch):
     here, token = folder
-    monkeypatch.setattr(guard, "_LOOK_S", 0.1)
+    monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
     with pytest.raises(TooFewClients):
         paying(FedAvg(fraction_evaluate=0.0), model=seeded_net(), **settings)
     enrol(here, token, account)

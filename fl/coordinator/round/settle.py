@@ -58,7 +58,7 @@ class SettledRound:
     attested: Scores | None = None  # what the rule says beside its scores, where evaluators attest them
 
 
-def settle_round(
+def settle_updates(
     current: OpenRound,
     updates: Sequence[AcceptedUpdate],
     *,

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 
-from fl.aggregation.null_grid import Nodes
+from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.replay import prepare, replay
 from fl.audit.public_state import PublicState, public_round
 from fl.audit.recompute import ChainView
@@ -37,7 +37,7 @@ from fl.coordinator.round.collect import AcceptedUpdate, Refusal, collect
 from fl.coordinator.round.journal import Journal
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
-from fl.coordinator.round.settle import OpenRound, SettledRound, settle_round
+from fl.coordinator.round.settle import OpenRound, SettledRound, settle_updates
 from fl.errors import ConfigError
 from fl.protocol import RECORD, TrainRequest
 from fl.rewards import WEIGHT_ONE, Account, Leaf, Participant, RoundTree
@@ -211,7 +211,7 @@ class PayingStrategy(Strategy):
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
         self._open(server_round, arrays)
-        members = Nodes(lambda: self._members(server_round, grid))
+        members = NullGrid(lambda: self._members(server_round, grid))
         with _seeded(self.seed, server_round):
             messages = list(
                 self.inner.configure_train(server_round, _record(self._layout.unflatten(self._base)), config, members)
@@ -372,7 +372,7 @@ class PayingStrategy(Strategy):
         folder = self.journal.bundle(number)
         if folder.exists():
             return self._settled_before(folder)
-        settled = settle_round(
+        settled = settle_updates(
             self._current,
             updates,
             inner=self.inner,

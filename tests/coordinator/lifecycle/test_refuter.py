@@ -1,4 +1,4 @@
-"""A coordinator's own guard: false challenges of its scores are refuted while it does something else, right ones are left alone."""
+"""A coordinator's refuter: false challenges of its scores are refuted while it does something else, right ones are left alone."""
 
 import shutil
 import time
@@ -9,7 +9,7 @@ from audit.liar import TOKENS, Liar, bonded, outscored
 from fl.audit.disputes import proofs
 from fl.bundle.store import BundleStore
 from fl.chain.escrow import Status
-from fl.coordinator.lifecycle import refuter as guard
+from fl.coordinator.lifecycle import refuter
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.rewards.sums import fold
 
@@ -17,7 +17,7 @@ from fl.rewards.sums import fold
 @pytest.fixture
 def liar(world, monkeypatch):
     """A task of three clients whose first round is honest; half of a false challenge's bond is half a token."""
-    monkeypatch.setattr(guard, "_LOOK_S", 0.1)
+    monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
     return Liar(world(rounds=2, bond=100 * TOKENS, min_stake=TOKENS))
 
 
@@ -84,8 +84,8 @@ def test_a_right_challenge_is_left_alone(liar, account):
     bonded(liar, account(16))
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
     liar.escrow.submit(call.function, call.arguments, account=account(16))
-    one = guard.ChallengeRefuter(
-        guard.TaskRecord(liar.world.invite), BundleStore.at(str(liar.bundles)), account=account(17)
+    one = refuter.ChallengeRefuter(
+        refuter.TaskRecord(liar.world.invite), BundleStore.at(str(liar.bundles)), account=account(17)
     )
     before = liar.world.w3.eth.get_transaction_count(account(17).address)
     assert not one.look()
@@ -94,7 +94,7 @@ def test_a_right_challenge_is_left_alone(liar, account):
 
 
 def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(world, monkeypatch, account):
-    monkeypatch.setattr(guard, "_LOOK_S", 0.1)
+    monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
     opened = world(rounds=2, clients=1, stakes=[TOKENS], bond=100 * TOKENS, min_stake=TOKENS)
     liar = Liar(opened, values=4097 * 256)
     made, coordinator, challenger = liar.honest(1), opened.coordinator, account(16)
@@ -114,8 +114,8 @@ def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(wo
 
 def test_it_ends_with_the_task(liar):
     liar.post_honest(1)
-    record = guard.TaskRecord(liar.world.invite)
-    one = guard.ChallengeRefuter(record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator)
+    record = refuter.TaskRecord(liar.world.invite)
+    one = refuter.ChallengeRefuter(record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator)
     assert not one.look()
     liar.post_honest(2)
     state = liar.task.state()

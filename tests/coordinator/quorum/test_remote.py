@@ -69,14 +69,14 @@ class Open:
 @pytest.fixture
 def opened(world, tmp_path):
     """Opens a quorum with the round; whatever the test does, the thread ends."""
-    desks = []
+    quorums = []
 
     def build(**options):
-        desks.append(Open(world, tmp_path, **{"deadline_s": 60, **options}))
-        return desks[-1]
+        quorums.append(Open(world, tmp_path, **{"deadline_s": 60, **options}))
+        return quorums[-1]
 
     yield build
-    for one in desks:
+    for one in quorums:
         one.thread.join(60)
 
 
@@ -84,7 +84,7 @@ def addresses(world, *numbers):
     return {world.evaluators[number].address for number in numbers}
 
 
-def test_a_desk_is_a_panel_of_all_evaluators(world):
+def test_a_remote_quorum_asks_all_evaluators(world):
     quorum: EvaluatorQuorum = RemoteQuorum(world.task.terms.evaluators, domain=world.task.domain)
     assert quorum.addresses == {one.address for one in world.evaluators}
 

@@ -37,7 +37,7 @@ def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claim
     world, address = one.world, one.world.clients[0].address
     settings = {
         "app": "slow_app:app",
-        "variables": {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"},
+        "variables": {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[2]}"},
     }
     trained = tmp_path / "trained"
     np.save(tmp_path / "step.npy", world.downhill(0, 1, vector_of(world.spec.build_model())))

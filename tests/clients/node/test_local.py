@@ -33,7 +33,7 @@ def start(superlink, launcher, tmp_path, until):
                 env={
                     **environment,
                     "SLOW_APP_FOLDER": str(tmp_path),
-                    "PYTHONPATH": f"{HERE}:{HERE.parents[1]}",
+                    "PYTHONPATH": f"{HERE}:{HERE.parents[2]}",
                 },
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -28,7 +28,7 @@ from network.nodes import asking, light_nodes, wait_for
 from starlette.responses import PlainTextResponse
 
 from fl.chain.node_key import flower_public_key
-from fl.coordinator.gateway import request_limits as intake
+from fl.coordinator.gateway import request_limits
 from fl.coordinator.gateway.proxy import NODE_PATHS, GatewayFailed, running_gateway
 from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.superlink.grid import open_grid
@@ -243,7 +243,7 @@ def test_peers_that_do_not_take_their_answers_keep_nobody_else_waiting(superlink
 
 
 def test_a_request_that_does_not_come_is_given_up(gateway, strangers, monkeypatch):
-    monkeypatch.setattr(intake, "_FIRST_S", 0.5)
+    monkeypatch.setattr(request_limits, "_FIRST_S", 0.5)
     slow = strangers(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx")
     assert slow.recv(1000).startswith(b"HTTP/1.1 503 ")
     assert gateway.refused["a request that did not come"] == 1
@@ -251,12 +251,12 @@ def test_a_request_that_does_not_come_is_given_up(gateway, strangers, monkeypatc
 
 @pytest.mark.parametrize("said", [b"", b"POST /v1/fleet/pull"])
 def test_a_connection_that_asks_for_nothing_is_closed(strangers, monkeypatch, said):
-    monkeypatch.setattr(intake, "_HEAD_S", 0.5)
+    monkeypatch.setattr(request_limits, "_HEAD_S", 0.5)
     assert strangers(said).recv(1000) == b""
 
 
 def test_a_request_that_stops_in_its_head_is_closed_after_an_earlier_one_too(strangers, monkeypatch):
-    monkeypatch.setattr(intake, "_HEAD_S", 0.5)
+    monkeypatch.setattr(request_limits, "_HEAD_S", 0.5)
     idle = strangers(b"GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n")
     answer = b""
     while b"you" not in answer:
@@ -266,7 +266,7 @@ def test_a_request_that_stops_in_its_head_is_closed_after_an_earlier_one_too(str
 
 
 def test_one_peer_cannot_take_all_connections(strangers, stranger, monkeypatch):
-    monkeypatch.setattr(intake, "_MOST_OF_ONE", 3)
+    monkeypatch.setattr(request_limits, "_MOST_OF_ONE", 3)
     for _ in range(3):
         strangers()
     with pytest.raises(httpx.TransportError):
@@ -274,7 +274,7 @@ def test_one_peer_cannot_take_all_connections(strangers, stranger, monkeypatch):
 
 
 def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gateway):
-    monkeypatch.setattr(gateway, "_intake", intake.Intake(most_of_one=1000))
+    monkeypatch.setattr(gateway, "_intake", request_limits.Intake(most_of_one=1000))
     for _ in range(2):  # what was read is let go of
         answer = stranger.post("/v1/fleet/push-object", content=bytes(1001))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")

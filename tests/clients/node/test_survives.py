@@ -47,7 +47,7 @@ def bundled_code(monkeypatch, tmp_path):
 @pytest.fixture
 def slow(tmp_path):
     """Settings of a node that runs `slow_app`, and the lines that it writes, one a training."""
-    variables = {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[1]}"}
+    variables = {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[2]}"}
     trained = tmp_path / "trained"
     return {
         "app": "slow_app:app",
@@ -175,7 +175,7 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
 
 def test_nodes_whose_clocks_are_an_hour_off_take_part(coordination):
     one = coordination(rounds=1, clients=2)
-    path = f"{HERE / 'wrong_clock'}:{HERE.parents[1]}"
+    path = f"{HERE / 'wrong_clock'}:{HERE.parents[2]}"
     with one.registering():
         nodes = []
         for number, ahead_s in enumerate((3600, -3600)):
