@@ -596,11 +596,9 @@ contract Disputes is IDisputes, Ledger {
         if (t.reopened[round] || round > t.progress.posted()) return;
         t.reopened[round] = true;
         uint40 until = uint40(block.timestamp + t.clock.challengeWindow);
-        if (t.reopenedFrom == 0 || block.timestamp >= t.heldUntil || round < t.reopenedFrom) {
-            t.reopenedFrom = uint24(round);
-        }
+        if (block.timestamp >= t.heldUntil || round < t.reopenedFrom) t.reopenedFrom = uint24(round);
         t.heldUntil = until;
-        if (t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
+        t.clock.reopened = true;
         t.progress = t.progress.withFlag(HELD);
         emit Reopened(challenge.taskId, round, until);
     }
@@ -612,9 +610,8 @@ contract Disputes is IDisputes, Ledger {
 
     function _hold(Task storage t, uint32 round) internal {
         t.holds[round]++;
-        bool idle = t.clock.holds == 0 && block.timestamp >= t.heldUntil; // then `heldFrom` is of the past
         t.clock.holds++;
-        if (idle || t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
+        if (t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
         t.progress = t.progress.withFlag(HELD);
     }
 
@@ -623,18 +620,16 @@ contract Disputes is IDisputes, Ledger {
     function _unhold(Task storage t, uint32 round) internal {
         t.holds[round]--;
         t.clock.holds--;
-        bool reopened = block.timestamp < t.heldUntil;
         uint24 from = t.clock.heldFrom;
         if (t.clock.holds == 0) {
-            from = reopened ? t.reopenedFrom : 0;
+            from = 0;
         } else {
             for (uint256 i; i < 64 && t.holds[from] == 0; i++) {
                 from++;
             }
-            if (reopened && t.reopenedFrom < from) from = t.reopenedFrom;
         }
         t.clock.heldFrom = from;
-        if (!reopened) t.heldUntil = uint40(block.timestamp);
+        if (block.timestamp > t.heldUntil) t.heldUntil = uint40(block.timestamp);
     }
 
     /// @dev Now and some response windows.

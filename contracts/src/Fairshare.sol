@@ -104,7 +104,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         // Check: the total follows the schedule, and the bond covers what of it is not final.
         uint256 allowed = round == rounds ? seat.budget : uint256(seat.budget) * round / rounds;
         _requireScheduled(header, p.cumulative(), allowed);
-        if (p.has(HELD) && !_held(t, t.clock, type(uint32).max)) p = p.withoutFlag(HELD);
+        if (p.has(HELD) && _heldFrom(t, t.clock) == 0) p = p.withoutFlag(HELD);
         bytes32 next = _covered(p, header.cumulative, seat, cover);
         // Effect.
         bytes32 enrolment = p.has(CHANGED) ? _arrive(header.taskId, t) : header.enrolment;
@@ -534,7 +534,8 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         uint32 round = header.round;
         if (clock.swept) revert ClaimPeriodOver(header.taskId);
         if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
-        if (_held(t, clock, round)) revert RoundHeld(round, clock.heldFrom);
+        uint32 held = _heldFrom(t, clock);
+        if (held != 0 && round >= held) revert RoundHeld(round, held);
         uint256 finalAt = postedAt + clock.challengeWindow;
         if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
         if (clock.pooled && round == t.progress.posted() && !t.poolByStake) pool = t.pool;

@@ -24,9 +24,10 @@ abstract contract Ledger is ITask, EIP712 {
         uint32 responseWindow; // seconds
         uint32 roundTimeout; // seconds
         uint24 voidFrom; // round, 0 if none
-        uint24 heldFrom; // round, 0 if none; means something only while something is held, see _held
+        uint24 heldFrom; // the first round with an open challenge or request, 0 if none
         uint40 since; // when the status last changed
         uint32 holds; // open challenges and requests
+        bool reopened; // a round's window was opened once more; when and which is in another slot
         bool swept;
         bool pooled; // the task ended otherwise than planned, and its clients share the pool
     }
@@ -193,17 +194,22 @@ abstract contract Ledger is ITask, EIP712 {
         _seat(taskId, t, true);
     }
 
-    /// @dev Whether the round, or one before it, waits for a challenge or has its window open once more.
-    function _held(Task storage t, Clock memory clock, uint32 round) internal view returns (bool) {
-        return clock.heldFrom != 0 && round >= clock.heldFrom
-            && (clock.holds != 0 || block.timestamp < t.heldUntil);
+    /// @dev The first round that waits for a challenge or whose window is open once more, 0 if there is none; all after it
+    /// wait with it.
+    function _heldFrom(Task storage t, Clock memory clock) internal view returns (uint32 from) {
+        from = clock.heldFrom;
+        if (clock.reopened && block.timestamp < t.heldUntil) {
+            uint32 reopened = t.reopenedFrom;
+            if (from == 0 || reopened < from) from = reopened;
+        }
     }
 
     /// @dev Whether a round was posted, is not void, is not held, and its challenge window is over.
     function _isFinal(Task storage t, uint32 round) internal view returns (bool) {
         Clock memory clock = t.clock;
         uint256 postedAt = t.postings[round].postedAt();
-        return postedAt != 0 && (clock.voidFrom == 0 || round < clock.voidFrom) && !_held(t, clock, round)
+        uint32 held = _heldFrom(t, clock);
+        return postedAt != 0 && (clock.voidFrom == 0 || round < clock.voidFrom) && (held == 0 || round < held)
             && block.timestamp >= postedAt + clock.challengeWindow;
     }
 

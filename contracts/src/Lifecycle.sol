@@ -269,7 +269,7 @@ contract Lifecycle is ILifecycle, Ledger {
         state.rounds = t.rounds;
         state.posted = p.posted();
         state.voidFrom = clock.voidFrom;
-        state.heldFrom = _held(t, clock, clock.heldFrom) ? clock.heldFrom : 0;
+        state.heldFrom = _heldFrom(t, clock);
         state.clients = p.counted() + p.arriving();
         state.openChallenges = clock.holds;
         state.since = clock.since;

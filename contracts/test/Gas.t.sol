@@ -42,10 +42,12 @@ abstract contract GasOfRounds is World {
     function _round(uint256 signers) internal returns (uint256 gas) {
         ITask.Header memory header = _next(_scores());
         ITask.Signature[] memory signatures = _signed(header, signers);
+        bytes32 next = _nextCover(header.cumulative);
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
         headers.push(header);
         gas = vm.snapshotGasLastCall(_group(), string.concat("post_", vm.toString(signers), "_of_", vm.toString(clients.length)));
+        (cover, due) = (next, enrolment);
         _wait(1 hours);
     }
 
@@ -151,7 +153,7 @@ contract GasOfTheRestTest is World {
         }
         bytes32 dataset = keccak256("data");
         vm.prank(_client(1));
-        fairshare.join(taskId, 1 ether, nodeKey, dataset);
+        fairshare.join(taskId, 1 ether, nodeKey, dataset, new bytes32[](0));
         vm.snapshotGasLastCall("gas", "join");
     }
 
@@ -209,7 +211,7 @@ contract GasOfTheRestTest is World {
         internal
         returns (IDisputes.Challenge memory challenge)
     {
-        _fund(ANYONE, 1 ether);
+        _fund(ANYONE, CHALLENGE);
         ITask.Proof memory proof = _proof(0);
         vm.recordLogs();
         vm.prank(ANYONE);

@@ -78,10 +78,9 @@ contract RelayTest is World {
         ITask.Enrolment memory e = _enrolment(0.5 ether);
         ITask.Permit memory permit = _permit(2.5 ether);
         vm.prank(ANYONE);
-        vm.assertEq(fairshare.joinFor(taskId, e, permit), 1);
+        vm.assertEq(fairshare.joinFor(taskId, e, permit, new bytes32[](0)), 1);
         ITask.Client memory client = fairshare.clientOf(taskId, _client(0));
         vm.assertEq(client.stake, 2 ether);
-        vm.assertEq(client.nodeKeyHash, keccak256("key"));
         vm.assertEq(token.balanceOf(ANYONE), 0.5 ether);
         vm.assertEq(token.balanceOf(_client(0)), 0);
     }
@@ -91,7 +90,7 @@ contract RelayTest is World {
         token.mint(_client(0), 2 ether);
         ITask.Permit memory p = _permit(2 ether);
         token.permit(_client(0), address(fairshare), p.value, p.deadline, p.v, p.r, p.s); // a front-runner
-        fairshare.joinFor(taskId, _enrolment(0), p);
+        fairshare.joinFor(taskId, _enrolment(0), p, new bytes32[](0));
         vm.assertEq(fairshare.clientOf(taskId, _client(0)).stake, 2 ether);
     }
 
@@ -103,7 +102,7 @@ contract RelayTest is World {
         vm.expectRevert(
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(fairshare), 0, 2 ether)
         );
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsIfThereIsNoTask() public {
@@ -112,7 +111,7 @@ contract RelayTest is World {
         vm.expectRevert(
             abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.None, ITask.Status.Started)
         );
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsAfterItsDeadline() public {
@@ -121,7 +120,7 @@ contract RelayTest is World {
         ITask.Permit memory none;
         _wait(61);
         vm.expectRevert(abi.encodeWithSelector(ITask.SignatureExpired.selector, clock, clock - 1));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsIfAnyOfItWasChanged() public {
@@ -136,7 +135,7 @@ contract RelayTest is World {
             if (i == 4) e.fee += 1;
             if (i == 5) e.deadline += 1;
             vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, e.account, _joinDigest(e)));
-            fairshare.joinFor(taskId, e, none);
+            fairshare.joinFor(taskId, e, none, new bytes32[](0));
         }
     }
 
@@ -148,9 +147,9 @@ contract RelayTest is World {
             ITask.Enrolment(address(account), 2 ether, "key", keccak256("data"), 0, uint40(clock + 60), "");
         ITask.Permit memory none;
         vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, address(account), _joinDigest(e)));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
         account.setSigned(_joinDigest(e));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
         vm.assertEq(fairshare.clientOf(taskId, address(account)).stake, 2 ether);
     }
 
