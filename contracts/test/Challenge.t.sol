@@ -532,7 +532,7 @@ contract ChallengeTest is World {
         vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(other)));
         court.uphold(open, other);
         other = header;
-        other.price += 1;
+        other.price ^= 1;
         vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(other)));
         court.uphold(open, other);
     }

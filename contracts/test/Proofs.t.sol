@@ -165,10 +165,10 @@ contract ProofsTest is World {
 
     function test_conviction_keepsWhatDishonestTreesLetBePaid() public {
         // Round 1's evaluators sign a tree that gives all to client 0, round 2's one that gives all to client 1.
-        ITask.Header memory first = _next(_scores(1, 0, 0));
+        ITask.Header memory first = _next(_scores(2 ** 40, 0, 0));
         _send(first);
         ITask.Leaf[] memory firstLeaves = leaves;
-        ITask.Header memory second = _next(_scores(0, 1, 0));
+        ITask.Header memory second = _next(_scores(0, 2 ** 40, 0));
         leaves[1].cumulative += leaves[0].cumulative;
         leaves[0].cumulative = 0;
         _reseal(second);
@@ -177,7 +177,7 @@ contract ProofsTest is World {
         _wait(1 hours);
         fairshare.claim(second, secondLeaves[1], Tree.prove(secondLeaves, 1));
         // Round 3 is pending and raises the total, so that round 1's tree can be claimed from as well.
-        ITask.Header memory third = _next(_scores(1, 1, 1));
+        ITask.Header memory third = _next(_scores(2 ** 40, 2 ** 40, 2 ** 40));
         third.baseModel = keccak256("another");
         _send(third);
         fairshare.claim(first, firstLeaves[0], Tree.prove(firstLeaves, 0));
@@ -389,9 +389,14 @@ contract ProofsTest is World {
     }
 
     function test_proveTransition_convictsATotalThatWrapped() public {
-        _send(_next(_scores(type(int128).max, 1, 1)));
-        ITask.Header memory header = _next(_scores(0, 1, 1));
-        (leaves[0].score, leaves[0].total) = (1, type(int128).min); // what 128 bits would make of the sum
+        ITask.Header memory header = _next(_scores(0, 2 ** 40, 2 ** 40));
+        (leaves[0].score, leaves[0].total) = (type(int128).max, type(int128).max);
+        header.price = type(uint128).max; // or the chain would want more to be paid
+        _reseal(header);
+        _send(header);
+        header = _next(_scores(0, 2 ** 40, 2 ** 40));
+        (leaves[0].score, leaves[0].total, leaves[0].cumulative) = (1, type(int128).min, earlier[0].cumulative);
+        header.price = type(uint128).max;
         _reseal(header);
         _send(header);
         _prove(0);
@@ -551,7 +556,7 @@ contract ProofsTest is World {
         court.proveTransition(first, earlier[1], before, second, leaves[0], proof);
     }
 
-    function testFuzz_proveTransition_findsNoFraudInHonestRounds(int96[3] memory a, int96[3] memory b) public {
+    function testFuzz_proveTransition_findsNoFraudInHonestRounds(int56[3] memory a, int56[3] memory b) public {
         _send(_next(_scores(a[0], a[1], a[2])));
         _send(_next(_scores(b[0], b[1], b[2])));
         for (uint256 i; i < 3; i++) {
