@@ -229,11 +229,13 @@ contract Disputes is IDisputes, Ledger {
         id = keccak256(abi.encode(challenge));
         // Settled ones count: their demands and answers are still stored under this hash.
         if (_standings[id].deadline != 0) revert ChallengeExists(id);
-        _standings[id] = Standing({open: true, deadline: _later(t, 1), demands: 0, upheld: false});
+        uint256 bond = _challengeBond(t);
+        _standings[id] =
+            Standing({open: true, deadline: _later(t, 1), demands: 0, upheld: false, bond: uint128(bond)});
         _hold(t, header.round);
         emit Challenged(id, header.taskId, header.round, challenge, sums);
         // Interaction.
-        _pull(t.token, msg.sender, _challengeBond(t));
+        _pull(t.token, msg.sender, bond);
     }
 
     /// @inheritdoc IDisputes
@@ -338,7 +340,7 @@ contract Disputes is IDisputes, Ledger {
         _requirePosted(t, header);
         // Effect: convicted while its round is still held. If the round is void by now, the challenger gets its bond back
         // and no more.
-        uint256 bond = _challengeBond(t);
+        uint256 bond = standing.bond;
         if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, bond);
         _settle(id, t, challenge);
         standing.upheld = true;
@@ -588,13 +590,13 @@ contract Disputes is IDisputes, Ledger {
 
     /// @dev A challenge that was wrong. That does not make the score right: whoever stood back for it has another window.
     function _fail(bytes32 id, Task storage t, Challenge calldata challenge, address refuter) internal {
-        uint256 bond = _challengeBond(t);
+        uint256 bond = _standings[id].bond;
         _settle(id, t, challenge);
         uint256 reward = _forfeit(t, refuter, bond, bond);
         emit Refuted(id, refuter, reward);
         uint32 round = challenge.round;
-        if (t.reopened[round] || round > t.progress.posted()) return;
-        t.reopened[round] = true;
+        if (t.holds[round].reopened || round > t.progress.posted()) return;
+        t.holds[round].reopened = true;
         uint40 until = uint40(block.timestamp + t.clock.challengeWindow);
         if (block.timestamp >= t.heldUntil || round < t.reopenedFrom) t.reopenedFrom = uint24(round);
         t.heldUntil = until;
@@ -609,7 +611,7 @@ contract Disputes is IDisputes, Ledger {
     }
 
     function _hold(Task storage t, uint32 round) internal {
-        t.holds[round]++;
+        t.holds[round].count++;
         t.clock.holds++;
         if (t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
         t.progress = t.progress.withFlag(HELD);
@@ -618,13 +620,13 @@ contract Disputes is IDisputes, Ledger {
     /// @dev Moves on to the next held round. Some one is held while `holds` is not 0, so the search ends; it stops after
     /// 64 rounds, since a round that waits for one more settlement is no harm and an endless loop would be.
     function _unhold(Task storage t, uint32 round) internal {
-        t.holds[round]--;
+        t.holds[round].count--;
         t.clock.holds--;
         uint24 from = t.clock.heldFrom;
         if (t.clock.holds == 0) {
             from = 0;
         } else {
-            for (uint256 i; i < 64 && t.holds[from] == 0; i++) {
+            for (uint256 i; i < 64 && t.holds[from].count == 0; i++) {
                 from++;
             }
         }

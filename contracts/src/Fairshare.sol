@@ -15,6 +15,7 @@ import {Ledger} from "./Ledger.sol";
 import {Cover} from "./types/Cover.sol";
 import {Posting, toPosting} from "./types/Posting.sol";
 import {CHANGED, HELD, STOPPING, Progress} from "./types/Progress.sol";
+import {Seat} from "./types/Seat.sol";
 
 /// @title Fairshare
 /// @notice See IFairshare for what each action does and requires.
@@ -91,10 +92,10 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         // Check: the caller and the signers, by the evaluators' seats.
         p.requireStatus(header.taskId, Status.Started);
         bytes32 hash = _headerHash(header);
-        Seat memory seat = _requireQuorum(t, header, _hashTypedDataV4(hash), signatures);
+        Seat seat = _requireQuorum(t, header, _hashTypedDataV4(hash), signatures);
         // Check: the header follows from the terms and the round before.
         uint32 round = p.posted() + 1;
-        uint256 rounds = p.has(STOPPING) ? t.rounds : seat.rounds;
+        uint256 rounds = p.has(STOPPING) ? t.rounds : seat.rounds();
         if (header.round != round || round > rounds) revert RoundOutOfOrder(header.round, round, uint32(rounds));
         if (p.commitment() != _commitment(header.previous, header.enrolment, cover)) {
             _refuse(t, p, header, cover);
@@ -102,7 +103,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         if (round == 1 && header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
         if (header.leafCount != p.counted()) revert WrongLeafCount(header.leafCount, p.counted());
         // Check: the total follows the schedule, and the bond covers what of it is not final.
-        uint256 allowed = round == rounds ? seat.budget : uint256(seat.budget) * round / rounds;
+        uint256 allowed = round == rounds ? seat.budget() : seat.budget() * round / rounds;
         _requireScheduled(header, p.cumulative(), allowed);
         if (p.has(HELD) && _heldFrom(t, t.clock) == 0) p = p.withoutFlag(HELD);
         bytes32 next = _covered(p, header.cumulative, seat, cover);
@@ -437,10 +438,10 @@ contract Fairshare is IFairshare, Ledger, Multicall {
 
     /// @dev Reverts if the pay that is not final would be more than the bond covers.
     /// @return next What the next post has to bring.
-    function _covered(Progress p, uint256 total, Seat memory seat, bytes32 cover) internal view returns (bytes32 next) {
+    function _covered(Progress p, uint256 total, Seat seat, bytes32 cover) internal view returns (bytes32 next) {
         (Cover after_, uint256 pay) =
-            Cover.wrap(cover).advance(p.cumulative(), total, seat.challengeWindow, p.has(HELD));
-        if (pay > seat.bond) revert NotCovered(pay, seat.bond);
+            Cover.wrap(cover).advance(p.cumulative(), total, seat.challengeWindow(), p.has(HELD));
+        if (pay > seat.bond()) revert NotCovered(pay, seat.bond());
         return Cover.unwrap(after_);
     }
 
@@ -505,13 +506,13 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     function _requireQuorum(Task storage t, Header calldata header, bytes32 digest, Signature[] calldata signatures)
         internal
         view
-        returns (Seat memory seat)
+        returns (Seat seat)
     {
         address last;
         for (uint256 i; i < signatures.length; i++) {
             address signer = ECDSA.recover(digest, signatures[i].r, signatures[i].vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
-            if (seat.quorum == 0) {
+            if (seat.quorum() == 0) {
                 _requireCoordinator(t);
                 if (header.validation != t.validationHash) revert WrongValidation(header.validation, t.validationHash);
                 revert NotEvaluator(signer);
@@ -520,7 +521,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             last = signer;
         }
         // Without signatures there is no seat and its quorum is 0, hence the second condition.
-        if (signatures.length < seat.quorum || signatures.length == 0) {
+        if (signatures.length < seat.quorum() || signatures.length == 0) {
             _requireCoordinator(t);
             revert QuorumNotReached(signatures.length, t.quorum);
         }

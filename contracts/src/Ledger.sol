@@ -8,6 +8,7 @@ import {IDisputes} from "./interfaces/IDisputes.sol";
 import {ITask} from "./interfaces/ITask.sol";
 import {Posting} from "./types/Posting.sol";
 import {Progress} from "./types/Progress.sol";
+import {Seat, toSeat} from "./types/Seat.sol";
 
 /// @title What the contract stores, reads and owes
 /// @notice Storage and the internal steps that Fairshare and Disputes share.
@@ -41,16 +42,6 @@ abstract contract Ledger is ITask, EIP712 {
         bool redirected; // it has a standing payee
     }
 
-    /// @dev What stays the same from round to round and `post` has to know, in the slot that it has to read anyway to
-    /// know the signer. Its key binds task, coordinator, validation set and evaluator: one read checks all four.
-    struct Seat {
-        uint96 budget; // wei
-        uint24 rounds;
-        uint8 quorum; // at least 1, so an empty seat is known by its 0
-        uint32 challengeWindow; // seconds
-        uint96 bond; // wei
-    }
-
     /// @dev A sum of a challenge that has to be broken down.
     struct Demand {
         address demander; // 0 if there is none
@@ -62,6 +53,12 @@ abstract contract Ledger is ITask, EIP712 {
     struct Request {
         address asker; // 0 if there is none
         uint40 deadline;
+    }
+
+    /// @dev What makes a round wait.
+    struct Hold {
+        uint32 count; // open challenges and requests
+        bool reopened; // its window was opened once more
     }
 
     /// @dev Slots are marked by empty lines.
@@ -96,18 +93,19 @@ abstract contract Ledger is ITask, EIP712 {
 
         uint96 added; // wei, to the budget from the round after the one under way
         uint96 pool; // wei
-        uint40 heldUntil; // something was held until then
-        uint24 reopenedFrom; // the round whose window is open until then, again
+        bool poolByStake; // nobody earned anything
+        bool revealEachRound;
 
         uint96 poolBase; // wei
         uint96 bounty; // wei, that was paid out of the bond
-        uint32 claimPeriod; // seconds
+
+        // Not zero from `open` on, which makes refuting cheaper.
+        uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
+        uint40 heldUntil; // something was held until then
+        uint24 reopenedFrom; // the round whose window is open until then, again
         uint24 reached; // the round under way when the task was halted
         bool joiningClosed;
-        bool poolByStake; // nobody earned anything
-
-        uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
-        bool revealEachRound;
+        uint32 claimPeriod; // seconds
 
         address offered; // may take the coordinator's place
 
@@ -121,8 +119,7 @@ abstract contract Ledger is ITask, EIP712 {
         mapping(address account => Account) accounts;
         mapping(address account => address) recipients;
         mapping(address former => uint32 round) signedUntil; // coordinators that were: their receipts count up to there
-        mapping(uint32 round => uint256 count) holds; // open challenges that hold the round
-        mapping(uint32 round => bool) reopened; // its window was opened once more
+        mapping(uint32 round => Hold) holds;
         mapping(bytes32 headerHash => mapping(address account => Request)) requests;
     }
 
@@ -168,16 +165,8 @@ abstract contract Ledger is ITask, EIP712 {
 
     /// @dev Gives all evaluators of a task their seats under its coordinator and budget, or takes them away.
     function _seat(bytes32 taskId, Task storage t, bool given) internal {
-        Seat memory seat;
-        if (given) {
-            seat = Seat({
-                budget: t.budget,
-                rounds: t.rounds,
-                quorum: t.quorum,
-                challengeWindow: t.clock.challengeWindow,
-                bond: t.bond
-            });
-        }
+        Seat seat;
+        if (given) seat = toSeat(t.budget, t.bond, t.clock.challengeWindow, t.rounds, t.quorum);
         (address coordinator, bytes32 validation) = (t.coordinator, t.validationHash);
         uint256 count = t.evaluators.length;
         for (uint256 i; i < count; i++) {
@@ -256,11 +245,12 @@ abstract contract Ledger is ITask, EIP712 {
     /// any more and, if rounds are missing from a task that was not halted, so is the time to post the next: a whole
     /// timeout after the last post and after the last hold.
     function _deadline(Task storage t, Progress p, Clock memory clock) internal view returns (uint256 deadline) {
+        if (p.status() == Status.Open) return uint256(clock.since) + clock.roundTimeout;
         uint256 postedAt = t.postings[p.posted()].postedAt(); // 0 before the first
         if (postedAt != 0) deadline = postedAt + clock.challengeWindow;
         uint256 heldUntil = t.heldUntil;
         if (heldUntil > deadline) deadline = heldUntil;
-        if (p.status() != Status.Halted && p.posted() != t.rounds) {
+        if (p.status() == Status.Started && p.posted() != t.rounds) {
             uint256 silent = postedAt > clock.since ? postedAt : clock.since;
             if (heldUntil > silent) silent = heldUntil;
             silent += clock.roundTimeout;

@@ -49,6 +49,7 @@ interface IDisputes {
         uint40 deadline; // refuted until then, upheld from then; 0 if it was never opened
         uint32 demands; // sums that the challenger still has to break down
         bool upheld; // settled, and it was right
+        uint128 bond; // the challenger's
     }
 
     /* EVENTS */

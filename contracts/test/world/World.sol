@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {DevToken} from "../../src/DevToken.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
+import {coverAfter} from "./Covers.sol";
 import {Escrow, deployEscrow} from "./Escrow.sol";
 import {Payout} from "./Payout.sol";
 import {Tree} from "./Tree.sol";
@@ -200,18 +201,10 @@ abstract contract World {
         (cover, due) = (next, enrolment);
     }
 
-    /// @dev The cover of a post at this time, written a second time.
+    /// @dev The cover of a post at this time.
     function _nextCover(uint256 total) internal view returns (bytes32) {
         (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(taskId);
-        uint256 word = uint256(cover);
-        (uint256 base, uint256 later) = (word % 2 ** 96, (word / 2 ** 96) % 2 ** 96);
-        (uint256 noted, uint256 last) = ((word / 2 ** 192) % 2 ** 32, word / 2 ** 224);
-        if (state.heldFrom == 0) {
-            if (last + terms.challengeWindow <= clock) (base, noted) = (state.cumulative, 0);
-            else if (noted != 0 && noted + terms.challengeWindow <= clock) (base, noted) = (later, 0);
-        }
-        if (noted == 0) (noted, later) = (clock, total);
-        return bytes32(base + later * 2 ** 96 + noted * 2 ** 192 + clock * 2 ** 224);
+        return coverAfter(cover, terms, state, clock, total);
     }
 
     /// @dev Posts a round in which every client scores 1, 2, 3 …
