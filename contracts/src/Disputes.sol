@@ -341,7 +341,7 @@ contract Disputes is IDisputes, Ledger {
         // Effect: convicted while its round is still held. If the round is void by now, the challenger gets its bond back
         // and no more.
         uint256 bond = standing.bond;
-        if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, bond);
+        if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, t.minStake);
         _settle(id, t, challenge);
         standing.upheld = true;
         _credit(t.token, challenge.challenger, bond);

@@ -317,10 +317,11 @@ contract Lifecycle is ILifecycle, Ledger {
         uint256 total = valid < t.paid ? t.paid : valid;
         uint256 rest = _budget(t) - total;
         uint256 void = posted - valid;
-        // The sponsor gets back no more than the coordinator lost, or both together would gain by ending.
+        // Sponsor and prover get no more than the coordinator lost, or the three together would gain by ending.
+        uint256 bond = t.bond - t.bounty;
         uint256 refund = rest > void ? rest - void : 0;
-        if (refund > t.bond) refund = t.bond;
-        uint256 pool = rest + t.bond - t.bounty - refund;
+        if (refund > bond) refund = bond;
+        uint256 pool = rest + bond - refund;
         uint256 base = valid == 0 ? t.stakes : valid;
         // Nobody is left to share anything.
         if (base == 0) (refund, pool) = (refund + pool, 0);

@@ -490,13 +490,13 @@ contract ChallengeTest is World {
         bytes32 id = _challenge(header, _partials());
         _wait(30 minutes);
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Halted(taskId, 1, CHALLENGER, IDisputes.uphold.selector, CHALLENGE);
+        emit IDisputes.Halted(taskId, 1, CHALLENGER, IDisputes.uphold.selector, 1 ether);
         vm.expectEmit(address(fairshare));
         emit IDisputes.Upheld(id);
         court.uphold(open, header);
         vm.assertFalse(court.standingOf(id).open);
         vm.assertTrue(court.standingOf(id).upheld);
-        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE); // its bond, and as much of the coordinator's
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether); // its bond and the bounty
         vm.assertEq(_burned(), 0);
         vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
         vm.assertEq(_state().posted, 0);
@@ -546,9 +546,9 @@ contract ChallengeTest is World {
         _challenge(header, sums);
         _wait(30 minutes);
         court.uphold(first, header);
-        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether);
         court.uphold(open, header); // nobody refuted the second, false one; nothing is left to win
-        vm.assertEq(_credit(CHALLENGER), 3 * CHALLENGE);
+        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE + 1 ether);
         vm.assertEq(_state().openChallenges, 0);
     }
 
@@ -786,10 +786,10 @@ contract ChallengeTest is World {
         _answer(1, sums, _pack(_two(partials[2], partials[3])));
         _wait(1 hours);
         court.uphold(open, header);
-        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether);
         court.dismiss(open, 0);
         court.dismiss(open, 1);
-        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE + 3 ether);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 4 ether);
         vm.assertEq(_credit(REFUTER), 0);
     }
 

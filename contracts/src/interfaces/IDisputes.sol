@@ -299,8 +299,8 @@ interface IDisputes {
     /// and the response window since the demand is over.
     function dismiss(Challenge calldata challenge, uint64 sum) external;
 
-    /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and as
-    /// much again from the coordinator's as its bounty, unless another prover had that.
+    /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and what
+    /// a prover of fraud gets.
     /// @dev Requirements: the challenge is open, its deadline is over, all demands were answered.
     function uphold(Challenge calldata challenge, ITask.Header calldata header) external;
 

@@ -7,10 +7,10 @@ import {ITask} from "./ITask.sol";
 /// @notice Part of the Fairshare contract: same address, same tasks. What the sponsor and the coordinator do around the
 /// rounds, and how every task ends.
 /// **The coordinator's bond is its own money.** It gets it back when all rounds were posted, and loses all of it if it falls
-/// silent or fraud is proven. Then the sponsor gets back min(rest - void pay, bond), where rest is the budget that no valid
-/// round promised, and everything else, the bond and what is left of the rest, is a pool for the clients, shared by what they
-/// earned up to the last valid round or, if nobody earned anything, by stake. So the sponsor never gets back more than the
-/// coordinator lost.
+/// silent or fraud is proven. Then the sponsor gets back min(rest - void pay, bond - bounty), where rest is the budget that no
+/// valid round promised, and everything else, the bond and what is left of the rest, is a pool for the clients, shared by what
+/// they earned up to the last valid round or, if nobody earned anything, by stake. So sponsor and prover never get more than
+/// the coordinator lost.
 interface ILifecycle is ITask {
     /// @notice Escrows the budget from the caller, the sponsor.
     /// @dev Requirements: every term in its range; evaluators strictly ascending and not zero; the salt is new to this

@@ -46,9 +46,10 @@ contract SymbolicTest {
         uint256 rest = uint256(budget) - valid;
         uint256 void = uint256(posted) - valid;
         uint256 refund = rest > void ? rest - void : 0;
-        if (refund > bond) refund = bond;
-        uint256 pool = rest + bond - bounty - refund;
-        assert(refund <= bond);
+        uint256 left = uint256(bond) - bounty;
+        if (refund > left) refund = left;
+        uint256 pool = rest + left - refund;
+        assert(refund + bounty <= bond);
         assert(pool >= void || refund == 0);
         assert(uint256(valid) + refund + pool + bounty == uint256(budget) + bond);
     }
