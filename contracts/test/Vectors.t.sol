@@ -8,6 +8,7 @@ import {BlockTree} from "../src/libraries/BlockTree.sol";
 import {ScoreMath} from "../src/libraries/ScoreMath.sol";
 import {SumTree} from "../src/libraries/SumTree.sol";
 import {RoundTreeDoor} from "./Tree.t.sol";
+import {enrolmentAfter} from "./world/Covers.sol";
 import {Payout} from "./world/Payout.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
@@ -123,6 +124,29 @@ contract VectorsTest {
         Etch(address(vm)).etch(there, address(new Fairshare(address(0))).code);
         vm.chainId(vm.parseJsonUint(json, ".chainId"));
         vm.assertEq(Fairshare(there).headerDigest(header), vm.parseJsonBytes32(json, ".cases[0].digest"));
+        vm.assertEq(Fairshare(there).headerHash(header), vm.parseJsonBytes32(json, ".cases[0].structHash"));
+    }
+
+    function test_enrolments_areThePythonSides() public view {
+        string memory json = _read("enrolment");
+        uint256 steps;
+        for (uint256 i; vm.keyExistsJson(json, _item(".cases", i)); i++) {
+            string memory list = string.concat(_item(".cases", i), ".steps");
+            bytes32 hash;
+            for (uint256 j; vm.keyExistsJson(json, _item(list, j)); j++) {
+                string memory path = _item(list, j);
+                hash = enrolmentAfter({
+                    before: hash,
+                    kind: uint8(vm.parseJsonUint(json, string.concat(path, ".kind"))),
+                    account: vm.parseJsonAddress(json, string.concat(path, ".account")),
+                    round: uint32(vm.parseJsonUint(json, string.concat(path, ".round"))),
+                    stake: uint128(vm.parseJsonUint(json, string.concat(path, ".stake")))
+                });
+                vm.assertEq(hash, vm.parseJsonBytes32(json, string.concat(path, ".hash")));
+                steps++;
+            }
+        }
+        vm.assertGe(steps, 4);
     }
 
     function test_payouts_areThePythonSides() public view {

@@ -31,10 +31,14 @@ contract EconomyInvariants {
     }
 
     /// forge-config: default.invariant.depth = 40
-    /// forge-config: default.invariant.runs = 512
+    /// forge-config: default.invariant.runs = 500
     /// forge-config: quick.invariant.depth = 40
     /// forge-config: quick.invariant.runs = 64
-    function invariant_honestPeopleCanDoTheirDuty() public {
+    /// forge-config: ci.invariant.depth = 40
+    /// forge-config: ci.invariant.runs = 3200
+    /// forge-config: long.invariant.depth = 40
+    /// forge-config: long.invariant.runs = 250000
+    function invariant_honestPeopleCanDoTheirDuty() public view {
         vm.assertEq(economy.broken(), "");
     }
 

@@ -21,3 +21,9 @@ function coverAfter(
     if (noted == 0) (noted, later) = (time, total);
     return bytes32(base + later * 2 ** 96 + noted * 2 ** 192 + time * 2 ** 224);
 }
+
+/// @dev The rolling hash after one more join (kind 1) or leave (2), written a second time.
+function enrolmentAfter(bytes32 before, uint8 kind, address account, uint32 round, uint128 stake) pure returns (bytes32) {
+    bytes memory words = bytes.concat(before, bytes1(kind), bytes20(account), bytes4(round), bytes16(stake));
+    return bytes32(bytes20(keccak256(words)));
+}

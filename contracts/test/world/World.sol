@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {DevToken} from "../../src/DevToken.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
-import {coverAfter} from "./Covers.sol";
+import {coverAfter, enrolmentAfter} from "./Covers.sol";
 import {Escrow, deployEscrow} from "./Escrow.sol";
 import {Payout} from "./Payout.sol";
 import {Tree} from "./Tree.sol";
@@ -111,22 +111,11 @@ abstract contract World {
         uint128 stake = fairshare.clientOf(taskId, _client(client)).stake;
         vm.prank(_client(client));
         leftRound = fairshare.leave(taskId);
-        enrolment = _enrolled(enrolment, 2, _client(client), leftRound, stake);
+        enrolment = enrolmentAfter(enrolment, 2, _client(client), leftRound, stake);
     }
 
     function _noteJoin(address account, uint32 firstRound, uint128 stake) internal {
-        enrolment = _enrolled(enrolment, 1, account, firstRound, stake);
-    }
-
-    /// @dev The rolling hash of joins (1) and leaves (2), written a second time.
-    function _enrolled(bytes32 before, uint8 kind, address account, uint32 round, uint128 stake)
-        internal
-        pure
-        returns (bytes32)
-    {
-        bytes memory words =
-            bytes.concat(before, bytes1(kind), bytes20(account), bytes4(round), bytes16(stake));
-        return bytes32(bytes20(keccak256(words)));
+        enrolment = enrolmentAfter(enrolment, 1, account, firstRound, stake);
     }
 
     function _start() internal {
