@@ -104,7 +104,8 @@ contract Lifecycle is ILifecycle, Ledger {
         p.requireStatus(taskId, Status.Started);
         if (p.has(STOPPING)) revert AlreadyStopping(taskId);
         if (p.posted() == t.rounds) revert AllPosted(taskId, t.rounds);
-        // Effect.
+        // Effect: what was added counts at once, since no later round could pay it.
+        _addToBudget(taskId, t);
         uint32 last = p.posted() + 1;
         t.rounds = uint24(last);
         t.progress = p.withFlag(STOPPING);

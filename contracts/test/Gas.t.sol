@@ -157,6 +157,33 @@ contract GasOfTheRestTest is World {
         vm.snapshotGasLastCall("gas", "join");
     }
 
+    function test_release_range_100() public {
+        delete clients;
+        for (uint256 i; i < 100; i++) {
+            clients.push(address(uint160((i + 1) << 144 | uint144(uint256(keccak256(abi.encode(i)))))));
+            token.mint(clients[i], 1); // it was paid before
+        }
+        _begin();
+        _wait(1 days);
+        fairshare.expire(taskId); // nobody earned anything: the pool goes with the stakes
+        fairshare.releaseRange(taskId, clients);
+        vm.snapshotValue("gas", "release_range_100", vm.lastCallGas().gasTotalUsed / 100);
+    }
+
+    function test_request_and_show_a_leaf() public {
+        _begin();
+        ITask.Header memory header = _post();
+        address account = _client(1);
+        _fund(account, 1 ether);
+        vm.prank(account);
+        court.requestLeaf(header, account);
+        vm.snapshotGasLastCall("gas", "request_leaf");
+        ITask.Proof memory proof = _proof(1);
+        vm.prank(COORDINATOR);
+        court.showLeaf(header, leaves[1], proof);
+        vm.snapshotGasLastCall("gas", "show_leaf_3");
+    }
+
     function test_naive_push_1000() public {
         NaivePush naive = new NaivePush();
         address[] memory accounts = new address[](1000);

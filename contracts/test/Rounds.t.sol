@@ -515,6 +515,16 @@ contract RoundsTest is World {
         vm.assertGe(_post().cumulative, 400 ether - 2);
     }
 
+    function test_stop_paysWhatWasAddedToo() public {
+        _begin();
+        _add(200 ether);
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        vm.assertGe(_postFinal().cumulative, 1200 ether - 2);
+        fairshare.close(taskId);
+        vm.assertLe(_credit(SPONSOR), 2);
+    }
+
     function test_addBudget_revertsBelowAMinStakeAndWhereNoRoundIsLeft() public {
         _begin();
         vm.expectRevert(

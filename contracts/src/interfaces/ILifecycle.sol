@@ -22,8 +22,8 @@ interface ILifecycle is ITask {
     /// @dev Requirements: the caller is the coordinator; the task is open; somebody joined; the bond is delivered exactly.
     function start(bytes32 taskId) external;
 
-    /// @notice Makes the round under way the last one. It pays the whole budget by the totals then, so that stopping saves
-    /// the sponsor nothing.
+    /// @notice Makes the round under way the last one. It pays the whole budget by the totals then, and what
+    /// was added to it, so that stopping saves the sponsor nothing.
     /// @dev Requirements: the caller is the sponsor, and the terms allow it; the task has started; rounds are missing.
     function stop(bytes32 taskId) external;
 
