@@ -9,18 +9,40 @@ import {RoundTree} from "./libraries/RoundTree.sol";
 import {ScoreMath} from "./libraries/ScoreMath.sol";
 import {SumTree} from "./libraries/SumTree.sol";
 import {Posting} from "./types/Posting.sol";
-import {Progress} from "./types/Progress.sol";
+import {HELD, Progress} from "./types/Progress.sol";
 
 /// @title The code behind Fairshare's disputes
 /// @notice Runs by delegatecall from Fairshare only, on its storage; called by itself it knows of no task. See IDisputes
-/// for what each action does and requires.
+/// for what each action does and requires. Calls that it does not know go on to ILifecycle's code.
 contract Disputes is IDisputes, Ledger {
     bytes32 internal constant UPDATE_TYPEHASH =
         keccak256("Update(bytes32 taskId,uint32 round,address client,bytes32 baseModel,bytes32 updateRoot)");
     bytes32 internal constant RECEIPT_TYPEHASH =
         keccak256("Receipt(bytes32 taskId,uint32 round,address client,bytes32 updateRoot)");
 
+    /// @dev A challenge costs this part of the coordinator's bond.
+    uint256 internal constant CHALLENGES_A_BOND = 16;
+
     uint64 internal constant MAX_SUMS = 4096; // 64 KB of calldata, half of what nodes take in one transaction
+
+    /// @notice The code behind ILifecycle's functions; nothing can exchange it.
+    address public immutable lifecycle;
+
+    constructor(address lifecycle_) {
+        lifecycle = lifecycle_;
+    }
+
+    fallback() external {
+        address code = lifecycle;
+        assembly ("memory-safe") {
+            let buffer := mload(0x40)
+            calldatacopy(buffer, 0, calldatasize())
+            let done := delegatecall(gas(), code, buffer, calldatasize(), 0, 0)
+            returndatacopy(buffer, 0, returndatasize())
+            if iszero(done) { revert(buffer, returndatasize()) }
+            return(buffer, returndatasize())
+        }
+    }
 
     /* PROOFS IN ONE TRANSACTION */
 
@@ -52,50 +74,19 @@ contract Disputes is IDisputes, Ledger {
             _requireOf(leaf.account, before, leafBefore, proofBefore);
             sound = sound
                 && (before.round + 1 == header.round
-                    ? _follows(header, leaf, leafBefore.balance, leafBefore.cumulative)
+                    ? _follows(header, leaf, leafBefore.total, leafBefore.cumulative)
                     : _growsAtMost(header.cumulative - before.cumulative, leafBefore.cumulative, leaf.cumulative));
         }
         if (sound) revert NoFraud();
-        _convict(t, header, msg.sender);
-    }
-
-    /// @inheritdoc IDisputes
-    function proveRounding(
-        Header calldata before,
-        Leaf[2] calldata leavesBefore,
-        Proof[2] calldata proofsBefore,
-        Header calldata header,
-        Leaf[2] calldata leaves,
-        Proof[2] calldata proofs
-    ) external {
-        Task storage t = _disputed(header);
-        if (header.entitlement == 0) revert NoFraud();
-        int256[2] memory extra;
-        uint256[2] memory remainder;
-        for (uint256 i; i < 2; i++) {
-            Leaf calldata leaf = leaves[i];
-            RoundTree.check(header, leaf, proofs[i]);
-            uint256 share = uint256(header.pot) * RoundTree.entitlementOf(leaf);
-            remainder[i] = share % header.entitlement;
-            extra[i] = int256(uint256(leaf.cumulative)) - int256(share / header.entitlement);
-            if (t.accounts[leaf.account].firstRound < header.round) {
-                _requireConsecutive(t, before, header);
-                _requireOf(leaf.account, before, leavesBefore[i], proofsBefore[i]);
-                extra[i] -= int256(uint256(leavesBefore[i].cumulative));
-            }
-        }
-        bool first = remainder[0] > remainder[1]
-            || (remainder[0] == remainder[1] && leaves[0].account < leaves[1].account);
-        if (!first || extra[0] != 0 || extra[1] != 1) revert NoFraud();
-        _convict(t, header, msg.sender);
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
     function proveBrokenChain(Header calldata before, Header calldata header) external {
         Task storage t = _disputed(header);
         _requireConsecutive(t, before, header);
-        if (header.baseModel == before.nextModel && header.previous == _headerDigest(before)) revert NoFraud();
-        _convict(t, header, msg.sender);
+        if (header.baseModel == before.nextModel && header.previous == _headerHash(before)) revert NoFraud();
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -110,9 +101,11 @@ contract Disputes is IDisputes, Ledger {
         RoundTree.check(header, leaf, proof);
         bytes32 structHash =
             keccak256(abi.encode(RECEIPT_TYPEHASH, header.taskId, header.round, leaf.account, updateRoot));
-        _requireSigner(structHash, receipt, t.coordinator);
+        address signer = ECDSA.recover(_hashTypedDataV4(structHash), receipt.r, receipt.vs);
+        if (signer != t.coordinator && header.round > t.signedUntil[signer]) revert WrongSigner(signer, t.coordinator);
         if (leaf.updateRoot == updateRoot) revert NoFraud();
-        _convict(t, header, msg.sender);
+        // No bounty: only the coordinator could have made the receipt, for bytes that nobody else may have seen.
+        _convict(t, header, msg.sender, 0);
     }
 
     /// @inheritdoc IDisputes
@@ -128,7 +121,7 @@ contract Disputes is IDisputes, Ledger {
         RoundTree.check(header, second, secondProof);
         if (firstProof.index >= secondProof.index) revert NotNeighbours(firstProof.index, secondProof.index);
         if (first.account < second.account) revert NoFraud();
-        _convict(t, header, msg.sender);
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -155,7 +148,7 @@ contract Disputes is IDisputes, Ledger {
             bool behind = index + 1 == header.leafCount && account > neighbours[0].account;
             if (!before && !behind) revert NoFraud();
         }
-        _convict(t, header, msg.sender);
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -164,8 +157,8 @@ contract Disputes is IDisputes, Ledger {
     {
         Task storage t = _disputed(header);
         _requireSaid(header, RoundTree.hashLeaf(leaf), said, header.leafCount, proof);
-        if (said.entitlement == RoundTree.entitlementOf(leaf) && said.cumulative == leaf.cumulative) revert NoFraud();
-        _convict(t, header, msg.sender);
+        if (said.cumulative == leaf.cumulative) revert NoFraud();
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -184,10 +177,9 @@ contract Disputes is IDisputes, Ledger {
         }
         _requireSaid(header, RoundTree.hashNode(left, right), said, width, proof);
         // In 256 bits: a sum that was cut to 128 is not the sum.
-        uint256 entitlement = uint256(left.entitlement) + right.entitlement;
         uint256 cumulative = uint256(left.cumulative) + right.cumulative;
-        if (level != 0 && said.entitlement == entitlement && said.cumulative == cumulative) revert NoFraud();
-        _convict(t, header, msg.sender);
+        if (level != 0 && said.cumulative == cumulative) revert NoFraud();
+        _convict(t, header, msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -201,20 +193,19 @@ contract Disputes is IDisputes, Ledger {
         Task storage t = _tasks[taskId];
         Account storage a = t.accounts[client];
         // Check.
+        _requireRunning(taskId, t);
         uint256 stake = a.stake;
         if (stake == 0) revert NothingStaked(taskId, client);
-        // While an arrival can still be counted out of an expired task's shares, its stake stays; see `expire`.
-        if (_arriving(t, a) && t.progress.status() == Status.Started) {
-            revert NotDue(client, a.firstRound, t.progress.posted() + 1);
-        }
+        uint32 underWay = t.progress.posted() + 1;
+        if (!_placed(t, a) || a.firstRound > round || round > underWay) revert NotDue(client, a.firstRound, round);
+        if (_isFinal(t, round)) revert RoundFinal(round);
         if (first.baseModel == second.baseModel && first.updateRoot == second.updateRoot) revert NoFraud();
         _requireSigner(_updateHash(taskId, round, client, first), first.signature, client);
         _requireSigner(_updateHash(taskId, round, client, second), second.signature, client);
         // Effect.
-        stake += _bondShare(t, a); // in an expired task it would have been released with this
         a.stake = 0;
-        t.staked--;
-        _forfeit(t, msg.sender, stake);
+        t.stakes -= uint96(stake);
+        _forfeit(t, msg.sender, stake, t.minStake);
         emit Slashed(taskId, client, msg.sender, stake);
     }
 
@@ -231,23 +222,20 @@ contract Disputes is IDisputes, Ledger {
     ) external returns (bytes32 id) {
         Task storage t = _disputed(header);
         if (t.attested) revert ScoresAttested(header.taskId);
-        // Check: in time, and the leaf is the round's.
-        uint256 deadline = _deadline(t, t.progress, t.clock);
-        if (block.timestamp >= deadline) revert TooLate(block.timestamp, deadline);
+        // Check: the leaf is the round's, and the sums are complete and make another score.
         RoundTree.check(header, leaf, proof);
-        // Check: the sums are complete and make another score.
         Challenge memory challenge = _challenge(header, leaf, blocks, top, sums);
         // Effect.
-        challenge.holds = block.timestamp < t.postings[header.round].postedAt() + t.clock.challengeWindow;
         id = keccak256(abi.encode(challenge));
         // Settled ones count: their demands and answers are still stored under this hash.
         if (_standings[id].deadline != 0) revert ChallengeExists(id);
-        _standings[id] = Standing({open: true, deadline: _later(t, 1), demands: 0, demanded: 0, upheld: false});
-        t.clock.challenges++;
-        if (challenge.holds) _hold(t, header.round);
+        uint256 bond = _challengeBond(t);
+        _standings[id] =
+            Standing({open: true, deadline: _later(t, 1), demands: 0, upheld: false, bond: uint128(bond)});
+        _hold(t, header.round);
         emit Challenged(id, header.taskId, header.round, challenge, sums);
         // Interaction.
-        _pull(t.token, msg.sender, t.minStake);
+        _pull(t.token, msg.sender, bond);
     }
 
     /// @inheritdoc IDisputes
@@ -288,9 +276,8 @@ contract Disputes is IDisputes, Ledger {
         if (sum >= count) revert NoSuchBlock(sum, count);
         if (challenge.span == 1 || _demands[id][sum].demander != address(0)) revert NothingToDemand(id, sum);
         // Effect: time to answer, and then to refute.
-        uint32 number = standing.demanded + 1;
+        uint32 number = ++_demanded[id][msg.sender];
         _demands[id][sum] = Demand({demander: msg.sender, since: uint40(block.timestamp), number: number});
-        standing.demanded = number;
         standing.demands++;
         standing.deadline = _later(t, 2);
         uint256 bond = uint256(number) * t.minStake;
@@ -315,7 +302,7 @@ contract Disputes is IDisputes, Ledger {
         uint256 length = uint256(_width(challenge, sum)) * 16;
         if (partials.length != length) revert WrongSumsLength(partials.length, length);
         (bytes32 root, int256 total) = SumTree.build(partials);
-        if (total != value) revert WrongSum(total, value);
+        if (total != value) revert WrongPartials(total, value);
         // Effect: the demand's bond stays until it is known who was right.
         _answers[id][sum] = root;
         standing.demands--;
@@ -348,18 +335,70 @@ contract Disputes is IDisputes, Ledger {
         if (block.timestamp < standing.deadline) revert TooEarly(block.timestamp, standing.deadline);
         if (standing.demands != 0) revert DemandsOpen(id, standing.demands);
         if (header.taskId != challenge.taskId || header.round != challenge.round) {
-            revert UnknownHeader(challenge.taskId, challenge.round, _headerDigest(header));
+            revert UnknownHeader(challenge.taskId, challenge.round, _headerHash(header));
         }
         _requirePosted(t, header);
-        // Effect: convicted while its round is still held. If the round is void or there is nothing left to halt, the
-        // challenger gets its bond back and no more.
-        Progress p = t.progress;
-        bool beyond = header.round > p.posted() || (p.status() == Status.Halted && _isFinal(t, header.round));
-        if (!beyond) _convict(t, header, challenge.challenger);
+        // Effect: convicted while its round is still held. If the round is void by now, the challenger gets its bond back
+        // and no more.
+        uint256 bond = standing.bond;
+        if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, t.minStake);
         _settle(id, t, challenge);
         standing.upheld = true;
-        _credit(t.token, challenge.challenger, t.minStake);
+        _credit(t.token, challenge.challenger, bond);
         emit Upheld(id);
+    }
+
+    /* REQUEST OF A LEAF */
+
+    /// @inheritdoc IDisputes
+    function requestLeaf(Header calldata header, address account) external {
+        Task storage t = _disputed(header);
+        // Check.
+        uint32 firstRound = t.accounts[account].firstRound;
+        if (firstRound == 0 || firstRound > header.round) revert NotDue(account, firstRound, header.round);
+        Request storage request = t.requests[_headerHash(header)][account];
+        if (request.deadline != 0) revert AlreadyRequested(account);
+        // Effect.
+        (request.asker, request.deadline) = (msg.sender, _later(t, 1));
+        _hold(t, header.round);
+        emit LeafRequested(header.taskId, header.round, account, msg.sender, request.deadline);
+        // Interaction.
+        _pull(t.token, msg.sender, t.minStake);
+    }
+
+    /// @inheritdoc IDisputes
+    function showLeaf(Header calldata header, Leaf calldata leaf, Proof calldata proof) external {
+        Task storage t = _tasks[header.taskId];
+        // Check: late is better than never, as long as nobody has upheld the request. A header that nobody posted has no
+        // requests.
+        _requested(t, header, leaf.account);
+        RoundTree.check(header, leaf, proof);
+        // Effect: the deadline stays, so that nobody asks again.
+        t.requests[_headerHash(header)][leaf.account].asker = address(0);
+        _unhold(t, header.round);
+        _credit(t.token, msg.sender, t.minStake);
+        emit LeafShown(header.taskId, header.round, leaf.account, leaf, proof);
+    }
+
+    /// @inheritdoc IDisputes
+    function upholdRequest(Header calldata header, address account) external {
+        Task storage t = _tasks[header.taskId];
+        // Check.
+        Request memory request = _requested(t, header, account);
+        if (block.timestamp < request.deadline) revert TooEarly(block.timestamp, request.deadline);
+        // Effect: without a bounty, since the coordinator can withhold a folder from an accomplice. It is convicted while
+        // its round is still held; if that is void by now, the asker gets its bond back and no more.
+        t.requests[_headerHash(header)][account].asker = address(0);
+        if (header.round <= t.progress.posted()) _convict(t, header, request.asker, 0);
+        _unhold(t, header.round);
+        _credit(t.token, request.asker, t.minStake);
+    }
+
+    /* VIEWS AND WHAT IS BURNED */
+
+    /// @inheritdoc IDisputes
+    function challengeBond(bytes32 taskId) external view returns (uint256) {
+        return _challengeBond(_tasks[taskId]);
     }
 
     /// @inheritdoc IDisputes
@@ -380,14 +419,34 @@ contract Disputes is IDisputes, Ledger {
 
     /* INTERNAL */
 
-    /// @dev The header's task, if it can be disputed and the round counts.
+    /// @dev Reverts unless the task is started or halted.
+    function _requireRunning(bytes32 taskId, Task storage t) internal view {
+        Status status = t.progress.status();
+        if (status != Status.Started && status != Status.Halted) revert NotDisputable(taskId, status);
+    }
+
+    /// @dev The header's task, if it runs and the round counts and is not final.
     function _disputed(Header calldata header) internal view returns (Task storage t) {
         t = _tasks[header.taskId];
-        Progress p = t.progress;
-        Status status = p.status();
-        if (status != Status.Started && status != Status.Halted) revert NotDisputable(header.taskId, status);
+        _requireRunning(header.taskId, t);
         _requirePosted(t, header);
-        if (header.round > p.posted()) revert RoundVoid(header.round, t.clock.voidFrom);
+        if (header.round > t.progress.posted()) revert RoundVoid(header.round, t.clock.voidFrom);
+        if (_isFinal(t, header.round)) revert RoundFinal(header.round);
+    }
+
+    /// @dev The open request of an account's leaf.
+    function _requested(Task storage t, Header calldata header, address account)
+        internal
+        view
+        returns (Request memory request)
+    {
+        request = t.requests[_headerHash(header)][account];
+        if (request.asker == address(0)) revert NotRequested(account);
+    }
+
+    function _challengeBond(Task storage t) internal view returns (uint256) {
+        uint256 part = t.bond / CHALLENGES_A_BOND;
+        return part > t.minStake ? part : t.minStake;
     }
 
     /// @dev Reverts unless `before` was posted one round before `header` in the same task.
@@ -408,25 +467,20 @@ contract Disputes is IDisputes, Ledger {
     /// @dev Reverts unless `before` was posted in an earlier round of the header's task, which then is not void either.
     function _requireEarlier(Task storage t, Header calldata before, Header calldata header) internal view {
         if (before.round >= header.round) revert NotConsecutive(before.round, header.round);
-        if (before.taskId != header.taskId) revert UnknownHeader(header.taskId, before.round, _headerDigest(before));
+        if (before.taskId != header.taskId) revert UnknownHeader(header.taskId, before.round, _headerHash(before));
         _requirePosted(t, before);
     }
 
     /// @dev Whether a leaf follows from what its account had before the round.
-    function _follows(Header calldata header, Leaf calldata leaf, int128 balance, uint128 cumulative)
+    function _follows(Header calldata header, Leaf calldata leaf, int128 total, uint128 cumulative)
         internal
         pure
         returns (bool)
     {
-        int256 carried = balance < 0 ? int256(balance) : int256(0);
-        if (carried + leaf.score != leaf.balance) return false;
-        if (leaf.cumulative < cumulative) return false;
-        uint256 pay = leaf.cumulative - cumulative;
-        if (header.entitlement == 0) return pay == 0;
-        uint256 share = uint256(header.pot) * RoundTree.entitlementOf(leaf);
-        uint256 floor = share / header.entitlement;
-        // The extra wei goes to the largest remainders, never to an account without one.
-        return pay == floor || (pay == floor + 1 && share % header.entitlement != 0);
+        if (int256(total) + leaf.score != leaf.total) return false;
+        // Below 2^128 · 2^127.
+        uint256 worth = leaf.total > 0 ? uint256(header.price) * uint128(leaf.total) >> 64 : 0;
+        return leaf.cumulative == (worth > cumulative ? worth : cumulative);
     }
 
     /// @dev Whether what an account earned in some rounds is not negative and within what all earned in them.
@@ -434,7 +488,7 @@ contract Disputes is IDisputes, Ledger {
         return cumulative >= cumulativeBefore && cumulative - cumulativeBefore <= total;
     }
 
-    /// @dev Reverts unless a node with the sums that are said of it leads to the header's root and totals.
+    /// @dev Reverts unless a node with the sum that is said of it leads to the header's root and total.
     function _requireSaid(
         Header calldata header,
         bytes32 node,
@@ -442,13 +496,12 @@ contract Disputes is IDisputes, Ledger {
         uint256 width,
         Proof calldata proof
     ) internal pure {
-        (bytes32 root, uint256 entitlement, uint256 cumulative) =
-            RoundTree.climb(node, said.entitlement, said.cumulative, width, proof);
+        (bytes32 root, uint256 cumulative) = RoundTree.climb(node, said.cumulative, width, proof);
         if (root != header.treeRoot) revert WrongRoot(root, header.treeRoot);
         // A single node has no parent to say anything of it: what is said is what the header says. Further down the
-        // parent's hash binds it, whether or not the totals match.
-        if (proof.siblings.length == 0 && (entitlement != header.entitlement || cumulative != header.cumulative)) {
-            revert WrongSums(entitlement, cumulative, header.entitlement, header.cumulative);
+        // parent's hash binds it, whether or not the total matches.
+        if (proof.siblings.length == 0 && cumulative != header.cumulative) {
+            revert WrongSum(cumulative, header.cumulative);
         }
     }
 
@@ -467,36 +520,33 @@ contract Disputes is IDisputes, Ledger {
         if (signer != expected) revert WrongSigner(signer, expected);
     }
 
-    /// @dev Half to whoever proved it, half burned: a prover that is the culprit itself gains nothing.
-    function _forfeit(Task storage t, address prover, uint256 amount) internal returns (uint256 reward) {
+    /// @dev Half to whoever proved it, but at most `most`, and the rest burned: a prover that is the culprit itself gains
+    /// nothing.
+    function _forfeit(Task storage t, address prover, uint256 amount, uint256 most) internal returns (uint256 reward) {
         reward = amount / 2;
+        if (reward > most) reward = most;
         _credit(t.token, prover, reward);
         t.burned += uint128(amount - reward); // bonds and stakes, each below 2^96: 2^32 of them fit
     }
 
-    /// @dev Halts a task at its last valid round. The round of a header that was proven wrong is void if it is not final.
-    function _convict(Task storage t, Header calldata header, address prover) internal {
+    /// @dev Halts a task at the last round before the header's, which was proven wrong and is not final. Its bond waits for
+    /// the end, but for the bounty of the first prover.
+    function _convict(Task storage t, Header calldata header, address prover, uint256 bounty) internal {
         Progress p = t.progress;
-        bool final_ = _isFinal(t, header.round);
-        uint256 reward;
         if (p.status() == Status.Started) {
-            p = p.withStatus(Status.Halted);
             t.clock.since = uint40(block.timestamp);
-            reward = _forfeit(t, prover, t.bond);
-        } else if (final_) {
-            revert NothingToHalt(header.taskId, header.round);
+            t.reached = uint24(p.posted() + 1);
+            p = p.withStatus(Status.Halted);
         }
-        if (!final_) {
-            // What was promised before this round. Dishonest evaluators may have let more be paid from earlier trees;
-            // then that much is gone, and comes out of what the sponsor gets back.
-            uint256 cumulative = header.entitlement == 0 ? header.cumulative : header.cumulative - header.pot;
-            if (cumulative < t.paid) cumulative = t.paid;
-            p = p.withVoid(header.round, cumulative);
-            t.clock.voidFrom = uint24(header.round);
-            emit Voided(header.taskId, header.round, cumulative);
+        if (t.bounty != 0) bounty = 0;
+        if (bounty != 0) {
+            t.bounty = uint96(bounty); // at most the bond
+            _credit(t.token, prover, bounty);
         }
-        t.progress = p;
-        emit Halted(header.taskId, header.round, prover, msg.sig, reward);
+        t.progress = p.withVoid(header.round);
+        t.clock.voidFrom = uint24(header.round);
+        emit Voided(header.taskId, header.round);
+        emit Halted(header.taskId, header.round, prover, msg.sig, bounty);
     }
 
     /// @dev Reverts unless there are as many sums as the update's blocks call for and they make another score.
@@ -538,39 +588,50 @@ contract Disputes is IDisputes, Ledger {
         if (!standing.open) revert NotOpen(id);
     }
 
-    /// @dev A challenge that was wrong.
+    /// @dev A challenge that was wrong. That does not make the score right: whoever stood back for it has another window.
     function _fail(bytes32 id, Task storage t, Challenge calldata challenge, address refuter) internal {
+        uint256 bond = _standings[id].bond;
         _settle(id, t, challenge);
-        uint256 reward = _forfeit(t, refuter, t.minStake);
+        uint256 reward = _forfeit(t, refuter, bond, bond);
         emit Refuted(id, refuter, reward);
+        uint32 round = challenge.round;
+        if (t.holds[round].reopened || round > t.progress.posted()) return;
+        t.holds[round].reopened = true;
+        uint40 until = uint40(block.timestamp + t.clock.challengeWindow);
+        if (block.timestamp >= t.heldUntil || round < t.reopenedFrom) t.reopenedFrom = uint24(round);
+        t.heldUntil = until;
+        t.clock.reopened = true;
+        t.progress = t.progress.withFlag(HELD);
+        emit Reopened(challenge.taskId, round, until);
     }
 
     function _settle(bytes32 id, Task storage t, Challenge calldata challenge) internal {
         _standings[id].open = false; // the rest stays, so that nobody opens it again
-        t.clock.challenges--;
-        if (challenge.holds) _unhold(t, challenge.round);
+        _unhold(t, challenge.round);
     }
 
     function _hold(Task storage t, uint32 round) internal {
-        t.holds[round]++;
+        t.holds[round].count++;
         t.clock.holds++;
         if (t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
+        t.progress = t.progress.withFlag(HELD);
     }
 
     /// @dev Moves on to the next held round. Some one is held while `holds` is not 0, so the search ends; it stops after
     /// 64 rounds, since a round that waits for one more settlement is no harm and an endless loop would be.
     function _unhold(Task storage t, uint32 round) internal {
-        t.holds[round]--;
+        t.holds[round].count--;
         t.clock.holds--;
         uint24 from = t.clock.heldFrom;
         if (t.clock.holds == 0) {
             from = 0;
         } else {
-            for (uint256 i; i < 64 && t.holds[from] == 0; i++) {
+            for (uint256 i; i < 64 && t.holds[from].count == 0; i++) {
                 from++;
             }
         }
         t.clock.heldFrom = from;
+        if (block.timestamp > t.heldUntil) t.heldUntil = uint40(block.timestamp);
     }
 
     /// @dev Now and some response windows.

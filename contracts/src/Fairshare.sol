@@ -6,20 +6,21 @@ import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
+import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
 import {RoundTree} from "./libraries/RoundTree.sol";
-import {Disputes} from "./Disputes.sol";
 import {Ledger} from "./Ledger.sol";
+import {Cover} from "./types/Cover.sol";
 import {Posting, toPosting} from "./types/Posting.sol";
-import {Progress} from "./types/Progress.sol";
+import {CHANGED, HELD, STOPPING, Progress} from "./types/Progress.sol";
+import {Seat} from "./types/Seat.sol";
 
 /// @title Fairshare
 /// @notice See IFairshare for what each action does and requires.
-contract Fairshare is IFairshare, Ledger {
+contract Fairshare is IFairshare, Ledger, Multicall {
     using SafeERC20 for IERC20;
-
-    uint256 internal constant MAX_ROUNDS = type(uint24).max - 2; // two more, a late joiner's, still fit their 24 bits
 
     /* CONSTANTS AND IMMUTABLES */
 
@@ -30,84 +31,33 @@ contract Fairshare is IFairshare, Ledger {
         "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
     );
 
-    /// @notice The code behind IDisputes' functions; nothing can exchange it.
-    address public immutable disputes = address(new Disputes());
+    /// @notice The code behind IDisputes' and, behind that, ILifecycle's functions; nothing can exchange it.
+    address public immutable disputes;
+
+    constructor(address disputes_) {
+        disputes = disputes_;
+    }
 
     /* ACTIONS, in the order of a task's life */
 
     /// @inheritdoc IFairshare
-    function open(Terms calldata terms) external returns (bytes32 taskId) {
-        taskId = keccak256(abi.encode(msg.sender, terms.salt));
-        Task storage t = _tasks[taskId];
-        // Check.
-        if (t.progress.status() != Status.None) revert TaskExists(taskId);
-        _requireRange("coordinator", uint160(terms.coordinator), 1, type(uint160).max);
-        _requireRange("quorum", terms.quorum, 1, terms.evaluators.length);
-        _requireRange("rounds", terms.rounds, 1, MAX_ROUNDS);
-        _requireRange("challengeWindow", terms.challengeWindow, 1, type(uint32).max);
-        _requireRange("responseWindow", terms.responseWindow, 1, type(uint32).max);
-        _requireRange("roundTimeout", terms.roundTimeout, 1, type(uint32).max);
-        _requireRange("claimPeriod", terms.claimPeriod, 1, type(uint32).max);
-        _requireRange("budget", terms.budget, 1, type(uint96).max);
-        _requireRange("bond", terms.bond, 0, type(uint96).max);
-        _requireRange("maxStake", terms.maxStake, 1, type(uint96).max);
-        _requireRange("minStake", terms.minStake, 1, terms.maxStake);
-        // Effect: every amount below fits, it was just compared with type(uint96).max.
-        t.token = IERC20(terms.token);
-        t.clock = Clock({
-            challengeWindow: terms.challengeWindow,
-            responseWindow: terms.responseWindow,
-            roundTimeout: terms.roundTimeout,
-            claimPeriod: terms.claimPeriod,
-            voidFrom: 0,
-            heldFrom: 0,
-            since: uint40(block.timestamp),
-            challenges: 0,
-            holds: 0,
-            swept: false
-        });
-        t.progress = t.progress.withStatus(Status.Open);
-        t.sponsor = msg.sender;
-        t.bond = uint96(terms.bond);
-        t.coordinator = terms.coordinator;
-        t.budget = uint96(terms.budget);
-        t.minStake = uint96(terms.minStake);
-        t.maxStake = uint96(terms.maxStake);
-        t.rounds = terms.rounds;
-        t.quorum = terms.quorum;
-        t.revealEachRound = terms.revealEachRound;
-        t.attested = terms.attested;
-        t.specHash = terms.specHash;
-        t.validationHash = terms.validationHash;
-        t.baseModel = terms.baseModel;
-        t.salt = terms.salt;
-        t.evaluators = terms.evaluators;
-        address last;
-        for (uint256 i; i < terms.evaluators.length; i++) {
-            address evaluator = terms.evaluators[i];
-            if (evaluator <= last) revert NotAscending(last, evaluator);
-            _seats[_seatKey(taskId, terms.coordinator, terms.validationHash, evaluator)] =
-                Seat({budget: uint96(terms.budget), rounds: terms.rounds, quorum: terms.quorum});
-            last = evaluator;
-        }
-        emit Opened(taskId, msg.sender, terms.token, terms);
-        // Interaction.
-        _pull(t.token, msg.sender, uint256(terms.budget) + terms.bond);
+    function join(
+        bytes32 taskId,
+        uint128 stake,
+        bytes calldata nodeKey,
+        bytes32 dataset,
+        bytes32[] calldata membership
+    ) external returns (uint32 firstRound) {
+        return _join(taskId, msg.sender, stake, nodeKey, dataset, membership);
     }
 
     /// @inheritdoc IFairshare
-    function join(bytes32 taskId, uint128 stake, bytes calldata nodeKey, bytes32 dataset)
-        external
-        returns (uint32 firstRound)
-    {
-        return _join(taskId, msg.sender, stake, nodeKey, dataset);
-    }
-
-    /// @inheritdoc IFairshare
-    function joinFor(bytes32 taskId, Enrolment calldata enrolment, Permit calldata permit)
-        external
-        returns (uint32 firstRound)
-    {
+    function joinFor(
+        bytes32 taskId,
+        Enrolment calldata enrolment,
+        Permit calldata permit_,
+        bytes32[] calldata membership
+    ) external returns (uint32 firstRound) {
         address account = enrolment.account;
         // Check.
         _tasks[taskId].progress.requireLive(taskId);
@@ -127,70 +77,41 @@ contract Fairshare is IFairshare, Ledger {
         // Interaction: nothing was read yet that a call back could change, and nothing depends on how it ends; without
         // an allowance the stake cannot be pulled.
         IERC20 token = _tasks[taskId].token;
-        // slither-disable-next-line reentrancy-no-eth,reentrancy-events
-        try IERC20Permit(address(token)).permit(
-            account, address(this), permit.value, permit.deadline, permit.v, permit.r, permit.s
-        ) {} catch {}
+        _permit(address(token), account, permit_);
         // Check, effect and interaction of the joining itself.
-        firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset);
+        firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset, membership);
         // The account signed for the fee above, whatever became of the permit.
         // slither-disable-next-line arbitrary-send-erc20-permit
         if (enrolment.fee != 0) token.safeTransferFrom(account, msg.sender, enrolment.fee);
     }
 
     /// @inheritdoc IFairshare
-    function start(bytes32 taskId) external {
-        Task storage t = _tasks[taskId];
-        // Check.
-        _requireCoordinator(t);
-        Progress p = t.progress;
-        p.requireStatus(taskId, Status.Open);
-        uint32 clients = p.counted();
-        if (clients == 0) revert NoClients(taskId);
-        // Effect.
-        t.progress = p.withStatus(Status.Started);
-        t.clock.since = uint40(block.timestamp);
-        emit Started(taskId, clients);
-    }
-
-    /// @inheritdoc IFairshare
-    function post(Header calldata header, Signature[] calldata signatures) external {
+    function post(Header calldata header, Signature[] calldata signatures, bytes32 cover) external {
         Task storage t = _tasks[header.taskId];
         Progress p = t.progress;
         // Check: the caller and the signers, by the evaluators' seats.
         p.requireStatus(header.taskId, Status.Started);
-        bytes memory words = _words(header);
-        bytes32 digest = _hashTypedDataV4(keccak256(words));
-        Seat memory seat = _requireQuorum(t, header, digest, signatures);
+        bytes32 hash = _headerHash(header);
+        Seat seat = _requireQuorum(t, header, _hashTypedDataV4(hash), signatures);
         // Check: the header follows from the terms and the round before.
         uint32 round = p.posted() + 1;
-        if (header.round != round || round > seat.rounds) revert RoundOutOfOrder(header.round, round, seat.rounds);
-        if (bytes10(header.previous) != p.last()) {
-            revert WrongPrevious(header.previous, t.postings[p.posted()].digest());
+        uint256 rounds = p.has(STOPPING) ? t.rounds : seat.rounds();
+        if (header.round != round || round > rounds) revert RoundOutOfOrder(header.round, round, uint32(rounds));
+        if (p.commitment() != _commitment(header.previous, header.enrolment, cover)) {
+            _refuse(t, p, header, cover);
         }
-        if (round == 1) {
-            if (header.previous != 0) revert WrongPrevious(header.previous, 0);
-            if (header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
-        }
+        if (round == 1 && header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
         if (header.leafCount != p.counted()) revert WrongLeafCount(header.leafCount, p.counted());
-        uint256 total = p.cumulative();
-        uint256 pot;
-        unchecked {
-            // The total never exceeds the budget, and a round is left, or the order would have been refused.
-            pot = (seat.budget - total) / (seat.rounds + 1 - round);
-        }
-        if (header.pot != pot) revert WrongPot(header.pot, pot);
-        uint256 pay = header.entitlement == 0 ? 0 : pot;
-        if (header.cumulative != total + pay) revert WrongCumulative(header.cumulative, total + pay);
+        // Check: the total follows the schedule, and the bond covers what of it is not final.
+        uint256 allowed = round == rounds ? seat.budget() : seat.budget() * round / rounds;
+        _requireScheduled(header, p.cumulative(), allowed);
+        if (p.has(HELD) && _heldFrom(t, t.clock) == 0) p = p.withoutFlag(HELD);
+        bytes32 next = _covered(p, header.cumulative, seat, cover);
         // Effect.
-        t.progress = p.withRound(pay, digest);
-        t.postings[round] = toPosting(digest, block.timestamp);
-        // Emits Posted with the words that were hashed; encoding them one by one costs 1,500 gas more.
-        (bytes32 topic, bytes32 taskId) = (Posted.selector, header.taskId);
-        assembly ("memory-safe") {
-            mstore(add(words, 32), digest)
-            log3(add(words, 32), mload(words), topic, taskId, round)
-        }
+        bytes32 enrolment = p.has(CHANGED) ? _arrive(header.taskId, t) : header.enrolment;
+        t.progress = p.withRound(header.cumulative).withCommitment(_hash3(hash, enrolment, next));
+        t.postings[round] = toPosting(hash, block.timestamp);
+        _emitPosted(header, next);
     }
 
     /// @inheritdoc IFairshare
@@ -198,7 +119,7 @@ contract Fairshare is IFairshare, Ledger {
         IERC20 token;
         (token, amount) = _claim(header, leaf, proof);
         // Interaction.
-        token.safeTransfer(leaf.account, amount);
+        token.safeTransfer(_payee(_tasks[header.taskId], leaf.account), amount);
     }
 
     /// @inheritdoc IFairshare
@@ -240,6 +161,8 @@ contract Fairshare is IFairshare, Ledger {
             )
         );
         _requireOrder(leaf.account, redirect.deadline, structHash, redirect.signature);
+        address payee = _payee(_tasks[header.taskId], leaf.account);
+        if (payee != leaf.account && payee != redirect.recipient) revert NotRecipient(redirect.recipient, payee);
         // Check and effect.
         IERC20 token;
         (token, amount) = _claim(header, leaf, proof);
@@ -251,6 +174,28 @@ contract Fairshare is IFairshare, Ledger {
     }
 
     /// @inheritdoc IFairshare
+    function setRecipient(bytes32 taskId, address recipient) external {
+        Task storage t = _tasks[taskId];
+        // Check.
+        if (t.accounts[msg.sender].firstRound == 0) revert NotJoined(taskId, msg.sender);
+        address payee = _payee(t, msg.sender);
+        if (payee != msg.sender) revert NotRecipient(msg.sender, payee);
+        // Effect.
+        _redirect(taskId, t, msg.sender, recipient);
+    }
+
+    /// @inheritdoc IFairshare
+    function passRecipient(bytes32 taskId, address account, address recipient) external {
+        Task storage t = _tasks[taskId];
+        // Check.
+        if (t.accounts[account].firstRound == 0) revert NotJoined(taskId, account);
+        address payee = _payee(t, account);
+        if (payee != msg.sender) revert NotRecipient(msg.sender, payee);
+        // Effect.
+        _redirect(taskId, t, account, recipient);
+    }
+
+    /// @inheritdoc IFairshare
     function leave(bytes32 taskId) external returns (uint32 leftRound) {
         Task storage t = _tasks[taskId];
         Progress p = t.progress;
@@ -259,78 +204,49 @@ contract Fairshare is IFairshare, Ledger {
         p.requireLive(taskId);
         if (a.firstRound == 0) revert NotJoined(taskId, msg.sender);
         if (a.leftRound != 0) revert AlreadyLeft(taskId, msg.sender, a.leftRound);
-        // Effect: before the start no round is under way; after it, the next one to be posted is.
-        leftRound = p.status() == Status.Open ? 1 : p.posted() + 2;
-        a.leftRound = leftRound;
+        // Effect.
+        uint96 stake = a.stake;
+        if (p.status() == Status.Open) {
+            // No round is under way: it never was there.
+            leftRound = 1;
+            address payee = _payee(t, msg.sender);
+            delete t.accounts[msg.sender];
+            t.stakes -= stake;
+            t.progress = p.withoutClient();
+            _credit(t.token, payee, stake);
+            emit Released(taskId, msg.sender, stake, 0);
+        } else {
+            leftRound = p.posted() + 2;
+            a.leftRound = uint24(leftRound);
+            t.progress = p.withFlag(CHANGED);
+        }
+        _enrol(t, 2, msg.sender, leftRound, stake);
         emit Left(taskId, msg.sender, leftRound);
     }
 
     /// @inheritdoc IFairshare
     function release(bytes32 taskId, address account) external {
         Task storage t = _tasks[taskId];
-        Account storage a = t.accounts[account];
-        // Check.
-        uint256 stake = a.stake;
-        if (stake == 0) revert NothingStaked(taskId, account);
-        if (t.progress.status() != Status.Closed) {
-            uint32 left = a.leftRound;
-            if (left == 0 || (left > 1 && !_isFinal(t, left - 1))) revert StillAtStake(taskId, account, left);
+        if (t.accounts[account].stake == 0) revert NothingStaked(taskId, account);
+        uint256 amount = _release(taskId, t, account);
+        _credit(t.token, _payee(t, account), amount);
+    }
+
+    /// @inheritdoc IFairshare
+    function releaseRange(bytes32 taskId, address[] calldata accounts) external returns (uint256 total) {
+        Task storage t = _tasks[taskId];
+        // Check and effect, for all of them before the first transfer.
+        uint256[] memory amounts = new uint256[](accounts.length);
+        for (uint256 i; i < accounts.length; i++) {
+            if (t.accounts[accounts[i]].stake == 0) continue;
+            amounts[i] = _release(taskId, t, accounts[i]);
+            total += amounts[i];
         }
-        // Effect.
-        uint256 share = _bondShare(t, a);
-        a.stake = 0;
-        t.staked--;
-        _credit(t.token, account, stake + share);
-        emit Released(taskId, account, stake, share);
-    }
-
-    /// @inheritdoc IFairshare
-    function expire(bytes32 taskId) external {
-        Task storage t = _tasks[taskId];
-        Progress p = t.progress;
-        Clock memory clock = t.clock;
-        // Check.
-        p.requireLive(taskId);
-        if (p.posted() == t.rounds) revert AllPosted(taskId, t.rounds);
-        _requireTime(_deadline(t, p, clock));
-        if (t.clock.challenges != 0) revert ChallengesOpen(taskId, t.clock.challenges);
-        // Effect: before the start nobody has worked, and nobody was kept from leaving. Arrivals cannot leave or be slashed
-        // before the next post, so all of them are among those who are staked.
-        uint256 sharing = p.status() == Status.Open ? 0 : t.staked - p.arriving();
-        uint256 share = sharing == 0 ? 0 : t.bond / sharing;
-        t.bondShare = uint96(share); // at most the bond
-        emit Expired(taskId, p.posted(), share);
-        _close(taskId, t, t.bond - share * sharing);
-    }
-
-    /// @inheritdoc IFairshare
-    function close(bytes32 taskId) external {
-        Task storage t = _tasks[taskId];
-        Progress p = t.progress;
-        // Check.
-        if (p.status() != Status.Halted) {
-            p.requireStatus(taskId, Status.Started);
-            if (p.posted() != t.rounds) revert RoundsMissing(taskId, p.posted(), t.rounds);
+        // Interaction.
+        IERC20 token = t.token;
+        for (uint256 i; i < accounts.length; i++) {
+            _send(token, _payee(t, accounts[i]), amounts[i]);
         }
-        _requireTime(_deadline(t, p, t.clock));
-        if (t.clock.challenges != 0) revert ChallengesOpen(taskId, t.clock.challenges);
-        // Effect: a halted task's bond was slashed.
-        _close(taskId, t, p.status() == Status.Halted ? 0 : t.bond);
-    }
-
-    /// @inheritdoc IFairshare
-    function sweep(bytes32 taskId) external {
-        Task storage t = _tasks[taskId];
-        // Check.
-        Progress p = t.progress;
-        p.requireStatus(taskId, Status.Closed);
-        if (t.clock.swept) revert ClaimPeriodOver(taskId);
-        _requireTime(uint256(t.clock.since) + t.clock.claimPeriod);
-        // Effect.
-        uint256 rest = p.cumulative() - t.paid;
-        t.clock.swept = true;
-        _credit(t.token, t.sponsor, rest);
-        emit Swept(taskId, rest);
     }
 
     /// @inheritdoc IFairshare
@@ -350,10 +266,15 @@ contract Fairshare is IFairshare, Ledger {
         IERC20(token).safeTransfer(account, amount);
     }
 
+    /// @inheritdoc IFairshare
+    function permit(address token, Permit calldata permit_) external {
+        _permit(token, msg.sender, permit_);
+    }
+
     /* DISPUTES */
 
-    /// @notice IDisputes' functions. A contract is at most 24 KB of code, so theirs is a second one, which runs on this
-    /// one's storage. It was deployed with this contract and cannot be exchanged; it refuses calls that it does not know.
+    /// @notice IDisputes' and ILifecycle's functions. A contract is at most 24 KB of code, so theirs are in two more, which
+    /// run on this one's storage. They cannot be exchanged, and refuse calls that they do not know.
     fallback() external {
         address code = disputes;
         assembly ("memory-safe") {
@@ -369,49 +290,6 @@ contract Fairshare is IFairshare, Ledger {
     /* VIEWS */
 
     /// @inheritdoc IFairshare
-    function task(bytes32 taskId) external view returns (Terms memory terms, State memory state) {
-        Task storage t = _tasks[taskId];
-        terms = Terms({
-            token: address(t.token),
-            coordinator: t.coordinator,
-            evaluators: t.evaluators,
-            quorum: t.quorum,
-            revealEachRound: t.revealEachRound,
-            attested: t.attested,
-            rounds: t.rounds,
-            challengeWindow: t.clock.challengeWindow,
-            responseWindow: t.clock.responseWindow,
-            roundTimeout: t.clock.roundTimeout,
-            claimPeriod: t.clock.claimPeriod,
-            budget: t.budget,
-            bond: t.bond,
-            minStake: t.minStake,
-            maxStake: t.maxStake,
-            specHash: t.specHash,
-            validationHash: t.validationHash,
-            baseModel: t.baseModel,
-            salt: t.salt
-        });
-        Progress p = t.progress;
-        state = State({
-            sponsor: t.sponsor,
-            status: p.status(),
-            swept: t.clock.swept,
-            posted: p.posted(),
-            voidFrom: t.clock.voidFrom,
-            heldFrom: t.clock.heldFrom,
-            clients: p.counted() + p.arriving(),
-            staked: t.staked,
-            openChallenges: t.clock.challenges,
-            since: t.clock.since,
-            cumulative: uint128(p.cumulative()),
-            paid: t.paid,
-            bondShare: t.bondShare,
-            burned: t.burned
-        });
-    }
-
-    /// @inheritdoc IFairshare
     function clientOf(bytes32 taskId, address account) external view returns (Client memory) {
         Account storage a = _tasks[taskId].accounts[account];
         return Client({
@@ -419,8 +297,7 @@ contract Fairshare is IFairshare, Ledger {
             claimed: a.claimed,
             firstRound: a.firstRound,
             leftRound: a.leftRound,
-            nodeKeyHash: a.nodeKeyHash,
-            dataset: a.dataset
+            recipient: a.redirected ? _tasks[taskId].recipients[account] : address(0)
         });
     }
 
@@ -431,7 +308,7 @@ contract Fairshare is IFairshare, Ledger {
     }
 
     /// @inheritdoc IFairshare
-    function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 headerHash, uint40 postedAt) {
+    function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 hash, uint40 postedAt) {
         Posting posting = _tasks[taskId].postings[round];
         return (posting.digest(), uint40(posting.postedAt()));
     }
@@ -447,49 +324,181 @@ contract Fairshare is IFairshare, Ledger {
     }
 
     /// @inheritdoc IFairshare
+    function headerHash(Header calldata header) external pure returns (bytes32) {
+        return _headerHash(header);
+    }
+
+    /// @inheritdoc IFairshare
     function headerDigest(Header calldata header) external view returns (bytes32) {
-        return _headerDigest(header);
+        return _hashTypedDataV4(_headerHash(header));
     }
 
     /* INTERNAL */
-
-    function _requireRange(bytes32 term, uint256 seen, uint256 least, uint256 most) internal pure {
-        if (seen < least || seen > most) revert TermOutOfRange(term, seen, least, most);
-    }
 
     function _requireCoordinator(Task storage t) internal view {
         if (msg.sender != t.coordinator) revert NotCoordinator(msg.sender, t.coordinator);
     }
 
-    function _requireTime(uint256 earliest) internal view {
-        if (block.timestamp < earliest) revert TooEarly(block.timestamp, earliest);
+    function _join(
+        bytes32 taskId,
+        address account,
+        uint128 stake,
+        bytes calldata nodeKey,
+        bytes32 dataset,
+        bytes32[] calldata membership
+    ) internal returns (uint32 firstRound) {
+        // Check.
+        firstRound = _firstRound(taskId, account, stake);
+        Task storage t = _tasks[taskId];
+        if (t.guarded) _requireMember(taskId, t, account, membership);
+        // Effect: the stake fits, it is at most maxStake; the sums are checked.
+        t.accounts[account].stake = uint96(stake);
+        t.accounts[account].firstRound = uint24(firstRound);
+        Progress p = t.progress.withClient();
+        if (p.status() == Status.Open) {
+            t.stakes += uint96(stake);
+            t.progress = p;
+        } else {
+            t.arriving += uint96(stake);
+            t.progress = p.withFlag(CHANGED);
+        }
+        _enrol(t, 1, account, firstRound, stake);
+        emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
+        // Interaction.
+        _pull(t.token, account, stake);
     }
 
-    function _join(bytes32 taskId, address account, uint128 stake, bytes calldata nodeKey, bytes32 dataset)
-        internal
-        returns (uint32 firstRound)
-    {
+    /// @dev The first round that an account which joins now has a leaf in; reverts if it cannot.
+    function _firstRound(bytes32 taskId, address account, uint256 stake) internal view returns (uint32 firstRound) {
         Task storage t = _tasks[taskId];
         Progress p = t.progress;
-        Account storage a = t.accounts[account];
-        // Check.
         p.requireLive(taskId);
-        if (a.firstRound != 0) revert AlreadyJoined(taskId, account);
+        if (t.accounts[account].firstRound != 0) revert AlreadyJoined(taskId, account);
         if (stake < t.minStake || stake > t.maxStake) revert StakeOutOfRange(stake, t.minStake, t.maxStake);
         firstRound = p.status() == Status.Open ? 1 : p.posted() + 2;
         if (firstRound > t.rounds) revert EnrolmentOver(taskId, firstRound, t.rounds);
         uint256 deadline = _deadline(t, p, t.clock);
         if (block.timestamp >= deadline) revert IDisputes.TooLate(block.timestamp, deadline);
-        // Effect: the stake fits, it is at most maxStake.
-        a.stake = uint96(stake);
-        a.firstRound = firstRound;
-        a.nodeKeyHash = keccak256(nodeKey);
-        a.dataset = dataset;
-        t.progress = p.withClient();
-        t.staked++;
-        emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
-        // Interaction.
-        _pull(t.token, account, stake);
+    }
+
+    /// @dev Reverts unless the joining is open and the account is among those who may.
+    function _requireMember(bytes32 taskId, Task storage t, address account, bytes32[] calldata membership)
+        internal
+        view
+    {
+        if (t.joiningClosed) revert JoiningClosed(taskId);
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(account))));
+        if (!MerkleProof.verifyCalldata(membership, t.members, leaf)) revert NotMember(taskId, account);
+    }
+
+    /// @dev An ERC-2612 permit; whatever becomes of it, what is pulled later is checked then.
+    function _permit(address token, address account, Permit calldata permit_) internal {
+        // slither-disable-next-line reentrancy-no-eth,reentrancy-events
+        try IERC20Permit(token).permit(
+            account, address(this), permit_.value, permit_.deadline, permit_.v, permit_.r, permit_.s
+        ) {} catch {}
+    }
+
+    /// @dev What the next post has to bring.
+    function _commitment(bytes32 previous, bytes32 enrolment, bytes32 cover) internal pure returns (bytes10) {
+        return bytes10(_hash3(previous, enrolment, cover));
+    }
+
+    function _hash3(bytes32 a, bytes32 b, bytes32 c) internal pure returns (bytes32 hash) {
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 96 bytes behind the free memory pointer
+            mstore(buffer, a)
+            mstore(add(buffer, 32), b)
+            mstore(add(buffer, 64), c)
+            hash := keccak256(buffer, 96)
+        }
+    }
+
+    /// @dev Says which of the three that the commitment binds is wrong.
+    function _refuse(Task storage t, Progress p, Header calldata header, bytes32 cover) internal view {
+        bytes27 last = t.postings[p.posted()].digest();
+        bool first = p.posted() == 0;
+        if (first ? header.previous != 0 : bytes27(header.previous) != last) revert WrongPrevious(header.previous, last);
+        bytes32 due = bytes32(bytes20(t.due));
+        if (header.enrolment != due) revert WrongEnrolment(header.enrolment, due);
+        revert WrongCover(cover);
+    }
+
+    /// @dev Reverts unless the header's total is as near to what the schedule allows as one price for all can bring it.
+    function _requireScheduled(Header calldata header, uint256 before, uint256 allowed) internal pure {
+        uint256 least = before;
+        if (header.price != type(uint128).max) {
+            uint256 near = allowed + 1 > header.leafCount ? allowed + 1 - header.leafCount : 0;
+            if (near > least) least = near;
+        }
+        if (header.cumulative < least || header.cumulative > allowed) {
+            revert WrongCumulative(header.cumulative, least, allowed);
+        }
+    }
+
+    /// @dev Reverts if the pay that is not final would be more than the bond covers.
+    /// @return next What the next post has to bring.
+    function _covered(Progress p, uint256 total, Seat seat, bytes32 cover) internal view returns (bytes32 next) {
+        (Cover after_, uint256 pay) =
+            Cover.wrap(cover).advance(p.cumulative(), total, seat.challengeWindow(), p.has(HELD));
+        if (pay > seat.bond()) revert NotCovered(pay, seat.bond());
+        return Cover.unwrap(after_);
+    }
+
+    /// @dev Emits Posted with the header's words as they came; encoding them one by one costs 1,500 gas more.
+    function _emitPosted(Header calldata header, bytes32 cover) internal {
+        (bytes32 topic, bytes32 taskId, uint256 round) = (Posted.selector, header.taskId, header.round);
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 448 bytes behind the free memory pointer
+            calldatacopy(buffer, header, 416)
+            mstore(add(buffer, 416), cover)
+            log3(buffer, 448, topic, taskId, round)
+        }
+    }
+
+    /// @dev Counts those who came during the round that ends now, and the budget that was added.
+    /// @return enrolment For the next round.
+    function _arrive(bytes32 taskId, Task storage t) internal returns (bytes32 enrolment) {
+        uint160 due = t.enrolment;
+        uint96 arriving = t.arriving;
+        if (arriving != 0) t.stakes += arriving;
+        (t.due, t.arriving) = (due, 0);
+        _addToBudget(taskId, t);
+        return bytes32(bytes20(due));
+    }
+
+    function _redirect(bytes32 taskId, Task storage t, address account, address recipient) internal {
+        if (recipient == address(0)) revert NotRecipient(address(0), account);
+        t.accounts[account].redirected = recipient != account;
+        t.recipients[account] = recipient;
+        emit RecipientSet(taskId, account, recipient);
+    }
+
+    /// @dev Books a client's stake, and its share of the pool if that goes by stake, as gone; the caller pays it.
+    function _release(bytes32 taskId, Task storage t, address account) internal returns (uint256 amount) {
+        Account storage a = t.accounts[account];
+        Clock memory clock = t.clock;
+        Progress p = t.progress;
+        // Check.
+        uint256 stake = a.stake;
+        uint256 share;
+        if (p.status() != Status.Closed) {
+            uint32 left = a.leftRound;
+            if (left == 0 || !_isFinal(t, left - 1)) revert StillAtStake(taskId, account, left);
+            t.stakes -= uint96(stake); // it has a place since the round before `left`
+        } else if (clock.pooled && !clock.swept && t.poolByStake && _placed(t, a)) {
+            share = uint256(t.pool) * stake / t.poolBase;
+            t.paid += uint96(share);
+        }
+        // Effect.
+        a.stake = 0;
+        emit Released(taskId, account, stake, share);
+        return stake + share;
+    }
+
+    /// @dev Pays, or credits whom the token refuses to pay.
+    function _send(IERC20 token, address account, uint256 amount) internal {
+        if (amount != 0 && !token.trySafeTransfer(account, amount)) _credit(token, account, amount);
     }
 
     /// @dev Checks that the caller is the coordinator, that the validation set is the task's, and that a quorum of
@@ -497,13 +506,13 @@ contract Fairshare is IFairshare, Ledger {
     function _requireQuorum(Task storage t, Header calldata header, bytes32 digest, Signature[] calldata signatures)
         internal
         view
-        returns (Seat memory seat)
+        returns (Seat seat)
     {
         address last;
         for (uint256 i; i < signatures.length; i++) {
             address signer = ECDSA.recover(digest, signatures[i].r, signatures[i].vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
-            if (seat.quorum == 0) {
+            if (seat.quorum() == 0) {
                 _requireCoordinator(t);
                 if (header.validation != t.validationHash) revert WrongValidation(header.validation, t.validationHash);
                 revert NotEvaluator(signer);
@@ -512,22 +521,25 @@ contract Fairshare is IFairshare, Ledger {
             last = signer;
         }
         // Without signatures there is no seat and its quorum is 0, hence the second condition.
-        if (signatures.length < seat.quorum || signatures.length == 0) {
+        if (signatures.length < seat.quorum() || signatures.length == 0) {
             _requireCoordinator(t);
             revert QuorumNotReached(signatures.length, t.quorum);
         }
     }
 
     /// @dev Reverts unless the header's round is final and the claim period is not over.
-    function _requireClaimable(Task storage t, Header calldata header) internal view {
+    /// @return pool What its leaves are worth beyond their cumulatives, all together.
+    function _requireClaimable(Task storage t, Header calldata header) internal view returns (uint256 pool) {
         uint256 postedAt = _requirePosted(t, header);
         Clock memory clock = t.clock;
         uint32 round = header.round;
         if (clock.swept) revert ClaimPeriodOver(header.taskId);
         if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
-        if (clock.heldFrom != 0 && round >= clock.heldFrom) revert RoundHeld(round, clock.heldFrom);
+        uint32 held = _heldFrom(t, clock);
+        if (held != 0 && round >= held) revert RoundHeld(round, held);
         uint256 finalAt = postedAt + clock.challengeWindow;
         if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
+        if (clock.pooled && round == t.progress.posted() && !t.poolByStake) pool = t.pool;
     }
 
     /// @dev Reverts unless the account signed the order and it is in time.
@@ -548,9 +560,9 @@ contract Fairshare is IFairshare, Ledger {
         returns (IERC20 token, uint256 amount)
     {
         Task storage t = _tasks[header.taskId];
-        _requireClaimable(t, header);
+        uint256 pool = _requireClaimable(t, header);
         RoundTree.check(header, leaf, proof);
-        amount = _take(t, header, leaf);
+        amount = _take(t, header, leaf, pool);
         if (amount == 0) revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
         token = _pay(t, header, amount);
     }
@@ -559,49 +571,45 @@ contract Fairshare is IFairshare, Ledger {
     function _claimAll(Header calldata header, Leaf[] calldata leaves) internal returns (uint256 total) {
         Task storage t = _tasks[header.taskId];
         // Check and effect, for all of them before the first transfer.
-        _requireClaimable(t, header);
+        uint256 pool = _requireClaimable(t, header);
         uint256[] memory amounts = new uint256[](leaves.length);
         for (uint256 i; i < leaves.length; i++) {
-            amounts[i] = _take(t, header, leaves[i]);
+            amounts[i] = _take(t, header, leaves[i], pool);
             total += amounts[i];
         }
         IERC20 token = _pay(t, header, total);
         // Interaction.
         for (uint256 i; i < leaves.length; i++) {
-            if (amounts[i] != 0) token.safeTransfer(leaves[i].account, amounts[i]);
+            _send(token, _payee(t, leaves[i].account), amounts[i]);
         }
     }
 
     /// @dev Books what a leaf is still owed as claimed by its account; the caller has checked the leaf, books the amount
     /// for the task and pays it.
-    function _take(Task storage t, Header calldata header, Leaf calldata leaf) internal returns (uint256 amount) {
+    function _take(Task storage t, Header calldata header, Leaf calldata leaf, uint256 pool)
+        internal
+        returns (uint256 amount)
+    {
         Account storage a = t.accounts[leaf.account];
         if (a.firstRound == 0) revert NotJoined(header.taskId, leaf.account);
         uint256 claimed = a.claimed;
-        if (leaf.cumulative <= claimed) return 0;
-        amount = leaf.cumulative - claimed;
-        a.claimed = uint96(leaf.cumulative); // at most the header's cumulative, which is at most the budget
+        uint256 worth = leaf.cumulative;
+        if (pool != 0) worth += pool * worth / header.cumulative;
+        if (worth <= claimed) return 0;
+        amount = worth - claimed;
+        a.claimed = uint96(worth); // a part of budget and bond, which are below 2^96 together
         emit Claimed(header.taskId, header.round, leaf.account, amount);
     }
 
     /// @dev Books a payment. What a valid header promises is part of the task's total, so the total itself is read only
-    /// if accounts were paid from different trees beyond this header's promise.
+    /// if accounts were paid from different trees beyond this header's promise, or from the pool.
     function _pay(Task storage t, Header calldata header, uint256 amount) internal returns (IERC20 token) {
         token = t.token;
         uint256 paid = t.paid + amount;
-        if (paid > header.cumulative && paid > t.progress.cumulative()) {
-            revert PaidBeyondTotal(paid, t.progress.cumulative());
+        if (paid > header.cumulative) {
+            uint256 total = t.progress.cumulative() + t.pool;
+            if (paid > total) revert PaidBeyondTotal(paid, total);
         }
-        t.paid = uint96(paid); // at most the total, which is at most the budget
-    }
-
-    /// @dev Freezes the total; from here the claim period runs.
-    function _close(bytes32 taskId, Task storage t, uint256 bond) internal {
-        Progress p = t.progress;
-        uint256 refund = t.budget - p.cumulative() + bond;
-        t.progress = p.withStatus(Status.Closed);
-        t.clock.since = uint40(block.timestamp);
-        _credit(t.token, t.sponsor, refund);
-        emit Closed(taskId, p.posted(), p.cumulative(), refund);
+        t.paid = uint96(paid); // at most the total, which is at most budget and bond
     }
 }

@@ -94,7 +94,7 @@ contract ChallengeTest is World {
 
     /// @dev Challenges client 0's score with these sums.
     function _challenge(ITask.Header memory header, int128[] memory sums) internal returns (bytes32 id) {
-        _fund(CHALLENGER, 1 ether);
+        _fund(CHALLENGER, CHALLENGE);
         bytes32 top = Blocks.top(_leafHashes(updates), true);
         ITask.Proof memory proof = _proof(0);
         bytes memory packed = _pack(sums);
@@ -108,18 +108,13 @@ contract ChallengeTest is World {
             blocks: count,
             span: count > 4096 ? 2 : 1,
             sumsRoot: Blocks.top(_sumHashes(sums), false),
-            openedAt: uint40(clock),
-            holds: clock < _postedAt(header.round) + 1 hours
+            openedAt: uint40(clock)
         });
         vm.expectEmit(address(fairshare));
         emit IDisputes.Challenged(keccak256(abi.encode(open)), taskId, header.round, open, packed);
         vm.prank(CHALLENGER);
         id = court.challengeScore(header, leaves[0], proof, count, top, packed);
         vm.assertEq(id, keccak256(abi.encode(open)));
-    }
-
-    function _postedAt(uint32 round) internal view returns (uint256 postedAt) {
-        (, postedAt) = fairshare.roundOf(taskId, round);
     }
 
     /// @dev True sums but for block `at`.
@@ -234,18 +229,18 @@ contract ChallengeTest is World {
         court.challengeScore(header, leaves[0], proof, count, top, sums);
     }
 
-    function test_challengeScore_revertsOnceTheTaskCouldBeEnded() public {
+    function test_challengeScore_revertsOnceTheRoundIsFinal() public {
         ITask.Header memory header = _lied();
-        _wait(1 days);
+        _wait(1 hours);
         ITask.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.TooLate.selector, clock, clock));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.RoundFinal.selector, 1));
         court.challengeScore(header, leaves[0], proof, count, 0, new bytes(80));
     }
 
     function test_challengeScore_revertsIfItIsOpenedTwice() public {
         ITask.Header memory header = _begun();
         bytes32 id = _challenge(header, _false(2));
-        _fund(CHALLENGER, 1 ether);
+        _fund(CHALLENGER, CHALLENGE);
         bytes32 top = Blocks.top(_leafHashes(updates), true);
         bytes memory sums = _pack(_false(2));
         ITask.Proof memory proof = _proof(0);
@@ -266,7 +261,7 @@ contract ChallengeTest is World {
         _demand(0);
         _answer(0, sums, _pack(_two(partials[0], partials[1])));
         _refutePart(0, partials);
-        _fund(CHALLENGER, 1 ether);
+        _fund(CHALLENGER, CHALLENGE);
         bytes32 top = Blocks.top(_leafHashes(updates), true);
         bytes memory packed = _pack(sums);
         ITask.Proof memory proof = _proof(0);
@@ -292,24 +287,26 @@ contract ChallengeTest is World {
         vm.assertEq(_state().heldFrom, 1);
     }
 
-    function test_challengeScore_ofAFinalRoundHoldsNothing() public {
-        ITask.Header memory header = _lied();
-        _wait(1 hours);
-        _challenge(header, _partials());
-        vm.assertTrue(fairshare.isFinal(taskId, 1));
-        vm.assertEq(_state().heldFrom, 0);
-        vm.assertEq(_state().openChallenges, 1);
-    }
-
     function test_openChallenges_keepTheTaskFromEnding() public {
         ITask.Header memory header = _begun();
-        _wait(1 days - 1);
+        _wait(1 hours - 1);
         _challenge(header, _false(0));
-        _wait(1);
+        _wait(1 days);
         vm.expectRevert(abi.encodeWithSelector(ITask.ChallengesOpen.selector, taskId, 1));
         fairshare.expire(taskId);
-        _refute(0, _false(0));
+    }
+
+    function test_aHold_givesTheCoordinatorAWholeTimeoutAfterIt() public {
+        // Or else false challenges would keep it from posting until it can be expired.
+        ITask.Header memory header = _begun();
+        _wait(1 hours - 1);
+        _challenge(header, _false(0));
+        _wait(10 minutes);
+        _refute(0, _false(0)); // opens the window once more
+        _wait(1 days);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1 hours));
         fairshare.expire(taskId);
+        _post();
     }
 
     function test_openChallenges_keepACompleteTaskFromClosing() public {
@@ -323,6 +320,9 @@ contract ChallengeTest is World {
         vm.expectRevert(abi.encodeWithSelector(ITask.ChallengesOpen.selector, taskId, 1));
         fairshare.close(taskId);
         _refute(0, _false(0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1 hours)); // its window is open again
+        fairshare.close(taskId);
+        _wait(1 hours);
         fairshare.close(taskId);
     }
 
@@ -332,16 +332,17 @@ contract ChallengeTest is World {
         ITask.Header memory header = _begun();
         bytes32 id = _challenge(header, _false(3));
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Refuted(id, REFUTER, 0.5 ether);
+        emit IDisputes.Refuted(id, REFUTER, CHALLENGE / 2);
         _refute(3, _false(3));
-        vm.assertEq(_credit(REFUTER), 0.5 ether);
-        vm.assertEq(_burned(), 0.5 ether);
+        vm.assertEq(_credit(REFUTER), CHALLENGE / 2);
+        vm.assertEq(_burned(), CHALLENGE / 2);
         vm.assertFalse(court.standingOf(id).open);
         vm.assertFalse(court.standingOf(id).upheld);
         vm.assertEq(court.standingOf(id).deadline, clock + 30 minutes);
         vm.assertEq(_state().openChallenges, 0);
-        vm.assertEq(_state().heldFrom, 0);
+        vm.assertEq(_state().heldFrom, 1); // its window is open once more
         _wait(1 hours);
+        vm.assertEq(_state().heldFrom, 0);
         fairshare.claim(header, leaves[1], _proof(1));
     }
 
@@ -489,21 +490,21 @@ contract ChallengeTest is World {
         bytes32 id = _challenge(header, _partials());
         _wait(30 minutes);
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Halted(taskId, 1, CHALLENGER, IDisputes.uphold.selector, 50 ether);
+        emit IDisputes.Halted(taskId, 1, CHALLENGER, IDisputes.uphold.selector, 1 ether);
         vm.expectEmit(address(fairshare));
         emit IDisputes.Upheld(id);
         court.uphold(open, header);
         vm.assertFalse(court.standingOf(id).open);
         vm.assertTrue(court.standingOf(id).upheld);
-        vm.assertEq(_credit(CHALLENGER), 51 ether); // its bond and half of the coordinator's
-        vm.assertEq(_burned(), 50 ether);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether); // its bond and the bounty
+        vm.assertEq(_burned(), 0);
         vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
         vm.assertEq(_state().posted, 0);
         vm.assertEq(_state().voidFrom, 1);
         vm.assertEq(_state().openChallenges, 0);
         vm.assertEq(_state().heldFrom, 0);
-        fairshare.close(taskId);
-        vm.assertEq(_credit(SPONSOR), 1000 ether);
+        fairshare.closeHalted(header);
+        vm.assertEq(_credit(SPONSOR), 1000 ether - header.cumulative);
     }
 
     function test_uphold_voidsARoundWhoseWindowEndedMeanwhile() public {
@@ -513,18 +514,6 @@ contract ChallengeTest is World {
         _wait(30 minutes);
         court.uphold(open, header);
         vm.assertEq(_state().posted, 0);
-    }
-
-    function test_uphold_ofAFinalRoundSlashesAndHaltsButVoidsNothing() public {
-        ITask.Header memory header = _lied();
-        _wait(1 hours);
-        _challenge(header, _partials());
-        fairshare.claim(header, leaves[1], _proof(1));
-        _wait(30 minutes);
-        court.uphold(open, header);
-        vm.assertEq(_credit(CHALLENGER), 51 ether);
-        vm.assertEq(_state().posted, 1);
-        vm.assertEq(uint256(_state().status), uint256(ITask.Status.Halted));
     }
 
     function test_uphold_revertsBeforeTheDeadline() public {
@@ -540,11 +529,11 @@ contract ChallengeTest is World {
         _challenge(header, _partials());
         ITask.Header memory other = _post();
         _wait(30 minutes);
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(other)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(other)));
         court.uphold(open, other);
         other = header;
-        other.pot += 1;
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(other)));
+        other.price ^= 1;
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(other)));
         court.uphold(open, other);
     }
 
@@ -557,24 +546,10 @@ contract ChallengeTest is World {
         _challenge(header, sums);
         _wait(30 minutes);
         court.uphold(first, header);
-        vm.assertEq(_credit(CHALLENGER), 51 ether);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether);
         court.uphold(open, header); // nobody refuted the second, false one; nothing is left to win
-        vm.assertEq(_credit(CHALLENGER), 52 ether);
+        vm.assertEq(_credit(CHALLENGER), 2 * CHALLENGE + 1 ether);
         vm.assertEq(_state().openChallenges, 0);
-    }
-
-    function test_uphold_returnsTheBondIfNothingIsLeftToHalt() public {
-        ITask.Header memory header = _lied();
-        _wait(1 hours);
-        _challenge(header, _partials());
-        IDisputes.Challenge memory first = open;
-        int128[] memory sums = _partials();
-        sums[0] += 2 ** 30;
-        _challenge(header, sums);
-        _wait(30 minutes);
-        court.uphold(first, header);
-        court.uphold(open, header);
-        vm.assertEq(_credit(CHALLENGER), 52 ether);
     }
 
     /* several at once */
@@ -603,8 +578,9 @@ contract ChallengeTest is World {
         }
         open = one;
         _refute(0, sums);
-        vm.assertEq(_state().heldFrom, 3);
+        vm.assertEq(_state().heldFrom, 1); // as long as its window is open again
         _wait(1 hours);
+        vm.assertEq(_state().heldFrom, 3);
         fairshare.claim(first, firstLeaves[1], Tree.prove(firstLeaves, 1));
         vm.assertTrue(fairshare.isFinal(taskId, 2));
         vm.assertFalse(fairshare.isFinal(taskId, 3));
@@ -638,8 +614,8 @@ contract ChallengeTest is World {
             directions.push(Blocks.random(1000 + i, -31));
         }
         _refute(0, _false(0));
-        vm.assertEq(_state().heldFrom, 65); // from round 1; round 67 is the one that is held
         _wait(1 hours);
+        vm.assertEq(_state().heldFrom, 65); // from round 1; round 67 is the one that is held
         vm.assertTrue(fairshare.isFinal(taskId, 64));
         vm.assertFalse(fairshare.isFinal(taskId, 66)); // until one more settlement
         court.uphold(last, headers[66]);
@@ -663,7 +639,7 @@ contract ChallengeTest is World {
     }
 
     function _demand(uint64 sum) internal {
-        _fund(REFUTER, (court.standingOf(keccak256(abi.encode(open))).demanded + 1) * 1 ether);
+        _fund(REFUTER, 10 ether);
         vm.prank(REFUTER);
         court.demand(open, sum);
     }
@@ -714,11 +690,11 @@ contract ChallengeTest is World {
         vm.assertEq(_credit(CHALLENGER), 0); // nobody knows yet who is right
         vm.prank(REFUTER);
         court.refute(open, 1, update, direction, partials[1], path);
-        vm.assertEq(_credit(REFUTER), 0.5 ether);
+        vm.assertEq(_credit(REFUTER), CHALLENGE / 2);
         vm.assertFalse(court.standingOf(id).open);
     }
 
-    function test_demand_costsAMinStakeMoreEachTime() public {
+    function test_demand_costsTheSameDemanderAMinStakeMoreEachTime() public {
         ITask.Header memory header = _large(1);
         int128[] memory partials = _partials();
         bytes32 id = _challenge(header, _pairs(partials));
@@ -730,10 +706,56 @@ contract ChallengeTest is World {
             court.demand(open, uint64(number));
             // An answer makes the next one no cheaper.
             _answer(uint64(number), _pairs(partials), _pack(_two(partials[2 * number], partials[2 * number + 1])));
-            vm.assertEq(court.standingOf(id).demanded, number);
             vm.assertEq(court.standingOf(id).demands, 0);
         }
         vm.assertEq(token.balanceOf(REFUTER), 0);
+    }
+
+    function test_aFalseChallengersOwnDemands_makeTheDefendersNoDearer() public {
+        ITask.Header memory header = _large(0);
+        int128[] memory partials = _partials();
+        partials[0] += 2 ** 30;
+        bytes32 id = _challenge(header, _pairs(partials));
+        _fund(CHALLENGER, 55 ether);
+        for (uint64 sum = 1; sum < 11; sum++) {
+            vm.prank(CHALLENGER);
+            court.demand(open, sum);
+        }
+        _fund(COORDINATOR, 1 ether);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Demanded(id, 0, COORDINATOR, 1 ether);
+        vm.prank(COORDINATOR);
+        court.demand(open, 0);
+    }
+
+    /* a challenge that fails makes room for another */
+
+    function test_aFailedChallenge_opensItsRoundsWindowOnceMore() public {
+        // A friend of the liar opens the right challenge with one false block, and has it refuted as the window ends.
+        ITask.Header memory header = _lied();
+        _wait(1 hours - 1);
+        _challenge(header, _false(2));
+        _wait(20 minutes);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Reopened(taskId, 1, uint40(clock + 1 hours));
+        _refute(2, _false(2));
+        vm.assertFalse(fairshare.isFinal(taskId, 1));
+        _wait(1 hours - 1);
+        _challenge(header, _partials()); // those who had stood back
+        _wait(30 minutes);
+        court.uphold(open, header);
+        vm.assertEq(_state().voidFrom, 1);
+    }
+
+    function test_aSecondFailedChallenge_opensNoFurtherWindow() public {
+        ITask.Header memory header = _begun();
+        _challenge(header, _false(0));
+        _refute(0, _false(0));
+        _wait(1 hours - 1);
+        _challenge(header, _false(1));
+        _refute(1, _false(1));
+        _wait(1);
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
     }
 
     function test_refute_revertsForAPartialSumThatWasNotTheAnswer() public {
@@ -764,10 +786,10 @@ contract ChallengeTest is World {
         _answer(1, sums, _pack(_two(partials[2], partials[3])));
         _wait(1 hours);
         court.uphold(open, header);
-        vm.assertEq(_credit(CHALLENGER), 51 ether);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 1 ether);
         court.dismiss(open, 0);
         court.dismiss(open, 1);
-        vm.assertEq(_credit(CHALLENGER), 54 ether);
+        vm.assertEq(_credit(CHALLENGER), CHALLENGE + 4 ether);
         vm.assertEq(_credit(REFUTER), 0);
     }
 
@@ -788,9 +810,9 @@ contract ChallengeTest is World {
         for (uint64 sum; sum < 3; sum++) {
             court.dismiss(open, sum);
         }
-        vm.assertEq(_credit(REFUTER), 6.5 ether);
+        vm.assertEq(_credit(REFUTER), CHALLENGE / 2 + 6 ether);
         vm.assertEq(_credit(CHALLENGER), 0);
-        vm.assertEq(_burned(), 0.5 ether);
+        vm.assertEq(_burned(), CHALLENGE / 2);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 2));
         court.dismiss(open, 2);
     }
@@ -859,7 +881,7 @@ contract ChallengeTest is World {
         bytes memory wrong = _pack(_two(partials[6], partials[7] + 1));
         bytes memory reason = abi.encodeWithSelector(IDisputes.WrongSumsLength.selector, 16, 32);
         _answerReverts(sums[3], path, new bytes(16), reason);
-        reason = abi.encodeWithSelector(IDisputes.WrongSum.selector, int256(sums[3]) + 1, int256(sums[3]));
+        reason = abi.encodeWithSelector(IDisputes.WrongPartials.selector, int256(sums[3]) + 1, int256(sums[3]));
         _answerReverts(sums[3], path, wrong, reason);
         reason = abi.encodeWithSelector(IDisputes.WrongPath.selector, _rootWith(sums, 3, 1), open.sumsRoot);
         _answerReverts(1, path, _pack(_two(1, 0)), reason);
@@ -949,11 +971,11 @@ contract ChallengeTest is World {
         vm.expectRevert(abi.encodeWithSelector(IDisputes.DemandsOpen.selector, id, 2));
         court.uphold(open, header);
         court.dismiss(open, 0); // by anyone, for the one who demanded
-        vm.assertEq(_credit(REFUTER), 1.5 ether);
+        vm.assertEq(_credit(REFUTER), CHALLENGE / 2 + 1 ether);
         vm.assertFalse(court.standingOf(id).open);
         court.dismiss(open, 1); // only its bond comes back, twice that of the first
-        vm.assertEq(_credit(REFUTER), 3.5 ether);
-        vm.assertEq(_burned(), 0.5 ether);
+        vm.assertEq(_credit(REFUTER), CHALLENGE / 2 + 3 ether);
+        vm.assertEq(_burned(), CHALLENGE / 2);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDemanded.selector, id, 1));
         court.dismiss(open, 1);
         vm.assertEq(_state().openChallenges, 0);

@@ -21,10 +21,10 @@ contract ClaimTest is World {
         ITask.Header memory header = _postFinal();
         header.bundle = 0;
         ITask.Proof memory proof = _proof(0);
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(header)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(header)));
         fairshare.claim(header, leaves[0], proof);
         header.round = 2;
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 2, _digest(header)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 2, _hash(header)));
         fairshare.claim(header, leaves[0], proof);
     }
 
@@ -98,9 +98,7 @@ contract ClaimTest is World {
         ITask.Leaf[][] memory trees = new ITask.Leaf[][](2);
         for (uint256 i; i < 2; i++) {
             posted[i] = _next(new int128[](3));
-            leaves[i].balance = 1;
-            posted[i].entitlement = 1;
-            posted[i].cumulative = uint128(posted[i].pot * (i + 1));
+            posted[i].cumulative = uint128(uint256(1000 ether) * (i + 1) / 3);
             for (uint256 j; j < 3; j++) {
                 leaves[j].cumulative = j == i ? posted[i].cumulative : 0;
             }
@@ -136,7 +134,7 @@ contract ClaimTest is World {
         ITask.Leaf memory early = leaves[0];
         ITask.Proof memory proof = _proof(0);
         int128[] memory scores = new int128[](3);
-        (scores[1], scores[2]) = (1, 1); // client 0 earns nothing more
+        (scores[0], scores[1], scores[2]) = (-(2 ** 31), 2 ** 40, 2 ** 40); // client 0 earns nothing more
         ITask.Header memory second = _next(scores);
         _send(second);
         _wait(1 hours);

@@ -42,10 +42,12 @@ abstract contract GasOfRounds is World {
     function _round(uint256 signers) internal returns (uint256 gas) {
         ITask.Header memory header = _next(_scores());
         ITask.Signature[] memory signatures = _signed(header, signers);
+        bytes32 next = _nextCover(header.cumulative);
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
         headers.push(header);
         gas = vm.snapshotGasLastCall(_group(), string.concat("post_", vm.toString(signers), "_of_", vm.toString(clients.length)));
+        (cover, due) = (next, enrolment);
         _wait(1 hours);
     }
 
@@ -151,8 +153,35 @@ contract GasOfTheRestTest is World {
         }
         bytes32 dataset = keccak256("data");
         vm.prank(_client(1));
-        fairshare.join(taskId, 1 ether, nodeKey, dataset);
+        fairshare.join(taskId, 1 ether, nodeKey, dataset, new bytes32[](0));
         vm.snapshotGasLastCall("gas", "join");
+    }
+
+    function test_release_range_100() public {
+        delete clients;
+        for (uint256 i; i < 100; i++) {
+            clients.push(address(uint160((i + 1) << 144 | uint144(uint256(keccak256(abi.encode(i)))))));
+            token.mint(clients[i], 1); // it was paid before
+        }
+        _begin();
+        _wait(1 days);
+        fairshare.expire(taskId); // nobody earned anything: the pool goes with the stakes
+        fairshare.releaseRange(taskId, clients);
+        vm.snapshotValue("gas", "release_range_100", vm.lastCallGas().gasTotalUsed / 100);
+    }
+
+    function test_request_and_show_a_leaf() public {
+        _begin();
+        ITask.Header memory header = _post();
+        address account = _client(1);
+        _fund(account, 1 ether);
+        vm.prank(account);
+        court.requestLeaf(header, account);
+        vm.snapshotGasLastCall("gas", "request_leaf");
+        ITask.Proof memory proof = _proof(1);
+        vm.prank(COORDINATOR);
+        court.showLeaf(header, leaves[1], proof);
+        vm.snapshotGasLastCall("gas", "show_leaf_3");
     }
 
     function test_naive_push_1000() public {
@@ -209,7 +238,7 @@ contract GasOfTheRestTest is World {
         internal
         returns (IDisputes.Challenge memory challenge)
     {
-        _fund(ANYONE, 1 ether);
+        _fund(ANYONE, CHALLENGE);
         ITask.Proof memory proof = _proof(0);
         vm.recordLogs();
         vm.prank(ANYONE);

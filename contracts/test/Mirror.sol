@@ -63,8 +63,19 @@ contract Mirror {
     }
 }
 
+/// @title The rule by which proveTransition judges
+contract TransitionMirror is Disputes(address(0)) {
+    function follows(ITask.Header calldata header, ITask.Leaf calldata leaf, int128 total, uint128 cumulative)
+        external
+        pure
+        returns (bool)
+    {
+        return _follows(header, leaf, total, cumulative);
+    }
+}
+
 /// @title What Disputes takes for signed, callable from Python for any task, round and account
-contract SignedMirror is Disputes {
+contract SignedMirror is Disputes(address(0)) {
     function updateDigest(bytes32 taskId, uint32 round, address client, SignedUpdate calldata update)
         external
         view
@@ -84,7 +95,7 @@ contract SignedMirror is Disputes {
     ) external {
         Task storage t = _tasks[header.taskId];
         t.progress = Progress.wrap(uint256(type(uint24).max) << 96).withStatus(Status.Started); // all rounds are posted
-        t.postings[header.round] = toPosting(_headerDigest(header), block.timestamp);
+        t.postings[header.round] = toPosting(_headerHash(header), block.timestamp);
         this.proveOmission(header, leaf, proof, updateRoot, receipt);
     }
 }

@@ -63,22 +63,22 @@ contract OpenTest is World {
         _refused(terms);
     }
 
-    function test_open_revertsIfATimeIsZero() public {
+    function test_open_revertsIfATimeIsBelowItsFloor() public {
         ITask.Terms memory terms = _terms();
-        terms.challengeWindow = 0;
-        _expectRange("challengeWindow", 0, 1, type(uint32).max);
+        terms.challengeWindow = 9;
+        _expectRange("challengeWindow", 9, 10, type(uint32).max);
         _refused(terms);
         terms = _terms();
-        terms.responseWindow = 0;
-        _expectRange("responseWindow", 0, 1, type(uint32).max);
+        terms.responseWindow = 9;
+        _expectRange("responseWindow", 9, 10, type(uint32).max);
         _refused(terms);
         terms = _terms();
-        terms.roundTimeout = 0;
-        _expectRange("roundTimeout", 0, 1, type(uint32).max);
+        terms.roundTimeout = 2 hours - 1;
+        _expectRange("roundTimeout", 2 hours - 1, 2 hours, type(uint32).max);
         _refused(terms);
         terms = _terms();
-        terms.claimPeriod = 0;
-        _expectRange("claimPeriod", 0, 1, type(uint32).max);
+        terms.claimPeriod = 1 hours - 1;
+        _expectRange("claimPeriod", 1 hours - 1, 1 hours, type(uint32).max);
         _refused(terms);
     }
 
@@ -91,8 +91,11 @@ contract OpenTest is World {
         _expectRange("budget", 2 ** 96, 1, type(uint96).max);
         _refused(terms);
         terms = _terms();
-        terms.bond = 2 ** 96;
-        _expectRange("bond", 2 ** 96, 0, type(uint96).max);
+        terms.bond = type(uint96).max - 1000 ether + 1;
+        _expectRange("bond", terms.bond, 1 ether, type(uint96).max - 1000 ether);
+        _refused(terms);
+        terms.bond = 1 ether - 1; // less than a client risks
+        _expectRange("bond", 1 ether - 1, 1 ether, type(uint96).max - 1000 ether);
         _refused(terms);
         terms = _terms();
         terms.maxStake = 2 ** 96;
@@ -112,21 +115,21 @@ contract OpenTest is World {
         vm.prank(SPONSOR);
         token.approve(address(fairshare), type(uint256).max);
         vm.expectRevert(
-            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, SPONSOR, 1, 1100 ether)
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, SPONSOR, 1, 1000 ether)
         );
         _refused(_terms());
     }
 
-    function test_open_escrowsBudgetAndBondAndKeepsEveryTerm() public {
+    function test_open_escrowsTheBudgetAndKeepsEveryTerm() public {
         ITask.Terms memory terms = _terms();
         bytes32 expected = keccak256(abi.encode(SPONSOR, terms.salt));
-        _fund(SPONSOR, 1100 ether);
+        _fund(SPONSOR, 1000 ether);
         vm.expectEmit(address(fairshare));
         emit ITask.Opened(expected, SPONSOR, address(token), terms);
         vm.prank(SPONSOR);
         taskId = fairshare.open(terms);
         vm.assertEq(taskId, expected);
-        vm.assertEq(token.balanceOf(address(fairshare)), 1100 ether);
+        vm.assertEq(token.balanceOf(address(fairshare)), 1000 ether);
         (ITask.Terms memory kept, ITask.State memory state) = fairshare.task(taskId);
         vm.assertEq(abi.encode(kept), abi.encode(terms));
         vm.assertEq(state.sponsor, SPONSOR);
@@ -134,11 +137,12 @@ contract OpenTest is World {
         vm.assertEq(state.since, clock);
     }
 
-    function test_open_keepsEachOfTwoFlags() public {
+    function test_open_keepsEachOfItsFlags() public {
         ITask.Terms memory terms = _terms();
-        for (uint256 i; i < 4; i++) {
+        for (uint256 i; i < 16; i++) {
             terms.salt = bytes32(i + 1);
             (terms.revealEachRound, terms.attested) = (i & 1 != 0, i & 2 != 0);
+            (terms.mayStop, terms.mayCloseJoining) = (i & 4 != 0, i & 8 != 0);
             _open(terms);
             (ITask.Terms memory kept,) = fairshare.task(taskId);
             vm.assertEq(abi.encode(kept), abi.encode(terms));
@@ -147,8 +151,9 @@ contract OpenTest is World {
 
     function test_open_keepsTheLargestTerms() public {
         ITask.Terms memory terms = _terms();
-        terms.budget = type(uint96).max;
-        terms.bond = type(uint96).max;
+        terms.budget = type(uint96).max - 1 ether;
+        terms.bond = 1 ether;
+        terms.members = keccak256("root");
         terms.maxStake = type(uint96).max;
         terms.rounds = 2 ** 24 - 3;
         terms.claimPeriod = type(uint32).max;

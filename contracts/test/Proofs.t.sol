@@ -47,14 +47,34 @@ contract ProofsTest is World {
         court.proveTransition(before, leafBefore, proofBefore, header, leaves[client], proof);
     }
 
-    /// @dev The task halted at `posted` rounds with this total; bond and reward are where they belong.
-    function _assertHalted(uint32 posted, uint256 total) internal {
+    function _assertStands(uint32 posted, uint256 bounty) internal view {
         ITask.State memory state = _state();
         vm.assertEq(uint256(state.status), uint256(ITask.Status.Halted));
         vm.assertEq(state.posted, posted);
+        vm.assertEq(state.voidFrom, posted + 1);
+        vm.assertEq(_credit(ANYONE), bounty);
+        vm.assertEq(state.bond, 1000 ether - bounty);
+        vm.assertEq(state.burned, 0);
+    }
+
+    /// @dev The task halted at `posted` rounds with this total, the prover has its bounty, and the rest is shared as agreed.
+    function _assertHalted(uint32 posted, uint256 total, uint256 bounty) internal {
+        _assertStands(posted, bounty);
+        uint256 void = _state().cumulative - total;
+        _wait(1 hours);
+        fairshare.closeHalted(headers[posted == 0 ? 0 : posted - 1]);
+        ITask.State memory state = _state();
+        vm.assertEq(uint256(state.status), uint256(ITask.Status.Closed));
         vm.assertEq(state.cumulative, total);
-        vm.assertEq(_credit(ANYONE), 50 ether);
-        vm.assertEq(_burned(), 50 ether);
+        uint256 refund = 1000 ether - total - void;
+        if (refund > 1000 ether - bounty) refund = 1000 ether - bounty; // with the bounty at most the bond
+        vm.assertEq(_credit(SPONSOR), refund);
+        vm.assertEq(state.pool, 1000 ether - bounty + 1000 ether - total - refund);
+        vm.assertEq(state.poolBase, total == 0 ? 3 ether : total);
+    }
+
+    function _assertHalted(uint32 posted, uint256 total) internal {
+        _assertHalted(posted, total, 1 ether);
     }
 
     function _expectNoFraud() internal {
@@ -63,18 +83,17 @@ contract ProofsTest is World {
 
     /* what a conviction does */
 
-    function test_conviction_voidsTheRoundSlashesTheBondAndHalts() public {
-        ITask.Header memory first = _post();
+    function test_conviction_voidsTheRoundAndHalts() public {
+        _post();
         _theft(1);
         _wait(1 minutes);
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Voided(taskId, 2, first.cumulative);
+        emit IDisputes.Voided(taskId, 2);
         vm.expectEmit(address(fairshare));
-        emit IDisputes.Halted(taskId, 2, ANYONE, IDisputes.proveTransition.selector, 50 ether);
+        emit IDisputes.Halted(taskId, 2, ANYONE, IDisputes.proveTransition.selector, 1 ether);
         _prove(0);
-        _assertHalted(1, first.cumulative);
+        _assertStands(1, 1 ether);
         vm.assertEq(_state().since, clock);
-        vm.assertEq(_state().voidFrom, 2);
         vm.assertFalse(fairshare.isFinal(taskId, 2));
     }
 
@@ -84,33 +103,35 @@ contract ProofsTest is World {
         ITask.Header memory second = _theft(1);
         _prove(2);
         _wait(1 hours);
-        for (uint256 i; i < 3; i++) {
-            fairshare.claim(first, early[i], Tree.prove(early, i));
-        }
+        fairshare.claim(first, early[0], Tree.prove(early, 0)); // the others wait for the end
         ITask.Proof memory proof = _proof(0);
-        vm.assertFalse(fairshare.isFinal(taskId, 2));
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
         fairshare.claim(second, leaves[0], proof);
-        fairshare.close(taskId);
-        vm.assertEq(_credit(SPONSOR), 1000 ether - first.cumulative); // without the bond
+        fairshare.closeHalted(first);
+        uint256 refund = 1000 ether - second.cumulative; // what the void round had promised stays here
+        vm.assertEq(_credit(SPONSOR), refund);
+        uint256 pool = _state().pool;
+        vm.assertEq(pool, 1000 ether - 1 ether + 1000 ether - first.cumulative - refund);
         for (uint256 i; i < 3; i++) {
+            fairshare.claim(first, early[i], Tree.prove(early, i));
+            uint256 share = pool * early[i].cumulative / first.cumulative;
+            vm.assertEq(token.balanceOf(_client(i)), early[i].cumulative + share);
             fairshare.release(taskId, _client(i));
             fairshare.withdrawFor(address(token), _client(i));
         }
+        _wait(30 days);
+        fairshare.sweep(taskId); // what rounding left of the pool
+        vm.assertLe(_credit(SPONSOR), refund + 2);
         fairshare.withdrawFor(address(token), SPONSOR);
         fairshare.withdrawFor(address(token), ANYONE);
-        _burned();
-        fairshare.withdrawFor(address(token), BURNED);
         vm.assertEq(token.balanceOf(address(fairshare)), 0);
     }
 
-    function test_conviction_ofAFinalRoundSlashesAndHaltsButVoidsNothing() public {
-        ITask.Header memory header = _theft(5);
+    function test_aFinalRound_canBeProvenWrongNoMore() public {
+        _theft(5);
         _wait(1 hours);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.RoundFinal.selector, 1));
         _prove(0);
-        _assertHalted(1, header.cumulative);
-        vm.assertEq(_state().voidFrom, 0);
-        vm.assertTrue(fairshare.isFinal(taskId, 1));
     }
 
     function test_conviction_stopsPosting() public {
@@ -122,10 +143,10 @@ contract ProofsTest is World {
             abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.Halted, ITask.Status.Started)
         );
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
-    function test_conviction_ofAnEarlierPendingRoundVoidsMoreButPaysNothingMore() public {
+    function test_conviction_ofAnEarlierPendingRoundVoidsMoreButPaysNoSecondBounty() public {
         ITask.Header memory first = _theft(1);
         ITask.Leaf[] memory firstLeaves = leaves;
         ITask.Header memory second = _next(_scores(1, 1, 1));
@@ -134,23 +155,21 @@ contract ProofsTest is World {
         _reseal(second);
         _send(second);
         _prove(0);
-        _assertHalted(1, first.cumulative);
+        _assertStands(1, 1 ether);
         ITask.Proof memory proof = Tree.prove(firstLeaves, 0);
         ITask.Leaf memory none;
         ITask.Proof memory noProof;
+        vm.prank(ANYONE);
         court.proveTransition(first, none, noProof, first, firstLeaves[0], proof);
         _assertHalted(0, 0);
-        vm.assertEq(_state().voidFrom, 1);
-        fairshare.close(taskId); // nothing is left to wait for
-        vm.assertEq(_credit(SPONSOR), 1000 ether);
     }
 
     function test_conviction_keepsWhatDishonestTreesLetBePaid() public {
         // Round 1's evaluators sign a tree that gives all to client 0, round 2's one that gives all to client 1.
-        ITask.Header memory first = _next(_scores(1, 0, 0));
+        ITask.Header memory first = _next(_scores(2 ** 40, 0, 0));
         _send(first);
         ITask.Leaf[] memory firstLeaves = leaves;
-        ITask.Header memory second = _next(_scores(0, 1, 0));
+        ITask.Header memory second = _next(_scores(0, 2 ** 40, 0));
         leaves[1].cumulative += leaves[0].cumulative;
         leaves[0].cumulative = 0;
         _reseal(second);
@@ -159,7 +178,7 @@ contract ProofsTest is World {
         _wait(1 hours);
         fairshare.claim(second, secondLeaves[1], Tree.prove(secondLeaves, 1));
         // Round 3 is pending and raises the total, so that round 1's tree can be claimed from as well.
-        ITask.Header memory third = _next(_scores(1, 1, 1));
+        ITask.Header memory third = _next(_scores(2 ** 40, 2 ** 40, 2 ** 40));
         third.baseModel = keccak256("another");
         _send(third);
         fairshare.claim(first, firstLeaves[0], Tree.prove(firstLeaves, 0));
@@ -167,12 +186,13 @@ contract ProofsTest is World {
         vm.assertEq(paid, first.cumulative + second.cumulative);
         vm.prank(ANYONE);
         court.proveBrokenChain(second, third);
-        _assertHalted(2, paid); // not second.cumulative: what is gone is gone, at the sponsor's cost
-        fairshare.close(taskId);
-        vm.assertEq(_credit(SPONSOR), 1000 ether - paid);
+        fairshare.closeHalted(second);
+        vm.assertEq(_state().cumulative, paid); // not second.cumulative: what is gone is gone, and comes out of the rest
+        vm.assertEq(_credit(SPONSOR), 0);
+        vm.assertEq(_state().pool, 999 ether + 1000 ether - paid);
         _wait(30 days);
         fairshare.sweep(taskId);
-        vm.assertEq(_credit(SPONSOR), 1000 ether - paid);
+        vm.assertEq(_credit(SPONSOR), 1999 ether - paid);
     }
 
     function test_disputes_revertIfTheTaskIsNotStartedOrHalted() public {
@@ -186,7 +206,7 @@ contract ProofsTest is World {
     function test_disputes_revertIfTheHeaderWasNotPosted() public {
         ITask.Header memory header = _post();
         header.bundle = 0;
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(header)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(header)));
         court.proveBrokenChain(header, header);
     }
 
@@ -195,14 +215,6 @@ contract ProofsTest is World {
         _theft(1);
         _prove(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
-        _prove(2);
-    }
-
-    function test_disputes_revertIfNothingIsLeftToHalt() public {
-        _theft(5);
-        _wait(1 hours);
-        _prove(0);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.NothingToHalt.selector, taskId, 1));
         _prove(2);
     }
 
@@ -223,10 +235,10 @@ contract ProofsTest is World {
     function test_burn_revertsIfNothingWasBurned() public {
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
         court.burn(taskId);
-        _theft(5);
-        _prove(0);
-        vm.assertEq(_state().burned, 50 ether);
-        vm.assertEq(court.burn(taskId), 50 ether);
+        address client = _client(0);
+        court.proveEquivocation(taskId, 1, client, _update(client, "one", taskId), _update(client, "two", taskId));
+        vm.assertEq(_state().burned, 0.5 ether);
+        vm.assertEq(court.burn(taskId), 0.5 ether);
         vm.assertEq(_state().burned, 0);
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
         court.burn(taskId);
@@ -281,7 +293,7 @@ contract ProofsTest is World {
         ITask.Header memory second = _post();
         bytes32 model = first.nextModel;
         first.nextModel = keccak256("never posted");
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(first)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(first)));
         court.proveBrokenChain(first, second);
         first.nextModel = model;
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotConsecutive.selector, 2, 2));
@@ -304,35 +316,35 @@ contract ProofsTest is World {
             _expectNoFraud();
             _prove(i);
         }
-        _send(_next(_scores(-3, -7, -1))); // nobody is entitled
+        _send(_next(_scores(-3, -7, -1))); // nobody earns more
         for (uint256 i; i < 3; i++) {
             _expectNoFraud();
             _prove(i);
         }
     }
 
-    function test_proveTransition_convictsAWrongBalance() public {
+    function test_proveTransition_convictsAWrongTotal() public {
         _send(_next(_scores(-5, 7, 1)));
         ITask.Header memory header = _next(_scores(9, 7, 1));
-        leaves[0].balance = 9; // forgets that 5 were owed
+        leaves[0].total = 9; // forgets that 5 were lost
         _reseal(header);
         _send(header);
         _prove(0);
         _assertHalted(1, headers[0].cumulative);
     }
 
-    function test_proveTransition_convictsADebtThatShrankThoughThePayIsRight() public {
+    function test_proveTransition_convictsALossThatShrankThoughThePayIsRight() public {
         ITask.Header memory header = _next(_scores(-5, 7, 1));
-        leaves[0].balance = -1; // nobody is paid for a debt, so no other sum tells it
+        leaves[0].total = -1; // nobody is paid for a loss, so no sum tells it
         _reseal(header);
         _send(header);
         _prove(0);
         _assertHalted(0, 0);
     }
 
-    function test_proveTransition_convictsABalanceOfTheFirstRound() public {
+    function test_proveTransition_convictsATotalOfTheFirstRound() public {
         ITask.Header memory header = _next(_scores(1, 1, 1));
-        leaves[1].balance = 2;
+        leaves[1].total = 2;
         _reseal(header);
         _send(header);
         _prove(1);
@@ -341,7 +353,7 @@ contract ProofsTest is World {
 
     function test_proveTransition_convictsAWrongCumulative() public {
         _post();
-        _theft(2); // one wei could be the remainder's
+        _theft(1); // to the wei
         _prove(0);
         _assertHalted(1, headers[0].cumulative);
     }
@@ -357,19 +369,42 @@ contract ProofsTest is World {
         _assertHalted(1, headers[0].cumulative);
     }
 
-    function test_proveTransition_convictsTheExtraWeiOfAnAccountWithoutARemainder() public {
-        // 2/4 and 1/4 and 1/4 of 333333333333333333333: client 0's share has remainder 2/4, so choose a pot that divides.
+    function test_proveTransition_convictsTheSmallestWeiTooMuchOrTooLittle() public {
         _send(_next(_scores(-1, -1, -1)));
-        ITask.Header memory header = _next(_scores(3, 2, 2)); // balances 2, 1, 1 of a pot of 500 ether
+        ITask.Header memory header = _next(_scores(3, 2, 2)); // totals 2, 1, 1
         leaves[0].cumulative += 1;
         leaves[1].cumulative -= 1;
         _reseal(header);
         _send(header);
-        _prove(0);
+        _prove(1);
         _assertHalted(1, 0);
     }
 
-    function test_proveTransition_convictsPayThoughNobodyIsEntitled() public {
+    function test_proveTransition_multipliesTheLargestPriceByTheLargestTotal() public {
+        // 2^128 - 1 times 2^127 - 1: below 2^255, and far beyond any budget; so whatever the leaf says is too little.
+        ITask.Header memory header = _next(_scores(type(int128).max, 0, 0));
+        header.price = type(uint128).max;
+        _send(header);
+        _prove(0);
+        _assertHalted(0, 0);
+    }
+
+    function test_proveTransition_convictsATotalThatWrapped() public {
+        ITask.Header memory header = _next(_scores(0, 2 ** 40, 2 ** 40));
+        (leaves[0].score, leaves[0].total) = (type(int128).max, type(int128).max);
+        header.price = type(uint128).max; // or the chain would want more to be paid
+        _reseal(header);
+        _send(header);
+        header = _next(_scores(0, 2 ** 40, 2 ** 40));
+        (leaves[0].score, leaves[0].total, leaves[0].cumulative) = (1, type(int128).min, earlier[0].cumulative);
+        header.price = type(uint128).max;
+        _reseal(header);
+        _send(header);
+        _prove(0);
+        _assertHalted(1, headers[0].cumulative);
+    }
+
+    function test_proveTransition_convictsPayForALoss() public {
         _post();
         ITask.Header memory header = _next(_scores(-1, -1, -1));
         leaves[0].cumulative += 1;
@@ -417,8 +452,7 @@ contract ProofsTest is World {
     }
 
     function test_proveTransition_convictsTheWeightOfAClientThatLeft() public {
-        vm.prank(_client(0));
-        fairshare.leave(taskId); // counts in round 1, not in round 2
+        _leave(0); // counts in round 1, not in round 2
         _post();
         _expectNoFraud();
         _prove(0);
@@ -468,6 +502,7 @@ contract ProofsTest is World {
         ITask.Header memory third = _next(_scores(0, 1, 0));
         leaves[0].cumulative = early[0].cumulative - stolen;
         leaves[1].cumulative = early[1].cumulative + third.cumulative - first.cumulative + stolen;
+        leaves[2].cumulative = early[2].cumulative;
         _reseal(third);
         _send(third);
     }
@@ -507,7 +542,7 @@ contract ProofsTest is World {
         ITask.Header memory second = _post();
         ITask.Proof memory proof = _proof(0);
         first.taskId = keccak256("another");
-        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _digest(first)));
+        vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(first)));
         court.proveTransition(first, leaves[0], proof, second, leaves[0], proof);
     }
 
@@ -522,7 +557,7 @@ contract ProofsTest is World {
         court.proveTransition(first, earlier[1], before, second, leaves[0], proof);
     }
 
-    function testFuzz_proveTransition_findsNoFraudInHonestRounds(int96[3] memory a, int96[3] memory b) public {
+    function testFuzz_proveTransition_findsNoFraudInHonestRounds(int56[3] memory a, int56[3] memory b) public {
         _send(_next(_scores(a[0], a[1], a[2])));
         _send(_next(_scores(b[0], b[1], b[2])));
         for (uint256 i; i < 3; i++) {
@@ -550,16 +585,6 @@ contract ProofsTest is World {
         _assertHalted(1, first.cumulative);
     }
 
-    function test_proveBrokenChain_convictsAPreviousHashThatDiffersBeyond80Bits() public {
-        ITask.Header memory first = _post();
-        ITask.Header memory second = _next(_scores(1, 1, 1));
-        second.previous ^= bytes32(uint256(1));
-        _send(second);
-        vm.prank(ANYONE);
-        court.proveBrokenChain(first, second);
-        _assertHalted(1, first.cumulative);
-    }
-
     /* proveOmission */
 
     function _receipt(uint256 key, address client, bytes32 updateRoot) internal view returns (ITask.Signature memory) {
@@ -574,7 +599,26 @@ contract ProofsTest is World {
         ITask.Proof memory proof = _proof(0);
         vm.prank(ANYONE);
         court.proveOmission(header, leaves[0], proof, sent, receipt);
-        _assertHalted(0, 0);
+        _assertHalted(0, 0, 0); // no bounty: only the coordinator could make the evidence
+    }
+
+    function test_proveOmission_takesTheReceiptsOfWhoWasCoordinatorUpToTheRoundUnderWay() public {
+        address next = vm.addr(0xC0D);
+        vm.prank(COORDINATOR);
+        fairshare.offerCoordinator(taskId, next);
+        vm.prank(next);
+        fairshare.takeCoordinator(taskId);
+        bytes32 sent = keccak256("what the client sent");
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        ITask.Signature[] memory signatures = _signed(header, 2);
+        vm.prank(next);
+        fairshare.post(header, signatures, cover);
+        headers.push(header);
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), sent);
+        ITask.Proof memory proof = _proof(0);
+        vm.prank(ANYONE);
+        court.proveOmission(header, leaves[0], proof, sent, receipt);
+        _assertStands(0, 0);
     }
 
     function test_proveOmission_revertsIfTheUpdateIsThere() public {
@@ -603,7 +647,7 @@ contract ProofsTest is World {
         header = _next(_scores(100, 200, 300));
         leaves[2] = leaves[1];
         leaves[1] = leaves[0];
-        leaves[1].cumulative = header.pot - leaves[0].cumulative - leaves[2].cumulative;
+        leaves[1].cumulative = header.cumulative - leaves[0].cumulative - leaves[2].cumulative;
         _reseal(header);
         _send(header);
     }
@@ -730,7 +774,7 @@ contract ProofsTest is World {
     /* proveBadLeaf and proveBadNode */
 
     function _sibling(Tree.Node memory node) internal pure returns (ITask.Sibling memory) {
-        return ITask.Sibling(node.node, node.entitlement, node.cumulative);
+        return ITask.Sibling(node.node, node.cumulative);
     }
 
     /// @dev A tree of three whose root says that leaf 0 has `more` wei than it has.
@@ -763,6 +807,8 @@ contract ProofsTest is World {
         ITask.Terms memory terms = _terms();
         terms.salt = keccak256("alone");
         delete clients;
+        delete headers;
+        delete leaves;
         clients.push(vm.addr(0xA11CE));
         _begin(terms);
         int128[] memory scores = new int128[](1);
@@ -772,15 +818,13 @@ contract ProofsTest is World {
         header.treeRoot = Tree.leafNode(leaves[0]).node;
         _send(header);
         ITask.Proof memory proof;
-        ITask.Sibling memory said = ITask.Sibling(0, header.entitlement, header.cumulative - 1);
-        vm.expectRevert(
-            abi.encodeWithSelector(ITask.WrongSums.selector, 1, said.cumulative, 1, header.cumulative)
-        );
+        ITask.Sibling memory said = ITask.Sibling(0, header.cumulative - 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongSum.selector, said.cumulative, header.cumulative));
         court.proveBadLeaf(header, leaves[0], said, proof);
         said.cumulative += 1;
         vm.prank(ANYONE);
         court.proveBadLeaf(header, leaves[0], said, proof);
-        _assertHalted(0, 0);
+        _assertStands(0, 1 ether);
     }
 
     function test_proveBadLeaf_revertsForEveryHonestLeaf() public {
@@ -830,7 +874,7 @@ contract ProofsTest is World {
         Tree.Node[][] memory levels = Tree.levels(leaves);
         header.treeRoot = levels[2][0].node;
         _send(header);
-        ITask.Sibling memory said = ITask.Sibling(0, header.entitlement, header.cumulative);
+        ITask.Sibling memory said = ITask.Sibling(0, header.cumulative);
         ITask.Proof memory proof;
         ITask.Sibling memory left = _sibling(levels[1][0]);
         vm.prank(ANYONE);
@@ -844,7 +888,7 @@ contract ProofsTest is World {
         Tree.Node memory hidden = Tree.join(Tree.leafNode(leaves[1]), Tree.leafNode(leaves[2]));
         Tree.Node memory first = Tree.leafNode(leaves[0]);
         ITask.Leaf memory empty = leaves[0];
-        (empty.cumulative, empty.balance) = (0, 0);
+        (empty.cumulative, empty.total) = (0, 0);
         header.treeRoot = Tree.join(Tree.join(first, hidden), Tree.leafNode(empty)).node;
         _send(header);
         ITask.Proof memory proof;
@@ -909,9 +953,106 @@ contract ProofsTest is World {
         }
     }
 
+    /* request of a leaf */
+
+    function _request(ITask.Header memory header, address account) internal {
+        _fund(account, 1 ether);
+        vm.prank(account);
+        court.requestLeaf(header, account);
+    }
+
+    function test_requestLeaf_holdsTheRoundUntilTheLeafIsShown() public {
+        ITask.Header memory header = _post();
+        _wait(1 hours - 1);
+        address account = _client(1);
+        _fund(account, 1 ether);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.LeafRequested(taskId, 1, account, account, uint40(clock + 30 minutes));
+        vm.prank(account);
+        court.requestLeaf(header, account);
+        _wait(1 hours);
+        vm.assertFalse(fairshare.isFinal(taskId, 1));
+        ITask.Proof memory proof = _proof(1);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.LeafShown(taskId, 1, account, leaves[1], proof);
+        vm.prank(COORDINATOR);
+        court.showLeaf(header, leaves[1], proof);
+        vm.assertEq(_credit(COORDINATOR), 1 ether); // pays its gas
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
+        vm.assertEq(_state().openChallenges, 0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotRequested.selector, account));
+        court.showLeaf(header, leaves[1], proof);
+    }
+
+    function test_requestLeaf_isMadeOncePerLeaf() public {
+        ITask.Header memory header = _post();
+        address account = _client(1);
+        _request(header, account);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.AlreadyRequested.selector, account));
+        court.requestLeaf(header, account);
+        court.showLeaf(header, leaves[1], _proof(1));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.AlreadyRequested.selector, account));
+        court.requestLeaf(header, account);
+    }
+
+    function test_requestLeaf_revertsForAnAccountWithoutALeafAndAfterTheWindow() public {
+        ITask.Header memory header = _post();
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, ANYONE, 0, 1));
+        court.requestLeaf(header, ANYONE);
+        _wait(1 hours);
+        address account = _client(1);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.RoundFinal.selector, 1));
+        court.requestLeaf(header, account);
+    }
+
+    function test_upholdRequest_voidsARoundWhoseFolderIsWithheld() public {
+        ITask.Header memory header = _post();
+        address account = _client(1);
+        _request(header, account);
+        _wait(30 minutes - 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1));
+        court.upholdRequest(header, account);
+        _wait(1);
+        vm.expectEmit(address(fairshare));
+        emit IDisputes.Halted(taskId, 1, account, IDisputes.upholdRequest.selector, 0);
+        court.upholdRequest(header, account);
+        vm.assertEq(_credit(account), 1 ether);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotRequested.selector, account));
+        court.upholdRequest(header, account);
+        _assertHalted(0, 0, 0);
+    }
+
+    function test_upholdRequest_returnsTheBondIfTheRoundIsVoidAlready() public {
+        ITask.Header memory header = _post();
+        (address one, address two) = (_client(1), _client(2));
+        _request(header, one);
+        _request(header, two);
+        _wait(30 minutes);
+        court.upholdRequest(header, one);
+        court.upholdRequest(header, two);
+        vm.assertEq(_credit(two), 1 ether);
+        _assertHalted(0, 0, 0);
+    }
+
     /* proveEquivocation */
 
     function _update(address client, string memory what, bytes32 id)
+        internal
+        view
+        returns (IDisputes.SignedUpdate memory)
+    {
+        return _updateOf(id, 1, client, what);
+    }
+
+    function _updateIn(uint32 round, address client, string memory what)
+        internal
+        view
+        returns (IDisputes.SignedUpdate memory)
+    {
+        return _updateOf(taskId, round, client, what);
+    }
+
+    function _updateOf(bytes32 id, uint32 round, address client, string memory what)
         internal
         view
         returns (IDisputes.SignedUpdate memory update)
@@ -922,7 +1063,7 @@ contract ProofsTest is World {
             keccak256("Update(bytes32 taskId,uint32 round,address client,bytes32 baseModel,bytes32 updateRoot)");
         update.signature = _sign(
             keyOf[client],
-            _typed(keccak256(abi.encode(typehash, id, uint32(1), client, update.baseModel, update.updateRoot)))
+            _typed(keccak256(abi.encode(typehash, id, round, client, update.baseModel, update.updateRoot)))
         );
     }
 
@@ -937,22 +1078,8 @@ contract ProofsTest is World {
         vm.assertEq(_credit(ANYONE), 0.5 ether);
         vm.assertEq(_burned(), 0.5 ether);
         vm.assertEq(fairshare.clientOf(taskId, client).stake, 0);
-        vm.assertEq(_state().staked, 2);
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingStaked.selector, taskId, client));
         court.proveEquivocation(taskId, 1, client, first, second);
-    }
-
-    function test_proveEquivocation_takesTheBondShareOfAnExpiredTaskToo() public {
-        address client = _client(0);
-        IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
-        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
-        _wait(1 days);
-        fairshare.expire(taskId);
-        vm.prank(ANYONE);
-        court.proveEquivocation(taskId, 1, client, first, second);
-        uint256 stake = 1 ether + uint256(100 ether) / 3;
-        vm.assertEq(_credit(ANYONE), stake / 2);
-        vm.assertEq(_credit(ANYONE) + _burned(), stake);
     }
 
     /// @dev Client 3 joins while round 1 is under way; its first round is 2.
@@ -966,35 +1093,39 @@ contract ProofsTest is World {
     }
 
     function test_proveEquivocation_revertsUntilTheClientHasAPlaceInTheRoundUnderWay() public {
-        // Or else an arrival that slashes itself is counted out of an expired task's shares twice, and they exceed the bond.
         (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, client, 2, 1));
         court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
-        _send(_next(_scores(1, 1, 1)));
-        vm.prank(ANYONE);
-        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
-        vm.assertEq(_credit(ANYONE), 0.5 ether);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, client, 2, 2));
+        court.proveEquivocation(taskId, 2, client, updates[0], updates[1]);
     }
 
-    function test_proveEquivocation_takesNoBondShareOfWhoHadNone() public {
-        (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
+    function test_proveEquivocation_reachesNobodyOnceTheRoundIsFinalOrTheTaskClosed() public {
+        address client = _client(0);
+        IDisputes.SignedUpdate memory first = _update(client, "one", taskId);
+        IDisputes.SignedUpdate memory second = _update(client, "two", taskId);
+        _postFinal();
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.RoundFinal.selector, 1));
+        court.proveEquivocation(taskId, 1, client, first, second);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDue.selector, client, 1, 3));
+        court.proveEquivocation(taskId, 3, client, first, second); // a round that nobody asked it for
         _wait(1 days);
         fairshare.expire(taskId);
-        vm.prank(ANYONE);
-        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
-        vm.assertEq(_credit(ANYONE) + _burned(), 1 ether);
-        for (uint256 i; i < 3; i++) {
-            fairshare.release(taskId, _client(i));
-            vm.assertEq(_credit(_client(i)), 1 ether + uint256(100 ether) / 3);
-        }
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.NotDisputable.selector, taskId, ITask.Status.Closed));
+        court.proveEquivocation(taskId, 1, client, first, second);
     }
 
-    function test_proveEquivocation_stillReachesAClientWhoseFirstRoundIsVoid() public {
-        (address client, IDisputes.SignedUpdate[2] memory updates) = _arrival();
-        _theft(1);
-        _prove(0);
-        court.proveEquivocation(taskId, 1, client, updates[0], updates[1]);
-        vm.assertEq(fairshare.clientOf(taskId, client).stake, 0);
+    function test_proveEquivocation_paysTheProverAtMostAMinStake() public {
+        clients.push(vm.addr(0xB0B));
+        keyOf[_client(3)] = 0xB0B;
+        _join(3, 9 ether);
+        _send(_next(_scores(1, 1, 1)));
+        IDisputes.SignedUpdate[2] memory updates = [_updateIn(2, _client(3), "one"), _updateIn(2, _client(3), "two")];
+        address client = _client(3);
+        vm.prank(ANYONE);
+        court.proveEquivocation(taskId, 2, client, updates[0], updates[1]);
+        vm.assertEq(_credit(ANYONE), 1 ether);
+        vm.assertEq(_burned(), 8 ether);
     }
 
     function test_proveEquivocation_revertsIfTheUpdateIsTheSame() public {
@@ -1010,7 +1141,7 @@ contract ProofsTest is World {
         IDisputes.SignedUpdate memory foreign = _update(client, "two", keccak256("another"));
         _expectWrongSigner(1, first, foreign);
         _expectWrongSigner(1, foreign, first);
-        _expectWrongSigner(2, first, _update(client, "two", taskId));
+        _expectWrongSigner(1, first, _updateIn(2, client, "two"));
     }
 
     function test_proveEquivocation_revertsIfAnotherSignedEitherOfThem() public {

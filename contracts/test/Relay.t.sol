@@ -78,10 +78,9 @@ contract RelayTest is World {
         ITask.Enrolment memory e = _enrolment(0.5 ether);
         ITask.Permit memory permit = _permit(2.5 ether);
         vm.prank(ANYONE);
-        vm.assertEq(fairshare.joinFor(taskId, e, permit), 1);
+        vm.assertEq(fairshare.joinFor(taskId, e, permit, new bytes32[](0)), 1);
         ITask.Client memory client = fairshare.clientOf(taskId, _client(0));
         vm.assertEq(client.stake, 2 ether);
-        vm.assertEq(client.nodeKeyHash, keccak256("key"));
         vm.assertEq(token.balanceOf(ANYONE), 0.5 ether);
         vm.assertEq(token.balanceOf(_client(0)), 0);
     }
@@ -91,7 +90,7 @@ contract RelayTest is World {
         token.mint(_client(0), 2 ether);
         ITask.Permit memory p = _permit(2 ether);
         token.permit(_client(0), address(fairshare), p.value, p.deadline, p.v, p.r, p.s); // a front-runner
-        fairshare.joinFor(taskId, _enrolment(0), p);
+        fairshare.joinFor(taskId, _enrolment(0), p, new bytes32[](0));
         vm.assertEq(fairshare.clientOf(taskId, _client(0)).stake, 2 ether);
     }
 
@@ -103,7 +102,7 @@ contract RelayTest is World {
         vm.expectRevert(
             abi.encodeWithSelector(IERC20Errors.ERC20InsufficientAllowance.selector, address(fairshare), 0, 2 ether)
         );
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsIfThereIsNoTask() public {
@@ -112,7 +111,7 @@ contract RelayTest is World {
         vm.expectRevert(
             abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.None, ITask.Status.Started)
         );
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsAfterItsDeadline() public {
@@ -121,7 +120,7 @@ contract RelayTest is World {
         ITask.Permit memory none;
         _wait(61);
         vm.expectRevert(abi.encodeWithSelector(ITask.SignatureExpired.selector, clock, clock - 1));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
     }
 
     function test_joinFor_revertsIfAnyOfItWasChanged() public {
@@ -136,7 +135,7 @@ contract RelayTest is World {
             if (i == 4) e.fee += 1;
             if (i == 5) e.deadline += 1;
             vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, e.account, _joinDigest(e)));
-            fairshare.joinFor(taskId, e, none);
+            fairshare.joinFor(taskId, e, none, new bytes32[](0));
         }
     }
 
@@ -148,9 +147,9 @@ contract RelayTest is World {
             ITask.Enrolment(address(account), 2 ether, "key", keccak256("data"), 0, uint40(clock + 60), "");
         ITask.Permit memory none;
         vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, address(account), _joinDigest(e)));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
         account.setSigned(_joinDigest(e));
-        fairshare.joinFor(taskId, e, none);
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
         vm.assertEq(fairshare.clientOf(taskId, address(account)).stake, 2 ether);
     }
 
@@ -316,6 +315,122 @@ contract RelayTest is World {
         ITask.Proof memory proof = _proof(1);
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1 hours));
         fairshare.claimTo(header, leaves[1], proof, r);
+    }
+
+    /* a standing payee */
+
+    function _setRecipient(uint256 client, address recipient) internal {
+        vm.prank(_client(client));
+        fairshare.setRecipient(taskId, recipient);
+    }
+
+    function test_setRecipient_isHonouredByEveryWayOfBeingPaid() public {
+        _begin();
+        vm.expectEmit(address(fairshare));
+        emit ITask.RecipientSet(taskId, _client(1), ELSEWHERE);
+        _setRecipient(1, ELSEWHERE);
+        vm.assertEq(fairshare.clientOf(taskId, _client(1)).recipient, ELSEWHERE);
+        uint256 earned;
+        for (uint256 i; i < 3; i++) {
+            ITask.Header memory header = _postFinal();
+            if (i == 0) fairshare.claim(header, leaves[1], _proof(1));
+            if (i == 1) fairshare.claimRange(header, 0, leaves, new ITask.Sibling[](0));
+            if (i == 2) {
+                ITask.Leaf[] memory one = new ITask.Leaf[](1);
+                ITask.Proof[] memory proofs = new ITask.Proof[](1);
+                (one[0], proofs[0]) = (leaves[1], _proof(1));
+                fairshare.claimBatch(header, one, proofs);
+            }
+            earned = leaves[1].cumulative;
+            vm.assertEq(token.balanceOf(ELSEWHERE), earned);
+        }
+        fairshare.close(taskId);
+        fairshare.release(taskId, _client(1));
+        vm.assertEq(_credit(ELSEWHERE), 1 ether);
+        vm.assertEq(token.balanceOf(_client(1)), 0);
+    }
+
+    function test_setRecipient_isHonouredByReleaseRangeAndByLeaving() public {
+        _begin();
+        _setRecipient(1, ELSEWHERE);
+        _wait(1 days);
+        fairshare.expire(taskId);
+        fairshare.releaseRange(taskId, clients);
+        vm.assertEq(token.balanceOf(ELSEWHERE), 1 ether + uint256(1000 ether) / 3);
+        ITask.Terms memory terms = _terms();
+        terms.salt = keccak256("another");
+        _open(terms);
+        _join(1, 2 ether);
+        _setRecipient(1, ELSEWHERE);
+        _leave(1);
+        vm.assertEq(_credit(ELSEWHERE), 2 ether);
+        vm.assertEq(fairshare.clientOf(taskId, _client(1)).recipient, address(0));
+    }
+
+    function test_aStolenKey_cannotTakeBackWhatWasRedirected() public {
+        _begin();
+        _setRecipient(1, ELSEWHERE);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, _client(1), ELSEWHERE));
+        _setRecipient(1, _client(1));
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = ITask.Redirect(ANYONE, 0, uint40(clock + 60), "");
+        r.signature = _long(keyOf[_client(1)], _redirectDigest(1, _client(1), r));
+        ITask.Proof memory proof = _proof(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, ANYONE, ELSEWHERE));
+        fairshare.claimTo(header, leaves[1], proof, r);
+        fairshare.claimTo(header, leaves[1], proof, _redirect(1, 3 ether)); // to the payee, with a fee for the relayer
+        vm.assertEq(token.balanceOf(ELSEWHERE), leaves[1].cumulative - 3 ether);
+    }
+
+    function test_passRecipient_isThePayeesAlone() public {
+        _begin();
+        _setRecipient(1, ELSEWHERE);
+        address account = _client(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, ANYONE, ELSEWHERE));
+        vm.prank(ANYONE);
+        fairshare.passRecipient(taskId, account, ANYONE);
+        vm.prank(ELSEWHERE);
+        fairshare.passRecipient(taskId, account, account); // back to itself
+        vm.assertEq(fairshare.clientOf(taskId, account).recipient, address(0));
+        _setRecipient(1, ANYONE);
+        vm.assertEq(fairshare.clientOf(taskId, account).recipient, ANYONE);
+    }
+
+    function test_setRecipient_revertsForNobodyAndForAStranger() public {
+        _begin();
+        address account = _client(1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, address(0), account));
+        _setRecipient(1, address(0));
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotJoined.selector, taskId, ANYONE));
+        vm.prank(ANYONE);
+        fairshare.setRecipient(taskId, ANYONE);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotJoined.selector, taskId, ANYONE));
+        fairshare.passRecipient(taskId, ANYONE, ANYONE);
+    }
+
+    /* multicall and permit */
+
+    function test_multicall_joinsWithAPermitInOneTransaction() public {
+        _open(_terms());
+        token.mint(_client(0), 1 ether);
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = abi.encodeCall(fairshare.permit, (address(token), _permit(1 ether)));
+        calls[1] = abi.encodeCall(fairshare.join, (taskId, 1 ether, "key", 0, new bytes32[](0)));
+        vm.prank(_client(0));
+        fairshare.multicall(calls);
+        vm.assertEq(fairshare.clientOf(taskId, _client(0)).stake, 1 ether);
+    }
+
+    function test_multicall_reachesEveryPartAndKeepsTheCaller() public {
+        token.mint(_client(0), 1000 ether);
+        bytes[] memory calls = new bytes[](2);
+        ITask.Terms memory terms = _terms();
+        calls[0] = abi.encodeCall(fairshare.permit, (address(token), _permit(1000 ether)));
+        calls[1] = abi.encodeCall(fairshare.open, (terms));
+        vm.prank(_client(0));
+        bytes[] memory results = fairshare.multicall(calls);
+        taskId = abi.decode(results[1], (bytes32));
+        vm.assertEq(_state().sponsor, _client(0));
     }
 
     /* claimRange */

@@ -2,7 +2,9 @@
 pragma solidity ^0.8.30;
 
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
@@ -10,8 +12,8 @@ import {World} from "./world/World.sol";
 contract RoundsTest is World {
     function _header() internal returns (ITask.Header memory) {
         int128[] memory scores = new int128[](3);
-        scores[0] = 1;
-        scores[2] = 2;
+        scores[0] = 2 ** 40;
+        scores[2] = 2 ** 41;
         return _next(scores);
     }
 
@@ -19,7 +21,7 @@ contract RoundsTest is World {
     function _tryPost(ITask.Header memory header, uint256 signers) internal {
         ITask.Signature[] memory signatures = _signed(header, signers);
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
     function _tryPost(ITask.Header memory header) internal {
@@ -42,24 +44,42 @@ contract RoundsTest is World {
                 ITask.WrongStatus.selector, taskId, ITask.Status.Started, ITask.Status.Open
             )
         );
-        _start();
+        vm.prank(COORDINATOR);
+        fairshare.start(taskId);
     }
 
     function test_start_revertsIfNobodyJoined() public {
         _open(_terms());
         vm.expectRevert(abi.encodeWithSelector(ITask.NoClients.selector, taskId));
-        _start();
+        vm.prank(COORDINATOR);
+        fairshare.start(taskId);
     }
 
     function test_start_beginsTheFirstRound() public {
         _open(_terms());
         _join(0, 1 ether);
         _wait(1);
+        _fund(COORDINATOR, 1000 ether);
         vm.expectEmit(address(fairshare));
         emit ITask.Started(taskId, 1);
-        _start();
+        vm.prank(COORDINATOR);
+        fairshare.start(taskId);
+        vm.assertEq(token.balanceOf(COORDINATOR), 0);
+        vm.assertEq(_state().bond, 1000 ether);
         vm.assertEq(uint256(_state().status), uint256(ITask.Status.Started));
         vm.assertEq(_state().since, clock);
+    }
+
+    function test_start_revertsUnlessTheCoordinatorBringsItsBond() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        vm.prank(COORDINATOR);
+        token.approve(address(fairshare), type(uint256).max);
+        vm.expectRevert(
+            abi.encodeWithSelector(IERC20Errors.ERC20InsufficientBalance.selector, COORDINATOR, 0, 1000 ether)
+        );
+        vm.prank(COORDINATOR);
+        fairshare.start(taskId);
     }
 
     /* post */
@@ -82,10 +102,10 @@ contract RoundsTest is World {
         ITask.Signature[] memory signatures = _signed(header, 2);
         vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
         vm.prank(ANYONE);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
         vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
         vm.prank(ANYONE);
-        fairshare.post(header, new ITask.Signature[](0));
+        fairshare.post(header, new ITask.Signature[](0), cover);
     }
 
     function test_post_revertsIfTooFewEvaluatorsSigned() public {
@@ -105,7 +125,7 @@ contract RoundsTest is World {
         address signer = vm.addr(evaluatorKeys[0]);
         vm.expectRevert(abi.encodeWithSelector(ITask.NotAscending.selector, signer, signer));
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
     function test_post_revertsIfSignersAreNotAscending() public {
@@ -119,7 +139,7 @@ contract RoundsTest is World {
             )
         );
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
     function test_post_revertsIfAStrangerSigned() public {
@@ -129,7 +149,7 @@ contract RoundsTest is World {
         signatures[1] = _sign(0xBAD, _digest(header));
         vm.expectRevert(abi.encodeWithSelector(ITask.NotEvaluator.selector, vm.addr(0xBAD)));
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
     function test_post_revertsIfASignatureIsOverAnotherContractsHeader() public {
@@ -144,7 +164,7 @@ contract RoundsTest is World {
         vm.assertNotEq(foreignDigest, _digest(header));
         signatures[1] = foreign;
         vm.prank(COORDINATOR);
-        try fairshare.post(header, signatures) {
+        try fairshare.post(header, signatures, cover) {
             revert("a foreign signature counted");
         } catch (bytes memory reason) {
             vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.NotEvaluator.selector));
@@ -157,7 +177,7 @@ contract RoundsTest is World {
         ITask.Signature[] memory signatures = new ITask.Signature[](2);
         vm.expectRevert(abi.encodeWithSelector(ECDSA.ECDSAInvalidSignature.selector));
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
     }
 
     function test_post_revertsIfTheRoundIsNotTheNext() public {
@@ -192,14 +212,14 @@ contract RoundsTest is World {
 
     function test_post_revertsIfThePreviousHeaderIsAnother() public {
         _begin();
-        bytes32 previous = _digest(_post());
+        bytes32 previous = _hash(_post());
         ITask.Header memory header = _header();
         header.previous = keccak256("another");
         vm.expectRevert(
             abi.encodeWithSelector(ITask.WrongPrevious.selector, header.previous, bytes27(previous))
         );
         _tryPost(header);
-        header.previous = previous ^ bytes32(uint256(1) << 176); // the last of the 80 bits that are compared
+        header.previous = previous ^ bytes32(uint256(1) << 40); // the last of the bits that are stored
         vm.expectRevert(
             abi.encodeWithSelector(ITask.WrongPrevious.selector, header.previous, bytes27(previous))
         );
@@ -237,30 +257,77 @@ contract RoundsTest is World {
         _tryPost(header);
     }
 
-    function test_post_revertsIfThePotIsNotAnEqualPart() public {
+    function test_post_revertsIfItWasMadeForOtherJoinsAndLeaves() public {
         _begin();
         ITask.Header memory header = _header();
-        uint256 pot = uint256(1000 ether) / 3;
-        header.pot += 1;
-        vm.expectRevert(abi.encodeWithSelector(ITask.WrongPot.selector, pot + 1, pot));
+        header.enrolment = keccak256("another");
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongEnrolment.selector, header.enrolment, due));
         _tryPost(header);
     }
 
-    function test_post_revertsIfTheTotalDoesNotGrowByThePot() public {
+    function test_post_revertsIfTheCoverIsNotTheLastOnes() public {
         _begin();
         ITask.Header memory header = _header();
-        uint256 pot = uint256(1000 ether) / 3;
+        bytes32 right = cover;
+        cover = bytes32(uint256(1));
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCover.selector, cover));
+        _tryPost(header);
+        cover = right;
+        _send(header);
+        header = _header();
+        right = cover;
+        cover = 0;
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCover.selector, cover));
+        _tryPost(header);
+        cover = right;
+        _send(header);
+    }
+
+    function test_post_revertsIfTheTotalIsBeyondTheSchedule() public {
+        _begin();
+        ITask.Header memory header = _header();
+        uint256 allowed = uint256(1000 ether) / 3;
+        header.cumulative = uint128(allowed) + 1;
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongCumulative.selector, allowed + 1, allowed - 2, allowed)
+        );
+        _tryPost(header);
+        header.price = type(uint128).max; // no price excuses that
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCumulative.selector, allowed + 1, 0, allowed));
+        _tryPost(header);
+    }
+
+    function test_post_revertsIfAHigherPriceCouldBePaid() public {
+        _begin();
+        ITask.Header memory header = _header();
+        uint256 allowed = uint256(1000 ether) / 3;
+        header.cumulative = uint128(allowed) - 3; // three leaves: less than three wei may be left
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongCumulative.selector, allowed - 3, allowed - 2, allowed)
+        );
+        _tryPost(header);
         header.cumulative += 1;
-        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCumulative.selector, pot + 1, pot));
         _tryPost(header);
     }
 
-    function test_post_revertsIfTheTotalGrowsThoughNobodyIsEntitled() public {
+    function test_post_revertsIfTheTotalFalls() public {
+        _begin();
+        ITask.Header memory first = _post();
+        ITask.Header memory header = _header();
+        (header.cumulative, header.price) = (first.cumulative - 1, type(uint128).max);
+        uint256 allowed = uint256(2000 ether) / 3;
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongCumulative.selector, first.cumulative - 1, first.cumulative, allowed)
+        );
+        _tryPost(header);
+    }
+
+    function test_post_takesTheHighestPriceWhereNobodyHasAPositiveTotal() public {
         _begin();
         ITask.Header memory header = _next(new int128[](3));
-        header.cumulative = header.pot;
-        vm.expectRevert(abi.encodeWithSelector(ITask.WrongCumulative.selector, header.pot, 0));
-        _tryPost(header);
+        vm.assertEq(header.price, type(uint128).max);
+        _send(header);
+        vm.assertEq(_state().cumulative, 0);
     }
 
     function test_post_acceptsMoreSignaturesThanTheQuorum() public {
@@ -276,7 +343,7 @@ contract RoundsTest is World {
         signatures[0] = _sign(evaluatorKeys[0], _digest(header));
         signatures[1] = _sign(evaluatorKeys[2], _digest(header));
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
         vm.assertEq(_state().posted, 1);
     }
 
@@ -285,13 +352,14 @@ contract RoundsTest is World {
         _wait(5);
         ITask.Header memory header = _header();
         vm.assertEq(fairshare.headerDigest(header), _digest(header));
+        vm.assertEq(fairshare.headerHash(header), _hash(header));
         vm.expectEmit(address(fairshare));
-        emit ITask.Posted(taskId, 1, _digest(header), header);
+        emit ITask.Posted(taskId, 1, header, _nextCover(header.cumulative));
         _send(header);
         (bytes27 digest, uint40 postedAt) = fairshare.roundOf(taskId, 1);
-        vm.assertEq(bytes32(digest), bytes32(bytes27(_digest(header))));
+        vm.assertEq(bytes32(digest), bytes32(bytes27(_hash(header))));
         vm.assertEq(postedAt, clock);
-        vm.assertEq(_state().cumulative, uint256(1000 ether) / 3);
+        vm.assertEq(_state().cumulative, header.cumulative);
         vm.assertFalse(fairshare.isFinal(taskId, 1));
         _wait(1 hours);
         vm.assertTrue(fairshare.isFinal(taskId, 1));
@@ -299,11 +367,204 @@ contract RoundsTest is World {
         vm.assertFalse(fairshare.isFinal(taskId, 0));
     }
 
-    function test_post_spreadsAnUnpaidPotOverTheRoundsThatAreLeft() public {
+    function test_post_paysWhatWaitedOnceSomebodyHasAPositiveTotal() public {
         _begin();
         _send(_next(new int128[](3)));
         vm.assertEq(_state().cumulative, 0);
-        vm.assertEq(_post().pot, 500 ether);
-        vm.assertEq(_post().cumulative, 1000 ether); // the whole budget, to the wei
+        vm.assertGe(_post().cumulative, uint256(2000 ether) / 3 - 2);
+        vm.assertGe(_post().cumulative, 1000 ether - 2); // the whole budget
+    }
+
+    /* the bond covers what is not final */
+
+    function _thin() internal {
+        ITask.Terms memory terms = _terms();
+        terms.bond = 400 ether; // one round's pay is a third of 1000
+        _begin(terms);
+    }
+
+    function test_post_revertsWhileThePayThatIsNotFinalExceedsTheBond() public {
+        _thin();
+        _post();
+        _wait(1 hours - 1);
+        ITask.Header memory header = _header();
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCovered.selector, header.cumulative, 400 ether));
+        _tryPost(header);
+        _wait(1);
+        _send(header);
+    }
+
+    function test_post_isAlwaysPossibleOnceAllBeforeIsFinal() public {
+        ITask.Terms memory terms = _terms();
+        terms.bond = 1 ether; // far less than a round pays
+        _begin(terms);
+        for (uint256 i; i < 3; i++) {
+            _postFinal();
+        }
+        vm.assertEq(_state().posted, 3);
+    }
+
+    function test_post_countsNothingAsFinalWhileARoundIsHeld() public {
+        _thin();
+        ITask.Header memory first = _post();
+        address account = _client(0);
+        _fund(account, 1 ether);
+        vm.prank(account);
+        court.requestLeaf(first, account);
+        _wait(2 hours);
+        ITask.Header memory header = _header();
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCovered.selector, header.cumulative, 400 ether));
+        _tryPost(header);
+        ITask.Leaf memory leaf = earlier[0];
+        court.showLeaf(first, leaf, Tree.prove(earlier, 0));
+        _send(header);
+    }
+
+    /* stop */
+
+    function test_stop_makesTheRoundUnderWayTheLastAndItPaysTheWholeBudget() public {
+        _begin();
+        _postFinal();
+        vm.expectEmit(address(fairshare));
+        emit ITask.Stopped(taskId, 2);
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        vm.assertTrue(_state().stopping);
+        vm.assertEq(_state().rounds, 2);
+        ITask.Header memory header = _postFinal();
+        vm.assertGe(header.cumulative, 1000 ether - 2);
+        header.round = 3;
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundOutOfOrder.selector, 3, 3, 2));
+        _tryPost(header);
+        fairshare.close(taskId);
+        vm.assertLe(_credit(SPONSOR), 2); // stopping saves nothing
+        vm.assertEq(_credit(COORDINATOR), 1000 ether);
+    }
+
+    function test_stop_isTheSponsorsAloneOnceAndWhereTheTermsAllowIt() public {
+        _begin();
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotSponsor.selector, COORDINATOR, SPONSOR));
+        vm.prank(COORDINATOR);
+        fairshare.stop(taskId);
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        vm.expectRevert(abi.encodeWithSelector(ITask.AlreadyStopping.selector, taskId));
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        ITask.Terms memory terms = _terms();
+        (terms.mayStop, terms.salt) = (false, keccak256("never"));
+        _begin(terms);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotAllowed.selector, bytes32("mayStop")));
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+    }
+
+    function test_stop_revertsBeforeTheStartAndAfterTheLastRound() public {
+        _open(_terms());
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.WrongStatus.selector, taskId, ITask.Status.Open, ITask.Status.Started)
+        );
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        for (uint256 i; i < 3; i++) {
+            _join(i, 1 ether);
+        }
+        _start();
+        _post();
+        _post();
+        _post();
+        vm.expectRevert(abi.encodeWithSelector(ITask.AllPosted.selector, taskId, 3));
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+    }
+
+    /* addBudget */
+
+    function _add(uint128 amount) internal {
+        _fund(ANYONE, amount);
+        vm.prank(ANYONE);
+        fairshare.addBudget(taskId, amount);
+    }
+
+    function test_addBudget_countsFromTheRoundAfterTheOneUnderWay() public {
+        _begin();
+        ITask.Header memory header = _header(); // made before somebody adds
+        _fund(ANYONE, 300 ether);
+        vm.expectEmit(address(fairshare));
+        emit ITask.BudgetAdded(taskId, ANYONE, 300 ether, 1300 ether);
+        vm.prank(ANYONE);
+        fairshare.addBudget(taskId, 300 ether);
+        vm.assertEq(_state().added, 300 ether);
+        vm.assertEq(_state().budget, 1000 ether);
+        _send(header);
+        vm.assertEq(_state().added, 0);
+        vm.assertEq(_state().budget, 1300 ether);
+        _wait(1 hours);
+        vm.assertGe(_post().cumulative, uint256(2600 ether) / 3 - 2);
+        _wait(1 hours);
+        vm.assertGe(_post().cumulative, 1300 ether - 2);
+    }
+
+    function test_addBudget_beforeTheStartCountsFromRound1() public {
+        _open(_terms());
+        _add(200 ether);
+        for (uint256 i; i < 3; i++) {
+            _join(i, 1 ether);
+        }
+        _start();
+        vm.assertGe(_post().cumulative, 400 ether - 2);
+    }
+
+    function test_stop_paysWhatWasAddedToo() public {
+        _begin();
+        _add(200 ether);
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        vm.assertGe(_postFinal().cumulative, 1200 ether - 2);
+        fairshare.close(taskId);
+        vm.assertLe(_credit(SPONSOR), 2);
+    }
+
+    function test_addBudget_revertsBelowAMinStakeAndWhereNoRoundIsLeft() public {
+        _begin();
+        vm.expectRevert(
+            abi.encodeWithSelector(
+                ITask.TermOutOfRange.selector, bytes32("budget"), 1, 1 ether, type(uint96).max - 2000 ether
+            )
+        );
+        fairshare.addBudget(taskId, 1);
+        _post();
+        _post();
+        vm.expectRevert(abi.encodeWithSelector(ITask.EnrolmentOver.selector, taskId, 4, 3));
+        fairshare.addBudget(taskId, 1 ether);
+    }
+
+    /* another coordinator */
+
+    function test_takeCoordinator_takesTheRoundsAndTheBondFromWhoOfferedThem() public {
+        _begin();
+        address next = vm.addr(0xC0D);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, next, address(0)));
+        vm.prank(next);
+        fairshare.takeCoordinator(taskId);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, ANYONE, COORDINATOR));
+        vm.prank(ANYONE);
+        fairshare.offerCoordinator(taskId, next);
+        vm.expectEmit(address(fairshare));
+        emit ITask.CoordinatorOffered(taskId, COORDINATOR, next);
+        vm.prank(COORDINATOR);
+        fairshare.offerCoordinator(taskId, next);
+        _send(_header()); // until it is taken, nothing has changed
+        vm.expectEmit(address(fairshare));
+        emit ITask.CoordinatorChanged(taskId, COORDINATOR, next);
+        vm.prank(next);
+        fairshare.takeCoordinator(taskId);
+        ITask.Header memory header = _header();
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotCoordinator.selector, COORDINATOR, next));
+        _tryPost(header);
+        ITask.Signature[] memory signatures = _signed(header, 2);
+        vm.prank(next);
+        fairshare.post(header, signatures, cover);
+        vm.assertEq(_state().posted, 2);
     }
 }

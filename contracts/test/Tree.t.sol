@@ -42,7 +42,7 @@ contract TreeTest {
                 updateRoot: bytes32(luck),
                 weight: uint64(luck),
                 score: int128(uint128(luck >> 64)),
-                balance: int128(uint128(luck >> 128)) / 64,
+                total: int128(uint128(luck >> 128)),
                 cumulative: uint128(luck) / 64
             });
         }
@@ -51,7 +51,7 @@ contract TreeTest {
     function _header(ITask.Leaf[] memory leaves) internal pure returns (ITask.Header memory header) {
         Tree.Node memory top = Tree.root(leaves);
         header.leafCount = uint32(leaves.length);
-        (header.treeRoot, header.entitlement, header.cumulative) = (top.node, top.entitlement, top.cumulative);
+        (header.treeRoot, header.cumulative) = (top.node, top.cumulative);
     }
 
     function _refuses(ITask.Header memory header, ITask.Leaf memory leaf, ITask.Proof memory proof)
@@ -96,7 +96,7 @@ contract TreeTest {
         if (field % 6 == 1) leaf.updateRoot ^= bytes32(1 << bit % 256);
         if (field % 6 == 2) leaf.weight ^= uint64(1 << bit % 64);
         if (field % 6 == 3) leaf.score ^= int128(uint128(1 << bit % 128));
-        if (field % 6 == 4) leaf.balance ^= int128(uint128(1 << bit % 128));
+        if (field % 6 == 4) leaf.total ^= int128(uint128(1 << bit % 128));
         if (field % 6 == 5) leaf.cumulative ^= uint128(1 << bit % 128);
         vm.assertTrue(_refuses(header, leaf, proof));
     }
@@ -111,10 +111,9 @@ contract TreeTest {
         uint256 i = at % leaves.length;
         ITask.Proof memory proof = Tree.prove(leaves, i);
         ITask.Sibling memory sibling = proof.siblings[which % proof.siblings.length];
-        if (bit % 4 == 0) sibling.node ^= bytes32(1 << (bit >> 8) % 256);
-        if (bit % 4 == 1) sibling.entitlement ^= uint128(1 << (bit >> 8) % 128);
-        if (bit % 4 == 2) sibling.cumulative ^= uint128(1 << (bit >> 8) % 128);
-        if (bit % 4 == 3) proof.index = uint32((i + 1) % leaves.length); // another leaf's place
+        if (bit % 3 == 0) sibling.node ^= bytes32(1 << (bit >> 8) % 256);
+        if (bit % 3 == 1) sibling.cumulative ^= uint128(1 << (bit >> 8) % 128);
+        if (bit % 3 == 2) proof.index = uint32((i + 1) % leaves.length); // another leaf's place
         vm.assertTrue(_refuses(header, leaves[i], proof));
     }
 
@@ -167,7 +166,7 @@ contract TreeTest {
         Tree.Node memory right = Tree.levels(leaves)[1][1];
         ITask.Proof memory proof;
         proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = ITask.Sibling(right.node, right.entitlement, right.cumulative);
+        proof.siblings[0] = ITask.Sibling(right.node, right.cumulative);
         Tree.Node memory wrong = Tree.join(Tree.leafNode(leaves[0]), right);
         vm.expectRevert(
             abi.encodeWithSelector(ITask.WrongRoot.selector, wrong.node, header.treeRoot)
@@ -175,21 +174,13 @@ contract TreeTest {
         door.check(header, leaves[0], proof);
     }
 
-    function test_check_revertsIfTheSumsAreNotTheHeaders() public {
+    function test_check_revertsIfTheSumIsNotTheHeaders() public {
         ITask.Leaf[] memory leaves = _leaves(5, 1);
         ITask.Header memory header = _header(leaves);
         ITask.Proof memory proof = Tree.prove(leaves, 2);
-        (uint256 entitlement, uint256 cumulative) = (header.entitlement, header.cumulative);
+        uint256 cumulative = header.cumulative;
         header.cumulative -= 1; // a tree that promises one wei more than its header
-        vm.expectRevert(
-            abi.encodeWithSelector(ITask.WrongSums.selector, entitlement, cumulative, entitlement, cumulative - 1)
-        );
-        door.check(header, leaves[2], proof);
-        header.cumulative += 1;
-        header.entitlement += 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(ITask.WrongSums.selector, entitlement, cumulative, entitlement + 1, cumulative)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongSum.selector, cumulative, cumulative - 1));
         door.check(header, leaves[2], proof);
     }
 
@@ -197,31 +188,30 @@ contract TreeTest {
         // Two leaves with 2^127 each wrap to a sum of 0 in 128 bits; a header that promises 0 does not open.
         ITask.Leaf[] memory leaves = _leaves(2, 1);
         leaves[0].cumulative = leaves[1].cumulative = 1 << 127;
-        leaves[0].balance = leaves[1].balance = 0;
         Tree.Node memory left = Tree.leafNode(leaves[0]);
         Tree.Node memory right = Tree.leafNode(leaves[1]);
         ITask.Header memory header;
         header.leafCount = 2;
-        bytes memory sums = bytes.concat(bytes16(0), bytes16(uint128(1 << 127)), bytes16(0), bytes16(uint128(1 << 127)));
+        bytes memory sums = bytes.concat(bytes16(uint128(1 << 127)), bytes16(uint128(1 << 127)));
         header.treeRoot = keccak256(bytes.concat(hex"01", left.node, right.node, sums));
         ITask.Proof memory proof;
         proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = ITask.Sibling(right.node, 0, 1 << 127);
-        vm.expectRevert(abi.encodeWithSelector(ITask.WrongSums.selector, 0, 1 << 128, 0, 0));
+        proof.siblings[0] = ITask.Sibling(right.node, 1 << 127);
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongSum.selector, 1 << 128, 0));
         door.check(header, leaves[0], proof);
     }
 
     function test_check_revertsIfASiblingsSumHasMoreThan128Bits() public {
         ITask.Leaf[] memory leaves = _leaves(2, 1);
-        leaves[0].balance = leaves[1].balance = -1;
+        (leaves[0].cumulative, leaves[1].cumulative) = (0, 0);
         ITask.Header memory header = _header(leaves);
         ITask.Proof memory proof = Tree.prove(leaves, 0);
         bytes memory call = abi.encodeCall(door.check, (header, leaves[0], proof));
-        // The sibling's entitlement lies in the last but one word; OR-ing it in changes nothing that is hashed.
-        call[call.length - 64] = 0x01;
+        // The sibling's sum lies in the last word; of a right child's, the high half is hashed over the left one's sum.
+        call[call.length - 32] = 0x01;
         (bool done, bytes memory reason) = address(door).call(call);
         vm.assertFalse(done);
-        vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.WrongSums.selector));
+        vm.assertEq(bytes32(bytes4(reason)), bytes32(ITask.WrongRoot.selector));
     }
 
     /* ranges */
@@ -259,14 +249,13 @@ contract TreeTest {
         ITask.Sibling[] memory siblings = Tree.proveRange(Tree.levels(leaves), from, count);
         uint256 at = (luck >> 16) % count;
         uint256 bit = luck >> 32;
-        uint256 field = (luck >> 24) % (siblings.length == 0 ? 4 : 7);
+        uint256 field = (luck >> 24) % (siblings.length == 0 ? 4 : 6);
         if (field == 0) some[at].cumulative ^= uint128(1 << bit % 128);
-        if (field == 1) some[at].balance ^= int128(uint128(1 << bit % 128));
+        if (field == 1) some[at].total ^= int128(uint128(1 << bit % 128));
         if (field == 2) some[at].updateRoot ^= bytes32(1 << bit % 256);
         if (field == 3) from = from + 1; // other places
         if (field == 4) siblings[bit % siblings.length].node ^= bytes32(1 << (bit >> 8) % 256);
         if (field == 5) siblings[bit % siblings.length].cumulative ^= uint128(1 << (bit >> 8) % 128);
-        if (field == 6) siblings[bit % siblings.length].entitlement ^= uint128(1 << (bit >> 8) % 128);
         try door.checkRange(header, from, some, siblings) {
             revert("accepted");
         } catch (bytes memory reason) {
@@ -293,14 +282,12 @@ contract TreeTest {
         door.checkRange(header, 0, leaves, new ITask.Sibling[](1));
     }
 
-    function test_checkRange_revertsIfTheSumsAreNotTheHeaders() public {
+    function test_checkRange_revertsIfTheSumIsNotTheHeaders() public {
         ITask.Leaf[] memory leaves = _leaves(3, 1);
         ITask.Header memory header = _header(leaves);
-        (uint256 entitlement, uint256 cumulative) = (header.entitlement, header.cumulative);
+        uint256 cumulative = header.cumulative;
         header.cumulative += 1;
-        vm.expectRevert(
-            abi.encodeWithSelector(ITask.WrongSums.selector, entitlement, cumulative, entitlement, cumulative + 1)
-        );
+        vm.expectRevert(abi.encodeWithSelector(ITask.WrongSum.selector, cumulative, cumulative + 1));
         door.checkRange(header, 0, leaves, new ITask.Sibling[](0));
     }
 }

@@ -8,6 +8,7 @@ import {BlockTree} from "../src/libraries/BlockTree.sol";
 import {ScoreMath} from "../src/libraries/ScoreMath.sol";
 import {SumTree} from "../src/libraries/SumTree.sol";
 import {RoundTreeDoor} from "./Tree.t.sol";
+import {enrolmentAfter} from "./world/Covers.sol";
 import {Payout} from "./world/Payout.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
@@ -50,7 +51,7 @@ contract VectorsTest {
             updateRoot: vm.parseJsonBytes32(json, string.concat(path, ".updateRoot")),
             weight: uint64(vm.parseJsonUint(json, string.concat(path, ".weight"))),
             score: int128(vm.parseJsonInt(json, string.concat(path, ".score"))),
-            balance: int128(vm.parseJsonInt(json, string.concat(path, ".balance"))),
+            total: int128(vm.parseJsonInt(json, string.concat(path, ".total"))),
             cumulative: uint128(vm.parseJsonUint(json, string.concat(path, ".cumulative")))
         });
     }
@@ -71,7 +72,6 @@ contract VectorsTest {
             ITask.Header memory header;
             header.leafCount = uint32(count);
             header.treeRoot = vm.parseJsonBytes32(json, string.concat(path, ".root"));
-            header.entitlement = uint128(vm.parseJsonUint(json, string.concat(path, ".entitlement")));
             header.cumulative = uint128(vm.parseJsonUint(json, string.concat(path, ".cumulative")));
             vm.assertEq(Tree.root(leaves).node, header.treeRoot);
             for (uint256 i; i < count; i++) {
@@ -96,7 +96,6 @@ contract VectorsTest {
             string memory sibling = _item(path, i);
             proof.siblings[i] = ITask.Sibling({
                 node: vm.parseJsonBytes32(json, string.concat(sibling, ".node")),
-                entitlement: uint128(vm.parseJsonUint(json, string.concat(sibling, ".entitlement"))),
                 cumulative: uint128(vm.parseJsonUint(json, string.concat(sibling, ".cumulative")))
             });
         }
@@ -116,15 +115,38 @@ contract VectorsTest {
             directionRoot: vm.parseJsonBytes32(json, string.concat(path, ".directionRoot")),
             treeRoot: vm.parseJsonBytes32(json, string.concat(path, ".treeRoot")),
             leafCount: uint32(vm.parseJsonUint(json, string.concat(path, ".leafCount"))),
-            entitlement: uint128(vm.parseJsonUint(json, string.concat(path, ".entitlement"))),
+            enrolment: vm.parseJsonBytes32(json, string.concat(path, ".enrolment")),
             cumulative: uint128(vm.parseJsonUint(json, string.concat(path, ".cumulative"))),
-            pot: uint128(vm.parseJsonUint(json, string.concat(path, ".pot"))),
+            price: uint128(vm.parseJsonUint(json, string.concat(path, ".price"))),
             bundle: vm.parseJsonBytes32(json, string.concat(path, ".bundle"))
         });
         address there = vm.parseJsonAddress(json, ".contract");
-        Etch(address(vm)).etch(there, address(new Fairshare()).code);
+        Etch(address(vm)).etch(there, address(new Fairshare(address(0))).code);
         vm.chainId(vm.parseJsonUint(json, ".chainId"));
         vm.assertEq(Fairshare(there).headerDigest(header), vm.parseJsonBytes32(json, ".cases[0].digest"));
+        vm.assertEq(Fairshare(there).headerHash(header), vm.parseJsonBytes32(json, ".cases[0].structHash"));
+    }
+
+    function test_enrolments_areThePythonSides() public view {
+        string memory json = _read("enrolment");
+        uint256 steps;
+        for (uint256 i; vm.keyExistsJson(json, _item(".cases", i)); i++) {
+            string memory list = string.concat(_item(".cases", i), ".steps");
+            bytes32 hash;
+            for (uint256 j; vm.keyExistsJson(json, _item(list, j)); j++) {
+                string memory path = _item(list, j);
+                hash = enrolmentAfter({
+                    before: hash,
+                    kind: uint8(vm.parseJsonUint(json, string.concat(path, ".kind"))),
+                    account: vm.parseJsonAddress(json, string.concat(path, ".account")),
+                    round: uint32(vm.parseJsonUint(json, string.concat(path, ".round"))),
+                    stake: uint128(vm.parseJsonUint(json, string.concat(path, ".stake")))
+                });
+                vm.assertEq(hash, vm.parseJsonBytes32(json, string.concat(path, ".hash")));
+                steps++;
+            }
+        }
+        vm.assertGe(steps, 4);
     }
 
     function test_payouts_areThePythonSides() public view {
@@ -136,21 +158,20 @@ contract VectorsTest {
             uint256 rounds = vm.parseJsonUint(json, string.concat(path, ".rounds"));
             path = string.concat(path, ".history");
             ITask.Leaf[] memory leaves = new ITask.Leaf[](0);
-            uint256 total;
             for (uint256 r; vm.keyExistsJson(json, _item(path, r)); r++) {
-                uint256 pot = (budget - total) / (rounds - r);
-                (leaves, total) = _checkRound(json, _item(path, r), leaves, pot);
+                uint256 allowed = r + 1 == rounds ? budget : budget * (r + 1) / rounds;
+                leaves = _checkRound(json, _item(path, r), leaves, allowed);
             }
         }
         vm.assertGe(cases, 4);
     }
 
-    function _checkRound(string memory json, string memory path, ITask.Leaf[] memory before, uint256 pot)
+    function _checkRound(string memory json, string memory path, ITask.Leaf[] memory before, uint256 allowed)
         internal
         view
-        returns (ITask.Leaf[] memory leaves, uint256 total)
+        returns (ITask.Leaf[] memory leaves)
     {
-        vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".pot")), pot);
+        vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".allowed")), allowed);
         string memory list = string.concat(path, ".accounts");
         uint256 count;
         while (vm.keyExistsJson(json, _item(list, count))) count++;
@@ -161,16 +182,17 @@ contract VectorsTest {
             scores[i] = int128(vm.parseJsonInt(json, string.concat(_item(list, i), ".score")));
             for (uint256 j; j < before.length; j++) {
                 if (before[j].account == leaves[i].account) {
-                    leaves[i].balance = before[j].balance;
+                    leaves[i].total = before[j].total;
                     leaves[i].cumulative = before[j].cumulative;
                 }
             }
         }
-        uint256 entitlement = Payout.settle(leaves, scores, pot);
-        vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".entitlement")), entitlement);
+        uint128 price = Payout.settle(leaves, scores, allowed);
+        vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".price")), price);
+        uint256 total;
         for (uint256 i; i < count; i++) {
             vm.assertEq(vm.parseJsonUint(json, string.concat(_item(list, i), ".cumulative")), leaves[i].cumulative);
-            vm.assertEq(vm.parseJsonInt(json, string.concat(_item(list, i), ".balance")), leaves[i].balance);
+            vm.assertEq(vm.parseJsonInt(json, string.concat(_item(list, i), ".total")), leaves[i].total);
             total += leaves[i].cumulative;
         }
         vm.assertEq(vm.parseJsonUint(json, string.concat(path, ".cumulative")), total);

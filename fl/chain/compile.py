@@ -17,9 +17,12 @@ from fl.chain.anvil import CHECKOUT_CONTRACTS
 from fl.chain.errors import ChainError
 
 ARTIFACTS = Path(__file__).parent / "artifacts"
-# What each contract answers to: Fairshare passes the calls of IDisputes on to its second half, for want of room in one.
+# What each contract answers to: Fairshare passes the calls that it does not know on to Disputes, and that to Lifecycle,
+# for want of room in one.
 CONTRACTS = {
-    "Fairshare": ("src/Fairshare.sol", "src/interfaces/IDisputes.sol"),
+    "Fairshare": ("src/Fairshare.sol", "src/interfaces/IDisputes.sol", "src/interfaces/ILifecycle.sol"),
+    "Disputes": ("src/Disputes.sol",),
+    "Lifecycle": ("src/Lifecycle.sol",),
     "DevToken": ("src/DevToken.sol",),
 }
 

@@ -5,10 +5,10 @@ import {ITask} from "./ITask.sol";
 
 /// @title Proofs of fraud, and what they cost whom
 /// @notice Part of the Fairshare contract: same address, same tasks. Anyone who holds a round's published folder can
-/// prove what is wrong in it. Proven fraud in a round that is not final voids that round and all after it; in any case
-/// the task halts, and the coordinator's bond goes to the prover and to the fire, half each: a coordinator that
-/// convicts itself first still loses half. What earlier rounds promised stays claimable, as far as no false tree became
-/// final before that and was paid from.
+/// prove what is wrong in it, as long as the round is not final. That voids the round and all after it, and halts the task.
+/// The coordinator loses its whole bond: a bounty of one `minStake` goes to the first prover, everything else to the clients
+/// (see ILifecycle). There is no bounty for what only the coordinator could have made, a receipt or an unanswered request:
+/// convicting itself is never cheaper for it than falling silent. What earlier rounds promised stays claimable.
 /// What these proofs cannot reach is the direction itself: that rests on the evaluators who signed. In a task whose
 /// terms say `attested`, so do the scores: they come from a rule that is no inner product of update and direction
 /// (coordinate-wise robust rules, Shapley values), which no block can refute. All else stays provable there.
@@ -35,7 +35,6 @@ interface IDisputes {
         uint64 span; // blocks per sum: 1 unless the update has more than 4,096 blocks
         bytes32 sumsRoot; // tree of the challenger's sums, see SumTree.sol
         uint40 openedAt;
-        bool holds; // opened in the challenge window: the round is not final before this is settled
     }
 
     /// @notice One block of 513 bytes and its siblings in the block tree, bottom-up.
@@ -49,16 +48,16 @@ interface IDisputes {
         bool open;
         uint40 deadline; // refuted until then, upheld from then; 0 if it was never opened
         uint32 demands; // sums that the challenger still has to break down
-        uint32 demanded; // sums that it had to break down so far; the next demand costs one more, times minStake
         bool upheld; // settled, and it was right
+        uint128 bond; // the challenger's
     }
 
     /* EVENTS */
 
     /// @notice Fraud was proven; `fraud` is the selector of the function that did it.
     event Halted(bytes32 indexed taskId, uint32 indexed round, address indexed prover, bytes4 fraud, uint256 reward);
-    /// @notice This round and all after it count no more; the total is `cumulative`.
-    event Voided(bytes32 indexed taskId, uint32 indexed fromRound, uint256 cumulative);
+    /// @notice This round and all after it count no more.
+    event Voided(bytes32 indexed taskId, uint32 indexed fromRound);
     /// @notice A client signed two updates for one round and lost its stake.
     event Slashed(bytes32 indexed taskId, address indexed account, address indexed prover, uint256 stake);
     /// @notice Somebody says that a score is wrong; `sums` are the right ones, 16 bytes each.
@@ -71,14 +70,24 @@ interface IDisputes {
     event Refuted(bytes32 indexed id, address indexed refuter, uint256 reward);
     /// @notice Nobody refuted the challenge in time: the score is wrong.
     event Upheld(bytes32 indexed id);
+    /// @notice A challenge of the round failed, so its window is open once more, for those who stood back for it.
+    event Reopened(bytes32 indexed taskId, uint32 indexed round, uint40 until);
+    /// @notice A client says that the round's folder is withheld, and wants its leaf on chain.
+    event LeafRequested(
+        bytes32 indexed taskId, uint32 indexed round, address indexed account, address asker, uint40 deadline
+    );
+    /// @notice The leaf that was asked for.
+    event LeafShown(
+        bytes32 indexed taskId, uint32 indexed round, address indexed account, ITask.Leaf leaf, ITask.Proof proof
+    );
 
     /* ERRORS: each says what was seen, then what was expected */
 
     /// @notice The task cannot be challenged: it is not started or halted.
     error NotDisputable(bytes32 taskId, ITask.Status seen);
-    /// @notice The round is final and the task is halted already: nothing is left to slash or to void.
-    error NothingToHalt(bytes32 taskId, uint32 round);
-    /// @notice The first header has to be of an earlier round than the second or, for a broken chain or rounding, of the
+    /// @notice The round is final: nothing about it can be proven, challenged or slashed any more.
+    error RoundFinal(uint32 round);
+    /// @notice The first header has to be of an earlier round than the second or, for a broken chain, of the
     /// one before.
     error NotConsecutive(uint32 first, uint32 second);
     /// @notice The leaves are of different accounts.
@@ -106,7 +115,7 @@ interface IDisputes {
     /// @notice The challenger's sums make the score that was posted.
     error SameScore(int256 score);
     /// @notice The partial sums do not add up to the sum that they break down.
-    error WrongSum(int256 seen, int256 expected);
+    error WrongPartials(int256 seen, int256 expected);
     /// @notice There is no such open challenge.
     error NotOpen(bytes32 id);
     /// @notice The challenge was opened before, word for word.
@@ -132,15 +141,19 @@ interface IDisputes {
     /// @notice Sums that were demanded are not broken down; see `answer` and `dismiss`.
     error DemandsOpen(bytes32 id, uint32 demands);
 
+    /// @notice The leaf was asked for before.
+    error AlreadyRequested(address account);
+    /// @notice Nobody asks for this leaf.
+    error NotRequested(address account);
+
     /* PROOFS IN ONE TRANSACTION */
 
-    /// @notice Proves that a leaf's balance or cumulative does not follow from the round before:
-    /// balance = min(0, balance before) + score; cumulative = cumulative before + floor(pot · entitlement / E), or one
-    /// wei more (never to an account whose share leaves no remainder; to whom else is `proveRounding`'s matter); or that a
+    /// @notice Proves that a leaf's total or cumulative does not follow from the round before:
+    /// total = total before + score; cumulative = max(cumulative before, floor(price · max(0, total) / 2^64)); or that a
     /// leaf without an update, or of a client that has left, has a weight or a score; or that a leaf is of an account that
     /// has no place in the tree yet.
     /// Against a round further back, since one in between may open to nobody: that the account's cumulative fell, or grew
-    /// by more than the total did.
+    /// by more than the total of all did.
     /// @dev Requirements: both headers were posted and neither is void, `before` in an earlier round; both leaves are of
     /// one account; something does not follow. For an account whose first round this is, `before`, its leaf and its proof
     /// are not read.
@@ -151,21 +164,6 @@ interface IDisputes {
         ITask.Header calldata header,
         ITask.Leaf calldata leaf,
         ITask.Proof calldata proof
-    ) external;
-
-    /// @notice Proves that the smallest unit that rounding left went to the wrong one of two accounts: the first got
-    /// floor(pot · entitlement / E), the second one unit more, though the first's remainder is larger or, if they are
-    /// equal, its address lower.
-    /// @dev Requirements: both headers were posted, one after the other; the leaves are of two accounts of this round, and
-    /// those before of the same two. Of an account whose first round this is, leaf and proof before are not read, nor is
-    /// `before` if it is the first round of both.
-    function proveRounding(
-        ITask.Header calldata before,
-        ITask.Leaf[2] calldata leavesBefore,
-        ITask.Proof[2] calldata proofsBefore,
-        ITask.Header calldata header,
-        ITask.Leaf[2] calldata leaves,
-        ITask.Proof[2] calldata proofs
     ) external;
 
     /// @notice Proves that a header does not follow from the one before: another base model, another previous hash.
@@ -203,9 +201,9 @@ interface IDisputes {
         ITask.Proof[] calldata proofs
     ) external;
 
-    /// @notice Proves that a leaf does not add to the tree's sums what it should. No claim of it can be proven.
-    /// @dev `said` are the sums that the leaf's parent (or the header, for a single leaf) has for it; its node is not
-    /// read. Requirements: the path leads from the leaf, with these sums, to the header's root; its own are others.
+    /// @notice Proves that a leaf does not add to the tree's sum what it should. No claim of it can be proven.
+    /// @dev `said` is the sum that the leaf's parent (or the header, for a single leaf) has for it; its node is not
+    /// read. Requirements: the path leads from the leaf, with this sum, to the header's root; its own is another.
     function proveBadLeaf(
         ITask.Header calldata header,
         ITask.Leaf calldata leaf,
@@ -213,10 +211,10 @@ interface IDisputes {
         ITask.Proof calldata proof
     ) external;
 
-    /// @notice Proves that an inner node is not what its parent (or the header, for the root) says: its sums are others,
+    /// @notice Proves that an inner node is not what its parent (or the header, for the root) says: its sum is another,
     /// or it stands where a leaf should. No claim below such a node can be proven.
-    /// @dev Requirements: the path leads from the node, with the sums that are said of it, to the header's root; its own
-    /// sums are others, or it is on level 0.
+    /// @dev Requirements: the path leads from the node, with the sum that is said of it, to the header's root; its own
+    /// sum is another, or it is on level 0.
     /// @param level 0 where leaves stand; `proof.index` counts the nodes of this level.
     function proveBadNode(
         ITask.Header calldata header,
@@ -227,9 +225,9 @@ interface IDisputes {
         ITask.Proof calldata proof
     ) external;
 
-    /// @notice Proves that a client signed two different updates for one round. Its stake goes to the prover and to the
-    /// fire, half each.
-    /// @dev Requirements: the stake is here; while the task runs, the client has a place in the round under way; both
+    /// @notice Proves that a client signed two different updates for one round. Half of its stake, but at most `minStake`,
+    /// goes to the prover, the rest is burned.
+    /// @dev Requirements: the stake is here; the round is under way or not final; the client has a place in it; both
     /// signatures are the client's; the updates differ.
     function proveEquivocation(
         bytes32 taskId,
@@ -243,10 +241,12 @@ interface IDisputes {
 
     /// @notice Says that a leaf's score is wrong, and publishes the right partial sums: one for each block or, beyond
     /// 4,096 blocks, one for each `span` of blocks (the smallest power of two that gives at most 4,096 sums). Escrows
-    /// `minStake` as the challenger's bond.
+    /// `challengeBond` from the challenger: what it costs to be wrong grows with what could be won.
     /// @dev Since the sums are in the call, nobody can challenge with sums that a refuter does not get to see.
-    /// Requirements: the task is started or halted and could not be ended yet; its scores are not `attested`; the round
-    /// was posted and is not void; the leaf has an update, which has `blocks` blocks; the sums give another score.
+    /// The round and all after it are not final before the challenge is settled. One that fails opens the round's window
+    /// once more, if it was the first: the next one may be right.
+    /// Requirements: the task is started or halted; its scores are not `attested`; the round was posted and is neither void
+    /// nor final; the leaf has an update, which has `blocks` blocks; the sums give another score.
     /// @param blocks Number of blocks, and `top` the top of the block tree: updateRoot = sha256(0x02 ‖ blocks ‖ top).
     /// @param sums int128 each, big-endian, 16 bytes.
     /// @return id Hash of the challenge.
@@ -272,9 +272,9 @@ interface IDisputes {
         bytes32[] calldata path
     ) external;
 
-    /// @notice Asks the challenger to break one sum down into its blocks. Escrows `minStake` for a challenge's first
-    /// demand, twice that for the second, n times for the n-th: one is enough to refute what is false, and many are meant
-    /// to be more than the challenger can answer. The bond stays until the challenge is settled, see `dismiss`.
+    /// @notice Asks the challenger to break one sum down into its blocks. Escrows `minStake` for the caller's first demand in
+    /// a challenge, twice that for its second, n times for its n-th: one is enough to refute what is false, whatever others
+    /// have demanded, and many are meant to be more than the challenger can answer. The bond stays until the challenge is settled, see `dismiss`.
     /// @dev Requirements: the challenge is open, sums span many blocks, this one was not demanded before, and the
     /// response window since the challenge is not over.
     function demand(Challenge calldata challenge, uint64 sum) external;
@@ -299,14 +299,35 @@ interface IDisputes {
     /// and the response window since the demand is over.
     function dismiss(Challenge calldata challenge, uint64 sum) external;
 
-    /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and what a
-    /// prover of fraud gets.
+    /// @notice Ends a challenge that nobody refuted: the score is wrong. The challenger gets its bond back, and what
+    /// a prover of fraud gets.
     /// @dev Requirements: the challenge is open, its deadline is over, all demands were answered.
     function uphold(Challenge calldata challenge, ITask.Header calldata header) external;
+
+    /* REQUEST OF A LEAF */
+
+    /// @notice Asks for a leaf of a posted round whose folder is withheld. Escrows `minStake`, which pays whoever shows it.
+    /// The round and all after it are not final before that.
+    /// @dev Requirements: the round was posted and is neither void nor final; the account has a place in it; its leaf was
+    /// not asked for before.
+    function requestLeaf(ITask.Header calldata header, address account) external;
+
+    /// @notice Shows a leaf that was asked for. Anyone may call, and gets the asker's bond.
+    /// @dev Requirements: it was asked for; the proof is right.
+    function showLeaf(ITask.Header calldata header, ITask.Leaf calldata leaf, ITask.Proof calldata proof) external;
+
+    /// @notice Ends a request that nobody answered: the round is void like any that was proven wrong. The asker gets its
+    /// bond back. Anyone may call.
+    /// @dev Requirements: it was asked for; the response window since then is over.
+    function upholdRequest(ITask.Header calldata header, address account) external;
 
     /// @notice Credits what a task has burned to 0x…dEaD, from where `withdrawFor` sends it. Anyone may call.
     /// @dev Requirements: something was burned since the last call.
     function burn(bytes32 taskId) external returns (uint256 amount);
+
+    /// @notice What a challenge of a score in this task costs if it is wrong: a sixteenth of the coordinator's bond, or
+    /// minStake if that is more.
+    function challengeBond(bytes32 taskId) external view returns (uint256);
 
     /// @notice How a challenge stands or ended; all zero if it was never opened.
     function standingOf(bytes32 id) external view returns (Standing memory);

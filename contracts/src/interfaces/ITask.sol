@@ -24,15 +24,18 @@ interface ITask {
         uint8 quorum; // how many of them have to sign, 1 to all
         bool revealEachRound; // whether a direction is published with its round (true) or when the task ends (false)
         bool attested; // whether scores rest on the evaluators' word alone (true) or can be challenged too (false)
+        bool mayStop; // whether the sponsor may make the next round the last one, which then pays the whole budget
+        bool mayCloseJoining; // whether the sponsor may close the joining, and open it again
         uint32 rounds; // 1 to 2^24 - 3
-        uint32 challengeWindow; // seconds from posting a round until it is final, at least 1
-        uint32 responseWindow; // seconds to refute a challenge of a score, at least 1
-        uint32 roundTimeout; // seconds of silence after which anyone may expire the task, at least 1
-        uint32 claimPeriod; // seconds from the close of the task until what nobody claimed goes back, at least 1
-        uint128 budget; // what all rounds together can pay, 1 to 2^96 - 1
-        uint128 bond; // lost by a coordinator that is proven wrong, below 2^96
-        uint128 minStake; // of one client, at least 1; also the bond of a challenge
+        uint32 challengeWindow; // seconds from posting a round until it is final, at least 10
+        uint32 responseWindow; // seconds to refute a challenge of a score, at least 10
+        uint32 roundTimeout; // seconds of silence after which anyone may expire the task, at least two challenge windows
+        uint32 claimPeriod; // seconds from the close of the task until what nobody claimed goes back, at least an hour
+        uint128 budget; // what all rounds together pay, 1 to 2^96 - 1
+        uint128 bond; // the coordinator's own, lost by silence and by proven fraud; minStake to 2^96 - 1 - budget
+        uint128 minStake; // of one client, at least 1
         uint128 maxStake; // of one client, minStake to 2^96 - 1
+        bytes32 members; // who may join: 0 for anyone, or the root of a Merkle tree of accounts (OpenZeppelin's)
         bytes32 specHash; // of the training specification
         bytes32 validationHash; // of the validation set that rounds are scored on
         bytes32 baseModel; // hash of the model that round 1 starts from
@@ -44,43 +47,49 @@ interface ITask {
         address sponsor; // opened the task, gets back what is not paid
         Status status;
         bool swept; // the claim period is over and the rest went back to the sponsor
+        bool stopping; // the sponsor stopped the task: `rounds` is sooner than the terms say
+        bool joiningClosed;
+        uint32 rounds; // the last round
         uint32 posted; // rounds that count: the last one posted or, in a halted task, the last valid one
         uint32 voidFrom; // this round and all after it were proven wrong, 0 if none
         uint32 heldFrom; // this round and all after it wait for a challenge, 0 if none
-        uint32 clients; // that joined so far, leavers included: each has a leaf in every round from its first on
-        uint32 staked; // clients whose stake is still here
-        uint32 openChallenges;
+        uint32 clients; // with a leaf in the next round or the one after
+        uint32 openChallenges; // of scores, and requests for a leaf
         uint40 since; // when the task was opened, started, halted or closed, whichever was last
-        uint128 cumulative; // what all rounds up to `posted` promise together
-        uint128 paid; // what was claimed of it
-        uint128 bondShare; // of every staked client with a place in the round under way when the task expired
+        uint128 budget; // that the schedule pays out
+        uint128 added; // to the budget, from the round after the one under way
+        uint128 bond; // held now
+        uint128 cumulative; // what all rounds up to `posted` promise together; in a halted task not settled before it is closed
+        uint128 paid; // of that and of the pool
+        uint128 pool; // shared by the clients because the task ended otherwise than planned
+        uint128 poolBase; // what the pool is shared by: cumulative or, if that is 0, the stakes
         uint128 burned; // forfeited, on its way to where nobody can spend it
+        bytes32 enrolment; // what the next header has to carry
     }
 
     /// @notice One client of one task.
     struct Client {
         uint128 stake; // held now: 0 before joining, after the release and after being slashed
         uint128 claimed; // paid to it so far
-        uint32 firstRound; // the first round it has a leaf in, 0 if it never joined
+        uint32 firstRound; // the first round it has a leaf in, 0 if it never joined or left before the start
         uint32 leftRound; // the first round it has no weight in any more, 0 while it takes part
-        bytes32 nodeKeyHash; // keccak256 of the Flower node key
-        bytes32 dataset; // commitment to its data
+        address recipient; // its standing payee, 0 for itself
     }
 
     /// @notice What the coordinator posts for a round and the evaluators sign (EIP-712, in this order).
     struct Header {
         bytes32 taskId;
         uint32 round; // from 1
-        bytes32 previous; // header hash of the round before, 0 in round 1
+        bytes32 previous; // struct hash of the round before, 0 in round 1
         bytes32 baseModel; // hash of the model that clients trained on
         bytes32 nextModel; // hash of the model after this round
         bytes32 validation; // the task's validationHash
         bytes32 directionRoot; // block tree of the direction
         bytes32 treeRoot; // round tree, see RoundTree.sol
         uint32 leafCount; // clients with a leaf
-        uint128 entitlement; // sum of the leaves' positive balances, in units of 2^-40 of loss
+        bytes32 enrolment; // rolling hash of all joins and leaves up to the post before, see Roster.sol
         uint128 cumulative; // sum of the leaves' cumulatives, wei
-        uint128 pot; // shared by this round if anyone is entitled, wei
+        uint128 price; // 2^-64 wei per 2^-40 of loss
         bytes32 bundle; // hash of the published folder
     }
 
@@ -96,14 +105,13 @@ interface ITask {
         bytes32 updateRoot;
         uint64 weight; // units of 2^-32
         int128 score; // units of 2^-40 of loss
-        int128 balance; // the same; a loss carried over is negative
+        int128 total; // the same: all scores since it joined
         uint128 cumulative; // wei earned in this task up to and including this round
     }
 
     /// @notice The other child on the way from a leaf to the root.
     struct Sibling {
         bytes32 node;
-        uint128 entitlement;
         uint128 cumulative;
     }
 
@@ -147,7 +155,7 @@ interface ITask {
 
     /* EVENTS */
 
-    /// @notice A task was opened and its budget and bond are escrowed.
+    /// @notice A task was opened and its budget is escrowed.
     event Opened(bytes32 indexed taskId, address indexed sponsor, address indexed token, Terms terms);
     /// @notice A client staked; from `firstRound` on it counts.
     event Joined(
@@ -158,10 +166,23 @@ interface ITask {
         bytes nodeKey,
         bytes32 dataset
     );
-    /// @notice Round 1 is under way with `clients` clients.
+    /// @notice Round 1 is under way with `clients` clients, and the coordinator's bond is escrowed.
     event Started(bytes32 indexed taskId, uint32 clients);
     /// @notice A round was posted; it is final after the challenge window unless proven wrong.
-    event Posted(bytes32 indexed taskId, uint32 indexed round, bytes32 headerHash, Header header);
+    /// `cover` is what the next post has to give back.
+    event Posted(bytes32 indexed taskId, uint32 indexed round, Header header, bytes32 cover);
+    /// @notice The sponsor stopped the task: `lastRound`, the one under way, pays the whole budget.
+    event Stopped(bytes32 indexed taskId, uint32 lastRound);
+    /// @notice The sponsor closed the joining or opened it again.
+    event JoiningSet(bytes32 indexed taskId, bool closed);
+    /// @notice Somebody added to the budget; the round after the one under way counts with `budget`.
+    event BudgetAdded(bytes32 indexed taskId, address indexed by, uint256 amount, uint256 budget);
+    /// @notice The coordinator named who may take its place.
+    event CoordinatorOffered(bytes32 indexed taskId, address indexed from, address indexed to);
+    /// @notice Another account posts the rounds from now on.
+    event CoordinatorChanged(bytes32 indexed taskId, address indexed from, address indexed to);
+    /// @notice From now on what is due to `account` in this task is paid to `recipient`.
+    event RecipientSet(bytes32 indexed taskId, address indexed account, address indexed recipient);
     /// @notice `amount` went to `account`, from the tree of `round`.
     event Claimed(bytes32 indexed taskId, uint32 indexed round, address indexed account, uint256 amount);
     /// @notice The claim of `account` went to `recipient`, less the caller's fee.
@@ -170,13 +191,12 @@ interface ITask {
     );
     /// @notice A client has no weight from round `leftRound` on.
     event Left(bytes32 indexed taskId, address indexed account, uint32 leftRound);
-    /// @notice A client was credited with its stake and its share of an expired task's bond.
-    event Released(bytes32 indexed taskId, address indexed account, uint256 stake, uint256 bondShare);
-    /// @notice The task ended in silence after round `lastRound`; every staked client with a place in the next round is
-    /// owed `bondShare`.
-    event Expired(bytes32 indexed taskId, uint32 lastRound, uint256 bondShare);
-    /// @notice The total is `cumulative` for good; `refund` was credited to the sponsor.
-    event Closed(bytes32 indexed taskId, uint32 lastRound, uint256 cumulative, uint256 refund);
+    /// @notice A client's stake went home, with its share of the pool if that is shared by stake.
+    event Released(bytes32 indexed taskId, address indexed account, uint256 stake, uint256 poolShare);
+    /// @notice The task ended in silence after round `lastRound`.
+    event Expired(bytes32 indexed taskId, uint32 lastRound);
+    /// @notice The total is `cumulative` for good; `refund` was credited to the sponsor, and the clients share `pool`.
+    event Closed(bytes32 indexed taskId, uint32 lastRound, uint256 cumulative, uint256 refund, uint256 pool);
     /// @notice Nobody claimed `amount`; it was credited to the sponsor.
     event Swept(bytes32 indexed taskId, uint256 amount);
     /// @notice A credit was paid out.
@@ -206,22 +226,39 @@ interface ITask {
     error EnrolmentOver(bytes32 taskId, uint32 firstRound, uint32 rounds);
     /// @notice The task is full.
     error TooManyClients(uint256 clients, uint256 most);
+    /// @notice The account is not under the root of those who may join.
+    error NotMember(bytes32 taskId, address account);
+    /// @notice The sponsor closed the joining.
+    error JoiningClosed(bytes32 taskId);
+    /// @notice The terms do not allow this; `term` is its name in ASCII.
+    error NotAllowed(bytes32 term);
+    /// @notice Only the sponsor may do this.
+    error NotSponsor(address seen, address expected);
+    /// @notice The sponsor stopped the task before.
+    error AlreadyStopping(bytes32 taskId);
+    /// @notice Only the account, or the payee that it named before, may name another.
+    error NotRecipient(address seen, address expected);
     /// @notice Nobody has joined.
     error NoClients(bytes32 taskId);
     /// @notice Rounds are posted one after the other, from 1 to `rounds`.
     error RoundOutOfOrder(uint32 seen, uint32 expected, uint32 rounds);
     /// @notice `previous` is not the last header's hash; `expected` are its leading 27 bytes.
     error WrongPrevious(bytes32 seen, bytes27 expected);
+    /// @notice The header was made for other joins and leaves than those that count in its round.
+    error WrongEnrolment(bytes32 seen, bytes32 expected);
+    /// @notice `cover` is not what the last post emitted.
+    error WrongCover(bytes32 seen);
+    /// @notice The pay that is not final yet would be more than the bond covers; wait until the rounds before are final.
+    error NotCovered(uint256 pay, uint256 bond);
     /// @notice Round 1 does not start from the task's model.
     error WrongBaseModel(bytes32 seen, bytes32 expected);
     /// @notice The round was scored on other data than the task's.
     error WrongValidation(bytes32 seen, bytes32 expected);
     /// @notice The tree leaves somebody out or adds somebody.
     error WrongLeafCount(uint32 seen, uint32 expected);
-    /// @notice The pot is not an equal part of what is left.
-    error WrongPot(uint256 seen, uint256 expected);
-    /// @notice The total does not grow by the pot or, without any entitlement, by nothing.
-    error WrongCumulative(uint256 seen, uint256 expected);
+    /// @notice The total is not within what the schedule allows, or is less than `leafCount` wei below it though a higher
+    /// price could be paid, or it fell.
+    error WrongCumulative(uint256 seen, uint256 least, uint256 most);
     /// @notice Too few evaluators signed.
     error QuorumNotReached(uint256 seen, uint256 expected);
     /// @notice A signature is not by an evaluator of the task, or is over another header.
@@ -240,8 +277,8 @@ interface ITask {
     error WrongProofLength(uint256 seen, uint256 expected);
     /// @notice The proof leads to another root.
     error WrongRoot(bytes32 seen, bytes32 expected);
-    /// @notice The proof leads to other sums than the header's.
-    error WrongSums(uint256 entitlement, uint256 cumulative, uint256 expectedEntitlement, uint256 expectedCumulative);
+    /// @notice The proof leads to another sum than the header's.
+    error WrongSum(uint256 seen, uint256 expected);
     /// @notice Leaves and proofs come in pairs.
     error LengthMismatch(uint256 leaves, uint256 proofs);
     /// @notice The account was paid all of it before.
@@ -265,6 +302,8 @@ interface ITask {
     error StillAtStake(bytes32 taskId, address account, uint32 leftRound);
     /// @notice Too early for this.
     error TooEarly(uint256 time, uint256 earliest);
+    /// @notice A halted task's end needs the header of its last valid round.
+    error WrongLastRound(uint32 seen, uint32 expected);
     /// @notice Challenges are open; they have to be refuted or upheld first.
     error ChallengesOpen(bytes32 taskId, uint32 count);
     /// @notice All rounds were posted; `close` ends the task.

@@ -4,18 +4,16 @@ pragma solidity ^0.8.30;
 import {ITask} from "../interfaces/ITask.sol";
 
 /// @title The Merkle-sum tree under a round's header
-/// @notice leaf = keccak256(0x00 ‖ account ‖ updateRoot ‖ weight ‖ score ‖ balance ‖ cumulative), packed big-endian
-///         node = keccak256(0x01 ‖ left ‖ right ‖ E_left ‖ C_left ‖ E_right ‖ C_right), sums as uint128
-/// Leaves are sorted by account. A leaf adds max(0, balance) to the entitlement E and its cumulative to C. An odd node
-/// is promoted as it is; a single leaf is the root. Since sums are hashed with the nodes, no set of leaves that opens
-/// under one header can promise more than its totals.
+/// @notice leaf = keccak256(0x00 ‖ account ‖ updateRoot ‖ weight ‖ score ‖ total ‖ cumulative), packed big-endian
+///         node = keccak256(0x01 ‖ left ‖ right ‖ C_left ‖ C_right), sums of the cumulatives as uint128
+/// Leaves are sorted by account. An odd node is promoted as it is; a single leaf is the root. Since sums are hashed with
+/// the nodes, no set of leaves that opens under one header can promise more than its total.
 /// @dev In assembly, since a claim climbs ten levels for a thousand clients: 200 gas a level instead of 1,300. The tests
 /// compare it with a second implementation in plain Solidity (test/world/Tree.sol) and with the Python one.
 library RoundTree {
-    /// @dev A node on the way up, with its sums in 256 bits.
+    /// @dev A node on the way up, with its sum in 256 bits.
     struct Node {
         bytes32 hash;
-        uint256 entitlement;
         uint256 cumulative;
     }
 
@@ -25,12 +23,9 @@ library RoundTree {
         ITask.Leaf calldata leaf,
         ITask.Proof calldata proof
     ) internal pure {
-        (bytes32 root, uint256 entitlement, uint256 cumulative) =
-            climb(hashLeaf(leaf), entitlementOf(leaf), leaf.cumulative, header.leafCount, proof);
+        (bytes32 root, uint256 cumulative) = climb(hashLeaf(leaf), leaf.cumulative, header.leafCount, proof);
         if (root != header.treeRoot) revert ITask.WrongRoot(root, header.treeRoot);
-        if (entitlement != header.entitlement || cumulative != header.cumulative) {
-            revert ITask.WrongSums(entitlement, cumulative, header.entitlement, header.cumulative);
-        }
+        if (cumulative != header.cumulative) revert ITask.WrongSum(cumulative, header.cumulative);
     }
 
     /// @notice Reverts unless `leaves` are the leaves from index `from` on of the tree under `header`.
@@ -47,7 +42,7 @@ library RoundTree {
         // Nodes of one level; sums are kept in 256 bits and checked as in `climb`.
         Node[] memory nodes = new Node[](count);
         for (uint256 i; i < count; i++) {
-            nodes[i] = Node(hashLeaf(leaves[i]), entitlementOf(leaves[i]), leaves[i].cumulative);
+            nodes[i] = Node(hashLeaf(leaves[i]), leaves[i].cumulative);
         }
         uint256 used;
         for (; width > 1; width = (width + 1) >> 1) {
@@ -69,32 +64,22 @@ library RoundTree {
         if (used != siblings.length) revert ITask.WrongProofLength(siblings.length, used);
         Node memory top = nodes[0];
         if (top.hash != header.treeRoot) revert ITask.WrongRoot(top.hash, header.treeRoot);
-        if (top.entitlement != header.entitlement || top.cumulative != header.cumulative) {
-            revert ITask.WrongSums(top.entitlement, top.cumulative, header.entitlement, header.cumulative);
-        }
+        if (top.cumulative != header.cumulative) revert ITask.WrongSum(top.cumulative, header.cumulative);
     }
 
-    /// @notice The root above a node that stands at `proof.index` of `width` nodes, and its sums.
-    function climb(
-        bytes32 node,
-        uint256 entitlement,
-        uint256 cumulative,
-        uint256 width,
-        ITask.Proof calldata proof
-    ) internal pure returns (bytes32, uint256, uint256) {
+    /// @notice The root above a node that stands at `proof.index` of `width` nodes, and its sum.
+    function climb(bytes32 node, uint256 cumulative, uint256 width, ITask.Proof calldata proof)
+        internal
+        pure
+        returns (bytes32, uint256)
+    {
         if (proof.index >= width) revert ITask.IndexOutOfRange(proof.index, width);
         ITask.Sibling[] calldata siblings = proof.siblings;
         uint256 end = _start(siblings);
-        (node, entitlement, cumulative, end) = _climb(node, entitlement, cumulative, proof.index, width, end);
-        end = (end - _start(siblings)) / 96;
+        (node, cumulative, end) = _climb(node, cumulative, proof.index, width, end);
+        end = (end - _start(siblings)) / 64;
         if (siblings.length != end) revert ITask.WrongProofLength(siblings.length, end);
-        return (node, entitlement, cumulative);
-    }
-
-    /// @notice What a leaf adds to the entitlement.
-    function entitlementOf(ITask.Leaf calldata leaf) internal pure returns (uint256) {
-        int256 balance = leaf.balance;
-        return balance > 0 ? uint256(balance) : 0;
+        return (node, cumulative);
     }
 
     /// @notice The hash of a leaf.
@@ -105,7 +90,7 @@ library RoundTree {
             // that is the prefix: the account is a clean address wherever a leaf is used, so it is 0x00.
             let end := add(mload(0x40), 141)
             mstore(sub(end, 32), calldataload(add(leaf, 160))) // cumulative, 16 bytes
-            mstore(sub(end, 48), calldataload(add(leaf, 128))) // balance, 16 bytes
+            mstore(sub(end, 48), calldataload(add(leaf, 128))) // total, 16 bytes
             mstore(sub(end, 64), calldataload(add(leaf, 96))) // score, 16 bytes
             mstore(sub(end, 80), calldataload(add(leaf, 64))) // weight, 8 bytes
             mstore(sub(end, 88), calldataload(add(leaf, 32))) // updateRoot, 32 bytes
@@ -117,39 +102,27 @@ library RoundTree {
     /// @notice The hash of an inner node.
     function hashNode(ITask.Sibling calldata left, ITask.Sibling calldata right) internal pure returns (bytes32) {
         return keccak256(
-            abi.encodePacked(
-                bytes1(0x01),
-                left.node,
-                right.node,
-                left.entitlement,
-                left.cumulative,
-                right.entitlement,
-                right.cumulative
-            )
+            abi.encodePacked(bytes1(0x01), left.node, right.node, left.cumulative, right.cumulative)
         );
     }
 
     function _sibling(ITask.Sibling[] calldata siblings, uint256 i) private pure returns (Node memory) {
         if (i >= siblings.length) revert ITask.WrongProofLength(siblings.length, i + 1);
-        return Node(siblings[i].node, siblings[i].entitlement, siblings[i].cumulative);
+        return Node(siblings[i].node, siblings[i].cumulative);
     }
 
     /// @dev Writes the parent of two nodes into `parent`, which may be one of them.
     function _join(Node memory left, Node memory right, Node memory parent) private pure {
         assembly ("memory-safe") {
             let buffer := mload(0x40)
-            let leftEntitlement := mload(add(left, 32))
-            let leftCumulative := mload(add(left, 64))
-            let rightEntitlement := mload(add(right, 32))
-            let rightCumulative := mload(add(right, 64))
+            let leftCumulative := mload(add(left, 32))
+            let rightCumulative := mload(add(right, 32))
             mstore8(buffer, 1)
             mstore(add(buffer, 1), mload(left))
             mstore(add(buffer, 33), mload(right))
-            mstore(add(buffer, 65), or(shl(128, leftEntitlement), leftCumulative))
-            mstore(add(buffer, 97), or(shl(128, rightEntitlement), rightCumulative))
-            mstore(parent, keccak256(buffer, 129))
-            mstore(add(parent, 32), add(leftEntitlement, rightEntitlement))
-            mstore(add(parent, 64), add(leftCumulative, rightCumulative))
+            mstore(add(buffer, 65), or(shl(128, leftCumulative), rightCumulative))
+            mstore(parent, keccak256(buffer, 97))
+            mstore(add(parent, 32), add(leftCumulative, rightCumulative))
         }
     }
 
@@ -160,42 +133,43 @@ library RoundTree {
         }
     }
 
-    /// @dev The root and the sums above a node, and where the siblings that it takes end: one a level, but where the node
+    /// @dev The root and the sum above a node, and where the siblings that it takes end: one a level, but where the node
     /// on the way is the odd one and promoted. If there are fewer, the rest was read from whatever follows them in the
     /// calldata; the caller compares and refuses. Sums are kept in 256 bits and only grow (at most 33 terms, each below
-    /// 2^128): if they end at a header's uint128 totals, none was cut when it was hashed as a uint128.
-    function _climb(
-        bytes32 node,
-        uint256 entitlement,
-        uint256 cumulative,
-        uint256 index,
-        uint256 width,
-        uint256 next
-    ) private pure returns (bytes32, uint256, uint256, uint256) {
+    /// 2^128): if they end at a header's uint128 total, none was cut when it was hashed as a uint128.
+    function _climb(bytes32 node, uint256 cumulative, uint256 index, uint256 width, uint256 next)
+        private
+        pure
+        returns (bytes32, uint256, uint256)
+    {
         assembly ("memory-safe") {
-            let buffer := mload(0x40) // 129 bytes behind the free memory pointer
+            let buffer := mload(0x40) // 97 bytes behind the free memory pointer
             mstore8(buffer, 1)
             let dirty := 0
             for {} gt(width, 1) { width := shr(1, add(width, 1)) } {
                 if lt(xor(index, 1), width) {
-                    let side := shl(5, and(index, 1)) // 0 for a left child, 32 for a right one
-                    mstore(add(buffer, add(1, side)), node)
-                    mstore(add(buffer, sub(33, side)), calldataload(next))
-                    mstore(add(buffer, add(65, side)), or(shl(128, entitlement), cumulative))
-                    let e := calldataload(add(next, 32))
-                    let c := calldataload(add(next, 64))
-                    mstore(add(buffer, sub(97, side)), or(shl(128, e), c))
-                    node := keccak256(buffer, 129)
-                    dirty := or(dirty, or(e, c))
-                    entitlement := add(entitlement, e)
+                    let c := calldataload(add(next, 32))
+                    switch and(index, 1)
+                    case 0 {
+                        mstore(add(buffer, 1), node)
+                        mstore(add(buffer, 33), calldataload(next))
+                        mstore(add(buffer, 65), or(shl(128, cumulative), c))
+                    }
+                    default {
+                        mstore(add(buffer, 1), calldataload(next))
+                        mstore(add(buffer, 33), node)
+                        mstore(add(buffer, 65), or(shl(128, c), cumulative))
+                    }
+                    node := keccak256(buffer, 97)
+                    dirty := or(dirty, c)
                     cumulative := add(cumulative, c)
-                    next := add(next, 96)
+                    next := add(next, 64)
                 }
                 index := shr(1, index)
             }
-            // A sibling's sum beyond 128 bits makes the sums wrong for every header.
-            if shr(128, dirty) { entitlement := not(0) }
+            // A sibling's sum beyond 128 bits makes the sum wrong for every header.
+            if shr(128, dirty) { cumulative := not(0) }
         }
-        return (node, entitlement, cumulative, next);
+        return (node, cumulative, next);
     }
 }

@@ -31,6 +31,7 @@ abstract contract Challenges is Stage {
 
     mapping(bytes32 id => Open[]) internal challenges; // open ones
     mapping(bytes32 challenge => Demand[]) internal demands; // of open ones
+    mapping(bytes32 challenge => mapping(address => uint256)) internal demandedBy;
     Owed[] internal owed; // bonds of demands of settled ones
 
     /* THE CHALLENGER */
@@ -56,7 +57,8 @@ abstract contract Challenges is Stage {
         bytes32 top = o.positive ? upTop[blocks] : downTop[blocks];
         ITask.Proof memory proof = _proof(id, round, index);
         address challenger = o.right ? WATCHER : LIAR;
-        _fund(challenger, MIN_STAKE);
+        uint256 bond = court.challengeBond(id);
+        _fund(challenger, bond);
         vm.prank(challenger);
         try court.challengeScore(header, leaf, proof, blocks, top, sums) returns (bytes32 made) {
             o.challenge = IDisputes.Challenge({
@@ -69,12 +71,11 @@ abstract contract Challenges is Stage {
                 blocks: blocks,
                 span: blocks == 1 ? 1 : 2,
                 sumsRoot: _sumsRoot(o, blocks),
-                openedAt: uint40(clock),
-                holds: clock < _windowOf(id, round)
+                openedAt: uint40(clock)
             });
             if (made != keccak256(abi.encode(o.challenge))) broken = "a challenge is another than its call";
             challenges[id].push(o);
-            held += MIN_STAKE;
+            held += bond;
             done[blocks == 1 ? this.challenge.selector : bytes4("many")]++;
         } catch {}
     }
@@ -154,14 +155,16 @@ abstract contract Challenges is Stage {
 
     function _demand(Open memory o, uint64 sum, address demander) internal {
         bytes32 made = keccak256(abi.encode(o.challenge));
-        uint256 bond = MIN_STAKE * (demands[made].length + 1);
+        uint256 bond = MIN_STAKE * ++demandedBy[made][demander];
         _fund(demander, bond);
         vm.prank(demander);
         try court.demand(o.challenge, sum) {
             demands[made].push(Demand(sum, bond, false));
             held += bond;
             done[bytes4("dmnd")]++;
-        } catch {}
+        } catch {
+            demandedBy[made][demander]--;
+        }
     }
 
     function _refuted(Open memory o, address refuter, uint64 index, int128 said) internal returns (bool) {
@@ -271,12 +274,7 @@ abstract contract Challenges is Stage {
         }
         list[place] = list[list.length - 1];
         list.pop();
-        held -= MIN_STAKE;
-    }
-
-    function _windowOf(bytes32 id, uint32 round) internal view returns (uint256) {
-        (, uint40 postedAt) = fairshare.roundOf(id, round);
-        return uint256(postedAt) + 100;
+        held -= court.challengeBond(made.taskId);
     }
 
     /// @dev In which of the two blocks of its first sum a liar says its lie is.

@@ -2,8 +2,8 @@
 pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
-import {Fairshare} from "../../src/Fairshare.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
+import {Escrow, deployEscrow} from "../world/Escrow.sol";
 import {vm} from "../world/Vm.sol";
 import {Challenges} from "./Challenges.sol";
 import {Handler} from "./Handler.sol";
@@ -17,7 +17,7 @@ abstract contract FairshareInvariants {
     mapping(bytes32 id => mapping(uint256 client => uint256)) internal claimedOf;
 
     function setUp() public {
-        handler = new Handler(new Fairshare(), new DevToken());
+        handler = new Handler(deployEscrow(), new DevToken());
     }
 
     function targetContracts() public view returns (address[] memory targets) {
@@ -40,19 +40,20 @@ abstract contract FairshareInvariants {
 
     function invariant_everyPromiseHolds() public {
         vm.assertEq(handler.broken(), "");
-        Fairshare fairshare = handler.fairshare();
+        Escrow fairshare = handler.fairshare();
         uint256 owed = handler.credits() + handler.held();
         bytes32[] memory ids = handler.tasks();
         for (uint256 i; i < ids.length; i++) {
             (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(ids[i]);
             ITask.Client[] memory all = handler.accounts(ids[i]);
-            owed += _owed(terms, state, all);
+            owed += _owed(state, all);
             // 2.
-            vm.assertLe(state.paid, state.cumulative, "paid more than the total");
-            vm.assertLe(state.cumulative, terms.budget, "promised more than the budget");
+            vm.assertLe(state.paid, state.cumulative + state.pool, "paid more than the total");
+            vm.assertLe(state.cumulative, state.budget + state.added, "promised more than the budget");
+            vm.assertLe(state.cumulative + state.pool, state.budget + state.added + terms.bond);
             if (statusOf[ids[i]] == ITask.Status.Closed) vm.assertEq(state.cumulative, totalOf[ids[i]]);
             // 3.
-            vm.assertEq(_claimed(ids[i], all), state.paid);
+            vm.assertEq(_claimed(ids[i], all) + handler.shares(ids[i]), state.paid);
             // 5.
             if (!handler.lied(ids[i])) {
                 vm.assertTrue(state.status != ITask.Status.Halted, "an honest task was halted");
@@ -86,31 +87,21 @@ abstract contract FairshareInvariants {
         }
     }
 
-    function _owed(ITask.Terms memory terms, ITask.State memory state, ITask.Client[] memory all)
-        internal
-        pure
-        returns (uint256 owed)
-    {
+    function _owed(ITask.State memory state, ITask.Client[] memory all) internal pure returns (uint256 owed) {
         for (uint256 i; i < all.length; i++) {
             owed += all[i].stake;
         }
         owed += state.burned;
-        if (state.status == ITask.Status.Closed) {
-            for (uint256 i; i < all.length; i++) {
-                if (all[i].stake != 0 && all[i].firstRound <= state.posted + 1) owed += state.bondShare;
-            }
-            if (!state.swept) owed += state.cumulative - state.paid;
-        } else {
-            owed += terms.budget - state.paid;
-            if (state.status != ITask.Status.Halted) owed += terms.bond;
-        }
+        if (state.status != ITask.Status.Closed) owed += state.budget + state.added + state.bond - state.paid;
+        else if (!state.swept) owed += state.cumulative + state.pool - state.paid;
     }
 }
 
 /// @notice Tasks as they are meant to run: mostly rounds and claims.
 contract RoundsInvariants is FairshareInvariants {
     function _selectors() internal pure override returns (bytes4[] memory selectors) {
-        selectors = new bytes4[](24);
+        selectors = new bytes4[](25);
+        selectors[24] = Handler.steer.selector;
         selectors[0] = Handler.open.selector;
         selectors[1] = Handler.join.selector;
         selectors[2] = Handler.join.selector;
@@ -177,7 +168,7 @@ contract ReachInvariants {
         uint256 random = 1;
         Handler[] memory runs = new Handler[](100);
         for (uint256 i; i < runs.length; i++) {
-            runs[i] = new Handler(new Fairshare(), new DevToken());
+            runs[i] = new Handler(deployEscrow(), new DevToken());
             for (uint256 j; j < 350; j++) {
                 random = uint256(keccak256(abi.encode(random)));
                 bytes memory arguments = abi.encode(random >> 3, random >> 5, random >> 7, random >> 11, random >> 13);
@@ -199,7 +190,8 @@ contract ReachInvariants {
 
     /// @dev Those of the fuzzer.
     function _calls() internal pure returns (bytes4[] memory calls) {
-        calls = new bytes4[](26);
+        calls = new bytes4[](27);
+        calls[26] = Handler.steer.selector;
         calls[0] = Handler.open.selector;
         (calls[1], calls[2], calls[3]) = (Handler.join.selector, Handler.joinFor.selector, Handler.start.selector);
         (calls[4], calls[5], calls[6]) = (Handler.post.selector, Handler.post.selector, Handler.post.selector);
@@ -216,16 +208,17 @@ contract ReachInvariants {
     /// @dev What a call counts: its selector, or what it came to.
     function _steps() internal pure returns (bytes4[] memory steps) {
         bytes4[] memory calls = _calls();
-        bytes4[7] memory named = [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid"];
-        steps = new bytes4[](calls.length + 15);
+        bytes4[11] memory named =
+            [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid", "thin", "halt", "stop", "more"];
+        steps = new bytes4[](calls.length + 18);
         for (uint256 i; i < calls.length; i++) {
             steps[i] = calls[i];
         }
-        for (uint256 i; i < 7; i++) {
+        for (uint256 i; i < 11; i++) {
             steps[calls.length + i] = named[i];
         }
-        for (uint32 lie = 2; lie < 10; lie++) {
-            steps[calls.length + 5 + lie] = bytes4(lie); // proven
+        for (uint32 lie = 2; lie < 9; lie++) {
+            steps[calls.length + 9 + lie] = bytes4(lie); // proven
         }
     }
 }

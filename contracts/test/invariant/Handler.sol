@@ -2,9 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
-import {Fairshare} from "../../src/Fairshare.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {Blocks} from "../world/Blocks.sol";
+import {coverAfter} from "../world/Covers.sol";
+import {Escrow} from "../world/Escrow.sol";
 import {Payout} from "../world/Payout.sol";
 import {Tree} from "../world/Tree.sol";
 import {vm} from "../world/Vm.sol";
@@ -14,7 +15,7 @@ import {Stage} from "./Stage.sol";
 
 /// @notice Plays all parties of up to three tasks in one token.
 contract Handler is Challenges, Proofs {
-    constructor(Fairshare fairshare_, DevToken token_) Stage(fairshare_, token_) {}
+    constructor(Escrow fairshare_, DevToken token_) Stage(fairshare_, token_) {}
 
     /* A TASK'S LIFE */
 
@@ -32,21 +33,24 @@ contract Handler is Challenges, Proofs {
             quorum: 2,
             revealEachRound: true,
             attested: false,
+            mayStop: true,
+            mayCloseJoining: true,
             rounds: uint32(rounds % 6 + 1),
             challengeWindow: 100,
             responseWindow: 40,
             roundTimeout: 1000,
-            claimPeriod: 1000,
+            claimPeriod: 3600,
             budget: uint128(budget % 1e24 + 1),
-            bond: uint128(bond % 1e22),
+            bond: uint128(MIN_STAKE + bond % 1e22),
             minStake: MIN_STAKE,
             maxStake: 5e18,
+            members: 0,
             specHash: 0,
             validationHash: 0,
             baseModel: 0,
             salt: bytes32(taskIds.length)
         });
-        _fund(SPONSOR, uint256(terms.budget) + terms.bond);
+        _fund(SPONSOR, terms.budget);
         vm.prank(SPONSOR);
         bytes32 id = fairshare.open(terms);
         honest[id] = taskIds.length == 0;
@@ -61,7 +65,7 @@ contract Handler is Challenges, Proofs {
         stake = 1e18 + stake % 4e18;
         _fund(client, stake);
         vm.prank(client);
-        try fairshare.join(id, uint128(stake), "", 0) {
+        try fairshare.join(id, uint128(stake), "", 0, new bytes32[](0)) {
             staked[id][client] = stake;
             done[msg.sig]++;
         } catch {}
@@ -94,7 +98,7 @@ contract Handler is Challenges, Proofs {
         token.mint(client, e.fee);
         ITask.Permit memory none;
         vm.prank(RELAYER);
-        try fairshare.joinFor(id, e, none) {
+        try fairshare.joinFor(id, e, none, new bytes32[](0)) {
             if (bent % 4 == 0) broken = "a relayer took more than was signed for";
             staked[id][client] = e.stake;
             done[msg.sig]++;
@@ -104,6 +108,8 @@ contract Handler is Challenges, Proofs {
     function start(uint256 which) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
+        (ITask.Terms memory terms,) = fairshare.task(id);
+        _fund(COORDINATOR, terms.bond);
         vm.prank(COORDINATOR);
         try fairshare.start(id) {
             done[msg.sig]++;
@@ -114,29 +120,32 @@ contract Handler is Challenges, Proofs {
     function post(uint256 which, uint256 luck) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
-        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(id);
-        if (state.status != ITask.Status.Started || state.posted == terms.rounds) return;
+        (, ITask.State memory state) = fairshare.task(id);
+        if (state.status != ITask.Status.Started || state.posted == state.rounds) return;
         uint32 round = state.posted + 1;
         uint64 blocks = luck % 4 == 0 ? MANY : 1;
         (ITask.Leaf[] memory leaves, int128[] memory scores) = _moved(id, round, luck, blocks);
-        Lie lie = honest[id] || luck >> 2 & 1 == 0 ? Lie.None : Lie((luck >> 3) % 10 < 9 ? (luck >> 3) % 10 + 1 : 1);
+        Lie lie = honest[id] || luck >> 2 & 1 == 0 ? Lie.None : Lie((luck >> 3) % 8 + 1);
         if (leaves.length < 2 && (lie == Lie.Theft || lie == Lie.Disorder || lie == Lie.BadLeaf)) lie = Lie.Score;
         if (leaves.length < 3 && lie == Lie.BadNode) lie = Lie.Score;
         if (lie == Lie.Chain && round == 1) lie = Lie.Score;
         if (lie == Lie.Score) scores[0] += 1 + int128(uint128(luck % 1e6));
-        uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
-        Payout.settle(leaves, scores, pot);
-        lie = lie == Lie.Rounding ? _misround(leaves, _cumulativesBefore(id, round, leaves), pot) : _bend(leaves, lie);
-        _send(id, round, leaves, pot, lie, blocks);
-        done[lie == Lie.None ? msg.sig : bytes4("lies")]++;
+        uint128 price = Payout.settle(leaves, scores, _allowed(state));
+        lie = _bend(leaves, lie);
+        if (_send(id, round, leaves, price, lie, blocks)) done[lie == Lie.None ? msg.sig : bytes4("lies")]++;
+    }
+
+    function _allowed(ITask.State memory state) internal pure returns (uint256) {
+        uint256 round = state.posted + 1;
+        return round == state.rounds ? state.budget : state.budget * round / state.rounds;
     }
 
     /// @dev Makes a round's leaves those of its lie, if there is enough to steal.
     function _bend(ITask.Leaf[] memory leaves, Lie lie) internal pure returns (Lie) {
         uint256 last = leaves.length - 1;
         if (lie == Lie.Theft) {
-            if (leaves[last].cumulative < 2) return Lie.None;
-            (leaves[0].cumulative, leaves[last].cumulative) = (leaves[0].cumulative + 2, leaves[last].cumulative - 2);
+            if (leaves[last].cumulative < 1) return Lie.None;
+            (leaves[0].cumulative, leaves[last].cumulative) = (leaves[0].cumulative + 1, leaves[last].cumulative - 1);
         } else if (lie == Lie.Disorder) {
             (leaves[0], leaves[1]) = (leaves[1], leaves[0]);
         } else if (lie == Lie.Missing) {
@@ -149,39 +158,53 @@ contract Handler is Challenges, Proofs {
         return lie;
     }
 
-    function _misround(ITask.Leaf[] memory leaves, uint128[] memory before, uint256 pot) internal pure returns (Lie) {
-        (bool found, uint256 first, uint256 second) = _rounded(leaves, before, pot, 1);
-        if (!found) return Lie.None;
-        leaves[first].cumulative -= 1;
-        leaves[second].cumulative += 1;
-        return Lie.Rounding;
-    }
-
-    function _send(bytes32 id, uint32 round, ITask.Leaf[] memory leaves, uint256 pot, Lie lie, uint64 blocks) internal {
+    /// @return sent False if the bond does not cover it yet.
+    function _send(bytes32 id, uint32 round, ITask.Leaf[] memory leaves, uint128 price, Lie lie, uint64 blocks)
+        internal
+        returns (bool sent)
+    {
         Tree.Node[][] memory levels = _levels(leaves, lie);
         uint256 depth;
         while (levels[depth].length > 1) depth++;
         Tree.Node memory top = levels[depth][0];
-        ITask.Header memory header;
-        header.taskId = id;
-        header.round = round;
-        if (round > 1) {
-            header.previous = fairshare.headerDigest(_header(id, round - 1));
-            header.baseModel = _header(id, round - 1).nextModel;
-        }
-        header.nextModel = bytes32(uint256(round));
+        ITask.Header memory header = _blank(id, round);
         if (lie == Lie.Chain) header.baseModel = "another";
         header.directionRoot = Blocks.root(blocks, directionTop[blocks]);
         header.leafCount = uint32(leaves.length);
-        (header.treeRoot, header.entitlement, header.cumulative) = (top.node, top.entitlement, top.cumulative);
-        header.pot = uint128(pot);
-        vm.prank(COORDINATOR);
-        fairshare.post(header, _signatures(header, lie == Lie.None ? 0 : 1));
+        (header.treeRoot, header.cumulative, header.price) = (top.node, top.cumulative, price);
+        if (!_posted(id, header, lie)) return false;
         posted[id].push(Posted(header, lie, blocks));
         for (uint256 i; i < leaves.length; i++) {
             leavesOf[id][round].push(leaves[i]);
         }
         if (lie != Lie.None) lied[id] = true;
+        return true;
+    }
+
+    function _blank(bytes32 id, uint32 round) internal view returns (ITask.Header memory header) {
+        (, ITask.State memory state) = fairshare.task(id);
+        (header.taskId, header.round, header.enrolment) = (id, round, state.enrolment);
+        if (round > 1) {
+            header.previous = fairshare.headerHash(_header(id, round - 1));
+            header.baseModel = _header(id, round - 1).nextModel;
+        }
+        header.nextModel = bytes32(uint256(round));
+    }
+
+    function _posted(bytes32 id, ITask.Header memory header, Lie lie) internal returns (bool) {
+        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(id);
+        bytes32 next = coverAfter(coverOf[id], terms, state, clock, header.cumulative);
+        ITask.Signature[] memory signatures = _signatures(header, lie == Lie.None ? 0 : 1);
+        vm.prank(COORDINATOR);
+        try fairshare.post(header, signatures, coverOf[id]) {
+            coverOf[id] = next;
+            return true;
+        } catch (bytes memory reason) {
+            if (bytes4(reason) != ITask.NotCovered.selector) broken = "a round could not be posted";
+            else if (header.cumulative - uint96(uint256(next)) <= terms.bond) broken = "a covered round was refused";
+            done[bytes4("thin")]++;
+            return false;
+        }
     }
 
     /// @dev Two neighbours' of the three evaluators: the first is honest, the last is hostile, the other signs all.
@@ -198,7 +221,7 @@ contract Handler is Challenges, Proofs {
     }
 
     bytes32 internal constant HEADER_TYPEHASH = keccak256(
-        "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
+        "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,bytes32 enrolment,uint128 cumulative,uint128 price,bytes32 bundle)"
     );
 
     /// @dev A coordinator whose evaluators do not all lie with it: one signature where two are due, the same one twice, an
@@ -206,16 +229,12 @@ contract Handler is Challenges, Proofs {
     function forge(uint256 which, uint256 how) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
-        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(id);
-        if (state.status != ITask.Status.Started || state.posted == terms.rounds) return;
-        ITask.Header memory header;
-        header.taskId = id;
-        header.round = state.posted + 1;
-        if (header.round > 1) header.previous = fairshare.headerDigest(_header(id, header.round - 1));
+        (, ITask.State memory state) = fairshare.task(id);
+        if (state.status != ITask.Status.Started || state.posted == state.rounds) return;
+        ITask.Header memory header = _blank(id, state.posted + 1);
         (ITask.Leaf[] memory leaves,) = _moved(id, header.round, how, 1);
         header.leafCount = uint32(leaves.length);
-        header.pot = uint128((terms.budget - state.cumulative) / (terms.rounds - state.posted));
-        header.cumulative = state.cumulative;
+        (header.cumulative, header.price) = (state.cumulative, type(uint128).max);
         ITask.Signature[] memory signatures = _signatures(header, 1);
         if (how % 4 == 0) signatures[1] = signatures[0];
         if (how % 4 == 1) signatures[1] = _sign(COORDINATOR_KEY, keccak256("an outsider's"));
@@ -226,7 +245,7 @@ contract Handler is Challenges, Proofs {
             signatures[0] = alone;
         }
         vm.prank(COORDINATOR);
-        try fairshare.post(header, signatures) {
+        try fairshare.post(header, signatures, coverOf[id]) {
             broken = "a round was posted without its quorum";
         } catch {
             done[msg.sig]++;
@@ -236,8 +255,10 @@ contract Handler is Challenges, Proofs {
     function leave(uint256 which, uint256 who) external {
         (bytes32 id, bool ok) = _pick(which);
         if (!ok) return;
-        vm.prank(clients[who % clients.length]);
+        address client = clients[who % clients.length];
+        vm.prank(client);
         try fairshare.leave(id) {
+            if (fairshare.clientOf(id, client).firstRound == 0) staked[id][client] = 0; // before the start
             done[msg.sig]++;
         } catch {}
     }
@@ -248,7 +269,10 @@ contract Handler is Challenges, Proofs {
     }
 
     function _release(bytes32 id, address client) internal {
+        uint256 credit = fairshare.creditOf(address(token), client);
+        uint256 stake = fairshare.clientOf(id, client).stake;
         try fairshare.release(id, client) {
+            shares[id] += fairshare.creditOf(address(token), client) - credit - stake;
             staked[id][client] = 0;
             done[this.release.selector]++;
         } catch {}
@@ -271,6 +295,22 @@ contract Handler is Challenges, Proofs {
         try fairshare.withdrawFor(address(token), account) {
             done[msg.sig]++;
         } catch {}
+    }
+
+    /// @dev The sponsor stops a task, closes its joining or opens it; somebody adds to its budget.
+    function steer(uint256 which, uint256 how, uint256 amount) external {
+        (bytes32 id, bool ok) = _pick(which);
+        if (!ok) return;
+        bytes memory call = abi.encodeCall(fairshare.setJoining, (id, how % 16 == 1));
+        if (how % 8 == 0) call = abi.encodeCall(fairshare.stop, (id));
+        if (how % 2 == 0 && how % 8 != 0) {
+            amount = MIN_STAKE + amount % 1e20;
+            call = abi.encodeCall(fairshare.addBudget, (id, uint128(amount)));
+            _fund(SPONSOR, amount);
+        }
+        vm.prank(SPONSOR);
+        (bool done_,) = address(fairshare).call(call);
+        if (done_) done[how % 8 == 0 ? bytes4("stop") : how % 2 == 0 ? bytes4("more") : msg.sig]++;
     }
 
     function wait_(uint256 time) external {
@@ -403,12 +443,16 @@ contract Handler is Challenges, Proofs {
             _payOwed(owed.length - 1);
         }
         for (uint256 i; i < taskIds.length; i++) {
-            _wait(1000);
-            _end(taskIds[i], 0);
-            _end(taskIds[i], 1);
+            _wait(1200);
+            for (uint256 how; how < 3; how++) {
+                _end(taskIds[i], how);
+            }
             _payAll(taskIds[i]);
-            _wait(1000);
-            _end(taskIds[i], 2);
+            for (uint256 j; j < clients.length; j++) {
+                _release(taskIds[i], clients[j]); // with its share of a pool by stake
+            }
+            _wait(3600);
+            _end(taskIds[i], 3);
             for (uint256 j; j < clients.length; j++) {
                 _release(taskIds[i], clients[j]);
             }
@@ -435,7 +479,9 @@ contract Handler is Challenges, Proofs {
         ITask.Leaf[] memory leaves = leavesOf[id][last];
         for (uint256 i; i < leaves.length; i++) {
             _claim(id, last, i);
-            if (sound && fairshare.clientOf(id, leaves[i].account).claimed != leaves[i].cumulative) {
+            uint256 worth = leaves[i].cumulative;
+            if (state.pool != 0 && last == state.posted && worth != 0) worth += state.pool * worth / state.poolBase;
+            if (sound && fairshare.clientOf(id, leaves[i].account).claimed != worth) {
                 broken = "a client was not paid what it earned";
             }
         }
@@ -502,7 +548,7 @@ contract Handler is Challenges, Proofs {
             leaf.account = clients[i];
             for (uint256 j; j < earlier.length; j++) {
                 if (earlier[j].account == clients[i] || earlier[j].account == _impostor(clients[i])) {
-                    (leaf.balance, leaf.cumulative) = (earlier[j].balance, earlier[j].cumulative);
+                    (leaf.total, leaf.cumulative) = (earlier[j].total, earlier[j].cumulative);
                 }
             }
             bool positive = (luck >> (8 + i)) & 1 == 1;
@@ -515,18 +561,22 @@ contract Handler is Challenges, Proofs {
     }
 
     function _end(bytes32 id, uint256 how) internal {
-        if (how % 3 == 0) {
-            try fairshare.expire(id) {
-                done[this.end.selector]++;
-            } catch {}
-        } else if (how % 3 == 1) {
-            try fairshare.close(id) {
-                done[this.end.selector]++;
-            } catch {}
+        bytes memory call;
+        if (how % 4 == 0) {
+            call = abi.encodeCall(fairshare.expire, (id));
+        } else if (how % 4 == 1) {
+            call = abi.encodeCall(fairshare.close, (id));
+        } else if (how % 4 == 2) {
+            (, ITask.State memory state) = fairshare.task(id);
+            ITask.Header memory last;
+            last.taskId = id;
+            if (state.posted != 0 && state.posted <= posted[id].length) last = _header(id, state.posted);
+            call = abi.encodeCall(fairshare.closeHalted, (last));
         } else {
-            try fairshare.sweep(id) {
-                done[this.end.selector]++;
-            } catch {}
+            call = abi.encodeCall(fairshare.sweep, (id));
         }
+        (bool ended,) = address(fairshare).call(call);
+        if (ended) done[this.end.selector]++;
+        if (ended && how % 4 == 2) done[bytes4("halt")]++;
     }
 }

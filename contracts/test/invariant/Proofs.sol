@@ -16,21 +16,23 @@ abstract contract Proofs is Stage {
         if (!ok) return;
         (, ITask.State memory state) = fairshare.task(id);
         for (uint32 i = 1; how % 2 == 0 && i <= state.posted; i++) {
-            if (posted[id][i - 1].lie <= Lie.Score) continue;
+            if (posted[id][i - 1].lie <= Lie.Score || fairshare.isFinal(id, i)) continue;
             round = i;
             break;
         }
         Lie lie = posted[id][round - 1].lie;
         bool known = lie > Lie.Score;
-        Lie tried = known ? lie : Lie((how >> 1) % 8 + 2);
+        bool final_ = fairshare.isFinal(id, round);
+        Lie tried = known ? lie : Lie((how >> 1) % 7 + 2);
         if (!_prove(id, round, tried)) {
             bool alone = true; // a lie before it may have left nothing that opens to hold it against
             for (uint256 i; i + 1 < round; i++) {
                 alone = alone && posted[id][i].lie == Lie.None;
             }
-            if (known && alone && state.status == ITask.Status.Started) broken = "a lie could not be proven";
+            if (known && alone && !final_ && state.status == ITask.Status.Started) broken = "a lie could not be proven";
             return;
         }
+        if (final_) broken = "a final round was convicted";
         if (!lied[id]) broken = "an honest task was convicted";
         else if (lie == Lie.None) broken = "an honest round was convicted";
         done[this.prove.selector]++;
@@ -42,7 +44,6 @@ abstract contract Proofs is Stage {
         ITask.Leaf[] memory leaves = leavesOf[id][round];
         ITask.Proof memory proof = _proof(id, round, 0);
         if (lie == Lie.BadNode) return _proveBadNode(id, round, header);
-        if (lie == Lie.Rounding) return _proveRounding(id, round, header.pot, uint256(header.treeRoot) % 2 == 1);
         vm.prank(_prover(id, round));
         if (lie == Lie.Theft) return _proveTheft(id, round, header, leaves[0], proof);
         if (lie == Lie.Chain) {
@@ -161,36 +162,7 @@ abstract contract Proofs is Stage {
     }
 
     function _said(Tree.Node memory node) internal pure returns (ITask.Sibling memory) {
-        return ITask.Sibling(node.node, node.entitlement, node.cumulative);
-    }
-
-    /// @dev In an honest round, of two leaves of which the first has its extra wei and the second has none, either way.
-    function _proveRounding(bytes32 id, uint32 round, uint256 pot, bool turned) internal returns (bool) {
-        ITask.Leaf[] memory leaves = leavesOf[id][round];
-        bool lie = posted[id][round - 1].lie == Lie.Rounding;
-        (bool found, uint256 first, uint256 second) =
-            _rounded(leaves, _cumulativesBefore(id, round, leaves), pot, lie ? 0 : 1);
-        if (!found) return false;
-        if (!lie && turned) (first, second) = (second, first);
-        bytes memory call = _roundingCall(id, round, [first, second]);
-        vm.prank(_prover(id, round));
-        (bool proven,) = address(court).call(call);
-        return proven;
-    }
-
-    function _roundingCall(bytes32 id, uint32 round, uint256[2] memory who) internal view returns (bytes memory) {
-        ITask.Leaf[2] memory pair;
-        ITask.Proof[2] memory proofs;
-        ITask.Leaf[2] memory pairBefore;
-        ITask.Proof[2] memory proofsBefore;
-        for (uint256 i; i < 2; i++) {
-            (pair[i], proofs[i]) = (leavesOf[id][round][who[i]], _proof(id, round, who[i]));
-            (pairBefore[i], proofsBefore[i]) = _before(id, round, pair[i].account);
-        }
-        return abi.encodeCall(
-            court.proveRounding,
-            (_header(id, round > 1 ? round - 1 : 1), pairBefore, proofsBefore, _header(id, round), pair, proofs)
-        );
+        return ITask.Sibling(node.node, node.cumulative);
     }
 
     /// @dev An account's leaf of the round before, if it has one.

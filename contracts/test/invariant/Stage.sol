@@ -2,10 +2,10 @@
 pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
-import {Fairshare} from "../../src/Fairshare.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {Blocks} from "../world/Blocks.sol";
+import {Escrow} from "../world/Escrow.sol";
 import {Tree} from "../world/Tree.sol";
 import {vm} from "../world/Vm.sol";
 
@@ -21,8 +21,7 @@ abstract contract Stage {
         Disorder, // the first two leaves are swapped
         Missing, // an impostor's leaf in the first one's place
         BadLeaf, // the first leaf's sums are not what its parent has for it
-        BadNode, // the sums of the first two leaves are not what is said of the node above them
-        Rounding // the extra wei of one leaf is another's, whose remainder is smaller
+        BadNode // the sums of the first two leaves are not what is said of the node above them
     }
 
     struct Posted {
@@ -45,7 +44,7 @@ abstract contract Stage {
     uint256 internal constant COORDINATOR_KEY = 0xC00;
     address internal COORDINATOR = vm.addr(COORDINATOR_KEY);
 
-    Fairshare public immutable fairshare;
+    Escrow public immutable fairshare;
     IDisputes internal immutable court;
     DevToken public immutable token;
     bytes32 internal immutable domain;
@@ -59,6 +58,8 @@ abstract contract Stage {
     mapping(bytes32 id => bool) internal honest; // its coordinator is
     mapping(bytes32 id => Posted[]) internal posted;
     mapping(bytes32 id => mapping(uint256 round => ITask.Leaf[])) internal leavesOf;
+    mapping(bytes32 id => bytes32) internal coverOf; // what the next post has to bring
+    mapping(bytes32 id => uint256) public shares; // of pools, that came with stakes
     mapping(bytes32 id => bool) public lied;
     mapping(bytes32 id => mapping(address => uint256)) public received; // by claims, wherever they went
     mapping(bytes32 id => mapping(address => uint256)) public staked; // that has to be there
@@ -81,7 +82,7 @@ abstract contract Stage {
     mapping(uint64 blocks => bytes32) internal downTop;
     mapping(uint64 blocks => bytes32) internal directionTop;
 
-    constructor(Fairshare fairshare_, DevToken token_) {
+    constructor(Escrow fairshare_, DevToken token_) {
         fairshare = fairshare_;
         court = IDisputes(address(fairshare_));
         token = token_;
@@ -192,52 +193,6 @@ abstract contract Stage {
 
     function _proof(bytes32 id, uint256 round, uint256 index) internal view returns (ITask.Proof memory) {
         return Tree.proveIn(_levels(leavesOf[id][round], posted[id][round - 1].lie), index);
-    }
-
-    /// @dev Of each leaf, what its account had before the round.
-    function _cumulativesBefore(bytes32 id, uint256 round, ITask.Leaf[] memory leaves)
-        internal
-        view
-        returns (uint128[] memory before)
-    {
-        before = new uint128[](leaves.length);
-        ITask.Leaf[] memory earlier = leavesOf[id][round - 1];
-        for (uint256 i; i < leaves.length; i++) {
-            for (uint256 j; j < earlier.length; j++) {
-                if (earlier[j].account == leaves[i].account) before[i] = earlier[j].cumulative;
-            }
-        }
-    }
-
-    /// @dev Two leaves of which the first comes before the second when extra wei are given out, with `extra` of the first
-    /// and 1 - `extra` of the second; `before` is what they had before the round.
-    function _rounded(ITask.Leaf[] memory leaves, uint128[] memory before, uint256 pot, uint256 extra)
-        internal
-        pure
-        returns (bool found, uint256 first, uint256 second)
-    {
-        uint256 entitlement;
-        for (uint256 i; i < leaves.length; i++) {
-            if (leaves[i].balance > 0) entitlement += uint128(leaves[i].balance);
-        }
-        if (entitlement == 0) return (false, 0, 0);
-        uint256[] memory extras = new uint256[](leaves.length);
-        uint256[] memory remainders = new uint256[](leaves.length);
-        for (uint256 i; i < leaves.length; i++) {
-            uint256 share = leaves[i].balance > 0 ? pot * uint128(leaves[i].balance) : 0;
-            remainders[i] = share % entitlement;
-            unchecked { // of another lie it is anything
-                extras[i] = leaves[i].cumulative - before[i] - share / entitlement;
-            }
-        }
-        for (first = 0; first < leaves.length; first++) {
-            for (second = 0; second < leaves.length; second++) {
-                bool ahead = remainders[first] > remainders[second]
-                    || (remainders[first] == remainders[second] && leaves[first].account < leaves[second].account);
-                if (ahead && extras[first] == extra && extras[second] == 1 - extra) return (true, first, second);
-            }
-        }
-        return (false, 0, 0);
     }
 
     /* BLOCKS */

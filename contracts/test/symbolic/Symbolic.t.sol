@@ -4,7 +4,7 @@ pragma solidity ^0.8.30;
 import {ITask} from "../../src/interfaces/ITask.sol";
 import {RoundTree} from "../../src/libraries/RoundTree.sol";
 import {ScoreMath} from "../../src/libraries/ScoreMath.sol";
-import {Progress} from "../../src/types/Progress.sol";
+import {CHANGED, Progress} from "../../src/types/Progress.sol";
 
 /// @notice Proofs for all inputs, by Halmos: `npm run symbolic`. forge itself does not run what is named `check`.
 contract SymbolicTest {
@@ -12,41 +12,46 @@ contract SymbolicTest {
         RoundTree.check(header, leaf, proof);
     }
 
-    /// @dev A round moves the total up by exactly the pay and the round by exactly one, and touches no other field.
-    function check_withRound_isExact(uint256 word, uint96 pay, bytes32 digest) public pure {
+    /// @dev A round sets the total and moves the round up by exactly one, and touches no other field.
+    function check_withRound_isExact(uint256 word, uint96 total) public pure {
         Progress p = Progress.wrap(word);
-        if (uint8(word >> 168) > 4) return; // no such status is ever written
-        if (p.cumulative() + pay > type(uint96).max || p.posted() == type(uint24).max) return;
-        if (p.counted() + p.arriving() > type(uint24).max) return;
-        Progress q = p.withRound(pay, digest);
-        assert(q.cumulative() == p.cumulative() + pay);
+        if (uint8(word >> 168) & 15 > 4) return; // no such status is ever written
+        if (p.posted() == type(uint24).max || p.counted() + p.arriving() > type(uint24).max) return;
+        Progress q = p.withRound(total);
+        assert(q.cumulative() == total);
         assert(q.posted() == p.posted() + 1);
         assert(q.counted() == p.counted() + p.arriving());
         assert(q.arriving() == 0);
         assert(q.status() == p.status());
-        assert(q.last() == bytes10(digest));
+        assert(!q.has(CHANGED));
+        assert(Progress.unwrap(q) >> 173 == Progress.unwrap(p) >> 173);
     }
 
-    /// @dev Going back before a round writes exactly that round and that total.
-    function check_withVoid_isExact(uint256 word, uint24 round, uint96 total) public pure {
+    /// @dev Going back before a round writes exactly that round.
+    function check_withVoid_isExact(uint256 word, uint24 round) public pure {
         Progress p = Progress.wrap(word);
-        if (uint8(word >> 168) > 4 || round == 0) return;
-        Progress q = p.withVoid(round, total);
-        assert(q.cumulative() == total);
+        if (round == 0) return;
+        Progress q = p.withVoid(round);
+        assert(q.cumulative() == p.cumulative());
         assert(q.posted() == round - 1);
-        assert(q.counted() == p.counted());
-        assert(q.arriving() == p.arriving());
-        assert(q.status() == p.status());
-        assert(q.last() == p.last());
+        assert(Progress.unwrap(q) >> 120 == Progress.unwrap(p) >> 120);
     }
 
-    /// @dev A budget's pot never exceeds what is left, and what is left after it still has a pot for the rounds left.
-    function check_pot_isWithinWhatIsLeft(uint96 budget, uint96 total, uint24 rounds, uint24 posted) public pure {
-        if (total > budget || posted >= rounds) return;
-        uint256 left = uint256(budget) - total;
-        uint256 pot = left / (rounds - posted);
-        assert(pot <= left);
-        if (rounds - posted == 1) assert(pot == left); // the last round pays all of it
+    /// @dev What an unplanned end shares out: budget and bond to the wei, and never more to the sponsor than was lost.
+    function check_unplannedEnd_sharesToTheWei(uint96 budget, uint96 bond, uint96 valid, uint96 posted, uint96 bounty)
+        public
+        pure
+    {
+        if (valid > posted || posted > budget || bounty > bond) return;
+        uint256 rest = uint256(budget) - valid;
+        uint256 void = uint256(posted) - valid;
+        uint256 refund = rest > void ? rest - void : 0;
+        uint256 left = uint256(bond) - bounty;
+        if (refund > left) refund = left;
+        uint256 pool = rest + left - refund;
+        assert(refund + bounty <= bond);
+        assert(pool >= void || refund == 0);
+        assert(uint256(valid) + refund + pool + bounty == uint256(budget) + bond);
     }
 
     /// @dev Whatever siblings a prover makes up: a leaf that opens under a header adds no more than the header's totals.
@@ -54,17 +59,14 @@ contract SymbolicTest {
         ITask.Header calldata header,
         ITask.Leaf calldata leaf,
         bytes32 node,
-        uint128 entitlement,
         uint128 cumulative
     ) public view {
         if (header.leafCount != 2) return;
         ITask.Proof memory proof;
         proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = ITask.Sibling(node, entitlement, cumulative);
+        proof.siblings[0] = ITask.Sibling(node, cumulative);
         try this.door(header, leaf, proof) {
             assert(uint256(leaf.cumulative) + cumulative == header.cumulative);
-            uint256 own = leaf.balance > 0 ? uint128(leaf.balance) : 0;
-            assert(own + entitlement == header.entitlement);
         } catch {}
     }
 
@@ -74,18 +76,5 @@ contract SymbolicTest {
         int256 product = int256(raw) * int256(uint256(weight));
         assert(score * 2 ** 32 <= product);
         assert(product - score * 2 ** 32 < 2 ** 32);
-    }
-
-    /// @dev A pot splits to the wei: what rounding down leaves is at most one wei for each account with a remainder, so
-    /// `floor` or, with a remainder, `floor + 1` always sums to the pot. Fuzzed here; split.py beside this
-    /// file proves it for any number of clients, by induction: divisions by a symbolic sum are beyond the solver.
-    function testFuzz_split_sumsToThePot(uint96 pot_, uint120 a_, uint120 b_, uint120 c_) public pure {
-        (uint256 pot, uint256 a, uint256 b, uint256 c) = (pot_, a_, b_, c_);
-        uint256 all = a + b + c;
-        if (all == 0) return;
-        uint256 floors = pot * a / all + pot * b / all + pot * c / all;
-        uint256 remainders = (pot * a % all == 0 ? 0 : 1) + (pot * b % all == 0 ? 0 : 1) + (pot * c % all == 0 ? 0 : 1);
-        assert(floors <= pot);
-        assert(pot - floors <= remainders);
     }
 }

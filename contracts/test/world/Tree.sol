@@ -9,7 +9,6 @@ import {ITask} from "../../src/interfaces/ITask.sol";
 library Tree {
     struct Node {
         bytes32 node;
-        uint128 entitlement;
         uint128 cumulative;
     }
 
@@ -25,7 +24,7 @@ library Tree {
         while (to - from > 1) {
             uint256 middle = from + _split(to - from);
             Node memory other = index < middle ? _range(leaves, middle, to) : _range(leaves, from, middle);
-            down[depth++] = ITask.Sibling(other.node, other.entitlement, other.cumulative);
+            down[depth++] = ITask.Sibling(other.node, other.cumulative);
             if (index < middle) to = middle;
             else from = middle;
         }
@@ -61,7 +60,7 @@ library Tree {
         for (uint256 depth; all[depth].length > 1; depth++) {
             if (index ^ 1 < all[depth].length) {
                 Node memory other = all[depth][index ^ 1];
-                up[count++] = ITask.Sibling(other.node, other.entitlement, other.cumulative);
+                up[count++] = ITask.Sibling(other.node, other.cumulative);
             }
             index /= 2;
         }
@@ -84,11 +83,11 @@ library Tree {
             Node[] memory level = all[depth];
             if (first % 2 == 1) {
                 Node memory left = level[first - 1];
-                up[used++] = ITask.Sibling(left.node, left.entitlement, left.cumulative);
+                up[used++] = ITask.Sibling(left.node, left.cumulative);
             }
             if (last % 2 == 0 && last + 1 < level.length) {
                 Node memory right = level[last + 1];
-                up[used++] = ITask.Sibling(right.node, right.entitlement, right.cumulative);
+                up[used++] = ITask.Sibling(right.node, right.cumulative);
             }
             (first, last) = (first / 2, last / 2);
         }
@@ -105,18 +104,16 @@ library Tree {
             leaf.updateRoot,
             bytes8(leaf.weight),
             bytes16(uint128(leaf.score)),
-            bytes16(uint128(leaf.balance)),
+            bytes16(uint128(leaf.total)),
             bytes16(leaf.cumulative)
         );
-        return Node(keccak256(packed), leaf.balance > 0 ? uint128(leaf.balance) : 0, leaf.cumulative);
+        return Node(keccak256(packed), leaf.cumulative);
     }
 
     function join(Node memory a, Node memory b) internal pure returns (Node memory) {
-        bytes memory sums =
-            bytes.concat(bytes16(a.entitlement), bytes16(a.cumulative), bytes16(b.entitlement), bytes16(b.cumulative));
+        bytes memory sums = bytes.concat(bytes16(a.cumulative), bytes16(b.cumulative));
         return Node({
             node: keccak256(bytes.concat(hex"01", a.node, b.node, sums)),
-            entitlement: a.entitlement + b.entitlement,
             cumulative: a.cumulative + b.cumulative
         });
     }

@@ -2,21 +2,23 @@
 pragma solidity ^0.8.30;
 
 import {DevToken} from "../../src/DevToken.sol";
-import {Fairshare} from "../../src/Fairshare.sol";
 import {IDisputes} from "../../src/interfaces/IDisputes.sol";
 import {ITask} from "../../src/interfaces/ITask.sol";
+import {coverAfter, enrolmentAfter} from "./Covers.sol";
+import {Escrow, deployEscrow} from "./Escrow.sol";
 import {Payout} from "./Payout.sol";
 import {Tree} from "./Tree.sol";
 import {Vm, vm} from "./Vm.sol";
 
 /// @notice A chain with one token, one contract and the people of one task, and the steps they take.
 abstract contract World {
-    Fairshare internal fairshare;
+    Escrow internal fairshare;
     IDisputes internal court; // the same contract
     DevToken internal token;
 
     address internal constant SPONSOR = address(0x5907);
     address internal constant ANYONE = address(0xA27);
+    uint256 internal constant CHALLENGE = 62.5 ether; // what a challenge costs: a sixteenth of the bond
     uint256 internal constant COORDINATOR_KEY = 0xC00;
     address internal COORDINATOR = vm.addr(COORDINATOR_KEY);
 
@@ -29,11 +31,14 @@ abstract contract World {
     ITask.Leaf[] internal leaves; // of the last posted round
     ITask.Leaf[] internal earlier; // of the round before
     ITask.Header[] internal headers; // posted, from round 1
+    bytes32 internal enrolment; // of all joins and leaves of the task
+    bytes32 internal due; // as of the last post or the start
+    bytes32 internal cover; // what the next post has to bring
 
     function setUp() public virtual {
         vm.warp(clock);
         token = new DevToken();
-        fairshare = new Fairshare();
+        fairshare = deployEscrow();
         court = IDisputes(address(fairshare));
         evaluatorKeys = _keys(0xE000, 3);
         uint256[] memory keys = _keys(0xA000, 3);
@@ -66,15 +71,18 @@ abstract contract World {
             quorum: 2,
             revealEachRound: false,
             attested: false,
+            mayStop: true,
+            mayCloseJoining: true,
             rounds: 3,
             challengeWindow: 1 hours,
             responseWindow: 30 minutes,
             roundTimeout: 1 days,
             claimPeriod: 30 days,
             budget: 1000 ether,
-            bond: 100 ether,
+            bond: 1000 ether, // all rounds can be posted in one window
             minStake: 1 ether,
             maxStake: 10 ether,
+            members: 0,
             specHash: keccak256("spec"),
             validationHash: keccak256("validation"),
             baseModel: keccak256("model 0"),
@@ -83,21 +91,39 @@ abstract contract World {
     }
 
     function _open(ITask.Terms memory terms) internal returns (bytes32) {
-        _fund(SPONSOR, uint256(terms.budget) + terms.bond);
+        _fund(SPONSOR, terms.budget);
         vm.prank(SPONSOR);
         taskId = fairshare.open(terms);
+        (enrolment, due, cover) = (0, 0, 0);
         return taskId;
     }
 
-    function _join(uint256 client, uint128 stake) internal returns (uint32) {
+    function _join(uint256 client, uint128 stake) internal returns (uint32 firstRound) {
         _fund(_client(client), stake);
         vm.prank(_client(client));
-        return fairshare.join(taskId, stake, abi.encode("node key", client), keccak256(abi.encode("data", client)));
+        firstRound = fairshare.join(
+            taskId, stake, abi.encode("node key", client), keccak256(abi.encode("data", client)), new bytes32[](0)
+        );
+        _noteJoin(_client(client), firstRound, stake);
+    }
+
+    function _leave(uint256 client) internal returns (uint32 leftRound) {
+        uint128 stake = fairshare.clientOf(taskId, _client(client)).stake;
+        vm.prank(_client(client));
+        leftRound = fairshare.leave(taskId);
+        enrolment = enrolmentAfter(enrolment, 2, _client(client), leftRound, stake);
+    }
+
+    function _noteJoin(address account, uint32 firstRound, uint128 stake) internal {
+        enrolment = enrolmentAfter(enrolment, 1, account, firstRound, stake);
     }
 
     function _start() internal {
+        (ITask.Terms memory terms,) = fairshare.task(taskId);
+        _fund(COORDINATOR, terms.bond);
         vm.prank(COORDINATOR);
         fairshare.start(taskId);
+        due = enrolment;
     }
 
     /// @dev A started task with all clients in it.
@@ -123,8 +149,9 @@ abstract contract World {
             moved[i].updateRoot = keccak256(abi.encode("update", state.posted + 1, i));
             moved[i].weight = uint64(2 ** 32 / scores.length);
         }
-        uint256 pot = (terms.budget - state.cumulative) / (terms.rounds - state.posted);
-        Payout.settle(moved, scores, pot);
+        uint32 round = state.posted + 1;
+        uint256 allowed = round == state.rounds ? state.budget : uint256(state.budget) * round / state.rounds;
+        uint128 price = Payout.settle(moved, scores, allowed);
         earlier = leaves;
         delete leaves;
         for (uint256 i; i < moved.length; i++) {
@@ -134,16 +161,16 @@ abstract contract World {
         header = ITask.Header({
             taskId: taskId,
             round: state.posted + 1,
-            previous: headers.length == 0 ? bytes32(0) : _digest(headers[headers.length - 1]),
+            previous: headers.length == 0 ? bytes32(0) : _hash(headers[headers.length - 1]),
             baseModel: headers.length == 0 ? terms.baseModel : headers[headers.length - 1].nextModel,
             nextModel: keccak256(abi.encode("model", state.posted + 1)),
             validation: terms.validationHash,
             directionRoot: keccak256(abi.encode("direction", state.posted + 1)),
             treeRoot: top.node,
             leafCount: uint32(moved.length),
-            entitlement: top.entitlement,
+            enrolment: due,
             cumulative: top.cumulative,
-            pot: uint128(pot),
+            price: price,
             bundle: keccak256(abi.encode("bundle", state.posted + 1))
         });
     }
@@ -151,14 +178,22 @@ abstract contract World {
     /// @dev Puts changed `leaves` under a header, sums and all.
     function _reseal(ITask.Header memory header) internal view {
         Tree.Node memory top = Tree.root(leaves);
-        (header.treeRoot, header.entitlement, header.cumulative) = (top.node, top.entitlement, top.cumulative);
+        (header.treeRoot, header.cumulative) = (top.node, top.cumulative);
     }
 
     function _send(ITask.Header memory header) internal {
+        bytes32 next = _nextCover(header.cumulative);
         ITask.Signature[] memory signatures = _signed(header, 2);
         vm.prank(COORDINATOR);
-        fairshare.post(header, signatures);
+        fairshare.post(header, signatures, cover);
         headers.push(header);
+        (cover, due) = (next, enrolment);
+    }
+
+    /// @dev The cover of a post at this time.
+    function _nextCover(uint256 total) internal view returns (bytes32) {
+        (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(taskId);
+        return coverAfter(cover, terms, state, clock, total);
     }
 
     /// @dev Posts a round in which every client scores 1, 2, 3 …
@@ -215,11 +250,15 @@ abstract contract World {
 
     /* SIGNATURES */
 
-    function _digest(ITask.Header memory header) internal view returns (bytes32) {
+    function _hash(ITask.Header memory header) internal pure returns (bytes32) {
         bytes32 typehash = keccak256(
-            "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,uint128 entitlement,uint128 cumulative,uint128 pot,bytes32 bundle)"
+            "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,bytes32 enrolment,uint128 cumulative,uint128 price,bytes32 bundle)"
         );
-        return _typed(keccak256(abi.encode(typehash, header)));
+        return keccak256(abi.encode(typehash, header));
+    }
+
+    function _digest(ITask.Header memory header) internal view returns (bytes32) {
+        return _typed(_hash(header));
     }
 
     function _typed(bytes32 structHash) internal view returns (bytes32) {

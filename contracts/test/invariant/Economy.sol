@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {DevToken} from "../../src/DevToken.sol";
+import {IDisputes} from "../../src/interfaces/IDisputes.sol";
+import {ITask} from "../../src/interfaces/ITask.sol";
+import {Blocks} from "../world/Blocks.sol";
+import {coverAfter} from "../world/Covers.sol";
+import {Escrow} from "../world/Escrow.sol";
+import {Payout} from "../world/Payout.sol";
+import {Tree} from "../world/Tree.sol";
+import {vm} from "../world/Vm.sol";
+
+/// @notice One task and one coalition: any of its sponsor, its coordinator and its four clients, and an accomplice whom
+/// nobody knows. Those inside do whatever pays; those outside do what they should, and nobody else watches. Fewer than a
+/// quorum of evaluators are inside, so that every tree is right; what is left is everything in this file. Every round has the
+/// same scores, so that what each would have had by going on is known.
+contract Economy {
+    struct Challenged {
+        IDisputes.Challenge challenge;
+        uint32 round;
+        bool open;
+    }
+
+    uint256 internal constant SPONSOR = 0;
+    uint256 internal constant COORDINATOR = 1;
+    uint256 internal constant FIRST = 2; // of four clients
+    uint256 internal constant ACCOMPLICE = 6;
+    uint256 internal constant PEOPLE = 7;
+    uint128 internal constant MIN_STAKE = 1e18;
+    uint256 internal constant DUST = 64; // wei that rounding may move
+
+    Escrow public immutable escrow;
+    DevToken public immutable token;
+    bytes32 internal immutable domain;
+
+    uint256[PEOPLE] internal keys;
+    address[PEOPLE] internal people; // clients ascending
+    uint256[PEOPLE] internal put; // minted to them
+    uint256 internal inside; // the coalition, a bit each
+    uint256[3] internal evaluators;
+
+    bytes32 public id;
+    uint256 internal budget; // of the sponsor
+    bytes32 internal cover;
+    uint256 internal clock = 1_700_000_000;
+    ITask.Header[] internal headers;
+    mapping(uint256 round => ITask.Leaf[]) internal leavesOf;
+    Challenged[] internal challenges;
+    mapping(uint256 round => bool[4]) internal asked; // leaves that are not shown yet
+    string public broken;
+    mapping(bytes4 => uint256) public done;
+
+    bytes internal update = Blocks.random(1, -30);
+    bytes internal direction = Blocks.random(2, -31);
+
+    constructor(Escrow escrow_, DevToken token_) {
+        (escrow, token) = (escrow_, token_);
+        domain = keccak256(
+            abi.encode(
+                keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
+                keccak256("Fairshare"),
+                keccak256("1"),
+                block.chainid,
+                address(escrow_)
+            )
+        );
+        for (uint256 i; i < PEOPLE; i++) {
+            keys[i] = 0x9000 + i;
+        }
+        _sort(FIRST, 4);
+        for (uint256 i; i < PEOPLE; i++) {
+            people[i] = vm.addr(keys[i]);
+        }
+        evaluators = [uint256(0xE001), 0xE002, 0xE003];
+        for (uint256 i; i < 2; i++) {
+            for (uint256 j; j < 2; j++) {
+                if (vm.addr(evaluators[j]) < vm.addr(evaluators[j + 1])) continue;
+                (evaluators[j], evaluators[j + 1]) = (evaluators[j + 1], evaluators[j]);
+            }
+        }
+        vm.warp(clock);
+    }
+
+    function _sort(uint256 from, uint256 count) internal {
+        for (uint256 i = from; i < from + count; i++) {
+            for (uint256 j = from; j + 1 < from + count; j++) {
+                if (vm.addr(keys[j]) > vm.addr(keys[j + 1])) (keys[j], keys[j + 1]) = (keys[j + 1], keys[j]);
+            }
+        }
+    }
+
+    /* A TASK */
+
+    /// @dev Budget and bond of any size to each other, stakes 1 to 4 by client, and any coalition.
+    function open(uint256 coalition, uint256 luck) external {
+        if (id != 0) return;
+        inside = coalition % 64 | 1 << ACCOMPLICE;
+        budget = 1e20 + luck % 1e22;
+        ITask.Terms memory terms;
+        terms.token = address(token);
+        terms.coordinator = people[COORDINATOR];
+        terms.evaluators = new address[](3);
+        for (uint256 i; i < 3; i++) {
+            terms.evaluators[i] = vm.addr(evaluators[i]);
+        }
+        (terms.quorum, terms.mayStop, terms.rounds) = (2, true, uint32(luck >> 128) % 8 + 1);
+        (terms.challengeWindow, terms.responseWindow, terms.roundTimeout, terms.claimPeriod) = (100, 40, 1000, 3600);
+        terms.budget = uint128(budget);
+        terms.bond = uint128(MIN_STAKE + (luck >> 160) % (luck % 2 == 0 ? 1e20 : 1e22));
+        (terms.minStake, terms.maxStake) = (MIN_STAKE, 4 * MIN_STAKE);
+        _fund(SPONSOR, budget);
+        vm.prank(people[SPONSOR]);
+        id = escrow.open(terms);
+        for (uint256 i; i < 4; i++) {
+            _fund(FIRST + i, _stake(i));
+            vm.prank(people[FIRST + i]);
+            escrow.join(id, uint128(_stake(i)), "", 0, new bytes32[](0));
+        }
+        _fund(COORDINATOR, terms.bond);
+        vm.prank(people[COORDINATOR]);
+        escrow.start(id);
+        done[msg.sig]++;
+    }
+
+    function _stake(uint256 client) internal pure returns (uint256) {
+        return (client + 1) * MIN_STAKE;
+    }
+
+    /// @dev An honest round, whoever the coordinator is: two of three evaluators are honest.
+    function post() public {
+        if (id == 0) return;
+        (ITask.Terms memory terms, ITask.State memory state) = escrow.task(id);
+        if (state.status != ITask.Status.Started || state.posted == state.rounds) return;
+        uint32 round = state.posted + 1;
+        ITask.Leaf[] memory leaves = new ITask.Leaf[](4);
+        int128[] memory scores = new int128[](4);
+        for (uint256 i; i < 4; i++) {
+            if (round > 1) leaves[i] = leavesOf[round - 1][i];
+            leaves[i].account = people[FIRST + i];
+            leaves[i].updateRoot = Blocks.root(1, Blocks.leaf(update));
+            leaves[i].weight = uint64((i + 1) << 20);
+            scores[i] = int128(int256(i + 1) * 2 ** 40);
+        }
+        ITask.Header memory header;
+        (header.taskId, header.round, header.leafCount, header.enrolment) = (id, round, 4, state.enrolment);
+        uint256 allowed = round == state.rounds ? state.budget : state.budget * round / state.rounds;
+        header.price = Payout.settle(leaves, scores, allowed);
+        if (round > 1) header.previous = escrow.headerHash(headers[round - 2]);
+        Tree.Node memory top = Tree.root(leaves);
+        (header.treeRoot, header.cumulative) = (top.node, top.cumulative);
+        header.directionRoot = Blocks.root(1, Blocks.leaf(direction));
+        if (!_send(header, terms, state)) return;
+        for (uint256 i; i < 4; i++) {
+            leavesOf[round].push(leaves[i]);
+        }
+        done[this.post.selector]++;
+    }
+
+    function _send(ITask.Header memory header, ITask.Terms memory terms, ITask.State memory state)
+        internal
+        returns (bool)
+    {
+        bytes32 next = coverAfter(cover, terms, state, clock, header.cumulative);
+        ITask.Signature[] memory signatures = new ITask.Signature[](2);
+        for (uint256 i; i < 2; i++) {
+            signatures[i] = _sign(evaluators[i], escrow.headerDigest(header));
+        }
+        vm.prank(people[COORDINATOR]);
+        try escrow.post(header, signatures, cover) {
+            cover = next;
+            headers.push(header);
+            return true;
+        } catch {
+            return false; // the bond does not cover it yet
+        }
+    }
+
+    /* WHAT A COALITION MAY TRY */
+
+    function _isIn(uint256 who) internal view returns (bool) {
+        return inside >> who & 1 == 1;
+    }
+
+    /// @dev The coordinator signs a receipt for bytes that nobody ever sees, and the accomplice proves the omission.
+    function omit(uint256 which, uint256 whichLeaf) external {
+        if (!_isIn(COORDINATOR) || headers.length == 0) return;
+        uint256 round = which % headers.length + 1;
+        ITask.Leaf memory leaf = leavesOf[round][whichLeaf % 4];
+        bytes32 invented = keccak256("bytes that nobody can show");
+        bytes32 typehash = keccak256("Receipt(bytes32 taskId,uint32 round,address client,bytes32 updateRoot)");
+        bytes32 digest = _typed(keccak256(abi.encode(typehash, id, uint32(round), leaf.account, invented)));
+        ITask.Proof memory proof = Tree.prove(leavesOf[round], whichLeaf % 4);
+        vm.prank(people[ACCOMPLICE]);
+        try escrow.proveOmission(headers[round - 1], leaf, proof, invented, _sign(keys[COORDINATOR], digest)) {
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    /// @dev The accomplice challenges a right score. An honest coordinator refutes it as soon as time passes.
+    function challenge(uint256 which, uint256 whichLeaf, uint256 lie) external {
+        if (headers.length == 0) return;
+        uint32 round = uint32(which % headers.length + 1);
+        ITask.Leaf memory leaf = leavesOf[round][whichLeaf % 4];
+        bytes memory sums = abi.encodePacked(int128(int256(lie % 2 ** 100 | 1)) * -(2 ** 20)); // makes a loss
+        ITask.Header memory header = headers[round - 1];
+        uint256 bond = escrow.challengeBond(id);
+        _fund(ACCOMPLICE, bond);
+        ITask.Proof memory proof = Tree.prove(leavesOf[round], whichLeaf % 4);
+        bytes32 top = Blocks.leaf(update);
+        vm.prank(people[ACCOMPLICE]);
+        try escrow.challengeScore(header, leaf, proof, 1, top, sums) {
+            challenges.push(
+                Challenged({
+                    challenge: IDisputes.Challenge({
+                        taskId: id,
+                        round: round,
+                        account: leaf.account,
+                        challenger: people[ACCOMPLICE],
+                        updateRoot: leaf.updateRoot,
+                        directionRoot: header.directionRoot,
+                        blocks: 1,
+                        span: 1,
+                        sumsRoot: keccak256(bytes.concat(hex"00", sums)),
+                        openedAt: uint40(clock)
+                    }),
+                    round: round,
+                    open: true
+                })
+            );
+            lies.push(int128(uint128(bytes16(sums))));
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    int128[] internal lies; // the sums of the challenges
+
+    /// @dev The accomplice asks for a leaf. An honest coordinator shows it as soon as time passes.
+    function request(uint256 which, uint256 whichLeaf) external {
+        if (headers.length == 0) return;
+        uint256 round = which % headers.length + 1;
+        address account = people[FIRST + whichLeaf % 4];
+        _fund(ACCOMPLICE, MIN_STAKE);
+        vm.prank(people[ACCOMPLICE]);
+        try escrow.requestLeaf(headers[round - 1], account) {
+            asked[round][whichLeaf % 4] = true;
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    function stop() external {
+        if (!_isIn(SPONSOR) || id == 0) return;
+        vm.prank(people[SPONSOR]);
+        try escrow.stop(id) {
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    /// @dev A client of the coalition signs two updates, and the accomplice slashes it.
+    function equivocate(uint256 who, uint256 round) external {
+        who = FIRST + who % 4;
+        if (!_isIn(who) || id == 0) return;
+        round = round % 8 + 1;
+        IDisputes.SignedUpdate memory one = _signedUpdate(who, uint32(round), "one");
+        IDisputes.SignedUpdate memory two = _signedUpdate(who, uint32(round), "two");
+        vm.prank(people[ACCOMPLICE]);
+        try escrow.proveEquivocation(id, uint32(round), people[who], one, two) {
+            done[msg.sig]++;
+        } catch {}
+    }
+
+    function _signedUpdate(uint256 who, uint32 round, string memory what)
+        internal
+        view
+        returns (IDisputes.SignedUpdate memory)
+    {
+        bytes32 root = keccak256(bytes(what));
+        bytes32 typehash =
+            keccak256("Update(bytes32 taskId,uint32 round,address client,bytes32 baseModel,bytes32 updateRoot)");
+        bytes32 structHash = keccak256(abi.encode(typehash, id, round, people[who], bytes32(0), root));
+        return IDisputes.SignedUpdate(0, root, _sign(keys[who], _typed(structHash)));
+    }
+
+    /// @dev A coordinator of the coalition hands over to the accomplice and back: nothing is left behind.
+    function handOver() external {
+        if (!_isIn(COORDINATOR) || id == 0) return;
+        for (uint256 i; i < 2; i++) {
+            (uint256 from, uint256 to) = i == 0 ? (COORDINATOR, ACCOMPLICE) : (ACCOMPLICE, COORDINATOR);
+            vm.prank(people[from]);
+            try escrow.offerCoordinator(id, people[to]) {}
+            catch {
+                return;
+            }
+            vm.prank(people[to]);
+            escrow.takeCoordinator(id);
+        }
+        done[msg.sig]++;
+    }
+
+    /// @dev Anyone claims for everybody, from any round.
+    function claim(uint256 which) external {
+        if (headers.length == 0) return;
+        uint256 round = which % headers.length + 1;
+        try escrow.claimRange(headers[round - 1], 0, leavesOf[round], new ITask.Sibling[](0)) returns (uint256 paid) {
+            if (paid != 0) done[msg.sig]++;
+        } catch {}
+    }
+
+    /// @dev Time passes; before that an honest coordinator does its duty, and after it anyone calls time.
+    function wait_(uint256 time) external {
+        if (!_isIn(COORDINATOR)) _defend();
+        _wait(time % 4 == 0 ? time % 1500 : time % 60);
+        if (!_isIn(COORDINATOR) && time % 4 == 0) post();
+        _callTime();
+        done[msg.sig]++;
+    }
+
+    function _wait(uint256 time) internal {
+        // An honest coordinator never lets a timeout pass: it posts what it may in the meantime.
+        if (!_isIn(COORDINATOR)) {
+            for (; time > 400; time -= 200) {
+                clock += 200;
+                vm.warp(clock);
+                post();
+                _defend();
+            }
+        }
+        clock += time;
+        vm.warp(clock);
+    }
+
+    function _defend() internal {
+        for (uint256 i; i < challenges.length; i++) {
+            if (!challenges[i].open) continue;
+            IDisputes.Opening memory one = IDisputes.Opening(update, new bytes32[](0));
+            IDisputes.Opening memory two = IDisputes.Opening(direction, new bytes32[](0));
+            vm.prank(people[COORDINATOR]);
+            try escrow.refute(challenges[i].challenge, 0, one, two, lies[i], new bytes32[](0)) {
+                challenges[i].open = false;
+                done[bytes4("rfut")]++;
+            } catch {
+                broken = "a false challenge could not be refuted";
+            }
+        }
+        for (uint256 round = 1; round <= headers.length; round++) {
+            for (uint256 i; i < 4; i++) {
+                if (!asked[round][i]) continue;
+                vm.prank(people[COORDINATOR]);
+                escrow.showLeaf(headers[round - 1], leavesOf[round][i], Tree.prove(leavesOf[round], i));
+                asked[round][i] = false;
+                done[bytes4("show")]++;
+            }
+        }
+    }
+
+    function _callTime() internal {
+        for (uint256 i; i < challenges.length; i++) {
+            if (!challenges[i].open) continue;
+            try escrow.uphold(challenges[i].challenge, headers[challenges[i].round - 1]) {
+                challenges[i].open = false;
+                done[bytes4("uphd")]++;
+            } catch {}
+        }
+        for (uint256 round = 1; round <= headers.length; round++) {
+            for (uint256 i; i < 4; i++) {
+                if (!asked[round][i]) continue;
+                try escrow.upholdRequest(headers[round - 1], people[FIRST + i]) {
+                    asked[round][i] = false;
+                    done[bytes4("uprq")]++;
+                } catch {}
+            }
+        }
+    }
+
+    /* THE END */
+
+    /// @dev An honest coordinator goes on to the last round; one of the coalition falls silent where it is. Then anyone calls
+    /// what anyone can, and everybody counts its money.
+    function drain() external {
+        if (id == 0) return;
+        for (uint256 i; i < 32 && !_isIn(COORDINATOR); i++) {
+            _defend();
+            clock += 200;
+            vm.warp(clock);
+            post();
+        }
+        for (uint256 i; i < 3; i++) {
+            clock += 1200;
+            vm.warp(clock);
+            _callTime();
+        }
+        (, ITask.State memory state) = escrow.task(id);
+        uint256 valid = state.posted;
+        ITask.Header memory last;
+        last.taskId = id;
+        if (valid != 0) last = headers[valid - 1];
+        bytes memory call = state.status == ITask.Status.Halted
+            ? abi.encodeCall(escrow.closeHalted, (last))
+            : valid == state.rounds ? abi.encodeCall(escrow.close, (id)) : abi.encodeCall(escrow.expire, (id));
+        (bool ended,) = address(escrow).call(call);
+        if (!ended) broken = "the task could not be ended";
+        done[bytes4(call)]++;
+        if (valid != 0) escrow.claimRange(last, 0, leavesOf[valid], new ITask.Sibling[](0));
+        address[] memory clients = new address[](4);
+        for (uint256 i; i < 4; i++) {
+            clients[i] = people[FIRST + i];
+        }
+        escrow.releaseRange(id, clients);
+        clock += 3600;
+        vm.warp(clock);
+        escrow.sweep(id);
+        for (uint256 i; i < PEOPLE; i++) {
+            if (escrow.creditOf(address(token), people[i]) != 0) escrow.withdrawFor(address(token), people[i]);
+        }
+        _count(valid);
+    }
+
+    function _count(uint256 valid) internal {
+        (uint256 mine, uint256 fair) = (0, 0);
+        for (uint256 i; i < PEOPLE; i++) {
+            uint256 has = token.balanceOf(people[i]);
+            if (_isIn(i)) {
+                mine += has;
+                fair += put[i];
+                if (i >= FIRST && i < ACCOMPLICE) fair += budget * (i - FIRST + 1) / 10;
+            } else if (i >= FIRST) {
+                uint256 earned = valid == 0 ? 0 : leavesOf[valid][i - FIRST].cumulative;
+                if (has < put[i] + earned) broken = "an honest client has less than its stake and its final pay";
+            } else if (i == COORDINATOR && has < put[i]) {
+                broken = "an honest coordinator lost by it";
+            }
+        }
+        if (_isIn(SPONSOR)) fair -= budget;
+        if (mine > fair + DUST) broken = "a coalition has more than honest play would have left it";
+    }
+
+    function burned() external view returns (uint256) {
+        (, ITask.State memory state) = escrow.task(id);
+        return state.burned;
+    }
+
+    /* INTERNAL */
+
+    function _fund(uint256 who, uint256 amount) internal {
+        put[who] += amount;
+        token.mint(people[who], amount);
+        vm.prank(people[who]);
+        token.approve(address(escrow), type(uint256).max);
+    }
+
+    function _typed(bytes32 structHash) internal view returns (bytes32) {
+        return keccak256(bytes.concat(hex"1901", domain, structHash));
+    }
+
+    function _sign(uint256 key, bytes32 digest) internal pure returns (ITask.Signature memory) {
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
+        return ITask.Signature(r, bytes32(uint256(s) | uint256(v - 27) << 255));
+    }
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: MIT
+pragma solidity ^0.8.30;
+
+import {Disputes} from "../../src/Disputes.sol";
+import {Fairshare} from "../../src/Fairshare.sol";
+import {Lifecycle} from "../../src/Lifecycle.sol";
+import {IDisputes} from "../../src/interfaces/IDisputes.sol";
+import {IFairshare} from "../../src/interfaces/IFairshare.sol";
+import {ILifecycle} from "../../src/interfaces/ILifecycle.sol";
+
+/// @notice All that the one address answers to.
+interface Escrow is IFairshare, ILifecycle, IDisputes {
+    function disputes() external view returns (address);
+    function multicall(bytes[] calldata data) external returns (bytes[] memory results);
+}
+
+function deployEscrow() returns (Escrow) {
+    return Escrow(address(new Fairshare(address(new Disputes(address(new Lifecycle()))))));
+}
