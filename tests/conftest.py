@@ -109,8 +109,8 @@ def deployment(anvil: str) -> Deployment:
     """Contract and token on this session's chain."""
     w3, account = connect(anvil, chain_id=31337), test_key(SPONSOR)
     token, _ = Token.deploy(w3, account=account)
-    escrow, sent = Escrow.deploy(w3, account=account)
-    return Deployment(chain_id=31337, url=anvil, contract=escrow.address, token=token.address, block=sent.block)
+    escrow, parts = Escrow.deploy(w3, account=account)
+    return Deployment(chain_id=31337, url=anvil, contract=escrow.address, token=token.address, block=parts[-1].block)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -276,7 +276,7 @@ def open_world(
     evaluators: int = 1,
     quorum: int = 1,
     budget: int = 1000 * TOKENS,
-    bond: int = 100 * TOKENS,
+    bond: int = 1000 * TOKENS,
     joining: int | None = None,
     validation: Dataset | None = None,
     **terms: object,
@@ -311,8 +311,9 @@ def open_world(
         "salt": next(_salts).to_bytes(32, "big"),
         **terms,
     }
-    token.mint(sponsor.address, budget + bond, account=sponsor)
-    task, _ = PaidTask.open(deployment, terms=Terms(**settings), sponsor=sponsor, coordinator=coordinator)
+    token.mint(sponsor.address, budget, account=sponsor)
+    token.mint(coordinator.address, bond, account=sponsor)
+    task, _ = PaidTask.open(deployment, terms=Terms(**settings), sponsor=sponsor, coordinator=coordinator, leaps=True)
     invite = task.invite(url=deployment.url, spec=spec.to_json())
     invite.write(folder / "invite.json")
     world = World(

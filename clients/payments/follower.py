@@ -23,13 +23,13 @@ from clients.node.gateway import Gateway
 from fl.audit.disputes.evidence import read_receipts
 from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
-from fl.chain.errors import ChainError, ChainUnreachable
+from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.sender import connect
-from fl.chain.typed_data import Domain, Header, digest
+from fl.chain.typed_data import Domain, Header, header_hash
 from fl.errors import FairshareError
-from fl.rewards import Leaf, RoundTree
+from fl.rewards import HIGHEST_PRICE, Leaf, RoundTree, price_of
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +76,10 @@ class RoundPay:
             part = "took no part"
         else:
             part = f"score {leaf.score / SCORE:+.4f} at a weight of {leaf.weight / WEIGHT:.1%}"
-        text = (
-            f"round {self.header.round}: {part}, earned {self.earned / TOKEN:,.2f} of {self.header.pot / TOKEN:,.2f} tokens, "
-            f"{leaf.cumulative / TOKEN:,.2f} in all"
-        )
+        text = f"round {self.header.round}: {part}, {leaf.total / SCORE:+.4f} in all; "
+        if self.header.price < HIGHEST_PRICE:
+            text += f"the price is {price_of(self.header.price):,.2f} tokens for 1.0; "
+        text += f"earned {self.earned / TOKEN:,.2f} tokens, {leaf.cumulative / TOKEN:,.2f} in all"
         if self.omitted:
             text += (
                 "; the coordinator's receipt is for another update than this round holds, which is provable on chain"
@@ -146,7 +146,7 @@ class PayBook:
     def _read(self, number: int, path: Path) -> RoundPay:
         header, _ = read_header(path)
         posted, _ = self._escrow.posted(self._task_id, number)
-        if header.round != number or digest(header, domain=self._domain)[:_HASH_BYTES] != posted:
+        if header.round != number or header_hash(header)[:_HASH_BYTES] != posted:
             raise BrokenBundle(folder=str(path), problem="its header is not the one that was posted on chain")
         leaves = read_leaves(path)
         if RoundTree(leaves, published=True).root != header.tree_root:
@@ -240,7 +240,7 @@ class PayFollower:
         terms, state = escrow.task(self._invite.id_bytes)
         known = all(self._tell(escrow, book, number) for number in range(self._told + 1, state.posted + 1))
         self._probe()
-        complete = state.posted >= terms.rounds or state.status in (Status.HALTED, Status.CLOSED)
+        complete = state.posted >= state.rounds or state.status in (Status.HALTED, Status.CLOSED)
         if complete and known and self._finish(escrow, book, terms, state):
             self._over.set()
         elif self._lacks_receipts and self._keep_receipts(book) and (pay := book.round(self._told)).omitted:
@@ -296,8 +296,11 @@ class PayFollower:
         except NoLeaf:
             self._say("the task is over; this account took part in no round")
             return True
-        if escrow.claimed(task_id, address) >= pay.leaf.cumulative:
-            self._say(f"the task is over; {address} was paid {pay.leaf.cumulative / TOKEN:,.2f} tokens")
+        if (paid := escrow.claimed(task_id, address)) >= state.due(pay.leaf.cumulative):
+            if state.status == Status.HALTED:
+                # Its share of what the coordinator forfeits comes when the task is closed, which anybody may do.
+                return self._close_halted(escrow, pay.header)
+            self._say(f"the task is over; {address} was paid {paid / TOKEN:,.2f} tokens")
             return True
         if not escrow.is_final(task_id, state.posted):
             if not self._said_window:
@@ -318,7 +321,16 @@ class PayFollower:
         self._say(
             f"claimed: {address} was paid {escrow.claimed(task_id, address) / TOKEN:,.2f} tokens in all, {sent.gas} gas"
         )
-        return True
+        return state.status != Status.HALTED
+
+    def _close_halted(self, escrow: Escrow, last: Header) -> bool:
+        """Close a halted task once nothing can be proven any more; returns False: what it shares out is still to be claimed."""
+        try:
+            escrow.close_halted(last, account=self._account)
+        except Refused as error:  # a window is running or a challenge is open, or somebody else was faster
+            log.info("not closed yet: %s", error)
+            self._stop.wait(10 * _POLL_S)
+        return False
 
     def _trouble(self, who: str, line: str) -> None:
         if who not in self._troubles:

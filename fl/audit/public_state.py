@@ -17,7 +17,7 @@ from fl.bundle.format import (
     read_round,
 )
 from fl.bundle.store import BundleSource
-from fl.chain.typed_data import Domain, digest
+from fl.chain.typed_data import header_hash
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
@@ -33,21 +33,20 @@ class PublicState:
 
     def __init__(self, spec: TaskSpec, source: BundleSource) -> None:
         self.spec, self.source = spec, source
-        self._known: dict[bytes, tuple[PublicRound, bytes]] = {}  # header digest -> the round, the digest before it
+        self._known: dict[bytes, tuple[PublicRound, bytes]] = {}  # header hash -> the round, the hash before it
 
-    def before(self, number: int, *, previous: bytes, domain: Domain) -> tuple[PublicRound, ...]:
+    def before(self, number: int, *, previous: bytes) -> tuple[PublicRound, ...]:
         """The rounds that are public before a round, the latest first.
 
         Args:
             number: The round that is about to be scored.
-            previous: Digest of the header before it: each header names the one before, so all are the chain's.
-            domain: The contract and chain of the digests.
+            previous: Hash of the header before it: each header names the one before, so all are the chain's.
         Raises: BrokenBundle if one of them cannot be read, or is not the one that was posted.
         """
         found, known = [], {}
         for past in range(number - 1, max(0, number - 1 - self.spec.public_rounds), -1):
             if previous not in self._known:
-                self._known[previous] = _read(self.source.bundle(past), expected=previous, domain=domain)
+                self._known[previous] = _read(self.source.bundle(past), expected=previous)
             known[previous] = self._known[previous]
             one, previous = known[previous]
             found.append(one)
@@ -62,9 +61,9 @@ def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks) 
     )
 
 
-def _read(files: BundleFiles, *, expected: bytes, domain: Domain) -> tuple[PublicRound, bytes]:
+def _read(files: BundleFiles, *, expected: bytes) -> tuple[PublicRound, bytes]:
     header, _ = read_header(files)
-    if digest(header, domain=domain) != expected:
+    if header_hash(header) != expected:
         raise BrokenBundle(folder=files.where, problem="its header is not the one that was posted")
     sums = read_manifest(files.read(MANIFEST), files)
     try:

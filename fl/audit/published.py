@@ -1,7 +1,7 @@
 """What everybody can check of a posted round: header, manifest and round.json, held against the chain and each other.
 
-No update and no direction is needed: signatures, stakes, the most that an update may weigh, every balance and payout from
-its score, the tree. What remains are the scores themselves, for which `fl.audit.own_update` and `fl.audit.recompute` need more.
+No update and no direction is needed: signatures, stakes, the most that an update may weigh, every total and payout from
+its score, the price, the tree. What remains are the scores themselves, for which `fl.audit.own_update` and `fl.audit.recompute` need more.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import pairwise
 from fl.audit.recompute import ChainView, RoundDiffers, show
 from fl.bundle.format import RoundRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
-from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, pot_of, settle_round
+from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, settle_round
 from fl.rewards.tree import NO_UPDATE
 from fl.task.spec import TaskSpec
 
@@ -40,21 +40,15 @@ def check_published(record: RoundRecord, header: Header, *, view: ChainView, spe
         equal("the number of leaves before round 1", len(record.previous), 0)
     else:
         _check_tree("the previous leaves", record.previous, view.previous, equal)
-    before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in record.previous}
+    before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in record.previous}
     enrolled = [account for account, one in view.enrolments.items() if one.counts_in(number)]
-    pot = pot_of(
-        budget=view.terms.budget,
-        paid_before=sum(one.cumulative for one in before.values()),
-        rounds_left=view.terms.rounds - number + 1,
-    )
-    equal("the pot", header.pot, pot)
-    equal("the pot of round.json", record.pot, pot)
-    _check_leaves(record, {account: before.get(account, Account()) for account in enrolled}, pot, equal)
+    equal("the enrolment", header.enrolment, view.enrolments.hash(number))
+    _check_leaves(record, header, {account: before.get(account, Account()) for account in enrolled}, view, equal)
     _check_tree("the leaves", record.leaves, header, equal)
 
 
 def _check_links(header: Header, view: ChainView, equal) -> None:
-    equal("the previous header", header.previous, view.previous_digest)
+    equal("the previous header", header.previous, view.previous_hash)
     equal("the validation set", header.validation, view.terms.validation_hash)
     base = view.previous.next_model if view.previous else view.terms.base_model
     equal("the base model, against the round before,", header.base_model, base)
@@ -88,7 +82,7 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
             raise RoundDiffers(header.round, f"the weight of {one.account}", str(one.weight), f"at most {share}")
 
 
-def _check_leaves(record: RoundRecord, before: dict[str, Account], pot: int, equal) -> None:
+def _check_leaves(record: RoundRecord, header: Header, before: dict[str, Account], view: ChainView, equal) -> None:
     leaves = {leaf.account: leaf for leaf in record.leaves}
     for account in before:
         if account not in leaves:
@@ -103,9 +97,12 @@ def _check_leaves(record: RoundRecord, before: dict[str, Account], pot: int, equ
         equal(f"the weight of the leaf of {account}", leaf.weight, one.weight if one else 0)
         if one is None:
             equal(f"the score of {account}, which sent no update,", leaf.score, 0)
-    payout = settle_round(before, scores={account: leaf.score for account, leaf in leaves.items()}, pot=pot)
+    scores = {account: leaf.score for account, leaf in leaves.items()}
+    payout = settle_round(before, scores=scores, allowed=view.schedule.allowed(header.round))
     for account, after in payout.accounts.items():
-        equal(f"the balance of {account}, by its score,", leaves[account].balance, after.balance)
+        equal(f"the total of {account}, by its score,", leaves[account].total, after.total)
+    equal("the price", header.price, payout.price)
+    equal("the price of round.json", record.price, payout.price)
     for account, after in payout.accounts.items():
         equal(f"the cumulative of {account}", leaves[account].cumulative, after.cumulative)
 
@@ -116,6 +113,5 @@ def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, equal) -> N
             equal(f"the order of {what}", f"{right.account} after {left.account}", "ascending accounts, each once")
     equal(f"the number of {what}", header.leaf_count, len(leaves))
     tree = RoundTree(leaves)
-    equal(f"the entitlement of {what}", header.entitlement, tree.entitlement)
     equal(f"the cumulative of {what}", header.cumulative, tree.cumulative)
     equal(f"the root of {what}", header.tree_root, tree.root)

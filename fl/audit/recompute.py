@@ -16,11 +16,13 @@ from numpy.typing import NDArray
 from fl.aggregation.replay import replay
 from fl.aggregation.selection import content_for, selected_by
 from fl.bundle.format import Bundle, BundledUpdate
-from fl.chain.escrow import Enrolment, Terms
-from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, signer_of
+from fl.chain.enrolment import Enrolments
+from fl.chain.escrow import Terms
+from fl.chain.schedule import Schedule
+from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, header_hash, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
-from fl.rewards import Account, Participant, RoundTree, pot_of, settle, weigh
+from fl.rewards import Account, Participant, RoundTree, settle, weigh
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length
 from fl.scoring.paid import PaidScoring, score_distance
@@ -51,9 +53,14 @@ class ChainView:
 
     domain: Domain
     terms: Terms
-    enrolments: Mapping[str, Enrolment]
+    enrolments: Enrolments
+    schedule: Schedule
     previous: Header | None  # of the round before; None in round 1
-    previous_digest: bytes = ZERO_HASH
+
+    @property
+    def previous_hash(self) -> bytes:
+        """What the header of this round names, zeros in round 1."""
+        return header_hash(self.previous) if self.previous else ZERO_HASH
 
 
 def check_round(
@@ -122,16 +129,17 @@ def check_round(
         _check_public_step(bundle, scoring, past)
     check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
 
+    check.equal("the enrolment", header.enrolment, view.enrolments.hash(header.round))
     before = _accounts_before(bundle, view, check)
-    paid_before = sum(account.cumulative for account in before.values())
-    pot = pot_of(budget=view.terms.budget, paid_before=paid_before, rounds_left=view.terms.rounds - header.round + 1)
-    check.equal("the pot", header.pot, pot)
-    check.equal("the pot of round.json", bundle.pot, pot)
+    allowed = view.schedule.allowed(header.round)
     told = {leaf.account: leaf for leaf in bundle.leaves}
     scores = _scores(bundle, participants, weights, scoring)
-    settlement = settle(participants, weights=weights, scores=scores, accounts=before, pot=pot)
+    settlement = settle(participants, weights=weights, scores=scores, accounts=before, allowed=allowed)
     # Scores first: one that is wrong moves the payouts of all.
-    for part in ("update_root", "weight", "score", "balance", "cumulative"):
+    for part in ("update_root", "weight", "score", "total", "cumulative"):
+        if part == "cumulative":
+            check.equal("the price", header.price, settlement.payout.price)
+            check.equal("the price of round.json", bundle.price, settlement.payout.price)
         for leaf in settlement.tree.leaves:
             if leaf.account not in told:
                 raise RoundDiffers(header.round, f"the leaf of {leaf.account}", "absent", "there: it is enrolled")
@@ -140,7 +148,6 @@ def check_round(
     in_order = [leaf.account for leaf in settlement.tree.leaves]
     check.equal("the accounts of the leaves", [leaf.account for leaf in bundle.leaves], in_order)
     check.equal("the leaf count", header.leaf_count, len(settlement.tree))
-    check.equal("the entitlement", header.entitlement, settlement.tree.entitlement)
     check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)
     check.equal("the tree's root", header.tree_root, settlement.tree.root)
     return distance
@@ -162,7 +169,7 @@ def _check_bindings(
     check.equal("the bundle's hash", header.bundle, bundle_hash)
     check.equal("the task", header.task_id, bundle.task_id)
     check.equal("the bundle's round", bundle.round, header.round)
-    check.equal("the previous header", header.previous, view.previous_digest)
+    check.equal("the previous header", header.previous, view.previous_hash)
     check.equal("the validation set", header.validation, view.terms.validation_hash)
     if game is not None:
         check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
@@ -320,7 +327,7 @@ def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str
         # In the order told: two leaves of one account are told apart from the posted ones by the root.
         root = RoundTree(bundle.previous, published=True).root
         check.equal("the previous leaves' root", root, view.previous.tree_root)
-    before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in bundle.previous}
+    before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in bundle.previous}
     return {
         account: before.get(account, Account())
         for account, enrolment in view.enrolments.items()

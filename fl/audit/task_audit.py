@@ -30,7 +30,7 @@ from fl.bundle.format import (
 from fl.bundle.http_client import ArchiveUnreachable
 from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
-from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, digest, signer_of
+from fl.chain.typed_data import Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
@@ -72,6 +72,7 @@ class TaskAudit:
     def rounds(self) -> Iterator[RoundVerdict]:
         """Every posted round, in order. Raises: ChainError if the chain cannot be read."""
         posted, enrolments, state = self.record.posted(), self.record.enrolments(), self.record.state()
+        schedule = self.record.schedule()
         memory, public = StrategyMemory(self.spec, self.source), PublicState(self.spec, self.source)
         for number in sorted(posted):
             before = posted.get(number - 1)
@@ -79,8 +80,8 @@ class TaskAudit:
                 domain=self.record.domain,
                 terms=self.record.terms,
                 enrolments=enrolments,
+                schedule=schedule,
                 previous=before.header if before else None,
-                previous_digest=digest(before.header, domain=self.record.domain) if before else ZERO_HASH,
             )
             round_audit = _RoundAudit(self, posted[number], view, memory, public)
             interrupted = ""
@@ -218,7 +219,7 @@ class _RoundAudit:
             self.unchecked.append(f"the next model (the app's own {self.audit.spec.strategy} is not in the spec)")
         past: tuple[PublicRound, ...] | None = None
         try:
-            past = self.public.before(self.header.round, previous=self.view.previous_digest, domain=self.view.domain)
+            past = self.public.before(self.header.round, previous=self.view.previous_hash)
         except (BrokenBundle, ArchiveUnreachable) as error:
             self.unchecked.append(f"direction and public step (what was public before is not here: {error})")
         if self.audit.game is None:

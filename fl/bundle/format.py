@@ -4,7 +4,7 @@
     aggregate.safetensors                the inner strategy's model, where a public step follows it
     updates/<account>.blocks             each accepted update, as it was signed
     direction.blocks                     the direction, quantised
-    round.json                           participants, length, weights, public step, leaves before and after, pot
+    round.json                           participants, length, weights, public step, leaves before and after, price
     manifest.json                        sha256 of each of the files above; its own sha256 is in the header
     header.json                          the header and the evaluators' signatures (after the manifest, which it names)
 
@@ -132,7 +132,7 @@ class Bundle:
     direction: Blocks
     previous: tuple[Leaf, ...]  # leaves of the round before, none in round 1
     leaves: tuple[Leaf, ...]
-    pot: int  # wei
+    price: int  # units of 2^−64 wei per 2^−40 of loss
     length: int  # what a longer update was held to, units of 2^−64
     aggregate: NDArray[np.float32] | None = (
         None  # the inner strategy's model, shape (P,); None where no public step follows
@@ -201,7 +201,7 @@ class Bundle:
             direction=Blocks.from_bytes(contents["direction.blocks"], size=record.layout.size),
             previous=record.previous,
             leaves=record.leaves,
-            pot=record.pot,
+            price=record.price,
             length=record.length,
             aggregate=record.layout.flatten(load_safetensors(contents[AGGREGATE])) if record.public else None,
             public=record.public,
@@ -227,7 +227,7 @@ class Bundle:
             ],
             "previous": [leaf_to_json(leaf) for leaf in self.previous],
             "leaves": [leaf_to_json(leaf) for leaf in self.leaves],
-            "pot": str(self.pot),
+            "price": str(self.price),
             "length": str(self.length),
             # Floats in hex: a decimal would have to be read back to the same bits.
             "public": self.public
@@ -297,7 +297,7 @@ class RoundRecord:
     updates: tuple[ListedUpdate, ...]
     previous: tuple[Leaf, ...]
     leaves: tuple[Leaf, ...]
-    pot: int  # wei
+    price: int  # units of 2^−64 wei per 2^−40 of loss
     length: int  # units of 2^−64
     public: PublicStep | None
 
@@ -338,8 +338,8 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
             updates=tuple(map(_listed, raw["updates"])),
             previous=tuple(map(leaf_from_json, raw["previous"])),
             leaves=tuple(map(leaf_from_json, raw["leaves"])),
-            pot=int(raw["pot"]),
-            length=_length(raw["length"]),
+            price=_uint128(raw["price"]),
+            length=_uint128(raw["length"]),
             public=_public(raw["public"]),
         )
         for leaves in (record.leaves, record.previous or record.leaves):
@@ -349,11 +349,11 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
         raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _length(raw: object) -> int:
-    length = int(str(raw))
-    if not 0 <= length < 1 << 128:
-        raise ValueError(f"{printable(str(raw))} is no length")
-    return length
+def _uint128(raw: object) -> int:
+    value = int(str(raw))
+    if not 0 <= value < 1 << 128:
+        raise ValueError(f"{printable(str(raw))} is no number below 2^128")
+    return value
 
 
 def _public(raw: Mapping[str, Any] | None) -> PublicStep | None:
@@ -423,7 +423,7 @@ def leaf_from_json(raw: dict[str, str]) -> Leaf:
     leaf = Leaf(
         account=raw["account"],
         update_root=bytes.fromhex(raw["update_root"]),
-        **{name: int(raw[name]) for name in ("weight", "score", "balance", "cumulative")},
+        **{name: int(raw[name]) for name in ("weight", "score", "total", "cumulative")},
     )
     if not is_checksum_address(leaf.account) or len(leaf.update_root) != 32:
         raise ValueError(f"{leaf.account!r} with the update root {raw['update_root']!r} is no leaf")

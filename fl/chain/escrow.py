@@ -17,10 +17,14 @@ from web3.logs import DISCARD
 from web3.types import EventData
 
 from fl.chain.artifacts import artifact
+from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Step
 from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
+from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent, send
 from fl.chain.typed_data import Domain, Header, Join, Redirect, compact
 from fl.rewards.tree import Leaf, Sibling
+
+PARTS = ("Lifecycle", "Disputes", "Fairshare")  # each is told the address of the one before
 
 
 class Status(IntEnum):
@@ -43,15 +47,18 @@ class Terms:
     quorum: int
     reveal_each_round: bool = False
     attested: bool = False  # the chain cannot recompute the scores; nobody can challenge one
+    may_stop: bool = False  # the sponsor may make the round under way the last one, which then pays the whole budget
+    may_close_joining: bool = False  # the sponsor may close the joining, and open it again
     rounds: int
     challenge_window: int  # s
     response_window: int  # s
     round_timeout: int  # s
     claim_period: int  # s
     budget: int  # wei
-    bond: int  # wei
+    bond: int  # wei, the coordinator's own
     min_stake: int  # wei
     max_stake: int  # wei
+    members: bytes = bytes(32)  # root over the accounts that may join; zeros for anyone
     spec_hash: bytes
     validation_hash: bytes
     base_model: bytes
@@ -69,37 +76,30 @@ class TaskState:
     sponsor: str
     status: Status
     swept: bool
+    stopping: bool  # the sponsor stopped the task: `rounds` is sooner than the terms say
+    joining_closed: bool
+    rounds: int  # the last round
     posted: int
     void_from: int
     held_from: int
     clients: int
-    staked: int
-    open_challenges: int
+    open_challenges: int  # of scores, and requests for a leaf
     since: int  # s
+    budget: int  # wei, that the schedule pays out
+    added: int  # wei, to the budget, from the round after the one under way
+    bond: int  # wei, held now
     cumulative: int  # wei
     paid: int  # wei
-    bond_share: int  # wei
+    pool: int  # wei, shared by the clients because the task ended otherwise than planned
+    pool_base: int  # what the pool is shared by: cumulative or, if that is 0, the stakes
     burned: int  # wei, forfeited
+    enrolment: bytes  # what the next header has to carry
 
-
-@dataclass(frozen=True, kw_only=True)
-class Enrolment:
-    """One client of a task, as its `Joined` and `Left` events tell it."""
-
-    account: str
-    first_round: int
-    left_round: int  # the first round it has no weight in any more, 0 while it takes part
-    stake: int  # wei, as joined
-    node_key: bytes
-    dataset: bytes
-
-    def counts_in(self, round_number: int) -> bool:
-        """Whether the client has a leaf in the round."""
-        return self.first_round <= round_number
-
-    def weighs_in(self, round_number: int) -> bool:
-        """Whether the client may take part in the round."""
-        return self.counts_in(round_number) and not 0 < self.left_round <= round_number
+    def due(self, cumulative: int) -> int:
+        """Wei that an account with this cumulative in the last valid round has to have been paid in the end."""
+        if self.status != Status.CLOSED or not self.pool or not self.cumulative:
+            return cumulative
+        return cumulative + self.pool * cumulative // self.cumulative
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +110,7 @@ class Client:
     claimed: int  # wei
     first_round: int  # 0 if it never joined
     left_round: int  # 0 while it takes part
-    node_key_hash: bytes  # keccak256
-    dataset: bytes
+    recipient: str  # its standing payee, the zero address for itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +126,8 @@ class OpenedChallenge:
 class Posting:
     """How a round came onto the chain, as its `Posted` event tells it."""
 
-    header_hash: bytes
     header: Header
+    cover: bytes  # what the next post has to give back
     time: int  # s, of its block
     sent: Sent
 
@@ -155,13 +154,16 @@ class Escrow:
             raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
 
     @staticmethod
-    def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Escrow, Sent]:
-        """Put the contract on the chain."""
-        code = artifact("Fairshare")
-        sent = send(
-            w3, w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(), account=account, name="deploy"
-        )
-        return Escrow(w3, sent.contract), sent
+    def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Escrow, list[Sent]]:
+        """Put the contract on the chain: three parts, for want of room in one, of which Fairshare's is the address."""
+        sent: list[Sent] = []
+        for name in PARTS:
+            code = artifact(name)
+            constructor = w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(
+                *(one.contract for one in sent[-1:])
+            )
+            sent.append(send(w3, constructor, account=account, name=f"deploy {name.lower()}"))
+        return Escrow(w3, sent[-1].contract), sent
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -186,27 +188,34 @@ class Escrow:
         """Whether a task was ever opened under this id."""
         return self._contract.functions.task(task_id).call()[1][1] != Status.NONE
 
-    def enrolments(self, task_id: bytes, *, from_block: int = 0) -> list[Enrolment]:
-        """Every client that joined, leavers included, in the order of joining."""
-        left = {
-            event["args"]["account"]: event["args"]["leftRound"]
-            for event in self._contract.events.Left.get_logs(
-                from_block=from_block, argument_filters={"taskId": task_id}
-            )
-        }
-        return [
-            _enrolment(event["args"], left_round=left.get(event["args"]["account"], 0))
-            for event in self._contract.events.Joined.get_logs(
-                from_block=from_block, argument_filters={"taskId": task_id}
-            )
+    def enrolments(self, task_id: bytes, *, from_block: int = 0) -> Enrolments:
+        """Every client with a place in the task, leavers included, in the order of joining."""
+        steps = [
+            (_place(event), _step(event))
+            for name in ("Joined", "Left", "Slashed")
+            for event in self._logs(name, task_id, from_block=from_block)
         ]
+        return Enrolments(step for _, step in sorted(steps, key=lambda one: one[0]))
+
+    def schedule(self, task_id: bytes, *, from_block: int = 0) -> Schedule:
+        """What the task's rounds may pay by and by."""
+        _, state = self.task(task_id)
+        budgets = [(1, state.budget)]
+        if added := self._logs("BudgetAdded", task_id, from_block=from_block):
+            # The terms on chain have by now what was added.
+            budgets = [(1, added[0]["args"]["budget"] - added[0]["args"]["amount"])]
+            started = [_place(one) for one in self._logs("Started", task_id, from_block=from_block)]
+            posted = [_place(one) for one in self._logs("Posted", task_id, from_block=from_block)]
+            for event in added:
+                before = [place for place in (*started, *posted) if place < _place(event)]
+                # What comes while a round is under way counts in the one after; what comes before the start, at once.
+                budgets.append((len(before) + 1, event["args"]["budget"]))
+        return Schedule(rounds=state.rounds, budgets=tuple(budgets))
 
     def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
         """How an account joined, as it was then, and in which transaction; None if it never did."""
-        events = self._contract.events.Joined.get_logs(
-            from_block=from_block, argument_filters={"taskId": task_id, "account": account}
-        )
-        return (_enrolment(events[0]["args"], left_round=0), self._sent_in(events[0])) if events else None
+        events = self._logs("Joined", task_id, from_block=from_block, account=account)
+        return (_enrolment(events[-1]["args"]), self._sent_in(events[-1])) if events else None
 
     def client(self, task_id: bytes, account: str) -> Client:
         """What the contract holds of an account; all zero if it never joined."""
@@ -222,7 +231,7 @@ class Escrow:
         return self._contract.functions.isFinal(task_id, round_number).call()
 
     def posted(self, task_id: bytes, round_number: int) -> tuple[bytes, int]:
-        """The leading 27 bytes of a round's header hash, and when it was posted, seconds; zeros if it was not."""
+        """The leading 27 bytes of a round's `header_hash`, and when it was posted, seconds; zeros if it was not."""
         return tuple(self._contract.functions.roundOf(task_id, round_number).call())
 
     def posted_at(self, task_id: bytes, round_number: int) -> int:
@@ -231,24 +240,26 @@ class Escrow:
 
     def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
         """How a round was posted. Raises: NotPosted if it was not."""
-        events = self._contract.events.Posted.get_logs(
-            from_block=from_block, argument_filters={"taskId": task_id, "round": round_number}
-        )
+        events = self._logs("Posted", task_id, from_block=from_block, round=round_number)
         if not events:
             raise NotPosted(task_id=task_id, round_number=round_number)
         event = events[-1]
         values = event["args"]["header"]
         return Posting(
-            header_hash=event["args"]["headerHash"],
             header=Header(
                 **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
             ),
+            cover=event["args"]["cover"],
             time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
             sent=self._sent_in(event),
         )
 
+    def header_hash(self, header: Header) -> bytes:
+        """What the contract takes for the header's hash, which the next one names."""
+        return self._contract.functions.headerHash(header.as_tuple()).call()
+
     def header_digest(self, header: Header) -> bytes:
-        """What the contract takes for the header's hash."""
+        """What the contract takes for what the evaluators sign."""
         return self._contract.functions.headerDigest(header.as_tuple()).call()
 
     def credit(self, token: str, account: str) -> int:
@@ -262,17 +273,28 @@ class Escrow:
     # ---- acting, in the order of a task's life ----------------------------------------------------------------------
 
     def open(self, terms: Terms, *, account: LocalAccount) -> tuple[bytes, Sent]:
-        """Escrow budget and bond, which the sponsor has approved before; returns the task id."""
+        """Escrow the budget, which the sponsor has approved before; returns the task id."""
         sent = self._send("open", terms.as_tuple(), account=account)
         receipt = self.w3.eth.get_transaction_receipt(sent.hash)
         (event,) = self._contract.events.Opened().process_receipt(receipt, errors=DISCARD)
         return event["args"]["taskId"], sent
 
-    def join(self, task_id: bytes, *, stake: int, node_key: bytes, dataset: bytes, account: LocalAccount) -> Sent:
-        """Stake for the account, which has approved the stake before."""
-        return self._send("join", task_id, stake, node_key, dataset, account=account)
+    def join(
+        self,
+        task_id: bytes,
+        *,
+        stake: int,
+        node_key: bytes,
+        dataset: bytes,
+        account: LocalAccount,
+        membership: Sequence[bytes] = (),
+    ) -> Sent:
+        """Stake for the account, which has approved the stake before; `membership` proves that it may join."""
+        return self._send("join", task_id, stake, node_key, dataset, list(membership), account=account)
 
-    def join_for(self, order: Join, *, signature: bytes, permit: tuple, account: LocalAccount) -> Sent:
+    def join_for(
+        self, order: Join, *, signature: bytes, permit: tuple, account: LocalAccount, membership: Sequence[bytes] = ()
+    ) -> Sent:
         """Enrol an account that has signed for it; `account` pays the gas and gets the fee.
 
         Args:
@@ -281,15 +303,28 @@ class Escrow:
         enrolment = (
             order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature,
         )  # fmt: skip
-        return self._send("joinFor", order.task_id, enrolment, permit, account=account)
+        return self._send("joinFor", order.task_id, enrolment, permit, list(membership), account=account)
 
     def start(self, task_id: bytes, *, account: LocalAccount) -> Sent:
-        """Close the enrolment for round 1."""
+        """Escrow the coordinator's bond, which it has approved before, and close the enrolment for round 1."""
         return self._send("start", task_id, account=account)
 
-    def post(self, header: Header, *, signatures: Sequence[bytes], account: LocalAccount) -> Sent:
-        """Post a round. `signatures` are 65 bytes each, in ascending order of their signers."""
-        return self._send("post", header.as_tuple(), [compact(one) for one in signatures], account=account)
+    def stop(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """Make the round under way the last one, where the terms let the sponsor."""
+        return self._send("stop", task_id, account=account)
+
+    def add_budget(self, task_id: bytes, amount: int, *, account: LocalAccount) -> Sent:
+        """Add to the budget from the round after the one under way; `account` has approved the amount before."""
+        return self._send("addBudget", task_id, amount, account=account)
+
+    def post(self, header: Header, *, signatures: Sequence[bytes], cover: bytes, account: LocalAccount) -> Sent:
+        """Post a round.
+
+        Args:
+            signatures: 65 bytes each, in ascending order of their signers.
+            cover: Of the last round's posting, zeros in round 1.
+        """
+        return self._send("post", header.as_tuple(), [compact(one) for one in signatures], cover, account=account)
 
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
@@ -350,6 +385,10 @@ class Escrow:
         """Credit a client with its stake."""
         return self._send("release", task_id, client, account=account)
 
+    def release_range(self, task_id: bytes, clients: Sequence[str], *, account: LocalAccount) -> Sent:
+        """Pay out the stakes of many clients."""
+        return self._send("releaseRange", task_id, list(clients), account=account)
+
     def expire(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """End a task whose coordinator fell silent."""
         return self._send("expire", task_id, account=account)
@@ -357,6 +396,10 @@ class Escrow:
     def close(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """End a task that is complete."""
         return self._send("close", task_id, account=account)
+
+    def close_halted(self, last: Header, *, account: LocalAccount) -> Sent:
+        """End a halted task; `last` is the header of its last valid round, or any of the task where there is none."""
+        return self._send("closeHalted", last.as_tuple(), account=account)
 
     def sweep(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """Credit the sponsor with what nobody claimed."""
@@ -374,7 +417,7 @@ class Escrow:
 
     def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:
         """Every score challenge of a task, settled ones included, in order."""
-        events = self._contract.events.Challenged.get_logs(from_block=from_block, argument_filters={"taskId": task_id})
+        events = self._logs("Challenged", task_id, from_block=from_block)
         return [
             OpenedChallenge(
                 id=args["id"],
@@ -388,17 +431,29 @@ class Escrow:
             for args in [event["args"]]
         ]
 
+    def challenge_bond(self, task_id: bytes) -> int:
+        """Wei that a challenge of a score escrows."""
+        return self._contract.functions.challengeBond(task_id).call()
+
     def standing_of(self, challenge_id: bytes) -> tuple[bool, int, int]:
         """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
         return tuple(self._contract.functions.standingOf(challenge_id).call()[:3])
 
-    def next_demand(self, challenge_id: bytes) -> int:
-        """The number that the challenge's next demand has, from 1; it escrows as many times the task's `min_stake`."""
-        return self._contract.functions.standingOf(challenge_id).call()[3] + 1
+    def next_demand(self, challenge_id: bytes, demander: str, *, from_block: int = 0) -> int:
+        """The number that a demander's next demand in a challenge has, from 1; it escrows as many times the task's `min_stake`."""
+        demanded = self._contract.events.Demanded.get_logs(
+            from_block=from_block, argument_filters={"id": challenge_id, "demander": demander}
+        )
+        return len(demanded) + 1
 
     def was_upheld(self, challenge_id: bytes) -> bool:
         """Whether a challenge ended as right; the bonds of its demands are its challenger's then, else the demanders'."""
-        return self._contract.functions.standingOf(challenge_id).call()[4]
+        return self._contract.functions.standingOf(challenge_id).call()[3]
+
+    def _logs(self, name: str, task_id: bytes, *, from_block: int, **filters: object) -> list[EventData]:
+        return list(
+            self._contract.events[name].get_logs(from_block=from_block, argument_filters={"taskId": task_id, **filters})
+        )
 
     def _sent_in(self, event: EventData) -> Sent:
         receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])
@@ -413,11 +468,27 @@ class Escrow:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
 
 
-def _enrolment(args: Mapping[str, Any], *, left_round: int) -> Enrolment:
+def _place(event: EventData) -> tuple[int, int]:
+    """Where on the chain an event stands."""
+    return event["blockNumber"], event["logIndex"]
+
+
+def _step(event: EventData) -> Step:
+    args = event["args"]
+    match event["event"]:
+        case "Joined":
+            return Joined(enrolment=_enrolment(args))
+        case "Left":
+            return Left(account=args["account"], round=args["leftRound"])
+        case _:
+            return Slashed(account=args["account"])
+
+
+def _enrolment(args: Mapping[str, Any]) -> Enrolment:
     return Enrolment(
         account=args["account"],
         first_round=args["firstRound"],
-        left_round=left_round,
+        left_round=0,
         stake=args["stake"],
         node_key=args["nodeKey"],
         dataset=args["dataset"],

@@ -12,8 +12,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from fl.chain.enrolment import Enrolment
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Enrolment
 from fl.chain.whole_file import write_new
 
 NODE_KEY_BYTES = 49

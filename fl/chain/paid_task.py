@@ -10,14 +10,19 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from fl.chain.clock import keep_up, pass_time
 from fl.chain.deployment import Deployment
+from fl.chain.enrolment import Enrolments
 from fl.chain.errors import ChainError, Refused, TokenTooLow
-from fl.chain.escrow import Enrolment, Escrow, Posting, Status, TaskState, Terms, Token
+from fl.chain.escrow import Escrow, Posting, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
+from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
-from fl.chain.typed_data import Domain, Header, Receipt, digest, sign, signer_of
+from fl.chain.typed_data import Domain, Header, Receipt, sign, signer_of
 
 log = logging.getLogger(__name__)
+
+_LOOK_S = 1.0  # between two looks at a round that is not final
 
 
 class NotCoordinator(ChainError):
@@ -71,6 +76,7 @@ class PaidTask:
     terms: Terms
     coordinator: LocalAccount
     block: int = 0  # events are searched from here
+    leaps: bool = False  # whether a devnet's clock is moved on rather than waited for
 
     def __post_init__(self) -> None:
         if self.coordinator.address != self.terms.coordinator:
@@ -78,29 +84,36 @@ class PaidTask:
 
     @classmethod
     def open(
-        cls, deployment: Deployment, *, terms: Terms, sponsor: LocalAccount, coordinator: LocalAccount
+        cls,
+        deployment: Deployment,
+        *,
+        terms: Terms,
+        sponsor: LocalAccount,
+        coordinator: LocalAccount,
+        leaps: bool = False,
     ) -> tuple[PaidTask, dict[str, Sent]]:
-        """Escrow the budget and the bond and open the task.
+        """Escrow the budget and open the task.
 
         A task that an earlier start opened with the same terms, and did not live to see in a block, is found again.
 
         Returns: the task and the transactions by name.
-        Raises: TokenTooLow if the sponsor does not hold budget and bond; Refused with the contract's reason.
+        Raises: TokenTooLow if the sponsor does not hold the budget; Refused with the contract's reason.
         """
         _, escrow, token = deployment.connect()
-        escrowed = terms.budget + terms.bond
         task_id, sent = escrow.task_id(sponsor.address, terms.salt), {}
         try:
-            sent["approve"] = token.approve(escrow.address, escrowed, purpose="task's budget and bond", account=sponsor)
+            sent["approve"] = token.approve(escrow.address, terms.budget, purpose="task's budget", account=sponsor)
             _, sent["open"] = escrow.open(terms, account=sponsor)
         except (Refused, TokenTooLow):
             if not escrow.has_task(task_id) or escrow.task(task_id)[0] != terms:
                 raise
             log.info("task 0x%s was opened by the transaction that was sent before", task_id.hex())
-        return cls.attach(deployment, task_id=task_id, coordinator=coordinator), sent
+        return cls.attach(deployment, task_id=task_id, coordinator=coordinator, leaps=leaps), sent
 
     @classmethod
-    def attach(cls, deployment: Deployment, *, task_id: bytes, coordinator: LocalAccount) -> PaidTask:
+    def attach(
+        cls, deployment: Deployment, *, task_id: bytes, coordinator: LocalAccount, leaps: bool = False
+    ) -> PaidTask:
         """Find an opened task again. Raises: NoTask if there is none; NotCoordinator for another key."""
         _, escrow, token = deployment.connect()
         terms, _ = escrow.task(task_id)
@@ -111,6 +124,7 @@ class PaidTask:
             terms=terms,
             coordinator=coordinator,
             block=deployment.block,
+            leaps=leaps,
         )
 
     @property
@@ -122,11 +136,15 @@ class PaidTask:
         """Where the task stands on chain."""
         return self.escrow.task(self.task_id)[1]
 
-    def enrolments(self) -> dict[str, Enrolment]:
-        """Everybody who joined, by account."""
-        return {one.account: one for one in self.escrow.enrolments(self.task_id, from_block=self.block)}
+    def enrolments(self) -> Enrolments:
+        """Everybody with a place in the task, by account."""
+        return self.escrow.enrolments(self.task_id, from_block=self.block)
 
-    def wait_for_clients(self, count: int, *, deadline_s: float) -> dict[str, Enrolment]:
+    def schedule(self) -> Schedule:
+        """What the rounds may pay by and by."""
+        return self.escrow.schedule(self.task_id, from_block=self.block)
+
+    def wait_for_clients(self, count: int, *, deadline_s: float) -> Enrolments:
         """Wait until `count` clients joined. Raises: TooFewClients after `deadline_s` seconds."""
         until = time.monotonic() + deadline_s
         while len(joined := self.enrolments()) < count:
@@ -136,12 +154,17 @@ class PaidTask:
         return joined
 
     def start(self) -> Sent | None:
-        """Close the enrolment for round 1; None if that was done before."""
+        """Escrow the coordinator's bond and close the enrolment for round 1; None if that was done before.
+
+        Raises: TokenTooLow if the coordinator does not hold the bond.
+        """
         if self.state().status != Status.OPEN:
             return None
+        bond = self.terms.bond
         try:
+            self.token.approve(self.escrow.address, bond, purpose="coordinator's bond", account=self.coordinator)
             return self.escrow.start(self.task_id, account=self.coordinator)
-        except Refused:
+        except (Refused, TokenTooLow):
             if self.state().status == Status.OPEN:
                 raise
             return None  # by a transaction that an earlier life sent
@@ -154,12 +177,36 @@ class PaidTask:
     def post(self, header: Header, *, signatures: Sequence[bytes]) -> Sent:
         """Post a round with its evaluators' signatures, 65 bytes each in any order.
 
+        Where the bond does not cover the pay that is not final yet, it waits until the rounds before are.
+
         Raises: TooFewSignatures before anything is sent; Refused with the contract's reason.
         """
         known = self.check_quorum(header, signatures)
         # The contract wants ascending signers, so that it sees a duplicate in one pass.
         ordered = [known[one] for one in sorted(known, key=lambda one: int(one, 16))]
-        return self.escrow.post(header, signatures=ordered, account=self.coordinator)
+        last = header.round - 1
+        # A header out of order is the contract's to refuse.
+        cover = self.posting(last).cover if 0 < last <= self.state().posted else bytes(32)
+        while True:
+            try:
+                return self.escrow.post(header, signatures=ordered, cover=cover, account=self.coordinator)
+            except Refused as error:
+                if error.name != "NotCovered" or self.escrow.is_final(self.task_id, last):
+                    raise
+                log.warning(
+                    "round %d: %s wei of pay would not be final, and the bond covers %s; waiting until round %d is final",
+                    header.round, error.values["pay"], error.values["bond"], last,
+                )  # fmt: skip
+                self._wait_until_final(last)
+
+    def _wait_until_final(self, round_number: int) -> None:
+        w3 = self.escrow.w3
+        until = self.escrow.posted_at(self.task_id, round_number) + self.terms.challenge_window
+        if self.leaps:
+            pass_time(w3, until=until)
+        while not self.escrow.is_final(self.task_id, round_number):  # a challenge may hold it for longer
+            keep_up(w3)
+            time.sleep(_LOOK_S)
 
     def check_quorum(self, header: Header, signatures: Sequence[bytes]) -> dict[str, bytes]:
         """The signatures of the task's evaluators, by account. Raises: TooFewSignatures."""
@@ -172,10 +219,6 @@ class PaidTask:
     def posting(self, round_number: int) -> Posting:
         """How a posted round came onto the chain. Raises: NotPosted."""
         return self.escrow.posting(self.task_id, round_number, from_block=self.block)
-
-    def digest(self, header: Header) -> bytes:
-        """The header's hash, which the next header names as its previous one."""
-        return digest(header, domain=self.domain)
 
     def invite(self, *, url: str, spec: str) -> Invite:
         """What a client needs to join."""

@@ -9,9 +9,11 @@ from functools import cached_property
 from web3.types import EventData
 
 from fl.chain.artifacts import artifact
-from fl.chain.escrow import Enrolment, Escrow, TaskState, Token
+from fl.chain.enrolment import Enrolments
+from fl.chain.escrow import Escrow, TaskState, Token
 from fl.chain.invite import Invite
 from fl.chain.membership import InviteDiffers
+from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Header
 from fl.rewards.tree import Leaf, Sibling
@@ -28,11 +30,20 @@ class PostedRound:
 
 @dataclass(frozen=True, kw_only=True)
 class ShownLeaves:
-    """Neighbouring leaves and what led from them to the root, as a claim showed them to the contract."""
+    """Neighbouring leaves and what led from them to the root, as somebody showed them to the contract."""
 
     start: int  # number of the first leaf
     leaves: tuple[Leaf, ...]
     siblings: tuple[Sibling, ...]  # level by level, left before right, as `RoundTree.range_proof` gives them
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeafRequest:
+    """A leaf that somebody wants to see on chain, since the round's bundle is withheld from it."""
+
+    round: int
+    account: str  # whose leaf
+    deadline: int  # s: unanswered then, the round is void
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +90,13 @@ class TaskRecord:
         """Where the task stands."""
         return self.escrow.task(self.task_id)[1]
 
-    def enrolments(self) -> dict[str, Enrolment]:
-        """Everybody who joined, by account."""
-        return {one.account: one for one in self.escrow.enrolments(self.task_id, from_block=self.invite.block)}
+    def enrolments(self) -> Enrolments:
+        """Everybody with a place in the task, by account."""
+        return self.escrow.enrolments(self.task_id, from_block=self.invite.block)
+
+    def schedule(self) -> Schedule:
+        """What the rounds may pay by and by."""
+        return self.escrow.schedule(self.task_id, from_block=self.invite.block)
 
     def posted(self) -> dict[int, PostedRound]:
         """Every round that was posted, by number, void ones included."""
@@ -95,33 +110,23 @@ class TaskRecord:
         }
 
     def shown_leaves(self, round_number: int) -> Iterator[ShownLeaves]:
-        """Leaves of a round with their proofs, from the calls by which they were claimed.
+        """Leaves of a round with their proofs, as they were shown to those who asked for them on chain."""
+        for event in self._events("LeafShown", round=round_number):
+            leaf, proof = event["args"]["leaf"], event["args"]["proof"]
+            yield ShownLeaves(
+                start=proof["index"],
+                leaves=(_leaf(leaf),),
+                siblings=tuple(Sibling(bytes(one["node"]), one["cumulative"]) for one in proof["siblings"]),
+            )
 
-        Calls that went through another contract are not seen.
-        """
-        claims = {event["transactionHash"] for event in self._events("Claimed", round=round_number)}
-        for transaction in map(self.w3.eth.get_transaction, claims):
-            if transaction["to"] != self.escrow.address:
-                continue
-            call, given = self._contract.decode_function_input(transaction["input"])
-            match call.fn_name:
-                case "claim" | "claimTo":
-                    shown = [(given["proof"]["index"], [given["leaf"]], given["proof"]["siblings"])]
-                case "claimBatch":
-                    pairs = zip(given["leaves"], given["proofs"], strict=True)
-                    shown = [(proof["index"], [leaf], proof["siblings"]) for leaf, proof in pairs]
-                case "claimRange":
-                    shown = [(given["from"], given["leaves"], given["siblings"])]
-                case _:
-                    continue
-            for start, leaves, siblings in shown:
-                yield ShownLeaves(
-                    start=start,
-                    leaves=tuple(_leaf(one) for one in leaves),
-                    siblings=tuple(
-                        Sibling(bytes(one["node"]), one["entitlement"], one["cumulative"]) for one in siblings
-                    ),
-                )
+    def leaf_requests(self) -> list[LeafRequest]:
+        """Every leaf that was asked for on chain and not shown there."""
+        shown = {(one["args"]["round"], one["args"]["account"]) for one in self._events("LeafShown")}
+        return [
+            LeafRequest(round=args["round"], account=args["account"], deadline=args["deadline"])
+            for args in (one["args"] for one in self._events("LeafRequested"))
+            if (args["round"], args["account"]) not in shown
+        ]
 
     def steps(self, challenge_id: bytes) -> dict[int, SumStep]:
         """What was demanded of a challenge and what was answered, by the sum's number."""

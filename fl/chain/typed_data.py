@@ -134,16 +134,16 @@ class Header:
 
     task_id: bytes
     round: int  # from 1
-    previous: bytes  # digest of the header before, zeros in round 1
+    previous: bytes  # `header_hash` of the header before, zeros in round 1
     base_model: bytes
     next_model: bytes
     validation: bytes  # hash of the committed validation set
     direction_root: bytes
     tree_root: bytes
     leaf_count: int
-    entitlement: int  # E, units of 2^−40 of loss
+    enrolment: bytes  # of all joins and leaves up to the post before, see `fl.chain.enrolment`
     cumulative: int  # C, wei
-    pot: int  # wei
+    price: int  # units of 2^−64 wei per 2^−40 of loss
     bundle: bytes  # hash of the bundle's manifest
 
     SOLIDITY: ClassVar[dict[str, str]] = {
@@ -156,9 +156,9 @@ class Header:
         "directionRoot": "bytes32",
         "treeRoot": "bytes32",
         "leafCount": "uint32",
-        "entitlement": "uint128",
+        "enrolment": "bytes32",
         "cumulative": "uint128",
-        "pot": "uint128",
+        "price": "uint128",
         "bundle": "bytes32",
     }
 
@@ -177,6 +177,8 @@ class Access:
     SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "expires": "uint64"}
 
 
+_NO_DOMAIN = Domain(chain_id=0, contract=to_checksum_address(bytes(20)))  # for what is hashed without one
+
 Signable = Update | Receipt | Join | Redirect | Header | Access
 
 
@@ -184,6 +186,14 @@ def digest(message: Signable, *, domain: Domain) -> bytes:
     """The 32 bytes that are signed: keccak(0x1901 ‖ domain separator ‖ struct hash)."""
     encoded = _encode(message, domain)
     return keccak(b"\x19" + encoded.version + encoded.header + encoded.body)
+
+
+def header_hash(header: Header) -> bytes:
+    """The struct hash of a header, 32 bytes: what the next header and the contract name it by.
+
+    No chain's id is part of it, so that rounds survive a change of that.
+    """
+    return _encode(header, _NO_DOMAIN).body
 
 
 def sign(message: Signable, *, domain: Domain, account: LocalAccount) -> bytes:

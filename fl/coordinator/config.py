@@ -32,7 +32,11 @@ class TaskConfig:
     loss: str = "cross_entropy"  # cross_entropy, mse, or an import path
     norm_cap: str = "10"  # a longer update is scaled down to this norm
     budget: str = "1000"  # tokens that all rounds together can pay
-    bond: str = "100"  # tokens that a coordinator proven wrong loses
+    # Tokens of the coordinator's own, which it loses if it is proven wrong or falls silent; the budget if not set. Rounds wait
+    # where the pay that can still be proven wrong is more.
+    bond: str | None = None
+    may_stop: bool = False  # whether the sponsor may end the task early, which then pays the whole budget
+    may_close_joining: bool = False  # whether the sponsor may close the joining, and open it again
     stake_per_sample: str = "1"  # tokens a client stakes for each sample of its shard
     max_stake: str = "100000"  # tokens; caps what one client can weigh
     evaluators: int = 1
@@ -65,7 +69,7 @@ class TaskConfig:
             if (value := getattr(self, name)) not in choices:
                 raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(choices)}")
         for name in ("budget", "bond", "stake_per_sample", "max_stake"):
-            wei(getattr(self, name), setting=f"task.{name}")
+            wei(getattr(self, name) or "0", setting=f"task.{name}")
         for name in ("budget", "stake_per_sample", "max_stake"):
             if wei(getattr(self, name), setting=f"task.{name}") == 0:
                 raise ConfigError(f"task.{name} is 0; set it above 0")

@@ -225,9 +225,10 @@ class _Run:
             evaluators=[one.address for one in self.roles.evaluators],
             salt=free_salt(self.escrow, sponsor=sponsor.address, seed=self.config.seed),
         )
-        self._spent("mint", self.token.mint(sponsor.address, terms.budget + terms.bond, account=sponsor))
+        for owner, amount in ((sponsor, terms.budget), (self.roles.coordinator, terms.bond)):
+            self._spent("mint", self.token.mint(owner.address, amount, account=sponsor))
         self.task, sent = PaidTask.open(
-            self.deployment, terms=terms, sponsor=sponsor, coordinator=self.roles.coordinator
+            self.deployment, terms=terms, sponsor=sponsor, coordinator=self.roles.coordinator, leaps=True
         )
         for name, one in sent.items():
             self._spent(name, one)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from eth_account.signers.local import LocalAccount
 from fastapi import APIRouter
 from flwr.app import ArrayRecord, MetricRecord
 from starlette.types import ASGIApp
@@ -24,8 +25,9 @@ from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.deployment import Deployment
+from fl.chain.enrolment import Enrolment
 from fl.chain.errors import ChainError, ChainUnreachable, TokenTooLow
-from fl.chain.escrow import Enrolment, Status
+from fl.chain.escrow import Status
 from fl.chain.inclusion import free_nonce
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
@@ -185,13 +187,17 @@ class _Service:
                 evaluators=remote or [one.address for one in self.roles.evaluators],
                 salt=salt,
             )
-            self._hold(terms.budget + terms.bond)
+            self._hold(terms.budget, owner=self.roles.sponsor, purpose="task's budget")
             self.task, sent = PaidTask.open(
                 self.deployment, terms=terms, sponsor=sponsor, coordinator=self.roles.coordinator
             )
             for name, one in sent.items():
                 self.gas.setdefault(name, []).append(one.gas)
-        self.over = self.task.state().status in (Status.HALTED, Status.CLOSED)
+        state = self.task.state()
+        self.over = state.status in (Status.HALTED, Status.CLOSED)
+        if state.status == Status.OPEN:
+            # Before anybody joins and trains: without its bond no task starts.
+            self._hold(self.task.terms.bond, owner=self.roles.coordinator, purpose="coordinator's bond")
 
     def _check_same_task(self) -> None:
         if self.task.terms.spec_hash != self.spec.hash():
@@ -201,18 +207,16 @@ class _Service:
                 "coordinator.folder"
             )
 
-    def _hold(self, amount: int) -> None:
-        """Have the tokens to escrow: on a devnet anybody may mint them, elsewhere the sponsor brings them."""
-        sponsor, token = self.roles.sponsor, self.deployment.connect()[2]
-        held = token.balance(sponsor.address)
+    def _hold(self, amount: int, *, owner: LocalAccount, purpose: str) -> None:
+        """Have the tokens to escrow: on a devnet anybody may mint them, elsewhere their owner brings them."""
+        token = self.deployment.connect()[2]
+        held = token.balance(owner.address)
         if held >= amount:
             return
         try:
-            token.mint(sponsor.address, amount - held, account=sponsor)
+            token.mint(owner.address, amount - held, account=owner)
         except ChainError as error:
-            raise TokenTooLow(
-                address=sponsor.address, balance=held, needed=amount, purpose="task's budget and bond"
-            ) from error
+            raise TokenTooLow(address=owner.address, balance=held, needed=amount, purpose=purpose) from error
 
     # ---- the network -------------------------------------------------------------------------------------------------
 
@@ -326,7 +330,7 @@ class _Service:
         Raises: TooFewClients.
         """
         state = self.task.state()
-        if self.over or state.posted == self.task.terms.rounds:
+        if self.over or state.posted == state.rounds:
             return
         if state.status == Status.OPEN and not state.posted:
             self._wait_for_enrolment()
@@ -466,7 +470,7 @@ class _Service:
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def see_it_through(self) -> None:
-        """Serve until the last round's window is over, then close the task: bond and rest go back to the sponsor."""
+        """Serve until the last round's window is over, then close the task: the bond goes back to the coordinator."""
         self.watcher.on_setup("all rounds are on chain; serving until the challenge window is over")
         close_when_final(self.task, account=self.roles.coordinator)
         self.result.paid = self.task.state().paid

@@ -17,7 +17,8 @@ from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Terms
+from fl.chain.errors import ChainError, TokenTooLow
+from fl.chain.escrow import Status, Terms
 from fl.chain.invite import Invite
 from fl.chain.paid_task import PaidTask
 from fl.chain.tokens import wei
@@ -68,7 +69,7 @@ def paying(
         validation: Inputs and targets that updates are scored on; their hash goes to the chain.
         clients: How many have to join before round 1.
         rounds: Of the task.
-        budget: Tokens that all rounds together pay, in decimal; escrowed now.
+        budget: Tokens that all rounds together pay, in decimal; escrowed now. The coordinator's bond is as much again.
         deployment: File that `fl deploy` wrote.
         invite: File to write, or to take up again.
         bundles: Folder that takes one bundle a round.
@@ -111,7 +112,7 @@ def paying(
             round_timeout=defaults.round_timeout,
             claim_period=defaults.claim_period,
             budget=wei(budget, setting="budget"),
-            bond=wei(defaults.bond, setting="bond"),
+            bond=wei(budget, setting="budget"),
             min_stake=1,
             max_stake=wei(defaults.max_stake, setting="max_stake"),
             spec_hash=spec.hash(),
@@ -122,6 +123,7 @@ def paying(
         )
         task, _ = PaidTask.open(where, terms=terms, sponsor=sponsor, coordinator=coordinator)
         task.invite(url=where.url, spec=spec.to_json()).write(Path(invite))
+    _hold_bond(task)
     log.warning("%s is the invite; waiting for %d clients to run `fl join`", invite, clients)
     task.wait_for_clients(clients, deadline_s=enrolment_s)
 
@@ -182,6 +184,18 @@ def _keys(key: str | None, *, chain_id: int) -> tuple[LocalAccount, LocalAccount
         account = open_keystore(Path(key), password=ask_password(Path(key)))
         return account, account
     return anvil_account(0, chain_id=chain_id), anvil_account(1, chain_id=chain_id)
+
+
+def _hold_bond(task: PaidTask) -> None:
+    """See before any client trains that the coordinator has its bond; on a devnet anybody may mint it."""
+    owner, bond = task.coordinator.address, task.terms.bond
+    held = task.token.balance(owner)
+    if task.state().status != Status.OPEN or held >= bond:
+        return
+    try:
+        task.token.mint(owner, bond - held, account=task.coordinator)
+    except ChainError as error:
+        raise TokenTooLow(address=owner, balance=held, needed=bond, purpose="coordinator's bond") from error
 
 
 def _array(values: NDArray | Tensor) -> NDArray:

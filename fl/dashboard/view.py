@@ -123,7 +123,7 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
 
 def _round(one: dict[str, Any]) -> dict[str, Any]:
     kept = (
-        "round", "accuracy", "test_loss", "loss_before", "loss_after", "pot_wei", "header", "header_hash", "evaluators",
+        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "price", "price_q64", "header", "header_hash", "evaluators",
         "transaction", "gas", "posted_at",
     )  # fmt: skip
     return {

@@ -17,7 +17,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import FederationResult
 from fl.report.files import LATEST, STATUS, SUMMARY
-from fl.rewards import SCORE_FRACTION_BITS
+from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS, price_of
 from fl.scoring.analysis.uncertainty import ScoreReading
 from fl.scoring.game import Evaluation
 
@@ -163,7 +163,9 @@ def _round(report: RoundReport, test: Evaluation, folder: Path) -> dict[str, Any
         "loss_after": report.loss_after,
         "public_rate": report.public_rate,
         "factors": report.factors,
-        "pot_wei": str(report.header.pot),
+        "price": price_of(report.header.price) if report.header.price < HIGHEST_PRICE else None,
+        "price_q64": str(report.header.price),
+        "totals_q40": {leaf.account: str(leaf.total) for leaf in report.leaves},
         "scores": {account: _loss(score) for account, score in report.scores.items()},
         "scores_q40": {account: str(score) for account, score in report.scores.items()},
         "pays_wei": {account: str(pay) for account, pay in report.pays.items()},

@@ -26,8 +26,8 @@ _GAS_OF = {
     "claim_range": "pay out neighbouring clients",
     "claim_range_each": "share of one client in its batch, part of the line above",
     "close": "close the task",
-    "release": "give one stake free",
-    "withdraw": "take out one stake or bond",
+    "release_range": "pay all stakes back",
+    "withdraw": "take out the bond",
 }
 _INSIDE = ("claim_range_each",)  # counted in another line
 
@@ -38,7 +38,7 @@ _STEP_OF = {
     "checking": "signature, root, round, base and enrolment of each update",
     "aggregating": "the wrapped Flower strategy",
     "scoring": "weights and the round's direction",
-    "settling": "scores, balances, pay and the round tree",
+    "settling": "totals, price, pay and the round tree",
     "bundling": "write and hash the bundle",
     "evaluating": "evaluators recompute the round and sign its header",
     "posting": "the transaction, and receipts for the clients",
@@ -120,7 +120,7 @@ def rounds_table(summary: dict[str, Any]) -> str:
                 str(one["round"]),
                 percent(one["accuracy"]),
                 f"{loss(one['loss_before'])} → {loss(one['loss_after'])}",
-                _wei(one["pot_wei"]),
+                "–" if one["price"] is None else f"{one['price']:,.2f}",
                 _wei(sum(int(pay) for pay in one["pays_wei"].values())),
                 str(len(one["scores"])),
                 str(len(one["refusals"])),
@@ -135,12 +135,12 @@ def rounds_table(summary: dict[str, Any]) -> str:
             ]
         )
     return table(
-        "Rounds: pot and paid in tokens; training and signing in seconds summed over the clients",
+        "Rounds: price in tokens for 1.0 of loss, paid in tokens; training and signing in seconds summed over the clients",
         ["Round"],
         [
             "Accuracy",
             "Validation loss",
-            "Pot",
+            "Price",
             "Paid",
             "Updates",
             "Refused",

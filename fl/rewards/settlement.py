@@ -1,4 +1,4 @@
-"""One round's arithmetic, whole: from stakes, updates and scores to leaves and totals.
+"""One round's arithmetic, whole: from stakes, updates and scores to leaves and their sum.
 
 The coordinator runs it to make a round and every evaluator runs it to check one; the same inputs give the same bits.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fl.codec import Blocks
-from fl.rewards.payout import Account, RoundPayout, settle_round
+from fl.rewards.price import Account, RoundPayout, settle_round
 from fl.rewards.score import score
 from fl.rewards.tree import NO_UPDATE, Leaf, RoundTree
 from fl.rewards.weight import median_q64, norm_q64, weights_q32
@@ -78,7 +78,7 @@ def settle(
     weights: Mapping[str, int],
     scores: Mapping[str, int],
     accounts: Mapping[str, Account],
-    pot: int,
+    allowed: int,
 ) -> Settlement:
     """Pay and commit to one round.
 
@@ -87,9 +87,10 @@ def settle(
         weights: `weigh` of them.
         scores: Of each participant, in units of 2^−40: `direction_scores`, or what evaluators attest.
         accounts: Every enrolled client before the round.
-        pot: Wei on offer.
+        allowed: `allowed_by` of the round.
+    Raises: ValueError if more was paid before than is allowed now.
     """
-    payout = settle_round(accounts, scores=scores, pot=pot)
+    payout = settle_round(accounts, scores=scores, allowed=allowed)
     roots = {one.account: one.root for one in participants}
     leaves = [
         Leaf(
@@ -97,7 +98,7 @@ def settle(
             update_root=roots.get(account, NO_UPDATE),
             weight=weights.get(account, 0),
             score=scores.get(account, 0),
-            balance=after.balance,
+            total=after.total,
             cumulative=after.cumulative,
         )
         for account, after in payout.accounts.items()

@@ -1,10 +1,10 @@
 """The round tree: a keccak Merkle-SUM tree over every enrolled client's leaf, sorted by account.
 
-leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 balance ‖ uint128 cumulative)
-node = keccak(0x01 ‖ left ‖ right ‖ E_l ‖ C_l ‖ E_r ‖ C_r)       sums uint128; an odd node is promoted
+leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 total ‖ uint128 cumulative)
+node = keccak(0x01 ‖ left ‖ right ‖ C_l ‖ C_r)                     sums uint128; an odd node is promoted
 
-Entitlements E and cumulatives C are summed upwards inside the hashes, so a tree cannot promise more than the total
-that its header states. Source: Merkle sum trees, Maxwell's proof of liabilities (2014).
+Cumulatives C are summed upwards inside the hashes, so a tree cannot promise more than the total that its header
+states. Source: Merkle sum trees, Maxwell's proof of liabilities (2014).
 """
 
 from __future__ import annotations
@@ -29,13 +29,8 @@ class Leaf:
     update_root: bytes  # 32 bytes; zeros where no update was accepted
     weight: int  # units of 2^−32
     score: int  # units of 2^−40 of loss
-    balance: int  # units of 2^−40 of loss
+    total: int  # units of 2^−40 of loss: all scores since it joined
     cumulative: int  # wei
-
-    @property
-    def entitlement(self) -> int:
-        """The part of the balance that counts for pay, 0 or more."""
-        return max(0, self.balance)
 
     def as_tuple(self) -> tuple:
         """As the contract takes it."""
@@ -44,7 +39,7 @@ class Leaf:
             self.update_root,
             self.weight,
             self.score,
-            self.balance,
+            self.total,
             self.cumulative,
         )
 
@@ -56,17 +51,16 @@ class Leaf:
             + self.update_root
             + self.weight.to_bytes(8, "big")
             + self.score.to_bytes(16, "big", signed=True)
-            + self.balance.to_bytes(16, "big", signed=True)
+            + self.total.to_bytes(16, "big", signed=True)
             + self.cumulative.to_bytes(16, "big")
         )
 
 
 class Sibling(NamedTuple):
-    """One step of a proof: the neighbour's hash and sums."""
+    """One step of a proof: the neighbour's hash and sum."""
 
     node: bytes
-    entitlement: int
-    cumulative: int
+    cumulative: int  # wei
 
 
 class RoundTree:
@@ -85,7 +79,7 @@ class RoundTree:
             raise ValueError("a round tree needs at least one leaf; a task starts once a client has joined")
         if len(set(accounts)) != len(accounts) and not published:
             raise ValueError("two leaves have the same account")
-        level = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in self.leaves]
+        level = [Sibling(leaf.hash(), leaf.cumulative) for leaf in self.leaves]
         self._levels = [level]
         while len(level) > 1:
             paired = [join(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
@@ -97,11 +91,6 @@ class RoundTree:
     def root(self) -> bytes:
         """Hash of the top node, 32 bytes."""
         return self._levels[-1][0].node
-
-    @property
-    def entitlement(self) -> int:
-        """E: sum of all entitlements, units of 2^−40 of loss."""
-        return self._levels[-1][0].entitlement
 
     @property
     def cumulative(self) -> int:
@@ -136,13 +125,11 @@ class RoundTree:
         return missing
 
 
-def verify_leaf(
-    leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, entitlement: int, cumulative: int
-) -> bool:
-    """Whether `leaf` is number `index` of `count` under a root with these totals: the contract's check, in Python."""
+def verify_leaf(leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, cumulative: int) -> bool:
+    """Whether `leaf` is number `index` of `count` under a root with this sum: the contract's check, in Python."""
     if not 0 <= index < count:
         return False
-    node, left = Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative), list(proof)
+    node, left = Sibling(leaf.hash(), leaf.cumulative), list(proof)
     while count > 1:
         if index ^ 1 < count:
             if not left:
@@ -150,16 +137,10 @@ def verify_leaf(
             sibling = left.pop(0)
             node = join(sibling, node) if index & 1 else join(node, sibling)
         index, count = index >> 1, (count + 1) >> 1
-    return not left and node == Sibling(root, entitlement, cumulative)
+    return not left and node == Sibling(root, cumulative)
 
 
 def join(left: Sibling, right: Sibling) -> Sibling:
-    """The node over two nodes, with their sums."""
-    sums = b"".join(
-        value.to_bytes(16, "big") for value in (left.entitlement, left.cumulative, right.entitlement, right.cumulative)
-    )
-    return Sibling(
-        keccak(b"\x01" + left.node + right.node + sums),
-        left.entitlement + right.entitlement,
-        left.cumulative + right.cumulative,
-    )
+    """The node over two nodes, with their sum."""
+    sums = left.cumulative.to_bytes(16, "big") + right.cumulative.to_bytes(16, "big")
+    return Sibling(keccak(b"\x01" + left.node + right.node + sums), left.cumulative + right.cumulative)

@@ -1,7 +1,7 @@
 """The published hard cases of paying for contributions, on real data, rule by rule.
 
-Each case trains a federation and lets every rule score every round; pay is what `fl.rewards` makes of the scores (losses earned back first,
-the pot of a round by entitlement, equal pots). Shares are means over seeds. `size_error` is the mean distance between pay share and
+Each case trains a federation and lets every rule score every round; pay is what `fl.rewards` makes of the scores (one price for whole
+scores, a budget spread evenly over the rounds). Shares are means over seeds. `size_error` is the mean distance between pay share and
 weight share in points. AUROC is the chance that an honest client stands above a cheat by its summed score; 0.5 is a coin.
 """
 
@@ -136,13 +136,13 @@ def pay_shares(rounds: Sequence[RoundInputs], scorer: Scorer) -> NDArray[np.floa
     """Each client's share of all that was paid, by the protocol's own arithmetic."""
     clients = [f"0x{place + 1:040x}" for place in range(len(rounds[0]))]
     accounts = dict.fromkeys(clients, Account())
-    for inputs in rounds:
+    for number, inputs in enumerate(rounds, start=1):
         values = scorer.score(inputs, rng=np.random.default_rng(0)).values
         scores = {
             client: round(float(value) * (1 << SCORE_FRACTION_BITS))
             for client, value in zip(clients, values, strict=True)
         }
-        accounts = settle_round(accounts, scores=scores, pot=10**18).accounts
+        accounts = settle_round(accounts, scores=scores, allowed=number * 10**18).accounts
     earned = np.array([float(accounts[client].cumulative) for client in clients])
     return earned / earned.sum() if earned.sum() else earned
 

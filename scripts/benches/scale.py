@@ -172,7 +172,8 @@ def open_task(url: str, spec: TaskSpec, validation: Dataset) -> PaidTask:
         salt=bytes(32),
     )
     _, _, token = deployment.connect()
-    token.mint(sponsor.address, terms.budget + terms.bond, account=sponsor)
+    token.mint(sponsor.address, terms.budget, account=sponsor)
+    token.mint(coordinator.address, terms.bond, account=sponsor)
     task, _ = PaidTask.open(deployment, terms=terms, sponsor=sponsor, coordinator=coordinator)
     return task
 
@@ -193,7 +194,7 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
         ("anvil_setBalance", [[one.address, hex(TOKENS)] for one in accounts]),
         ("eth_sendRawTransaction", [[raw(token.mint(one.address, stake), sponsor, first + place)] for place, one in enumerate(accounts)]),
         ("eth_sendRawTransaction", [[raw(token.approve(task.escrow.address, stake), one, 0)] for one in accounts]),
-        ("eth_sendRawTransaction", [[raw(escrow.join(task.task_id, stake, b"", bytes(32)), one, 1)] for one in accounts]),
+        ("eth_sendRawTransaction", [[raw(escrow.join(task.task_id, stake, b"", bytes(32), []), one, 1)] for one in accounts]),
     ):  # fmt: skip
         for start in range(0, len(parameters), _CALLS_AT_ONCE):
             calls = [
@@ -218,7 +219,7 @@ def tree_seconds(count: int) -> float:
     draw = np.random.default_rng(1)
     leaves = [
         Leaf(
-            account=f"0x{int(place) + 1:040x}", update_root=bytes(32), weight=1, score=int(amount), balance=int(amount),
+            account=f"0x{int(place) + 1:040x}", update_root=bytes(32), weight=1, score=int(amount), total=int(amount),
             cumulative=int(amount),
         )
         for place, amount in enumerate(draw.integers(1 << 40, size=count))
@@ -229,7 +230,7 @@ def tree_seconds(count: int) -> float:
     for index in range(0, count, count // 100):
         assert verify_leaf(
             tree.leaves[index], index=index, count=count, proof=tree.proof(index), root=tree.root,
-            entitlement=tree.entitlement, cumulative=tree.cumulative,
+            cumulative=tree.cumulative,
         )  # fmt: skip
     return seconds
 

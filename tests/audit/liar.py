@@ -13,7 +13,7 @@ import numpy as np
 
 from fl.audit.disputes.proofs import Published
 from fl.bundle.format import Bundle, BundledUpdate, hash_of, write_header
-from fl.chain.typed_data import ZERO_HASH, Header, Update, sign
+from fl.chain.typed_data import ZERO_HASH, Header, Update, header_hash, sign
 from fl.codec import Blocks, Layout, block_root
 from fl.rewards import (
     Account,
@@ -23,15 +23,15 @@ from fl.rewards import (
     Settlement,
     Sibling,
     direction_scores,
-    pot_of,
     settle,
+    settle_round,
     weigh,
 )
 from fl.rewards.tree import join
 
 TOKENS = 10**18
 VALUES = 700  # three blocks
-NO_CAP = 1 << 200
+NO_CAP = (1 << 128) - 1
 
 
 @dataclass(kw_only=True)
@@ -66,24 +66,23 @@ class Liar:
             root = block_root(blocks.to_bytes())
             participants.append(Participant(account=account, stake=stake, blocks=blocks, root=root))
         terms = self.task.terms
-        paid_before = sum(account.cumulative for account in self.accounts.values())
-        pot = pot_of(budget=terms.budget, paid_before=paid_before, rounds_left=terms.rounds - number + 1)
+        allowed = self.task.schedule().allowed(number)
         weights = weigh(participants, cap=NO_CAP)
         scores = direction_scores(participants, weights=weights, direction=direction)
-        settlement = settle(participants, weights=weights, scores=scores, accounts=self.accounts, pot=pot)
+        settlement = settle(participants, weights=weights, scores=scores, accounts=self.accounts, allowed=allowed)
         header = Header(
             task_id=self.task.task_id,
             round=number,
-            previous=self.task.digest(self.previous) if self.previous else ZERO_HASH,
+            previous=header_hash(self.previous) if self.previous else ZERO_HASH,
             base_model=self.previous.next_model if self.previous else terms.base_model,
             next_model=bytes([number]) * 32,
             validation=terms.validation_hash,
             direction_root=block_root(direction.to_bytes()),
             tree_root=settlement.tree.root,
             leaf_count=len(settlement.tree),
-            entitlement=settlement.tree.entitlement,
+            enrolment=self.task.enrolments().hash(number),
             cumulative=settlement.tree.cumulative,
-            pot=pot,
+            price=settlement.payout.price,
             bundle=bytes(32),
         )
         self.made = Round(participants=participants, direction=direction, settlement=settlement, header=header)
@@ -102,7 +101,7 @@ class Liar:
             direction=self.made.direction,
             previous=self.leaves,
             leaves=tuple(leaves),
-            pot=header.pot,
+            price=header.price,
             length=NO_CAP,
         )
 
@@ -137,7 +136,7 @@ class Liar:
         write_header(folder, header, signatures=signatures)
         self.task.post(header, signatures=signatures)
         self.previous, self.leaves = header, tuple(leaves)
-        self.accounts = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in leaves}
+        self.accounts = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in leaves}
         return Published(header=header, leaves=leaves)
 
     def post_honest(self, number: int) -> Published:
@@ -153,9 +152,9 @@ class Liar:
         published: bool = False,
         spoil: Callable[[Path], None] = lambda folder: None,
     ) -> Published:
-        """The round with other leaves, and totals that the contract takes."""
+        """The round with other leaves, and a sum that the contract takes."""
         tree = RoundTree(leaves, published=published)
-        header = replace(made.header, tree_root=tree.root, leaf_count=len(tree), entitlement=tree.entitlement)
+        header = replace(made.header, tree_root=tree.root, leaf_count=len(tree), cumulative=tree.cumulative)
         return self.post(header, tree.leaves, spoil=spoil)
 
 
@@ -172,7 +171,7 @@ def robbed(made: Round) -> list[Leaf]:
 
 def forged_levels(leaves: tuple[Leaf, ...], *, level: int) -> list[list[Sibling]]:
     """The nodes of a tree that promises a thousand wei more than its leaves, from `level` on upwards."""
-    nodes = [Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative) for leaf in leaves]
+    nodes = [Sibling(leaf.hash(), leaf.cumulative) for leaf in leaves]
     levels = [nodes]
     while True:
         if len(levels) - 1 == level:
@@ -186,29 +185,34 @@ def forged_levels(leaves: tuple[Leaf, ...], *, level: int) -> list[list[Sibling]
         levels.append(joined + nodes[len(joined) * 2 :])
 
 
+def rescored(made: Round, changes: dict[str, int]) -> list[Leaf]:
+    """Other scores for some accounts, and everything after them follows, the price included."""
+    payout, told = made.settlement.payout, made.settlement.scores
+    before = {
+        account: Account(total=after.total - told.get(account, 0), cumulative=after.cumulative - payout.pays[account])
+        for account, after in payout.accounts.items()
+    }
+    scores = {**told, **changes}
+    other = settle_round(before, scores=scores, allowed=payout.allowed)
+    made.header = replace(made.header, price=other.price)
+    return [
+        replace(
+            leaf,
+            score=scores[leaf.account],
+            total=other.accounts[leaf.account].total,
+            cumulative=other.accounts[leaf.account].cumulative,
+        )
+        for leaf in made.settlement.tree.leaves
+    ]
+
+
 def outscored(made: Round) -> list[Leaf]:
     """The first client's score is halved, and everything after it follows."""
-    scores = dict(made.settlement.scores)
     victim = made.settlement.tree.leaves[0].account
-    scores[victim] //= 2
-    balances = {leaf.account: scores[leaf.account] for leaf in made.settlement.tree.leaves}
-    total = sum(max(0, one) for one in balances.values())
-    pays = {account: made.header.pot * max(0, one) // total for account, one in balances.items()}
-    rest = made.header.pot - sum(pays.values())
-    order = sorted(pays, key=lambda one: (-(made.header.pot * max(0, balances[one]) % total), int(one, 16)))
-    for account in order[:rest]:
-        pays[account] += 1
-    before = {
-        leaf.account: leaf.cumulative - made.settlement.payout.pays[leaf.account]
-        for leaf in made.settlement.tree.leaves
-    }
-    return [
-        replace(leaf, score=scores[leaf.account], balance=balances[leaf.account], cumulative=before[leaf.account] + pays[leaf.account])
-        for leaf in made.settlement.tree.leaves
-    ]  # fmt: skip
+    return rescored(made, {victim: made.settlement.scores[victim] // 2})
 
 
 def bonded(liar: Liar, account) -> None:
     """Tokens for a challenge's bond, approved."""
-    liar.world.token.mint(account.address, 10 * TOKENS, account=account)
-    liar.world.token.approve(liar.escrow.address, 10 * TOKENS, purpose="bond", account=account)
+    liar.world.token.mint(account.address, 100 * TOKENS, account=account)
+    liar.world.token.approve(liar.escrow.address, 100 * TOKENS, purpose="bond", account=account)

@@ -10,7 +10,7 @@ from fl.audit.evaluators.local import Evaluator
 from fl.audit.public_state import public_round
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.bundle.format import Bundle
-from fl.chain.typed_data import ZERO_HASH, Update, sign, signer_of
+from fl.chain.typed_data import Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
 from fl.rewards import RoundTree
 from fl.scoring.direction import direction
@@ -40,8 +40,8 @@ def view_of(world, number):
         domain=world.task.domain,
         terms=world.task.terms,
         enrolments=world.task.enrolments(),
+        schedule=world.task.schedule(),
         previous=previous,
-        previous_digest=world.task.digest(previous) if previous else ZERO_HASH,
     )
 
 
@@ -121,9 +121,9 @@ def test_the_direction_is_as_near_as_its_blocks_allow(world, bundles):
         ("direction_root", b"x" * 32, "the direction's root"),
         ("tree_root", b"x" * 32, "the tree's root"),
         ("leaf_count", 4, "the leaf count"),
-        ("entitlement", 1, "the entitlement"),
+        ("enrolment", b"x" * 32, "the enrolment"),
         ("cumulative", 1, "the cumulative"),
-        ("pot", 1, "the pot"),
+        ("price", 1, "the price"),
         ("bundle", b"x" * 32, "the bundle's hash"),
         ("round", 3, "the bundle's round"),
     ],
@@ -157,9 +157,11 @@ def test_an_update_that_was_left_out_of_the_mean_is_refused(judge, bundles):
     refused(judge, f"whether the update of {one.account} was taken", bundle=changed(bundles[1], selected=False))
 
 
-def test_a_pot_that_was_raised_is_refused(judge, bundles):
-    pot = bundles[1].pot + 1
-    refused(judge, "the pot", bundle=replace(bundles[1], pot=pot), header={"pot": pot})
+@pytest.mark.parametrize("change", [1, -1])
+def test_a_price_that_is_one_too_high_or_too_low_is_refused(judge, bundles, change):
+    price = bundles[1].price + change
+    refused(judge, "the price", bundle=replace(bundles[1], price=price), header={"price": price})
+    refused(judge, "the price of round.json", bundle=replace(bundles[1], price=price))
 
 
 def test_two_swapped_signatures_are_refused(judge, bundles):
@@ -239,18 +241,18 @@ def test_a_direction_within_the_tolerance_still_has_to_lead_to_its_own_scores(wo
     )
 
 
-@pytest.mark.parametrize("field", ["score", "balance", "cumulative", "weight"])
+@pytest.mark.parametrize("field", ["score", "total", "cumulative", "weight"])
 def test_a_leaf_that_was_raised_is_refused(world, judge, bundles, field):
     leaves = list(bundles[1].leaves)
     leaves[0] = replace(leaves[0], **{field: getattr(leaves[0], field) + 1})
     tree = RoundTree(leaves)
-    lie = {"tree_root": tree.root, "cumulative": tree.cumulative, "entitlement": tree.entitlement}
+    lie = {"tree_root": tree.root, "cumulative": tree.cumulative}
     refused(judge, f"the leaf of {leaves[0].account}", bundle=replace(bundles[1], leaves=tuple(leaves)), header=lie)
 
 
 def test_a_client_without_its_leaf_is_refused(judge, bundles):
     tree = RoundTree(bundles[1].leaves[1:])
-    lie = {"tree_root": tree.root, "leaf_count": 2, "cumulative": tree.cumulative, "entitlement": tree.entitlement}
+    lie = {"tree_root": tree.root, "leaf_count": 2, "cumulative": tree.cumulative}
     gone = bundles[1].leaves[0].account
     refused(judge, f"the leaf of {gone}", bundle=replace(bundles[1], leaves=tree.leaves), header=lie)
 

@@ -30,8 +30,8 @@ def test_a_bundle_reads_back_as_it_was_written(folder, tmp_path):
     assert bundle.write(tmp_path / "again") == bundle_hash
     again, again_hash = Bundle.read(tmp_path / "again")
     assert again_hash == bundle_hash
-    assert (again.task_id, again.round, again.pot, again.layout) == (
-        bundle.task_id, bundle.round, bundle.pot, bundle.layout,
+    assert (again.task_id, again.round, again.price, again.layout) == (
+        bundle.task_id, bundle.round, bundle.price, bundle.layout,
     )  # fmt: skip
     assert (again.leaves, again.previous) == (bundle.leaves, bundle.previous)
     assert [vars(one) for one in again.updates] == [vars(one) for one in bundle.updates]
@@ -48,7 +48,7 @@ def test_a_bundle_holds_what_its_report_says(world, folder):
     bundle, _ = Bundle.read(folder)
     assert bundle.leaves == world.reports[1].leaves
     assert bundle.previous == world.reports[0].leaves
-    assert bundle.pot == world.reports[1].header.pot
+    assert bundle.price == world.reports[1].header.price
 
 
 def test_a_header_reads_back(world, tmp_path):
@@ -60,7 +60,7 @@ def test_a_header_reads_back(world, tmp_path):
 def test_a_leaf_reads_back_with_amounts_beyond_what_json_numbers_hold():
     leaf = Leaf(
         account="0x" + "11" * 20,  # digits only, so it is its own checksum
-        update_root=b"u" * 32, weight=2**63 + 1, score=-(2**100) - 1, balance=-1,
+        update_root=b"u" * 32, weight=2**63 + 1, score=-(2**100) - 1, total=-1,
         cumulative=10**27 + 1,
     )  # fmt: skip
     text = json.dumps(leaf_to_json(leaf))
@@ -154,7 +154,7 @@ def test_a_manifest_that_is_none_is_a_broken_bundle(folder, content):
         ("account", "0x12"),
         ("weight", str(2**64)),
         ("weight", "-1"),
-        ("balance", str(2**127)),
+        ("total", str(2**127)),
         ("cumulative", "-5"),
         ("update_root", "12"),
     ],
@@ -182,7 +182,7 @@ def test_a_header_is_there_whole_or_not_at_all(folder, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        write_header(folder, replace(header, pot=5), signatures=[])
+        write_header(folder, replace(header, price=5), signatures=[])
     assert read_header(folder) == (header, signatures)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from fl.chain.anvil import CHECKOUT_CONTRACTS
 from fl.chain.artifacts import artifact
 from fl.chain.compile import ARTIFACTS, CompileError, compile_contracts, write_artifacts
-from fl.chain.typed_data import Header, digest
+from fl.chain.typed_data import Header, digest, header_hash
 
 word, u32, u128 = st.binary(min_size=32, max_size=32), st.integers(0, 2**32 - 1), st.integers(0, 2**128 - 1)
 headers = st.builds(
@@ -21,9 +21,9 @@ headers = st.builds(
     direction_root=word,
     tree_root=word,
     leaf_count=u32,
-    entitlement=u128,
+    enrolment=word,
     cumulative=u128,
-    pot=u128,
+    price=u128,
     bundle=word,
 )
 
@@ -38,6 +38,7 @@ def escrow(deployment):
 @given(header=headers)
 def test_the_contract_hashes_a_header_as_python_does(escrow, header):
     assert escrow.header_digest(header) == digest(header, domain=escrow.domain)
+    assert escrow.header_hash(header) == header_hash(header)
 
 
 def test_the_domain_is_the_one_that_the_contract_states(escrow):
@@ -57,7 +58,7 @@ def test_the_terms_read_back_as_they_were_sent(world):
     terms, state = one.escrow.task(one.task.task_id)
     assert (terms.reveal_each_round, terms.attested) == (True, True)
     assert terms.evaluators == tuple(account.address for account in one.evaluators)
-    assert (terms.budget, terms.bond, terms.spec_hash) == (10**21, 10**20, one.spec.hash())
+    assert (terms.budget, terms.bond, terms.spec_hash) == (10**21, 10**21, one.spec.hash())
     assert (state.sponsor, state.posted, state.clients, state.paid) == (one.sponsor.address, 0, 0, 0)
 
 
@@ -69,7 +70,7 @@ def compiled():
     return compile_contracts()
 
 
-@pytest.mark.parametrize("name", ["Fairshare", "DevToken"])
+@pytest.mark.parametrize("name", ["Fairshare", "Disputes", "Lifecycle", "DevToken"])
 def test_the_shipped_artifacts_are_those_of_the_sources(compiled, name):
     assert (artifact(name).abi, artifact(name).bytecode) == (compiled[name]["abi"], compiled[name]["bytecode"]), (
         "run `fl compile` and commit fl/chain/artifacts"

@@ -21,7 +21,7 @@ from fl.chain.sender import connect, send
 from fl.chain.typed_data import Domain, Header, Join, Receipt, Redirect, Update, compact, digest, sign
 from fl.codec import BLOCK_BYTES, Blocks, block_path, block_root
 from fl.codec.tree import block_top
-from fl.rewards import Leaf, RoundTree, partials, score_of
+from fl.rewards import Account, Leaf, RoundTree, partials, score_of
 from fl.rewards.sums import sums_bytes, sums_path, sums_root
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -36,7 +36,7 @@ leaves = st.lists(
         update_root=words,
         weight=st.integers(0, 2**64 - 1),
         score=int128,
-        balance=small,
+        total=small,
         cumulative=st.integers(0, 2**100),
     ),
     min_size=1,
@@ -104,8 +104,7 @@ def header_of(tree: RoundTree) -> tuple:
     zero = bytes(32)
     return Header(
         task_id=zero, round=1, previous=zero, base_model=zero, next_model=zero, validation=zero, direction_root=zero,
-        tree_root=tree.root, leaf_count=len(tree), entitlement=tree.entitlement, cumulative=tree.cumulative, pot=0,
-        bundle=zero,
+        tree_root=tree.root, leaf_count=len(tree), enrolment=zero, cumulative=tree.cumulative, price=0, bundle=zero,
     ).as_tuple()  # fmt: skip
 
 
@@ -141,6 +140,25 @@ def test_a_damaged_proof_is_refused_by_both(mirror, drawn_leaves, data):
     proof = (place, [tuple(one) for one in tree.proof(place)])
     with pytest.raises(ContractCustomError):
         mirror.checkLeaf(header_of(tree), tuple(told), proof).call()
+
+
+@few
+@given(
+    before=st.tuples(small, uint128),
+    score=small,
+    price=uint128,
+    slips=st.tuples(st.integers(-1, 1), st.integers(-2, 2)),
+)
+def test_what_follows_from_a_leaf_and_a_price_agrees(mirrors, before, score, price, slips):
+    (total, cumulative), (unit, wei) = before, slips
+    functions = mirrors["TransitionMirror"].functions
+    worth = Account(total=total + score, cumulative=cumulative).at(price)
+    told, paid = total + score + unit, min(max(worth + wei, 0), 2**128 - 1)
+    leaf = Leaf(account="0x" + "11" * 20, update_root=bytes(32), weight=0, score=score, total=told, cumulative=paid)
+    header = list(header_of(RoundTree([leaf])))
+    header[list(Header.SOLIDITY).index("price")] = price
+    follows = functions.follows(tuple(header), leaf.as_tuple(), total, cumulative).call()
+    assert follows == (unit == 0 and paid == worth)
 
 
 @few
@@ -189,10 +207,10 @@ def test_digests_of_updates_agree(signed_mirror, update):
 
 
 @few
-@given(st.builds(Receipt, task_id=words, round=st.integers(0, 2**24 - 1), client=accounts, update_root=words), wallets)
+@given(st.builds(Receipt, task_id=words, round=st.integers(1, 2**24 - 1), client=accounts, update_root=words), wallets)
 def test_the_signer_of_a_receipt_is_its_signer_there(signed_mirror, receipt, coordinator):
     functions, domain = signed_mirror
-    leaf = Leaf(account=receipt.client, update_root=bytes(32), weight=0, score=0, balance=0, cumulative=0)
+    leaf = Leaf(account=receipt.client, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
     header = list(header_of(RoundTree([leaf])))
     header[:2] = receipt.task_id, receipt.round
     signature = compact(sign(receipt, domain=domain, account=coordinator))
@@ -216,7 +234,7 @@ def test_digests_of_enrolments_agree(opened, join):
     task_id, functions, domain = opened
     join = replace(join, task_id=task_id)  # the contract wants a task that is open before it looks at the signature
     order = (join.account, join.stake, join.node_key, join.dataset, join.fee, join.deadline, b"")
-    call = functions.joinFor(task_id, order, (0, 0, 0, bytes(32), bytes(32)))
+    call = functions.joinFor(task_id, order, (0, 0, 0, bytes(32), bytes(32)), [])
     account, told = refusal(call, "BadSignature", ["address", "bytes32"])
     assert to_checksum_address(account) == join.account
     assert told == digest(join, domain=domain)
@@ -230,7 +248,7 @@ def test_digests_of_enrolments_agree(opened, join):
 )
 def test_digests_of_redirects_agree(opened, redirect):
     _, functions, domain = opened
-    leaf = Leaf(account=redirect.account, update_root=bytes(32), weight=0, score=0, balance=0, cumulative=0)
+    leaf = Leaf(account=redirect.account, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
     header = list(header_of(RoundTree([leaf])))
     header[:2] = redirect.task_id, redirect.round
     order = (redirect.recipient, redirect.fee, redirect.deadline, b"")

@@ -9,40 +9,38 @@ from fl.chain.errors import Refused, TokenTooLow
 from fl.chain.escrow import Status
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask, TooFewClients, TooFewSignatures
-from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, Receipt, sign, signer_of
-from fl.rewards import Leaf, RoundTree
+from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, Receipt, header_hash, sign, signer_of
+from fl.rewards import HIGHEST_PRICE, Leaf, RoundTree
 from fl.rewards.tree import NO_UPDATE
 
 TOKENS = 10**18
-BUDGET, BOND = 1000 * TOKENS, 100 * TOKENS
+BUDGET, BOND = 1000 * TOKENS, 1000 * TOKENS
 
 
-def leaves_of(world, cumulatives, *, balance=1):
+def leaves_of(world, cumulatives, *, total=1):
     """A leaf per client with these cumulatives; all scored the same."""
     return [
-        Leaf(account=one.address, update_root=NO_UPDATE, weight=0, score=balance, balance=balance, cumulative=wei)
+        Leaf(account=one.address, update_root=NO_UPDATE, weight=0, score=total, total=total, cumulative=wei)
         for one, wei in zip(world.clients, cumulatives, strict=True)
     ]
 
 
-def header_of(world, leaves, *, number=1, previous=None):
+def header_of(world, leaves, *, number=1, previous=None, price=1):
     """The header of a round over these leaves, in order with the one before."""
     tree = RoundTree(leaves)
-    before = previous.cumulative if previous else 0
-    left = world.task.terms.rounds - number + 1
     values = {
         "task_id": world.task.task_id,
         "round": number,
-        "previous": world.task.digest(previous) if previous else ZERO_HASH,
+        "previous": header_hash(previous) if previous else ZERO_HASH,
         "base_model": previous.next_model if previous else world.task.terms.base_model,
         "next_model": bytes([number]) * 32,
         "validation": world.task.terms.validation_hash,
         "direction_root": b"d" * 32,
         "tree_root": tree.root,
         "leaf_count": len(tree),
-        "entitlement": tree.entitlement,
+        "enrolment": world.task.enrolments().hash(number),
         "cumulative": tree.cumulative,
-        "pot": (world.task.terms.budget - before) // left,
+        "price": price,
         "bundle": b"b" * 32,
     }
     return Header(**values)
@@ -79,7 +77,8 @@ def quorum(world):
 def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
     one = world(evaluators=3, quorum=2)
     token, escrow, task_id = one.token, one.escrow, one.task.task_id
-    before = {who: token.balance(who) for who in (*one.addresses, one.sponsor.address)}
+    owners = (*one.addresses, one.sponsor.address, one.coordinator.address)
+    before = {who: token.balance(who) for who in owners}
     held = token.balance(escrow.address)
     assert one.task.state().status == Status.OPEN
     assert set(one.task.enrolments()) == set(one.addresses)
@@ -87,6 +86,7 @@ def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
     assert one.task.start() is not None
     assert one.task.start() is None  # done before
     assert one.task.state().status == Status.STARTED
+    assert before[one.coordinator.address] - token.balance(one.coordinator.address) == BOND
 
     first = leaves_of(one, [200 * TOKENS, 200 * TOKENS, 100 * TOKENS])
     header = header_of(one, first)
@@ -109,18 +109,19 @@ def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
     assert one.task.state().paid == BUDGET
 
     escrow.close(task_id, account=one.clients[0])  # anybody may
-    for who, stake in zip(one.addresses, one.stakes, strict=True):
-        escrow.release(task_id, client=who, account=one.sponsor)
-        assert escrow.credit(token.address, who) == stake
-        escrow.withdraw_for(token.address, who, account=one.sponsor)
-    escrow.withdraw_for(token.address, one.sponsor.address, account=one.clients[0])
-    assert [token.balance(who) - before[who] for who in one.addresses] == [
+    escrow.release(task_id, client=one.addresses[0], account=one.sponsor)
+    assert escrow.credit(token.address, one.addresses[0]) == one.stakes[0]
+    escrow.withdraw_for(token.address, one.addresses[0], account=one.sponsor)
+    escrow.release_range(task_id, one.addresses, account=one.sponsor)  # who has nothing staked any more is skipped
+    escrow.withdraw_for(token.address, one.coordinator.address, account=one.clients[0])
+    assert [token.balance(who) - before[who] for who in owners] == [
         500 * TOKENS + one.stakes[0],
         300 * TOKENS + one.stakes[1],
         200 * TOKENS + one.stakes[2],
+        0,
+        0,
     ]
-    assert token.balance(one.sponsor.address) - before[one.sponsor.address] == BOND
-    assert held - token.balance(escrow.address) == BUDGET + BOND + sum(one.stakes)
+    assert held - token.balance(escrow.address) == BUDGET + sum(one.stakes)
 
 
 def test_what_nobody_claims_goes_back_to_the_sponsor(quorum):
@@ -128,18 +129,21 @@ def test_what_nobody_claims_goes_back_to_the_sponsor(quorum):
     first = leaves_of(quorum, [500 * TOKENS, 0, 0])
     header = header_of(quorum, first)
     quorum.task.post(header, signatures=signed(quorum, header))
-    last = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0], balance=0), number=2, previous=header)
-    quorum.task.post(last, signatures=signed(quorum, last))  # nobody is entitled: the pot of round 2 is not paid
+    last = header_of(
+        quorum, leaves_of(quorum, [500 * TOKENS, 0, 0], total=0), number=2, previous=header, price=HIGHEST_PRICE
+    )
+    quorum.task.post(last, signatures=signed(quorum, last))  # nobody has a positive total: the rest is not paid
     wait(quorum, 101)
     escrow.close(task_id, account=quorum.sponsor)
-    assert escrow.credit(token.address, quorum.sponsor.address) == BOND + 500 * TOKENS
+    assert escrow.credit(token.address, quorum.sponsor.address) == 500 * TOKENS
+    assert escrow.credit(token.address, quorum.coordinator.address) == BOND
     with pytest.raises(Refused) as caught:
         escrow.sweep(task_id, account=quorum.sponsor)
     assert caught.value.name == "TooEarly"
     wait(quorum, quorum.task.terms.claim_period + 1)
     escrow.sweep(task_id, account=quorum.sponsor)
     assert quorum.task.state().swept
-    assert escrow.credit(token.address, quorum.sponsor.address) == BOND + BUDGET
+    assert escrow.credit(token.address, quorum.sponsor.address) == BUDGET
     with pytest.raises(Refused) as caught:
         claim(quorum, header, first, 0)
     assert caught.value.name == "ClaimPeriodOver"
@@ -157,13 +161,86 @@ def test_silence_ends_the_task_and_shares_the_bond(quorum):
     wait(quorum, quorum.task.terms.round_timeout + 1)
     escrow.expire(task_id, account=quorum.clients[0])
     state = quorum.task.state()
-    assert (state.status, state.bond_share) == (Status.CLOSED, BOND // 3)
+    # The sponsor gets back what no round promised, up to the bond; the bond is shared by what everybody earned.
+    assert (state.status, state.pool) == (Status.CLOSED, BOND)
+    assert escrow.credit(token.address, quorum.sponsor.address) == 500 * TOKENS
     escrow.release(task_id, client=quorum.addresses[1], account=quorum.sponsor)
-    assert escrow.credit(token.address, quorum.addresses[1]) == quorum.stakes[1] + BOND // 3
-    # The budget that was not promised, and the wei that rounding left of the bond.
-    assert escrow.credit(token.address, quorum.sponsor.address) == 500 * TOKENS + BOND - 3 * (BOND // 3)
+    assert escrow.credit(token.address, quorum.addresses[1]) == quorum.stakes[1]
     claim(quorum, header, leaves, 0)
-    assert escrow.claimed(task_id, quorum.addresses[0]) == 500 * TOKENS
+    assert escrow.claimed(task_id, quorum.addresses[0]) == state.due(500 * TOKENS) == 500 * TOKENS + BOND
+
+
+def test_silence_before_the_first_round_shares_the_bond_by_stake(quorum):
+    escrow, task_id = quorum.escrow, quorum.task.task_id
+    wait(quorum, quorum.task.terms.round_timeout + 1)
+    escrow.expire(task_id, account=quorum.clients[0])
+    state, staked = quorum.task.state(), sum(quorum.stakes)
+    assert (state.pool, state.pool_base) == (BOND, staked)
+    escrow.release(task_id, client=quorum.addresses[1], account=quorum.sponsor)
+    share = BOND * quorum.stakes[1] // staked
+    assert escrow.credit(quorum.token.address, quorum.addresses[1]) == quorum.stakes[1] + share
+    assert escrow.credit(quorum.token.address, quorum.sponsor.address) == BUDGET
+
+
+def test_what_is_added_to_the_budget_counts_from_the_round_after_the_one_under_way(world):
+    one = world(rounds=3)
+    schedules = [one.task.schedule()]
+    for _ in range(2):  # before the start, and while round 1 is under way
+        one.token.mint(one.sponsor.address, 300 * TOKENS, account=one.sponsor)
+        one.token.approve(one.escrow.address, 300 * TOKENS, purpose="addition", account=one.sponsor)
+        one.escrow.add_budget(one.task.task_id, 300 * TOKENS, account=one.sponsor)
+        schedules.append(one.task.schedule())
+        one.task.start()
+    assert [[each.budget(number) // TOKENS for number in (1, 2, 3)] for each in schedules] == [
+        [1000, 1000, 1000],
+        [1300, 1300, 1300],
+        [1300, 1600, 1600],
+    ]
+    allowed = schedules[-1].allowed(1)
+    leaves = leaves_of(one, [allowed, 0, 0])
+    header = header_of(one, leaves)
+    one.task.post(header, signatures=signed(one, header))
+    assert one.task.state().budget == 1600 * TOKENS
+    assert one.task.schedule() == schedules[-1]
+    assert one.task.schedule().allowed(3) == 1600 * TOKENS
+
+
+def test_a_stop_that_the_terms_allow_pays_the_whole_budget_in_the_round_under_way(world):
+    one = world(rounds=3, may_stop=True)
+    one.task.start()
+    one.escrow.stop(one.task.task_id, account=one.sponsor)
+    schedule = one.task.schedule()
+    assert (schedule.rounds, schedule.allowed(1)) == (1, BUDGET)
+    header = header_of(one, leaves_of(one, [BUDGET, 0, 0]))
+    one.task.post(header, signatures=signed(one, header))
+    assert (one.task.state().posted, one.task.state().rounds, one.task.state().stopping) == (1, 1, True)
+
+
+def test_a_sponsor_whose_terms_do_not_say_so_cannot_stop(quorum):
+    with pytest.raises(Refused) as caught:
+        quorum.escrow.stop(quorum.task.task_id, account=quorum.sponsor)
+    assert caught.value.name == "NotAllowed"
+
+
+def test_a_round_whose_pay_the_bond_does_not_cover_waits_until_the_ones_before_are_final(world, caplog):
+    one = world(rounds=3, bond=400 * TOKENS)
+    one.task.start()
+    previous, allowed = None, one.task.schedule()
+    for number in (1, 2):
+        leaves = leaves_of(one, [allowed.allowed(number), 0, 0])
+        previous = header_of(one, leaves, number=number, previous=previous)
+        one.task.post(previous, signatures=signed(one, previous))
+    assert one.escrow.is_final(one.task.task_id, 1)
+    assert "waiting until round 1 is final" in caplog.text
+
+
+def test_a_coordinator_without_its_bond_does_not_start(world):
+    one = world()
+    held = one.token.balance(one.coordinator.address)
+    terms = replace(one.task.terms, bond=held + 1)
+    with pytest.raises(TokenTooLow) as caught:
+        replace(one.task, terms=terms).start()
+    assert (caught.value.needed, caught.value.purpose) == (held + 1, "coordinator's bond")
 
 
 def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(quorum):
@@ -182,7 +259,6 @@ def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(quorum):
     wait(quorum, 101)
     escrow.release(task_id, client=leaver.address, account=quorum.sponsor)
     assert escrow.credit(quorum.token.address, leaver.address) == quorum.stakes[2]
-    assert quorum.task.state().staked == 2
     with pytest.raises(Refused) as caught:
         escrow.leave(task_id, account=leaver)
     assert caught.value.name in ("AlreadyLeft", "NothingStaked")
@@ -227,8 +303,8 @@ def test_a_sponsor_without_the_budget_opens_nothing(world):
     held = one.token.balance(one.sponsor.address)
     with pytest.raises(TokenTooLow) as caught:
         PaidTask.open(one.deployment, terms=terms, sponsor=one.sponsor, coordinator=one.coordinator)
-    assert (caught.value.balance, caught.value.needed) == (held, 10**27 + BOND)
-    assert caught.value.purpose == "task's budget and bond"
+    assert (caught.value.balance, caught.value.needed) == (held, 10**27)
+    assert caught.value.purpose == "task's budget"
 
 
 def test_terms_out_of_range_are_named(world):
@@ -245,11 +321,19 @@ def test_terms_out_of_range_are_named(world):
 @pytest.mark.parametrize(
     ("changes", "name", "values"),
     [
-        ({"pot": 1}, "WrongPot", {"seen": 1, "expected": 500 * TOKENS}),
+        ({"enrolment": b"e" * 32}, "WrongEnrolment", None),
         ({"leaf_count": 2}, "WrongLeafCount", {"seen": 2, "expected": 3}),
         ({"round": 2}, "RoundOutOfOrder", {"seen": 2, "expected": 1, "rounds": 2}),
-        ({"cumulative": 499 * TOKENS}, "WrongCumulative", {"seen": 499 * TOKENS, "expected": 500 * TOKENS}),
-        ({"entitlement": 0}, "WrongCumulative", {"seen": 500 * TOKENS, "expected": 0}),
+        (
+            {"cumulative": 499 * TOKENS},
+            "WrongCumulative",
+            {"seen": 499 * TOKENS, "least": 500 * TOKENS - 2, "most": 500 * TOKENS},
+        ),
+        (
+            {"cumulative": 500 * TOKENS + 1, "price": HIGHEST_PRICE},
+            "WrongCumulative",
+            {"seen": 500 * TOKENS + 1, "least": 0, "most": 500 * TOKENS},
+        ),
         ({"base_model": b"m" * 32}, "WrongBaseModel", None),
         ({"validation": b"v" * 32}, "WrongValidation", None),
         ({"previous": b"p" * 32}, "WrongPrevious", None),
@@ -280,7 +364,9 @@ def test_too_few_signatures_are_not_even_sent(quorum):
 def test_the_contract_counts_the_quorum_itself(quorum):
     header = header_of(quorum, leaves_of(quorum, [500 * TOKENS, 0, 0]))
     with pytest.raises(Refused) as caught:
-        quorum.escrow.post(header, signatures=signed(quorum, header, by=[0]), account=quorum.coordinator)
+        quorum.escrow.post(
+            header, signatures=signed(quorum, header, by=[0]), cover=bytes(32), account=quorum.coordinator
+        )
     assert (caught.value.name, caught.value.values) == ("QuorumNotReached", {"seen": 1, "expected": 2})
 
 
@@ -305,7 +391,7 @@ def test_only_the_coordinator_posts_and_starts(world):
     one.task.start()
     header = header_of(one, leaves_of(one, [500 * TOKENS, 0, 0]))
     with pytest.raises(Refused) as caught:
-        one.escrow.post(header, signatures=signed(one, header, by=[0, 1]), account=stranger)
+        one.escrow.post(header, signatures=signed(one, header, by=[0, 1]), cover=bytes(32), account=stranger)
     assert caught.value.name == "NotCoordinator"
     assert caught.value.values == {"seen": stranger.address, "expected": one.coordinator.address}
 
@@ -340,7 +426,7 @@ def test_a_leaf_that_was_raised_is_refused(quorum):
     raised = replace(tree.leaves[index], cumulative=200 * TOKENS)
     with pytest.raises(Refused) as caught:
         quorum.escrow.claim(header, leaf=raised, index=index, proof=tree.proof(index), account=quorum.sponsor)
-    assert caught.value.name in ("WrongRoot", "WrongSums")
+    assert caught.value.name in ("WrongRoot", "WrongSum")
 
 
 def test_waiting_for_clients_ends_with_how_many_came(world):

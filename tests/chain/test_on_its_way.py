@@ -46,7 +46,7 @@ def test_a_task_with_other_terms_is_not_taken_for_ours(opening):
     with dying_after_sending(one.w3, "open"):
         again()
     with blocks_come_again(one.w3), pytest.raises(Refused) as caught:
-        again(budget=1, bond=0)
+        again(budget=1, bond=1)
     assert caught.value.name == "TaskExists"
 
 

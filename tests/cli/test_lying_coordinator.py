@@ -96,7 +96,7 @@ def lying_run(world, monkeypatch):
     """Runs a task of three rounds with a lie; returns the world, whose folder is the coordinator's."""
 
     def run(lie):
-        opened = world(rounds=3, bond=100 * TOKENS)
+        opened = world(rounds=3)
         lie(monkeypatch, opened.addresses[0])
         opened.run(opened.app(opened.downhill), quorum=Colluding(opened.evaluators))
         monkeypatch.undo()

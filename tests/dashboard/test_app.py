@@ -75,7 +75,7 @@ def bundle_of(folder, *, weight: int = 1 << 31):
     rng = np.random.default_rng(1)
     update, direction = (Blocks.encode(rng.normal(size=300).astype(np.float32)) for _ in range(2))
     account = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
-    leaf = Leaf(account=account, update_root=bytes(32), weight=weight, score=0, balance=0, cumulative=0)
+    leaf = Leaf(account=account, update_root=bytes(32), weight=weight, score=0, total=0, cumulative=0)
     bundle = folder / "bundles" / "round-0001"
     (bundle / "updates").mkdir(parents=True)
     (bundle / "updates" / f"{account}.blocks").write_bytes(update.to_bytes())

@@ -135,11 +135,12 @@ def test_the_app_pays_its_clients_after_the_diff(app, tmp_path, capsys):
         joining.join()
         invite = Invite.read(tmp_path / "invite.json")
         _, state = escrow.task(invite.id_bytes)
-        assert (state.posted, state.cumulative) == (3, 100 * 10**18)
+        assert state.posted == 3
+        assert 100 * 10**18 - 2 < state.cumulative <= 100 * 10**18
 
         w3.provider.make_request("evm_increaseTime", [3601])
         w3.provider.make_request("evm_mine", [])
         for owner in owners:
             claim(["invite=invite.json", "bundles=bundles", f"account={owner.address}"])
-        assert sum(token.balance(owner.address) for owner in owners) == 100 * 10**18
+        assert sum(token.balance(owner.address) for owner in owners) == state.cumulative
         assert "has claimed" in capsys.readouterr().out

@@ -14,7 +14,7 @@ def tree_of(case: dict) -> RoundTree:
             Leaf(
                 account=leaf["account"],
                 update_root=unhex(leaf["updateRoot"]),
-                **{name: int(leaf[name]) for name in ("weight", "score", "balance", "cumulative")},
+                **{name: int(leaf[name]) for name in ("weight", "score", "total", "cumulative")},
             )
             for leaf in reversed(case["leaves"])  # the tree sorts by itself
         ]
@@ -22,13 +22,13 @@ def tree_of(case: dict) -> RoundTree:
 
 
 @CASES
-def test_hashes_totals_and_proofs_are_those_of_the_vectors(case):
+def test_hashes_sums_and_proofs_are_those_of_the_vectors(case):
     tree = tree_of(case)
     assert [leaf.hash() for leaf in tree.leaves] == [unhex(digest) for digest in case["leafHashes"]]
     assert tree.root == unhex(case["root"])
-    assert (tree.entitlement, tree.cumulative) == (int(case["entitlement"]), int(case["cumulative"]))
+    assert tree.cumulative == int(case["cumulative"])
     for index, proof in enumerate(case["proofs"]):
-        expected = [Sibling(unhex(s["node"]), int(s["entitlement"]), int(s["cumulative"])) for s in proof]
+        expected = [Sibling(unhex(s["node"]), int(s["cumulative"])) for s in proof]
         assert tree.proof(index) == expected
         assert tree.index(case["leaves"][index]["account"].upper().replace("0X", "0x")) == index
 
@@ -37,14 +37,14 @@ def test_hashes_totals_and_proofs_are_those_of_the_vectors(case):
 def test_a_damaged_proof_is_refused(case):
     tree = tree_of(case)
     count = len(tree)
-    totals = {"root": tree.root, "entitlement": tree.entitlement, "cumulative": tree.cumulative}
+    totals = {"root": tree.root, "cumulative": tree.cumulative}
     for index, leaf in enumerate(tree.leaves):
         proof = tree.proof(index)
         assert verify_leaf(leaf, index=index, count=count, proof=proof, **totals)
         richer = replace(leaf, cumulative=leaf.cumulative + 1)
         assert not verify_leaf(richer, index=index, count=count, proof=proof, **totals)
         assert not verify_leaf(
-            leaf, index=index, count=count, proof=[*proof, proof[0] if proof else Sibling(tree.root, 0, 0)], **totals
+            leaf, index=index, count=count, proof=[*proof, proof[0] if proof else Sibling(tree.root, 0)], **totals
         )
         assert not verify_leaf(leaf, index=count, count=count, proof=proof, **totals)
         if proof:
@@ -55,7 +55,7 @@ def test_a_damaged_proof_is_refused(case):
 
 
 def leaf(account: str) -> Leaf:
-    return Leaf(account=account, update_root=bytes(32), weight=0, score=0, balance=0, cumulative=0)
+    return Leaf(account=account, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
 
 
 def test_a_tree_needs_a_leaf():

@@ -13,9 +13,9 @@ from functools import cached_property
 from pathlib import Path
 
 from fl.bundle.format import read_header, read_leaves
-from fl.chain.escrow import Enrolment
+from fl.chain.enrolment import Enrolment
 from fl.chain.record import ShownLeaves
-from fl.chain.typed_data import Domain, Header, Update, compact, digest, signer_of
+from fl.chain.typed_data import Domain, Header, Update, compact, header_hash, signer_of
 from fl.codec import Blocks, block_path
 from fl.codec.blocks import BLOCK_BYTES
 from fl.codec.tree import block_top, siblings_of
@@ -75,7 +75,7 @@ class Signed:
 def prove_transition(
     previous: Published | None, current: Published, *, enrolments: Mapping[str, Enrolment]
 ) -> Call | None:
-    """A balance or cumulative that does not follow from the round before and the pot, or a score that nobody can have.
+    """A total or cumulative that does not follow from the round before and the price, or a score that nobody can have.
 
     Such is one without an update, or of an account that has left.
 
@@ -92,7 +92,7 @@ def prove_transition(
         if carried and (previous is None or leaf.account not in before):
             continue  # the round before lacks its leaf: that is what `prove_missing` shows
         past = previous.leaves[before[leaf.account]] if carried else None
-        stood = Account(balance=past.balance, cumulative=past.cumulative) if past else Account()
+        stood = Account(total=past.total, cumulative=past.cumulative) if past else Account()
         if past is None or previous.header.round + 1 == number:
             sound = _follows(current.header, leaf, stood)
         else:
@@ -114,50 +114,10 @@ def prove_transition(
     return None
 
 
-def prove_rounding(
-    previous: Published | None, current: Published, *, enrolments: Mapping[str, Enrolment]
-) -> Call | None:
-    """A wei that rounding left, with an account whose remainder is not the larger one of the two that are shown.
-
-    Args:
-        previous: The round before; None in round 1.
-        enrolments: As the chain says.
-    """
-    header, before, shares = current.header, _places(previous), []
-    if header.entitlement == 0:
-        return None
-    for place, leaf in enumerate(current.leaves):
-        enrolment = enrolments.get(leaf.account)
-        if enrolment is None or not enrolment.counts_in(header.round):
-            continue
-        carried = enrolment.first_round < header.round
-        if carried and leaf.account not in before:
-            continue
-        earned = leaf.cumulative - (previous.leaves[before[leaf.account]].cumulative if carried else 0)
-        floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
-        # For an account whose first round this is, the contract does not read what comes before.
-        past = previous.proven(before[leaf.account]) if carried else current.proven(place)
-        shares.append((-remainder, int(leaf.account, 16), earned - floor, past, current.proven(place)))
-    shares.sort(key=lambda one: one[:2])
-    short = next((at for at, one in enumerate(shares) if one[2] == 0), len(shares))
-    over = next((at for at, one in enumerate(shares) if at > short and one[2] == 1), None)
-    if over is None:
-        return None
-    pasts, told = zip(*(one[3:] for one in (shares[short], shares[over])), strict=True)
-    earlier = previous or current
-    return Call(
-        function="proveRounding",
-        arguments=(
-            earlier.header.as_tuple(), [leaf for leaf, _ in pasts], [proof for _, proof in pasts],
-            header.as_tuple(), [leaf for leaf, _ in told], [proof for _, proof in told],
-        ),
-    )  # fmt: skip
-
-
-def prove_broken_chain(previous: Published, current: Published, *, domain: Domain) -> Call | None:
+def prove_broken_chain(previous: Published, current: Published) -> Call | None:
     """A header that does not follow from the one before: another base model, or another previous hash."""
     follows = current.header.base_model == previous.header.next_model
-    if follows and current.header.previous == digest(previous.header, domain=domain):
+    if follows and current.header.previous == header_hash(previous.header):
         return None
     return Call(function="proveBrokenChain", arguments=(previous.header.as_tuple(), current.header.as_tuple()))
 
@@ -203,16 +163,16 @@ def prove_missing(current: Published, *, enrolments: Mapping[str, Enrolment]) ->
 
 
 def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[Sequence[Sibling]]) -> Call | None:
-    """A leaf or an inner node whose sums are not what its parent says.
+    """A leaf or an inner node whose sum is not what its parent says.
 
     Args:
         leaves: In the order of the tree.
-        levels: What the tree says of each node, leaves' level first, the top alone in the last; one who claims shows
-            parts of it.
+        levels: What the tree says of each node, leaves' level first, the top alone in the last; who shows a leaf on
+            chain shows parts of it.
     """
     for place, leaf in enumerate(leaves):
         said = levels[0][place]
-        if (said.entitlement, said.cumulative) != (leaf.entitlement, leaf.cumulative):
+        if said.cumulative != leaf.cumulative:
             return Call(
                 function="proveBadLeaf",
                 arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), (place, siblings_of(levels, index=place))),
@@ -223,8 +183,7 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
             if 2 * place + 1 >= len(below):
                 continue  # promoted: the same node a level higher
             left, right = below[2 * place], below[2 * place + 1]
-            sums = (left.entitlement + right.entitlement, left.cumulative + right.cumulative)
-            if (said.entitlement, said.cumulative) != sums:
+            if said.cumulative != left.cumulative + right.cumulative:
                 proof = (place, siblings_of(levels[level:], index=place))
                 return Call(
                     function="proveBadNode",
@@ -233,12 +192,12 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
     return None
 
 
-def prove_misstated_totals(current: Published) -> Call | None:
-    """A header with the root of its leaves' tree, and other totals than that tree's: no claim from it would be paid."""
+def prove_misstated_sum(current: Published) -> Call | None:
+    """A header with the root of its leaves' tree, and another sum than that tree's: no claim from it would be paid."""
     header, tree = current.header, current.tree
     if header.tree_root != tree.root:
         return None
-    stated = Sibling(header.tree_root, header.entitlement, header.cumulative)
+    stated = Sibling(header.tree_root, header.cumulative)
     return prove_bad_sums(header, leaves=current.leaves, levels=[*tree.levels[:-1], [stated]])
 
 
@@ -272,11 +231,11 @@ def prove_hidden_leaf(current: Published) -> Call | None:
 
 
 def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeaves) -> Call | None:
-    """Wrong sums in what somebody's claim has shown of a tree that the published leaves do not make.
+    """Wrong sums in what somebody has shown of a tree that the published leaves do not make.
 
     Args:
         leaves: As published, in the order of the tree.
-        shown: Of a claim from this header.
+        shown: Of this header's tree, on chain.
     """
     said, given = _shown_nodes(shown, count=header.leaf_count)
     honest = RoundTree(leaves, published=True).levels
@@ -285,7 +244,7 @@ def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeav
         if level >= len(honest) or index >= len(honest[level]):
             continue
         right = honest[level][index]
-        if node.node != right.node or (node.entitlement, node.cumulative) == (right.entitlement, right.cumulative):
+        if node.node != right.node or node.cumulative == right.cumulative:
             continue  # of leaves that were not published, or as it should be
         proof = (index, _path(said, level=level, index=index, count=header.leaf_count))
         if level == 0:
@@ -300,12 +259,9 @@ def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeav
 
 
 def _shown_nodes(shown: ShownLeaves, *, count: int) -> tuple[dict[tuple[int, int], Sibling], list[tuple[int, int]]]:
-    """Every node that a claim tells of, by level and index, and which of them it gives rather than makes."""
+    """Every node that is told of, by level and index, and which of them it gives rather than makes."""
     first, last = shown.start, shown.start + len(shown.leaves) - 1
-    said = {
-        (0, first + place): Sibling(leaf.hash(), leaf.entitlement, leaf.cumulative)
-        for place, leaf in enumerate(shown.leaves)
-    }
+    said = {(0, first + place): Sibling(leaf.hash(), leaf.cumulative) for place, leaf in enumerate(shown.leaves)}
     given, siblings, level = [], iter(shown.siblings), 0
     while count > 1:
         around = ([first - 1] if first & 1 else []) + ([last + 1] if not last & 1 and last + 1 < count else [])
@@ -419,14 +375,8 @@ def _places(published: Published | None) -> dict[str, int]:
 
 
 def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
-    if leaf.balance != min(0, before.balance) + leaf.score:
-        return False
-    pay = leaf.cumulative - before.cumulative
-    if header.entitlement == 0:
-        return pay == 0
-    floor, remainder = divmod(header.pot * leaf.entitlement, header.entitlement)
-    # Who got the extra wei is the largest remainders' matter: `prove_rounding`.
-    return pay in (floor, floor + (remainder > 0))
+    after = Account(total=before.total + leaf.score, cumulative=before.cumulative)
+    return (leaf.total, leaf.cumulative) == (after.total, after.at(header.price))
 
 
 def _opening(vector: Blocks, index: int) -> tuple[bytes, list[bytes]]:

@@ -14,10 +14,22 @@ def file_finding(finding: Finding, *, record: TaskRecord, account: LocalAccount)
 
     Raises: TokenTooLow if the account does not hold the bond; Refused with the contract's reason; ChainError.
     """
-    if finding.bond:
+    if bond := bond_of(finding, record=record, account=account.address):
         purpose = f"bond of {finding.call.function}"
-        record.token.approve(record.escrow.address, finding.bond, purpose=purpose, account=account)
+        record.token.approve(record.escrow.address, bond, purpose=purpose, account=account)
     return record.escrow.submit(finding.call.function, finding.call.arguments, account=account)
+
+
+def bond_of(finding: Finding, *, record: TaskRecord, account: str) -> int:
+    """Wei that a finding's call escrows from an account: its n-th demand of a challenge costs n times as much as the first."""
+    if finding.call.function != "demand":
+        return finding.bond
+    challenge = finding.call.arguments[0]
+    block = record.invite.block
+    opened = next(
+        one for one in record.escrow.challenges(record.task_id, from_block=block) if one.challenge == challenge
+    )
+    return finding.bond * record.escrow.next_demand(opened.id, account, from_block=block)
 
 
 def take_reward(record: TaskRecord, *, account: LocalAccount) -> int:

@@ -16,8 +16,9 @@ from fl.audit.disputes.proofs import Call, Published, Signed
 from fl.bundle.format import MANIFEST, ROUND, BrokenBundle, BundleFiles, leaves_of, read_manifest, read_round
 from fl.bundle.http_client import ArchiveUnreachable
 from fl.bundle.store import BundleSource, Withheld
-from fl.chain.escrow import Enrolment, OpenedChallenge, Status, TaskState
-from fl.chain.record import PostedRound, TaskRecord
+from fl.chain.enrolment import Enrolment
+from fl.chain.escrow import OpenedChallenge, Status, TaskState
+from fl.chain.record import LeafRequest, PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES
@@ -64,9 +65,9 @@ class _Read:
 
     @property
     def provable(self) -> bool:
-        """Whether the contract takes proofs of these leaves: the header states their totals, too."""
+        """Whether the contract takes proofs of these leaves: the header states their sum, too."""
         header, tree = self.published.header, self.published.tree
-        return self.posted and (tree.entitlement, tree.cumulative) == (header.entitlement, header.cumulative)
+        return self.posted and tree.cumulative == header.cumulative
 
 
 class Watch:
@@ -113,14 +114,15 @@ class Watch:
         state, posted, enrolments = self.record.state(), self.record.posted(), self.record.enrolments()
         standing = {number: one for number, one in posted.items() if not 0 < state.void_from <= number}
         challenges = self._challenges()
-        unread = self._take_in({**standing, **_disputed(challenges, posted)})
+        requests = self._requests(state)
+        unread = self._take_in({**standing, **_disputed(challenges, requests, posted)})
         findings, fine, unchecked = [], [], {}
         if state.status in (Status.STARTED, Status.HALTED):
             for number, one in standing.items():
                 if self._fine.get(number) == one.header:
                     continue
-                if state.status == Status.HALTED and self.record.escrow.is_final(self.record.task_id, number):
-                    continue  # nothing is left to halt or to void
+                if self.record.escrow.is_final(self.record.task_id, number):
+                    continue  # nothing about it can be proven any more
                 missed: list[str] = []
                 found = list(self._look_at(number, one, standing, enrolments, missed))
                 findings += found
@@ -132,7 +134,8 @@ class Watch:
                     self._fine[number] = one.header
                     fine.append(number)
             findings += self._equivocations()
-        steps, undecided = self._next_steps(challenges, posted)
+            findings += self._withheld_leaf(standing, enrolments, requests)
+        steps, undecided = self._next_steps(challenges, requests, posted)
         findings += steps
         return Look(
             findings=tuple(findings),
@@ -143,13 +146,14 @@ class Watch:
         )
 
     def look_at_challenges(self) -> Look:
-        """Look at the challenges of scores alone, and read no more than the rounds that they are of.
+        """Look at the challenges of scores and the requests of leaves alone, and read no more than the rounds that they are of.
 
         Raises: ChainError if the chain cannot be asked.
         """
         state, posted, challenges = self.record.state(), self.record.posted(), self._challenges()
-        unread = self._take_in(_disputed(challenges, posted))
-        steps, undecided = self._next_steps(challenges, posted)
+        requests = self._requests(state)
+        unread = self._take_in(_disputed(challenges, requests, posted))
+        steps, undecided = self._next_steps(challenges, requests, posted)
         return Look(
             findings=tuple(steps),
             fine=(),
@@ -167,18 +171,28 @@ class Watch:
         self._challenged = {sums_bytes(one.sums) for one, open_, _ in found if open_}
         return found
 
+    def _requests(self, state: TaskState) -> list[LeafRequest]:
+        """The leaves that are asked for, of rounds that are not void."""
+        if not state.open_challenges:
+            return []
+        return [one for one in self.record.leaf_requests() if not 0 < state.void_from <= one.round]
+
     def _next_steps(
-        self, challenges: Sequence[tuple[OpenedChallenge, bool, int]], posted: Mapping[int, PostedRound]
+        self,
+        challenges: Sequence[tuple[OpenedChallenge, bool, int]],
+        requests: Sequence[LeafRequest],
+        posted: Mapping[int, PostedRound],
     ) -> tuple[list[Finding], list[str]]:
-        """What to do about the challenges now, and which open ones cannot be judged."""
-        steps, undecided = [], []
+        """What to do about the challenges and requests now, and which open ones cannot be judged."""
+        steps = [step for one in requests for step in self._answer_request(one, posted)]
+        undecided: list[str] = []
         for challenge, open_, deadline in challenges:
             try:
                 steps += self._judge(challenge, open_=open_, deadline=deadline, posted=posted)
             except _UNREADABLE as error:
                 if open_:
                     undecided.append(f"the challenge of round {challenge.challenge[1]}: {_why(error)}")
-        self._forget(set(_disputed(challenges, posted)))
+        self._forget(set(_disputed(challenges, requests, posted)))
         return steps, undecided
 
     def _forget(self, disputed: set[int]) -> None:
@@ -240,9 +254,7 @@ class Watch:
             earlier = Published(header=before.header, leaves=())
             yield from finding(
                 "the header does not follow from the one before",
-                proofs.prove_broken_chain(
-                    earlier, Published(header=posted.header, leaves=()), domain=self.record.domain
-                ),
+                proofs.prove_broken_chain(earlier, Published(header=posted.header, leaves=())),
             )
         read = self._read.get(number)
         if read is None:
@@ -252,14 +264,14 @@ class Watch:
         if not read.posted:
             missed.append("anything but the header (the published leaves are not those of the posted tree)")
             yield from finding("the tree has more leaves than clients", proofs.prove_hidden_leaf(current))
-            # No other proof opens from these leaves; what claims show of the real tree is all there is.
+            # No other proof opens from these leaves; what was shown of the real tree to those who asked is all there is.
             for shown in self.record.shown_leaves(number):
                 call = proofs.prove_shown_sums(posted.header, leaves=current.leaves, shown=shown)
                 yield from finding("the tree promises other sums than its leaves", call)
             return
         if not read.provable:
-            call = proofs.prove_misstated_totals(current)
-            yield from finding("the header states other totals than its tree", call)
+            call = proofs.prove_misstated_sum(current)
+            yield from finding("the header states another sum than its tree", call)
             return
         yield from finding("two leaves of one account, or out of order", proofs.prove_disorder(current))
         yield from finding("an enrolled account has no leaf", proofs.prove_missing(current, enrolments=enrolments))
@@ -267,13 +279,10 @@ class Watch:
         if previous is not None and previous.header.round + 1 < number:
             what = f"a payout does not follow from round {previous.header.round}"
         else:
-            what = "a balance or payout does not follow from the round before"
+            what = "a total or payout does not follow from the round before"
         yield from finding(what, proofs.prove_transition(previous, current, enrolments=enrolments))
         if number > 1 and (previous is None or previous.header.round + 1 < number):
-            missed.append(f"balances and payouts (the leaves of round {number - 1} are not here)")
-        else:
-            call = proofs.prove_rounding(previous, current, enrolments=enrolments)
-            yield from finding("what rounding left went to the wrong client", call)
+            missed.append(f"totals and payouts (the leaves of round {number - 1} are not here)")
         if receipt := self.receipts.get(number):
             yield from finding(
                 f"the update of {self.account} has a receipt and was left out",
@@ -320,7 +329,7 @@ class Watch:
                     round=number,
                     what=f"the score of {account} is wrong",
                     call=call,
-                    bond=self.record.terms.min_stake,
+                    bond=self.record.escrow.challenge_bond(self.record.task_id),
                 )
         if problems:
             missed.append(f"{len(problems)} of {len(scored)} scores ({problems[0]})")
@@ -351,6 +360,53 @@ class Watch:
             return signer_of(update, domain=self.record.domain, signature=one.signed.signature) == one.client
         except InvalidSignature:
             return False
+
+    # ---- leaves that are asked for ----------------------------------------------------------------------------------
+
+    def _withheld_leaf(
+        self, standing: Mapping[int, PostedRound], enrolments: Mapping[str, Enrolment], requests: Sequence[LeafRequest]
+    ) -> Iterator[Finding]:
+        """Ask on chain for the account's own leaf of a round that nobody hands out, once half of its window is over."""
+        own = enrolments.get(self.account)
+        for number, one in standing.items():
+            if own is None or not own.counts_in(number) or (number in self._read and self._read[number].posted):
+                continue
+            _, posted_at = self.record.escrow.posted(self.record.task_id, number)
+            late = self.record.now() >= posted_at + self.record.terms.challenge_window // 2
+            asked = any((each.round, each.account) == (number, self.account) for each in requests)
+            shown = any(
+                self.account in {leaf.account for leaf in each.leaves} for each in self.record.shown_leaves(number)
+            )
+            if not late or asked or shown or self.record.escrow.is_final(self.record.task_id, number):
+                continue
+            yield Finding(
+                round=number,
+                what=f"the leaf of {self.account} is withheld",
+                call=Call(function="requestLeaf", arguments=(one.header.as_tuple(), self.account)),
+                bond=self.record.terms.min_stake,
+                fraud=False,
+            )
+
+    def _answer_request(self, request: LeafRequest, posted: Mapping[int, PostedRound]) -> Iterator[Finding]:
+        """Show a leaf that is asked for, which pays whoever does, or end a request that nobody answered."""
+        one, read = posted[request.round], self._read.get(request.round)
+        place = None
+        if read is not None and read.provable:
+            places = (place for place, leaf in enumerate(read.published.leaves) if leaf.account == request.account)
+            place = next(places, None)
+        if place is not None:
+            yield Finding(
+                round=request.round,
+                what=f"the leaf of {request.account} is asked for",
+                call=Call(function="showLeaf", arguments=(one.header.as_tuple(), *read.published.proven(place))),
+                fraud=False,
+            )
+        elif self.record.now() >= request.deadline:
+            yield Finding(
+                round=request.round,
+                what=f"nobody showed the leaf of {request.account}",
+                call=Call(function="upholdRequest", arguments=(one.header.as_tuple(), request.account)),
+            )
 
     # ---- challenges --------------------------------------------------------------------------------------------------
 
@@ -397,8 +453,8 @@ class Watch:
             call = proofs.refute(challenge, sums=opened.sums, index=wrong, update=update, direction=direction)
             yield step(what, call)
         elif wrong not in steps:
-            bond = self.record.escrow.next_demand(opened.id) * self.record.terms.min_stake
-            yield step(what, proofs.demand(challenge, place=wrong), bond=bond)
+            # A watcher's first demand of a challenge; `fl.audit.disputes.submit` counts those of the account that files it.
+            yield step(what, proofs.demand(challenge, place=wrong), bond=self.record.terms.min_stake)
         elif (told := steps[wrong].partials) is not None:
             right = proofs.partials(update, direction)[wrong * span : (wrong + 1) * span]
             index = wrong * span + next(place for place, one in enumerate(right) if told[place] != one)
@@ -456,10 +512,12 @@ def _check_manifest(files: BundleFiles, text: bytes, header: Header) -> None:
 
 
 def _disputed(
-    challenges: Iterable[tuple[OpenedChallenge, bool, int]], posted: Mapping[int, PostedRound]
+    challenges: Iterable[tuple[OpenedChallenge, bool, int]],
+    requests: Iterable[LeafRequest],
+    posted: Mapping[int, PostedRound],
 ) -> dict[int, PostedRound]:
-    """The rounds of open challenges."""
-    numbers = {one.challenge[1] for one, open_, _ in challenges if open_}
+    """The rounds of open challenges and requests."""
+    numbers = {one.challenge[1] for one, open_, _ in challenges if open_} | {one.round for one in requests}
     return {number: posted[number] for number in numbers if number in posted}
 
 

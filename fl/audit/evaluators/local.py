@@ -44,7 +44,7 @@ class Evaluator:
             spec=self.spec,
             game=self.game,
             strategy=self._memory(folder.parent).before(header.round),
-            past=self._public(folder.parent).before(bundle.round, previous=view.previous_digest, domain=view.domain),
+            past=self._public(folder.parent).before(bundle.round, previous=view.previous_hash),
         )
         log.info("round %d: evaluator %s agrees, direction within %.1e", header.round, self.account.address, distance)
         return sign(header, domain=view.domain, account=self.account)

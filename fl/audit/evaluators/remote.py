@@ -24,7 +24,7 @@ from fl.bundle.store import BundleStore, CachedBundle, drop_objects
 from fl.bundle.validation_set import VALIDATION, read_validation, write_validation
 from fl.chain.errors import ChainError
 from fl.chain.record import TaskRecord
-from fl.chain.typed_data import ZERO_HASH, Header, digest, sign
+from fl.chain.typed_data import Header, header_hash, sign
 from fl.errors import FairshareError
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
@@ -68,7 +68,7 @@ class EvaluatedRound:
 
 
 class SignedHeaders:
-    """Digests of the headers that were signed, by round, in a file that is on the disk before `keep` returns."""
+    """Hashes of the headers that were signed, by round, in a file that is on the disk before `keep` returns."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -139,7 +139,7 @@ class RemoteEvaluator:
             header = _header(waiting)
             number = header.round
             distance = self._check(header)
-            self._signed.keep(number, digest(header, domain=self.record.domain))
+            self._signed.keep(number, header_hash(header))
             answer = {"signature": sign(header, domain=self.record.domain, account=self.account).hex()}
         except (ArchiveUnreachable, ArchiveRefused, ChainError):
             raise  # says nothing about the round
@@ -168,7 +168,7 @@ class RemoteEvaluator:
             spec=self.spec,
             game=self.game,
             strategy=self._memory.before(header.round),
-            past=self._public.before(bundle.round, previous=view.previous_digest, domain=view.domain),
+            past=self._public.before(bundle.round, previous=view.previous_hash),
         )
 
     def _view(self, header: Header) -> ChainView:
@@ -180,8 +180,8 @@ class RemoteEvaluator:
             domain=self.record.domain,
             terms=self.record.terms,
             enrolments=self.record.enrolments(),
+            schedule=self.record.schedule(),
             previous=before,
-            previous_digest=digest(before, domain=self.record.domain) if before else ZERO_HASH,
         )
 
     def _files(self, header: Header) -> BundleFiles:

@@ -69,13 +69,13 @@ def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Depl
     if w3.eth.get_balance(account.address) == 0:
         raise NoFunds(address=account.address, chain_id=chain_id)
     paid_in = Token(w3, token) if token else Token.deploy(w3, account=account)[0]
-    escrow, sent = Escrow.deploy(w3, account=account)
+    escrow, parts = Escrow.deploy(w3, account=account)
     return Deployment(
         chain_id=chain_id,
         url=w3.provider.endpoint_uri,
         contract=escrow.address,
         token=paid_in.address,
-        block=sent.block,
+        block=parts[-1].block,
     )
 
 

@@ -27,7 +27,8 @@ from fastapi.responses import FileResponse, JSONResponse, Response
 from fl.bundle.format import HEADER, MANIFEST, ROUND
 from fl.bundle.validation_set import VALIDATION
 from fl.chain.access import AccessRefused, account_of
-from fl.chain.escrow import Enrolment, Status, TaskState
+from fl.chain.enrolment import Enrolment
+from fl.chain.escrow import Status, TaskState
 from fl.chain.paid_task import PaidTask
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 

@@ -31,11 +31,11 @@ def claim_for_all(
     """
     window = task.terms.challenge_window
     pass_time(task.escrow.w3, until=task.escrow.posted_at(task.task_id, header.round) + window)
-    tree = RoundTree(leaves)
+    tree, state = RoundTree(leaves), task.state()
     sent = []
     for start in range(0, len(tree), _BATCH):
         batch = tree.leaves[start : start + _BATCH]
-        owed = sum(leaf.cumulative > task.escrow.claimed(task.task_id, leaf.account) for leaf in batch)
+        owed = sum(state.due(leaf.cumulative) > task.escrow.claimed(task.task_id, leaf.account) for leaf in batch)
         if not owed:
             continue
         siblings = tree.range_proof(start, len(batch))
@@ -63,13 +63,15 @@ def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
 
 
 def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[str, list[Sent]]:
-    """Close a complete task and pay out what is credited: stakes to the clients, bond and rest to the sponsor."""
-    sent: dict[str, list[Sent]] = {"close": [], "release": [], "withdraw": []}
+    """Close a complete task and pay everybody out: stakes to the clients, bond to the coordinator, any rest to the sponsor."""
+    sent: dict[str, list[Sent]] = {"close": [], "release_range": [], "withdraw": []}
     if task.state().status != Status.CLOSED:
         sent["close"].append(task.escrow.close(task.task_id, account=account))
-    for client in task.enrolments():
-        sent["release"].append(task.escrow.release(task.task_id, client=client, account=account))
-    for owner in (*task.enrolments(), task.state().sponsor):
+    clients = list(task.enrolments())
+    for start in range(0, len(clients), _BATCH):
+        batch = clients[start : start + _BATCH]
+        sent["release_range"].append(task.escrow.release_range(task.task_id, batch, account=account))
+    for owner in (*clients, task.terms.coordinator, task.state().sponsor):
         if task.escrow.credit(task.token.address, owner):
             sent["withdraw"].append(task.escrow.withdraw_for(task.token.address, owner, account=account))
     return sent

@@ -23,11 +23,12 @@ def put_contracts(
 ) -> Deployment:
     """Put token and contract on a chain. Raises: NoFunds."""
     token, token_sent = Token.deploy(w3, account=sponsor)
-    escrow, escrow_sent = Escrow.deploy(w3, account=sponsor)
+    escrow, parts = Escrow.deploy(w3, account=sponsor)
     spent("deploy_token", token_sent)
-    spent("deploy_contract", escrow_sent)
+    for part in parts:
+        spent("deploy_contract", part)
     return Deployment(
-        chain_id=w3.eth.chain_id, url=url, contract=escrow.address, token=token.address, block=escrow_sent.block
+        chain_id=w3.eth.chain_id, url=url, contract=escrow.address, token=token.address, block=parts[-1].block
     )
 
 
@@ -50,13 +51,15 @@ def terms_of(
         quorum=task.quorum,
         reveal_each_round=task.reveal == "round",
         attested=spec.attested,
+        may_stop=task.may_stop,
+        may_close_joining=task.may_close_joining,
         rounds=task.rounds,
         challenge_window=task.challenge_window,
         response_window=task.response_window,
         round_timeout=task.round_timeout,
         claim_period=task.claim_period,
         budget=wei(task.budget, setting="task.budget"),
-        bond=wei(task.bond, setting="task.bond"),
+        bond=wei(task.bond or task.budget, setting="task.bond"),
         min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
         max_stake=wei(task.max_stake, setting="task.max_stake"),
         spec_hash=spec.hash(),

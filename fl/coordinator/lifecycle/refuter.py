@@ -1,4 +1,4 @@
-"""A coordinator's answer to false challenges of its scores, for as long as its task is open.
+"""A coordinator's answer to false challenges of its scores and to requests of leaves, for as long as its task is open.
 
 A false challenge is refuted with one block of the update and of the direction, and until the end of a task nobody has both but the
 coordinator and the evaluators. One that nobody refutes costs the coordinator its bond, as if it were right.
@@ -31,7 +31,12 @@ log = logging.getLogger(__name__)
 _LOOK_S = 5.0
 _LOOKS = 20  # at least so many in a response window
 _JOIN_S = 10.0
-_DEFENCE = ("refute", "demand", "dismiss")  # what a coordinator does about a challenge that it holds for false
+_DEFENCE = (
+    "refute",
+    "demand",
+    "dismiss",
+    "showLeaf",
+)  # what a coordinator does about what it holds for false, or is asked for
 
 
 @dataclass(frozen=True)

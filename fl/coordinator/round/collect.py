@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from flwr.app import Message, MetricRecord
 
-from fl.chain.escrow import Enrolment
+from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.plain_text import printable

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 from fl.aggregation.replay import aggregate
 from fl.aggregation.selection import content_for, selected_by
 from fl.bundle.format import Bundle, BundledUpdate
-from fl.chain.escrow import Terms
 from fl.codec import Blocks, Layout, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
-from fl.rewards import Account, Leaf, Participant, pot_of, settle, weigh
+from fl.rewards import Account, Leaf, Participant, settle, weigh
 from fl.scoring.direction import weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length, loose_cap
@@ -39,7 +38,7 @@ class OpenRound:
 
     number: int
     task_id: bytes
-    terms: Terms
+    allowed: int  # wei that all rounds up to this one may pay together
     layout: Layout
     base: NDArray[np.float32]  # shape (P,)
     previous: tuple[Leaf, ...]  # of the round before
@@ -106,12 +105,9 @@ def settle_updates(
     with step("public step"):
         public = scoring.public_step(base=current.base, aggregate=made, direction=blocks, past=current.past)
     with step("settling"):
-        pot = pot_of(
-            budget=current.terms.budget,
-            paid_before=sum(account.cumulative for account in current.accounts.values()),
-            rounds_left=current.terms.rounds - current.number + 1,
+        settlement = settle(
+            participants, weights=weights, scores=scores, accounts=current.accounts, allowed=current.allowed
         )
-        settlement = settle(participants, weights=weights, scores=scores, accounts=current.accounts, pot=pot)
     bundle = Bundle(
         task_id=current.task_id,
         round=current.number,
@@ -122,7 +118,7 @@ def settle_updates(
         direction=blocks,
         previous=current.previous,
         leaves=settlement.tree.leaves,
-        pot=pot,
+        price=settlement.payout.price,
         length=length,
         aggregate=made if public else None,
         public=public[0] if public else None,

@@ -30,7 +30,7 @@ from fl.chain.errors import Refused
 from fl.chain.node_key import accounts_by_key
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
-from fl.chain.typed_data import ZERO_HASH, Header, signer_of
+from fl.chain.typed_data import ZERO_HASH, Header, header_hash, signer_of
 from fl.codec import Layout, block_root, model_hash
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal, collect
@@ -130,7 +130,7 @@ class PayingStrategy(Strategy):
         """Log the inner strategy's settings."""
         self.inner.summary()
 
-    def start(  # noqa: PLR0917 (Flower's own signature)
+    def start(  # noqa: PLR0912, PLR0917 (Flower's own signature; it reads as the script of a task)
         self,
         grid: Grid,
         initial_arrays: ArrayRecord,
@@ -169,6 +169,8 @@ class PayingStrategy(Strategy):
         if evaluate_fn and first == 1 and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
         for number in range(first, rounds + 1):
+            if number > self.task.state().rounds:
+                break  # the sponsor stopped the task
             if self.journal.collected(number) is None:
                 messages = self.configure_train(number, arrays, train_config, grid)
                 replies = list(grid.send_and_receive(messages, timeout=timeout))
@@ -197,9 +199,7 @@ class PayingStrategy(Strategy):
     def _go_on_from(self, past: PastRounds) -> None:
         self._previous, self._leaves = past.header, past.leaves
         state = PublicState(self.spec, BundleStore.at(str(self.journal.bundle(1).parent)))
-        self._past = state.before(
-            past.header.round + 1, previous=self.task.digest(past.header), domain=self.task.domain
-        )
+        self._past = state.before(past.header.round + 1, previous=header_hash(past.header))
         for leaf in past.leaves:
             if leaf.update_root != NO_UPDATE:
                 self._give_receipt(past.header.round, leaf.account, leaf.update_root)
@@ -248,7 +248,7 @@ class PayingStrategy(Strategy):
             RoundReport(
                 round=server_round,
                 header=header,
-                header_hash=self.task.digest(header),
+                header_hash=header_hash(header),
                 evaluators=tuple(signer_of(header, domain=self.task.domain, signature=one) for one in signatures),
                 leaves=bundle.leaves,
                 scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
@@ -297,13 +297,13 @@ class PayingStrategy(Strategy):
         self._base = self._layout.flatten(named)
         # Integer buffers are sent along as they are, so that a model loads, and never come back.
         self._constants = {name: array for name, array in named.items() if name not in self._layout.names}
-        enrolments = self.task.enrolments()
-        self._enrolled = {account: one for account, one in enrolments.items() if one.counts_in(server_round)}
-        before = {leaf.account: Account(balance=leaf.balance, cumulative=leaf.cumulative) for leaf in self._leaves}
+        self._enrolments, self._schedule = self.task.enrolments(), self.task.schedule()
+        self._enrolled = {account: one for account, one in self._enrolments.items() if one.counts_in(server_round)}
+        before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in self._leaves}
         self._current = OpenRound(
             number=server_round,
             task_id=self.task.task_id,
-            terms=self.task.terms,
+            allowed=self._schedule.allowed(server_round),
             layout=self._layout,
             base=self._base,
             previous=self._leaves,
@@ -403,9 +403,9 @@ class PayingStrategy(Strategy):
             view = ChainView(
                 domain=self.task.domain,
                 terms=self.task.terms,
-                enrolments=self._enrolled,
+                enrolments=self._enrolments,
+                schedule=self._schedule,
                 previous=self._previous,
-                previous_digest=header.previous,
             )
             signatures = self.quorum.sign(folder, header, view=view)
             # Raised before anything is written: a header without its quorum is asked for again.
@@ -422,7 +422,7 @@ class PayingStrategy(Strategy):
                 if self.task.state().posted < header.round:
                     raise
         posting = self.task.posting(header.round)
-        if posting.header_hash != self.task.digest(header):
+        if posting.header != header:
             raise LostRound(round_number=header.round, problem="its header is not the one of this coordinator's bundle")
         return posting.sent, posting.time
 
@@ -450,16 +450,16 @@ class PayingStrategy(Strategy):
         return Header(
             task_id=self.task.task_id,
             round=bundle.round,
-            previous=self.task.digest(self._previous) if self._previous else ZERO_HASH,
+            previous=header_hash(self._previous) if self._previous else ZERO_HASH,
             base_model=model_hash(bundle.base),
             next_model=model_hash(bundle.next),
             validation=self.task.terms.validation_hash,
             direction_root=block_root(bundle.direction.to_bytes()),
             tree_root=tree.root,
             leaf_count=len(tree),
-            entitlement=tree.entitlement,
+            enrolment=self._enrolments.hash(bundle.round),
             cumulative=tree.cumulative,
-            pot=bundle.pot,
+            price=bundle.price,
             bundle=bundle_hash,
         )
 

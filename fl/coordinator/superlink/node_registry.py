@@ -8,7 +8,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-from fl.chain.escrow import Enrolment
+from fl.chain.enrolment import Enrolment
 from fl.chain.node_key import BadNodeKey, accounts_by_key
 from fl.coordinator.superlink.process import SuperLink, SuperLinkRefused
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from audit.liar import TOKENS, Liar, bonded, outscored
+from audit.liar import Liar, bonded, outscored
 
 from fl.audit.disputes import proofs
 from fl.chain.clock import pass_time
@@ -14,7 +14,7 @@ from fl.rewards.sums import fold
 @pytest.fixture
 def liar(world):
     """A task of two clients whose updates have sums of two blocks."""
-    return Liar(world(rounds=2, clients=2, bond=100 * TOKENS), values=4097 * 256)
+    return Liar(world(rounds=2, clients=2), values=4097 * 256)
 
 
 def challenged(liar, call, challenger):
@@ -34,7 +34,7 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
     bonded(liar, doubter)
     token, least = liar.world.token, liar.task.terms.min_stake
     for number, place in enumerate((3, 1000), start=1):
-        assert liar.escrow.next_demand(opened.id) == number
+        assert liar.escrow.next_demand(opened.id, doubter.address) == number
         held = token.balance(doubter.address)
         liar.escrow.submit("demand", (opened.challenge, place), account=doubter)
         assert held - token.balance(doubter.address) == number * least
@@ -69,4 +69,7 @@ def test_a_demand_that_ends_a_false_challenge_gives_its_bond_back(liar, account)
     liar.escrow.submit("dismiss", (opened.challenge, 7), account=challenger)
     assert not liar.escrow.was_upheld(opened.id)
     least = liar.task.terms.min_stake
-    assert liar.escrow.credit(liar.world.token.address, doubter.address) == least + least // 2
+    assert (
+        liar.escrow.credit(liar.world.token.address, doubter.address)
+        == least + liar.escrow.challenge_bond(liar.task.task_id) // 2
+    )

@@ -10,7 +10,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from audit.liar import TOKENS, Liar, bonded, forged_levels, outscored, robbed
+from audit.liar import Liar, bonded, forged_levels, outscored, rescored, robbed
 from eth_utils import to_checksum_address
 
 from fl.audit.disputes import proofs
@@ -27,7 +27,7 @@ from fl.rewards.sums import fold
 @pytest.fixture
 def liar(world):
     """A task of three clients and three rounds whose first round is honest."""
-    made = Liar(world(rounds=3, bond=100 * TOKENS))
+    made = Liar(world(rounds=3))
     made.first = made.post_honest(1)
     return made
 
@@ -38,14 +38,15 @@ def outsider(account):
     return account(15)
 
 
-def convicts(liar: Liar, call: Call | None, outsider) -> None:
-    """The proof halts the task before the false round, shares the bond, and leaves round 1 claimable."""
+def convicts(liar: Liar, call: Call | None, outsider, *, bounty: bool = True) -> None:
+    """The proof halts the task before the false round, pays a least stake, and leaves round 1 claimable."""
     assert call is not None
     liar.escrow.submit(call.function, call.arguments, account=outsider)
     state = liar.task.state()
     assert (state.status, state.posted) == (Status.HALTED, 1)
-    assert state.cumulative == liar.first.header.cumulative
-    assert liar.escrow.credit(liar.world.token.address, outsider.address) == 50 * TOKENS
+    void = state.cumulative - liar.first.header.cumulative
+    credit = liar.escrow.credit(liar.world.token.address, outsider.address)
+    assert credit == (liar.task.terms.min_stake if bounty else 0)
     first = liar.first
     pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 1) + 101)
     for place, leaf in enumerate(first.leaves):
@@ -54,6 +55,16 @@ def convicts(liar: Liar, call: Call | None, outsider) -> None:
         proof = first.tree.proof(place)
         liar.escrow.claim(first.header, leaf=leaf, index=place, proof=proof, account=outsider)
         assert liar.escrow.claimed(liar.task.task_id, leaf.account) == leaf.cumulative
+
+    # What the coordinator forfeited, and what no valid round promised beyond the refund, is the clients'.
+    liar.escrow.close_halted(first.header, account=outsider)
+    state = liar.task.state()
+    rest = state.budget - first.header.cumulative
+    assert (state.status, state.cumulative) == (Status.CLOSED, first.header.cumulative)
+    assert state.pool == liar.task.terms.bond - credit + rest - min(rest - void, liar.task.terms.bond)
+    place, leaf = next((place, leaf) for place, leaf in enumerate(first.leaves) if leaf.cumulative)
+    liar.escrow.claim(first.header, leaf=leaf, index=place, proof=first.tree.proof(place), account=outsider)
+    assert liar.escrow.claimed(liar.task.task_id, leaf.account) == state.due(leaf.cumulative) > leaf.cumulative
 
 
 def refused(liar: Liar, call: Call, outsider, name: str) -> None:
@@ -70,25 +81,31 @@ def test_pay_that_does_not_follow_from_the_scores_is_proven(liar, outsider):
     convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
 
 
-def test_a_balance_that_forgets_a_loss_is_proven(world, outsider):
-    liar = Liar(world(rounds=3, bond=100 * TOKENS))
+def test_a_total_that_forgets_a_loss_is_proven(world, outsider):
+    liar = Liar(world(rounds=3))
     made = liar.honest(1)
-    # Round 1 leaves the first client in debt, honestly: its score is negative.
-    debtor, *others = made.settlement.tree.leaves
-    losses = [replace(debtor, score=-7, balance=-7, cumulative=0)]
-    total = sum(leaf.entitlement for leaf in others)
-    pays = [made.header.pot * leaf.entitlement // total for leaf in others]
-    pays[0] += made.header.pot - sum(pays)
-    leaves = [*losses, *(replace(leaf, cumulative=pay) for leaf, pay in zip(others, pays, strict=True))]
-    liar.first = liar.post_leaves(made, leaves)
+    # Round 1 leaves the first client below zero, honestly: its score is negative.
+    loser = made.settlement.tree.leaves[0].account
+    liar.first = liar.post_leaves(made, rescored(made, {loser: -7}))
     assert proofs.prove_transition(None, liar.first, enrolments=liar.task.enrolments()) is None
     made = liar.honest(2)
     leaves = [
-        replace(leaf, balance=leaf.score) if leaf.account == debtor.account else leaf
-        for leaf in made.settlement.tree.leaves
+        replace(leaf, total=leaf.score) if leaf.account == loser else leaf for leaf in made.settlement.tree.leaves
     ]
     lie = liar.post_leaves(made, leaves)
     convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
+
+
+@pytest.mark.parametrize("factor", [2, 0])
+def test_a_price_that_the_schedule_does_not_pay_is_refused_by_the_contract(liar, factor):
+    made = liar.honest(2)
+    header = replace(made.header, price=made.header.price * factor)
+    leaves = [replace(leaf, cumulative=max(before.cumulative, header.price * leaf.total >> 64))
+              for before, leaf in zip(liar.first.leaves, made.settlement.tree.leaves, strict=True)]  # fmt: skip
+    with pytest.raises(Refused) as caught:
+        liar.post(replace(header, cumulative=RoundTree(leaves).cumulative), tuple(leaves))
+    assert caught.value.name == "WrongCumulative"
+    assert caught.value.values["most"] == liar.task.schedule().allowed(2)
 
 
 def test_a_score_without_an_update_is_proven(liar, outsider):
@@ -99,7 +116,7 @@ def test_a_score_without_an_update_is_proven(liar, outsider):
 
 
 def test_a_score_of_a_client_that_has_left_is_proven(world, outsider):
-    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar = Liar(world(rounds=4))
     liar.post_honest(1)
     liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
     second = liar.post_honest(2)  # in which it still takes part
@@ -120,20 +137,20 @@ def test_a_leaf_of_somebody_who_never_joined_is_proven(liar, outsider):
 
 
 def test_the_first_round_is_held_to_the_same_rule(world, outsider):
-    liar = Liar(world(rounds=3, bond=100 * TOKENS))
+    liar = Liar(world(rounds=3))
     made = liar.honest(1)
     lie = liar.post_leaves(made, robbed(made))
     call = proofs.prove_transition(None, lie, enrolments=liar.task.enrolments())
     liar.escrow.submit(call.function, call.arguments, account=outsider)
     state = liar.task.state()
-    assert (state.status, state.posted, state.cumulative) == (Status.HALTED, 0, 0)
+    assert (state.status, state.posted) == (Status.HALTED, 0)
 
 
 def test_an_honest_round_convicts_nobody(liar, outsider):
     second = liar.post_honest(2)
     enrolments = liar.task.enrolments()
     assert proofs.prove_transition(liar.first, second, enrolments=enrolments) is None
-    assert proofs.prove_broken_chain(liar.first, second, domain=liar.task.domain) is None
+    assert proofs.prove_broken_chain(liar.first, second) is None
     assert proofs.prove_disorder(second) is None
     assert proofs.prove_missing(second, enrolments=enrolments) is None
     (before, proof_before), (told, proof) = liar.first.proven(0), second.proven(0)
@@ -172,7 +189,7 @@ def test_a_part_that_the_header_does_not_name_is_refused(world, tmp_path, name):
 
 
 def test_pay_that_fell_over_a_round_that_opens_to_nobody_is_proven(world, outsider):
-    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar = Liar(world(rounds=4))
     liar.first = liar.post_honest(1)
     made = liar.honest(2)
     liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
@@ -187,34 +204,13 @@ def test_pay_that_fell_over_a_round_that_opens_to_nobody_is_proven(world, outsid
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_wei_of_rounding_in_the_wrong_hands_is_proven(world, outsider, number):
-    liar = Liar(world(rounds=3, bond=100 * TOKENS))
-    before = liar.post_honest(1) if number == 2 else None
-    made, enrolments = liar.honest(number), liar.task.enrolments()
-    honest = Published(header=made.header, leaves=made.settlement.tree.leaves)
-    assert proofs.prove_rounding(before, honest, enrolments=enrolments) is None
-    extra = {}
-    for leaf in honest.leaves:
-        floor = made.header.pot * leaf.entitlement // made.header.entitlement
-        extra[leaf.account] = made.settlement.payout.pays[leaf.account] - floor
-    robbed_, friend = (next(one for one in extra if extra[one] == wei) for wei in (1, 0))
-    moves = {robbed_: -1, friend: 1}
-    leaves = [replace(leaf, cumulative=leaf.cumulative + moves.get(leaf.account, 0)) for leaf in honest.leaves]
-    lie = liar.post_leaves(made, leaves)
-    assert proofs.prove_transition(before, lie, enrolments=enrolments) is None
-    call = proofs.prove_rounding(before, lie, enrolments=enrolments)
-    liar.escrow.submit(call.function, call.arguments, account=outsider)
-    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, number - 1)
-
-
 # ---- chain, omission, order, missing, sums --------------------------------------------------------------------------------
 
 
 def test_another_base_model_is_proven(liar, outsider):
     made = liar.honest(2)
     lie = liar.post(replace(made.header, base_model=b"\x07" * 32), made.settlement.tree.leaves)
-    convicts(liar, proofs.prove_broken_chain(liar.first, lie, domain=liar.task.domain), outsider)
+    convicts(liar, proofs.prove_broken_chain(liar.first, lie), outsider)
 
 
 def test_an_update_with_a_receipt_and_no_place_in_the_round_is_proven(liar, outsider):
@@ -227,7 +223,7 @@ def test_an_update_with_a_receipt_and_no_place_in_the_round_is_proven(liar, outs
     ]
     lie = liar.post_leaves(made, leaves)
     call = proofs.prove_omission(lie, account=victim.account, update_root=victim.root, receipt=receipt)
-    convicts(liar, call, outsider)
+    convicts(liar, call, outsider, bounty=False)  # nobody but the coordinator can have made a receipt
 
 
 def test_a_receipt_that_was_honoured_convicts_nobody(liar, outsider):
@@ -275,34 +271,35 @@ def test_the_sums_of_an_honest_tree_convict_nobody(liar):
 
 
 @pytest.mark.parametrize("clients", [1, 3])
-@pytest.mark.parametrize("change", [1, -1])
-def test_totals_that_are_not_the_trees_are_proven(world, outsider, clients, change):
-    liar = Liar(world(rounds=3, clients=clients, bond=100 * TOKENS))
+@pytest.mark.parametrize("change", [1000, -1000])
+def test_a_sum_that_is_not_the_trees_is_proven(world, outsider, clients, change):
+    liar = Liar(world(rounds=3, clients=clients))
     liar.first = liar.post_honest(1)
-    assert proofs.prove_misstated_totals(liar.first) is None
+    assert proofs.prove_misstated_sum(liar.first) is None
     made = liar.honest(2)
-    header = replace(made.header, entitlement=made.header.entitlement + change)
-    lie = liar.post(header, made.settlement.tree.leaves)
-    convicts(liar, proofs.prove_misstated_totals(lie), outsider)
+    first, *others = made.settlement.tree.leaves
+    leaves = (replace(first, cumulative=first.cumulative + change), *others)
+    lie = liar.post(replace(made.header, tree_root=RoundTree(leaves).root), leaves)
+    convicts(liar, proofs.prove_misstated_sum(lie), outsider)
 
 
 @pytest.mark.parametrize(("clients", "hidden"), [(1, 1), (2, 1), (3, 1), (3, 2), (3, 5)])
 def test_leaves_beyond_those_that_the_header_counts_are_proven(world, outsider, account, clients, hidden):
-    liar = Liar(world(rounds=3, clients=clients, bond=100 * TOKENS))
+    liar = Liar(world(rounds=3, clients=clients))
     liar.first = liar.post_honest(1)
     assert proofs.prove_hidden_leaf(liar.first) is None
     made = liar.honest(2)
     extra = [replace(made.settlement.tree.leaves[0], account=account(10 + one).address, cumulative=0)
              for one in range(hidden)]  # fmt: skip
     tree = RoundTree([*made.settlement.tree.leaves, *extra])
-    lie = liar.post(replace(made.header, tree_root=tree.root, entitlement=tree.entitlement), tree.leaves)
+    lie = liar.post(replace(made.header, tree_root=tree.root), tree.leaves)
     convicts(liar, proofs.prove_hidden_leaf(lie), outsider)
 
 
-def test_leaves_of_another_tree_prove_nothing_of_its_totals(liar):
+def test_leaves_of_another_tree_prove_nothing_of_its_sum(liar):
     made = liar.honest(2)
     other = Published(header=replace(made.header, tree_root=bytes(32)), leaves=made.settlement.tree.leaves)
-    assert proofs.prove_misstated_totals(other) is None
+    assert proofs.prove_misstated_sum(other) is None
 
 
 # ---- equivocation ---------------------------------------------------------------------------------------------------------
@@ -326,7 +323,7 @@ def test_two_updates_of_one_client_for_one_round_cost_its_stake(liar, outsider):
     assert proofs.prove_equivocation(liar.task.task_id, first=signed(1), second=signed(1), **common) is None
     call = proofs.prove_equivocation(liar.task.task_id, first=signed(1), second=signed(2), **common)
     liar.escrow.submit(call.function, call.arguments, account=outsider)
-    assert liar.escrow.credit(liar.world.token.address, outsider.address) == liar.world.stakes[0] // 2
+    assert liar.escrow.credit(liar.world.token.address, outsider.address) == liar.task.terms.min_stake
     assert liar.task.state().status == Status.STARTED
 
 
@@ -374,8 +371,9 @@ def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
     liar.escrow.submit("uphold", (opened.challenge, lie.header.as_tuple()), account=liar.world.clients[0])
     state = liar.task.state()
     assert (state.status, state.posted) == (Status.HALTED, 1)
-    # Half the bond, and the challenger's own bond (the least stake, 1 wei in this task) back.
-    assert liar.escrow.credit(liar.world.token.address, outsider.address) == 50 * TOKENS + 1
+    # Its bond, and a least stake of the coordinator's.
+    terms = liar.task.terms
+    assert liar.escrow.credit(liar.world.token.address, outsider.address) == terms.bond // 16 + terms.min_stake
 
 
 def test_a_false_challenge_is_refuted_with_one_block(liar, outsider, account):
@@ -398,7 +396,7 @@ def test_a_false_challenge_is_refuted_with_one_block(liar, outsider, account):
     assert liar.task.state().status == Status.STARTED
 
 
-def test_a_final_round_s_score_can_be_challenged_until_the_task_closes(liar, outsider):
+def test_nothing_about_a_final_round_can_be_challenged_or_proven(liar, outsider):
     made = liar.honest(2)
     lie = liar.post_leaves(made, outscored(made))
     pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 101)
@@ -406,18 +404,11 @@ def test_a_final_round_s_score_can_be_challenged_until_the_task_closes(liar, out
     victim = next(one for one in made.participants if one.account == lie.leaves[0].account)
     bonded(liar, outsider)
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
-    liar.escrow.submit(call.function, call.arguments, account=outsider)
-    (opened,) = liar.escrow.challenges(liar.task.task_id)
-    pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
-    liar.escrow.submit("uphold", (opened.challenge, lie.header.as_tuple()), account=outsider)
-    state = liar.task.state()
-    # Too late to void what was final: the bond is lost and the task halted, the round stays claimable.
-    assert (state.status, state.posted) == (Status.HALTED, 2)
-    assert liar.escrow.is_final(liar.task.task_id, 2)
+    refused(liar, call, outsider, "RoundFinal")
 
 
 def test_sums_over_many_blocks_are_broken_down_on_demand(world, outsider, account):
-    liar = Liar(world(rounds=2, clients=1, bond=100 * TOKENS), values=4097 * 256)
+    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
     one = made.participants[0]
@@ -437,7 +428,7 @@ def test_sums_over_many_blocks_are_broken_down_on_demand(world, outsider, accoun
     liar.escrow.submit(asked.function, asked.arguments, account=refuter)
     # The true partials do not add up to the false sum, so an honest answer is refused and only a false one fits.
     honest = proofs.answer(opened.challenge, place=place, sums=opened.sums, update=one.blocks, direction=made.direction)
-    refused(liar, honest, outsider, "WrongSum")
+    refused(liar, honest, outsider, "WrongPartials")
     false = [parts[2000] + (1 << 55), parts[2001]]
     arguments = (*honest.arguments[:4], proofs.sums_bytes(false))
     liar.escrow.submit("answer", arguments, account=outsider)

@@ -225,15 +225,16 @@ def test_one_weight_in_update_and_leaf(run, finds):
     assert "the weight of 0x" in finds()
 
 
-def test_one_pot(run, finds):
-    edit(run, lambda raw: raw.update(pot=str(int(raw["pot"]) + 1)), consistent=True)
-    assert "the pot of round.json is 333333333333333333334, recomputed 333333333333333333333" in finds()
+def test_one_price(run, finds):
+    edit(run, lambda raw: raw.update(price=str(int(raw["price"]) + 1)), consistent=True)
+    price = read_header(bundle(run))[0].price
+    assert f"the price of round.json is {price + 1}, recomputed {price}" in finds()
 
 
-def test_one_pot_in_the_header(run, finds):
+def test_one_price_in_the_header(run, finds):
     header, signatures = read_header(bundle(run))
-    write_header(bundle(run), type(header)(**{**vars(header), "pot": header.pot + 1}), signatures=signatures)
-    assert f"header.json's pot is {header.pot + 1}, posted {header.pot}" in finds()
+    write_header(bundle(run), type(header)(**{**vars(header), "price": header.price + 1}), signatures=signatures)
+    assert f"header.json's price is {header.price + 1}, posted {header.price}" in finds()
 
 
 def test_one_stake(run, finds):

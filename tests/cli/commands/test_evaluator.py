@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -107,10 +108,10 @@ def test_ctrl_c_ends_it_cleanly(world, evaluators, account):
 
 
 class Lying(RemoteQuorum):
-    """Offers headers with another pot than the bundle's."""
+    """Offers headers with another price than the bundle's."""
 
     def sign(self, folder, header, *, view):
-        return super().sign(folder, replace(header, pot=header.pot + 1), view=view)
+        return super().sign(folder, replace(header, price=header.price + 1), view=view)
 
 
 def test_a_lie_is_refused_with_the_first_difference(world, evaluators, account, monkeypatch):
@@ -121,10 +122,10 @@ def test_a_lie_is_refused_with_the_first_difference(world, evaluators, account, 
         with pytest.raises(RoundRefused) as caught:
             opened.run(opened.app(opened.downhill), quorum=quorum)
         out, _ = process.communicate(timeout=60)
-    pot = opened.task.terms.budget
-    assert f"the pot is {pot + 1}, recomputed {pot}; do not sign it" in str(caught.value)
+    told = re.search(r"the price is (\d+), recomputed (\d+); do not sign it", str(caught.value))
+    assert int(told[1]) == int(told[2]) + 1
     assert process.returncode == 1
-    assert out.splitlines()[-1] == f"round 1 REFUSED: round 1: the pot is {pot + 1}, recomputed {pot}; do not sign it"
+    assert out.splitlines()[-1] == f"round 1 REFUSED: round 1: {told[0]}"
     assert opened.task.state().posted == 0
 
 
@@ -226,8 +227,8 @@ def test_no_round_json_ends_an_evaluator_or_gets_a_signature(world, remote, monk
     shutil.rmtree(rehearsal.folder / "bundles")
     opened, rng = world(rounds=1), random.Random(5)
     ways = [way for way in places(honest) if way and way != ("taskId",)]
-    # Of no updates no weights can be made, and the pot is told twice.
-    texts = [b"[" * 100_000, *(json.dumps({**honest, **one}).encode() for one in ({"updates": []}, {"pot": "5"}))]
+    # Of no updates no weights can be made, and the price is told twice.
+    texts = [b"[" * 100_000, *(json.dumps({**honest, **one}).encode() for one in ({"updates": []}, {"price": "5"}))]
     while len(texts) < 40:
         raw = changed(honest, rng.choice(ways), rng.choice([*VALUES, KeyError]))
         if raw != honest:
@@ -304,7 +305,7 @@ def test_bundles_come_over_the_gateway_for_an_audit_too(world, fl, account):
 
 
 def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world, fl, account, tmp_path):
-    liar = Liar(world(rounds=1, bond=100 * TOKENS))
+    liar = Liar(world(rounds=1))
     made = liar.honest(1)
     lie = liar.post_leaves(made, outscored(made))
     victim = next(one for one in liar.world.clients if one.address == lie.leaves[0].account)

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 from eth_utils import to_checksum_address
+from fl.rewards.payout import Account
 
 from clients.trainer import train
 from fl.bundle.format import Bundle, BundledUpdate, write_header
@@ -13,7 +14,6 @@ from fl.cli.commands.score import main
 from fl.codec import Blocks, block_root, model_hash
 from fl.errors import ConfigError
 from fl.rewards import Participant, cap_q64, settle, weigh
-from fl.rewards.payout import Account
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.scoring.scorer import TooManyClients
@@ -62,7 +62,9 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arg
     step = scoring.step(seats, base=base, weights=weights)
     blocks = Blocks.encode(scoring.direction(base=base, step=step))
     scores, _ = scoring.scores(seats, base=base, weights=weights, direction=blocks, task_id=TASK, round_number=1)
-    settled = settle(seats, weights=weights, scores=scores, accounts={one.account: Account() for one in seats}, pot=100)
+    settled = settle(
+        seats, weights=weights, scores=scores, accounts={one.account: Account() for one in seats}, allowed=100
+    )
     bundle = Bundle(
         task_id=TASK,
         round=1,
@@ -79,14 +81,15 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arg
         direction=blocks,
         previous=(),
         leaves=settled.tree.leaves,
-        pot=100,
+        price=settled.payout.price,
         length=cap_q64("10"),
     )  # fmt: skip
     place = folder / "bundles" / "round-0001"
     header = Header(
         task_id=TASK, round=1, previous=ZERO_HASH, base_model=model_hash(base), next_model=model_hash(bundle.next),
         validation=dataset_hash(federation.validation), direction_root=block_root(blocks.to_bytes()), tree_root=settled.tree.root,
-        leaf_count=clients, entitlement=settled.tree.entitlement, cumulative=100, pot=100, bundle=bundle.write(place),
+        leaf_count=clients, enrolment=ZERO_HASH, cumulative=settled.tree.cumulative, price=settled.payout.price,
+        bundle=bundle.write(place),
     )  # fmt: skip
     write_header(place, header, signatures=[])
     address = "0x" + "0" * 40

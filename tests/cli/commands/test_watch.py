@@ -29,7 +29,7 @@ WATCHER = 15  # of Anvil's accounts; no part in the task
 @pytest.fixture
 def liar(world):
     """A task of three clients and three rounds whose first round is honest."""
-    made = Liar(world(rounds=3, bond=100 * TOKENS))
+    made = Liar(world(rounds=3, min_stake=TOKENS))
     made.first = made.post_honest(1)
     return made
 
@@ -50,18 +50,17 @@ def watch(fl, tmp_path):
 
 @pytest.fixture
 def catches(watch, account):
-    """The command finds fraud in round 2, says so, files the proof, and gets half the bond."""
+    """The command finds fraud in round 2, says so, files the proof, and gets a least stake."""
 
-    def run(liar, what, function, *arguments):
+    def run(liar, what, function, *arguments, bounty=1):
         done = watch(liar, *arguments)
         assert done.code == 1, done.out
         assert f"round 2 FRAUD: {what}" in done.out
         assert f"filed {function} in 0x" in done.out
-        assert "; 50 tokens came in" in done.out
+        assert ("; 1 tokens came in" in done.out) == (bounty == 1)
         state = liar.task.state()
         assert (state.status, state.posted) == (Status.HALTED, 1)
-        assert state.cumulative == liar.first.header.cumulative
-        assert liar.world.token.balance(account(WATCHER).address) == 50 * TOKENS
+        assert liar.world.token.balance(account(WATCHER).address) == bounty * TOKENS
         again = watch(liar)
         assert again.code == 0  # nothing is left to prove
         assert "FRAUD" not in again.out
@@ -99,7 +98,7 @@ def unchecked(done, number):
 def test_without_the_round_before_payouts_are_not_called_fine(liar, watch):
     liar.post_honest(2)
     (liar.bundles / "round-0001" / "round.json").unlink()
-    assert unchecked(watch(liar), 2) == "balances and payouts (the leaves of round 1 are not here)"
+    assert unchecked(watch(liar), 2) == "totals and payouts (the leaves of round 1 are not here)"
 
 
 def test_without_the_updates_scores_are_not_called_fine(liar, watch):
@@ -132,23 +131,11 @@ def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checke
 
 def test_pay_that_does_not_follow_from_the_scores(liar, catches):
     liar.post_leaves(made := liar.honest(2), robbed(made))
-    catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
-
-
-def test_a_wei_of_rounding_in_the_wrong_hands(liar, catches):
-    made = liar.honest(2)
-    pays, total = made.settlement.payout.pays, made.header.entitlement
-    extra = {one.account: pays[one.account] - made.header.pot * one.entitlement // total
-             for one in made.settlement.tree.leaves}  # fmt: skip
-    moves = {next(one for one in extra if extra[one] == wei): change for wei, change in ((1, -1), (0, 1))}
-    leaves = [replace(one, cumulative=one.cumulative + moves.get(one.account, 0))
-              for one in made.settlement.tree.leaves]  # fmt: skip
-    liar.post_leaves(made, leaves)
-    catches(liar, "what rounding left went to the wrong client", "proveRounding")
+    catches(liar, "a total or payout does not follow from the round before", "proveTransition")
 
 
 def test_pay_that_fell_over_a_round_that_opens_to_nobody(world, watch):
-    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar = Liar(world(rounds=4, min_stake=TOKENS))
     first = liar.post_honest(1)
     made = liar.honest(2)
     liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
@@ -169,11 +156,11 @@ def test_a_score_without_an_update(liar, catches):
     made = liar.honest(2)
     first, *others = made.settlement.tree.leaves
     liar.post_leaves(made, [replace(first, update_root=bytes(32)), *others])
-    catches(liar, "a balance or payout does not follow", "proveTransition")
+    catches(liar, "a total or payout does not follow", "proveTransition")
 
 
 def test_pay_for_a_client_that_has_left(world, watch, account):
-    liar = Liar(world(rounds=4, bond=100 * TOKENS))
+    liar = Liar(world(rounds=4, min_stake=TOKENS))
     liar.post_honest(1)
     liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
     liar.post_honest(2)
@@ -181,10 +168,10 @@ def test_pay_for_a_client_that_has_left(world, watch, account):
     done = watch(liar)
     assert done.code == 1
     assert "round 2 is fine" in done.out  # in which it still took part
-    assert "round 3 FRAUD: a balance or payout does not follow from the round before" in done.out
-    assert "; 50 tokens came in" in done.out
+    assert "round 3 FRAUD: a total or payout does not follow from the round before" in done.out
+    assert "; 1 tokens came in" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
-    assert liar.world.token.balance(account(WATCHER).address) == 50 * TOKENS
+    assert liar.world.token.balance(account(WATCHER).address) == TOKENS
 
 
 def test_a_leaf_of_somebody_who_never_joined(liar, catches, account):
@@ -195,11 +182,11 @@ def test_a_leaf_of_somebody_who_never_joined(liar, catches, account):
 
 
 def test_a_fraud_in_the_first_round(world, watch):
-    liar = Liar(world(rounds=3, bond=100 * TOKENS))
+    liar = Liar(world(rounds=3, min_stake=TOKENS))
     liar.post_leaves(made := liar.honest(1), robbed(made))
     done = watch(liar)
     assert done.code == 1
-    assert "round 1 FRAUD: a balance or payout does not follow" in done.out
+    assert "round 1 FRAUD: a total or payout does not follow" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 0)
 
 
@@ -244,13 +231,12 @@ def test_an_update_with_a_receipt_that_was_left_out(liar, catches, tmp_path):
     liar.post_leaves(made, leaves)
     catches(
         liar, f"the update of {victim.account} has a receipt and was left out", "proveOmission",
-        f"receipts={path}", f"account={victim.account}",
+        f"receipts={path}", f"account={victim.account}", bounty=0,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("level", [0, 1])
-@pytest.mark.parametrize("together", [False, True])
-def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(liar, watch, level, together):
+def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_leaf_is_shown(liar, watch, account, level):
     made = liar.honest(2)
     leaves = list(made.settlement.tree.leaves)
     leaves[0] = replace(leaves[0], cumulative=leaves[0].cumulative - 1000)
@@ -260,14 +246,12 @@ def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(lia
     assert told.code == 0  # its leaves do not make the tree, and nobody has shown what does
     assert "not checked: anything but the header (the published leaves are not those of the posted tree)" in told.out
     assert "round 2 is fine" not in told.out
-    pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 101)
-    accomplice = 1 if level == 0 else 2
-    siblings = proofs.siblings_of(levels, index=accomplice)
-    claim = {"account": liar.world.coordinator}
-    if together:
-        liar.escrow.claim_range(lie.header, start=accomplice, leaves=[leaves[accomplice]], siblings=siblings, **claim)
-    else:
-        liar.escrow.claim(lie.header, leaf=leaves[accomplice], index=accomplice, proof=siblings, **claim)
+    asker, place = account(16), 1 if level == 0 else 2
+    bonded(liar, asker)
+    header, leaf = lie.header.as_tuple(), leaves[place]
+    liar.escrow.submit("requestLeaf", (header, leaf.account), account=asker)
+    siblings = [tuple(one) for one in proofs.siblings_of(levels, index=place)]
+    liar.escrow.submit("showLeaf", (header, leaf.as_tuple(), (place, siblings)), account=liar.world.coordinator)
     done = watch(liar)
     assert done.code == 1
     assert "round 2 FRAUD: the tree promises other sums than its leaves" in done.out
@@ -275,27 +259,60 @@ def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_claim_shows_them(lia
     assert liar.task.state().status == Status.HALTED
 
 
-def test_totals_that_are_not_those_of_the_tree(liar, catches):
+def test_a_leaf_that_is_withheld_is_asked_for_and_an_unanswered_request_voids_the_round(liar, watch, account):
+    liar.post_honest(2)
+    (liar.bundles / "round-0002").rename(liar.bundles / "aside")
+    own, watcher = liar.world.addresses[1], account(WATCHER)
+    liar.world.token.mint(watcher.address, TOKENS, account=watcher)
+    assert "filed" not in watch(liar, f"account={own}").out  # it may come yet
+    pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 51)
+    told = watch(liar, f"account={own}").out
+    assert f"round 2: the leaf of {own} is withheld" in told
+    assert "filed requestLeaf in 0x" in told
+    assert "filed" not in watch(liar, f"account={own}").out
+    pass_time(liar.world.w3, until=liar.world.w3.eth.get_block("latest")["timestamp"] + 101)
+    told = watch(liar, f"account={own}").out
+    assert f"round 2 FRAUD: nobody showed the leaf of {own}" in told
+    assert "filed upholdRequest in 0x" in told
+    assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 1)
+
+
+def test_a_leaf_that_is_asked_for_is_shown(liar, watch, account):
+    posted, asker = liar.post_honest(2), account(16)
+    bonded(liar, asker)
+    liar.escrow.submit("requestLeaf", (posted.header.as_tuple(), liar.world.addresses[0]), account=asker)
+    assert not liar.escrow.is_final(liar.task.task_id, 2)
+    done = watch(liar)
+    assert done.code == 0
+    assert "filed showLeaf in 0x" in done.out
+    assert "; 1 tokens came in" in done.out  # the asker's bond
+    assert liar.task.state().open_challenges == 0
+
+
+def test_a_sum_that_is_not_that_of_the_tree(liar, catches):
     made = liar.honest(2)
-    lie = replace(made.header, entitlement=made.header.entitlement + 1)
-    liar.post(lie, made.settlement.tree.leaves)
-    catches(liar, "the header states other totals than its tree", "proveBadNode")
+    first, *others = made.settlement.tree.leaves
+    leaves = (replace(first, cumulative=first.cumulative + 1000), *others)
+    liar.post(replace(made.header, tree_root=RoundTree(leaves).root), leaves)
+    catches(liar, "the header states another sum than its tree", "proveBadNode")
 
 
 def test_a_leaf_that_the_header_does_not_count(liar, catches, account):
     made = liar.honest(2)
     leaves = made.settlement.tree.leaves
     tree = RoundTree([*leaves, replace(leaves[0], account=account(18).address, cumulative=0)])
-    liar.post(replace(made.header, tree_root=tree.root, entitlement=tree.entitlement), tree.leaves)
+    liar.post(replace(made.header, tree_root=tree.root), tree.leaves)
     catches(liar, "the tree has more leaves than clients", "proveBadNode")
 
 
-def test_a_single_leaf_whose_header_states_other_totals(world, catches):
-    liar = Liar(world(rounds=3, clients=1, bond=100 * TOKENS))
+def test_a_single_leaf_whose_header_states_another_sum(world, catches):
+    liar = Liar(world(rounds=3, clients=1, min_stake=TOKENS))
     liar.first = liar.post_honest(1)
     made = liar.honest(2)
-    liar.post(replace(made.header, entitlement=made.header.entitlement - 1), made.settlement.tree.leaves)
-    catches(liar, "the header states other totals than its tree", "proveBadLeaf")
+    (leaf,) = made.settlement.tree.leaves
+    leaves = (replace(leaf, cumulative=leaf.cumulative - 1000),)
+    liar.post(replace(made.header, tree_root=RoundTree(leaves).root), leaves)
+    catches(liar, "the header states another sum than its tree", "proveBadLeaf")
 
 
 HIGH_S = "11" * 32 + f"{SECPK1_N - 1:064x}" + "1b"
@@ -332,7 +349,7 @@ def test_no_nonsense_beside_the_leaves_hides_a_fraud(liar, catches, nonsense):
         (folder / "manifest.json").write_text(json.dumps(sums))
 
     liar.post_leaves(made := liar.honest(2), robbed(made), spoil=spoil)
-    catches(liar, "a balance or payout does not follow from the round before", "proveTransition")
+    catches(liar, "a total or payout does not follow from the round before", "proveTransition")
 
 
 @pytest.fixture
@@ -436,8 +453,8 @@ def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
     done = watch(liar)
     assert done.code == 1
     assert f"round 2 FRAUD: the score of {made.settlement.tree.leaves[0].account} is wrong" in done.out
-    assert "not filed yet: " in done.out  # the bond is a wei that the watcher does not have
-    liar.world.token.mint(watcher.address, 10 * TOKENS, account=watcher)
+    assert "not filed yet: " in done.out  # the watcher does not have the bond
+    liar.world.token.mint(watcher.address, 100 * TOKENS, account=watcher)
     assert "filed challengeScore in 0x" in watch(liar).out
     again = watch(liar)
     assert "filed" not in again.out  # nobody challenges twice, or refutes what is right
@@ -448,7 +465,7 @@ def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
     done = watch(liar)
     assert "filed uphold in 0x" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 1)
-    assert liar.world.token.balance(watcher.address) == 60 * TOKENS
+    assert liar.world.token.balance(watcher.address) == 101 * TOKENS
 
 
 def test_a_false_challenge_is_refuted(liar, watch, account):
@@ -470,7 +487,7 @@ def test_a_false_challenge_is_refuted(liar, watch, account):
 
 
 def test_a_false_challenge_over_many_blocks_is_broken_down_and_refuted(world, watch, account):
-    liar = Liar(world(rounds=2, clients=1, bond=100 * TOKENS), values=4097 * 256)
+    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
     one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
@@ -491,7 +508,7 @@ def test_a_false_challenge_over_many_blocks_is_broken_down_and_refuted(world, wa
 
 
 def test_a_challenge_that_nobody_breaks_down_is_dismissed(world, watch, account):
-    liar = Liar(world(rounds=2, clients=1, bond=100 * TOKENS), values=4097 * 256)
+    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
     one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
@@ -513,11 +530,11 @@ def test_a_challenge_that_nobody_breaks_down_is_dismissed(world, watch, account)
 
 
 def test_a_right_challenge_of_ours_is_broken_down_when_somebody_asks(world, watch, account):
-    liar = Liar(world(rounds=2, clients=2, bond=100 * TOKENS), values=4097 * 256)
+    liar = Liar(world(rounds=2, clients=2), values=4097 * 256)
     made = liar.honest(1)
     liar.post_leaves(made, outscored(made))
     watcher, doubter = account(WATCHER), account(16)
-    liar.world.token.mint(watcher.address, TOKENS, account=watcher)
+    liar.world.token.mint(watcher.address, 100 * TOKENS, account=watcher)
     assert "filed challengeScore in 0x" in watch(liar).out
     bonded(liar, doubter)
     (opened,) = liar.escrow.challenges(liar.task.task_id)
@@ -536,7 +553,7 @@ def test_a_dry_run_says_what_it_would_file(liar, fl, tmp_path):
     assert done.code == 1
     assert "without filing anything" in done.out.splitlines()[0]
     assert "round 2 FRAUD: the score of 0x" in done.out
-    assert "  would file challengeScore with a bond of 1e-18 tokens" in done.out
+    assert "  would file challengeScore with a bond of 62.5 tokens" in done.out
     assert liar.task.state().status == Status.STARTED
     assert liar.escrow.challenges(liar.task.task_id) == []
 
@@ -577,7 +594,7 @@ def test_as_a_process_it_waits_for_a_fraud_and_ends_with_the_task(liar, process)
     out, err = running.communicate(timeout=60)
     assert (running.returncode, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "round 2 FRAUD: a balance or payout does not follow from the round before"
+    assert lines[0] == "round 2 FRAUD: a total or payout does not follow from the round before"
     assert lines[1].startswith("  filed proveTransition in 0x")
     assert lines[2] == "the task is halted at round 1; nothing is left to watch"
     assert liar.task.state().status == Status.HALTED

@@ -16,9 +16,9 @@ from fl.rewards.sums import fold
 
 @pytest.fixture
 def liar(world, monkeypatch):
-    """A task of three clients whose first round is honest; half of a false challenge's bond is half a token."""
+    """A task of three clients whose first round is honest; half of a false challenge's bond is what its refuter gets."""
     monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
-    return Liar(world(rounds=2, bond=100 * TOKENS, min_stake=TOKENS))
+    return Liar(world(rounds=2, min_stake=TOKENS))
 
 
 def challenge(liar, made, posted, *, place, by, wrong):
@@ -49,8 +49,8 @@ def test_a_clients_false_challenge_of_its_own_score_is_refuted(liar):
     with refuting_challenges(liar.world.invite, bundles=liar.bundles, account=coordinator):
         opened = challenge(liar, made, posted, place=place, by=client, wrong=2)
         until(lambda: not liar.escrow.standing_of(opened.id)[0])
-        until(lambda: token.balance(coordinator.address) == TOKENS // 2)
-    assert token.balance(client.address) == 9 * TOKENS
+        until(lambda: token.balance(coordinator.address) == 125 * TOKENS // 4)  # of a sixteenth of the coordinator's
+    assert token.balance(client.address) == 100 * TOKENS - 125 * TOKENS // 2
     assert liar.task.state().status == Status.STARTED
 
 
@@ -95,7 +95,7 @@ def test_a_right_challenge_is_left_alone(liar, account):
 
 def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(world, monkeypatch, account):
     monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
-    opened = world(rounds=2, clients=1, stakes=[TOKENS], bond=100 * TOKENS, min_stake=TOKENS)
+    opened = world(rounds=2, clients=1, stakes=[TOKENS], min_stake=TOKENS)
     liar = Liar(opened, values=4097 * 256)
     made, coordinator, challenger = liar.honest(1), opened.coordinator, account(16)
     posted = liar.post(made.header, made.settlement.tree.leaves)
@@ -109,7 +109,17 @@ def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(wo
         told = proofs.sums_bytes([parts[0] + (1 << 55), parts[1]])
         liar.escrow.submit("answer", (*honest.arguments[:4], told), account=challenger)
         until(lambda: not liar.escrow.standing_of(false.id)[0])
-        until(lambda: opened.token.balance(coordinator.address) == TOKENS + TOKENS // 2)
+        until(lambda: opened.token.balance(coordinator.address) == TOKENS + 125 * TOKENS // 4)
+
+
+def test_a_leaf_that_is_asked_for_is_shown(liar, account):
+    posted, asker = liar.post_honest(1), account(16)
+    bonded(liar, asker)
+    with refuting_challenges(liar.world.invite, bundles=liar.bundles, account=liar.world.coordinator):
+        liar.escrow.submit("requestLeaf", (posted.header.as_tuple(), liar.world.addresses[0]), account=asker)
+        until(lambda: liar.task.state().open_challenges == 0)
+        until(lambda: liar.world.token.balance(liar.world.coordinator.address) == TOKENS)  # the asker's bond
+    assert liar.task.state().status == Status.STARTED
 
 
 def test_it_ends_with_the_task(liar):

@@ -55,7 +55,7 @@ class Open:
         told = {"round_number": 1, "signature": self.signature(number), **changes}
         self.quorum.accept(self.world.evaluators[number].address, **told)
 
-    def refuse(self, number, reason="the pot is wrong"):
+    def refuse(self, number, reason="the price is wrong"):
         self.quorum.refuse(self.world.evaluators[number].address, round_number=1, reason=reason)
 
     def end(self):
@@ -112,15 +112,15 @@ def test_the_round_that_waits_is_told_until_one_has_answered(world, opened):
 
 def test_one_that_refuses_is_kept_and_does_not_stop_the_round(world, opened, tmp_path, caplog):
     quorum = opened()
-    quorum.refuse(1, "the pot\nis wrong " + "x" * 2000)
+    quorum.refuse(1, "the price\nis wrong " + "x" * 2000)
     quorum.accept(0)
     quorum.accept(2)
     assert quorum.end() == addresses(world, 0, 2)
     kept = json.loads((tmp_path / "refusals.json").read_text())
     assert list(kept) == [world.evaluators[1].address]
-    assert kept[world.evaluators[1].address].startswith("the pot is wrong xxx")
+    assert kept[world.evaluators[1].address].startswith("the price is wrong xxx")
     assert len(kept[world.evaluators[1].address]) == 1000
-    assert f"evaluator {world.evaluators[1].address} does not sign: the pot is wrong" in caplog.text
+    assert f"evaluator {world.evaluators[1].address} does not sign: the price is wrong" in caplog.text
 
 
 def test_one_that_changes_its_mind_counts_as_it_said_last(world, opened):
@@ -173,7 +173,9 @@ def test_wrong_signatures_do_not_count(world, opened, account):
     with pytest.raises(WrongAnswer, match="cannot be read"):
         quorum.accept(0, signature=b"x" * 65)
     other = sign(
-        type(quorum.header)(**{**vars(quorum.header), "pot": 1}), domain=world.task.domain, account=world.evaluators[0]
+        type(quorum.header)(**{**vars(quorum.header), "price": 1}),
+        domain=world.task.domain,
+        account=world.evaluators[0],
     )
     with pytest.raises(WrongAnswer, match="or over another header"):
         quorum.accept(0, signature=other)

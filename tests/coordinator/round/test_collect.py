@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 
-from fl.chain.escrow import Enrolment
+from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, Update, sign
 from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.round.collect import collect

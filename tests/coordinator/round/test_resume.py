@@ -312,7 +312,7 @@ def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
         start(one, app, grid=grid, on_phase=killed_at(2, "training"))
     path = one.folder / "bundles" / "round-0001" / "header.json"
     raw = json.loads(path.read_text())
-    raw["header"]["pot"] = "1"
+    raw["header"]["price"] = "1"
     path.write_text(json.dumps(raw))
     with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .* has another header"):
         start(one, app, grid=grid)

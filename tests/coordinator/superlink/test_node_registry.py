@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from fl.chain.escrow import Enrolment
+from fl.chain.enrolment import Enrolment
 from fl.coordinator.superlink.node_registry import NodeRegistry, Registration
 
 A, B, C = (f"0x{digit * 40}" for digit in "abc")
