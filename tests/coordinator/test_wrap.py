@@ -163,7 +163,7 @@ def test_a_false_challenge_is_refuted_while_the_app_runs(folder, settings, rows,
     strategy = paying(FedAvg(fraction_evaluate=0.0), model=(model := seeded_net()), **settings)
     task, challenger, ended = strategy.task, account(9), []
     token.mint(challenger.address, 1000 * TOKENS, account=challenger)
-    token.approve(task.escrow.address, 1, purpose="bond", account=challenger)
+    token.approve(task.escrow.address, 1000 * TOKENS, purpose="bond", account=challenger)
 
     def challenged(number, arrays):
         if number == 1:
