@@ -128,7 +128,9 @@ const read = (path) => {
 };
 const sources = Object.fromEntries(solidity("src").map((file) => [file, { content: read(file).contents }]));
 
-/** The creation code of Fairshare with a mutant in it, or nothing if it does not compile. */
+const PARTS = ["Lifecycle", "Disputes", "Fairshare"];
+
+/** The creation code of each part with a mutant in it, or nothing if one does not compile. */
 function compile(mutant) {
   const input = {
     language: "Solidity",
@@ -138,11 +140,12 @@ function compile(mutant) {
       // The optimizer takes four fifths of the time. Without it the code is too large for a chain, not for its tests.
       optimizer: { enabled: false },
       remappings: ["@openzeppelin/=node_modules/@openzeppelin/"],
-      outputSelection: { "src/Fairshare.sol": { Fairshare: ["evm.bytecode.object"] } },
+      outputSelection: Object.fromEntries(PARTS.map((part) => [`src/${part}.sol`, { [part]: ["evm.bytecode.object"] }])),
     },
   };
   const output = JSON.parse(solc.compile(JSON.stringify(input), { import: read }));
-  return output.contracts?.["src/Fairshare.sol"]?.Fairshare.evm.bytecode.object;
+  const codes = PARTS.map((part) => output.contracts?.[`src/${part}.sol`]?.[part].evm.bytecode.object);
+  return codes.includes(undefined) ? undefined : codes;
 }
 
 /** A copy of this folder, as forge sees it. */
@@ -176,16 +179,22 @@ async function main(place) {
   const quick = copyTo(join(place, "quick"));
   const full = copyTo(join(place, "full"));
   for (const [file, from, to] of [
-    ["test/world/Vm.sol", "interface Vm {", "interface Vm {\n function deployCode(string calldata) external returns (address);"],
-    ["test/world/World.sol", "new Fairshare()", 'Fairshare(vm.deployCode("mutant.json"))'],
-    ["test/Vectors.t.sol", "new Fairshare()", 'vm.deployCode("mutant.json")'],
+    ["test/world/Vm.sol", "interface Vm {", "interface Vm {\n function deployCode(string calldata, bytes calldata) external returns (address);"],
+    ["test/world/Escrow.sol", "import {IDisputes}", 'import {vm} from "./Vm.sol";\nimport {IDisputes}'],
+    ["test/world/Escrow.sol", "address(new Lifecycle())", 'vm.deployCode("Lifecycle.json", "")'],
+    ["test/world/Escrow.sol", "address(new Disputes(lifecycle))", 'vm.deployCode("Disputes.json", abi.encode(lifecycle))'],
+    ["test/world/Escrow.sol", "address(new Fairshare(disputes))", 'vm.deployCode("Fairshare.json", abi.encode(disputes))'],
+    ["test/Vectors.t.sol", "address(new Fairshare(address(0)))", 'vm.deployCode("Fairshare.json", abi.encode(address(0)))'],
   ]) {
     const text = readFileSync(join(quick, file), "utf8");
     if (!text.includes(from)) throw new Error(`${file} has no "${from}" to put the mutant in its place`);
     writeFileSync(join(quick, file), text.replace(from, to));
   }
   const deployers = tests.filter((test) => reach.get(test).has("src/Fairshare.sol"));
-  const put = (code) => writeFileSync(join(quick, "mutant.json"), JSON.stringify({ abi: [], bytecode: { object: `0x${code}` } }));
+  const put = (codes) =>
+    codes.forEach((code, at) =>
+      writeFileSync(join(quick, `${PARTS[at]}.json`), JSON.stringify({ abi: [], bytecode: { object: `0x${code}` } })),
+    );
   const gas = { FOUNDRY_GAS_LIMIT: "3000000000" }; // a loop without an end runs out of it in seconds
   const inQuick = {
     except: "Invariants|Gas|Attested",

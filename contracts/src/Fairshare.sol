@@ -97,21 +97,18 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         uint32 round = p.posted() + 1;
         uint256 rounds = p.has(STOPPING) ? t.rounds : seat.rounds();
         if (header.round != round || round > rounds) revert RoundOutOfOrder(header.round, round, uint32(rounds));
-        if (p.commitment() != _commitment(header.previous, header.enrolment, cover)) {
-            _refuse(t, p, header, cover);
-        }
+        if (p.commitment() != bytes10(_hash3(header.previous, header.enrolment, cover))) _refuse(t, p, header, cover);
         if (round == 1 && header.baseModel != t.baseModel) revert WrongBaseModel(header.baseModel, t.baseModel);
-        if (header.leafCount != p.counted()) revert WrongLeafCount(header.leafCount, p.counted());
-        // Check: the total follows the schedule, and the bond covers what of it is not final.
-        uint256 allowed = round == rounds ? seat.budget() : seat.budget() * round / rounds;
-        _requireScheduled(header, p.cumulative(), allowed);
+        uint256 total = header.cumulative;
+        _requireScheduled(p, header, total, seat.budget(), rounds);
+        // Check: the bond covers what is not final.
         if (p.has(HELD) && _heldFrom(t, t.clock) == 0) p = p.withoutFlag(HELD);
-        bytes32 next = _covered(p, header.cumulative, seat, cover);
+        cover = _covered(p, total, seat, cover);
         // Effect.
         bytes32 enrolment = p.has(CHANGED) ? _arrive(header.taskId, t) : header.enrolment;
-        t.progress = p.withRound(header.cumulative).withCommitment(_hash3(hash, enrolment, next));
+        t.progress = p.withRound(total).withCommitment(_hash3(hash, enrolment, cover));
         t.postings[round] = toPosting(hash, block.timestamp);
-        _emitPosted(header, next);
+        _emitPosted(header, round, cover);
     }
 
     /// @inheritdoc IFairshare
@@ -399,11 +396,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         ) {} catch {}
     }
 
-    /// @dev What the next post has to bring.
-    function _commitment(bytes32 previous, bytes32 enrolment, bytes32 cover) internal pure returns (bytes10) {
-        return bytes10(_hash3(previous, enrolment, cover));
-    }
-
+    /// @dev Of a header's hash, the enrolment that its successor is made for, and the cover: what the next post has to bring.
     function _hash3(bytes32 a, bytes32 b, bytes32 c) internal pure returns (bytes32 hash) {
         assembly ("memory-safe") {
             let buffer := mload(0x40) // 96 bytes behind the free memory pointer
@@ -424,16 +417,23 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         revert WrongCover(cover);
     }
 
-    /// @dev Reverts unless the header's total is as near to what the schedule allows as one price for all can bring it.
-    function _requireScheduled(Header calldata header, uint256 before, uint256 allowed) internal pure {
-        uint256 least = before;
-        if (header.price != type(uint128).max) {
-            uint256 near = allowed + 1 > header.leafCount ? allowed + 1 - header.leafCount : 0;
-            if (near > least) least = near;
+    /// @dev Reverts unless the tree has everybody's leaf, and its total is as near to what the schedule allows as one price
+    /// for all can bring it.
+    function _requireScheduled(Progress p, Header calldata header, uint256 total, uint256 budget, uint256 rounds)
+        internal
+        pure
+    {
+        uint256 leafCount = header.leafCount;
+        if (leafCount != p.counted()) revert WrongLeafCount(uint32(leafCount), p.counted());
+        uint256 least = p.cumulative();
+        uint256 allowed = budget;
+        unchecked {
+            // A budget is below 2^96 and a round below 2^24; `rounds` is at least as much as the round, so not 0.
+            uint256 round = p.posted() + 1;
+            if (round != rounds) allowed = budget * round / rounds;
+            if (header.price != type(uint128).max && allowed + 1 > leafCount + least) least = allowed + 1 - leafCount;
         }
-        if (header.cumulative < least || header.cumulative > allowed) {
-            revert WrongCumulative(header.cumulative, least, allowed);
-        }
+        if (total < least || total > allowed) revert WrongCumulative(total, least, allowed);
     }
 
     /// @dev Reverts if the pay that is not final would be more than the bond covers.
@@ -446,8 +446,8 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     }
 
     /// @dev Emits Posted with the header's words as they came; encoding them one by one costs 1,500 gas more.
-    function _emitPosted(Header calldata header, bytes32 cover) internal {
-        (bytes32 topic, bytes32 taskId, uint256 round) = (Posted.selector, header.taskId, header.round);
+    function _emitPosted(Header calldata header, uint256 round, bytes32 cover) internal {
+        (bytes32 topic, bytes32 taskId) = (Posted.selector, header.taskId);
         assembly ("memory-safe") {
             let buffer := mload(0x40) // 448 bytes behind the free memory pointer
             calldatacopy(buffer, header, 416)
@@ -510,7 +510,8 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     {
         address last;
         for (uint256 i; i < signatures.length; i++) {
-            address signer = ECDSA.recover(digest, signatures[i].r, signatures[i].vs);
+            Signature calldata signature = signatures[i];
+            address signer = ECDSA.recover(digest, signature.r, signature.vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
             if (seat.quorum() == 0) {
                 _requireCoordinator(t);

@@ -158,9 +158,16 @@ abstract contract Ledger is ITask, EIP712 {
     function _seatKey(bytes32 taskId, address coordinator, bytes32 validation, address evaluator)
         internal
         pure
-        returns (bytes32)
+        returns (bytes32 key)
     {
-        return keccak256(abi.encode(taskId, coordinator, validation, evaluator));
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 128 bytes behind the free memory pointer
+            mstore(buffer, taskId)
+            mstore(add(buffer, 32), coordinator)
+            mstore(add(buffer, 64), validation)
+            mstore(add(buffer, 96), evaluator)
+            key := keccak256(buffer, 128)
+        }
     }
 
     /// @dev Gives all evaluators of a task their seats under its coordinator and budget, or takes them away.

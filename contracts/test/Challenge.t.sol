@@ -138,6 +138,17 @@ contract ChallengeTest is World {
 
     /* challengeScore */
 
+    function test_challengeBond_isASixteenthOfTheBondOrAMinStakeIfThatIsMore() public {
+        uint128[3] memory bonds = [uint128(1000 ether), 16 ether + 16, 16 ether - 1];
+        uint256[3] memory due_ = [uint256(62.5 ether), 1 ether + 1, 1 ether];
+        for (uint256 i; i < 3; i++) {
+            ITask.Terms memory terms = _terms();
+            (terms.bond, terms.salt) = (bonds[i], bytes32(i + 1));
+            _open(terms);
+            vm.assertEq(court.challengeBond(taskId), due_[i]);
+        }
+    }
+
     function test_challengeScore_revertsIfTheSumsMakeThePostedScore() public {
         ITask.Header memory header = _begun();
         bytes32 top = Blocks.top(_leafHashes(updates), true);

@@ -47,8 +47,22 @@ abstract contract GasOfRounds is World {
         fairshare.post(header, signatures, cover);
         headers.push(header);
         gas = vm.snapshotGasLastCall(_group(), string.concat("post_", vm.toString(signers), "_of_", vm.toString(clients.length)));
+        _floors(
+            string.concat("post_", vm.toString(signers)), abi.encodeCall(fairshare.post, (header, signatures, cover))
+        );
         (cover, due) = (next, enrolment);
         _wait(1 hours);
+    }
+
+    /// @dev The least that a transaction with this calldata costs: by EIP-7623, 10 gas a token, of which a zero byte is one and
+    /// another four; and by EIP-7976, 64 gas a byte.
+    function _floors(string memory name, bytes memory data) internal {
+        uint256 tokens;
+        for (uint256 i; i < data.length; i++) {
+            tokens += data[i] == 0 ? 1 : 4;
+        }
+        vm.snapshotValue("calldata", string.concat(name, "_7623"), 21_000 + 10 * tokens);
+        vm.snapshotValue("calldata", string.concat(name, "_7976"), 21_000 + 64 * data.length);
     }
 
     /// @dev First: the account holds no token yet. Later: it was paid before. Batched: 100 of them at once.
@@ -67,6 +81,10 @@ abstract contract GasOfRounds is World {
         header = headers[1];
         fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
         vm.snapshotGasLastCall(_group(), string.concat("claim_later_", suffix));
+        _floors(
+            string.concat("claim_", suffix),
+            abi.encodeCall(fairshare.claim, (header, leaves[who], Tree.proveIn(Tree.levels(leaves), who)))
+        );
         vm.snapshotValue(_group(), string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
         _round(1);
         vm.snapshotValue(_group(), string.concat("claim_ranged_later_", suffix), _claimRange(headers[2], 0, count) / count);

@@ -41,11 +41,15 @@ function advance(Cover c, uint256 before, uint256 total, uint256 window, bool he
 {
     uint256 time = block.timestamp;
     (uint256 base, uint256 later, uint256 since) = (settled(c), noted(c), notedAt(c));
-    if (!held) {
-        if (time >= lastAt(c) + window) (base, since) = (before, 0);
-        else if (since != 0 && time >= since + window) (base, since) = (later, 0);
+    unchecked {
+        // Times and windows have 32 bits; and the total that is known to be final is at most that of the last round, which
+        // is at most this one's.
+        if (!held) {
+            if (time >= lastAt(c) + window) (base, since) = (before, 0);
+            else if (since != 0 && time >= since + window) (base, since) = (later, 0);
+        }
+        if (since == 0) (later, since) = (total, time);
+        if (base != before) open = total - base;
     }
-    if (since == 0) (later, since) = (total, time);
-    if (base != before) open = total - base;
     next = Cover.wrap(bytes32(base | later << 96 | uint256(uint32(since)) << 192 | time << 224));
 }

@@ -15,5 +15,7 @@ interface Escrow is IFairshare, ILifecycle, IDisputes {
 }
 
 function deployEscrow() returns (Escrow) {
-    return Escrow(address(new Fairshare(address(new Disputes(address(new Lifecycle()))))));
+    address lifecycle = address(new Lifecycle());
+    address disputes = address(new Disputes(lifecycle));
+    return Escrow(address(new Fairshare(disputes)));
 }
