@@ -16,7 +16,7 @@ def opening(world):
     """A world, and the terms of a task that is not open yet."""
     one = world(joining=0)
     terms = replace(one.task.terms, salt=b"\xee" * 32)
-    one.token.mint(one.sponsor.address, terms.budget + terms.bond, account=one.sponsor)
+    one.token.mint(one.sponsor.address, terms.budget, account=one.sponsor)
 
     def again(**changes):
         return PaidTask.open(
