@@ -80,8 +80,31 @@ def test_key(index: int) -> LocalAccount:
 test_key.__test__ = False
 
 
+# What a test starts, by the fixtures that it uses and the folder that it is in. A test marked `slow` says why itself.
+CHAIN_FIXTURES = {"anvil", "deployment", "chain", "world", "lasting_world"}
+SLOW_FIXTURES = {"environment", "python", "superlink", "town", "coordination", "launcher", "fl_process"}
+SLOW_FOLDERS = ("federation", "network", "clients/node", "coordinator/engines", "coordinator/superlink", "docs", "deploy")
+LONG = "LONG_TESTS"  # variable by which `scripts/test long` asks for them
+
+
+def mark(item: pytest.Item) -> None:
+    """Mark a test by what it starts, for `scripts/check` and `pytest -m`."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if fixtures & CHAIN_FIXTURES:
+        item.add_marker("chain")
+    if "browser" in fixtures:
+        item.add_marker("browser")
+    inside = any(item.path.is_relative_to(REPOSITORY / "tests" / folder) for folder in SLOW_FOLDERS)
+    if inside or fixtures & SLOW_FIXTURES:
+        item.add_marker("slow")
+    if item.get_closest_marker("long") and not os.environ.get(LONG):
+        item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test long"))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put the slow folders to the front of the contiguous parts that xdist's work stealing deals out first."""
+    """Mark the tests, and put the slow folders to the front of the contiguous parts that xdist's work stealing deals out first."""
+    for item in items:
+        mark(item)
     workers = int(getattr(config, "workerinput", {"workercount": 1})["workercount"])
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
     others = list(items)

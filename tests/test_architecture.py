@@ -200,8 +200,8 @@ def test_the_face_is_what_it_says():
         fl.nothing  # noqa: B018
 
 
-def test_the_floors_of_this_test_are_those_of_the_readme():
-    text = (REPOSITORY / "README.md").read_text()
+def test_the_floors_of_this_test_are_those_that_contributors_read():
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text()
     places = [text.index(f"`fl/{floor}`") for floor in FLOORS if f"`fl/{floor}`" in text]
     assert len(places) >= len(FLOORS) - 2
     assert all(before < after for before, after in pairwise(places))

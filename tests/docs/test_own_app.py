@@ -1,4 +1,4 @@
-"""The README's diff, applied: an ordinary Flower app runs before it, and is a paid one after it."""
+"""The diff of the page on own apps, applied: an ordinary Flower app runs before it, and is a paid one after it."""
 
 import importlib
 import re
@@ -19,9 +19,9 @@ from fl.cli.commands.claim import main as claim
 from fl.cli.commands.deploy import deploy
 from fl.coordinator.engines.local import LocalGrid
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own-app.md"
 
-# What the README's app imports as its own.
+# What the page's app imports as its own.
 MY_MODEL = """
 import torch
 from sklearn.datasets import load_iris
@@ -65,13 +65,13 @@ def sides(diff: str) -> tuple[str, str]:
 
 
 def diffs() -> dict[str, str]:
-    text = README.read_text()
+    text = PAGE.read_text()
     return dict(re.findall(r"`(server_app\.py|client_app\.py)`:\n\n```diff\n(.*?)```", text, flags=re.DOTALL))
 
 
 @pytest.fixture
 def app(tmp_path, monkeypatch):
-    """Puts one side of the README's app on the path and imports it."""
+    """Puts one side of the page's app on the path and imports it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my_model.py").write_text(MY_MODEL)
