@@ -68,6 +68,9 @@ def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | Non
             {
                 "round": one["round"],
                 "score_q40": one["scores_q40"].get(account),
+                "total_q40": one["totals_q40"].get(account),
+                "factor": one["factors"].get(account),
+                "price_q64": one["price_q64"],
                 "error": reading.get("errors", {}).get(account),
                 "pay_wei": one["pays_wei"].get(account),
                 "cumulative_wei": one["cumulative_wei"].get(account),
@@ -123,8 +126,8 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
 
 def _round(one: dict[str, Any]) -> dict[str, Any]:
     kept = (
-        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "price", "price_q64", "header", "header_hash", "evaluators",
-        "transaction", "gas", "posted_at",
+        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "public_rate", "price_q64",
+        "header", "header_hash", "evaluators", "transaction", "gas", "posted_at",
     )  # fmt: skip
     return {
         **{name: one.get(name) for name in kept},

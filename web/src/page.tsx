@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Account } from "./account";
-import { checkRound, digestOf, type Check } from "./check";
+import { checkRound, standingOf, type Check } from "./check";
 import { Bars, ChartCard, Figure, Hash, Scroll } from "./parts";
 import { Rounds } from "./rounds";
 import { fetchJson, watch, type Client, type ClientRounds, type Headline, type Standing, type View } from "./run";
@@ -60,7 +60,7 @@ function Page() {
     // A check that began later knows more of the chain, and may have ended before this one.
     if (turns.current.get(number) === turn) setChecks((before) => new Map(before).set(number, found));
   };
-  const digests = standing?.reachable ? standing.rounds.map((one) => one.digest).join() : "";
+  const digests = standing?.reachable ? [...standing.rounds.map((one) => one.hash), JSON.stringify(standing.schedule)].join() : "";
   useEffect(() => {
     const numbers = (view?.rounds ?? []).map((one) => one.round).reverse();
     const final = standing?.reachable ? standing.final_round : 0;
@@ -71,7 +71,7 @@ function Page() {
         const before = newest.current.checks.get(number);
         const { standing } = newest.current;
         // What holds is not computed again with every round; what the chain could not tell then it may tell now, or tell anew.
-        const done = before?.ok && (!standing?.reachable || digestOf(number, standing) === before.digest);
+        const done = before?.ok && (!standing?.reachable || standingOf(number, standing) === before.standing);
         if (!done && !stopped) await check(number);
       }
     })();

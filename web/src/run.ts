@@ -1,5 +1,6 @@
 // What the server tells of a run (fl/dashboard/view.py, standing.py), and how the page hears of changes.
 import type { Drawing } from "./charts";
+import type { Schedule } from "./price";
 
 export type Header = Record<string, string>; // the fields of fl.chain.typed_data.Header, bytes as hex
 export type Node = { account: string; node_id: string; online: boolean; last_seen: number | null };
@@ -25,8 +26,10 @@ export type Round = {
   accuracy: number;
   test_loss: number;
   loss_before: number;
+  loss_aggregated: number; // of the strategy's model, before the public step
   loss_after: number;
-  pot_wei: string;
+  public_rate: number | null; // of the public step; null in a task without
+  price_q64: string;
   paid_wei: string;
   updates: number;
   refused: number;
@@ -64,7 +67,7 @@ export type View = {
 };
 export type Posted = {
   round: number;
-  digest: string; // the leading 27 bytes of the header hash, which is what the contract keeps
+  hash: string; // the leading 27 bytes of the header hash, which is what the contract keeps
   posted_at: number;
   state: "final" | "pending" | "held" | "void";
   window_left: number;
@@ -79,7 +82,7 @@ export type Standing =
       final_round: number;
       challenge_window: number;
       open_challenges: number;
-      budget_wei: string;
+      schedule: Schedule;
       cumulative_wei: string;
       paid_wei: string;
       coordinator: string;
@@ -90,6 +93,9 @@ export type ClientRounds = Client & {
   rounds: {
     round: number;
     score_q40: string | null;
+    total_q40: string | null;
+    factor: number | null; // what the round's length left of its update
+    price_q64: string;
     error: number | null;
     pay_wei: string | null;
     cumulative_wei: string | null;

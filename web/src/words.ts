@@ -1,5 +1,7 @@
 // How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py).
 
+import { perLoss } from "./price";
+
 const WEI = 10n ** 18n;
 
 export function tokens(wei: bigint | string | null | undefined): string {
@@ -26,6 +28,12 @@ export function score(value: number | null | undefined): string {
 
 /** A score in units of 2^−40 of loss. */
 export const scoreOf = (q40: bigint | string) => score(Number(BigInt(q40)) / 2 ** 40);
+
+/** A price in units of 2^−64 wei per 2^−40 of loss. */
+export function priceOf(price: bigint | string): string {
+  const wei = perLoss(BigInt(price));
+  return wei === null ? "nobody above 0" : `${tokens(wei)} tokens for 1.0 of loss`;
+}
 
 export const grouped = (value: bigint | number) => value.toLocaleString("en").replace("-", "−");
 
