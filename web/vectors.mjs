@@ -1,4 +1,5 @@
-// Holds tree.ts and price.ts against the vectors that the Python and the Solidity tests read: node vectors.mjs FOLDER
+// Holds tree.ts and price.ts against the vectors that the Python and the Solidity tests read, and explanation.ts against the
+// sentences of fl/report/explanation.py: node vectors.mjs FOLDER SENTENCES
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -8,13 +9,13 @@ import { build } from "esbuild";
 const read = (name) => JSON.parse(readFileSync(join(process.argv[2], name), "utf8"));
 const { outputFiles } = await build({
   absWorkingDir: dirname(fileURLToPath(import.meta.url)),
-  stdin: { contents: 'export * from "./src/tree"; export * from "./src/price";', resolveDir: "." },
+  stdin: { contents: 'export * from "./src/tree"; export * from "./src/price"; export * from "./src/explanation";', resolveDir: "." },
   bundle: true,
   write: false,
   format: "esm",
 });
 const source = `data:text/javascript;base64,${Buffer.from(outputFiles[0].text).toString("base64")}`;
-const { allowedBy, earnedAt, headerDigest, headerHash, largestPrice, leafHash, levelsOf, proofOf } = await import(source);
+const { allowedBy, earnedAt, explanation, headerDigest, headerHash, largestPrice, leafHash, levelsOf, proofOf } = await import(source);
 let held = 0;
 
 for (const one of read("round_tree.json").cases) {
@@ -64,6 +65,12 @@ for (const one of typed.cases.filter((one) => one.struct === "Header")) {
     Object.entries(one.message).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
   );
   assert.deepEqual([headerHash(header), headerDigest(header, Number(typed.chainId), typed.contract)], [one.structHash, one.digest]);
+  held++;
+}
+
+for (const { name, whose, total, cumulative, price, factors, by_class, text } of JSON.parse(readFileSync(process.argv[3], "utf8"))) {
+  const standing = { total: BigInt(total), cumulative: BigInt(cumulative), price: BigInt(price), factors, byClass: by_class };
+  assert.equal(explanation(standing, whose), text, name);
   held++;
 }
 console.log(held);

@@ -114,6 +114,7 @@ class ChainStatus:
             "schedule": self._schedule(escrow, task_id, state),
             "bond_wei": str(terms.bond),
             "cumulative_wei": str(state.cumulative),
+            "pool_wei": str(state.pool),
             "paid_wei": str(state.paid),
             "coordinator": terms.coordinator,
             "evaluators": list(terms.evaluators),

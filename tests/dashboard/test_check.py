@@ -163,9 +163,7 @@ def cut(leaves: Sequence[Leaf]) -> list[Leaf]:
 
 
 @pytest.mark.parametrize(("lie", "victim"), [(wiped, 0), (cut, 1)])
-def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(
-    liar, show, tab, photograph, *, lie, victim
-):
+def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(liar, show, tab, photograph, *, lie, victim):
     first = indebted(liar)
     pretend(liar, lie(first.leaves))
     # Signed, posted, and right in itself: only what it began from is false.

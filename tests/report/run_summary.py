@@ -106,7 +106,9 @@ def refuse_everything(summary: dict[str, Any]) -> dict[str, Any]:
         client.update(score_q40="0", score=0.0, paid_wei="0", claimed_wei="0", balance_wei="0")
     for one in summary["rounds"]:
         accounts = list(one["pays_wei"])
-        one.update(scores={}, scores_q40={}, factors={}, loss_aggregated=one["loss_before"], loss_after=one["loss_before"])
+        one.update(
+            scores={}, scores_q40={}, factors={}, loss_aggregated=one["loss_before"], loss_after=one["loss_before"]
+        )
         one.update(public_rate=0.0, price=None, price_q64=str(HIGHEST_PRICE))
         one["pays_wei"] = dict.fromkeys(accounts, "0")
         one["cumulative_wei"] = dict.fromkeys(accounts, "0")

@@ -4,8 +4,9 @@ import { openIn, type Check } from "./check";
 import { all, type Verdict } from "./finding";
 import { Bars, Figure, Hash, Mark, Scroll } from "./parts";
 import { earnedAt, perLoss } from "./price";
+import { leafIn, Reason } from "./reason";
 import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
-import { leafHash, proofOf, type Leaf } from "./tree";
+import { leafHash, proofOf } from "./tree";
 import { claim, hasWallet } from "./wallet";
 import { duration, grouped, loss, percent, plural, priceOf, score, scoreOf, tokens } from "./words";
 
@@ -43,7 +44,7 @@ export function Account({ account, view, standing, checks }: Props) {
   }
   const last = client.rounds.at(-1);
   const finalLeaf = leafIn(checks.get(final ?? 0), client.account);
-  const claimable = finalLeaf && claimed !== null ? finalLeaf.cumulative - claimed : null;
+  const claimable = finalLeaf && claimed !== null ? dueOf(finalLeaf.cumulative, standing) - claimed : null;
   const waiting = claimed !== null && finalLeaf ? BigInt(client.paid_wei) - finalLeaf.cumulative : null;
   const round = chosen ?? [...client.rounds].reverse().find((one) => one.score_q40 !== null)?.round ?? last?.round ?? null;
   return (
@@ -59,14 +60,23 @@ export function Account({ account, view, standing, checks }: Props) {
       </p>
       <dl class="figures" aria-label="Figures of this client">
         <Figure name="Stake" big={tokens(client.stake_wei)} small={`${percent(client.stake_share)} of all stakes, for ${plural(client.samples, "sample")}`} />
-        <Figure name="Score" big={score(client.score)} small="taken off the loss in all rounds" />
+        <Figure name="Whole score" big={score(client.score)} small="taken off the loss in all rounds" />
         <Figure name="Earned" big={tokens(client.paid_wei)} small={`tokens in ${plural(client.rounds.length, "round")}`} />
+        <Figure
+          name="Price"
+          big={tokens(last ? perLoss(BigInt(last.price_q64)) : null)}
+          small={last ? `tokens for 1.0 of loss after round ${last.round}` : "no round is posted yet"}
+        />
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}
           small={claimed === null ? "as the run told; the chain does not answer now" : "as the contract says now"}
         />
       </dl>
+      <div class="card reason">
+        <h3>Why it earned that</h3>
+        <Reason client={client} check={checks.get(last?.round ?? 0)} />
+      </div>
       <Claim
         client={client}
         claimable={claimable}
@@ -137,8 +147,11 @@ export function Account({ account, view, standing, checks }: Props) {
   );
 }
 
-function leafIn(check: Check | undefined, account: string): Leaf | null {
-  return check?.published?.leaves.find((leaf) => leaf.account.toLowerCase() === account.toLowerCase()) ?? null;
+/** Wei that an account has to have been paid in the end: more than it earned where a task ended otherwise than planned. */
+function dueOf(earned: bigint, standing: Standing | null): bigint {
+  if (!standing?.reachable || standing.status !== "closed") return earned;
+  const [pool, sum] = [BigInt(standing.pool_wei), BigInt(standing.cumulative_wei)];
+  return pool && sum ? earned + (pool * earned) / sum : earned;
 }
 
 type ClaimProps = {

@@ -4,7 +4,7 @@ import { openIn, type Check } from "./check";
 import { Hash, Mark, Scroll } from "./parts";
 import { perLoss } from "./price";
 import type { Round, Standing, View } from "./run";
-import { duration, grouped, loss, percent, tokens } from "./words";
+import { duration, grouped, loss, percent, score, tokens } from "./words";
 
 type Props = {
   view: View;
@@ -16,7 +16,7 @@ type Props = {
 export function Rounds({ view, standing, checks, onCheck }: Props) {
   const [open, setOpen] = useState<number | null>(null);
   if (!view.rounds.length) return <p>No round is posted yet.</p>;
-  const columns = ["Accuracy", "Validation loss", "Price", "Paid", "Updates", "Refused", "Gas"];
+  const columns = ["Accuracy", "Validation loss", "Off it by clients", "By the public step", "Price", "Paid", "Updates", "Refused", "Gas"];
   return (
     <Scroll caption="Rounds, newest first: the price in tokens for 1.0 of loss, paid in tokens. The check is made in this browser, from the leaves; it covers price, paid, signers, header and tree root, and not the other columns">
       <thead>
@@ -54,6 +54,8 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
               <td class="n">
                 {loss(round.loss_before)} → {loss(round.loss_after)}
               </td>
+              <td class="n">{score(round.loss_before - round.loss_aggregated)}</td>
+              <td class="n">{round.public_rate === null ? "none" : score(round.loss_aggregated - round.loss_after)}</td>
               <td class="n">{tokens(perLoss(BigInt(round.price_q64)))}</td>
               <td class="n">{tokens(round.paid_wei)}</td>
               <td class="n">{round.updates}</td>
@@ -74,7 +76,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
             </tr>,
             open === round.round && check && (
               <tr key={`${round.round}-why`} class="why">
-                <td colSpan={14} id={`check-${round.round}`}>
+                <td colSpan={16} id={`check-${round.round}`}>
                   <Findings check={check} round={round} onAgain={() => onCheck(round.round)} />
                 </td>
               </tr>

@@ -19,6 +19,7 @@ export type Client = {
   place: number | null;
   last_score: number | null;
   last_error: number | null;
+  last_factor: number | null; // what the last round's length left of its update
   refusals: number;
 };
 export type Round = {
@@ -54,6 +55,8 @@ export type View = {
     quorum: number;
     evaluators: number;
     scorer: string | null; // the rule that pays, which a strategy that picks coordinates brings along
+    length: string | null; // what a long update is held to
+    public_rounds: number | null; // last rounds whose steps and directions pay nobody; 0: none, and no public step
     attested: boolean | null; // scores rest on the evaluators, whatever the direction says
     reveal: string;
     challenge_window: number;
@@ -63,7 +66,7 @@ export type View = {
   rounds: Round[];
   refusals: { round: number; name: string; account: string; node_id: number; reason: string }[];
   refused: number;
-  charts: Record<"accuracy" | "loss" | "pay" | "score" | "share", Chart>;
+  charts: Record<"accuracy" | "loss" | "gain" | "price" | "pay" | "total" | "score" | "share", Chart>;
 };
 export type Posted = {
   round: number;
@@ -84,6 +87,7 @@ export type Standing =
       open_challenges: number;
       schedule: Schedule;
       cumulative_wei: string;
+      pool_wei: string; // shared by what was earned, because the task ended otherwise than planned
       paid_wei: string;
       coordinator: string;
       evaluators: string[];

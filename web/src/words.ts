@@ -19,6 +19,13 @@ export const percent = (share: number | null | undefined) =>
 
 export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
 
+/** A size in units of 2^−40 of loss with four decimals, exact until it is text. */
+export function lost(q40: bigint): string {
+  const steps = ((q40 < 0n ? -q40 : q40) * 10_000n + 2n ** 39n) >> 40n;
+  if (q40 && !steps) return "less than 0.0001";
+  return `${(steps / 10_000n).toLocaleString("en")}.${(steps % 10_000n).toString().padStart(4, "0")}`;
+}
+
 export function score(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
