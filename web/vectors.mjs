@@ -1,4 +1,5 @@
-// Holds tree.ts and payout.ts against the vectors that the Python and the Solidity tests read: node vectors.mjs FOLDER
+// Holds tree.ts and price.ts against the vectors that the Python and the Solidity tests read, and explanation.ts against the
+// sentences of fl/report/explanation.py: node vectors.mjs FOLDER SENTENCES
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -8,13 +9,13 @@ import { build } from "esbuild";
 const read = (name) => JSON.parse(readFileSync(join(process.argv[2], name), "utf8"));
 const { outputFiles } = await build({
   absWorkingDir: dirname(fileURLToPath(import.meta.url)),
-  stdin: { contents: 'export * from "./src/tree"; export * from "./src/payout";', resolveDir: "." },
+  stdin: { contents: 'export * from "./src/tree"; export * from "./src/price"; export * from "./src/explanation";', resolveDir: "." },
   bundle: true,
   write: false,
   format: "esm",
 });
 const source = `data:text/javascript;base64,${Buffer.from(outputFiles[0].text).toString("base64")}`;
-const { headerHash, leafHash, levelsOf, proofOf, split } = await import(source);
+const { allowedBy, earnedAt, explanation, headerDigest, headerHash, largestPrice, leafHash, levelsOf, proofOf } = await import(source);
 let held = 0;
 
 for (const one of read("round_tree.json").cases) {
@@ -22,32 +23,39 @@ for (const one of read("round_tree.json").cases) {
     ...leaf,
     weight: BigInt(leaf.weight),
     score: BigInt(leaf.score),
-    balance: BigInt(leaf.balance),
+    total: BigInt(leaf.total),
     cumulative: BigInt(leaf.cumulative),
   }));
   const levels = levelsOf(leaves);
   const top = levels.at(-1)[0];
   assert.deepEqual(leaves.map(leafHash), one.leafHashes);
-  assert.deepEqual([top.node, `${top.entitlement}`, `${top.cumulative}`], [one.root, one.entitlement, one.cumulative]);
+  assert.deepEqual([top.node, `${top.cumulative}`], [one.root, one.cumulative]);
   one.proofs.forEach((proof, index) => {
-    const siblings = proofOf(levels, index).map((step) => ({
-      node: step.node,
-      entitlement: `${step.entitlement}`,
-      cumulative: `${step.cumulative}`,
-    }));
+    const siblings = proofOf(levels, index).map((step) => ({ node: step.node, cumulative: `${step.cumulative}` }));
     assert.deepEqual(siblings, proof);
     held++;
   });
 }
 
-for (const one of read("payout.json").cases) {
-  for (const round of one.history) {
-    const leaves = round.accounts.map((told) => ({ account: told.account, balance: BigInt(told.balance) }));
-    const pays = split(leaves, BigInt(round.pot));
-    for (const told of round.accounts) {
-      assert.equal(`${pays.get(told.account)}`, told.pay);
+for (const { budget, rounds, history } of read("payout.json").cases) {
+  const before = new Map();
+  for (const { round, allowed, price, cumulative, accounts } of history) {
+    assert.equal(`${allowedBy(round, { rounds, budgets: [[1, budget]] })}`, allowed);
+    const due = accounts.map(({ account, score }) => {
+      const { total, cumulative } = before.get(account) ?? { total: 0n, cumulative: 0n };
+      return { total: total + BigInt(score), cumulative };
+    });
+    const largest = largestPrice(due, BigInt(allowed));
+    assert.equal(`${largest}`, price);
+    accounts.forEach((told, index) => {
+      const { total } = due[index];
+      const after = { total, cumulative: earnedAt(due[index], largest) };
+      assert.deepEqual([`${total}`, `${after.cumulative}`], [told.total, told.cumulative]);
+      before.set(told.account, after);
       held++;
-    }
+    });
+    assert.equal(`${[...before.values()].reduce((sum, one) => sum + one.cumulative, 0n)}`, cumulative);
+    held++;
   }
 }
 
@@ -56,7 +64,13 @@ for (const one of typed.cases.filter((one) => one.struct === "Header")) {
   const header = Object.fromEntries(
     Object.entries(one.message).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
   );
-  assert.equal(headerHash(header, Number(typed.chainId), typed.contract), one.digest);
+  assert.deepEqual([headerHash(header), headerDigest(header, Number(typed.chainId), typed.contract)], [one.structHash, one.digest]);
+  held++;
+}
+
+for (const { name, whose, total, cumulative, price, factors, by_class, text } of JSON.parse(readFileSync(process.argv[3], "utf8"))) {
+  const standing = { total: BigInt(total), cumulative: BigInt(cumulative), price: BigInt(price), factors, byClass: by_class };
+  assert.equal(explanation(standing, whose), text, name);
   held++;
 }
 console.log(held);

@@ -13,8 +13,9 @@ from web3.exceptions import Web3Exception
 
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Escrow
+from fl.chain.escrow import Escrow, TaskState
 from fl.chain.provider import Patience
+from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
 
 _FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
@@ -36,6 +37,7 @@ class ChainStatus:
         self._from_block = 0
         self._postings: dict[bytes, list[dict[str, Any]]] = {}  # by task, in the order of rounds
         self._final: dict[bytes, int] = {}
+        self._schedules: dict[bytes, tuple[tuple[int, ...], Schedule]] = {}
         self._lock = threading.Lock()
         self._asked: dict[object, tuple[float, dict[str, Any]]] = {}
 
@@ -109,19 +111,28 @@ class ChainStatus:
             "challenge_window": terms.challenge_window,
             "open_challenges": state.open_challenges,
             "clients": state.clients,
-            "budget_wei": str(terms.budget),
+            "schedule": self._schedule(escrow, task_id, state),
             "bond_wei": str(terms.bond),
             "cumulative_wei": str(state.cumulative),
+            "pool_wei": str(state.pool),
             "paid_wei": str(state.paid),
             "coordinator": terms.coordinator,
             "evaluators": list(terms.evaluators),
             "quorum": terms.quorum,
         }
 
+    def _schedule(self, escrow: Escrow, task_id: bytes, state: TaskState) -> dict[str, Any]:
+        seen = (state.rounds, state.budget, state.added)
+        before, schedule = self._schedules.get(task_id, (None, None))
+        if before != seen:  # what was added is read from events, all of the task's
+            schedule = escrow.schedule(task_id, from_block=self._from_block)
+            self._schedules[task_id] = (seen, schedule)
+        return {"rounds": schedule.rounds, "budgets": [[first, str(budget)] for first, budget in schedule.budgets]}
+
 
 def _posting(escrow: Escrow, task_id: bytes, number: int) -> dict[str, Any]:
-    digest, posted_at = escrow.posted(task_id, number)
-    return {"digest": "0x" + digest.hex(), "posted_at": posted_at}
+    kept, posted_at = escrow.posted(task_id, number)
+    return {"hash": "0x" + kept.hex(), "posted_at": posted_at}
 
 
 def _state_of(number: int, *, final: int, void_from: int, held_from: int) -> str:

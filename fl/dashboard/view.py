@@ -6,8 +6,11 @@ import math
 from pathlib import PurePath
 from typing import Any
 
-from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
+from fl.report.explanation import class_sums
+from fl.report.plot import Plot
 from fl.report.plotted_clients import plotted_clients
+from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json
@@ -46,7 +49,10 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
                 for name, plot in {
                     "accuracy": accuracy_plot,
                     "loss": loss_plot,
+                    "gain": gain_plot,
+                    "price": price_plot,
                     "pay": pay_plot,
+                    "total": total_plot,
                     "score": score_plot,
                     "share": share_plot,
                 }.items()
@@ -61,23 +67,23 @@ def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | Non
     if client is None:
         return None
     account = client["account"]
-    rows, classes, by_class = [], [], []
+    rows = []
     for one in summary["rounds"]:
         reading = one.get("reading") or {}
         rows.append(
             {
                 "round": one["round"],
                 "score_q40": one["scores_q40"].get(account),
+                "total_q40": one["totals_q40"].get(account),
+                "factor": one["factors"].get(account),
+                "price_q64": one["price_q64"],
                 "error": reading.get("errors", {}).get(account),
                 "pay_wei": one["pays_wei"].get(account),
                 "cumulative_wei": one["cumulative_wei"].get(account),
                 "refusals": [refusal["reason"] for refusal in one["refusals"] if refusal["account"] == account],
             }
         )
-        if parts := reading.get("by_class", {}).get(account):
-            fresh = list(reading["classes"]) != classes
-            classes = list(reading["classes"])
-            by_class = list(parts) if fresh else [old + new for old, new in zip(by_class, parts, strict=True)]
+    classes, by_class = class_sums(summary, account)
     return jsonable({**client, "rounds": rows, "classes": classes, "by_class": by_class})
 
 
@@ -99,6 +105,8 @@ def _task(summary: dict[str, Any]) -> dict[str, Any]:
     if isinstance(evaluators := task.get("evaluators"), list):
         task["evaluators"] = len(evaluators)
     scorer = summary["config"].get("scorer", {}).get("name")  # a summary from before attested rules says no more
+    terms["length"] = planned.get("length")
+    terms["public_rounds"] = summary["config"].get("scorer", {}).get("public_rounds")
     return {"attested": None, "scorer": scorer, **terms, **task}
 
 
@@ -117,14 +125,15 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
         "place": place,
         "last_score": last and last["scores"].get(account),
         "last_error": reading.get("errors", {}).get(account),
+        "last_factor": last and last["factors"].get(account),
         "refusals": sum(refusal["account"] == account for one in summary["rounds"] for refusal in one["refusals"]),
     }
 
 
 def _round(one: dict[str, Any]) -> dict[str, Any]:
     kept = (
-        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "price", "price_q64", "header", "header_hash", "evaluators",
-        "transaction", "gas", "posted_at",
+        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "public_rate", "price_q64",
+        "header", "header_hash", "evaluators", "transaction", "gas", "posted_at",
     )  # fmt: skip
     return {
         **{name: one.get(name) for name in kept},

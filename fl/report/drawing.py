@@ -43,9 +43,8 @@ class Band:
 class Drawing:
     """One chart."""
 
-    kind: Literal[
-        "lines", "strips", "scatter"
-    ]  # strips: one band a series on one scale, for lines that cross too often
+    # strips: one band a series on one scale, for lines that cross too often; bars: stacked, those below 0 downwards
+    kind: Literal["lines", "strips", "scatter", "bars"]
     name: str  # what a screen reader calls it
     x_unit: str
     y_unit: str

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from fl.report.client_mark import client_mark
+from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
+from fl.report.client_tables import clients_table, matrix_tables, reasons_table
 from fl.report.drawing import CHARTS
-from fl.report.plots import Plot, accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.plot import Plot
 from fl.report.plotted_clients import NAMED, plotted_clients
+from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
 from fl.report.score_details import score_details
 from fl.report.tables import (
-    clients_table,
     gas_table,
     gas_total,
     headers_list,
-    matrix_tables,
     refusals_table,
     round_seconds,
     rounds_table,
@@ -152,7 +153,7 @@ def _figures(summary: dict[str, Any]) -> str:
 
 
 def _plots(summary: dict[str, Any]) -> str:
-    learning = _figures_of([accuracy_plot(summary), loss_plot(summary)])
+    rounds = _figures_of([accuracy_plot(summary), loss_plot(summary), gain_plot(summary), price_plot(summary)])
     names = plotted_clients(summary)
     key = "".join(
         f"<li>{client_mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
@@ -173,17 +174,10 @@ def _plots(summary: dict[str, Any]) -> str:
             f"<p>The plots name {NAMED} of {len(summary['clients']):,} clients: {whom}. The rest is a grey band from the "
             "least to the most with its median, and grey dots where shares are compared. The table has everybody.</p>"
         )
-    money = _figures_of([pay_plot(summary), score_plot(summary)])
-    share = share_plot(summary)
-    compared = (
-        f'<figure class="wide"><div><h3>{escaped(share.title)}</h3>\n<figcaption>{escaped(share.finding)}</figcaption>'
-        "<p>On the dashed line a client's share of all pay is its share of all data. Above it, its updates were worth more "
-        "than the size of its shard says; below it, less.</p></div>\n"
-        f"{_chart(share)}</figure>"
-    )
+    clients = _figures_of([pay_plot(summary), total_plot(summary), score_plot(summary), share_plot(summary)])
     return (
-        f'<div class="plots">{learning}</div>\n<h3 class="between">Who earned what</h3>\n{note}'
-        f'<ul class="key" aria-label="Marks of the clients in the plots below">{key}</ul>\n<div class="plots">{money}\n{compared}</div>'
+        f'<div class="plots">{rounds}</div>\n<h3 class="between">Who earned what</h3>\n{note}'
+        f'<ul class="key" aria-label="Marks of the clients in the plots below">{key}</ul>\n<div class="plots">{clients}</div>'
     )
 
 
@@ -203,7 +197,9 @@ def _chart(plot: Plot) -> str:
 def _clients(summary: dict[str, Any]) -> str:
     return (
         clients_table(summary)
-        + f"<details><summary>Score and pay of every client in every round</summary>{matrix_tables(summary)}</details>"
+        + reasons_table(summary)
+        + "<details><summary>Score, whole score, length factor and pay of every client in every round</summary>"
+        + f"{matrix_tables(summary)}</details>"
     )
 
 
@@ -258,11 +254,11 @@ def _standing(summary: dict[str, Any]) -> str:
         return (
             f"The scores are <strong>attested by evaluators, not provable on chain</strong>: the rule {rule} "
             "is no inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
-            "recompute direction and scores within the task's tolerance; weights, balances, pay and tree follow from them as "
+            "recompute direction and scores within the task's tolerance; weights, totals, price, pay and tree follow from them as "
             "integers, the same on every machine."
         )
     return (
-        "Weights, scores, balances, pay and tree are integers and come out the same on every machine. The direction is floating "
+        "Weights, scores, totals, price, pay and tree are integers and come out the same on every machine. The direction is floating "
         "point, and evaluators recompute it within the task's tolerance. What the chain cannot show is that the direction is "
         "right; that rests on the evaluators."
     )

@@ -1,4 +1,4 @@
-"""The tables of a run, from its summary to HTML: clients, rounds, refusals, gas, seconds, settings."""
+"""The tables of a run, from its summary to HTML: rounds, refusals, gas, seconds, settings."""
 
 from __future__ import annotations
 
@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from fl.report.client_mark import client_mark
-from fl.report.plotted_clients import plotted_clients
-from fl.report.wording import escaped, loss, percent, plural, score, seconds, tokens
+from fl.report.wording import escaped, loss, percent, plural, price, score, seconds, tokens
 
-MATRIX_CELLS = 5_000  # a longer table of all clients in all rounds is left to summary.json
-REFUSALS = 200  # so are more refusals than these
+REFUSALS = 200  # more are left to summary.json
 
 _GAS_OF = {
     "deploy_token": "put the devnet's token on chain",
@@ -54,62 +51,6 @@ class Cell:
     html: str
 
 
-def clients_table(summary: dict[str, Any]) -> str:
-    """Who put in what and was paid what."""
-    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
-    earned = sum(int(one["paid_wei"]) for one in summary["clients"])
-    rows = []
-    for one in summary["clients"]:
-        share = percent(int(one["paid_wei"]) / earned) if earned else "–"
-        rows.append(
-            [
-                Cell(
-                    f'<span class="client">{client_mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
-                ),
-                Cell(hash_html(one["account"])),
-                # Of a shard on another machine the coordinator knows neither.
-                Cell("–" if one["samples"] is None else f"<bdi>{escaped(one['behaviour'])}</bdi>"),
-                "–" if one["samples"] is None else f"{one['samples']:,}",
-                percent(one["stake_share"]),
-                score(one["score"] if int(one["score_q40"]) else 0.0),
-                _wei(one["paid_wei"]),
-                share,
-                _wei(one["claimed_wei"]),
-                _wei(one["balance_wei"]),
-            ]
-        )
-    return table(
-        "Clients: amounts in tokens, read back from the contract and the token after the last claim",
-        ["Client", "Account", "Behaviour"],
-        ["Shard", "Stake share", "Score", "Earned", "Share of pay", "Claimed", "Balance on chain"],
-        rows,
-    )
-
-
-def matrix_tables(summary: dict[str, Any]) -> str:
-    """Score and pay of every client in every round, the numbers behind the plots."""
-    clients, rounds = summary["clients"], summary["rounds"]
-    if len(clients) * len(rounds) > MATRIX_CELLS:
-        return (
-            f"<p>{plural(len(clients), 'client')} in {plural(len(rounds), 'round')} are too many for a page: scores and "
-            "pay of every round are in <code>summary.json</code>, under <code>rounds</code>.</p>"
-        )
-
-    def rows(key: str, write: Any) -> list[list[str | Cell]]:
-        return [
-            [
-                Cell(f"<bdi>{escaped(client['name'])}</bdi>"),
-                *(write(one[key][client["account"]]) if client["account"] in one[key] else "–" for one in rounds),
-            ]
-            for client in clients
-        ]
-
-    numbers = [f"Round {one['round']}" for one in rounds]
-    return table(
-        "Score by round, in units of loss; – where no update was accepted", ["Client"], numbers, rows("scores", score)
-    ) + table("Pay by round, in tokens", ["Client"], numbers, rows("pays_wei", _wei))
-
-
 def rounds_table(summary: dict[str, Any]) -> str:
     """What each round came to, and where it stands on chain."""
     rows = []
@@ -120,8 +61,10 @@ def rounds_table(summary: dict[str, Any]) -> str:
                 str(one["round"]),
                 percent(one["accuracy"]),
                 f"{loss(one['loss_before'])} → {loss(one['loss_after'])}",
-                "–" if one["price"] is None else f"{one['price']:,.2f}",
-                _wei(sum(int(pay) for pay in one["pays_wei"].values())),
+                score(one["loss_before"] - one["loss_aggregated"]),
+                "none" if one["public_rate"] is None else score(one["loss_aggregated"] - one["loss_after"]),
+                price(one["price_q64"]),
+                wei_html(sum(int(pay) for pay in one["pays_wei"].values())),
                 str(len(one["scores"])),
                 str(len(one["refusals"])),
                 seconds(spent.get("training", 0.0)),
@@ -140,6 +83,8 @@ def rounds_table(summary: dict[str, Any]) -> str:
         [
             "Accuracy",
             "Validation loss",
+            "Off it by clients",
+            "By the public step",
             "Price",
             "Paid",
             "Updates",
@@ -169,7 +114,7 @@ def refusals_table(summary: dict[str, Any]) -> str:
             Cell(f"<bdi>{escaped(names.get(refusal['account'], 'unknown'))}</bdi>"),
             Cell(hash_html(refusal["account"]) if refusal["account"] else "–"),
             str(refusal["node_id"]),
-            _prose(refusal["reason"]),
+            prose_html(refusal["reason"]),
         ]
         for number, refusal in refusals[:REFUSALS]
     ]
@@ -183,7 +128,7 @@ def gas_table(summary: dict[str, Any]) -> str:
     rows = [
         [
             Cell(f"<code>{escaped(name)}</code>"),
-            _prose(_GAS_OF.get(name, "")),
+            prose_html(_GAS_OF.get(name, "")),
             *(f"{used[key]:,}" for key in ("count", "least", "median", "most", "total")),
         ]
         for name, used in summary["gas"].items()
@@ -225,7 +170,7 @@ def steps_table(summary: dict[str, Any]) -> str:
         rows.append(
             [
                 name + inside,
-                _prose(_STEP_OF.get(name, "")),
+                prose_html(_STEP_OF.get(name, "")),
                 seconds(spent),
                 seconds(spent / len(summary["rounds"])),
                 percent(share),
@@ -261,7 +206,7 @@ def headers_list(summary: dict[str, Any]) -> str:
 
 def settings_table(summary: dict[str, Any]) -> str:
     """Every setting of the run by its key."""
-    rows = [[Cell(f"<code>{escaped(key)}</code>"), _prose(value)] for key, value in _flat(summary["config"])]
+    rows = [[Cell(f"<code>{escaped(key)}</code>"), prose_html(value)] for key, value in _flat(summary["config"])]
     return table("Settings, as key=value of fl run", ["Key", "Value"], [], rows)
 
 
@@ -301,11 +246,13 @@ def hash_html(value: str) -> str:
     return f'<code class="hash" title="{escaped(value)}">{escaped(value)}</code>' if value else "–"
 
 
-def _prose(text: str) -> Cell:
+def prose_html(text: str) -> Cell:
+    """Text that may take several lines."""
     return Cell(f'<span class="prose">{escaped(text)}</span>')
 
 
-def _wei(amount: str | int) -> Cell:
+def wei_html(amount: str | int) -> Cell:
+    """Wei as tokens; a pointer over them tells the wei."""
     return Cell(f'<span title="{int(amount)} wei">{escaped(tokens(amount))}</span>')
 
 

@@ -7,6 +7,8 @@ import math
 import unicodedata
 
 from fl.chain.tokens import WEI
+from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS
+from fl.rewards.price import PRICE_BITS
 
 
 def tokens(wei: str | int) -> str:
@@ -28,12 +30,25 @@ def loss(value: float) -> str:
     return f"{value:,.4f}" if math.isfinite(value) else "not finite"
 
 
+def lost(q40: int) -> str:
+    """A size in units of 2^−40 of loss with four decimals, exact until it is text."""
+    steps = (abs(q40) * 10_000 + (1 << SCORE_FRACTION_BITS - 1)) >> SCORE_FRACTION_BITS
+    if q40 and not steps:
+        return "less than 0.0001"
+    return f"{steps // 10_000:,}.{steps % 10_000:04d}"
+
+
 def score(value: float) -> str:
     """A score in units of loss, with its sign; exactly nothing is a bare 0."""
     if value == 0:
         return "0"
     text = f"{abs(value):,.4f}" if abs(value) >= 0.00005 else f"{abs(value):.1e}"
     return ("+" if value > 0 else "−") + text
+
+
+def price(q64: str | int) -> str:
+    """A price, of units of 2^−64 wei per 2^−40 of loss, as tokens for 1.0 of loss; a dash for the highest, which pays nobody."""
+    return "–" if int(q64) == HIGHEST_PRICE else tokens(int(q64) >> PRICE_BITS - SCORE_FRACTION_BITS)
 
 
 def seconds(value: float) -> str:

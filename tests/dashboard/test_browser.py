@@ -222,7 +222,7 @@ def test_the_page_reads_well_on_phone_and_screen_in_light_and_dark(tab, served, 
         page = tab(url + place, width=width, color_scheme=theme)
         if name == "run":
             expect(page.locator("button.check.good")).to_have_count(3)
-            expect(page.locator("run-chart svg")).to_have_count(5)
+            expect(page.locator("run-chart svg")).to_have_count(8)
         else:
             expect(page.get_by_text("✓ holds")).to_have_count(4)
         assert fits(page)
@@ -235,7 +235,7 @@ def test_the_report_draws_its_charts_without_a_server(tab, photograph, played, t
     write_page(tmp_path / "report.html", played.summary)
     for width in (390, 1280):
         page = tab((tmp_path / "report.html").as_uri(), width=width)
-        expect(page.locator('run-chart svg[role="img"]')).to_have_count(5)
+        expect(page.locator('run-chart svg[role="img"]')).to_have_count(8)
         expect(page.locator(".key chart-mark svg")).to_have_count(5)
         assert fits(page)
         photograph(page, f"report-{width}")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 
 import pytest
-from audit.liar import TOKENS, Liar, robbed
+from audit.liar import TOKENS, Liar, rescored, robbed
 from dashboard.reading import audit_accessibility, fits
 from playwright.sync_api import Locator, Page, expect
 from report.run_summary import run_summary
@@ -16,13 +16,15 @@ from report.run_summary import run_summary
 from fl.audit.disputes.proofs import Published
 from fl.bundle.format import read_header, write_header
 from fl.chain.clock import pass_time
-from fl.chain.typed_data import sign
+from fl.chain.typed_data import header_hash, sign
 from fl.dashboard.chain_status import ChainStatus
-from fl.rewards import Leaf, settle_round
+from fl.rewards import Account, Leaf
 
 expect.set_options(timeout=90_000)
 CARRIED = "what is carried over is what round {} posted"
-FOLLOWS = "balances and pay follow from the scores and what is carried over"
+FOLLOWS = "totals and pay follow from the scores, the price and what is carried over"
+PRICED = "price is the largest that the schedule allows"
+STEPS = ("total", "price", "earned so far", "pay")  # rows that rest on nothing that is only told
 NOWHERE = "http://127.0.0.1:9"  # where no chain answers
 
 
@@ -71,9 +73,10 @@ def summary_of(liar: Liar, rounds: Sequence[Published]) -> dict:
                 name: "0x" + value.hex() if isinstance(value, bytes) else str(value)
                 for name, value in asdict(posted.header).items()
             },
-            "header_hash": "0x" + liar.task.digest(posted.header).hex(),
+            "header_hash": "0x" + header_hash(posted.header).hex(),
             "evaluators": signers,
-            "pot_wei": str(posted.header.pot),
+            "price_q64": str(posted.header.price),
+            "totals_q40": {leaf.account: str(leaf.total) for leaf in posted.leaves},
             "pays_wei": {account: str(total - before.get(account, 0)) for account, total in after.items()},
             "cumulative_wei": {account: str(total) for account, total in after.items()},
             "scores_q40": {leaf.account: str(leaf.score) for leaf in posted.leaves},
@@ -83,24 +86,15 @@ def summary_of(liar: Liar, rounds: Sequence[Published]) -> dict:
 
 
 def indebted(liar: Liar) -> Published:
-    """Post a first round, honest but for the score: the first client owes what it put on the loss."""
+    """Post a first round, honest but for the score: the first client is as far below zero as it put on the loss."""
     made = liar.honest(1)
-    first, *others = made.settlement.tree.leaves
-    scores = {first.account: -(2**30), **{leaf.account: leaf.score for leaf in others}}
-    after = settle_round(liar.accounts, scores=scores, pot=made.header.pot).accounts
-    leaves = [
-        replace(leaf, score=scores[leaf.account], **asdict(after[leaf.account])) for leaf in made.settlement.tree.leaves
-    ]
-    return liar.post_leaves(made, leaves)
+    return liar.post_leaves(made, rescored(made, {made.settlement.tree.leaves[0].account: -(2**30)}))
 
 
 def pretend(liar: Liar, leaves: Sequence[Leaf]) -> None:
     """Let the next round follow from other leaves than those that were posted."""
     liar.leaves = tuple(leaves)
-    liar.accounts = {
-        leaf.account: replace(liar.accounts[leaf.account], balance=leaf.balance, cumulative=leaf.cumulative)
-        for leaf in leaves
-    }
+    liar.accounts = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in leaves}
 
 
 def button(page: Page, number: int) -> Locator:
@@ -137,8 +131,9 @@ def test_honest_rounds_earn_every_mark_but_those_of_numbers_that_are_only_told(l
     expect(page.locator(".findings .good")).to_have_count(page.locator(".findings li").count())
     photograph(page, "check-honest")
     page = tab(f"{url}#/{liar.world.addresses[0]}")
-    for name in ("balance", "share of the pot", "pay", "earned so far"):
+    for name in STEPS:
         expect(step(page, name)).to_have_text("✓ holds")
+    expect(step(page, "weight")).to_have_text("only told")  # the updates that it follows from are not public
     expect(step(page, "score")).to_have_text("adds up")  # from a product that nobody here can recompute
     photograph(page, "steps-honest")
 
@@ -151,11 +146,11 @@ def test_a_product_that_does_not_give_the_score_differs(liar, show, tab):
     mine.write_bytes(other.read_bytes())
     page = tab(f"{url}#/{liar.world.addresses[0]}")
     expect(step(page, "score")).to_have_text("✗ differs")
-    expect(step(page, "balance")).to_have_text("✓ holds")
+    expect(step(page, "total")).to_have_text("✓ holds")
 
 
 def wiped(leaves: Sequence[Leaf]) -> list[Leaf]:
-    return [replace(leaves[0], balance=0), *leaves[1:]]
+    return [replace(leaves[0], total=0), *leaves[1:]]
 
 
 def cut(leaves: Sequence[Leaf]) -> list[Leaf]:
@@ -167,10 +162,8 @@ def cut(leaves: Sequence[Leaf]) -> list[Leaf]:
     ]
 
 
-@pytest.mark.parametrize(("lie", "victim", "row"), [(wiped, 0, "balance"), (cut, 1, "earned so far")])
-def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(
-    liar, show, tab, photograph, *, lie, victim, row
-):
+@pytest.mark.parametrize(("lie", "victim"), [(wiped, 0), (cut, 1)])
+def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(liar, show, tab, photograph, *, lie, victim):
     first = indebted(liar)
     pretend(liar, lie(first.leaves))
     # Signed, posted, and right in itself: only what it began from is false.
@@ -185,15 +178,16 @@ def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(
     photograph(page, f"check-{lie.__name__}")
     page = tab(f"{url}#/{first.leaves[victim].account}")
     choose(page, 2)
-    expect(step(page, row)).to_have_text("✗ differs")
-    expect(step(page, "pay")).to_have_text("✓ holds")
+    for name in STEPS:
+        expect(step(page, name)).to_have_text("✗ differs")
     choose(page, 3)
-    expect(step(page, row)).to_have_text("✓ holds")
+    for name in STEPS:
+        expect(step(page, name)).to_have_text("✓ holds")
 
 
 def test_nothing_is_carried_over_into_the_first_round(liar, show, tab):
     made = liar.honest(1)
-    pretend(liar, [replace(leaf, balance=-(2**30), cumulative=0) for leaf in made.settlement.tree.leaves])
+    pretend(liar, [replace(leaf, total=-(2**30), cumulative=0) for leaf in made.settlement.tree.leaves])
     page = tab(show(liar, [liar.post_honest(1)]))
     assert differing(page, 1) == ["✗ differs nothing is carried over into round 1: leaves before it: 3 here, 0 can be"]
 
@@ -207,6 +201,18 @@ def test_pay_that_does_not_follow_from_the_scores_differs(liar, show, tab):
     one, other = (leaf.account for leaf in lie.leaves[:2])
     assert told == [f"✗ differs {FOLLOWS}: not those of {one}, {other}"]
     expect(button(page, 1)).to_contain_text("✓ recomputed")
+
+
+def test_a_price_that_is_not_the_largest_differs(liar, show, tab, photograph):
+    made = liar.honest(1)
+    low = made.header.price - 1
+    made.header = replace(made.header, price=low)
+    leaves = [replace(leaf, cumulative=low * max(0, leaf.total) >> 64) for leaf in made.settlement.tree.leaves]
+    # Within a wei a client of the schedule: the contract takes it.
+    page = tab(show(liar, [liar.post_leaves(made, leaves)]))
+    (told,) = differing(page, 1)
+    assert told.startswith(f"✗ differs {PRICED}: {low} was posted, {low + 1} is the largest for ")
+    photograph(page, "check-price")
 
 
 def test_a_mark_says_what_is_left_open_while_the_chain_is_away(liar, show, tab, photograph):
@@ -225,7 +231,7 @@ def test_a_mark_says_what_is_left_open_while_the_chain_is_away(liar, show, tab, 
     expect(page.locator("button.check.open")).to_have_count(2)
     expect(page.locator("button.check.good")).to_have_count(0)
     expect(button(page, 2)).to_contain_text("root only")
-    open_names = "header hash is the contract's; signed by the task's evaluators; " + CARRIED.format(1)
+    open_names = "header hash is the contract's; signed by the task's evaluators; " + f"{CARRIED.format(1)}; {PRICED}"
     expect(page.get_by_role("button", name=f"root only round 2, not checked: {open_names}")).to_be_visible()
     figure = page.locator(".figures > div", has_text="Recomputed here")
     expect(figure).to_contain_text("0 of 2")
@@ -243,7 +249,7 @@ def test_a_mark_says_what_is_left_open_while_the_chain_is_away(liar, show, tab, 
         audit_accessibility(phone)
         photograph(phone, f"check-chain-away-390-{theme}")
     page = tab(f"{url}#/{liar.world.addresses[0]}")
-    for name in ("score", "balance", "share of the pot", "pay", "earned so far"):
+    for name in ("score", *STEPS):
         expect(step(page, name)).to_have_text("adds up")
     expect(page.get_by_text("✓ holds")).to_have_count(0)
     expect(page.get_by_text("so nothing can be claimed through this page")).to_be_visible()
@@ -262,14 +268,14 @@ def test_a_row_that_shows_something_else_than_the_header_differs(liar, show, tab
     somebody = liar.world.addresses[0]
 
     def tamper(summary: dict) -> None:
-        root, pot, pay, signers = summary["rounds"]
+        root, price, pay, signers = summary["rounds"]
         root["header"]["tree_root"] = "0x" + "ab" * 32
-        pot["pot_wei"] = str(posted[1].header.pot + 1)
+        price["price_q64"] = str(posted[1].header.price + 1)
         pay["pays_wei"][somebody] = str(int(pay["pays_wei"][somebody]) + 1)
         signers["evaluators"] = [*signers["evaluators"], somebody]
 
     page = tab(show(liar, posted, tamper=tamper))
-    for number, lie in enumerate(("tree root: 0x" + "ab" * 32, "pot: ", "paid: ", "signers: "), start=1):
+    for number, lie in enumerate(("tree root: 0x" + "ab" * 32, "price: ", "paid: ", "signers: "), start=1):
         told = differing(page, number)
         assert [one.startswith(f"✗ differs the row above is the header's: {lie}") for one in told] == [True], told
         button(page, number).click()
@@ -293,8 +299,8 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     warning = page.locator(".claim .open")
     expect(warning).to_contain_text(f"Not checked here in round 3: {CARRIED.format(2)}.")
     expect(claim).to_have_accessible_description(re.compile("Not checked here in round 3"))
-    expect(step(page, "pay")).to_have_text("✓ holds")
-    expect(step(page, "balance")).to_have_text("adds up")
+    for name in STEPS:
+        expect(step(page, name)).to_have_text("adds up")
     photograph(page, "claim-open")
     page.set_viewport_size({"width": 390, "height": 900})
     page.get_by_label("Colours").select_option("dark")
@@ -303,7 +309,7 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     photograph(page, "claim-open-390-dark")
     # Found false, the round is not claimed from; found right, there is nothing to say.
     page = tab(
-        f"{show(liar, rounds, tamper=lambda summary: summary['rounds'][2].update(pot_wei='1'))}#/{account}",
+        f"{show(liar, rounds, tamper=lambda summary: summary['rounds'][2].update(price_q64='1'))}#/{account}",
         before=wallet,
         absent=absent,
     )
@@ -339,6 +345,6 @@ def test_a_chain_that_was_put_back_is_read_anew(liar, devnet, monkeypatch):
         assert devnet(w3, "evm_revert", before)
         before = devnet(w3, "evm_snapshot")
         posted = liar.post_leaves(made, leaves)
-        told.append(standing.of_task(task_id)["rounds"][0]["digest"])
-        assert told[-1] == "0x" + liar.task.digest(posted.header).hex()[:54]
+        told.append(standing.of_task(task_id)["rounds"][0]["hash"])
+        assert told[-1] == "0x" + header_hash(posted.header).hex()[:54]
     assert told[0] != told[1]

@@ -2,16 +2,21 @@
 
 from typing import Any
 
+from fl.rewards import HIGHEST_PRICE
+
 TOKEN = 10**18
 
 
 def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> dict[str, Any]:
-    """A finished run; client k has k + 1 shares of data, pay and (from `score` down to 0) score."""
+    """A finished run; client k has k + 1 shares of data, pay and score, all of which make up `score` a round."""
     accounts = [f"0x{number + 1:040x}" for number in range(clients)]
     pot, parts = 100 * TOKEN, clients * (clients + 1) // 2
-    pays = [pot * (number + 1) // parts for number in range(clients)]
-    pays[-1] += pot - sum(pays)
+    price = min(int(100 / score * TOKEN) << 24, HIGHEST_PRICE) if score > 0 else HIGHEST_PRICE
+    pays = [pot * (number + 1) // parts if score > 0 else 0 for number in range(clients)]
+    if score > 0:
+        pays[-1] += pot - sum(pays)
     scores = [score * (number + 1) / parts for number in range(clients)]
+    units = [int(one * 2**40) for one in scores]
     return {
         "status": "finished",
         "machine": {"system": "Linux", "python": "3.11.7", "cores": 2},
@@ -36,7 +41,7 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
                 "class_counts": [5 * (number + 1)] * 2,
                 "stake_wei": str(10 * (number + 1) * TOKEN),
                 "stake_share": (number + 1) / parts,
-                "score_q40": str(int(scores[number] * rounds * 2**40)),
+                "score_q40": str(units[number] * rounds),
                 "score": scores[number] * rounds,
                 "paid_wei": str(pays[number] * rounds),
                 "claimed_wei": str(pays[number] * rounds),
@@ -50,12 +55,15 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
                 "accuracy": 0.9 - 0.8 / (number + 1),
                 "test_loss": 2.3 / (number + 1),
                 "loss_before": 2.3 / number,
+                "loss_aggregated": 2.3 / (number + 0.5),
                 "loss_after": 2.3 / (number + 1),
-                "price": 500.0,
-                "price_q64": str(500 * 10**18 * 2**24),
-                "totals_q40": {},
+                "public_rate": 0.5,
+                "factors": {account: 1.0 if place else 0.5 for place, account in enumerate(accounts)},
+                "price": None if price == HIGHEST_PRICE else price / 2**24 / TOKEN,
+                "price_q64": str(price),
+                "totals_q40": {account: str(one * number) for account, one in zip(accounts, units, strict=True)},
                 "scores": dict(zip(accounts, scores, strict=True)),
-                "scores_q40": {account: str(int(one * 2**40)) for account, one in zip(accounts, scores, strict=True)},
+                "scores_q40": {account: str(one) for account, one in zip(accounts, units, strict=True)},
                 "pays_wei": {account: str(pay) for account, pay in zip(accounts, pays, strict=True)},
                 "cumulative_wei": {account: str(pay * number) for account, pay in zip(accounts, pays, strict=True)},
                 "refusals": [],
@@ -80,7 +88,7 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
         "totals": {
             "rounds": rounds,
             "budget_wei": str(pot * rounds),
-            "paid_wei": str(pot * rounds),
+            "paid_wei": str(sum(pays) * rounds),
             "initial_accuracy": 0.1,
             "final_accuracy": 0.9 - 0.8 / (rounds + 1),
             "initial_loss": 2.3,
@@ -98,9 +106,13 @@ def refuse_everything(summary: dict[str, Any]) -> dict[str, Any]:
         client.update(score_q40="0", score=0.0, paid_wei="0", claimed_wei="0", balance_wei="0")
     for one in summary["rounds"]:
         accounts = list(one["pays_wei"])
-        one.update(scores={}, scores_q40={}, loss_after=one["loss_before"])
+        one.update(
+            scores={}, scores_q40={}, factors={}, loss_aggregated=one["loss_before"], loss_after=one["loss_before"]
+        )
+        one.update(public_rate=0.0, price=None, price_q64=str(HIGHEST_PRICE))
         one["pays_wei"] = dict.fromkeys(accounts, "0")
         one["cumulative_wei"] = dict.fromkeys(accounts, "0")
+        one["totals_q40"] = dict.fromkeys(accounts, "0")
         one["refusals"] = [{"node_id": 2, "account": account, "reason": "replayed"} for account in accounts]
     summary["totals"]["paid_wei"] = "0"
     return summary

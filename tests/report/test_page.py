@@ -11,6 +11,7 @@ from report.run_summary import client_of, refuse_everything, run_summary
 
 from fl.report.drawing import CHARTS
 from fl.report.page import page, write_page
+from fl.rewards import HIGHEST_PRICE
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
@@ -72,8 +73,8 @@ def test_nothing_is_fetched_and_only_the_charts_run(summary):
     text = page(summary)
     structure = Structure(text)
     scripts = [attributes for tag, attributes in structure.tags if tag == "script"]
-    # Five charts as data, and one script that the policy names by its hash.
-    assert [one.get("type") for one in scripts] == ["application/json"] * 5 + [None]
+    # Eight charts as data, and one script that the policy names by its hash.
+    assert [one.get("type") for one in scripts] == ["application/json"] * 8 + [None]
     script = CHARTS.read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"<script>{script}</script>" in text
@@ -122,13 +123,13 @@ def drawings(text: str) -> list[dict]:
 def test_plots_and_tables_have_names_and_headings(summary):
     structure = Structure(page(summary))
     plots = drawings(page(summary))
-    assert len(plots) == 5
+    assert len(plots) == 8
     assert all(one["name"] for one in plots)
     count = {
         name: sum(tag == name for tag, _ in structure.tags) for name in ("table", "caption", "figure", "figcaption")
     }
     assert count["table"] == count["caption"]
-    assert count["figure"] == count["figcaption"] == 5
+    assert count["figure"] == count["figcaption"] == 8
     headings = [attributes for tag, attributes in structure.tags if tag == "th"]
     assert all(attributes["scope"] in ("row", "col") for attributes in headings)
 
@@ -214,7 +215,7 @@ def test_a_loss_that_is_not_a_number_does_not_stop_the_page():
     summary["rounds"][1]["test_loss"] = float("nan")
     summary["rounds"][3]["loss_after"] = summary["totals"]["final_loss"] = float("inf")
     assert Structure(page(summary)).open == []
-    assert len(drawings(page(summary))) == 5
+    assert len(drawings(page(summary))) == 8
 
 
 def test_gas_that_is_part_of_another_line_is_not_counted_twice():
@@ -224,3 +225,22 @@ def test_gas_that_is_part_of_another_line_is_not_counted_twice():
         for name, used in (("post", 70_000), ("claim_range", 200_000), ("claim_range_each", 50_000))
     }
     assert "270,000 in all" in page(summary)
+
+
+def test_each_client_is_told_why_it_earned_what_it_earned():
+    summary = run_summary(clients=3)
+    text = Structure(page(summary)).text
+    assert "Why each client earned what it earned" in text
+    assert text.count("The price is 10,000.0000 tokens for 1.0 of loss, the same for everybody") == 3
+    assert "at the least 50.0% of its own" in text  # client-0, whose updates were too long
+    many = Structure(page(run_summary(clients=103, rounds=2))).text
+    assert "3 more clients: the live page tells each why." in many
+
+
+def test_a_round_tells_its_price_and_who_took_what_off_the_loss():
+    text = Structure(page(run_summary(rounds=1))).text
+    for told in ("Off it by clients", "+0.7667", "By the public step", "+0.3833", "Price", "10,000.0000"):
+        assert told in text
+    without = run_summary(rounds=1)
+    without["rounds"][0].update(public_rate=None, price=None, price_q64=str(HIGHEST_PRICE))
+    assert "+0.3833" not in Structure(page(without)).text

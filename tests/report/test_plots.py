@@ -5,10 +5,12 @@ import json
 import pytest
 from report.run_summary import TOKEN, before_the_first_round, client_of, refuse_everything, run_summary
 
-from fl.report.plots import accuracy_plot, loss_plot, pay_plot, score_plot, share_plot
+from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.plotted_clients import NAMED, plotted_clients
+from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
+from fl.rewards import HIGHEST_PRICE
 
-PLOTS = (accuracy_plot, loss_plot, pay_plot, score_plot, share_plot)
+PLOTS = (accuracy_plot, loss_plot, gain_plot, price_plot, pay_plot, total_plot, score_plot, share_plot)
 
 
 def pay(summary: dict, number: int, wei: int) -> None:
@@ -41,15 +43,77 @@ def test_pay_names_the_best_paid_and_those_that_earned_nothing():
     )
 
 
-def test_scores_are_compared_with_the_loss_that_the_rounds_removed():
+def test_scores_are_compared_with_what_the_clients_took_off_the_loss():
     summary = run_summary(clients=2, rounds=1)
     summary["rounds"][0]["scores"] = dict(zip(summary["rounds"][0]["scores"], (-0.25, 0.5), strict=True))
-    client_of(summary, 0)["score"], client_of(summary, 1)["score"] = -0.25, 0.5
-    summary["rounds"][0].update(loss_before=1.0, loss_after=0.75)
+    summary["rounds"][0].update(loss_before=1.0, loss_aggregated=0.7, loss_after=0.6)
     assert score_plot(summary).finding == (
-        "In sum client-1 has the highest score, +0.5000, and client-0 the lowest, −0.2500. 1 of 2 scores is negative. "
-        "All scores come to +0.2500, and the validation loss fell by 0.2500."
+        "1 of 2 scores is negative. All scores come to +0.2500; the clients' updates took 0.3000 off the loss, and what of "
+        "that lay along earlier steps and directions belongs to nobody."
     )
+    summary["rounds"][0].update(public_rate=None, loss_aggregated=1.3)
+    assert score_plot(summary).finding.endswith("come to +0.2500, and the clients' updates put 0.3000 on the loss.")
+    summary["rounds"][0].update(loss_aggregated=float("nan"))
+    assert score_plot(summary).finding.endswith("All scores come to +0.2500.")
+
+
+def test_whole_scores_name_the_highest_the_lowest_and_those_below_zero():
+    summary = run_summary(clients=2, rounds=1)
+    client_of(summary, 0)["score"], client_of(summary, 1)["score"] = -0.25, 0.5
+    assert total_plot(summary).finding == (
+        "client-1 has the highest whole score, +0.5000, and client-0 the lowest, −0.2500. 1 client is below zero and earns "
+        "nothing more until that is made good. All whole scores come to +0.2500."
+    )
+    points = total_plot(summary).drawing.series[1].points
+    assert [point.note for point in points] == ["client-1, start: 0", "client-1, round 1: +0.0067"]
+
+
+def test_a_client_that_left_keeps_its_whole_score():
+    summary = run_summary(clients=2, rounds=3)
+    gone = client_of(summary, 1)["account"]
+    del summary["rounds"][2]["totals_q40"][gone]
+    points = total_plot(summary).drawing.series[1].points
+    assert points[3].y == points[2].y
+
+
+def test_the_gain_is_split_between_the_clients_and_the_public_step():
+    summary = run_summary(rounds=2)
+    summary["rounds"][0].update(loss_before=2.0, loss_aggregated=1.4, loss_after=1.2)
+    summary["rounds"][1].update(loss_before=1.2, loss_aggregated=1.0, loss_after=1.0, public_rate=0.0)
+    plot = gain_plot(summary)
+    assert plot.finding == (
+        "The clients' updates took 0.8000 off the loss, and the public step, which pays nobody, took 0.2000 off the loss, "
+        "20.0% of the whole gain. It was left out in 1 round, where it would not have helped."
+    )
+    assert [[round(point.y, 6) for point in one.points] for one in plot.drawing.series] == [[0.6, 0.2], [0.2, 0.0]]
+
+
+def test_a_task_without_a_public_step_says_so():
+    summary = run_summary(rounds=1)
+    summary["rounds"][0].update(loss_before=1.0, loss_aggregated=1.1, loss_after=1.1, public_rate=None)
+    plot = gain_plot(summary)
+    assert plot.finding == "The clients' updates put 0.1000 on the loss. This task takes no public step."
+    assert [one.label for one in plot.drawing.series] == ["clients"]
+    summary["rounds"][0].update(loss_after=float("inf"), loss_aggregated=float("inf"))
+    assert gain_plot(summary).finding == "A loss is not finite, so the gains cannot be summed."
+
+
+def test_the_price_is_told_from_the_first_round_that_has_one_to_the_last():
+    summary = run_summary(rounds=3)
+    for one, wei in zip(summary["rounds"], (None, 400 * TOKEN, 500 * TOKEN), strict=True):
+        one["price"] = wei and wei / TOKEN
+        one["price_q64"] = str(HIGHEST_PRICE if wei is None else wei << 24)
+    plot = price_plot(summary)
+    assert plot.finding == (
+        "A whole score of 1.0 was worth 400.0000 tokens after round 2 and 500.0000 after round 3. It is the same for "
+        "everybody, and as high as the schedule of the budget can pay."
+    )
+    assert [point.x for point in plot.drawing.series[0].points] == [2, 3]
+    assert (
+        price_plot(refuse_everything(run_summary())).finding
+        == "There is no price yet: nobody's whole score is above zero."
+    )
+    assert price_plot(run_summary()).finding.startswith("A whole score of 1.0 was worth 10,000.0000 tokens. It is")
 
 
 def test_shares_name_the_clients_furthest_from_the_line():

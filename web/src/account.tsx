@@ -3,11 +3,12 @@ import { useEffect, useState } from "preact/hooks";
 import { openIn, type Check } from "./check";
 import { all, type Verdict } from "./finding";
 import { Bars, Figure, Hash, Mark, Scroll } from "./parts";
-import { balanceAfter, split } from "./payout";
+import { earnedAt, perLoss } from "./price";
+import { leafIn, Reason } from "./reason";
 import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
-import { entitlementOf, leafHash, proofOf, type Leaf } from "./tree";
+import { leafHash, proofOf } from "./tree";
 import { claim, hasWallet } from "./wallet";
-import { duration, grouped, loss, percent, plural, score, scoreOf, tokens } from "./words";
+import { duration, grouped, loss, percent, plural, priceOf, score, scoreOf, tokens } from "./words";
 
 type Props = { account: string; view: View; standing: Standing | null; checks: Map<number, Check> };
 
@@ -43,7 +44,7 @@ export function Account({ account, view, standing, checks }: Props) {
   }
   const last = client.rounds.at(-1);
   const finalLeaf = leafIn(checks.get(final ?? 0), client.account);
-  const claimable = finalLeaf && claimed !== null ? finalLeaf.cumulative - claimed : null;
+  const claimable = finalLeaf && claimed !== null ? dueOf(finalLeaf.cumulative, standing) - claimed : null;
   const waiting = claimed !== null && finalLeaf ? BigInt(client.paid_wei) - finalLeaf.cumulative : null;
   const round = chosen ?? [...client.rounds].reverse().find((one) => one.score_q40 !== null)?.round ?? last?.round ?? null;
   return (
@@ -59,14 +60,23 @@ export function Account({ account, view, standing, checks }: Props) {
       </p>
       <dl class="figures" aria-label="Figures of this client">
         <Figure name="Stake" big={tokens(client.stake_wei)} small={`${percent(client.stake_share)} of all stakes, for ${plural(client.samples, "sample")}`} />
-        <Figure name="Score" big={score(client.score)} small="taken off the loss in all rounds" />
+        <Figure name="Whole score" big={score(client.score)} small="taken off the loss in all rounds" />
         <Figure name="Earned" big={tokens(client.paid_wei)} small={`tokens in ${plural(client.rounds.length, "round")}`} />
+        <Figure
+          name="Price"
+          big={tokens(last ? perLoss(BigInt(last.price_q64)) : null)}
+          small={last ? `tokens for 1.0 of loss after round ${last.round}` : "no round is posted yet"}
+        />
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}
           small={claimed === null ? "as the run told; the chain does not answer now" : "as the contract says now"}
         />
       </dl>
+      <div class="card reason">
+        <h3>Why it earned that</h3>
+        <Reason client={client} check={checks.get(last?.round ?? 0)} />
+      </div>
       <Claim
         client={client}
         claimable={claimable}
@@ -101,12 +111,15 @@ export function Account({ account, view, standing, checks }: Props) {
       <h3>What it was paid for</h3>
       <Bars classes={client.classes} parts={client.by_class} of={client.name} />
       <h3>Every round</h3>
-      <Scroll caption="Score, pay and refusals of this client by round; amounts in tokens">
+      <Scroll caption="This client by round: the length factor is what the round's length left of its update, the price is in tokens for 1.0 of loss, amounts are in tokens">
         <thead>
           <tr>
             <th scope="col">Round</th>
             <th scope="col" class="n">Score</th>
             <th scope="col" class="n">Standard error</th>
+            <th scope="col" class="n">Length factor</th>
+            <th scope="col" class="n">Whole score</th>
+            <th scope="col" class="n">Price</th>
             <th scope="col" class="n">Pay</th>
             <th scope="col" class="n">Earned so far</th>
             <th scope="col">Refused</th>
@@ -118,6 +131,9 @@ export function Account({ account, view, standing, checks }: Props) {
               <th scope="row">{one.round}</th>
               <td class="n">{one.score_q40 === null ? "no update" : scoreOf(one.score_q40)}</td>
               <td class="n">{one.error === null ? "–" : `± ${loss(one.error)}`}</td>
+              <td class="n">{loss(one.factor)}</td>
+              <td class="n">{one.total_q40 === null ? "–" : scoreOf(one.total_q40)}</td>
+              <td class="n">{tokens(perLoss(BigInt(one.price_q64)))}</td>
               <td class="n">{tokens(one.pay_wei)}</td>
               <td class="n">{tokens(one.cumulative_wei)}</td>
               <td>
@@ -131,8 +147,11 @@ export function Account({ account, view, standing, checks }: Props) {
   );
 }
 
-function leafIn(check: Check | undefined, account: string): Leaf | null {
-  return check?.published?.leaves.find((leaf) => leaf.account.toLowerCase() === account.toLowerCase()) ?? null;
+/** Wei that an account has to have been paid in the end: more than it earned where a task ended otherwise than planned. */
+function dueOf(earned: bigint, standing: Standing | null): bigint {
+  if (!standing?.reachable || standing.status !== "closed") return earned;
+  const [pool, sum] = [BigInt(standing.pool_wei), BigInt(standing.cumulative_wei)];
+  return pool && sum ? earned + (pool * earned) / sum : earned;
 }
 
 type ClaimProps = {
@@ -223,16 +242,23 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
   const leaf = leafIn(check, account);
   if (!check) return <p>Recomputing round {round} …</p>;
   if (!leaf || !check.published) return <p>Round {round} has no leaf of this account.</p>;
-  const { header, leaves, posted, previous, carriedOver } = check.published;
-  const before = previous.find((one) => one.account.toLowerCase() === account.toLowerCase());
-  const carried = before?.balance ?? 0n;
-  const pot = BigInt(header.pot!);
-  const total = BigInt(header.entitlement!);
-  const pays = split(leaves, pot);
-  const pay = pays.get(leaf.account) ?? 0n;
-  const cumulative = (before?.cumulative ?? 0n) + pay;
+  const { header, posted, previous, carriedOver, priced, updates } = check.published;
+  const same = (one: { account: string }) => one.account.toLowerCase() === account.toLowerCase();
+  const before = previous.find(same) ?? { total: 0n, cumulative: 0n };
+  const price = BigInt(header.price!);
+  const update = updates.find(same);
+  const stakes = updates.reduce((sum, one) => sum + BigInt(one.stake), 0n);
   const units = "· 2⁻⁴⁰";
+  const most = update && (2n ** 33n * BigInt(update.stake)) / stakes + 1n; // twice the weight of an update that is not too long
+  const weight: Step = {
+    name: "weight",
+    formula: "2³² · share of the round's stakes · what the round's length leaves of the update",
+    value: `${grouped(leaf.weight)} · 2⁻³²${update && leaf.weight ? `, of ${percent(Number(BigInt(update.stake)) / Number(stakes))} of the stakes` : ""}`,
+    ok: update && leaf.weight * 2n > most! ? false : null,
+    open: "only told",
+  };
   const byProduct: Step[] = [
+    weight,
     {
       name: "⟨update, direction⟩",
       formula: "the raw sum of block products",
@@ -262,28 +288,28 @@ function Steps({ account, round, check, scorer, attested }: StepsProps) {
   const steps: Step[] = [
     ...(attested ? byAttestation : byProduct),
     {
-      name: "balance",
-      formula: `min(0, ${grouped(carried)}) + score`,
-      value: `${grouped(leaf.balance)} ${units} = ${scoreOf(leaf.balance)}`,
-      ok: all([balanceAfter(carried, leaf.score) === leaf.balance, posted, carriedOver]),
+      name: "total",
+      formula: `${grouped(before.total)} + score: all scores so far`,
+      value: `${grouped(leaf.total)} ${units} = ${scoreOf(leaf.total)}`,
+      ok: all([before.total + leaf.score === leaf.total, posted, carriedOver]),
     },
     {
-      name: "share of the pot",
-      formula: `max(0, balance) ÷ E, with E = ${grouped(total)} ${units}`,
-      value: total ? percent(Number(entitlementOf(leaf)) / Number(total)) : "nobody is entitled",
-      ok: all([leaves.reduce((sum, one) => sum + entitlementOf(one), 0n) === total, posted]),
-    },
-    {
-      name: "pay",
-      formula: `that share of ${tokens(pot)} tokens, rounded by largest remainder`,
-      value: `${grouped(pay)} wei = ${tokens(pay)} tokens`,
-      ok: all([[...pays.values()].reduce((sum, one) => sum + one, 0n) === (total ? pot : 0n), posted]),
+      name: "price",
+      formula: "the largest that the schedule allows, the same for everybody",
+      value: perLoss(price) === null ? "nobody has a positive total" : `${grouped(price)} · 2⁻⁶⁴ = ${priceOf(price)}`,
+      ok: all([priced, posted, carriedOver]),
     },
     {
       name: "earned so far",
-      formula: `${grouped(before?.cumulative ?? 0n)} wei + pay`,
+      formula: `floor(price · total ÷ 2⁶⁴), and never less than the ${grouped(before.cumulative)} wei of before`,
       value: `${grouped(leaf.cumulative)} wei = ${tokens(leaf.cumulative)} tokens`,
-      ok: all([cumulative === leaf.cumulative, posted, carriedOver]),
+      ok: all([earnedAt({ total: leaf.total, cumulative: before.cumulative }, price) === leaf.cumulative, posted, carriedOver]),
+    },
+    {
+      name: "pay",
+      formula: `earned so far − ${grouped(before.cumulative)} wei`,
+      value: `${grouped(leaf.cumulative - before.cumulative)} wei = ${tokens(leaf.cumulative - before.cumulative)} tokens`,
+      ok: all([leaf.cumulative >= before.cumulative, posted, carriedOver]),
     },
   ];
   return (
@@ -328,7 +354,7 @@ function Proof({ account, round, check }: { account: string; round: number; chec
     "update root": leaf.updateRoot,
     "weight, 2⁻³²": grouped(leaf.weight),
     "score, 2⁻⁴⁰": grouped(leaf.score),
-    "balance, 2⁻⁴⁰": grouped(leaf.balance),
+    "total, 2⁻⁴⁰": grouped(leaf.total),
     "cumulative, wei": grouped(leaf.cumulative),
     "hash of the leaf": leafHash(leaf),
   };
@@ -346,7 +372,6 @@ function Proof({ account, round, check }: { account: string; round: number; chec
             <th scope="col">Step</th>
             <th scope="col">Side</th>
             <th scope="col">Hash</th>
-            <th scope="col" class="n">Entitlement, 2⁻⁴⁰</th>
             <th scope="col" class="n">Cumulative, tokens</th>
           </tr>
         </thead>
@@ -358,7 +383,6 @@ function Proof({ account, round, check }: { account: string; round: number; chec
               <td>
                 <Hash value={one.node} />
               </td>
-              <td class="n">{grouped(one.entitlement)}</td>
               <td class="n">{tokens(one.cumulative)}</td>
             </tr>
           ))}
@@ -368,7 +392,6 @@ function Proof({ account, round, check }: { account: string; round: number; chec
             <td>
               <Hash value={levels.at(-1)![0]!.node} />
             </td>
-            <td class="n">{grouped(BigInt(header.entitlement!))}</td>
             <td class="n">{tokens(header.cumulative)}</td>
           </tr>
         </tbody>

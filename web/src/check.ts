@@ -2,10 +2,10 @@
 import type { Hex } from "viem";
 import { recoverAddress, sha256 } from "viem/utils";
 import { all, together, type Finding, type Verdict } from "./finding";
-import { balanceAfter, split } from "./payout";
+import { allowedBy, earnedAt, HIGHEST_PRICE, largestPrice } from "./price";
 import { fetchBytes, NotGiven, type Header, type Round, type Standing, type View } from "./run";
-import { headerHash, leafFrom, levelsOf, type Leaf, type Node } from "./tree";
-import { grouped, plural, short, tokens } from "./words";
+import { headerDigest, headerHash, leafFrom, levelsOf, type Leaf, type Node } from "./tree";
+import { plural, priceOf, short, tokens } from "./words";
 
 export type Published = {
   header: Header;
@@ -14,17 +14,20 @@ export type Published = {
   previous: Leaf[];
   carriedOver: Verdict; // and these are those of the header before
   levels: Node[][];
+  updates: Listed[];
+  priced: Verdict; // the price is the largest that the task's schedule allows
 };
 export type Check = {
   ok: Verdict;
   findings: Finding[];
   published: Published | null;
-  digest: string | null; // the contract's, which the round was held against
+  standing: string; // what the chain said of the round, which it was held against
 };
-type Content = { leaves: Record<string, string>[]; previous: Record<string, string>[] };
+export type Listed = { account: string; stake: string; weight: string; selected: boolean }; // an accepted update
+type Content = { leaves: Record<string, string>[]; previous: Record<string, string>[]; updates: Listed[] };
 
 const NO_HASH = `0x${"00".repeat(32)}`;
-const DIGEST = 2 + 2 * 27; // characters of what the contract keeps of a header hash
+const KEPT = 2 + 2 * 27; // characters of what the contract keeps of a header hash
 
 const parse = (bytes: Uint8Array) => JSON.parse(new TextDecoder().decode(bytes));
 const hex = (value: string) => value.replace(/^0x/, "").toLowerCase();
@@ -37,8 +40,12 @@ export const openIn = (check: Check): string =>
     .map((one) => one.what)
     .join("; ");
 
-export const digestOf = (round: number, standing: Standing | null): string | null =>
-  (standing?.reachable && standing.rounds.find((one) => one.round === round)?.digest) || null;
+const hashOnChain = (round: number, standing: Standing | null): string | null =>
+  (standing?.reachable && standing.rounds.find((one) => one.round === round)?.hash) || null;
+
+/** What the chain says now of a round, as one text that changes whenever its check has to be made anew. */
+export const standingOf = (round: number, standing: Standing | null): string =>
+  standing?.reachable ? [hashOnChain(round, standing), allowedBy(round, standing.schedule)].join() : "";
 
 function same(what: string, seen: string, expected: string, write = short): Finding {
   const ok = hex(seen) === hex(expected);
@@ -48,7 +55,7 @@ function same(what: string, seen: string, expected: string, write = short): Find
 
 /** Recompute a round from its files. Never throws: a file that is missing or broken is a finding. */
 export async function checkRound(round: Round, view: View, standing: Standing | null): Promise<Check> {
-  const digest = digestOf(round.round, standing);
+  const seen = standingOf(round.round, standing);
   try {
     const [headerFile, manifest, roundFile] = await Promise.all(
       ["header.json", "manifest.json", "round.json"].map((name) => fetchBytes(`rounds/${round.round}/${name}`)),
@@ -58,28 +65,32 @@ export async function checkRound(round: Round, view: View, standing: Standing | 
     const leaves = content.leaves.map(leafFrom);
     const previous = content.previous.map(leafFrom);
     const levels = levelsOf(leaves);
-    const hash = headerHash(header, view.task.chain_id, view.task.contract);
+    const hash = headerHash(header);
+    const digest = headerDigest(header, view.task.chain_id, view.task.contract);
     const signers = await Promise.all(
-      signatures.map((one) => recoverAddress({ hash, signature: `0x${one}` }).catch(() => "not a signature")),
+      signatures.map((one) => recoverAddress({ hash: digest, signature: `0x${one}` }).catch(() => "not a signature")),
     );
     const posted = [...ofHeader(leaves, levels, header), onChain(round.round, hash, view, standing)];
     const before = await carriedOver(round.round, header, previous, view, standing);
+    const price = priced(round.round, leaves, previous, header, view, standing);
     const findings = [
       same("manifest.json is the one that the header names", sha256(manifest!), header.bundle!),
       same("round.json is the one that the manifest names", sha256(roundFile!), parse(manifest!)["round.json"]),
       ...posted,
       signed(signers, view, standing),
       before,
+      price,
       follows(leaves, previous, header),
-      shown(round, header, hash, signers),
+      shown(round, header, hash, previous, signers),
     ];
-    const verdicts = { posted: all(posted.map((one) => one.ok)), carriedOver: before.ok };
-    return { ok: all(findings.map((one) => one.ok)), findings, published: { header, leaves, previous, levels, ...verdicts }, digest };
+    const verdicts = { posted: all(posted.map((one) => one.ok)), carriedOver: before.ok, priced: price.ok };
+    const published = { header, leaves, previous, levels, updates: content.updates, ...verdicts };
+    return { ok: all(findings.map((one) => one.ok)), findings, published, standing: seen };
   } catch (error) {
     const told = error instanceof Error ? error.message : String(error);
     // A file that the server does not give tells nothing of the round; one that is given and cannot be read does.
     const ok = error instanceof NotGiven ? null : false;
-    return { ok, findings: [{ what: "files of the round", ok, told }], published: null, digest };
+    return { ok, findings: [{ what: "files of the round", ok, told }], published: null, standing: seen };
   }
 }
 
@@ -91,7 +102,6 @@ function ofHeader(leaves: Leaf[], levels: Node[][], header: Header): Finding[] {
   return [
     order,
     same("tree root from the leaves", top.node, header.tree_root!),
-    same("sum of all entitlements", top.entitlement.toString(), header.entitlement!, (value) => grouped(BigInt(value))),
     same("sum of all pay", top.cumulative.toString(), header.cumulative!, tokens),
   ];
 }
@@ -107,8 +117,8 @@ function inOrder(leaves: Leaf[], header: Header): Finding {
 function onChain(number: number, hash: Hex, view: View, standing: Standing | null): Finding {
   const what = "header hash is the contract's";
   if (!standing?.reachable) return { what, ok: null, told: "the chain does not answer now" };
-  const digest = digestOf(number, standing);
-  if (digest) return same(what, hash.slice(0, DIGEST), digest);
+  const kept = hashOnChain(number, standing);
+  if (kept) return same(what, hash.slice(0, KEPT), kept);
   // Of a round that was posted this moment, the run may tell before the chain was asked again.
   const late = view.status === "running";
   return { what, ok: late ? null : false, told: `the contract has no round ${number}${late ? " yet" : ""}` };
@@ -125,7 +135,7 @@ function signed(signers: string[], view: View, standing: Standing | null): Findi
   return { what, ok: good.length >= standing.quorum, told };
 }
 
-/** Whether the leaves before a round are those that were posted: debts and what was earned are carried over from them. */
+/** Whether the leaves before a round are those that were posted: totals and what was earned are carried over from them. */
 async function carriedOver(number: number, header: Header, leaves: Leaf[], view: View, standing: Standing | null): Promise<Finding> {
   if (number === 1) {
     const none = { what: "leaves before it", ok: !leaves.length, told: `${leaves.length} here, 0 can be` };
@@ -134,13 +144,13 @@ async function carriedOver(number: number, header: Header, leaves: Leaf[], view:
   const what = `what is carried over is what round ${number - 1} posted`;
   try {
     const before = await headerBefore(number, header, view);
-    const hash = headerHash(before, view.task.chain_id, view.task.contract);
+    const hash = headerHash(before);
     const parts = [
       same("header before this one", hash, header.previous!),
       ...ofHeader(leaves, levelsOf(leaves), before),
       onChain(number - 1, hash, view, standing),
     ];
-    return together(what, parts, plural(leaves.length, "balance"));
+    return together(what, parts, plural(leaves.length, "total"));
   } catch (error) {
     if (!(error instanceof NotGiven)) throw error;
     return { what, ok: null, told: error.message };
@@ -150,37 +160,60 @@ async function carriedOver(number: number, header: Header, leaves: Leaf[], view:
 /** The header before: a header names it by its hash, so that it does not matter who tells it. */
 async function headerBefore(number: number, header: Header, view: View): Promise<Header> {
   const told = view.rounds.find((one) => one.round === number - 1)?.header;
-  const right = told && hex(headerHash(told, view.task.chain_id, view.task.contract)) === hex(header.previous!);
+  const right = told && hex(headerHash(told)) === hex(header.previous!);
   return right ? told : parse(await fetchBytes(`rounds/${number - 1}/header.json`)).header;
 }
 
-/** Whether every balance and all pay follow from the scores and the leaves before. */
+const byAccount = (leaves: Leaf[]) => new Map(leaves.map((leaf) => [key(leaf.account), leaf]));
+
+/** Whether the price is the largest at which all pay is within the schedule. */
+function priced(number: number, leaves: Leaf[], previous: Leaf[], header: Header, view: View, standing: Standing | null): Finding {
+  const what = "price is the largest that the schedule allows";
+  const price = BigInt(header.price!);
+  const sum = BigInt(header.cumulative!);
+  const told = `${price === HIGHEST_PRICE ? "nobody has a positive total" : priceOf(price)}; ${tokens(sum)} tokens in all`;
+  const chain = standing?.reachable ? standing : null;
+  // Without the chain, the budget is what the run tells, and there may have been added to it since.
+  const schedule = chain?.schedule ?? { rounds: view.task.rounds, budgets: [[1, view.totals.budget_wei]] as [number, string][] };
+  const allowed = allowedBy(number, schedule);
+  if (allowed === null) return { what, ok: chain && false, told: `round ${number} is not among the ${schedule.rounds} of the schedule` };
+  const before = byAccount(previous);
+  const accounts = leaves.map(({ account, total }) => ({ total, cumulative: before.get(key(account))?.cumulative ?? 0n }));
+  const largest = largestPrice(accounts, allowed);
+  const of = `${told} of ${tokens(allowed)} allowed`;
+  if (!chain) return { what, ok: null, told: `${of}${largest === price ? "" : ", which is another price"}, by the budget that the run tells` };
+  if (largest === price) return { what, ok: true, told: of };
+  if (largest === null) return { what, ok: false, told: `more was paid before than the ${tokens(allowed)} tokens that are allowed by now` };
+  return { what, ok: false, told: `${price} was posted, ${largest} is the largest for ${allowed} wei` };
+}
+
+/** Whether every total and all pay follow from the scores, the price and the leaves before. */
 function follows(leaves: Leaf[], previous: Leaf[], header: Header): Finding {
-  const before = new Map(previous.map((leaf) => [key(leaf.account), leaf]));
-  const pays = split(leaves, BigInt(header.pot!));
+  const before = byAccount(previous);
+  const price = BigInt(header.price!);
   const wrong = leaves.filter((leaf) => {
-    const past = before.get(key(leaf.account));
-    const earned = (past?.cumulative ?? 0n) + pays.get(leaf.account)!;
-    return balanceAfter(past?.balance ?? 0n, leaf.score) !== leaf.balance || earned !== leaf.cumulative;
+    const { total, cumulative } = before.get(key(leaf.account)) ?? { total: 0n, cumulative: 0n };
+    return total + leaf.score !== leaf.total || earnedAt({ total: leaf.total, cumulative }, price) !== leaf.cumulative;
   });
   for (const leaf of leaves) before.delete(key(leaf.account));
   const gone = [...before.values()];
   const list = (some: Leaf[]) => some.slice(0, 3).map((leaf) => leaf.account).join(", ") + (some.length > 3 ? " and others" : "");
   const told = [wrong.length ? `not those of ${list(wrong)}` : "", gone.length ? `no leaf any more for ${list(gone)}` : ""];
   const ok = !wrong.length && !gone.length;
-  return { what: "balances and pay follow from the scores and what is carried over", ok, told: ok ? plural(leaves.length, "client") : told.filter(Boolean).join("; ") };
+  return { what: "totals and pay follow from the scores, the price and what is carried over", ok, told: ok ? plural(leaves.length, "client") : told.filter(Boolean).join("; ") };
 }
 
 /** Whether the page's own row tells what the header says. */
-function shown(round: Round, header: Header, hash: Hex, signers: string[]): Finding {
+function shown(round: Round, header: Header, hash: Hex, previous: Leaf[], signers: string[]): Finding {
   const fields = Object.entries(header).map(([name, value]) => same(name.replaceAll("_", " "), `${round.header[name]}`, value));
+  const paidBefore = previous.reduce((sum, leaf) => sum + leaf.cumulative, 0n);
   const list = (accounts: string[]) => [...new Set(accounts)].sort((a, b) => (key(a) < key(b) ? -1 : 1)).join(", ");
   const parts = [
     same("header hash", round.header_hash, hash),
     ...fields,
-    same("pot", round.pot_wei, header.pot!),
-    same("paid", round.paid_wei, BigInt(header.entitlement!) ? header.pot! : "0"),
+    same("price", round.price_q64, header.price!),
+    same("paid", round.paid_wei, `${BigInt(header.cumulative!) - paidBefore}`),
     same("signers", list(round.evaluators), list(signers)),
   ];
-  return together("the row above is the header's", parts, "header, pot, paid and signers");
+  return together("the row above is the header's", parts, "header, price, paid and signers");
 }

@@ -2,8 +2,9 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { Account } from "./account";
-import { checkRound, digestOf, type Check } from "./check";
+import { checkRound, standingOf, type Check } from "./check";
 import { Bars, ChartCard, Figure, Hash, Scroll } from "./parts";
+import { Reason } from "./reason";
 import { Rounds } from "./rounds";
 import { fetchJson, watch, type Client, type ClientRounds, type Headline, type Standing, type View } from "./run";
 import { duration, loss, percent, plural, score, tokens } from "./words";
@@ -60,7 +61,7 @@ function Page() {
     // A check that began later knows more of the chain, and may have ended before this one.
     if (turns.current.get(number) === turn) setChecks((before) => new Map(before).set(number, found));
   };
-  const digests = standing?.reachable ? standing.rounds.map((one) => one.digest).join() : "";
+  const digests = standing?.reachable ? [...standing.rounds.map((one) => one.hash), JSON.stringify(standing.schedule)].join() : "";
   useEffect(() => {
     const numbers = (view?.rounds ?? []).map((one) => one.round).reverse();
     const final = standing?.reachable ? standing.final_round : 0;
@@ -71,7 +72,7 @@ function Page() {
         const before = newest.current.checks.get(number);
         const { standing } = newest.current;
         // What holds is not computed again with every round; what the chain could not tell then it may tell now, or tell anew.
-        const done = before?.ok && (!standing?.reachable || digestOf(number, standing) === before.digest);
+        const done = before?.ok && (!standing?.reachable || standingOf(number, standing) === before.standing);
         if (!done && !stopped) await check(number);
       }
     })();
@@ -112,7 +113,7 @@ function Page() {
               <Charts view={view} />
             </Section>
             <Section id="clients" title="Clients">
-              <Clients view={view} live={live} />
+              <Clients view={view} live={live} checks={checks} />
             </Section>
             <Section id="rounds" title="Rounds">
               <Rounds view={view} standing={standing} checks={checks} onCheck={check} />
@@ -231,6 +232,8 @@ function Charts({ view }: { view: View }) {
       <div class="plots">
         <ChartCard chart={view.charts.accuracy} />
         <ChartCard chart={view.charts.loss} />
+        <ChartCard chart={view.charts.gain} />
+        <ChartCard chart={view.charts.price} />
       </div>
       <ul class="key between" aria-label="Marks of the clients in the charts below">
         {named.map((one) => (
@@ -245,30 +248,32 @@ function Charts({ view }: { view: View }) {
       </ul>
       <div class="plots">
         <ChartCard chart={view.charts.pay} />
+        <ChartCard chart={view.charts.total} />
         <ChartCard chart={view.charts.score} />
-        <ChartCard chart={view.charts.share} wide />
+        <ChartCard chart={view.charts.share} />
       </div>
     </>
   );
 }
 
-function Clients({ view, live }: { view: View; live: Headline["live"] }) {
+function Clients({ view, live, checks }: { view: View; live: Headline["live"]; checks: Map<number, Check> }) {
   const [open, setOpen] = useState<string | null>(null);
   const earned = BigInt(view.totals.earned_wei);
   return (
     <>
       <Find />
-      <Scroll caption="Clients: stake and earned in tokens; the last score with its standard error over validation samples">
+      <Scroll caption="Clients: stake and earned in tokens; the last score with its standard error over validation samples, and what the last round's length left of the update">
         <thead>
           <tr>
             <th scope="col">Client</th>
             <th scope="col">Account</th>
             <th scope="col">Node</th>
-            <th scope="col">By class</th>
+            <th scope="col">Why</th>
             <th scope="col" class="n">Stake</th>
             <th scope="col" class="n">Share of stake</th>
-            <th scope="col" class="n">Score in all</th>
+            <th scope="col" class="n">Whole score</th>
             <th scope="col" class="n">Last score</th>
+            <th scope="col" class="n">Length factor</th>
             <th scope="col" class="n">Earned</th>
             <th scope="col" class="n">Share of pay</th>
             <th scope="col" class="n">Refused</th>
@@ -306,14 +311,15 @@ function Clients({ view, live }: { view: View; live: Headline["live"] }) {
                 {one.last_score === null ? "no update" : score(one.last_score)}
                 {one.last_error !== null && ` ± ${loss(one.last_error)}`}
               </td>
+              <td class="n">{loss(one.last_factor)}</td>
               <td class="n">{tokens(one.paid_wei)}</td>
               <td class="n">{earned ? percent(Number(BigInt(one.paid_wei)) / Number(earned)) : "–"}</td>
               <td class="n">{one.refusals}</td>
             </tr>,
             open === one.account && (
               <tr key={`${one.account}-why`} class="why">
-                <td colSpan={11}>
-                  <ByClass account={one.account} rounds={view.rounds.length} />
+                <td colSpan={12}>
+                  <ByClass account={one.account} rounds={view.rounds.length} check={checks.get(view.rounds.at(-1)?.round ?? 0)} />
                 </td>
               </tr>
             ),
@@ -324,12 +330,18 @@ function Clients({ view, live }: { view: View; live: Headline["live"] }) {
   );
 }
 
-function ByClass({ account, rounds }: { account: string; rounds: number }) {
+function ByClass({ account, rounds, check }: { account: string; rounds: number; check: Check | undefined }) {
   const [client, setClient] = useState<ClientRounds | null>(null);
   useEffect(() => {
     fetchJson<ClientRounds>(`clients/${account}`).then(setClient, () => {});
   }, [account, rounds]);
-  return client ? <Bars classes={client.classes} parts={client.by_class} of={client.name} /> : <p>…</p>;
+  if (!client) return <p>…</p>;
+  return (
+    <>
+      <Reason client={client} check={check} />
+      <Bars classes={client.classes} parts={client.by_class} of={client.name} />
+    </>
+  );
 }
 
 function NodeState({ client, live }: { client: Client; live: Headline["live"] }) {
@@ -405,12 +417,26 @@ function Refusals({ view }: { view: View }) {
   );
 }
 
+function lengthOf(rule: string | null): string {
+  if (rule === null) return "–";
+  const longer = "a longer update counts as if it had that length";
+  return rule === "median" ? `held to the median of each round, by stake: ${longer}` : `held to the task's cap: ${longer}`;
+}
+
+function publicOf(rounds: number | null): string {
+  if (rounds === null) return "–";
+  if (!rounds) return "no public step, and all of a direction pays";
+  return `steps and directions of the last ${plural(rounds, "round")} belong to nobody: the protocol goes along them first, and they pay nobody`;
+}
+
 function Task({ view, standing }: { view: View; standing: Standing | null }) {
   const facts: [string, string][] = [
     ["Budget", `${tokens(view.totals.budget_wei)} tokens over ${plural(view.task.rounds, "round")}`],
     ["Model", view.config.model?.path ?? ""],
     ["Strategy", view.config.strategy?.name ?? ""],
     ["Scores", `${view.task.scorer ?? ""}${view.task.attested ? ", attested by evaluators, not provable on chain" : ""}`],
+    ["Length", lengthOf(view.task.length)],
+    ["Public", publicOf(view.task.public_rounds)],
     ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
     ["Challenge window", view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
     ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],

@@ -35,9 +35,9 @@ export function Hash({ value }: { value: string }) {
   );
 }
 
-export function ChartCard({ chart, wide }: { chart: Chart; wide?: boolean }) {
+export function ChartCard({ chart }: { chart: Chart }) {
   return (
-    <figure class={wide ? "across" : ""}>
+    <figure>
       <h3>{chart.title}</h3>
       <figcaption>{chart.finding}</figcaption>
       <run-chart drawing={chart.drawing}></run-chart>

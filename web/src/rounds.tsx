@@ -2,8 +2,9 @@
 import { useState } from "preact/hooks";
 import { openIn, type Check } from "./check";
 import { Hash, Mark, Scroll } from "./parts";
+import { perLoss } from "./price";
 import type { Round, Standing, View } from "./run";
-import { duration, grouped, loss, percent, tokens } from "./words";
+import { duration, grouped, loss, percent, score, tokens } from "./words";
 
 type Props = {
   view: View;
@@ -15,9 +16,9 @@ type Props = {
 export function Rounds({ view, standing, checks, onCheck }: Props) {
   const [open, setOpen] = useState<number | null>(null);
   if (!view.rounds.length) return <p>No round is posted yet.</p>;
-  const columns = ["Accuracy", "Validation loss", "Pot", "Paid", "Updates", "Refused", "Gas"];
+  const columns = ["Accuracy", "Validation loss", "Off it by clients", "By the public step", "Price", "Paid", "Updates", "Refused", "Gas"];
   return (
-    <Scroll caption="Rounds, newest first: pot and paid in tokens. The check is made in this browser, from the leaves; it covers pot, paid, signers, header and tree root, and not the other columns">
+    <Scroll caption="Rounds, newest first: the price in tokens for 1.0 of loss, paid in tokens. The check is made in this browser, from the leaves; it covers price, paid, signers, header and tree root, and not the other columns">
       <thead>
         <tr>
           <th scope="col">Round</th>
@@ -53,7 +54,9 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
               <td class="n">
                 {loss(round.loss_before)} → {loss(round.loss_after)}
               </td>
-              <td class="n">{tokens(round.pot_wei)}</td>
+              <td class="n">{score(round.loss_before - round.loss_aggregated)}</td>
+              <td class="n">{round.public_rate === null ? "none" : score(round.loss_aggregated - round.loss_after)}</td>
+              <td class="n">{tokens(perLoss(BigInt(round.price_q64)))}</td>
               <td class="n">{tokens(round.paid_wei)}</td>
               <td class="n">{round.updates}</td>
               <td class="n">{round.refused}</td>
@@ -73,7 +76,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
             </tr>,
             open === round.round && check && (
               <tr key={`${round.round}-why`} class="why">
-                <td colSpan={14} id={`check-${round.round}`}>
+                <td colSpan={16} id={`check-${round.round}`}>
                   <Findings check={check} round={round} onAgain={() => onCheck(round.round)} />
                 </td>
               </tr>

@@ -1,5 +1,6 @@
 // What the server tells of a run (fl/dashboard/view.py, standing.py), and how the page hears of changes.
 import type { Drawing } from "./charts";
+import type { Schedule } from "./price";
 
 export type Header = Record<string, string>; // the fields of fl.chain.typed_data.Header, bytes as hex
 export type Node = { account: string; node_id: string; online: boolean; last_seen: number | null };
@@ -18,6 +19,7 @@ export type Client = {
   place: number | null;
   last_score: number | null;
   last_error: number | null;
+  last_factor: number | null; // what the last round's length left of its update
   refusals: number;
 };
 export type Round = {
@@ -25,8 +27,10 @@ export type Round = {
   accuracy: number;
   test_loss: number;
   loss_before: number;
+  loss_aggregated: number; // of the strategy's model, before the public step
   loss_after: number;
-  pot_wei: string;
+  public_rate: number | null; // of the public step; null in a task without
+  price_q64: string;
   paid_wei: string;
   updates: number;
   refused: number;
@@ -51,6 +55,8 @@ export type View = {
     quorum: number;
     evaluators: number;
     scorer: string | null; // the rule that pays, which a strategy that picks coordinates brings along
+    length: string | null; // what a long update is held to
+    public_rounds: number | null; // last rounds whose steps and directions pay nobody; 0: none, and no public step
     attested: boolean | null; // scores rest on the evaluators, whatever the direction says
     reveal: string;
     challenge_window: number;
@@ -60,11 +66,11 @@ export type View = {
   rounds: Round[];
   refusals: { round: number; name: string; account: string; node_id: number; reason: string }[];
   refused: number;
-  charts: Record<"accuracy" | "loss" | "pay" | "score" | "share", Chart>;
+  charts: Record<"accuracy" | "loss" | "gain" | "price" | "pay" | "total" | "score" | "share", Chart>;
 };
 export type Posted = {
   round: number;
-  digest: string; // the leading 27 bytes of the header hash, which is what the contract keeps
+  hash: string; // the leading 27 bytes of the header hash, which is what the contract keeps
   posted_at: number;
   state: "final" | "pending" | "held" | "void";
   window_left: number;
@@ -79,8 +85,9 @@ export type Standing =
       final_round: number;
       challenge_window: number;
       open_challenges: number;
-      budget_wei: string;
+      schedule: Schedule;
       cumulative_wei: string;
+      pool_wei: string; // shared by what was earned, because the task ended otherwise than planned
       paid_wei: string;
       coordinator: string;
       evaluators: string[];
@@ -90,6 +97,9 @@ export type ClientRounds = Client & {
   rounds: {
     round: number;
     score_q40: string | null;
+    total_q40: string | null;
+    factor: number | null; // what the round's length left of its update
+    price_q64: string;
     error: number | null;
     pay_wei: string | null;
     cumulative_wei: string | null;

@@ -1,10 +1,10 @@
 // The round tree and the header's hash, computed here from the published leaves: the third implementation beside
 // fl/rewards/tree.py and contracts/src/libraries/RoundTree.sol.
 //
-// leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 balance ‖ uint128 cumulative)
-// node = keccak(0x01 ‖ left ‖ right ‖ E_l ‖ C_l ‖ E_r ‖ C_r), an odd node is promoted
+// leaf = keccak(0x00 ‖ account ‖ updateRoot ‖ uint64 weight ‖ int128 score ‖ int128 total ‖ uint128 cumulative)
+// node = keccak(0x01 ‖ left ‖ right ‖ C_l ‖ C_r), an odd node is promoted
 import type { Hex } from "viem";
-import { concat, hashTypedData, keccak256, numberToHex } from "viem/utils";
+import { concat, hashStruct, hashTypedData, keccak256, numberToHex } from "viem/utils";
 import type { Header } from "./run";
 
 export type Leaf = {
@@ -12,12 +12,10 @@ export type Leaf = {
   updateRoot: Hex;
   weight: bigint; // units of 2^−32
   score: bigint; // units of 2^−40 of loss
-  balance: bigint; // the same
+  total: bigint; // the same: all scores since it joined
   cumulative: bigint; // wei
 };
-export type Node = { node: Hex; entitlement: bigint; cumulative: bigint };
-
-export const entitlementOf = (leaf: Leaf) => (leaf.balance > 0n ? leaf.balance : 0n);
+export type Node = { node: Hex; cumulative: bigint };
 
 /** A leaf from round.json. Throws for an account or a root of another length: hashed end to end, they could pass for others. */
 export function leafFrom(raw: Record<string, string>): Leaf {
@@ -28,7 +26,7 @@ export function leafFrom(raw: Record<string, string>): Leaf {
     updateRoot: `0x${raw.update_root}`,
     weight: BigInt(raw.weight!),
     score: BigInt(raw.score!),
-    balance: BigInt(raw.balance!),
+    total: BigInt(raw.total!),
     cumulative: BigInt(raw.cumulative!),
   };
 }
@@ -41,24 +39,23 @@ export function leafHash(leaf: Leaf): Hex {
       leaf.updateRoot,
       numberToHex(leaf.weight, { size: 8 }),
       numberToHex(leaf.score, { size: 16, signed: true }),
-      numberToHex(leaf.balance, { size: 16, signed: true }),
+      numberToHex(leaf.total, { size: 16, signed: true }),
       numberToHex(leaf.cumulative, { size: 16 }),
     ]),
   );
 }
 
 export function join(left: Node, right: Node): Node {
-  const sums = [left.entitlement, left.cumulative, right.entitlement, right.cumulative];
+  const sums = [left.cumulative, right.cumulative];
   return {
     node: keccak256(concat(["0x01", left.node, right.node, ...sums.map((value) => numberToHex(value, { size: 16 }))])),
-    entitlement: left.entitlement + right.entitlement,
     cumulative: left.cumulative + right.cumulative,
   };
 }
 
 /** All levels of the tree, the leaves first and the root alone at the end. */
 export function levelsOf(leaves: Leaf[]): Node[][] {
-  let level = leaves.map((leaf) => ({ node: leafHash(leaf), entitlement: entitlementOf(leaf), cumulative: leaf.cumulative }));
+  let level = leaves.map((leaf) => ({ node: leafHash(leaf), cumulative: leaf.cumulative }));
   const levels = [level];
   while (level.length > 1) {
     const above: Node[] = [];
@@ -91,9 +88,9 @@ const HEADER_TYPE = {
   directionRoot: "bytes32",
   treeRoot: "bytes32",
   leafCount: "uint32",
-  entitlement: "uint128",
+  enrolment: "bytes32",
   cumulative: "uint128",
-  pot: "uint128",
+  price: "uint128",
   bundle: "bytes32",
 };
 
@@ -107,11 +104,17 @@ export function headerMessage(header: Header): Record<string, Hex | bigint> {
   );
 }
 
-/** The EIP-712 hash of a header: what evaluators sign and what the contract keeps 27 bytes of. */
-export function headerHash(header: Header, chainId: number, contract: string): Hex {
+const TYPES = { Header: Object.entries(HEADER_TYPE).map(([name, type]) => ({ name, type })) };
+
+/** The struct hash of a header: what the next one names it by, and what the contract keeps 27 bytes of. No chain is part of it. */
+export const headerHash = (header: Header): Hex =>
+  hashStruct({ data: headerMessage(header), primaryType: "Header", types: TYPES });
+
+/** What evaluators sign of a header (EIP-712): its struct hash in the domain of one contract on one chain. */
+export function headerDigest(header: Header, chainId: number, contract: string): Hex {
   return hashTypedData({
     domain: { name: "Fairshare", version: "1", chainId, verifyingContract: contract as Hex },
-    types: { Header: Object.entries(HEADER_TYPE).map(([name, type]) => ({ name, type })) },
+    types: TYPES,
     primaryType: "Header",
     message: headerMessage(header),
   });

@@ -35,7 +35,7 @@ export async function claim(
     args: [
       headerMessage(header),
       { ...leaf, account: getAddress(leaf.account) },
-      { index, siblings: siblings.map(({ node, entitlement, cumulative }) => ({ node, entitlement, cumulative })) },
+      { index, siblings: siblings.map(({ node, cumulative }) => ({ node, cumulative })) },
     ],
   });
   const transaction = { from, to: target.contract, data };

@@ -1,5 +1,7 @@
 // How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py).
 
+import { perLoss } from "./price";
+
 const WEI = 10n ** 18n;
 
 export function tokens(wei: bigint | string | null | undefined): string {
@@ -17,6 +19,13 @@ export const percent = (share: number | null | undefined) =>
 
 export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
 
+/** A size in units of 2^−40 of loss with four decimals, exact until it is text. */
+export function lost(q40: bigint): string {
+  const steps = ((q40 < 0n ? -q40 : q40) * 10_000n + 2n ** 39n) >> 40n;
+  if (q40 && !steps) return "less than 0.0001";
+  return `${(steps / 10_000n).toLocaleString("en")}.${(steps % 10_000n).toString().padStart(4, "0")}`;
+}
+
 export function score(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
@@ -26,6 +35,12 @@ export function score(value: number | null | undefined): string {
 
 /** A score in units of 2^−40 of loss. */
 export const scoreOf = (q40: bigint | string) => score(Number(BigInt(q40)) / 2 ** 40);
+
+/** A price in units of 2^−64 wei per 2^−40 of loss. */
+export function priceOf(price: bigint | string): string {
+  const wei = perLoss(BigInt(price));
+  return wei === null ? "nobody above 0" : `${tokens(wei)} tokens for 1.0 of loss`;
+}
 
 export const grouped = (value: bigint | number) => value.toLocaleString("en").replace("-", "−");
 

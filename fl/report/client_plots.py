@@ -1,4 +1,4 @@
-"""The plots of a run: from its summary to what is drawn and one sentence that states the finding.
+"""The plots of the clients: from a run's summary to what is drawn and one sentence that states the finding.
 
 Pure functions of the summary, also of one that still grows: a page that follows a run draws with them too.
 """
@@ -7,80 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 from fl.chain.tokens import WEI
 from fl.report.drawing import Band, Drawing, Point, Series
+from fl.report.plot import Plot, points
 from fl.report.plotted_clients import PlottedClients, plotted_clients
 from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens
+from fl.rewards import SCORE_FRACTION_BITS
 
 _CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame
 _NAME_LENGTH = 24  # of a client in a sentence
 _LABEL_LENGTH = 13  # of a client beside its line
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plot:
-    """A drawing with what it says."""
-
-    title: str
-    drawing: Drawing
-    finding: str  # plain text, not escaped
-
-
-def accuracy_plot(summary: dict[str, Any]) -> Plot:
-    """Accuracy on the test set, from the initial model to the last round's."""
-    rounds, totals = summary["rounds"], summary["totals"]
-    values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
-    last = values[-1][1]
-    best = max(rounds, key=lambda one: one["accuracy"], default=None)
-    finding = f"Accuracy on the test set {_change_of(values, percent)} in {plural(len(rounds), 'round')}"
-    if best and best["accuracy"] > last:
-        finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
-    return Plot(
-        title="Accuracy by round",
-        finding=finding + ".",
-        drawing=Drawing(
-            kind="lines",
-            name="Line chart of accuracy by round; the values are in the table of rounds",
-            x_unit="round",
-            y_unit="accuracy",
-            tick="percent",
-            series=(Series(label="test set", place=0, points=_points(values, percent)),),
-            rounds=tuple(number for number, _ in values),
-            least=0,
-            most=1,
-        ),
-    )
-
-
-def loss_plot(summary: dict[str, Any]) -> Plot:
-    """Loss on the test set and on the validation set, which scores are measured on."""
-    rounds, totals = summary["rounds"], summary["totals"]
-    test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
-    validation = [(0, rounds[0]["loss_before"])] if rounds else []
-    validation += [(one["round"], one["loss_after"]) for one in rounds]
-    scored = (
-        f"; loss on the validation set, which scores are measured on, {_change_of(validation, loss)}" if rounds else ""
-    )
-    return Plot(
-        title="Loss by round",
-        finding=f"Test loss {_change_of(test, loss)}{scored}.",
-        drawing=Drawing(
-            kind="lines",
-            name="Line chart of loss by round on two data sets; the values are in the table of rounds",
-            x_unit="round",
-            y_unit="loss",
-            tick="number",
-            series=(
-                Series(label="test set", place=0, points=_points(test, loss)),
-                Series(label="validation", place=5, points=_points(validation, loss)),
-            ),
-            rounds=tuple(number for number, _ in test),
-        ),
-    )
 
 
 def pay_plot(summary: dict[str, Any]) -> Plot:
@@ -110,33 +49,55 @@ def pay_plot(summary: dict[str, Any]) -> Plot:
     )
 
 
+def total_plot(summary: dict[str, Any]) -> Plot:
+    """Each client's whole score by the end of each round, which times the price is what it has earned."""
+    rounds, clients = summary["rounds"], summary["clients"]
+
+    def so_far(account: str) -> list[tuple[int, float]]:
+        line, total = [(0, 0.0)], 0.0
+        for one in rounds:
+            if account in one["totals_q40"]:
+                total = int(one["totals_q40"][account]) / (1 << SCORE_FRACTION_BITS)
+            line.append((one["round"], total))
+        return line
+
+    if any(one["scores"] for one in rounds):
+        high, low = max(clients, key=lambda one: one["score"]), min(clients, key=lambda one: one["score"])
+        below = [one for one in clients if one["score"] < 0]
+        finding = f"{_name(high)} has the highest whole score, {score(high['score'])}"
+        if len(clients) > 1:
+            finding += f", and {_name(low)} the lowest, {score(low['score'])}"
+        finding += ". "
+        if below:
+            finding += f"{plural(len(below), 'client')} {'is' if len(below) == 1 else 'are'} below zero and "
+            finding += f"{'earns' if len(below) == 1 else 'earn'} nothing more until that is made good. "
+        finding += f"All whole scores come to {score(sum(one['score'] for one in clients))}."
+    else:
+        finding = "No update was accepted, so there is no score."
+    return Plot(
+        title="Whole score per client",
+        finding=finding,
+        drawing=_client_lines(
+            summary,
+            so_far,
+            rounds=[0, *(one["round"] for one in rounds)],
+            name="Line chart of the whole score per client by round; the values are under the table of clients",
+            unit="whole score (in units of loss)",
+            written=score,
+        ),
+    )
+
+
 def score_plot(summary: dict[str, Any]) -> Plot:
     """What each client's update was worth in each round; a refused or absent update leaves a gap."""
-    rounds, clients = summary["rounds"], summary["clients"]
+    rounds = summary["rounds"]
 
     def by_round(account: str) -> list[tuple[int, float]]:
         return [(one["round"], one["scores"][account]) for one in rounds if account in one["scores"]]
 
-    scored = [value for one in rounds for value in one["scores"].values()]
-    if scored:
-        high, low = max(clients, key=lambda one: one["score"]), min(clients, key=lambda one: one["score"])
-        below = sum(value < 0 for value in scored)
-        drop = rounds[0]["loss_before"] - rounds[-1]["loss_after"]
-        extremes = f"In sum {_name(high)} has the highest score, {score(high['score'])}"
-        if len(clients) > 1:
-            extremes += f", and {_name(low)} the lowest, {score(low['score'])}"
-        negative = (
-            f"{below:,} of {plural(len(scored), 'score')} {'is' if below == 1 else 'are'}" if below else "No score is"
-        )
-        finding = (
-            f"{extremes}. {negative} negative. All scores come to {score(sum(scored))}, and the validation loss "
-            f"{'fell' if drop >= 0 else 'rose'} by {loss(abs(drop))}."
-        )
-    else:
-        finding = "No update was accepted, so there is no score."
     return Plot(
         title="Score per round",
-        finding=finding,
+        finding=_score_finding(rounds),
         drawing=_client_lines(
             summary,
             by_round,
@@ -171,9 +132,10 @@ def share_plot(summary: dict[str, Any]) -> Plot:
         return Series(label=label, place=place, points=(Point(x=x, y=y, note=note),))
 
     spots = [spot(one, None) for one in names.rest] + [spot(one, place) for place, one in enumerate(names.named)]
+    finding = _share_finding(summary["clients"], data=data, pay=pay, of=of) if paid else "Nothing was paid."
     return Plot(
         title=f"Share of pay against share of {of}",
-        finding=_share_finding(summary["clients"], data=data, pay=pay, of=of) if paid else "Nothing was paid.",
+        finding=finding,
         drawing=Drawing(
             kind="scatter",
             name=f"Scatter chart of share of pay against share of {of}, a mark for each client; the values are in the "
@@ -210,7 +172,7 @@ def _client_lines(
             Series(
                 label=shortened(client["name"], _LABEL_LENGTH),
                 place=place,
-                points=_points(line_of(client["account"]), written, of=client["name"]),
+                points=points(line_of(client["account"]), written, of=client["name"]),
             )
             for place, client in enumerate(names.named)
         ),
@@ -231,10 +193,28 @@ def _band(names: PlottedClients, line_of: Callable[[str], list[tuple[int, float]
     return Band(label=f"{len(names.rest)} others", rows=rows)
 
 
+def _score_finding(rounds: list[dict[str, Any]]) -> str:
+    scored = [value for one in rounds for value in one["scores"].values()]
+    if not scored:
+        return "No update was accepted, so there is no score."
+    below = sum(value < 0 for value in scored)
+    negative = (
+        f"{below:,} of {plural(len(scored), 'score')} {'is' if below == 1 else 'are'}" if below else "No score is"
+    )
+    finding = f"{negative} negative. All scores come to {score(sum(scored))}"
+    drop = sum(one["loss_before"] - one["loss_aggregated"] for one in rounds)
+    if not math.isfinite(drop):
+        return f"{finding}."
+    fell = f"the clients' updates {'took' if drop >= 0 else 'put'} {loss(abs(drop))} {'off' if drop >= 0 else 'on'} the loss"
+    if all(one["public_rate"] is None for one in rounds):
+        return f"{finding}, and {fell}."
+    return f"{finding}; {fell}, and what of that lay along earlier steps and directions belongs to nobody."
+
+
 def _pay_finding(summary: dict[str, Any], paid: int) -> str:
     clients = summary["clients"]
     if not paid:
-        return "Nobody was paid: no round had a client with a positive balance."
+        return "Nobody was paid: no whole score is above zero."
     best = max(clients, key=lambda one: int(one["paid_wei"]))
     finding = (
         f"{_name(best)} was paid most: {tokens(best['paid_wei'])} of {tokens(paid)} tokens "
@@ -261,15 +241,6 @@ def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay
     return f"Furthest above its {of}: {_name(above)}, {shares(above)}. Furthest below: {_name(below)}, {shares(below)}."
 
 
-def _points(values: list[tuple[int, float]], written: Callable[[float], str], *, of: str = "") -> tuple[Point, ...]:
-    start = f"{of}, " if of else ""
-    return tuple(
-        Point(x=number, y=value, note=clean(f"{start}{f'round {number}' if number else 'start'}: {written(value)}"))
-        for number, value in values
-        if math.isfinite(value)
-    )
-
-
 def _paid(summary: dict[str, Any]) -> int:
     # Not the total of the task: that counts what was claimed, and these plots are about what was earned.
     return sum(int(one["paid_wei"]) for one in summary["clients"])
@@ -278,11 +249,3 @@ def _paid(summary: dict[str, Any]) -> int:
 def _name(client: dict[str, Any]) -> str:
     behaviour = "" if client["behaviour"] == "honest" else f" ({client['behaviour']})"
     return shortened(client["name"], _NAME_LENGTH) + behaviour
-
-
-def _change_of(values: list[tuple[int, float]], written: Callable[[float], str]) -> str:
-    first, last = values[0][1], values[-1][1]
-    if written(first) == written(last):
-        return f"stayed at {written(last)}"
-    rose = "rose" if last > first else "fell" if last < first else "went"  # not a number is neither
-    return f"{rose} from {written(first)} to {written(last)}"

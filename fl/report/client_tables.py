@@ -1,0 +1,103 @@
+"""The tables of the clients, from a run's summary to HTML: who earned what, why, and every round's numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fl.report.client_mark import client_mark
+from fl.report.explanation import explanation, standing_of
+from fl.report.plotted_clients import plotted_clients
+from fl.report.tables import Cell, hash_html, prose_html, table, wei_html
+from fl.report.wording import escaped, percent, plural, price, score
+from fl.rewards import SCORE_FRACTION_BITS
+
+MATRIX_CELLS = 2_500  # a longer table of all clients in all rounds is left to summary.json
+REASONS = 100  # clients that are told why
+
+
+def clients_table(summary: dict[str, Any]) -> str:
+    """Who put in what and was paid what."""
+    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
+    earned = sum(int(one["paid_wei"]) for one in summary["clients"])
+    rows = []
+    for one in summary["clients"]:
+        share = percent(int(one["paid_wei"]) / earned) if earned else "–"
+        rows.append(
+            [
+                Cell(
+                    f'<span class="client">{client_mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
+                ),
+                Cell(hash_html(one["account"])),
+                # Of a shard on another machine the coordinator knows neither.
+                Cell("–" if one["samples"] is None else f"<bdi>{escaped(one['behaviour'])}</bdi>"),
+                "–" if one["samples"] is None else f"{one['samples']:,}",
+                percent(one["stake_share"]),
+                score(one["score"] if int(one["score_q40"]) else 0.0),
+                wei_html(one["paid_wei"]),
+                share,
+                wei_html(one["claimed_wei"]),
+                wei_html(one["balance_wei"]),
+            ]
+        )
+    last = summary["rounds"][-1] if summary["rounds"] else None
+    at = f"; a whole score of 1.0 is worth {price(last['price_q64'])} at the end" if last and last["price"] else ""
+    return table(
+        f"Clients: amounts in tokens, read back from the contract and the token after the last claim{at}",
+        ["Client", "Account", "Behaviour"],
+        ["Shard", "Stake share", "Whole score", "Earned", "Share of pay", "Claimed", "Balance on chain"],
+        rows,
+    )
+
+
+def reasons_table(summary: dict[str, Any]) -> str:
+    """Why each client earned what it earned, in words."""
+    clients = summary["clients"]
+    rows = [
+        [
+            Cell(f"<bdi>{escaped(one['name'])}</bdi>"),
+            wei_html(one["paid_wei"]),
+            prose_html(explanation(standing_of(summary, one["account"]), whose="Its")),
+        ]
+        for one in clients[:REASONS]
+    ]
+    rest = len(clients) - len(rows)
+    more = f"<p>{plural(rest, 'more client')}: the live page tells each why.</p>" if rest else ""
+    return table("Why each client earned what it earned, in tokens", ["Client", "Earned", "Why"], [], rows) + more
+
+
+def matrix_tables(summary: dict[str, Any]) -> str:
+    """Score, whole score, length factor and pay of every client in every round, the numbers behind the plots."""
+    clients, rounds = summary["clients"], summary["rounds"]
+    if len(clients) * len(rounds) > MATRIX_CELLS:
+        return (
+            f"<p>{plural(len(clients), 'client')} in {plural(len(rounds), 'round')} are too many for a page: scores and "
+            "pay of every round are in <code>summary.json</code>, under <code>rounds</code>.</p>"
+        )
+
+    def rows(key: str, write: Any) -> list[list[str | Cell]]:
+        return [
+            [
+                Cell(f"<bdi>{escaped(client['name'])}</bdi>"),
+                *(write(one[key][client["account"]]) if client["account"] in one[key] else "–" for one in rounds),
+            ]
+            for client in clients
+        ]
+
+    numbers = [f"Round {one['round']}" for one in rounds]
+    return "".join(
+        table(caption, ["Client"], numbers, rows(key, write))
+        for caption, key, write in (
+            ("Score by round, in units of loss; – where no update was accepted", "scores", score),
+            ("Whole score by round: all scores up to it", "totals_q40", _total),
+            ("Length factor by round: what the round's length left of an update", "factors", _factor),
+            ("Pay by round, in tokens", "pays_wei", wei_html),
+        )
+    )
+
+
+def _total(q40: str) -> str:
+    return score(int(q40) / (1 << SCORE_FRACTION_BITS))
+
+
+def _factor(value: float) -> str:
+    return f"{value:.4f}"

@@ -1,0 +1,150 @@
+"""The plots of the rounds: what the model learnt, who took it off the loss, and what that was worth.
+
+Pure functions of the summary, also of one that still grows.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from fl.report.drawing import Drawing, Series
+from fl.report.plot import Plot, change_of, points
+from fl.report.wording import loss, percent, plural, price, score
+
+
+def accuracy_plot(summary: dict[str, Any]) -> Plot:
+    """Accuracy on the test set, from the initial model to the last round's."""
+    rounds, totals = summary["rounds"], summary["totals"]
+    values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
+    last = values[-1][1]
+    best = max(rounds, key=lambda one: one["accuracy"], default=None)
+    finding = f"Accuracy on the test set {change_of(values, percent)} in {plural(len(rounds), 'round')}"
+    if best and best["accuracy"] > last:
+        finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
+    return Plot(
+        title="Accuracy by round",
+        finding=finding + ".",
+        drawing=Drawing(
+            kind="lines",
+            name="Line chart of accuracy by round; the values are in the table of rounds",
+            x_unit="round",
+            y_unit="accuracy",
+            tick="percent",
+            series=(Series(label="test set", place=0, points=points(values, percent)),),
+            rounds=tuple(number for number, _ in values),
+            least=0,
+            most=1,
+        ),
+    )
+
+
+def loss_plot(summary: dict[str, Any]) -> Plot:
+    """Loss on the test set and on the validation set, which scores are measured on."""
+    rounds, totals = summary["rounds"], summary["totals"]
+    test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
+    validation = [(0, rounds[0]["loss_before"])] if rounds else []
+    validation += [(one["round"], one["loss_after"]) for one in rounds]
+    scored = (
+        f"; loss on the validation set, which scores are measured on, {change_of(validation, loss)}" if rounds else ""
+    )
+    return Plot(
+        title="Loss by round",
+        finding=f"Test loss {change_of(test, loss)}{scored}.",
+        drawing=Drawing(
+            kind="lines",
+            name="Line chart of loss by round on two data sets; the values are in the table of rounds",
+            x_unit="round",
+            y_unit="loss",
+            tick="number",
+            series=(
+                Series(label="test set", place=0, points=points(test, loss)),
+                Series(label="validation", place=5, points=points(validation, loss)),
+            ),
+            rounds=tuple(number for number, _ in test),
+        ),
+    )
+
+
+def gain_plot(summary: dict[str, Any]) -> Plot:
+    """What each round took off the validation loss: the clients' updates, and the public step after them."""
+    rounds = summary["rounds"]
+    public = [one for one in rounds if one["public_rate"] is not None]
+    by_clients = [(one["round"], one["loss_before"] - one["loss_aggregated"]) for one in rounds]
+    by_public = [(one["round"], one["loss_aggregated"] - one["loss_after"]) for one in public]
+    series = [Series(label="clients", place=1, points=points(by_clients, score, of="clients"))]
+    if public:
+        series.append(Series(label="public step", place=6, points=points(by_public, score, of="public step")))
+    return Plot(
+        title="Gain per round",
+        finding=_gain_finding(rounds, sum(value for _, value in by_clients), sum(value for _, value in by_public)),
+        drawing=Drawing(
+            kind="bars",
+            name="Bar chart of what each round took off the validation loss, by the clients and by the public step; the "
+            "values are in the table of rounds",
+            x_unit="round",
+            y_unit="taken off the loss",
+            tick="number",
+            series=tuple(series),
+            rounds=tuple(one["round"] for one in rounds),
+            from_zero=True,
+        ),
+    )
+
+
+def price_plot(summary: dict[str, Any]) -> Plot:
+    """What a whole score of 1.0 was worth after each round; a gap where nobody's was above zero."""
+    rounds = summary["rounds"]
+    priced = [one for one in rounds if one["price"] is not None]
+    if priced:
+        finding = (
+            f"A whole score of 1.0 {_worth(priced)}. It is the same for everybody, and as high as the schedule of the "
+            "budget can pay."
+        )
+    else:
+        finding = "There is no price yet: nobody's whole score is above zero."
+    values = [(one["round"], one["price"]) for one in priced]
+    return Plot(
+        title="Price by round",
+        finding=finding,
+        drawing=Drawing(
+            kind="lines",
+            name="Line chart of the price by round; the values are in the table of rounds",
+            x_unit="round",
+            y_unit="tokens for 1.0 of loss",
+            tick="number",
+            series=(Series(label="price", place=2, points=points(values, _priced)),),
+            rounds=tuple(one["round"] for one in rounds),
+            from_zero=True,
+        ),
+    )
+
+
+def _gain_finding(rounds: list[dict[str, Any]], clients: float, public: float) -> str:
+    if not rounds:
+        return "No round is posted yet."
+    if not (math.isfinite(clients) and math.isfinite(public)):
+        return "A loss is not finite, so the gains cannot be summed."
+    taken = f"The clients' updates {_took(clients)}"
+    if all(one["public_rate"] is None for one in rounds):
+        return f"{taken}. This task takes no public step."
+    idle = sum(one["public_rate"] == 0 for one in rounds)
+    of = f", {percent(public / (clients + public))} of the whole gain" if public > 0 and clients > 0 else ""
+    left_out = f" It was left out in {plural(idle, 'round')}, where it would not have helped." if idle else ""
+    return f"{taken}, and the public step, which pays nobody, {_took(public)}{of}.{left_out}"
+
+
+def _took(gain: float) -> str:
+    return f"took {loss(gain)} off the loss" if gain >= 0 else f"put {loss(-gain)} on the loss"
+
+
+def _worth(rounds: list[dict[str, Any]]) -> str:
+    first, last = rounds[0], rounds[-1]
+    then, now = price(first["price_q64"]), price(last["price_q64"])
+    if then == now:
+        return f"was worth {now} tokens"
+    return f"was worth {then} tokens after round {first['round']} and {now} after round {last['round']}"
+
+
+def _priced(value: float) -> str:
+    return f"{value:,.4f} tokens for 1.0 of loss"
