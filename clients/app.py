@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from numpy.typing import NDArray
 
 from clients.keys.wallet import read_invite, wallet_of
+from clients.published import known_before
 from clients.shard import read_own_shard
 from clients.signing import sign_updates
+from fl.bundle.store import BundleStore
+from fl.codec import Layout
 from fl.errors import ConfigError
-from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour, flip_labels
+from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
 from fl.task.trust import Trust
 
@@ -37,46 +42,37 @@ def train(message: Message, context: Context) -> Message:
     The node configuration names the `invite` that the owner accepted, in `trust` the packages whose models and losses its
     spec may name, and whose rows are trained on. A node of its own: the `shard` (a file or folder; with `drop-unlabelled`
     rows without a label are left out) and the `threads` of training. A simulation: the `data` and `partition` settings
-    (JSON), the `seed`, the `partition-id`, and optionally a `behaviour`.
+    (JSON), the `seed`, the `partition-id`, and optionally a `behaviour`. A client that does not work needs the `bundles` that the
+    coordinator publishes (a folder or URL), with `reveals` if directions are among them round by round.
     """
     # In here and not above: see the module's docstring.
-    trainer = importlib.import_module("clients.trainer")
+    behaviours = importlib.import_module("clients.behaviours")
     if "threads" in context.node_config:
-        trainer.torch.set_num_threads(int(context.node_config["threads"]))
+        importlib.import_module("torch").set_num_threads(int(context.node_config["threads"]))
     vectors = importlib.import_module("fl.task.model_vector")
     rows = _rows_of(context)
-    behaviour, share = check_behaviour(str(context.node_config.get("behaviour", "honest")))
-    labels = rows.data.labels
-    if behaviour == LABEL_FLIP:
-        rng = np.random.default_rng([rows.seed, rows.number])
-        labels = flip_labels(labels, share=share, num_classes=rows.spec.num_classes, rng=rng)
-
+    behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
     config = message.content.config_records.get("config", {})
     arrays = next(iter(message.content.array_records.values()))
     model = rows.spec.build_model()
     layout = vectors.layout_of(model)
     base = layout.flatten({name: array.numpy() for name, array in arrays.items()})
-    if behaviour == FREE_RIDE:
-        trained, loss = base, 0.0
-    else:
-        trained, loss = trainer.train(
-            model,
-            base,
-            features=rows.data.features,
-            labels=labels,
-            spec=rows.spec,
-            # One stream per round and client, the same whichever process or engine trains it.
-            seed=int(
-                np.random.SeedSequence([rows.seed, rows.number, int(config.get("server-round", 0))]).generate_state(1)[
-                    0
-                ]
-            ),
-            proximal_mu=float(config.get("proximal-mu", 0.0)),
-        )
+    number = int(config.get("server-round", 0))
+    turn = behaviours.Turn(
+        spec=rows.spec,
+        model=model,
+        number=rows.number,
+        round=number,
+        seed=rows.seed,
+        known=_known(behaviour, context, number, base=base, layout=layout),
+        rows=rows.of,
+        proximal_mu=float(config.get("proximal-mu", 0.0)),
+    )
+    trained, loss = behaviours.play(behaviour, turn)
     content = RecordDict(
         {
             "arrays": ArrayRecord({name: Array(array) for name, array in layout.unflatten(trained).items()}),
-            "metrics": MetricRecord({"num-examples": len(labels), "train-loss": loss}),
+            "metrics": MetricRecord({"num-examples": len(rows.data.labels), "train-loss": loss}),
         }
     )
     return Message(content, reply_to=message)
@@ -90,6 +86,11 @@ class _Rows:
     data: Dataset
     seed: int
     number: int  # tells this client's draws from the others'
+    given: Callable[[int], Dataset]  # rows that an accomplice gave away, by its number
+
+    def of(self, number: int) -> Dataset:
+        """A client's rows: its own, or an accomplice's."""
+        return self.data if number == self.number else self.given(number)
 
 
 def _rows_of(context: Context) -> _Rows:
@@ -99,10 +100,36 @@ def _rows_of(context: Context) -> _Rows:
     if "shard" in settings:
         data = _own_data(invite, str(settings["shard"]), bool(settings.get("drop-unlabelled", False)))
         number = int(wallet_of(context).address, 16)
-        return _Rows(spec=spec, data=data, seed=spec.seed, number=number)
+        return _Rows(spec=spec, data=data, seed=spec.seed, number=number, given=_not_given)
     number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
-    data = _partition(str(_setting(settings, "data")), str(_setting(settings, "partition")), number, seed)
-    return _Rows(spec=spec, data=data, seed=seed, number=number)
+    shard = partial(_partition, str(_setting(settings, "data")), str(_setting(settings, "partition")), seed)
+    return _Rows(spec=spec, data=shard(number), seed=seed, number=number, given=shard)
+
+
+def _not_given(number: int) -> Dataset:
+    raise ConfigError(
+        f"this node has its own rows and not those of client {number}; play accomplices with `fl run`, where each can be given the "
+        "others' rows"
+    )
+
+
+def _known(behaviour: Behaviour, context: Context, number: int, *, base: NDArray[np.float32], layout: Layout) -> Known:
+    """What the client goes by; one that works needs no more than its base model."""
+    if not behaviour.looks_back:
+        return Known(base=base)
+    if "bundles" not in context.node_config:
+        raise ConfigError(
+            f"behaviour {behaviour.text!r} goes by what the coordinator publishes, and the node configuration lacks 'bundles'; set it "
+            "to a folder or URL"
+        )
+    return known_before(
+        number,
+        base=base,
+        layout=layout,
+        account=wallet_of(context).address,
+        source=BundleStore.at(str(context.node_config["bundles"])),
+        reveals=bool(context.node_config.get("reveals", True)),
+    )
 
 
 def _setting(settings: dict, key: str) -> object:
@@ -121,7 +148,7 @@ def _own_data(invite: str, path: str, drop_unlabelled: bool) -> Dataset:
     return read_own_shard(Path(path), spec=json.loads(read_invite(invite).spec), drop_unlabelled=drop_unlabelled).data
 
 
-def _partition(data: str, partition: str, number: int, seed: int) -> Dataset:
+def _partition(data: str, partition: str, seed: int, number: int) -> Dataset:
     shards = _federation(data, partition, seed).shards
     if not 0 <= number < len(shards):
         raise ConfigError(f"partition-id is {number}, the data has shards 0 to {len(shards) - 1}")

@@ -6,12 +6,14 @@ shard. Plain SGD on mini-batches, drawn by a generator of the round's own, so th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fl.task.model_vector import load_vector, vector_of
+from fl.task.model_vector import layout_of, load_vector, vector_of
 from fl.task.spec import TaskSpec
 
 
@@ -48,7 +50,7 @@ def train(
     total = 0.0
     with torch.random.fork_rng(devices=[]):  # dropout draws from the global state, which is not ours to move
         torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
-        for batch in _batches(len(x), size=spec.batch_size, steps=spec.steps, rng=rng):
+        for batch in batches(len(x), size=spec.batch_size, steps=spec.steps, rng=rng):
             optimizer.zero_grad(set_to_none=True)
             loss = loss_fn(model(x[batch]), y[batch])
             total += float(loss.detach())
@@ -60,8 +62,25 @@ def train(
     return vector_of(model), total / spec.steps
 
 
-def _batches(count: int, *, size: int, steps: int, rng: np.random.Generator):
-    # Passes over a shuffled shard, wrapping round: every sample is seen before one is seen again.
+def gradient(
+    model: nn.Module, vector: NDArray[np.float32], *, features: NDArray[np.float32], labels: NDArray, spec: TaskSpec
+) -> NDArray[np.float64]:
+    """∇loss of a vector on all rows at once, shape (P,); 0 at buffers. The module's values are overwritten."""
+    load_vector(model, vector)
+    model.eval()
+    model.zero_grad(set_to_none=True)
+    spec.build_loss()(model(torch.from_numpy(features)), torch.from_numpy(labels)).backward()
+    slopes = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+    layout = layout_of(model)
+    found = [
+        slopes[name].numpy().ravel() if name in slopes else np.zeros(int(np.prod(shape)))
+        for name, shape in zip(layout.names, layout.shapes, strict=True)
+    ]
+    return np.concatenate(found).astype(np.float64)
+
+
+def batches(count: int, *, size: int, steps: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
+    """Row numbers of each step's batch: passes over a shuffled shard, so that every sample is seen before one is seen again."""
     order = rng.permutation(count)
     while len(order) < size * steps:
         order = np.concatenate([order, rng.permutation(count)])

@@ -12,7 +12,7 @@ from eth_utils import is_checksum_address
 from fl.chain.tokens import wei
 from fl.errors import ConfigError
 from fl.scoring.scorer import build_scorer
-from fl.task.behaviour import check_behaviour
+from fl.task.behaviour import HONEST, read_behaviour
 from fl.task.data import DataConfig, PartitionConfig
 
 _MOST_ROUNDS = 2**24 - 3
@@ -171,22 +171,51 @@ class ChainConfig:
 
 @dataclass(kw_only=True)
 class AttackConfig:
-    """Which clients do something else than honest work, by number: `3:label_flip:0.5`, `5:free_ride`."""
+    """Which clients do something else than honest work: `3:label_flip:0.5` by number, or `ring:2,5`, which names its own."""
 
     behaviours: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for one in self.behaviours:
-            number, _, behaviour = one.partition(":")
-            if not number.isdigit() or not behaviour:
+        known: set[int] = set()
+        for text in self.behaviours:
+            named = set(_played_by(text))
+            if twice := known & named:
                 raise ConfigError(
-                    f"attack.behaviours has {one!r}; write CLIENT:BEHAVIOUR, such as 3:label_flip:0.5 or 5:free_ride"
+                    f"attack.behaviours has client {min(twice)} twice; join what one client does with +, as in 3:lazy:5+scale:2"
                 )
-            check_behaviour(behaviour)
+            known |= named
 
     def of(self, number: int) -> str:
         """The behaviour of a client, honest by default."""
-        return dict(one.split(":", 1) for one in self.behaviours).get(str(number), "honest")
+        return next(
+            (played for text in self.behaviours for client, played in _played_by(text).items() if client == number),
+            HONEST,
+        )
+
+    def check_clients(self, clients: int) -> None:
+        """Raises: ConfigError for a client that the data does not make."""
+        for text in self.behaviours:
+            for number, played in _played_by(text).items():
+                for named in (number, read_behaviour(played).copied or 0):
+                    if named >= clients:
+                        raise ConfigError(f"attack.behaviours has {text!r}, the data makes clients 0 to {clients - 1}")
+
+
+def _played_by(text: str) -> dict[int, str]:
+    """Clients and what they do, of one entry."""
+    number, _, behaviour = text.partition(":")
+    if number.isdigit() and behaviour:
+        read = read_behaviour(behaviour)
+        if read.members:
+            raise ConfigError(f"attack.behaviours has {text!r}; write {behaviour} alone, its clients stand in it")
+        if read.copied == int(number):
+            raise ConfigError(f"attack.behaviours has {text!r}, which copies itself; name another client")
+        return {int(number): behaviour}
+    if text.startswith(("ring:", "opposite:")):
+        return dict.fromkeys(read_behaviour(text).members, text)
+    raise ConfigError(
+        f"attack.behaviours has {text!r}; write CLIENT:BEHAVIOUR, such as 3:label_flip:0.5 or 5:replay_step, or ring:2,5"
+    )
 
 
 @dataclass(kw_only=True)

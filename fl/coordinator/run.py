@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +30,7 @@ from fl.coordinator.engines.registry import Engine, open_engine
 from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
+from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
@@ -114,16 +115,16 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
             f"data={config.data.name} has no client's rows, and `fl run` plays the clients too; start `fl coordinator` "
             "with these settings, or name data that can be dealt to clients"
         )
-    _check_behaviours(config, clients=len(federation.shards))
+    wallets = wallets_of(federation, config.attack)
     spec = spec_of(config, federation)
     model = spec.build_model()
     # What cannot be built, or not scored, shows before anything is escrowed.
     validation = federation.validation
     game = ValidationGame(model, loss=spec.build_loss(), features=validation.features, labels=validation.labels)
     check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
-    PaidScoring(spec, game=game).check_clients(len(federation.shards))
+    PaidScoring(spec, game=game).check_clients(len(wallets))
     with ExitStack() as stack:
-        run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, spec=spec)
+        run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, wallets=wallets, spec=spec)
         watcher.on_setup(f"starting the engine {config.engine.name}")
         run.engine = stack.enter_context(open_engine(config.engine, folder=folder))
         run.open_chain(stack)
@@ -174,10 +175,17 @@ class _Run:
     """The steps of one federation, in order; each leaves what the next one needs."""
 
     def __init__(
-        self, *, config: RunConfig, folder: Path, watcher: Watcher, federation: Federation, spec: TaskSpec
+        self,
+        *,
+        config: RunConfig,
+        folder: Path,
+        watcher: Watcher,
+        federation: Federation,
+        wallets: Sequence[Wallet],
+        spec: TaskSpec,
     ) -> None:
         self.config, self.folder, self.watcher = config, folder, watcher
-        self.federation, self.spec = federation, spec
+        self.federation, self.wallets, self.spec = federation, wallets, spec
         self.engine: Engine
         self.gas: dict[str, list[int]] = {}
         self.seconds: dict[str, float] = {}
@@ -186,7 +194,7 @@ class _Run:
         """Reach or start the chain, and find or put the contracts on it."""
         self.watcher.on_setup("opening the chain")
         started = time.perf_counter()
-        chain, task, clients = self.config.chain, self.config.task, len(self.federation.shards)
+        chain, task, clients = self.config.chain, self.config.task, len(self.wallets)
         deployment = Deployment.read(Path(chain.deployment)) if chain.deployment else None
         self.url = chain.url or (deployment.url if deployment else None)
         if self.url is None:
@@ -242,28 +250,28 @@ class _Run:
         self.watcher.on_setup("enrolling the clients")
         per_sample = wei(self.config.task.stake_per_sample, setting="task.stake_per_sample")
         self.clients = []
-        for number, (shard, account) in enumerate(zip(self.federation.shards, self.roles.clients, strict=True)):
-            stake = min(len(shard.data) * per_sample, self.task.terms.max_stake)
+        for wallet, account in zip(self.wallets, self.roles.clients, strict=True):
+            stake = min(len(wallet.rows) * per_sample, self.task.terms.max_stake)
             # Devnet tokens for the stake; on other chains a client brings its own.
             self._spent("mint", self.token.mint(account.address, stake, account=self.roles.sponsor))
-            salt = hashlib.sha256(f"{self.config.seed}/{number}".encode()).digest()
+            salt = hashlib.sha256(f"{self.config.seed}/{wallet.number}".encode()).digest()
             approved, joined = join(
                 self.invite,
                 account=account,
                 stake=stake,
-                node_key=self.engine.node_key(number + _FIRST_NODE),
-                dataset=hashlib.sha256(salt + dataset_hash(shard.data)).digest(),
+                node_key=self.engine.node_key(wallet.number + _FIRST_NODE),
+                dataset=hashlib.sha256(salt + dataset_hash(wallet.rows)).digest(),
             )
             self._spent("approve", approved)
             self._spent("join", joined)
             self.clients.append(
                 ClientResult(
-                    number=number,
-                    name=shard.name,
+                    number=wallet.number,
+                    name=wallet.name,
                     account=account.address,
-                    behaviour=self.config.attack.of(number),
-                    samples=len(shard.data),
-                    class_counts=shard.data.class_counts(self.federation.num_classes).tolist(),
+                    behaviour=wallet.behaviour,
+                    samples=len(wallet.rows),
+                    class_counts=wallet.rows.class_counts(self.federation.num_classes).tolist(),
                     stake=stake,
                 )
             )
@@ -360,23 +368,19 @@ class _Run:
             "data": json.dumps(asdict(self.config.data)),
             "partition": json.dumps(asdict(self.config.partition)),
             "seed": self.config.seed,
-            "num-partitions": len(self.clients),
+            "num-partitions": len(self.federation.shards),
+            "bundles": str((self.folder / "bundles").resolve()),
+            "reveals": self.config.task.reveal == "round",
         }
         return {
-            client.number + _FIRST_NODE: {
+            wallet.number + _FIRST_NODE: {
                 **shared,
-                **self.roles.client_keys[client.number],
-                "partition-id": client.number,
-                "behaviour": client.behaviour,
+                **self.roles.client_keys[wallet.number],
+                "partition-id": wallet.shard,
+                "behaviour": wallet.behaviour,
             }
-            for client in self.clients
+            for wallet in self.wallets
         }
 
     def _spent(self, name: str, sent: Sent) -> None:
         self.gas.setdefault(name, []).append(sent.gas)
-
-
-def _check_behaviours(config: RunConfig, *, clients: int) -> None:
-    for one in config.attack.behaviours:
-        if int(one.partition(":")[0]) >= clients:
-            raise ConfigError(f"attack.behaviours has {one!r}, the data makes clients 0 to {clients - 1}")

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-from measurement import ROOT, report, settings
+from measurement import report, settings
 from numpy.typing import NDArray
-from trained_rounds import Setting, digits, federation_of, mnist, trained_rounds
+from trained_rounds import Setting, digits, federation_of, hospitals, mnist, trained_rounds
 
 from fl.codec import Blocks
 from fl.rewards import SCORE_FRACTION_BITS, Account, settle_round
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.replication import cosines
 from fl.scoring.scorer import Scorer, build_scorer
-from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, Shard
+from fl.task.data import Dataset, Federation, PartitionConfig, Shard
 
 RULES = {
     "direction": ("direction", {"confidence": False}),
@@ -60,16 +60,7 @@ def main() -> None:
     )
     torch.set_num_threads(1)
     large = mnist(values["data.path"])
-    hospitals = Setting(
-        model="fl.task.models:MLP",
-        learning_rate=0.05,
-        steps=20,
-        data=DataConfig(
-            name="folder", path=str((ROOT / values["hospitals"]).resolve()), target=-1, positive_above=0,
-            missing=["", "?", "-9", "-9.0"],
-        ),
-        arguments={"hidden": [16]},
-    )  # fmt: skip
+    clinics = hospitals(values["hospitals"])
     sizes = PartitionConfig(name="sizes", clients=6, sizes=[1, 2, 3, 4, 5, 6])
     thirds, one = PartitionConfig(name="iid", clients=3), PartitionConfig(name="iid", clients=1)
     flipped = ("honest", "honest", "label_flip:0.3")
@@ -85,9 +76,9 @@ def main() -> None:
         "only holder of class 9, digits": Case(setting=small, partition=one, deal=only_holder),
         "disjoint classes, digits": Case(setting=small, partition=one, deal=disjoint),
         "disjoint classes, MNIST": Case(setting=large, partition=one, deal=disjoint, rounds=6),
-        "four hospitals": Case(setting=hospitals, partition=PartitionConfig(name="natural", clients=0)),
+        "four hospitals": Case(setting=clinics, partition=PartitionConfig(name="natural", clients=0)),
         "four hospitals, va flips 30 %": Case(
-            setting=hospitals, partition=PartitionConfig(name="natural", clients=0),
+            setting=clinics, partition=PartitionConfig(name="natural", clients=0),
             behaviours=("honest", "honest", "honest", "label_flip:0.3"),
         ),
     }  # fmt: skip
@@ -103,7 +94,7 @@ def main() -> None:
     if values["only"] in "two names":
         found["two names"] = two_names(small, seeds=int(values["seeds"]))
     if values["only"] in "cosines":
-        found["cosines"] = honest_cosines(large, hospitals)
+        found["cosines"] = honest_cosines(large, clinics)
         print(f"cosines: {found['cosines']}", file=sys.stderr)
     report("cases", found)
 

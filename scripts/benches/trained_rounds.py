@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from measurement import mnist_folder
+from measurement import ROOT, mnist_folder
 from numpy.typing import NDArray
 
 from clients.trainer import train
@@ -16,7 +16,7 @@ from fl.rewards import Participant, cap_q64
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.replication import share_stakes
-from fl.task.behaviour import flip_labels
+from fl.task.behaviour.labels import flip_labels
 from fl.task.data import DataConfig, Federation, PartitionConfig, load_federation
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec
@@ -42,6 +42,14 @@ def mnist(path: str, *, validation: int = 1000) -> Setting:
     """10,000 digits of 28 × 28, LeNet."""
     data = DataConfig(name="idx", path=mnist_folder(path), validation=validation, test=1000)
     return Setting(model="fl.task.models:LeNet", learning_rate=0.05, data=data)
+
+
+def hospitals(path: str) -> Setting:
+    """Four hospitals' tables of heart disease, a small MLP."""
+    data = DataConfig(
+        name="folder", path=str((ROOT / path).resolve()), target=-1, positive_above=0, missing=["", "?", "-9", "-9.0"]
+    )
+    return Setting(model="fl.task.models:MLP", learning_rate=0.05, steps=20, data=data, arguments={"hidden": [16]})
 
 
 def federation_of(setting: Setting, partition: PartitionConfig, *, seed: int) -> tuple[Federation, TaskSpec]:

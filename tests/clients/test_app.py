@@ -71,7 +71,7 @@ def test_the_same_round_trains_the_same_update(task):
 
 
 def test_a_free_rider_sends_nothing_new(task):
-    update, metrics = train(task, config_of(task, behaviour="free_ride"))
+    update, metrics = train(task, config_of(task, behaviour="zero"))
     assert not update.any()
     assert metrics["train-loss"] == 0
 
@@ -79,6 +79,22 @@ def test_a_free_rider_sends_nothing_new(task):
 def test_flipped_labels_train_another_update(task):
     honest, flipped = (train(task, config_of(task, behaviour=one))[0] for one in ("honest", "label_flip:1"))
     assert honest @ flipped < 0.5 * np.linalg.norm(honest) * np.linalg.norm(flipped)
+
+
+def test_a_cheat_that_looks_back_needs_what_is_published(task, tmp_path):
+    with pytest.raises(ConfigError) as caught:
+        train(task, config_of(task, behaviour="replay_step"))
+    assert str(caught.value) == (
+        "behaviour 'replay_step' goes by what the coordinator publishes, and the node configuration lacks 'bundles'; set it to a "
+        "folder or URL"
+    )
+    update, _ = train(task, config_of(task, behaviour="replay_step", bundles=str(tmp_path)))
+    assert not update.any()  # of a first round nothing is published
+
+
+def test_an_accomplice_gives_its_rows_away(task):
+    copied = train(task, config_of(task, behaviour="copy:2"))[0]
+    np.testing.assert_allclose(copied, train(task, config_of(task, number=2))[0], atol=1e-6)
 
 
 def test_the_proximal_term_comes_with_the_message(task):
@@ -100,7 +116,7 @@ def test_a_shard_that_is_not_there_is_named(task):
 
 
 def test_an_unknown_behaviour_is_named(task):
-    with pytest.raises(ConfigError, match="behaviour 'sleep' is unknown; write honest, free_ride or label_flip:SHARE"):
+    with pytest.raises(ConfigError, match="behaviour 'sleep' is unknown; write one of honest, zero, "):
         train(task, config_of(task, behaviour="sleep"))
 
 
@@ -135,6 +151,17 @@ def test_a_node_of_its_own_trains_on_its_file(table_task, tmp_path):
     assert metrics["num-examples"] == 12
     other, _ = train(task, {**config, "anvil-account": 6})
     assert not np.array_equal(update, other)  # another account draws other batches
+
+
+def test_a_node_of_its_own_has_no_accomplice(table_task, tmp_path):
+    task = table_task()
+    shard = tmp_path / "own.csv"
+    shard.write_text("a,b,label\n1,2,yes\n2,3,no\n")
+    with pytest.raises(ConfigError) as caught:
+        train(task, {**task.node_config(0), "shard": str(shard), "behaviour": "copy:2"})
+    assert str(caught.value) == (
+        "this node has its own rows and not those of client 2; play accomplices with `fl run`, where each can be given the others' rows"
+    )
 
 
 def test_a_node_of_its_own_builds_no_foreign_code(table_task, tmp_path):

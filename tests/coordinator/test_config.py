@@ -128,12 +128,15 @@ def test_a_task_at_odds_with_itself_or_the_contract_is_refused(settings, message
         (
             AttackConfig,
             {"behaviours": ["free_ride"]},
-            "attack.behaviours has 'free_ride'; write CLIENT:BEHAVIOUR, such as 3:label_flip:0.5 or 5:free_ride",
+            "attack.behaviours has 'free_ride'; write CLIENT:BEHAVIOUR, such as 3:label_flip:0.5 or 5:replay_step, or ring:2,5",
         ),
         (
             AttackConfig,
             {"behaviours": ["3:sleep"]},
-            "behaviour 'sleep' is unknown; write honest, free_ride or label_flip:SHARE with 0 < SHARE ≤ 1",
+            "behaviour 'sleep' is unknown; write one of honest, zero, free_ride, noise, replay_step, replay_direction, "
+            "replay_average:DECAY, adam, sign, stale, synthetic, harm, ring:A,B,…, opposite:A,B, label_flip:SHARE, "
+            "backdoor:CLASS, copy:CLIENT, lazy:STEPS, scale:FACTOR, split:WALLETS, or several joined by +, with 0 < DECAY ≤ 1, "
+            "0 < SHARE ≤ 1, 0 < FACTOR ≤ 10^6, STEPS ≥ 1, 2 ≤ WALLETS ≤ 64, and clients by number",
         ),
         (CoordinatorConfig, {"rejoin": 0.0}, "coordinator.rejoin is 0.0; set it above 0"),
         (RunConfig, {"seed": -1}, "seed is -1; set 0 or more"),
@@ -148,3 +151,32 @@ def test_a_setting_out_of_range_is_refused(cls, settings, message):
 def test_behaviours_are_by_number_and_honest_otherwise():
     attack = AttackConfig(behaviours=["4:label_flip:0.5", "5:free_ride"])
     assert [attack.of(number) for number in (3, 4, 5)] == ["honest", "label_flip:0.5", "free_ride"]
+
+
+def test_a_ring_is_a_behaviour_of_all_its_clients():
+    attack = AttackConfig(behaviours=["ring:1,4", "3:lazy:5+scale:2"])
+    assert [attack.of(number) for number in range(5)] == ["honest", "ring:1,4", "honest", "lazy:5+scale:2", "ring:1,4"]
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "message"),
+    [
+        (
+            ["3:zero", "ring:1,3"],
+            "attack.behaviours has client 3 twice; join what one client does with +, as in 3:lazy:5+scale:2",
+        ),
+        (["3:ring:1,3"], "attack.behaviours has '3:ring:1,3'; write ring:1,3 alone, its clients stand in it"),
+        (["3:copy:3"], "attack.behaviours has '3:copy:3', which copies itself; name another client"),
+    ],
+)
+def test_behaviours_that_cannot_be_dealt_are_refused(behaviours, message):
+    with pytest.raises(ConfigError) as caught:
+        AttackConfig(behaviours=behaviours)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("behaviour", ["5:zero", "ring:2,5", "1:copy:5"])
+def test_clients_that_there_are_not_are_refused(behaviour):
+    with pytest.raises(ConfigError) as caught:
+        AttackConfig(behaviours=[behaviour]).check_clients(5)
+    assert str(caught.value) == f"attack.behaviours has {behaviour!r}, the data makes clients 0 to 4"

@@ -1,10 +1,8 @@
-import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from fl.errors import ConfigError
-from fl.task.behaviour import check_behaviour, flip_labels
 from fl.task.models import MLP, LeNet, LogisticRegression, build_model
 from fl.task.strategies import STRATEGIES, build_strategy
 
@@ -97,31 +95,3 @@ def test_an_unknown_strategy_is_refused_with_those_that_are_known():
 def test_an_argument_that_the_strategy_does_not_take_is_refused():
     with pytest.raises(ConfigError, match="strategy=fedadam cannot be built: .*; see Flower's FedAdam"):
         build_strategy("fedadam", {"speed": 3})
-
-
-def test_as_many_labels_are_flipped_as_were_asked_for():
-    labels = np.arange(100) % 10
-    flipped = flip_labels(labels, share=0.3, num_classes=10, rng=np.random.default_rng(0))
-    moved = flipped != labels
-    assert moved.sum() == 30
-    np.testing.assert_array_equal(flipped[moved], (labels[moved] + 1) % 10)
-    np.testing.assert_array_equal(labels, np.arange(100) % 10)
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [("honest", ("honest", 0)), ("free_ride", ("free_ride", 0)), ("label_flip:0.5", ("label_flip", 0.5))],
-)
-def test_a_behaviour_is_read(text, parts):
-    assert check_behaviour(text) == parts
-
-
-@pytest.mark.parametrize(
-    "text", ["", "lazy", "label_flip", "label_flip:0", "label_flip:1.1", "label_flip:nan", "label_flip:x", "honest:1"]
-)
-def test_an_unknown_behaviour_is_refused(text):
-    with pytest.raises(ConfigError) as caught:
-        check_behaviour(text)
-    assert str(caught.value) == (
-        f"behaviour {text!r} is unknown; write honest, free_ride or label_flip:SHARE with 0 < SHARE ≤ 1"
-    )

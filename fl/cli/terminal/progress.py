@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
-from rich.table import Table
 
 from fl.chain.tokens import WEI
+from fl.cli.terminal.pay_table import notes, pay_table, tokens
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import Watcher
 from fl.scoring.game import Evaluation
-from fl.task.behaviour import FREE_RIDE, LABEL_FLIP, check_behaviour
 
 # The steps of a round after its training, as the strategy names them.
 _STEPS = ("checking", "aggregating", "scoring", "settling", "bundling", "evaluating", "posting", "reporting")
@@ -53,41 +51,13 @@ class ProgressView:
 
     def show_table(self, summary: dict[str, Any], *, folder: Path) -> None:
         """Who was paid what, and what it came to."""
-        rounds = summary["totals"]["rounds"]
-        table = Table(
-            title=f"Paid by score, {rounds} round{'s' * (rounds != 1)}", title_justify="left", box=SIMPLE_HEAD
-        )
-        for name in ("client", "account"):
-            table.add_column(name, no_wrap=True)
-        for name in ("shard", "stake", "score", "earned", "claimed", "balance"):
-            table.add_column(name, justify="right", no_wrap=True)
-        for client in summary["clients"]:
-            table.add_row(
-                client["name"] + ("" if client["behaviour"] == "honest" else " *"),
-                client["account"][:6] + "…",
-                str(client["samples"]),
-                f"{client['stake_share']:.1%}",
-                f"{client['score']:+.4f}" if int(client["score_q40"]) else "0",
-                _tokens(client["paid_wei"]),
-                _tokens(client["claimed_wei"]),
-                _tokens(client["balance_wei"]),
-            )
-        self.console.print(table)
-        for client in summary["clients"]:
-            if client["behaviour"] != "honest":
-                self.console.print(f"* {client['name']} {_told(client['behaviour'])}")
-        if summary["task"]["attested"]:
-            self.console.print(
-                f"scores by {summary['task']['scorer']}: attested by evaluators, not provable on chain", highlight=False
-            )
+        self.console.print(pay_table(summary))
+        for line in notes(summary):
+            self.console.print(line, highlight=False)
         totals = summary["totals"]
-        empty = [one for one in summary["rounds"] if not one["scores"]]
-        if empty:
-            reasons = {refusal["reason"] for one in empty for refusal in one["refusals"]}
-            self.console.print(f"no update was accepted in {len(empty)} rounds: {'; '.join(sorted(reasons)[:3])}")
         self.console.print(
             f"accuracy {totals['initial_accuracy']:.1%} → {totals['final_accuracy']:.1%}, "
-            f"paid {_tokens(totals['paid_wei'])} of {_tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"
+            f"paid {tokens(totals['paid_wei'])} of {tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"
         )
         self.console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -122,14 +92,3 @@ class ProgressView:
         self._progress.update(self._bars[report.round], total=1, completed=1, note=note)
         if report.round == self._rounds:
             self._progress.update(self._setup, visible=True)
-
-
-def _told(behaviour: str) -> str:
-    name, share = check_behaviour(behaviour)
-    return {FREE_RIDE: "sends its base model back unchanged", LABEL_FLIP: f"has {share:.0%} of its labels flipped"}[
-        name
-    ]
-
-
-def _tokens(wei: str | int) -> str:
-    return f"{int(wei) / WEI:,.2f}"

@@ -1,0 +1,93 @@
+"""The table that a run ends with: score × price = pay for each client, and what cheats earned against an honest client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from fl.chain.tokens import WEI
+from fl.task.behaviour import HONEST, read_behaviour
+
+_KEPT = " ↑"  # beside a pay that was earned at an earlier, higher price
+
+
+def pay_table(summary: Mapping[str, Any]) -> Table:
+    """Who was paid what, a row for each client.
+
+    Args:
+        summary: Of a finished run, as `fl.report.summary` makes it.
+    """
+    rounds = summary["totals"]["rounds"]
+    price = _price(summary)
+    table = Table(title=f"Paid by score, {rounds} round{'s' * (rounds != 1)}", title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("client", no_wrap=True)
+    for name in ("shard", "stake", "score", "× price", "= pay", "balance"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for client in summary["clients"]:
+        table.add_row(
+            client["name"] + ("" if client["behaviour"] == HONEST else " *"),
+            str(client["samples"]),
+            f"{client['stake_share']:.1%}",
+            f"{client['score']:+.4f}" if int(client["score_q40"]) else "0",
+            "–" if price is None or int(client["score_q40"]) <= 0 else f"{price:,.1f}",
+            tokens(client["paid_wei"]) + (_KEPT if _is_kept(client, price=price) else ""),
+            tokens(client["balance_wei"]),
+        )
+    return table
+
+
+def notes(summary: Mapping[str, Any]) -> list[str]:
+    """What the table cannot say: the price, what the cheats did and earned, and rounds without updates."""
+    price = _price(summary)
+    lines = ["nobody has a positive score, so nothing was paid"]
+    if price is not None:
+        lines = [f"the price is {price:,.1f} tokens for 1.0 of loss, the same for everybody"]
+    if any(_is_kept(client, price=price) for client in summary["clients"]):
+        lines[0] += f";{_KEPT} was earned earlier, at a higher price, and pay never falls"
+    for client in summary["clients"]:
+        if client["claimed_wei"] != client["paid_wei"]:
+            lines.append(
+                f"{client['name']} earned {tokens(client['paid_wei'])}, and {tokens(client['claimed_wei'])} is claimed"
+            )
+    for client in _cheats(summary):
+        lines.append(f"* {client['name']} {read_behaviour(client['behaviour'])}: {_against_honest(client, summary)}")
+    task = summary["task"]
+    if task["attested"]:
+        lines.append(f"scores by {task['scorer']}: attested by evaluators, not provable on chain")
+    empty = [one for one in summary["rounds"] if not one["scores"]]
+    if empty:
+        reasons = {refusal["reason"] for one in empty for refusal in one["refusals"]}
+        lines.append(f"no update was accepted in {len(empty)} rounds: {'; '.join(sorted(reasons)[:3])}")
+    return lines
+
+
+def tokens(wei: str | int) -> str:
+    """Whole tokens with two places."""
+    return f"{int(wei) / WEI:,.2f}"
+
+
+def _price(summary: Mapping[str, Any]) -> float | None:
+    return summary["rounds"][-1]["price"] if summary["rounds"] else None
+
+
+def _is_kept(client: Mapping[str, Any], *, price: float | None) -> bool:
+    """Whether a client holds more than its score is worth at the last price."""
+    worth = max(0.0, client["score"]) * (price or 0.0)
+    return int(client["paid_wei"]) / WEI > worth + 0.005
+
+
+def _cheats(summary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return [client for client in summary["clients"] if client["behaviour"] != HONEST]
+
+
+def _against_honest(client: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    honest = [other for other in summary["clients"] if other["behaviour"] == HONEST]
+    staked = sum(int(other["stake_wei"]) for other in honest)
+    due = sum(int(other["paid_wei"]) for other in honest) * int(client["stake_wei"]) / staked if staked else 0
+    if not due:
+        return f"earned {tokens(client['paid_wei'])}"
+    earned = int(client["paid_wei"])
+    return f"earned {tokens(earned)}, {earned / due:.0%} of what honest work of its size did ({tokens(round(due))})"
