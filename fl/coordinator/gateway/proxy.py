@@ -89,6 +89,8 @@ class Gateway:
             )
         self._desk = Turns(_PAGES_AT_ONCE, of_one=_PAGES_OF_ONE, waiting_of_one=_PAGES_WAITING_OF_ONE)
         self._api = FastAPI(title="Fairshare coordinator", docs_url=None, redoc_url=None, openapi_url=None)
+        for problem in (TooLarge, TooSlow):
+            self._api.add_exception_handler(problem, self._unread)
         for router in routers:
             self._api.include_router(router)
         self._told: set[tuple[str, str]] = set()
@@ -182,27 +184,27 @@ class Gateway:
             self._turn_away(scope, "more than one address may ask at once")
             await _said("too much is asked from this address", 503, **{"retry-after": "1"})(scope, receive, send)
             return
-        ours, started = True, False
+        ours = True
 
         async def send_and_give_back(message: Message) -> None:
-            nonlocal ours, started
+            nonlocal ours
             if ours:
                 ours = False
                 self._desk.give_back(asker)
-            started = True
             await send(message)
 
         try:
             await app(scope, receive, send_and_give_back)
-        except (TooLarge, TooSlow) as error:
-            if started:
-                raise
-            self._turn_away(scope, "a request that is too large or did not come")
-            status = 413 if isinstance(error, TooLarge) else 408
-            await _said("the body is too large, or too slow", status, connection="close")(scope, receive, send)
         finally:
             if ours:
                 self._desk.give_back(asker)
+
+    async def _unread(self, request: Request, error: Exception) -> PlainTextResponse:
+        """What an app's question for a body came to."""
+        self._turn_away(request.scope, "a request that is too large or did not come")
+        return _said(
+            "the body is too large, or too slow", 413 if isinstance(error, TooLarge) else 408, connection="close"
+        )
 
     def _turn_away(self, scope: Scope, kind: str) -> None:
         self.refused[kind] += 1
