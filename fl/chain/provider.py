@@ -10,23 +10,22 @@ from __future__ import annotations
 import json
 import logging
 import re
-import threading
 import time
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from fl.bounded_http import LOOPBACK, BoundedHttp, NoAnswer, UnusableAnswer
+from fl.bounded_http import NoAnswer, UnusableAnswer
 from fl.chain.errors import AnswerTooLarge, ChainUnreachable
 from fl.chain.log_ranges import LogSpan
+from fl.chain.rpc_transport import transport_to
 from fl.chain.rpc_url import shown, usable
 from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
-_MOST_BYTES = 32 << 20  # of an answer
 _BUSY_STATUSES = (408, 425, 429, 500, 502, 503, 504)  # that a node, or a proxy before it, gives in passing
 _BUSY_CODES = (429, -32005, -32029, -32090, -32097)
 _BUSY = re.compile(
@@ -72,13 +71,6 @@ class Patience:
     depth: int | None = None  # blocks after which what happened counts as done; None for 12, or 0 on a devnet
 
 
-class _Transport(Protocol):
-    def ask(self, data: bytes, *, deadline_s: float) -> tuple[int, float, bytes]:
-        """Status, seconds to wait that the answer names, and the answer. Raises: NoAnswer."""
-
-    def close(self) -> None: ...
-
-
 class _Passing(Exception):
     """No answer, for a reason that may pass."""
 
@@ -101,7 +93,7 @@ class PatientProvider(JSONBaseProvider):
             raise ChainUnreachable(url=url, reason="the URL is not of http, https, ws or wss")
         self.endpoint_uri, self.patience, self.timeout_s = url, patience, timeout_s
         self.log_span = LogSpan()
-        self._transport: _Transport = _WebSocket(url) if url.startswith("ws") else _Http(url, wait_s=timeout_s)
+        self._transport = transport_to(url, wait_s=timeout_s)
         self._seen, self._seen_at = 0, float("-inf")  # the highest block that something of ours was seen in, and when
 
     def saw(self, block: int) -> None:
@@ -170,23 +162,25 @@ class PatientProvider(JSONBaseProvider):
     def _ask(self, method: str, params: Any) -> RPCResponse:
         """Ask once. Raises: _Passing; ChainUnreachable."""
         try:
-            status, wait_s, body = self._transport.ask(
-                self.encode_rpc_request(RPCEndpoint(method), params), deadline_s=self.timeout_s
-            )
+            came = self._transport.ask(self.encode_rpc_request(RPCEndpoint(method), params), deadline_s=self.timeout_s)
         except UnusableAnswer as error:
             raise AnswerTooLarge(url=self.endpoint_uri, reason=error.reason) from error
         except NoAnswer as error:
             raise _Passing(_kind(error.reason)) from error
-        answer = _read(body)
+        status, answer = came.status, _read(came.body)
         if 300 <= status < 400:
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}, to another address")
-        if answer is None or (status >= 400 and "error" not in answer):
-            if status in _BUSY_STATUSES or status < 300:  # a proxy's page about its own trouble comes with 200 at times
-                raise _Passing(f"HTTP {status}" if status >= 300 else "no JSON", limited=status == 429, wait_s=wait_s)
+        if answer is None:
+            if status in _BUSY_STATUSES:
+                raise _Passing(f"HTTP {status}", limited=status == 429, wait_s=came.wait_s)
+            if status < 300:  # a proxy's page about its own trouble comes with 200 at times
+                raise _Passing("no JSON-RPC")
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}")
         if status in _BUSY_STATUSES or _asks_to_wait(method, answer.get("error")):
             reason = f"HTTP {status}" if status in _BUSY_STATUSES else _words(answer)
-            raise _Passing(reason, limited=status == 429 or status < 500, wait_s=wait_s, answer=answer)
+            raise _Passing(reason, limited=status == 429 or status < 500, wait_s=came.wait_s, answer=answer)
+        if status >= 400 and "error" not in answer:
+            raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}")
         return answer
 
 
@@ -225,67 +219,3 @@ def _is_behind(method: str, answer: RPCResponse) -> bool:
 
 def _kind(reason: str) -> str:
     return reason.partition(":")[0]  # the words after it may hold the URL, and that a key
-
-
-# ---- ways to a node ----------------------------------------------------------------------------------------------------
-
-
-class _Http:
-    def __init__(self, url: str, *, wait_s: float) -> None:
-        self._url, self._http = url, BoundedHttp(wait_s=wait_s)
-
-    def ask(self, data: bytes, *, deadline_s: float) -> tuple[int, float, bytes]:
-        headers = {"Content-Type": "application/json"}
-        answer = self._http.ask(
-            "POST", self._url, most=_MOST_BYTES, deadline_s=deadline_s, headers=headers, content=data
-        )
-        after = answer.headers.get("retry-after", "")
-        return answer.status, float(after) if after.isdigit() and len(after) < 6 else 0.0, answer.body
-
-    def close(self) -> None:
-        self._http.close()
-
-
-class _WebSocket:
-    """One connection, opened when it is needed, for one question at a time."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._turn = url, threading.Lock()
-        self._open: Any = None
-
-    def ask(self, data: bytes, *, deadline_s: float) -> tuple[int, float, bytes]:
-        # Optional for everybody else: most have no use for it, and it takes a while to import.
-        from websockets.exceptions import PayloadTooBig, WebSocketException  # noqa: PLC0415
-        from websockets.sync.client import connect  # noqa: PLC0415
-
-        end = time.monotonic() + deadline_s
-        with self._turn:
-            try:
-                if self._open is None:
-                    proxy = None if any(f"://{host}" in self._url for host in LOOPBACK) else True
-                    self._open = connect(
-                        self._url, max_size=_MOST_BYTES, open_timeout=deadline_s, close_timeout=1, proxy=proxy
-                    )
-                self._open.send(data.decode())
-                asked = json.loads(data)["id"]
-                while True:
-                    body = self._open.recv(timeout=max(0.0, end - time.monotonic()))
-                    answer = _read(body if isinstance(body, bytes) else body.encode())
-                    if answer is None or answer.get("id") in (asked, None):
-                        return 200, 0.0, body if isinstance(body, bytes) else body.encode()
-            except (OSError, WebSocketException, TimeoutError, EOFError) as error:
-                opened, self._open = self._open, None
-                too_big = isinstance(error, PayloadTooBig) or "1009" in str(error)
-                if opened is not None:
-                    threading.Thread(target=opened.close, daemon=True).start()  # which waits for the other side
-                if too_big:
-                    raise UnusableAnswer(
-                        reason=f"it has more than the {_MOST_BYTES:,} bytes that there can be"
-                    ) from error
-                raise NoAnswer(reason=type(error).__name__) from error
-
-    def close(self) -> None:
-        with self._turn:
-            if self._open is not None:
-                self._open.close()
-                self._open = None

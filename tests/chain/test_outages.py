@@ -13,6 +13,7 @@ from fl.chain.anvil import running_anvil
 from fl.chain.errors import ChainUnreachable
 from fl.chain.inclusion import NotIncluded, TransactionTaken
 from fl.chain.provider import Patience
+from fl.chain.rpc_transport import RpcAnswer
 from fl.chain.sender import connect, transfer_ether
 
 HASTY = Patience(outage_s=60, stuck_s=0.3, give_up_s=60, look_s=0.1)
@@ -241,7 +242,9 @@ def test_a_node_that_is_busy_is_asked_again(url, monkeypatch):
     w3 = connect(url)
     real, statuses = w3.provider._transport.ask, [429, 503]
     monkeypatch.setattr(
-        w3.provider._transport, "ask", lambda data, **_: (statuses.pop(), 0.0, b"") if statuses else real(data, **_)
+        w3.provider._transport,
+        "ask",
+        lambda data, **_: RpcAnswer(status=statuses.pop(), body=b"") if statuses else real(data, **_),
     )
     assert w3.eth.chain_id == 31337
     statuses.append(401)
