@@ -25,6 +25,7 @@ FLOORS = [
     "chain",
     "rewards",
     "codec",
+    "bounded_http",
     "errors",
     "plain_text",
 ]

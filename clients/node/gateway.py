@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from clients.errors import GatewayUnreachable
-from fl.bundle.bounded_http import BoundedHttp, NoAnswer
+from fl.bounded_http import BoundedHttp, NoAnswer
 
 _WAIT_S = 20.0
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import requests
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
 
@@ -26,6 +25,7 @@ from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreacha
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
+from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Header, header_hash
 from fl.errors import FairshareError
@@ -225,8 +225,10 @@ class PayFollower:
                 self._step(escrow, book)
                 self._settle("chain", "the chain answers again")
                 self._troubles.pop("contract", None)
-            except (ChainUnreachable, Web3Exception, requests.RequestException) as error:
-                self._trouble("chain", f"the chain at {self._invite.url} gives no answer ({_short(error)}); trying on")
+            except (ChainUnreachable, Web3Exception) as error:
+                self._trouble(
+                    "chain", f"the chain at {shown(self._invite.url)} gives no answer ({_short(error)}); trying on"
+                )
                 self._stop.wait(2 * _POLL_S)
             except ChainError as error:  # it answers, and says no: no gas for the claim, or a contract that is gone
                 self._trouble("contract", f"{error}; trying on")

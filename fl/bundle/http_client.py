@@ -3,7 +3,7 @@
 Who asks for what is not for everybody signs a short-lived token with its wallet (`fl.chain.access`); it is sent to the
 coordinator's gateway only, whose certificate the invite carries.
 
-Nobody vouches for who answers: what comes is bounded in size and time (`fl.bundle.bounded_http`), and words in it are made
+Nobody vouches for who answers: what comes is bounded in size and time (`fl.bounded_http`), and words in it are made
 printable before anything is raised with them.
 """
 
@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from eth_account.signers.local import LocalAccount
 
-from fl.bundle.bounded_http import Answer, BoundedHttp, NoAnswer, UnusableAnswer
+from fl.bounded_http import Answer, BoundedHttp, NoAnswer, UnusableAnswer
 from fl.bundle.format import HEADER, BrokenBundle, BundleFiles
 from fl.bundle.store import Withheld, refuse_outside, round_folder
 from fl.chain.access import LIFETIME_S, access_token

@@ -15,6 +15,7 @@ from eth_account import Account
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError, KeystoreError
+from fl.chain.rpc_url import RPC_URL_VARIABLE
 from fl.chain.whole_file import write_new
 
 ANVIL_CHAIN = 31337
@@ -22,7 +23,7 @@ ANVIL_CHAIN = 31337
 _ANVIL_MNEMONIC = "test test test test test test test test test test test junk"
 PASSWORD_VARIABLE = "FAIRSHARE_PASSWORD"
 PASSWORD_FILE_VARIABLE = "FAIRSHARE_PASSWORD_FILE"  # systemd and containers hand secrets over as files
-SECRETS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE)  # that no child process is given
+SECRETS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE, RPC_URL_VARIABLE)  # that no child process is given
 
 
 class TestKeysElsewhere(ChainError):

@@ -18,7 +18,7 @@ from fl.chain.errors import AnvilFailed, AnvilMissing
 
 CHAIN_STATE = "chain.json"  # in the folder of a run on an Anvil of its own
 CHECKOUT_CONTRACTS = Path(__file__).resolve().parents[2] / "contracts"
-_LISTENING = re.compile(r"Listening on ([\d.]+:\d+)")
+_LISTENING = re.compile(r"Listening on (\S+:\d+)")
 _STATE_INTERVAL_S = 5  # what a kill costs at most
 _SAVING_S = 60  # that Anvil has to write a chain at the end
 _PR_SET_PDEATHSIG = 1

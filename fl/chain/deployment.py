@@ -11,6 +11,7 @@ from web3 import Web3
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, Token
 from fl.chain.json_file import write_json
+from fl.chain.rpc_url import without_key
 from fl.chain.sender import connect
 
 
@@ -41,8 +42,8 @@ class Deployment:
         return w3, Escrow(w3, self.contract), Token(w3, self.token)
 
     def write(self, path: Path) -> None:
-        """Write the file, whole or not at all."""
-        write_json(path, asdict(self))
+        """Write the file, whole or not at all, and without a key that the URL may hold."""
+        write_json(path, {**asdict(self), "url": without_key(self.url)})
 
     @classmethod
     def read(cls, path: Path) -> Deployment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fl.chain.rpc_url import shown
 from fl.errors import FairshareError
 
 
@@ -17,7 +18,14 @@ class ChainUnreachable(ChainError):
         self.url, self.reason = url, reason
 
     def __str__(self) -> str:
-        return f"no chain answers at {self.url} ({self.reason}); start one with `anvil`, or set chain.url"
+        return f"no chain answers at {shown(self.url)} ({self.reason}); start one with `anvil`, or set chain.url"
+
+
+class AnswerTooLarge(ChainUnreachable):
+    """A node answers with more than there can be."""
+
+    def __str__(self) -> str:
+        return f"the answer of {shown(self.url)} cannot be used: {self.reason}; set chain.url to another node"
 
 
 class WrongChain(ChainError):
@@ -28,7 +36,7 @@ class WrongChain(ChainError):
         self.url, self.seen, self.expected = url, seen, expected
 
     def __str__(self) -> str:
-        return f"{self.url} is chain {self.seen}, chain {self.expected} is expected; set chain.url or chain.id"
+        return f"{shown(self.url)} is chain {self.seen}, chain {self.expected} is expected; set chain.url or chain.id"
 
 
 class NoContract(ChainError):

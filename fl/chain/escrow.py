@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
@@ -21,9 +22,12 @@ from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Ste
 from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent, send
+from fl.chain.task_log import TaskLog
 from fl.chain.typed_data import Domain, Header, Join, Redirect, compact
 from fl.rewards.tree import Leaf, Sibling
 
+_MOST_LOGS = 8  # tasks whose events are kept
+_LAG_S, _LAG_LOOK_S = 30.0, 0.2  # that a node's events may be behind its state
 PARTS = ("Lifecycle", "Disputes", "Fairshare")  # each is told the address of the one before
 
 
@@ -146,6 +150,8 @@ class Escrow:
             raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
         self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
         self.domain = Domain(chain_id=self.chain_id, contract=self.address)
+        self._task_logs: dict[tuple[bytes, int], TaskLog] = {}
+        self._enrolments: dict[tuple[bytes, int], tuple[int, Enrolments]] = {}  # with the log's version
         try:
             stated = self.domain_fields()
         except Web3Exception:  # any other contract, such as the token of a deployment file with the two swapped
@@ -190,12 +196,13 @@ class Escrow:
 
     def enrolments(self, task_id: bytes, *, from_block: int = 0) -> Enrolments:
         """Every client with a place in the task, leavers included, in the order of joining."""
-        steps = [
-            (_place(event), _step(event))
-            for name in ("Joined", "Left", "Slashed")
-            for event in self._logs(name, task_id, from_block=from_block)
-        ]
-        return Enrolments(step for _, step in sorted(steps, key=lambda one: one[0]))
+        log = self._log(task_id, from_block)
+        events, key = log.events("Joined", "Left", "Slashed"), (task_id, from_block)
+        version, known = self._enrolments.get(key, (-1, Enrolments()))
+        if version != log.version:
+            known = Enrolments(map(_step, events))
+            self._enrolments[key] = (log.version, known)
+        return known
 
     def schedule(self, task_id: bytes, *, from_block: int = 0) -> Schedule:
         """What the task's rounds may pay by and by."""
@@ -240,9 +247,12 @@ class Escrow:
 
     def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
         """How a round was posted. Raises: NotPosted if it was not."""
-        events = self._logs("Posted", task_id, from_block=from_block, round=round_number)
-        if not events:
-            raise NotPosted(task_id=task_id, round_number=round_number)
+        end = time.monotonic() + _LAG_S
+        while not (events := self._logs("Posted", task_id, from_block=from_block, round=round_number)):
+            # One node of a service may tell the state of a block whose events another one does not have yet.
+            if not self.posted_at(task_id, round_number) or time.monotonic() > end:
+                raise NotPosted(task_id=task_id, round_number=round_number)
+            time.sleep(_LAG_LOOK_S)
         event = events[-1]
         values = event["args"]["header"]
         return Posting(
@@ -439,21 +449,29 @@ class Escrow:
         """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
         return tuple(self._contract.functions.standingOf(challenge_id).call()[:3])
 
-    def next_demand(self, challenge_id: bytes, demander: str, *, from_block: int = 0) -> int:
+    def next_demand(self, task_id: bytes, challenge_id: bytes, demander: str, *, from_block: int = 0) -> int:
         """The number that a demander's next demand in a challenge has, from 1; it escrows as many times the task's `min_stake`."""
-        demanded = self._contract.events.Demanded.get_logs(
-            from_block=from_block, argument_filters={"id": challenge_id, "demander": demander}
-        )
-        return len(demanded) + 1
+        log = self._log(task_id, from_block)
+        return len(log.events("Demanded", id=challenge_id, demander=demander)) + 1
 
     def was_upheld(self, challenge_id: bytes) -> bool:
         """Whether a challenge ended as right; the bonds of its demands are its challenger's then, else the demanders'."""
         return self._contract.functions.standingOf(challenge_id).call()[3]
 
     def _logs(self, name: str, task_id: bytes, *, from_block: int, **filters: object) -> list[EventData]:
-        return list(
-            self._contract.events[name].get_logs(from_block=from_block, argument_filters={"taskId": task_id, **filters})
-        )
+        return self._log(task_id, from_block).events(name, **filters)
+
+    def events(self, name: str, task_id: bytes, *, from_block: int = 0, **filters: object) -> list[EventData]:
+        """A task's events of one kind, those of its challenges included, in the order of the chain."""
+        return self._log(task_id, from_block).events(name, **filters)
+
+    def _log(self, task_id: bytes, from_block: int) -> TaskLog:
+        key = (task_id, from_block)
+        if key not in self._task_logs:
+            while len(self._task_logs) >= _MOST_LOGS:
+                self._task_logs.pop(next(iter(self._task_logs)))
+            self._task_logs[key] = TaskLog(self.w3, self.address, task_id, from_block=from_block)
+        return self._task_logs[key]
 
     def _sent_in(self, event: EventData) -> Sent:
         receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])

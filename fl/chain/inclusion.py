@@ -76,7 +76,7 @@ def free_nonce(w3: Web3, address: ChecksumAddress, *, name: str) -> int:
             log.info("%d transactions of %s are in no block yet; waiting for them", pending - mined, address)
         time.sleep(wait)
         wait = min(2 * wait, 2.0)
-    return pending
+    return max(pending, mined)  # of two nodes of a service, the one asked for what is pending may be behind
 
 
 def include(w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, name: str) -> TxReceipt:
@@ -91,6 +91,7 @@ def include(w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, 
     wait = _FIRST_POLL_S
     while True:
         if (receipt := _receipt_of_any(w3, attempts)) is not None:
+            _saw(w3, receipt)
             return receipt
         now = time.monotonic()
         if now - looked >= patience.look_s:
@@ -142,6 +143,12 @@ def _receipt_of_any(w3: Web3, attempts: list[HexBytes]) -> TxReceipt | None:
         except TransactionNotFound:
             continue
     return None
+
+
+def _saw(w3: Web3, receipt: TxReceipt) -> None:
+    """Have whatever is read from now on be of that block or a later one, whichever node of a service answers."""
+    if saw := getattr(w3.provider, "saw", None):
+        saw(receipt["blockNumber"])
 
 
 def _known(w3: Web3, tx_hash: HexBytes) -> bool:

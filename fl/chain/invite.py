@@ -15,6 +15,7 @@ from eth_utils import is_checksum_address
 
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
+from fl.chain.rpc_url import without_key
 
 _STRING = "fairshare:"  # how the one-line form begins
 _MOST_BYTES = 1 << 20  # of an unpacked one-line invite: a few kilobytes are usual
@@ -58,12 +59,16 @@ class Invite:
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        write_json(path, asdict(self))
+        write_json(path, self._public())
 
     def to_string(self) -> str:
         """The one-line form, to paste into a chat or a terminal."""
-        packed = zlib.compress(json.dumps(asdict(self), separators=(",", ":")).encode(), level=9)
+        packed = zlib.compress(json.dumps(self._public(), separators=(",", ":")).encode(), level=9)
         return _STRING + urlsafe_b64encode(packed).decode()
+
+    def _public(self) -> dict[str, object]:
+        # An invite is given away: the key of the RPC node is not.
+        return {**asdict(self), "url": without_key(self.url)}
 
     @classmethod
     def load(cls, text: str) -> Invite:

@@ -8,7 +8,6 @@ from functools import cached_property
 
 from web3.types import EventData
 
-from fl.chain.artifacts import artifact
 from fl.chain.enrolment import Enrolments
 from fl.chain.escrow import Escrow, TaskState, Token
 from fl.chain.invite import Invite
@@ -74,7 +73,6 @@ class TaskRecord:
         ):
             if told != true:
                 raise InviteDiffers(what=what, invite=told, chain=true)
-        self._contract = self.w3.eth.contract(address=self.escrow.address, abi=artifact("Fairshare").abi)
 
     @property
     def domain(self) -> Domain:
@@ -131,11 +129,10 @@ class TaskRecord:
     def steps(self, challenge_id: bytes) -> dict[int, SumStep]:
         """What was demanded of a challenge and what was answered, by the sum's number."""
         steps = {}
-        filters = {"argument_filters": {"id": challenge_id}, "from_block": self.invite.block}
-        for event in self._contract.events.Demanded.get_logs(**filters):
+        for event in self._events("Demanded", id=challenge_id):
             number = event["args"]["sum"]
             steps[number] = SumStep(sum=number, partials=None)
-        for event in self._contract.events.Answered.get_logs(**filters):
+        for event in self._events("Answered", id=challenge_id):
             number, data = event["args"]["sum"], event["args"]["partials"]
             partials = (int.from_bytes(data[at : at + 16], "big", signed=True) for at in range(0, len(data), 16))
             steps[number] = SumStep(sum=number, partials=tuple(partials))
@@ -146,9 +143,7 @@ class TaskRecord:
         return self.w3.eth.get_block("latest")["timestamp"]
 
     def _events(self, name: str, **filters: object) -> list[EventData]:
-        return self._contract.events[name].get_logs(
-            from_block=self.invite.block, argument_filters={"taskId": self.task_id, **filters}
-        )
+        return self.escrow.events(name, self.task_id, from_block=self.invite.block, **filters)
 
 
 def _header(told: Mapping[str, object]) -> Header:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import requests
 from eth_abi import decode
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
@@ -17,12 +16,14 @@ from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
+from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import TxReceipt
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
 from fl.chain.inclusion import TransactionTaken, free_nonce, include
 from fl.chain.provider import Patience, PatientProvider
+from fl.chain.rpc_url import with_key
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +46,14 @@ def connect(url: str, *, chain_id: int | None = None, patience: Patience | None 
 
     Raises: ChainUnreachable, here and from later calls; WrongChain if `chain_id` is given and is not the node's.
     """
+    url = with_key(url)
     provider = PatientProvider(url, patience=replace(patience or Patience(), outage_s=0))
     w3 = Web3(provider)
+    # Chains of authority put their seals into a field that web3 holds to 32 bytes; nothing here reads it.
+    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
     try:
         seen = w3.eth.chain_id
-    except ChainUnreachable:
-        raise
-    except (requests.RequestException, Web3Exception, ValueError) as error:
+    except (Web3Exception, ValueError, TypeError) as error:
         raise ChainUnreachable(url=url, reason=type(error).__name__) from error
     if chain_id is not None and seen != chain_id:
         raise WrongChain(url=url, seen=seen, expected=chain_id)

@@ -32,6 +32,7 @@ from fl.chain.inclusion import free_nonce
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask, TooFewClients
+from fl.chain.rpc_url import carries_key, shown, with_key
 from fl.chain.sender import connect
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig
@@ -65,6 +66,7 @@ log = logging.getLogger(__name__)
 DEVNET = "http://127.0.0.1:8545"  # where `fl devnet` listens
 _NODES_EVERY_S = 1.0
 _LAST_LOOK_S = 2.0  # for pages that are open to see the end
+_OBJECT_SLACK = 4 << 20  # bytes, for names and metrics
 _GRIDS = 5  # runs that a coordinator starts over before it gives up
 
 
@@ -146,6 +148,11 @@ class _Service:
         named = Path(self.config.chain.deployment) if self.config.chain.deployment else known
         deployment = Deployment.read(named) if named.exists() or named != known else None
         url = self.config.chain.url or (deployment.url if deployment else DEVNET)
+        if not self.config.chain.public_url and carries_key(with_key(url)):
+            raise ConfigError(
+                f"{shown(with_key(url))} holds a key, and every client reads the invite; name a node that they may ask with "
+                "chain.public_url=URL"
+            )
         w3 = _reach(url, chain_id=self.config.chain.id)
         remote = self.settings.evaluators
         self.roles = roles_for(
@@ -239,6 +246,7 @@ class _Service:
                 self.settings.port,
                 tls=tls,
                 superlink=self.superlink,
+                largest_request=_largest_object(self.spec),
                 routers=[
                     archive_router(self.folder, task=self.task, quorum=self.quorum),
                     metrics_router(self.folder, turned_away=lambda: gateway.refused),
@@ -477,6 +485,11 @@ class _Service:
         for client in self.result.clients:
             client.claimed = self.task.escrow.claimed(self.task.task_id, client.account)
             client.balance = self.task.token.balance(client.account)
+
+
+def _largest_object(spec: TaskSpec) -> int:
+    """Bytes that one part of a node's answer may have: an update takes two a parameter, an app of one's own may send floats."""
+    return _OBJECT_SLACK + 4 * len(vector_of(spec.build_model()))
 
 
 def _game(spec: TaskSpec, data: Federation) -> ValidationGame:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import requests
 from web3.exceptions import Web3Exception
 
 from fl.chain.deployment import Deployment
@@ -73,7 +72,7 @@ class ChainStatus:
                 self._escrow = Escrow(w3, deployment.contract)
                 self._from_block = deployment.block
             return {"reachable": True, **ask(self._escrow)}
-        except (ChainError, Web3Exception, requests.RequestException, ValueError) as error:
+        except (ChainError, Web3Exception, ValueError) as error:
             self._escrow = None
             # Not the error's text: it may carry the address of a paid RPC service, which is a key.
             return {"reachable": False, "reason": type(error).__name__}

@@ -8,7 +8,8 @@ from fl.audit.disputes import proofs
 from fl.audit.disputes.proofs import Published
 from fl.bundle.format import Bundle
 from fl.chain.artifacts import artifact
-from fl.chain.history import COMMON, HistoryUnread, read_history
+from fl.chain.history import COMMON, read_history
+from fl.chain.log_ranges import HistoryUnread
 from fl.codec import Blocks
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.rewards.sums import fold

@@ -29,7 +29,7 @@ def bond_of(finding: Finding, *, record: TaskRecord, account: str) -> int:
     opened = next(
         one for one in record.escrow.challenges(record.task_id, from_block=block) if one.challenge == challenge
     )
-    return finding.bond * record.escrow.next_demand(opened.id, account, from_block=block)
+    return finding.bond * record.escrow.next_demand(record.task_id, opened.id, account, from_block=block)
 
 
 def take_reward(record: TaskRecord, *, account: LocalAccount) -> int:

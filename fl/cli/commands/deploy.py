@@ -15,6 +15,7 @@ from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainUnreachable, NoFunds
 from fl.chain.escrow import Escrow, Token
+from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
@@ -53,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
             started = True
         deployment = deploy(w3, account=signer(values.get("key"), chain_id=w3.eth.chain_id), token=values.get("token"))
         deployment.write(out)
-        print(f"chain {deployment.chain_id} at {deployment.url}")
+        print(f"chain {deployment.chain_id} at {shown(deployment.url)}")
         print(f"contract {deployment.contract}\ntoken {deployment.token}\nwritten to {out}", flush=True)
         if started:
             print("Anvil runs until Ctrl-C; it forgets everything then", flush=True)

@@ -13,22 +13,24 @@ Who is asked for sends a token of its wallet (`fl.chain.access`).
 
 from __future__ import annotations
 
+import json
 import re
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from eth_utils import is_checksum_address
-from fastapi import APIRouter, Body, HTTPException, Request
+from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
+from starlette.concurrency import run_in_threadpool
 
 from fl.bundle.format import HEADER, MANIFEST, ROUND
 from fl.bundle.validation_set import VALIDATION
 from fl.chain.access import AccessRefused, account_of
-from fl.chain.enrolment import Enrolment
+from fl.chain.enrolment import Enrolments
 from fl.chain.escrow import Status, TaskState
+from fl.chain.last_known import Known, LastKnown
 from fl.chain.paid_task import PaidTask
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
@@ -66,11 +68,12 @@ def archive_router(
         return archive.json_file(folder / "summary.json")
 
     @router.get("/rounds")
-    def rounds() -> list[dict[str, Any]]:
-        state = archive.state()
+    def rounds(response: Response) -> list[dict[str, Any]]:
+        known = archive.known()
+        response.headers["Age"] = str(int(known.age_s))
         return [
             {"round": number, "bundle": f"round-{number:04d}", "revealed": archive.revealed(number)}
-            for number in range(1, state.posted + 1)
+            for number in range(1, known.value[0].posted + 1)
         ]
 
     @router.get("/bundles/{name}/{file:path}")
@@ -98,10 +101,17 @@ def archive_router(
         return Response(status_code=204) if waiting is None else JSONResponse(waiting)
 
     @router.post("/evaluations/{number}")
-    def evaluate(number: int, request: Request, answer: dict[str, Any] = Body()) -> dict[str, bool]:  # noqa: B008
-        account = archive.evaluator(request)
+    async def evaluate(number: int, request: Request) -> dict[str, bool]:
+        # Who asks comes before what it sends: of a stranger's answer not a byte is read.
+        account = await run_in_threadpool(archive.evaluator, request)
         if quorum is None:
             raise HTTPException(409, "no round waits for evaluators")
+        try:
+            answer = json.loads(await request.body())
+        except (ValueError, RecursionError) as error:
+            raise HTTPException(422, "the answer is no JSON") from error
+        if not isinstance(answer, dict):
+            raise HTTPException(422, "the answer is no JSON object")
         try:
             if isinstance(reason := answer.get("refusal"), str):
                 quorum.refuse(account, round_number=number, reason=reason)
@@ -123,16 +133,22 @@ class _Archive:
 
     def __init__(self, folder: Path, *, task: PaidTask, clock: Callable[[], float]) -> None:
         self.folder, self.task, self.clock = folder, task, clock
-        self._lock = threading.Lock()
-        self._known: dict[str, tuple[float, Any]] = {}
+        self._chain = LastKnown(lambda: (task.state(), task.enrolments()), every_s=_FRESH_S)
+
+    def known(self) -> Known[tuple[TaskState, Enrolments]]:
+        """Where the task stands, and who takes part in it, as they were last read from the chain."""
+        known = self._chain.get()
+        if known.value is None:
+            raise HTTPException(503, "the coordinator does not know the chain yet; ask again", {"Retry-After": "1"})
+        return known
 
     def state(self) -> TaskState:
-        """The task's, as fresh as need be."""
-        return self._fresh("state", self.task.state)
+        """The task's."""
+        return self.known().value[0]
 
-    def enrolments(self) -> dict[str, Enrolment]:
+    def enrolments(self) -> Enrolments:
         """Everybody who joined."""
-        return self._fresh("enrolments", self.task.enrolments)
+        return self.known().value[1]
 
     def account(self, request: Request) -> str:
         """Who asks, "" for somebody without a token."""
@@ -193,11 +209,3 @@ class _Archive:
             raise HTTPException(403, f"{file} is revealed {when}")
         if file != _DIRECTION and account not in self.enrolments():
             raise HTTPException(403, "models are for those who take part in the task")
-
-    def _fresh(self, name: str, read: Callable[[], Any]) -> Any:
-        with self._lock:
-            at, value = self._known.get(name, (float("-inf"), None))
-            if time.monotonic() - at > _FRESH_S:
-                value = read()
-                self._known[name] = (time.monotonic(), value)
-            return value

@@ -14,6 +14,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -21,7 +22,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,6 +55,7 @@ _PATIENCE_S = 120.0  # of a call, while the SuperLink is being started again
 _LOCK_S = 60  # that a call waits for the database
 _TRIES = 5  # starts in a row that end before they answer
 _BEATS = 2  # heartbeat intervals that Flower waits before it calls a node offline
+_FULL = 1  # of SQLite's auto_vacuum
 _PR_SET_PDEATHSIG = 1
 # Loaded here, not between fork and exec. The database takes a kill as well as any other end.
 _DIE_WITH_PARENT = (
@@ -115,11 +117,16 @@ class SuperLink:
         self._failure: SuperLinkFailed | None = None
         self._control: ControlHttpClient | None = None
         self._supervisor = threading.Thread(target=self._supervise, name="superlink", daemon=True)
+        self._node_ids: dict[bytes, int] = {}  # of the registered keys, in Flower's form; nobody else registers any
 
     @property
     def address(self) -> str:
         """host:port on loopback."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def _database(self) -> Path:
+        return self.folder / "state.db"
 
     @property
     def pid(self) -> int | None:
@@ -137,11 +144,15 @@ class SuperLink:
 
         Raises: BadNodeKey; SuperLinkRefused if the key is or was registered.
         """
-        request = RegisterNodeRequest(public_key=flower_public_key(node_key))
-        return self.call("register a node", lambda control: control.RegisterNode(request)).node_id
+        key = flower_public_key(node_key)
+        request = RegisterNodeRequest(public_key=key)
+        node_id = self.call("register a node", lambda control: control.RegisterNode(request)).node_id
+        self._node_ids[key] = node_id
+        return node_id
 
     def unregister(self, node_id: int) -> None:
         """Let a node connect no longer; its key cannot be registered again. Raises: SuperLinkRefused."""
+        self._node_ids = {key: known for key, known in self._node_ids.items() if known != node_id}
         request = UnregisterNodeRequest(node_id=node_id)
         self.call("unregister a node", lambda control: control.UnregisterNode(request))
 
@@ -149,6 +160,10 @@ class SuperLink:
         """All registered nodes, whether they are connected or not."""
         found = self.call("list the nodes", lambda control: control.ListNodes(ListNodesRequest()))
         return [state for info in found.nodes_info if (state := _state(info)) is not None]
+
+    def node_of(self, flower_key: bytes) -> int | None:
+        """The node id of a registered key in Flower's form, without asking the process; None for any other key."""
+        return self._node_ids.get(flower_key)
 
     # ---- runs --------------------------------------------------------------------------------------------------------
 
@@ -206,8 +221,10 @@ class SuperLink:
 
     def start(self) -> None:
         """Start it and wait until it answers. Raises: SuperLinkFailed."""
+        _let_shrink(self._database)
         self._supervisor.start()
         self.wait_until_ready()
+        self._node_ids = {flower_public_key(node.node_key): node.node_id for node in self.nodes()}
 
     def close(self) -> None:
         """Stop it and everything it started."""
@@ -283,7 +300,7 @@ class SuperLink:
             "--superexec-auth-secret-file": secret,
         }
         # SQLite lets one write at a time; Flower's own five seconds are too few for fifty nodes that answer at once.
-        database = f"sqlite:///{(self.folder / 'state.db').resolve()}?timeout={_LOCK_S}"
+        database = f"sqlite:///{self._database.resolve()}?timeout={_LOCK_S}"
         return [
             sys.executable,
             "-P",
@@ -352,6 +369,16 @@ def direct(client: _Answer, ca: bytes) -> _Answer:
         verify=ssl.create_default_context(cadata=ca.decode()), trust_env=False, timeout=30, follow_redirects=False
     )
     return client
+
+
+def _let_shrink(database: Path) -> None:
+    """Have a database give its file's space back when what was in it is deleted: SQLite's own keeps it for ever."""
+    # What cannot be read, the SuperLink says something about.
+    with suppress(sqlite3.DatabaseError), closing(sqlite3.connect(database)) as connection:
+        if connection.execute("PRAGMA auto_vacuum").fetchone() == (_FULL,):
+            return
+        connection.execute(f"PRAGMA auto_vacuum = {_FULL}")
+        connection.execute("VACUUM")  # which is what makes the setting count, in a new file and in an old one
 
 
 def _free_port() -> int:

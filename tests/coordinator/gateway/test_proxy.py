@@ -1,15 +1,19 @@
+import datetime as dt
 import logging
 import os
 import signal
 import socket
+import sqlite3
 import ssl
-from contextlib import ExitStack
+from base64 import b64encode
+from contextlib import ExitStack, closing
 from types import SimpleNamespace
 
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from fastapi import APIRouter
+from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
     DeactivateNodeRequest,
@@ -19,7 +23,9 @@ from flwr.proto.fleet_pb2 import (
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
 from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectRequest
 from flwr.proto.node_pb2 import Node
+from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -29,9 +35,13 @@ from starlette.responses import PlainTextResponse
 
 from fl.chain.node_key import flower_public_key
 from fl.coordinator.gateway import request_limits
-from fl.coordinator.gateway.proxy import NODE_PATHS, GatewayFailed, running_gateway
+from fl.coordinator.gateway.allowance import ANSWERS
+from fl.coordinator.gateway.node_calls import NODE_PATHS
+from fl.coordinator.gateway.proxy import GatewayFailed, running_gateway
+from fl.coordinator.gateway.turns import Turns
 from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.superlink.grid import open_grid
+from fl.coordinator.superlink.process import _let_shrink
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +71,46 @@ def stranger(gateway):
     """Somebody who has the CA certificate, and nothing else."""
     with httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=gateway.tls.trust()) as client:
         yield client
+
+
+@pytest.fixture
+def signed():
+    """Makes the headers by which a node shows its key."""
+
+    def made(key_file, *, at=None):
+        private = serialization.load_ssh_private_key(key_file.read_bytes(), None)
+        timestamp = (at or dt.datetime.now(dt.UTC)).isoformat()
+        shown = {
+            FLEET_HTTP_PUBLIC_KEY_HEADER: public_key_to_bytes(private.public_key()),
+            FLEET_HTTP_SIGNATURE_HEADER: sign_message(private, timestamp.encode()),
+        }
+        return {
+            "content-type": PROTOBUF_MEDIA_TYPE,
+            TIMESTAMP_HEADER: timestamp,
+            **{name: b64encode(value).decode() for name, value in shown.items()},
+        }
+
+    return made
+
+
+@pytest.fixture
+def joined(superlink, keys):
+    """Registers nodes: each one's key file and id."""
+
+    def made(count):
+        files, on_chain = keys(count)
+        return [
+            SimpleNamespace(file=file, id=superlink.register(key), key=key)
+            for file, key in zip(files, on_chain, strict=True)
+        ]
+
+    return made
+
+
+def head_of(call, headers, *, length=100):
+    """The head of a node's call, as bytes."""
+    lines = [f"POST /v1/fleet/{call} HTTP/1.1", "host: x", f"content-length: {length}"]
+    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
 
 
 @pytest.fixture
@@ -168,7 +218,7 @@ def test_a_node_cannot_speak_for_another_one(superlink, gateway, fleet, keys):
         ]:
             with pytest.raises(httpx.HTTPStatusError, match="401 Unauthorized"):
                 call(request)
-    assert gateway.refused["the node API without a registered key"] == 3
+    assert gateway.refused["the node API in another node's name"] == 3
 
 
 def test_a_superlink_that_is_away_is_told_as_one_to_ask_again(superlink, fleet, keys):
@@ -182,15 +232,15 @@ def test_a_superlink_that_is_away_is_told_as_one_to_ask_again(superlink, fleet, 
         superlink.nodes()  # until it is back
 
 
-def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls):
+def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls, joined, signed):
+    (node,) = joined(1)
     with (
         running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, largest_request=1000) as gateway,
         httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=tls.trust()) as client,
     ):
-        assert client.post("/v1/fleet/push-object", content=bytes(1001)).status_code == 413
-        # Without a length, it is counted as it comes.
-        assert client.post("/v1/fleet/push-object", content=iter([bytes(600), bytes(600)])).status_code == 413
-        assert gateway.refused["a request that is too large"] == 2
+        answer = client.post("/v1/fleet/push-object", content=bytes(1001), headers=signed(node.file))
+        assert (answer.status_code, answer.text) == (413, "more than 1000 bytes\n")
+        assert gateway.refused["a request that is too large"] == 1
 
 
 @pytest.fixture
@@ -209,11 +259,13 @@ def strangers(gateway):
         one.close()
 
 
-def test_slow_peers_keep_nobody_else_waiting(stranger, strangers):
+def test_slow_nodes_keep_nobody_else_waiting(strangers, fleet, joined, signed):
+    slow, node = joined(2)
     for _ in range(12):
-        strangers(b"POST /v1/fleet/pull-messages HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx")
-    answer = stranger.post("/v1/fleet/pull-messages", content=b"", timeout=30)  # half of what a slow one has
-    assert answer.status_code == 415  # the SuperLink's own word
+        strangers(head_of("pull-messages", signed(slow.file)) + b"x")
+    with fleet(node.file) as client:  # answered within a sixth of what a slow one has
+        client._client.timeout = 10
+        assert not client.PullMessages(PullMessagesRequest(node=Node(node_id=node.id))).messages_list
 
 
 def test_peers_that_do_not_take_their_answers_keep_nobody_else_waiting(superlink, gateway, fleet, keys):
@@ -242,9 +294,10 @@ def test_peers_that_do_not_take_their_answers_keep_nobody_else_waiting(superlink
         assert client.SendNodeHeartbeat(SendNodeHeartbeatRequest(node=node, heartbeat_interval=30)).success
 
 
-def test_a_request_that_does_not_come_is_given_up(gateway, strangers, monkeypatch):
+def test_a_request_that_does_not_come_is_given_up(gateway, strangers, joined, signed, monkeypatch):
+    (node,) = joined(1)
     monkeypatch.setattr(request_limits, "_FIRST_S", 0.5)
-    slow = strangers(b"POST /v1/fleet/push-object HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx")
+    slow = strangers(head_of("push-object", signed(node.file)) + b"x")
     assert slow.recv(1000).startswith(b"HTTP/1.1 503 ")
     assert gateway.refused["a request that did not come"] == 1
 
@@ -265,25 +318,28 @@ def test_a_request_that_stops_in_its_head_is_closed_after_an_earlier_one_too(str
     assert idle.recv(1000) == b""
 
 
-def test_one_peer_cannot_take_all_connections(strangers, stranger, monkeypatch):
-    monkeypatch.setattr(request_limits, "_MOST_OF_ONE", 3)
+def test_one_address_cannot_take_all_connections(strangers, stranger, gateway, monkeypatch):
+    monkeypatch.setattr(gateway.slots, "most_of_one", 3)
     for _ in range(3):
         strangers()
     with pytest.raises(httpx.TransportError):
         stranger.get("/api/hello")
 
 
-def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gateway):
-    monkeypatch.setattr(gateway, "_intake", request_limits.Intake(most_of_one=1000))
+def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gateway, joined, signed):
+    (node,) = joined(1)
+    monkeypatch.setattr(gateway.nodes, "intake", request_limits.Intake(most_of_one=1000))
     for _ in range(2):  # what was read is let go of
-        answer = stranger.post("/v1/fleet/push-object", content=bytes(1001))
+        answer = stranger.post("/v1/fleet/push-object", content=bytes(1001), headers=signed(node.file))
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        assert stranger.post("/v1/fleet/push-object", content=bytes(1000)).status_code == 415
+        answer = stranger.post("/v1/fleet/push-object", content=bytes(700), headers=signed(node.file))
+        assert answer.status_code not in (401, 503)  # the SuperLink's own word
+    assert len(gateway.nodes.intake) == 0
 
 
-def test_a_node_announces_messages_of_its_own_and_of_a_size(superlink, gateway, fleet, stranger, keys):
-    files, on_chain = keys(2)
-    own, other = [superlink.register(one) for one in on_chain]
+def test_a_node_announces_messages_of_its_own_and_of_a_size(gateway, fleet, stranger, joined, signed):
+    node, another = joined(2)
+    own, other = node.id, another.id
 
     def announced(name, objects=1):
         message = Message(metadata=Metadata(src_node_id=name, dst_node_id=other, reply_to_message_id="a" * 64))
@@ -296,15 +352,91 @@ def test_a_node_announces_messages_of_its_own_and_of_a_size(superlink, gateway, 
         "a message in another's name": [announced(other), announced(1)],
         "a message of more than 1000 objects": [announced(own, objects=1000)],
     }
-    with fleet(files[0]) as client:
+    with fleet(node.file) as client:
         for problem, requests in problems.items():
             for request in requests:
                 with pytest.raises(httpx.HTTPStatusError, match="400 Bad Request") as caught:
                     client.PushMessages(request)
                 assert caught.value.response.text == f"{problem} is not taken\n"
             assert gateway.refused[problem] == len(requests)
-    answer = stranger.post("/v1/fleet/push-messages", content=b"\xff")
+    answer = stranger.post("/v1/fleet/push-messages", content=b"\xff", headers=signed(node.file))
     assert (answer.status_code, answer.text) == (400, "a message that cannot be read is not taken\n")
+
+
+@pytest.mark.parametrize("spelled", ["/v1/fleet/pull%2Dmessages", "/v1/fleet/pull-messages?x=1"])
+def test_the_path_that_is_passed_on_is_the_one_that_was_checked(stranger, joined, signed, spelled):
+    (node,) = joined(1)
+    assert stranger.post(spelled, content=b"", headers=signed(node.file)).status_code == 404
+
+
+def test_a_call_without_an_enrolled_key_waits_for_nothing_and_reads_nothing(
+    gateway, strangers, keys, signed, monkeypatch
+):
+    files, on_chain = keys(2)
+    gateway._superlink.register(on_chain[0])
+    now = dt.datetime.now(dt.UTC)
+    someone_elses = signed(files[0]) | {FLEET_HTTP_SIGNATURE_HEADER: signed(files[1])[FLEET_HTTP_SIGNATURE_HEADER]}
+    unsigned = {
+        "of nobody": {},
+        "that is not enrolled": signed(files[1]),
+        "of an hour ago": signed(files[0], at=now - dt.timedelta(hours=1)),
+        "of the next hour": signed(files[0], at=now + dt.timedelta(hours=1)),
+        "signed by another": someone_elses,
+        "of no time": signed(files[0]) | {TIMESTAMP_HEADER: "soon"},
+        "that is long": signed(files[0]) | {FLEET_HTTP_PUBLIC_KEY_HEADER: "A" * 1000},
+    }
+    # Where all turns are taken, whoever queued would hear nothing.
+    monkeypatch.setattr(gateway.nodes, "_turns", Turns(0, of_one=0, waiting_of_one=100))
+    for what, headers in unsigned.items():
+        said = strangers(head_of("push-object", headers, length=10**9))  # and not a byte of it
+        assert said.recv(1000).startswith(b"HTTP/1.1 401 "), what
+    assert gateway.refused["the node API without a registered key"] == len(unsigned)
+
+
+def test_a_node_pushes_no_more_than_answers_what_it_was_asked(superlink, tls, joined, signed):
+    greedy, node = joined(2)
+    with (
+        running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, largest_request=1000) as gateway,
+        httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=tls.trust()) as client,
+    ):
+        gateway.nodes.allowances.take(signed(greedy.file)[FLEET_HTTP_PUBLIC_KEY_HEADER], size=3000)
+        answer = client.post("/v1/fleet/push-object", content=bytes(10), headers=signed(greedy.file))
+        assert (answer.status_code, answer.text) == (413, "more than answers what this node was given to do\n")
+        # What the SuperLink does not store costs nothing, and another node has what it had.
+        for _ in range(5):
+            answer = client.post("/v1/fleet/push-object", content=b"\x0a" * 900, headers=signed(node.file))
+            assert answer.status_code not in (200, 401, 413)
+
+
+def test_a_message_lets_its_node_answer_it(superlink, gateway, fleet, joined, signed):
+    (own,) = joined(1)
+    node = Node(node_id=own.id)
+    key = signed(own.file)[FLEET_HTTP_PUBLIC_KEY_HEADER]
+    with open_grid(superlink) as grid, fleet(own.file) as client:
+        client.ActivateNode(ActivateNodeRequest(public_key=flower_public_key(own.key), heartbeat_interval=30))
+        assert gateway.nodes.allowances.take(key, announcements=ANSWERS)
+        assert not gateway.nodes.allowances.take(key, announcements=1)
+        grid.push_messages(asking([node.node_id]))
+        assert len(client.PullMessages(PullMessagesRequest(node=node)).messages_list) == 1
+        assert gateway.nodes.allowances.take(key, announcements=ANSWERS)
+
+
+def test_what_was_deleted_from_the_superlinks_database_is_gone_from_its_file(tmp_path):
+    for name in ("new.db", "old.db"):
+        path = tmp_path / name
+        if name == "old.db":
+            with closing(sqlite3.connect(path)) as old:
+                old.execute("CREATE TABLE earlier (a)")
+                old.commit()
+        _let_shrink(path)
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("CREATE TABLE held (content BLOB)")
+            database.execute("INSERT INTO held VALUES (zeroblob(5000000))")
+            database.commit()
+            assert path.stat().st_size > 5_000_000
+            database.execute("DELETE FROM held")
+            database.commit()
+        assert path.stat().st_size < 100_000
 
 
 def test_who_does_not_trust_the_authority_gets_no_connection(gateway):

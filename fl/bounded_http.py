@@ -11,12 +11,15 @@ import ssl
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import httpx
 
 from fl.errors import FairshareError
 from fl.plain_text import printable
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _MOST_OF_A_REFUSAL = 64 << 10  # bytes of an error's page that are read, for its reason
 
 
@@ -51,13 +54,21 @@ class Answer:
 class BoundedHttp:
     """A client that any thread may use; connections are kept.
 
+    A proxy that the environment names is used, but never for this machine's own loopback, which it cannot reach.
+
     Args:
-        verify: Whose certificates are believed.
+        verify: Whose certificates are believed; those of the system's authorities if not given.
         wait_s: For a connection, and for the next piece of an answer.
     """
 
-    def __init__(self, *, verify: ssl.SSLContext, wait_s: float) -> None:
-        self._http = httpx.AsyncClient(verify=verify, timeout=wait_s, follow_redirects=False)
+    def __init__(self, *, verify: ssl.SSLContext | None = None, wait_s: float) -> None:
+        verify = _authorities() if verify is None else verify
+        self._http = httpx.AsyncClient(
+            verify=verify,
+            timeout=wait_s,
+            follow_redirects=False,
+            mounts={f"all://{host}": httpx.AsyncHTTPTransport(verify=verify) for host in LOOPBACK},
+        )
 
     def ask(
         self,
@@ -68,15 +79,18 @@ class BoundedHttp:
         deadline_s: float,
         headers: Mapping[str, str] | None = None,
         json: object = None,
+        content: bytes | None = None,
     ) -> Answer:
         """Ask once.
 
         Args:
+            content: The body, in place of `json`.
             most: Bytes that the body may have.
             deadline_s: When the answer has to be whole; a server that sends a byte now and then is given up too.
         Raises: NoAnswer; UnusableAnswer if the body is larger, or compressed, which it was asked not to be.
         """
-        asked = self._ask(method, url, most=most, deadline_s=deadline_s, headers=dict(headers or {}), json=json)
+        sent = {"headers": {**(headers or {}), "Accept-Encoding": "identity"}, "json": json, "content": content}
+        asked = self._ask(method, url, most=most, deadline_s=deadline_s, sent=sent)
         future = asyncio.run_coroutine_threadsafe(asked, _loop())
         try:
             return future.result()
@@ -88,16 +102,12 @@ class BoundedHttp:
         """Drop the connections."""
         asyncio.run_coroutine_threadsafe(self._http.aclose(), _loop()).result()
 
-    async def _ask(
-        self, method: str, url: str, *, most: int, deadline_s: float, headers: dict[str, str], json: object
-    ) -> Answer:
+    async def _ask(self, method: str, url: str, *, most: int, deadline_s: float, sent: Mapping[str, Any]) -> Answer:
         try:
             # Around everything: httpx's own limits begin anew with each byte, of the headers too.
             async with (
                 asyncio.timeout(deadline_s),
-                self._http.stream(
-                    method, url, headers={**headers, "Accept-Encoding": "identity"}, json=json
-                ) as response,
+                self._http.stream(method, url, **sent) as response,
             ):
                 body = await _body(response, most=most)
         except TimeoutError:
@@ -131,6 +141,11 @@ async def _body(response: httpx.Response, *, most: int) -> bytes:
                 raise UnusableAnswer(reason=f"it has more than the {most:,} bytes that there can be")
             break
     return bytes(body[:most])
+
+
+@cache
+def _authorities() -> ssl.SSLContext:
+    return httpx.create_ssl_context()  # read once: it takes tens of milliseconds
 
 
 _lock = threading.Lock()

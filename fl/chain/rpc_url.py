@@ -1,0 +1,72 @@
+"""URLs of RPC nodes: what of one may be shown and kept, and what is a key.
+
+A paid node is reached by a URL that holds a key, whose owner pays for every call. It belongs into no invite, run folder or log.
+There the URL stands without it; who has the key sets it in the environment, and it is used wherever its host is named.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from urllib.parse import SplitResult, urlsplit
+
+RPC_URL_VARIABLE = "FAIRSHARE_RPC_URL"  # URLs with keys, separated by commas
+_SCHEMES = ("http", "https", "ws", "wss")
+# A part of a path that no person would think of: long, and with a digit, or longer than any word.
+_KEY = re.compile(r"(?=[^/]*\d)[\w.~-]{16,}|[\w.~-]{25,}")
+_used: dict[str, str] = {}  # by host: URLs with keys that this process was given
+
+
+def usable(url: str) -> bool:
+    """Whether a URL is of a kind that can be asked."""
+    parts = _split(url)
+    return parts is not None and parts.scheme in _SCHEMES and bool(parts.hostname)
+
+
+def carries_key(url: str) -> bool:
+    """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is no word."""
+    parts = _split(url)
+    if parts is None:
+        return False
+    return bool(
+        parts.username or parts.query or parts.fragment or any(_KEY.fullmatch(part) for part in parts.path.split("/"))
+    )
+
+
+def without_key(url: str) -> str:
+    """The URL as it may be kept and given away; one that holds a key is cut down to its host."""
+    parts = _split(url)
+    return f"{parts.scheme}://{_host(parts)}" if parts is not None and carries_key(url) else url
+
+
+def shown(url: str) -> str:
+    """The URL as it may be logged."""
+    return f"{without_key(url)}/…" if carries_key(url) else url
+
+
+def with_key(url: str) -> str:
+    """The URL to ask in place of one that was kept: the one with a key that this process, or its environment, has for its host."""
+    parts = _split(url)
+    if parts is None:
+        return url
+    if carries_key(url):
+        _used[_host(parts)] = url
+        return url
+    if parts.path.strip("/"):
+        return url  # a whole one, that needs none
+    named = [one.strip() for one in os.environ.get(RPC_URL_VARIABLE, "").split(",")]
+    known = {_host(found): one for one in named if (found := _split(one)) is not None}
+    return {**known, **_used}.get(_host(parts), url)
+
+
+def _split(url: str) -> SplitResult | None:
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 (raises for one that is no number)
+    except ValueError:
+        return None
+    return parts
+
+
+def _host(parts: SplitResult) -> str:
+    return parts.netloc.rpartition("@")[2].lower()
