@@ -7,6 +7,7 @@ This module is the one place where both ends agree on the keys.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from flwr.app import ConfigRecord
 
@@ -88,7 +89,7 @@ class SignedUpdate:
         )
 
 
-def _typed(record: ConfigRecord, key: str, kind: type):
+def _typed(record: ConfigRecord, key: str, kind: type) -> Any:
     value = record[key]
     if not isinstance(value, kind):
         raise TypeError(f"{key} is a {type(value).__name__}, {kind.__name__} is expected")

@@ -7,6 +7,7 @@ its score, the price, the tree. What remains are the scores themselves, for whic
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Protocol
 
 from fl.audit.recompute import ChainView, RoundDiffers, show
 from fl.bundle.format import RoundRecord
@@ -14,6 +15,12 @@ from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, settle_round
 from fl.rewards.tree import NO_UPDATE
 from fl.task.spec import TaskSpec
+
+
+class Equal(Protocol):
+    """Raises RoundDiffers where what was seen is not what was expected."""
+
+    def __call__(self, what: str, seen: object, expected: object) -> None: ...
 
 
 def check_published(record: RoundRecord, header: Header, *, view: ChainView, spec: TaskSpec) -> None:
@@ -47,14 +54,14 @@ def check_published(record: RoundRecord, header: Header, *, view: ChainView, spe
     _check_tree("the leaves", record.leaves, header, equal)
 
 
-def _check_links(header: Header, view: ChainView, equal) -> None:
+def _check_links(header: Header, view: ChainView, equal: Equal) -> None:
     equal("the previous header", header.previous, view.previous_hash)
     equal("the validation set", header.validation, view.terms.validation_hash)
     base = view.previous.next_model if view.previous else view.terms.base_model
     equal("the base model, against the round before,", header.base_model, base)
 
 
-def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: TaskSpec, equal) -> None:
+def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: TaskSpec, equal: Equal) -> None:
     for left, right in pairwise(record.updates):
         if int(left.account, 16) >= int(right.account, 16):
             equal("the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once")
@@ -82,7 +89,9 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
             raise RoundDiffers(header.round, f"the weight of {one.account}", str(one.weight), f"at most {share}")
 
 
-def _check_leaves(record: RoundRecord, header: Header, before: dict[str, Account], view: ChainView, equal) -> None:
+def _check_leaves(
+    record: RoundRecord, header: Header, before: dict[str, Account], view: ChainView, equal: Equal
+) -> None:
     leaves = {leaf.account: leaf for leaf in record.leaves}
     for account in before:
         if account not in leaves:
@@ -107,7 +116,7 @@ def _check_leaves(record: RoundRecord, header: Header, before: dict[str, Account
         equal(f"the cumulative of {account}", leaves[account].cumulative, after.cumulative)
 
 
-def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, equal) -> None:
+def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, equal: Equal) -> None:
     for left, right in pairwise(leaves):
         if int(left.account, 16) >= int(right.account, 16):
             equal(f"the order of {what}", f"{right.account} after {left.account}", "ascending accounts, each once")

@@ -116,8 +116,8 @@ def check_round(
         check.equal(f"whether the update of {one.account} was taken", one.selected, taken)
     # Of those that the rule took: it may leave stakes out, and their lengths count all the same.
     weights = weigh(participants, cap=length)
-    for one in bundle.updates:
-        check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
+    for update in bundle.updates:
+        check.equal(f"the weight of {update.account}", update.weight, weights[update.account])
 
     scoring = PaidScoring(spec, game=game)
     step = scoring.step(participants, base=bundle.base, weights=weights)
@@ -260,7 +260,7 @@ def _check_direction(
     bundle: Bundle, step: NDArray[np.float64], scoring: PaidScoring, past: Sequence[PublicRound]
 ) -> float:
     spec, own = scoring.spec, scoring.direction(base=bundle.base, step=step, past=past)
-    distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(np.linalg.norm(own), 1e-12))
+    distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(float(np.linalg.norm(own)), 1e-12))
     if not distance <= spec.tolerance:
         raise RoundDiffers(
             bundle.round, "the direction", f"off by {distance:.2e}", f"within {spec.tolerance:g} of the gradient"
@@ -277,6 +277,7 @@ def _check_aggregate(
     strategy: Strategy | None,
     picked: NDArray[np.float32] | None,
 ) -> None:
+    expected: NDArray[np.floating]
     if spec.strategy in MEANS:
         expected, of = bundle.base + step, "the mean"
     elif picked is not None:
@@ -298,8 +299,8 @@ def _check_aggregate(
 
 def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[PublicRound]) -> None:
     """The next model follows from the published coefficients to the bit, and is no worse for the public step."""
-    if bundle.public is None:
-        return
+    if bundle.public is None or bundle.aggregate is None:
+        return  # a bundle has both or neither
     step = bundle.public
     basis = scoring.public_basis(base=bundle.base, aggregate=bundle.aggregate, direction=bundle.direction, past=past)
     check = _Check(bundle.round)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -262,7 +262,7 @@ class _RoundAudit:
                 f"0x{leaf.update_root.hex()}"
             )
 
-    def _try(self, check) -> None:
+    def _try(self, check: Callable[[], object]) -> None:
         try:
             check()
         except RoundDiffers as error:

@@ -75,9 +75,9 @@ class Blocks:
             index = int(np.argmax(bad))
             raise UnencodableVector(index=index, value=float(vector[index]))
         count = -(-vector.size // BLOCK_VALUES)
-        values = np.zeros(count * BLOCK_VALUES, dtype=np.float64)  # float64: |v|·2^64 of a float32 stays exact
-        values[: vector.size] = vector
-        values = values.reshape(count, BLOCK_VALUES)
+        flat = np.zeros(count * BLOCK_VALUES, dtype=np.float64)  # float64: |v|·2^64 of a float32 stays exact
+        flat[: vector.size] = vector
+        values = flat.reshape(count, BLOCK_VALUES)
         exponents = _smallest_exponents(np.abs(values).max(axis=1))
         # np.rint rounds half to even, and a scaling by a power of two is exact.
         quanta = np.rint(np.ldexp(values, -exponents[:, None].astype(np.int32))).astype(np.int16)

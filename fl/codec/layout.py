@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Layout:
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, arrays: Mapping[str, NDArray]) -> Layout:
+    def of(cls, arrays: Mapping[str, NDArray[Any]]) -> Layout:
         """The layout of a state dict's arrays: those of a float type, in their order."""
         kept = {name: array.shape for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)}
         return cls(names=tuple(kept), shapes=tuple(tuple(shape) for shape in kept.values()))
@@ -44,7 +45,7 @@ class Layout:
         """Number of values in the vector."""
         return sum(int(np.prod(shape)) for shape in self.shapes)
 
-    def flatten(self, arrays: Mapping[str, NDArray]) -> NDArray[np.float32]:
+    def flatten(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Join the arrays to a vector of shape (P,); arrays outside the layout are left out.
 
         Raises: LayoutMismatch if one is absent or has another shape.

@@ -32,7 +32,7 @@ class Leaf:
     total: int  # units of 2^−40 of loss: all scores since it joined
     cumulative: int  # wei
 
-    def as_tuple(self) -> tuple:
+    def as_tuple(self) -> tuple[object, ...]:
         """As the contract takes it."""
         return (
             to_checksum_address(self.account),

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,8 +48,8 @@ class ValidationGame:
         model: nn.Module,
         *,
         loss: nn.Module,
-        features: NDArray | Tensor,
-        labels: NDArray | Tensor,
+        features: NDArray[Any] | Tensor,
+        labels: NDArray[Any] | Tensor,
         batch_size: int = 128,
         device: str | None = None,
     ) -> None:

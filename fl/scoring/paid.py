@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from flwr.serverapp.strategy import Strategy
@@ -27,7 +27,7 @@ from fl.scoring.public_step import loss_on, search
 from fl.scoring.public_vectors import PublicRound, PublicStep, public_vectors, without_public
 from fl.scoring.rows import SplitRows, split_rows
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
-from fl.scoring.scorer import TooManyClients, build_scorer
+from fl.scoring.scorer import Scorer, TooManyClients, build_scorer
 from fl.scoring.scores import Scores
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy, described
@@ -135,9 +135,13 @@ class PaidScoring:
         self.spec, self.whole = spec, game
         self._rows: SplitRows | None = split_rows(game) if game is not None and spec.public_rounds else None
         self.game = self._rows.scoring if self._rows else game  # the rows that score
+        self._rule: Scorer
         self._robust: RobustRule | None = None
         if spec.strategy in ROBUST:
-            self._rule = self._robust = build_scorer(spec.scorer, {**spec.scorer_arguments, "nodes": spec.quadrature})
+            self._robust = cast(
+                RobustRule, build_scorer(spec.scorer, {**spec.scorer_arguments, "nodes": spec.quadrature})
+            )
+            self._rule = cast(Scorer, self._robust)
         else:
             self._rule = build_scorer(spec.scorer, spec.scorer_arguments)
 
@@ -193,7 +197,7 @@ class PaidScoring:
             step: What `step` gave, shape (P,).
             past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
         """
-        found = direction(self.game, base=base, step=step, nodes=self.spec.quadrature)
+        found = direction(cast(ValidationGame, self.game), base=base, step=step, nodes=self.spec.quadrature)
         return without_public(found, public_vectors(past[: self.spec.public_rounds]))
 
     def public_basis(
@@ -240,7 +244,7 @@ class PaidScoring:
 
     def loss(self, model: NDArray[np.float32]) -> float:
         """The loss of a model on the rows that score; infinity where it is no number."""
-        return loss_on(self.game, model)
+        return loss_on(cast(ValidationGame, self.game), model)
 
     def scores(
         self,
@@ -282,7 +286,7 @@ class PaidScoring:
     ) -> RoundInputs:
         length = agreed_length(participants, spec=self.spec)
         return RoundInputs(
-            game=self.game,
+            game=cast(ValidationGame, self.game),  # a robust step needs none
             base=base,
             updates=BlockUpdates(blocks=[one.blocks for one in participants]),
             weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),

@@ -6,9 +6,10 @@ forward pass, so the loss of a model costs a third of what it did, and a gradien
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import FunctionCtx
 
 
 class StridedMaxPool2d(nn.Module):
@@ -21,7 +22,7 @@ class StridedMaxPool2d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Pool the last two axes; rows and columns that fill no window are left out."""
         if torch.is_grad_enabled() and x.requires_grad:
-            return _Pool.apply(x, self.height, self.width)
+            return cast(Tensor, _Pool.apply(x, self.height, self.width))  # type: ignore[no-untyped-call]
         return _largest(x, self.height, self.width)  # which forward-mode derivatives go through
 
 
@@ -33,12 +34,12 @@ class _Pool(torch.autograd.Function):
         return _largest(x, height, width)
 
     @staticmethod
-    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
+    def setup_context(ctx: Any, inputs: tuple[Tensor, int, int], output: Tensor) -> None:
         x, ctx.height, ctx.width = inputs
         ctx.save_for_backward(x, output)
 
     @staticmethod
-    def backward(ctx: FunctionCtx, gradient: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         x, pooled = ctx.saved_tensors
         height, width = ctx.height, ctx.width
         rows, columns = pooled.shape[-2] * height, pooled.shape[-1] * width

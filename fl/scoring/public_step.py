@@ -58,7 +58,7 @@ def search(
         if calls >= 2 * iterations + 4:
             raise _EnoughAsked
         calls += 1
-        model = combined(aggregate, basis, scale * places)
+        model = combined(aggregate, basis, (scale * places).tolist())
         loss, gradient = rows.steering.value_and_gradient(model)
         slopes = scale * np.array(products(gradient, basis))
         if not (math.isfinite(loss) and np.isfinite(slopes).all()):

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from fl.bundle.format import read_header, read_leaves
 from fl.chain.enrolment import Enrolment
@@ -29,7 +30,7 @@ class Call:
     """A call of the contract that somebody else can send: the function's name and its arguments in order."""
 
     function: str
-    arguments: tuple
+    arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,7 +50,7 @@ class Published:
         """The tree over the leaves as they stand."""
         return RoundTree(self.leaves, published=True)
 
-    def proven(self, index: int) -> tuple[tuple, tuple]:
+    def proven(self, index: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """A leaf and its proof, as the contract takes them."""
         return self.leaves[index].as_tuple(), (index, [tuple(one) for one in self.tree.proof(index)])
 
@@ -67,7 +68,7 @@ class Signed:
         """What was signed: base model and update root."""
         return self.base_model, self.update_root
 
-    def as_tuple(self) -> tuple:
+    def as_tuple(self) -> tuple[Any, ...]:
         """As the contract takes it."""
         return self.base_model, self.update_root, compact(self.signature)
 
@@ -89,20 +90,22 @@ def prove_transition(
     for place, leaf in enumerate(current.leaves):
         enrolment = enrolments.get(leaf.account)
         carried = enrolment is not None and enrolment.first_round < number
-        if carried and (previous is None or leaf.account not in before):
-            continue  # the round before lacks its leaf: that is what `prove_missing` shows
-        past = previous.leaves[before[leaf.account]] if carried else None
+        # For an account whose first round this is, the contract does not read what comes before.
+        earlier, past = current, None
+        if carried:
+            if previous is None or leaf.account not in before:
+                continue  # the round before lacks its leaf: that is what `prove_missing` shows
+            earlier, past = previous, previous.leaves[before[leaf.account]]
         stood = Account(total=past.total, cumulative=past.cumulative) if past else Account()
-        if past is None or previous.header.round + 1 == number:
+        if past is None or earlier.header.round + 1 == number:
             sound = _follows(current.header, leaf, stood)
         else:
-            sound = 0 <= leaf.cumulative - stood.cumulative <= current.header.cumulative - previous.header.cumulative
+            sound = 0 <= leaf.cumulative - stood.cumulative <= current.header.cumulative - earlier.header.cumulative
         enrolled = enrolment is not None and enrolment.counts_in(number)
-        idle = not any(leaf.update_root) or not (enrolled and enrolment.weighs_in(number))
+        weighs = enrolment is not None and enrolled and enrolment.weighs_in(number)
+        idle = not any(leaf.update_root) or not weighs
         if enrolled and sound and not (idle and (leaf.weight or leaf.score)):
             continue
-        # For an account whose first round this is, the contract does not read what comes before.
-        earlier = previous if carried else current
         leaf_before, proof_before = earlier.proven(before[leaf.account] if carried else place)
         told, proof = current.proven(place)
         return Call(
@@ -210,7 +213,7 @@ def prove_hidden_leaf(current: Published) -> Call | None:
     while widths[-1] > 1:
         widths.append((widths[-1] + 1) >> 1)
     # A node by its place as the header counts, its place in the tree as it is, and the siblings above it.
-    nodes = [(len(widths) - 1, 0, len(levels) - 1, 0, ())]
+    nodes: list[tuple[int, int, int, int, tuple[Sibling, ...]]] = [(len(widths) - 1, 0, len(levels) - 1, 0, ())]
     while nodes:
         level, index, own_level, own_index, above = nodes.pop()
         while level and 2 * index + 1 >= widths[level - 1]:  # promoted
@@ -336,7 +339,7 @@ def wrong_sum(sums: Sequence[int], *, update: Blocks, direction: Blocks) -> int 
     return next((index for index, (told, true) in enumerate(zip(sums, right, strict=True)) if told != true), None)
 
 
-def refute(challenge: tuple, *, sums: Sequence[int], index: int, update: Blocks, direction: Blocks) -> Call:
+def refute(challenge: tuple[Any, ...], *, sums: Sequence[int], index: int, update: Blocks, direction: Blocks) -> Call:
     """Shows that block `index` is not what the challenger's sums say.
 
     Args:
@@ -354,12 +357,12 @@ def refute(challenge: tuple, *, sums: Sequence[int], index: int, update: Blocks,
     )  # fmt: skip
 
 
-def demand(challenge: tuple, *, place: int) -> Call:
+def demand(challenge: tuple[Any, ...], *, place: int) -> Call:
     """Asks the challenger to break one sum down into its blocks."""
     return Call(function="demand", arguments=(challenge, place))
 
 
-def answer(challenge: tuple, *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
+def answer(challenge: tuple[Any, ...], *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
     """Breaks a demanded sum down into the partial sums of its blocks."""
     span = span_of(len(update))
     parts = partials(update, direction)[place * span : (place + 1) * span]

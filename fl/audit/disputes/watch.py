@@ -346,7 +346,8 @@ class Watch:
                 second=kept[1],
                 domain=self.record.domain,
             )
-            yield Finding(round=number, what=f"{client} signed two updates", call=call)
+            if call is not None:
+                yield Finding(round=number, what=f"{client} signed two updates", call=call)
 
     def _is_genuine(self, one: SeenUpdate) -> bool:
         update = Update(
@@ -394,7 +395,7 @@ class Watch:
         if read is not None and read.provable:
             places = (place for place, leaf in enumerate(read.published.leaves) if leaf.account == request.account)
             place = next(places, None)
-        if place is not None:
+        if read is not None and place is not None:
             yield Finding(
                 round=request.round,
                 what=f"the leaf of {request.account} is asked for",

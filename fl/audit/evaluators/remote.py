@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
@@ -213,7 +214,7 @@ class RemoteEvaluator:
         return data
 
 
-def _header(waiting: object) -> Header:
+def _header(waiting: Any) -> Header:
     try:
         return header_from_json(waiting["header"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:

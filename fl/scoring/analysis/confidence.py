@@ -107,7 +107,7 @@ class _Frozen:
                 return self.losses(functional_call(self.model, {**fixed, **moved}, (x,)), y)
 
             with torch.no_grad():
-                _, slope = jvp(losses, (moving,), (tangents,))
+                slope = jvp(losses, (moving,), (tangents,))[1]
             found.append(slope.double().cpu().numpy())
         return np.concatenate(found)
 
@@ -116,7 +116,7 @@ def _per_sample(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
     """A loss that means over a batch, as one that gives each sample's part, shape (B,)."""
     if getattr(loss, "reduction", None) == "mean" and getattr(loss, "weight", None) is None:
         single = copy.deepcopy(loss)
-        single.reduction = "none"
+        single.reduction = "none"  # type: ignore[assignment]  # a module's attributes are typed as its parts
         # A loss over several outputs (MSE) has one part each; the mean over samples means over them too.
         return lambda outputs, labels: single(outputs, labels).reshape(len(outputs), -1).mean(1)
     return vmap(lambda output, label: loss(output[None], label[None]))

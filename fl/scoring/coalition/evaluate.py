@@ -138,8 +138,8 @@ def _setters(model: nn.Module, game: ValidationGame) -> list[Callable[[Tensor], 
 
 
 def _setter(module: nn.Module, name: str, *, place: slice, shape: tuple[int, ...]) -> Callable[[Tensor], None]:
-    if name in module._parameters:
-        parameter = module._parameters[name]
+    parameter = module._parameters.get(name)
+    if parameter is not None:
 
         def point(vector: Tensor) -> None:
             parameter.data = vector[place].view(shape)

@@ -13,6 +13,7 @@ import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from math import ceil, log2
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,10 +59,10 @@ def layers_of(game: ValidationGame) -> LinearLayers | None:
     calls: list[tuple[nn.Module, _Seen | None, _Seen | None]] = []
     given: list[_Seen | None] = []
 
-    def enter(module: nn.Module, arguments: tuple) -> None:
+    def enter(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
         given.append(_seen(arguments[0]) if len(arguments) == 1 else None)
 
-    def leave(module: nn.Module, arguments: tuple, made: object) -> None:
+    def leave(module: nn.Module, arguments: tuple[Tensor, ...], made: object) -> None:
         calls.append((module, given.pop(), _seen(made)))
 
     x = game.features[:_PROBE].to(game.device, copy=True)  # a copy: the model may write into what it is given
@@ -156,8 +157,8 @@ def all_standings(
                 cross = np.zeros((count, 1 << low) if want_loss else (1, 1))
                 share = -(-count // max(1, workers))
 
-                def work(begin: int, args=(base_layer, added, high, factors, tail, widths, told, want_loss, right, cross),
-                         share=share, count=count) -> None:  # fmt: skip
+                def work(begin: int, args: Any = (base_layer, added, high, factors, tail, widths, told, want_loss, right, cross),
+                         share: int = share, count: int = count) -> None:  # fmt: skip
                     kernel.tiles(begin, min(begin + share, count), *args)
 
                 list(pool.map(work, range(0, count, share)))
@@ -214,7 +215,7 @@ def _gives(layers: list[nn.Linear], features: Tensor, output: Tensor) -> bool:
     return values.shape == output.shape and bool(((output.cpu().double() - values).abs() <= 1e-4 * reach).all())
 
 
-def _named(game: ValidationGame, vector: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+def _named(game: ValidationGame, vector: NDArray[Any]) -> dict[str, NDArray[Any]]:
     return game.layout.unflatten(vector)
 
 

@@ -41,7 +41,8 @@ class Direction:
         """Score a round; draws nothing."""
         started = time.perf_counter()
         step = inputs.step()
-        by_group, names = None, ()
+        by_group: NDArray[np.float64] | None = None
+        names: tuple[str, ...] = ()
         if self.explain and can_group(inputs.game):
             rows, groups = group_directions(inputs.game, base=inputs.base, step=step, nodes=self.nodes)
             rows = np.array([without_public(row, inputs.public) for row in rows])

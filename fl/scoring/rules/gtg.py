@@ -58,7 +58,11 @@ class GuidedTruncation:
                     walks.append(walk(game, order=order, ends=ends, tolerance=self.truncation))
             else:  # the round is cut off whole: 0 for everybody, and no doubt is stated
                 zeros = np.zeros(len(inputs))
-                diagnostics = {"evaluations": game.evaluations, "orders": 0, "seconds": time.perf_counter() - started}
+                diagnostics: dict[str, float | int | str] = {
+                    "evaluations": game.evaluations,
+                    "orders": 0,
+                    "seconds": time.perf_counter() - started,
+                }
                 return Scores(values=zeros, errors=zeros, diagnostics=diagnostics)
         marginals = np.array(walks).reshape(len(walks), len(inputs))
         return mean_of_walks(marginals, game, seconds=time.perf_counter() - started)

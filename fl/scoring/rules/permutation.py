@@ -42,7 +42,7 @@ class PermutationShapley:
         """Score a round."""
         started = time.perf_counter()
         game = CoalitionGame(inputs, game=self.game, utility=self.utility, workers=self.workers)
-        walks = []
+        walks: list[NDArray[np.float64]] = []
         if len(inputs):
             ends = game.values([[False] * len(inputs), [True] * len(inputs)])
             tolerance = self.truncation * abs(ends[1] - ends[0])

@@ -37,7 +37,10 @@ STANDING = "attested, not provable on chain"
 class RobustRule(Protocol):
     """A rule that picks coordinates, with what each client has of them."""
 
-    nodes: int
+    @property
+    def nodes(self) -> int:
+        """Quadrature nodes of the direction."""
+        ...
 
     def taken(self, inputs: RoundInputs) -> NDArray[np.int64]:
         """Clients by number whose models the rule looks at, ascending; none where it skips the round."""
