@@ -83,7 +83,15 @@ test_key.__test__ = False
 # What a test starts, by the fixtures that it uses and the folder that it is in. A test marked `slow` says why itself.
 CHAIN_FIXTURES = {"anvil", "deployment", "chain", "world", "lasting_world"}
 SLOW_FIXTURES = {"environment", "python", "superlink", "town", "coordination", "launcher", "fl_process"}
-SLOW_FOLDERS = ("federation", "network", "clients/node", "coordinator/engines", "coordinator/superlink", "docs", "deploy")
+SLOW_FOLDERS = (
+    "federation",
+    "network",
+    "clients/node",
+    "coordinator/engines",
+    "coordinator/superlink",
+    "docs",
+    "deploy",
+)
 LONG = "LONG_TESTS"  # variable by which `scripts/test long` asks for them
 
 
