@@ -31,6 +31,9 @@ NAMES = {
     "refute": "refute_242",
     "refute_2_20": "refute_1048576",
     "prove_transition": "prove_transition",
+    "release_range": "release_range_100",
+    "request_leaf": "request_leaf",
+    "show_leaf": "show_leaf_3",
     "naive_push_1000": "naive_push_1000",
 }
 
@@ -45,7 +48,8 @@ def main() -> None:
     measured = {name: _measure(name) for name in names}
     everything = {key: value for figures in measured.values() for key, value in figures.items()}
     by_clients = {key: value for key, value in everything.items() if key.startswith(("post_1_", "claim_"))}
-    report("gas", {**{name: everything.get(key) for name, key in NAMES.items()}, "by_clients": by_clients})
+    figures = {name: everything.get(key) for name, key in NAMES.items()}
+    report("gas", {**figures, "by_clients": by_clients, "floors": floors(_read("calldata"), everything)})
     wrong = [line for name in names for line in differences(committed[name], measured[name])]
     if wrong:
         sys.exit("\n".join(f"bench: {line}" for line in wrong))
@@ -61,6 +65,25 @@ def differences(committed: dict[str, int], measured: dict[str, int]) -> list[str
         if measured.get(name, 0) > value * (1 + TOLERANCE)
     ]
     return missing + new + worse
+
+
+def floors(calldata: dict[str, int], measured: dict[str, int]) -> dict[str, dict[str, float]]:
+    """What each call's calldata alone would cost, by EIP-7623 and at EIP-7976's 64 gas a byte, and the second over the measured gas.
+
+    Args:
+        calldata: The snapshot of that name: `CALL_7623` and `CALL_7976` in gas.
+        measured: Gas of each call, with its calldata.
+    """
+    named = {"post_1": "post_1_of_1000", "post_3": "post_3_of_10"}
+    named |= {f"claim_{clients}": f"claim_later_{clients}" for clients in (10, 100, 1000)}
+    return {
+        call: {
+            "7623": calldata[f"{call}_7623"],
+            "7976": calldata[f"{call}_7976"],
+            "7976_over_measured": round(calldata[f"{call}_7976"] / measured[key], 2),
+        }
+        for call, key in named.items()
+    }
 
 
 def _measure(name: str) -> dict[str, int]:
