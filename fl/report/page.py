@@ -11,7 +11,7 @@ from typing import Any
 
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
-from fl.report.client_tables import clients_table, matrix_tables, reasons_table
+from fl.report.client_tables import clients_table, matrix_tables, reasons_list
 from fl.report.drawing import CHARTS
 from fl.report.plot import Plot
 from fl.report.plotted_clients import NAMED, plotted_clients
@@ -197,7 +197,7 @@ def _chart(plot: Plot) -> str:
 def _clients(summary: dict[str, Any]) -> str:
     return (
         clients_table(summary)
-        + reasons_table(summary)
+        + reasons_list(summary)
         + "<details><summary>Score, whole score, length factor and pay of every client in every round</summary>"
         + f"{matrix_tables(summary)}</details>"
     )

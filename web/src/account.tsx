@@ -67,6 +67,7 @@ export function Account({ account, view, standing, checks }: Props) {
           big={tokens(last ? perLoss(BigInt(last.price_q64)) : null)}
           small={last ? `tokens for 1.0 of loss after round ${last.round}` : "no round is posted yet"}
         />
+        <Figure name="Length factor" big={loss(client.last_factor)} small="what the last round's length left of its update" />
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}

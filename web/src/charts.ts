@@ -222,8 +222,10 @@ type Box = [left: number, top: number, width: number, height: number];
 const overlap = (a: Box, b: Box) => a[0] < b[0] + b[2] && b[0] < a[0] + a[2] && a[1] < b[1] + b[3] && b[1] < a[1] + a[3];
 
 // Tried in turn: right, left, above, below. A label that would lie on another one is left out: the pointer tells it.
-function freeLabels(labels: string[], at: Placed, frame: Frame): Placed {
+function freeLabels(labels: string[], at: Placed, frame: Frame, diagonal: string): Placed {
   const taken: Box[] = at.x.map((x, index) => [x - 6, at.y[index]! - 6, 12, 12]);
+  const end = labels.length - 1; // where the diagonal ends, with its own label to the left of it
+  taken.push([at.x[end]! - 6 - 7.2 * diagonal.length, at.y[end]! - 18, 7.2 * diagonal.length, 16]);
   const found = labels.map((text, index) => {
     const [x, y, wide] = [at.x[index]!, at.y[index]!, 7.2 * text.length];
     const tries: Box[] = [
@@ -253,6 +255,7 @@ function scatterPlot(drawing: Drawing, width: number): Plot.PlotOptions {
   const axis = { domain: [0, most], nice: true, tickFormat: writer(drawing), grid: true };
   const even = [0, most].map((value) => ({ value }));
   const end = [{ x: most, y: most, label: drawing.diagonal }];
+  const named = [...spots, { x: most, y: most, place: null, label: "" }];
   return {
     width,
     height: Math.max(HEIGHT, Math.min(400, width * 0.62)),
@@ -266,7 +269,7 @@ function scatterPlot(drawing: Drawing, width: number): Plot.PlotOptions {
       Plot.line(even, { x: "value", y: "value", stroke: "var(--axis)", strokeDasharray: "5 4" }),
       Plot.text(end, label({ textAnchor: "end", dx: -6, dy: -8, fill: "var(--soft)" })),
       Plot.dot(spots, DOTS),
-      Plot.text(spots, placed(label({}), (at, frame) => freeLabels(spots.map((one) => one.label), at, frame))),
+      Plot.text(named, placed(label({}), (at, frame) => freeLabels(named.map((one) => one.label), at, frame, drawing.diagonal))),
       tips(drawing.series.flatMap((one) => one.points)),
     ],
   };

@@ -436,7 +436,7 @@ function Task({ view, standing }: { view: View; standing: Standing | null }) {
     ["Strategy", view.config.strategy?.name ?? ""],
     ["Scores", `${view.task.scorer ?? ""}${view.task.attested ? ", attested by evaluators, not provable on chain" : ""}`],
     ["Length", lengthOf(view.task.length)],
-    ["Public", publicOf(view.task.public_rounds)],
+    ["Public step", publicOf(view.task.public_rounds)],
     ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
     ["Challenge window", view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
     ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
