@@ -282,6 +282,8 @@ def _setup(summary: dict[str, Any]) -> str:
         "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
         f"{config['task']['learning_rate']}, {config['task']['loss']}",
         "Strategy": f"{config['strategy']['name']} {_arguments(config['strategy']['arguments'])}".strip(),
+        "Length": _length(config["task"].get("length")),
+        "Public step": _public(config["scorer"].get("public_rounds")),
         "Scorer": f"{task['scorer']}{attested}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
         "Seed": str(config["seed"]),
         "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
@@ -294,6 +296,22 @@ def _setup(summary: dict[str, Any]) -> str:
         f'<div class="card"><dl class="facts">{rows}</dl></div>\n'
         f"<details><summary>All settings</summary>{settings_table(summary)}</details>"
     )
+
+
+def _length(rule: str | None) -> str:
+    longer = "a longer update counts as if it had that length"
+    return {
+        "median": f"held to the median of each round, by stake: {longer}",
+        "capped": f"held to the task's cap: {longer}",
+    }.get(rule or "", "–")
+
+
+def _public(rounds: int | None) -> str:
+    if rounds is None:
+        return "–"
+    if not rounds:
+        return "none, and all of a direction pays"
+    return f"along steps and directions of the last {plural(rounds, 'round')}, which pay nobody"
 
 
 _TASK_HASHES = {"Contract": "contract", "Token": "token", "Task id": "id", "Spec hash": "spec_hash"}

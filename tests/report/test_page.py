@@ -237,6 +237,18 @@ def test_each_client_is_told_why_it_earned_what_it_earned():
     assert "3 more clients: the live page tells each why." in many
 
 
+def test_the_rules_of_length_and_public_step_are_told():
+    summary = run_summary()
+    summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "median", 2
+    text = Structure(page(summary)).text
+    assert "held to the median of each round, by stake" in text
+    assert "along steps and directions of the last 2 rounds, which pay nobody" in text
+    summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "capped", 0
+    text = Structure(page(summary)).text
+    assert "held to the task's cap" in text
+    assert "none, and all of a direction pays" in text
+
+
 def test_a_round_tells_its_price_and_who_took_what_off_the_loss():
     text = Structure(page(run_summary(rounds=1))).text
     for told in ("Off it by clients", "+0.7667", "By the public step", "+0.3833", "Price", "10,000.0000"):
