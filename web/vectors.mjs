@@ -40,7 +40,7 @@ for (const one of read("round_tree.json").cases) {
 for (const { budget, rounds, history } of read("payout.json").cases) {
   const before = new Map();
   for (const { round, allowed, price, cumulative, accounts } of history) {
-    assert.equal(`${allowedBy(round, { rounds, budgets: [[1, budget]] })}`, allowed);
+    assert.equal(`${allowedBy(round, { planned: rounds, rounds, budgets: [[1, budget]] })}`, allowed);
     const due = accounts.map(({ account, score }) => {
       const { total, cumulative } = before.get(account) ?? { total: 0n, cumulative: 0n };
       return { total: total + BigInt(score), cumulative };

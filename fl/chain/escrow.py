@@ -217,7 +217,10 @@ class Escrow:
                 before = [place for place in (*started, *posted) if place < _place(event)]
                 # What comes while a round is under way counts in the one after; what comes before the start, at once.
                 budgets.append((len(before) + 1, event["args"]["budget"]))
-        return Schedule(rounds=state.rounds, budgets=tuple(budgets))
+        planned = state.rounds
+        if state.stopping:  # the terms on chain have by now the round of the stop
+            planned = self._logs("Opened", task_id, from_block=from_block)[0]["args"]["terms"]["rounds"]
+        return Schedule(planned=planned, rounds=state.rounds, budgets=tuple(budgets))
 
     def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
         """How an account joined, as it was then, and in which transaction; None if it never did."""

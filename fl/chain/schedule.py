@@ -12,13 +12,18 @@ from fl.rewards.price import allowed_by
 class Schedule:
     """The budget of each round, as the contract counts it."""
 
-    rounds: int  # the last round: the task's, or sooner after a stop
+    planned: int  # rounds that the task was opened for
+    rounds: int  # the last round: as planned, or sooner after a stop
     budgets: Sequence[tuple[int, int]]  # from which round on, and the budget that counts then, wei; ascending
 
     def budget(self, round_number: int) -> int:
         """Wei that the schedule of this round pays out."""
+        if round_number == self.rounds:  # after a stop, what was added counts at once
+            return self.budgets[-1][1]
         return [budget for first, budget in self.budgets if first <= round_number][-1]
 
     def allowed(self, round_number: int) -> int:
         """Wei that the rounds up to this one may pay together. Raises: ValueError for a round after the last."""
-        return allowed_by(round_number, budget=self.budget(round_number), rounds=self.rounds)
+        # The rounds before a stop were paid as if all that were planned would come.
+        rounds = self.planned if round_number < self.rounds else self.rounds
+        return allowed_by(round_number, budget=self.budget(round_number), rounds=rounds)

@@ -126,7 +126,8 @@ class ChainStatus:
         if before != seen:  # what was added is read from events, all of the task's
             schedule = escrow.schedule(task_id, from_block=self._from_block)
             self._schedules[task_id] = (seen, schedule)
-        return {"rounds": schedule.rounds, "budgets": [[first, str(budget)] for first, budget in schedule.budgets]}
+        budgets = [[first, str(budget)] for first, budget in schedule.budgets]
+        return {"planned": schedule.planned, "rounds": schedule.rounds, "budgets": budgets}
 
 
 def _posting(escrow: Escrow, task_id: bytes, number: int) -> dict[str, Any]:

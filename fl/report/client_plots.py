@@ -208,7 +208,7 @@ def _score_finding(rounds: list[dict[str, Any]]) -> str:
     fell = f"the clients' updates {'took' if drop >= 0 else 'put'} {loss(abs(drop))} {'off' if drop >= 0 else 'on'} the loss"
     if all(one["public_rate"] is None for one in rounds):
         return f"{finding}, and {fell}."
-    return f"{finding}; {fell}, and what of that lay along earlier steps and directions belongs to nobody."
+    return f"{finding}; {fell}. The difference lay along earlier steps and directions, which score nothing."
 
 
 def _pay_finding(summary: dict[str, Any], paid: int) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 from fl.report.client_mark import client_mark
 from fl.report.explanation import explanation, standing_of
 from fl.report.plotted_clients import plotted_clients
-from fl.report.tables import Cell, hash_html, prose_html, table, wei_html
-from fl.report.wording import escaped, percent, plural, price, score
+from fl.report.tables import Cell, hash_html, table, wei_html
+from fl.report.wording import escaped, percent, plural, price, score, shortened
 from fl.rewards import SCORE_FRACTION_BITS
 
 MATRIX_CELLS = 2_500  # a longer table of all clients in all rounds is left to summary.json
 REASONS = 100  # clients that are told why
+OPEN_REASONS = 10  # those of more clients are folded away
 
 
 def clients_table(summary: dict[str, Any]) -> str:
@@ -44,25 +45,25 @@ def clients_table(summary: dict[str, Any]) -> str:
     return table(
         f"Clients: amounts in tokens, read back from the contract and the token after the last claim{at}",
         ["Client", "Account", "Behaviour"],
-        ["Shard", "Stake share", "Whole score", "Earned", "Share of pay", "Claimed", "Balance on chain"],
+        ["Shard", "Stake share", "Whole score", "Earned", "Share of pay", "Claimed", "Balance"],
         rows,
     )
 
 
-def reasons_table(summary: dict[str, Any]) -> str:
+def reasons_list(summary: dict[str, Any]) -> str:
     """Why each client earned what it earned, in words."""
     clients = summary["clients"]
-    rows = [
-        [
-            Cell(f"<bdi>{escaped(one['name'])}</bdi>"),
-            wei_html(one["paid_wei"]),
-            prose_html(explanation(standing_of(summary, one["account"]), whose="Its")),
-        ]
+    rows = "".join(
+        f"<dt><bdi>{escaped(shortened(one['name'], 40))}</bdi></dt>"
+        f"<dd>{escaped(explanation(standing_of(summary, one['account']), whose='Its'))}</dd>"
         for one in clients[:REASONS]
-    ]
-    rest = len(clients) - len(rows)
-    more = f"<p>{plural(rest, 'more client')}: the live page tells each why.</p>" if rest else ""
-    return table("Why each client earned what it earned, in tokens", ["Client", "Earned", "Why"], [], rows) + more
+    )
+    rest = len(clients) - REASONS
+    more = f"<p>{plural(rest, 'more client')}: the live page tells each why.</p>" if rest > 0 else ""
+    told = f'<div class="card"><dl class="facts">{rows}</dl></div>{more}'
+    if len(clients) <= OPEN_REASONS:
+        return f"<h3>Why each earned what it earned</h3>\n{told}"
+    return f"<details><summary>Why each earned what it earned</summary>{told}</details>"
 
 
 def matrix_tables(summary: dict[str, Any]) -> str:

@@ -106,5 +106,5 @@ def _shortened(standing: Standing) -> str:
         return ""
     return (
         f"In {len(long):,} of {plural(len(standing.factors), 'round')} the update was longer than the round's length and "
-        f"counted as if it had that length, at the least {percent(min(long))} of its own."
+        f"counted as if it had that length: {percent(min(long))} of its own at the least."
     )

@@ -11,12 +11,13 @@ from typing import Any
 
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
-from fl.report.client_tables import clients_table, matrix_tables, reasons_table
+from fl.report.client_tables import clients_table, matrix_tables, reasons_list
 from fl.report.drawing import CHARTS
 from fl.report.plot import Plot
 from fl.report.plotted_clients import NAMED, plotted_clients
 from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
 from fl.report.score_details import score_details
+from fl.report.setup import data_name, facts_html, model_name, setup_html
 from fl.report.tables import (
     gas_table,
     gas_total,
@@ -24,7 +25,6 @@ from fl.report.tables import (
     refusals_table,
     round_seconds,
     rounds_table,
-    settings_table,
     steps_table,
     wall_seconds,
 )
@@ -45,7 +45,7 @@ def write_page(path: Path, summary: dict[str, Any]) -> None:
 def page(summary: dict[str, Any]) -> str:
     """The page of a run as HTML."""
     rounds = plural(len(summary["rounds"]), "round")
-    title = f"{_data(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
+    title = f"{data_name(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
     sections = {
         "plots": ("Plots", _plots(summary)),
         "clients": ("Clients", _clients(summary)),
@@ -53,7 +53,7 @@ def page(summary: dict[str, Any]) -> str:
         "rounds": ("Rounds", _rounds(summary)),
         "cost": ("Time and gas", _cost(summary)),
         "check": ("Check a round yourself", _check(summary)),
-        "setup": ("What ran", _setup(summary)),
+        "setup": ("What ran", setup_html(summary)),
     }
     links = "".join(f'<li><a href="#{key}">{heading}</a></li>' for key, (heading, _) in sections.items())
     body = "\n".join(
@@ -99,7 +99,7 @@ def _lead(summary: dict[str, Any]) -> str:
     unpaid = sum(int(one["paid_wei"]) == 0 for one in clients)
     refused = sum(len(one["refusals"]) for one in summary["rounds"])
     text = (
-        f"The model ({_model(summary)}) went from {percent(totals['initial_accuracy'])} to "
+        f"The model ({model_name(summary)}) went from {percent(totals['initial_accuracy'])} to "
         f"{percent(totals['final_accuracy'])} accuracy, and its clients earned {tokens(earned)} of "
         f"{tokens(totals['budget_wei'])} escrowed tokens."
     )
@@ -112,9 +112,9 @@ def _ran(summary: dict[str, Any]) -> str:
     config, task = summary["config"], summary["task"]
     return " · ".join(
         [
-            _data(summary),
+            data_name(summary),
             f"{config['partition']['name']} partition",
-            _model(summary),
+            model_name(summary),
             config["strategy"]["name"],
             f"{task['scorer']} scores" + (", attested" if task["attested"] else ""),
             f"seed {config['seed']}",
@@ -197,7 +197,7 @@ def _chart(plot: Plot) -> str:
 def _clients(summary: dict[str, Any]) -> str:
     return (
         clients_table(summary)
-        + reasons_table(summary)
+        + reasons_list(summary)
         + "<details><summary>Score, whole score, length factor and pay of every client in every round</summary>"
         + f"{matrix_tables(summary)}</details>"
     )
@@ -218,7 +218,7 @@ def _cost(summary: dict[str, Any]) -> str:
         "Whole run": f"{seconds(summary['totals']['seconds'])} s on {_machine(summary)}",
     }
     return (
-        f'<div class="card">{_facts(facts)}</div>\n'
+        f'<div class="card">{facts_html(facts)}</div>\n'
         "<p>Cost of being paid, in the figures above, is signing, checking, scoring, settling, bundling, evaluating and "
         "posting as a share of the rounds' time by the clock.</p>\n" + steps_table(summary) + gas_table(summary)
     )
@@ -264,62 +264,6 @@ def _standing(summary: dict[str, Any]) -> str:
     )
 
 
-def _dealt(summary: dict[str, Any]) -> str:
-    clients = plural(len(summary["clients"]), "client")
-    counts = [one["samples"] for one in summary["clients"]]
-    if None in counts:
-        return f"on the machines of {clients}"
-    return f"{plural(sum(counts), 'training sample')} with {clients}, dealt by {summary['config']['partition']['name']}"
-
-
-def _setup(summary: dict[str, Any]) -> str:
-    config, task, totals = summary["config"], summary["task"], summary["totals"]
-    attested = ", attested by evaluators, not provable on chain" if task["attested"] else ""
-    facts: dict[str, str] = {
-        "Data": f"{_data(summary)}, {_dealt(summary)}; "
-        f"{plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
-        "Model": f"{config['model']['path']} {_arguments(config['model']['arguments'])}".strip(),
-        "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
-        f"{config['task']['learning_rate']}, {config['task']['loss']}",
-        "Strategy": f"{config['strategy']['name']} {_arguments(config['strategy']['arguments'])}".strip(),
-        "Scorer": f"{task['scorer']}{attested}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
-        "Seed": str(config["seed"]),
-        "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
-        "Chain": f"{config['chain']['name']}, chain id {task['chain_id']}",
-    }
-    hashes = {name: task[key] for name, key in _TASK_HASHES.items()}
-    rows = _rows((name, escaped(value)) for name, value in facts.items())
-    rows += _rows((name, f"<code>{escaped(value)}</code>") for name, value in hashes.items())
-    return (
-        f'<div class="card"><dl class="facts">{rows}</dl></div>\n'
-        f"<details><summary>All settings</summary>{settings_table(summary)}</details>"
-    )
-
-
-_TASK_HASHES = {"Contract": "contract", "Token": "token", "Task id": "id", "Spec hash": "spec_hash"}
-
-
-def _facts(facts: dict[str, str]) -> str:
-    return f'<dl class="facts">{_rows((name, escaped(value)) for name, value in facts.items())}</dl>'
-
-
-def _rows(rows: Iterable[tuple[str, str]]) -> str:
-    return "".join(f"<dt>{escaped(name)}</dt><dd>{value}</dd>" for name, value in rows)
-
-
-def _data(summary: dict[str, Any]) -> str:
-    data = summary["config"]["data"]
-    return f"{data['name']} ({Path(data['path']).name})" if data.get("path") else str(data["name"])
-
-
-def _model(summary: dict[str, Any]) -> str:
-    return str(summary["config"]["model"]["path"]).rpartition(":")[2]
-
-
 def _machine(summary: dict[str, Any]) -> str:
     machine = summary["machine"]
     return f"{plural(machine['cores'] or 1, 'core')}, {machine['system']}, Python {machine['python']}"
-
-
-def _arguments(arguments: dict[str, Any]) -> str:
-    return f"({', '.join(f'{name}={value}' for name, value in arguments.items())})" if arguments else ""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from fl.report.tables import Cell, score, table
-from fl.report.wording import escaped, plural
+from fl.report.tables import Cell, table
+from fl.report.wording import escaped, loss, plural, score
 
 MOST_CLASSES = 20  # columns of a table that a person still reads
 MOST_NAMES = 6  # neighbours that one row names
@@ -33,7 +34,8 @@ def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
         near[one].append(names.get(other, other))
         near[other].append(names.get(one, one))
     rows = []
-    for account, error in reading["errors"].items():
+    for account in _in_order(reading["errors"], names):
+        error = reading["errors"][account]
         others = near[account]
         shown = ", ".join(others[:MOST_NAMES]) + (
             f" and {len(others) - MOST_NAMES} more" if len(others) > MOST_NAMES else ""
@@ -43,7 +45,7 @@ def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
                 Cell(f"<bdi>{escaped(names.get(account, account))}</bdi>"),
                 Cell(f"<bdi>{escaped(shown or 'nobody')}</bdi>"),
                 score(last["scores"].get(account, 0.0)),
-                "–" if error is None else f"± {score(error)}",
+                "–" if error is None else f"± {loss(error)}",
             ]
         )
     pairs = len(rows) * (len(rows) - 1) // 2
@@ -72,7 +74,8 @@ def _classes(read: list[dict[str, Any]], names: dict[str, str]) -> str:
             before = sums.get(account, [0.0] * len(classes))
             sums[account] = [old + new for old, new in zip(before, parts, strict=True)]
     rows = []
-    for account, parts in sums.items():
+    for account in _in_order(sums, names):
+        parts = sums[account]
         best = sorted((place for place, part in enumerate(parts) if part > 0), key=lambda place: -parts[place])[:2]
         rows.append(
             [
@@ -87,6 +90,11 @@ def _classes(read: list[dict[str, Any]], names: dict[str, str]) -> str:
         list(classes),
         rows,
     )
+
+
+def _in_order(accounts: Iterable[str], names: dict[str, str]) -> list[str]:
+    places = {account: place for place, account in enumerate(names)}
+    return sorted(accounts, key=lambda account: places.get(account, len(places)))
 
 
 def _groups(summary: dict[str, Any], names: dict[str, str]) -> str:

@@ -211,6 +211,7 @@ def test_a_stop_that_the_terms_allow_pays_the_whole_budget_in_the_round_under_wa
     one.escrow.stop(one.task.task_id, account=one.sponsor)
     schedule = one.task.schedule()
     assert (schedule.rounds, schedule.allowed(1)) == (1, BUDGET)
+    assert schedule.planned == 3
     header = header_of(one, leaves_of(one, [BUDGET, 0, 0]))
     one.task.post(header, signatures=signed(one, header))
     assert (one.task.state().posted, one.task.state().rounds, one.task.state().stopping) == (1, 1, True)

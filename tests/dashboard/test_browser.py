@@ -23,6 +23,7 @@ from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.run import Watcher, run_federation
+from fl.report.explanation import explanation, standing_of
 from fl.report.page import write_page
 from fl.report.summary import summarise
 from fl.task.data import DataConfig, PartitionConfig
@@ -148,6 +149,10 @@ def test_pay_is_followed_to_the_wei_and_claimed_through_the_wallet(tab, served, 
         functions={"askChain": ask_chain},
     )
     expect(page.get_by_text("No round is final yet")).to_be_visible()
+    # What the browser recomputed is told in the words of the report.
+    reason = explanation(standing_of(played.summary, best["account"]), whose="Your")
+    expect(page.locator(".reason p").first).to_have_text(reason)
+    expect(page.locator(".reason")).to_contain_text("are recomputed here from the leaves of round 3")
     expect(page.get_by_text("✓ holds")).to_have_count(4)
     w3 = connect(played.deployment.url)
     window = played.summary["config"]["task"]["challenge_window"]
@@ -208,6 +213,7 @@ def test_the_page_is_used_by_keyboard_and_tells_what_a_client_was_paid_for(tab, 
     expect(why).to_have_attribute("aria-expanded", "true")
     table = page.get_by_role("table", name=f"{played.best['name']}: score by class")
     expect(table.get_by_role("row")).to_have_count(11)  # a heading and ten digits
+    expect(page.locator("tr.why p").first).to_contain_text("tokens for 1.0 of loss, the same for everybody")
     page.get_by_label("Colours").focus()
     for theme in ("light", "dark"):
         page.keyboard.press("ArrowDown")

@@ -18,6 +18,7 @@ from fl.bundle.format import read_header, write_header
 from fl.chain.clock import pass_time
 from fl.chain.typed_data import header_hash, sign
 from fl.dashboard.chain_status import ChainStatus
+from fl.report.wording import tokens
 from fl.rewards import Account, Leaf
 
 expect.set_options(timeout=90_000)
@@ -31,7 +32,7 @@ NOWHERE = "http://127.0.0.1:9"  # where no chain answers
 @pytest.fixture
 def liar(world) -> Liar:
     """A task of three clients, whose coordinator and two evaluators sign whatever they like."""
-    return Liar(world(rounds=4, evaluators=2, quorum=2, bond=100 * TOKENS))
+    return Liar(world(rounds=4, evaluators=2, quorum=2, bond=100 * TOKENS, may_stop=True))
 
 
 @pytest.fixture
@@ -322,6 +323,33 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     (liar.bundles / "round-0003" / "round.json").unlink()
     page = tab(f"{show(liar, rounds)}#/{account}", before=wallet, absent=absent)
     expect(page.get_by_text("The files of round 3, the last final one, are not here to claim with")).to_be_visible()
+
+
+def test_a_price_is_held_against_the_budget_and_the_rounds_that_count_on_chain(liar, show, tab):
+    sponsor, task_id = liar.world.sponsor, liar.task.task_id
+    rounds = [liar.post_honest(1)]
+    liar.world.token.mint(sponsor.address, 50 * TOKENS, account=sponsor)
+    liar.world.token.approve(liar.escrow.address, 50 * TOKENS, purpose="addition", account=sponsor)
+    liar.escrow.add_budget(task_id, 50 * TOKENS, account=sponsor)  # counts from round 3
+    rounds.append(liar.post_honest(2))
+    liar.escrow.stop(task_id, account=sponsor)  # round 3 is the last, and pays everything
+    rounds.append(liar.post_honest(3))
+    assert rounds[2].header.cumulative == pytest.approx(liar.task.terms.budget + 50 * TOKENS)
+    page = tab(show(liar, rounds))
+    expect(page.locator("button.check.good", has_text="✓ recomputed")).to_have_count(3)
+
+
+def test_what_a_silent_coordinator_lost_is_in_what_can_be_claimed(liar, show, tab):
+    posted = liar.post_honest(1)
+    w3, task_id = liar.world.w3, liar.task.task_id
+    since = liar.escrow.posted_at(task_id, 1)
+    pass_time(w3, until=since + liar.task.terms.round_timeout + 1)
+    liar.escrow.expire(task_id, account=liar.world.clients[0])
+    best = max(posted.leaves, key=lambda leaf: leaf.cumulative)
+    due = liar.task.state().due(best.cumulative)
+    assert due > best.cumulative
+    page = tab(f"{show(liar, [posted])}#/{best.account}")
+    expect(page.get_by_text(f"{tokens(due)} tokens can be claimed now, from round 1")).to_be_visible()
 
 
 def test_a_mark_goes_when_the_chain_no_longer_has_the_round(liar, show, tab, devnet):

@@ -48,6 +48,11 @@ def test_a_client_is_told_its_rounds_and_its_sums_by_class():
     told = client_rounds(summary, account.lower())
     assert (told["classes"], told["by_class"]) == (["a", "b"], [3, -2.0])
     assert [one["refusals"] for one in told["rounds"]] == [[], ["signed by somebody else"]]
+    assert [told["rounds"][1][name] for name in ("total_q40", "factor", "price_q64")] == [
+        told["score_q40"],
+        1.0,
+        summary["rounds"][1]["price_q64"],
+    ]
     assert told["rounds"][1]["cumulative_wei"] == client_of(summary, 1)["paid_wei"]
     assert client_rounds(summary, "0x" + "99" * 20) is None
 
@@ -70,6 +75,20 @@ def test_what_json_cannot_hold_is_left_out():
     summary["rounds"][1]["test_loss"] = float("nan")
     client_of(summary, 0)["name"] = "sch\udce4fer"
     json.dumps(view(summary), allow_nan=False).encode()
+
+
+def test_every_client_is_shown_with_its_last_length_factor_and_every_round_with_its_price():
+    shown = view(run_summary(clients=2, rounds=2))
+    assert [one["last_factor"] for one in shown["clients"]] == [0.5, 1.0]
+    assert all(int(one["price_q64"]) >> 24 == 10_000 * TOKEN for one in shown["rounds"])
+    assert list(shown["charts"]) == ["accuracy", "loss", "gain", "price", "pay", "total", "score", "share"]
+
+
+def test_the_rules_of_length_and_public_step_are_told_from_the_settings():
+    summary = run_summary()
+    assert (view(summary)["task"]["length"], view(summary)["task"]["public_rounds"]) == (None, None)
+    summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "median", 2
+    assert (view(summary)["task"]["length"], view(summary)["task"]["public_rounds"]) == ("median", 2)
 
 
 def test_the_rule_that_pays_is_the_tasks_and_not_the_settings():

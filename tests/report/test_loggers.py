@@ -38,6 +38,12 @@ def test_a_round_is_flat_names_and_numbers(trained):
     scored = sum(value for name, value in figures.items() if name.startswith("score/"))
     assert scored == pytest.approx(report.loss_before - report.loss_after, rel=0.01)
     assert {f"score/{account}" for account in trained.addresses} <= set(figures)
+    for leaf in report.leaves:
+        total = sum(figures_of(one, standings(trained)[0])[f"score/{leaf.account}"] for one in trained.reports)
+        assert figures[f"total/{leaf.account}"] == pytest.approx(total)
+        assert figures["price"] * total == pytest.approx(leaf.cumulative / WEI)
+        assert 0 < figures[f"factor/{leaf.account}"] <= 1
+    assert figures["loss/validation_after"] <= figures["loss/validation_aggregated"]
     assert all(isinstance(value, int | float) for value in figures.values())
 
 

@@ -230,11 +230,23 @@ def test_gas_that_is_part_of_another_line_is_not_counted_twice():
 def test_each_client_is_told_why_it_earned_what_it_earned():
     summary = run_summary(clients=3)
     text = Structure(page(summary)).text
-    assert "Why each client earned what it earned" in text
+    assert "Why each earned what it earned" in text
     assert text.count("The price is 10,000.0000 tokens for 1.0 of loss, the same for everybody") == 3
-    assert "at the least 50.0% of its own" in text  # client-0, whose updates were too long
+    assert "50.0% of its own at the least" in text  # client-0, whose updates were too long
     many = Structure(page(run_summary(clients=103, rounds=2))).text
     assert "3 more clients: the live page tells each why." in many
+
+
+def test_the_rules_of_length_and_public_step_are_told():
+    summary = run_summary()
+    summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "median", 2
+    text = Structure(page(summary)).text
+    assert "held to the median of each round, by stake" in text
+    assert "along steps and directions of the last 2 rounds, which pay nobody" in text
+    summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "capped", 0
+    text = Structure(page(summary)).text
+    assert "held to the task's cap" in text
+    assert "none, and all of a direction pays" in text
 
 
 def test_a_round_tells_its_price_and_who_took_what_off_the_loss():

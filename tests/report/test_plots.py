@@ -48,8 +48,8 @@ def test_scores_are_compared_with_what_the_clients_took_off_the_loss():
     summary["rounds"][0]["scores"] = dict(zip(summary["rounds"][0]["scores"], (-0.25, 0.5), strict=True))
     summary["rounds"][0].update(loss_before=1.0, loss_aggregated=0.7, loss_after=0.6)
     assert score_plot(summary).finding == (
-        "1 of 2 scores is negative. All scores come to +0.2500; the clients' updates took 0.3000 off the loss, and what of "
-        "that lay along earlier steps and directions belongs to nobody."
+        "1 of 2 scores is negative. All scores come to +0.2500; the clients' updates took 0.3000 off the loss. The "
+        "difference lay along earlier steps and directions, which score nothing."
     )
     summary["rounds"][0].update(public_rate=None, loss_aggregated=1.3)
     assert score_plot(summary).finding.endswith("come to +0.2500, and the clients' updates put 0.3000 on the loss.")

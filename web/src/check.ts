@@ -174,7 +174,7 @@ function priced(number: number, leaves: Leaf[], previous: Leaf[], header: Header
   const told = `${price === HIGHEST_PRICE ? "nobody has a positive total" : priceOf(price)}; ${tokens(sum)} tokens in all`;
   const chain = standing?.reachable ? standing : null;
   // Without the chain, the budget is what the run tells, and there may have been added to it since.
-  const schedule = chain?.schedule ?? { rounds: view.task.rounds, budgets: [[1, view.totals.budget_wei]] as [number, string][] };
+  const schedule = chain?.schedule ?? { planned: view.task.rounds, rounds: view.task.rounds, budgets: [[1, view.totals.budget_wei]] as [number, string][] };
   const allowed = allowedBy(number, schedule);
   if (allowed === null) return { what, ok: chain && false, told: `round ${number} is not among the ${schedule.rounds} of the schedule` };
   const before = byAccount(previous);

@@ -57,6 +57,6 @@ function shortened({ factors }: ClientStanding): string {
   if (!long.length) return "";
   return (
     `In ${long.length.toLocaleString("en")} of ${plural(factors.length, "round")} the update was longer than the round's ` +
-    `length and counted as if it had that length, at the least ${percent(Math.min(...long))} of its own.`
+    `length and counted as if it had that length: ${percent(Math.min(...long))} of its own at the least.`
   );
 }

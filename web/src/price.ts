@@ -9,7 +9,11 @@ const LOSS_BITS = 40n;
 export const HIGHEST_PRICE = (1n << 128n) - 1n; // where nobody has a positive total, or too little of it for what is allowed
 
 export type Account = { total: bigint; cumulative: bigint }; // units of 2^−40 of loss, and wei earned before
-export type Schedule = { rounds: number; budgets: [number, string][] }; // the last round; from which round on which budget, wei
+export type Schedule = {
+  planned: number; // rounds that the task was opened for
+  rounds: number; // the last round: as planned, or sooner after a stop
+  budgets: [number, string][]; // from which round on which budget counts, wei
+};
 
 /** Wei that an account has earned at a price: never less than before. */
 export function earnedAt({ total, cumulative }: Account, price: bigint): bigint {
@@ -18,11 +22,11 @@ export function earnedAt({ total, cumulative }: Account, price: bigint): bigint 
 }
 
 /** Wei that the rounds up to this one may pay together; null for a round after the last. */
-export function allowedBy(round: number, { rounds, budgets }: Schedule): bigint | null {
-  const last = budgets.filter(([first]) => first <= round).at(-1);
-  if (!last || round > rounds) return null;
-  const budget = BigInt(last[1]);
-  return round === rounds ? budget : (budget * BigInt(round)) / BigInt(rounds);
+export function allowedBy(round: number, { planned, rounds, budgets }: Schedule): bigint | null {
+  if (round > rounds) return null;
+  if (round === rounds) return BigInt(budgets.at(-1)![1]); // after a stop, what was added counts at once
+  const budget = BigInt(budgets.filter(([first]) => first <= round).at(-1)![1]);
+  return (budget * BigInt(round)) / BigInt(planned);
 }
 
 /** A price as people read it: wei for 1.0 of loss, rounded down; null for the highest, at which nobody is paid. */

@@ -1,5 +1,5 @@
 // What the server tells of a run (fl/dashboard/view.py, standing.py), and how the page hears of changes.
-import type { Drawing } from "./charts";
+import type { Drawing } from "./drawing";
 import type { Schedule } from "./price";
 
 export type Header = Record<string, string>; // the fields of fl.chain.typed_data.Header, bytes as hex
@@ -93,7 +93,7 @@ export type Standing =
       evaluators: string[];
       quorum: number;
     };
-export type ClientRounds = Client & {
+export type ClientRounds = Omit<Client, "place" | "last_score" | "last_error" | "last_factor" | "refusals"> & {
   rounds: {
     round: number;
     score_q40: string | null;

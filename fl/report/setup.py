@@ -1,0 +1,87 @@
+"""What ran: the part of the report that tells data, model, rules and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from fl.report.tables import settings_table
+from fl.report.wording import escaped, plural, tokens
+
+_TASK_HASHES = {"Contract": "contract", "Token": "token", "Task id": "id", "Spec hash": "spec_hash"}
+
+
+def setup_html(summary: dict[str, Any]) -> str:
+    """Data, model, rules and hashes of a run, and all its settings."""
+    config, task, totals = summary["config"], summary["task"], summary["totals"]
+    attested = ", attested by evaluators, not provable on chain" if task["attested"] else ""
+    facts: dict[str, str] = {
+        "Data": f"{data_name(summary)}, {_dealt(summary)}; "
+        f"{plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
+        "Model": f"{config['model']['path']} {_arguments(config['model']['arguments'])}".strip(),
+        "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
+        f"{config['task']['learning_rate']}, {config['task']['loss']}",
+        "Strategy": f"{config['strategy']['name']} {_arguments(config['strategy']['arguments'])}".strip(),
+        "Length": _length(config["task"].get("length")),
+        "Public step": _public(config["scorer"].get("public_rounds")),
+        "Scorer": f"{task['scorer']}{attested}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
+        "Seed": str(config["seed"]),
+        "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
+        "Chain": f"{config['chain']['name']}, chain id {task['chain_id']}",
+    }
+    hashes = {name: task[key] for name, key in _TASK_HASHES.items()}
+    rows = _rows((name, escaped(value)) for name, value in facts.items())
+    rows += _rows((name, f"<code>{escaped(value)}</code>") for name, value in hashes.items())
+    return (
+        f'<div class="card"><dl class="facts">{rows}</dl></div>\n'
+        f"<details><summary>All settings</summary>{settings_table(summary)}</details>"
+    )
+
+
+def _length(rule: str | None) -> str:
+    longer = "a longer update counts as if it had that length"
+    return {
+        "median": f"held to the median of each round, by stake: {longer}",
+        "capped": f"held to the task's cap: {longer}",
+    }.get(rule or "", "–")
+
+
+def _public(rounds: int | None) -> str:
+    if rounds is None:
+        return "–"
+    if not rounds:
+        return "none, and all of a direction pays"
+    return f"along steps and directions of the last {plural(rounds, 'round')}, which pay nobody"
+
+
+def _dealt(summary: dict[str, Any]) -> str:
+    clients = plural(len(summary["clients"]), "client")
+    counts = [one["samples"] for one in summary["clients"]]
+    if None in counts:
+        return f"on the machines of {clients}"
+    return f"{plural(sum(counts), 'training sample')} with {clients}, dealt by {summary['config']['partition']['name']}"
+
+
+def facts_html(facts: dict[str, str]) -> str:
+    """Names and plain values as a list."""
+    return f'<dl class="facts">{_rows((name, escaped(value)) for name, value in facts.items())}</dl>'
+
+
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    return "".join(f"<dt>{escaped(name)}</dt><dd>{value}</dd>" for name, value in rows)
+
+
+def data_name(summary: dict[str, Any]) -> str:
+    """What the model was trained on, and its file without the folder."""
+    data = summary["config"]["data"]
+    return f"{data['name']} ({Path(data['path']).name})" if data.get("path") else str(data["name"])
+
+
+def model_name(summary: dict[str, Any]) -> str:
+    """The model's class."""
+    return str(summary["config"]["model"]["path"]).rpartition(":")[2]
+
+
+def _arguments(arguments: dict[str, Any]) -> str:
+    return f"({', '.join(f'{name}={value}' for name, value in arguments.items())})" if arguments else ""

@@ -1,0 +1,133 @@
+// Everybody of a run: stake, score and pay, and why on demand.
+import { useEffect, useState } from "preact/hooks";
+import type { Check } from "./check";
+import { Bars, Hash, Scroll } from "./parts";
+import { Reason } from "./reason";
+import { fetchJson, type Client, type ClientRounds, type Headline, type View } from "./run";
+import { duration, loss, percent, score, tokens } from "./words";
+
+export function Clients({ view, live, checks }: { view: View; live: Headline["live"]; checks: Map<number, Check> }) {
+  const [open, setOpen] = useState<string | null>(null);
+  const earned = BigInt(view.totals.earned_wei);
+  return (
+    <>
+      <Find />
+      <Scroll caption="Clients: stake and earned in tokens; the last score with its standard error over validation samples, and what the last round's length left of the update">
+        <thead>
+          <tr>
+            <th scope="col">Client</th>
+            <th scope="col">Account</th>
+            <th scope="col">Node</th>
+            <th scope="col">Why</th>
+            <th scope="col" class="n">Stake</th>
+            <th scope="col" class="n">Share of stake</th>
+            <th scope="col" class="n">Whole score</th>
+            <th scope="col" class="n">Last score</th>
+            <th scope="col" class="n">Length factor</th>
+            <th scope="col" class="n">Earned</th>
+            <th scope="col" class="n">Share of pay</th>
+            <th scope="col" class="n">Refused</th>
+          </tr>
+        </thead>
+        <tbody>
+          {view.clients.map((one) => [
+            <tr key={one.account}>
+              <th scope="row">
+                <div>
+                  <a href={`#/${one.account}`}>
+                    <bdi>{one.name}</bdi>
+                  </a>
+                </div>
+              </th>
+              <td>
+                <Hash value={one.account} />
+              </td>
+              <td>
+                <NodeState client={one} live={live} />
+              </td>
+              <td>
+                <button
+                  type="button"
+                  aria-expanded={open === one.account}
+                  onClick={() => setOpen(open === one.account ? null : one.account)}
+                >
+                  why<span class="unseen"> {one.name} was paid</span>
+                </button>
+              </td>
+              <td class="n">{tokens(one.stake_wei)}</td>
+              <td class="n">{percent(one.stake_share)}</td>
+              <td class="n">{score(one.score)}</td>
+              <td class="n">
+                {one.last_score === null ? "no update" : score(one.last_score)}
+                {one.last_error !== null && ` ± ${loss(one.last_error)}`}
+              </td>
+              <td class="n">{loss(one.last_factor)}</td>
+              <td class="n">{tokens(one.paid_wei)}</td>
+              <td class="n">{earned ? percent(Number(BigInt(one.paid_wei)) / Number(earned)) : "–"}</td>
+              <td class="n">{one.refusals}</td>
+            </tr>,
+            open === one.account && (
+              <tr key={`${one.account}-why`} class="why">
+                <td colSpan={12}>
+                  <ByClass account={one.account} rounds={view.rounds.length} check={checks.get(view.rounds.at(-1)?.round ?? 0)} />
+                </td>
+              </tr>
+            ),
+          ])}
+        </tbody>
+      </Scroll>
+    </>
+  );
+}
+
+function ByClass({ account, rounds, check }: { account: string; rounds: number; check: Check | undefined }) {
+  const [client, setClient] = useState<ClientRounds | null>(null);
+  useEffect(() => {
+    fetchJson<ClientRounds>(`clients/${account}`).then(setClient, () => {});
+  }, [account, rounds]);
+  if (!client) return <p>…</p>;
+  return (
+    <>
+      <Reason client={client} check={check} />
+      <Bars classes={client.classes} parts={client.by_class} of={client.name} />
+    </>
+  );
+}
+
+function NodeState({ client, live }: { client: Client; live: Headline["live"] }) {
+  const node = live?.nodes?.find((one) => one.account === client.account);
+  if (!node) return <span class="soft">–</span>;
+  if (node.online) return <span class="good">● online</span>;
+  const since = node.last_seen ? `, last seen ${duration(Date.now() / 1000 - node.last_seen)} ago` : "";
+  return <span class="bad">○ away{since}</span>;
+}
+
+/** Goes to a client's own view by its address. */
+function Find() {
+  const [text, setText] = useState("");
+  const valid = /^0x[0-9a-fA-F]{40}$/.test(text.trim());
+  return (
+    <form
+      class="find"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (valid) location.hash = `#/${text.trim()}`;
+      }}
+    >
+      <label for="find">Your account</label>
+      <input
+        id="find"
+        value={text}
+        placeholder="0x…"
+        autocomplete="off"
+        spellcheck={false}
+        aria-describedby="find-help"
+        onInput={(event) => setText(event.currentTarget.value)}
+      />
+      <button type="submit">Show its leaf, pay and claim</button>
+      <span id="find-help" class="soft">
+        {text && !valid ? "an address is 0x and 40 hex digits" : ""}
+      </span>
+    </form>
+  );
+}
