@@ -1,8 +1,8 @@
 """The published hard cases of paying for contributions, on real data, rule by rule.
 
-Each case trains a federation and lets every rule score every round; pay is what `fl.rewards` makes of the scores (one price for whole
-scores, a budget spread evenly over the rounds). Shares are means over seeds. `size_error` is the mean distance between pay share and
-weight share in points. AUROC is the chance that an honest client stands above a cheat by its summed score; 0.5 is a coin.
+Each case plays a federation by the protocol (median length, public step) and lets every rule score every round; pay is what `fl.rewards`
+makes of the scores (one price for whole scores, a budget spread evenly over the rounds). Shares are means over seeds. `size_error` is the
+mean distance between pay share and weight share in points. Cheats have a bench of their own, `attacks`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from measurement import report, settings
 from numpy.typing import NDArray
+from played_task import one_price_pay, play_task
 from trained_rounds import Setting, digits, federation_of, hospitals, mnist, trained_rounds
 
 from fl.codec import Blocks
-from fl.rewards import SCORE_FRACTION_BITS, Account, settle_round
 from fl.scoring.inputs import RoundInputs
 from fl.scoring.replication import cosines
 from fl.scoring.scorer import Scorer, build_scorer
@@ -32,13 +32,6 @@ RULES = {
     "loo": ("loo", {}),
     "cosine": ("cosine", {}),
 }
-MANY = {
-    "direction": ("direction", {"confidence": False}),
-    "leverage": ("leverage", {"evaluations": 256}),
-    "loo": ("loo", {}),
-    "cosine": ("cosine", {}),
-}
-Change = Callable[[list[NDArray[np.float64]]], list[NDArray[np.float64]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +40,7 @@ class Case:
 
     setting: Setting
     partition: PartitionConfig
-    behaviours: tuple[str, ...] = ()
+    behaviours: dict[int, str] = field(default_factory=dict)
     deal: Callable[[Federation], Federation] = field(default=lambda federation: federation)
     rules: dict = field(default_factory=lambda: RULES)
     rounds: int = 12
@@ -63,7 +56,7 @@ def main() -> None:
     clinics = hospitals(values["hospitals"])
     sizes = PartitionConfig(name="sizes", clients=6, sizes=[1, 2, 3, 4, 5, 6])
     thirds, one = PartitionConfig(name="iid", clients=3), PartitionConfig(name="iid", clients=1)
-    flipped = ("honest", "honest", "label_flip:0.3")
+    flipped = {2: "label_flip:0.3"}
     # Slow enough that the last round still learns; what happens where it does not is a case of its own.
     small = replace(digits(), learning_rate=0.1, steps=20)
     cases = {
@@ -73,13 +66,16 @@ def main() -> None:
         "sizes 4:1:1, digits": Case(setting=small, partition=PartitionConfig(name="sizes", clients=3, sizes=[4, 1, 1])),
         "30 % of one's labels flipped, digits": Case(setting=small, partition=thirds, behaviours=flipped),
         "30 % of one's labels flipped, MNIST": Case(setting=large, partition=thirds, behaviours=flipped, rounds=6),
+        "40 % of the largest's labels flipped, digits": Case(
+            setting=small, partition=PartitionConfig(name="sizes", clients=5, sizes=[2, 1, 1, 1, 1]), behaviours={0: "label_flip:0.4"},
+        ),
         "only holder of class 9, digits": Case(setting=small, partition=one, deal=only_holder),
         "disjoint classes, digits": Case(setting=small, partition=one, deal=disjoint),
         "disjoint classes, MNIST": Case(setting=large, partition=one, deal=disjoint, rounds=6),
         "four hospitals": Case(setting=clinics, partition=PartitionConfig(name="natural", clients=0)),
         "four hospitals, va flips 30 %": Case(
             setting=clinics, partition=PartitionConfig(name="natural", clients=0),
-            behaviours=("honest", "honest", "honest", "label_flip:0.3"),
+            behaviours={3: "label_flip:0.3"},
         ),
     }  # fmt: skip
     found: dict[str, dict] = {}
@@ -88,9 +84,6 @@ def main() -> None:
             started = time.perf_counter()
             found[name] = shares_of(case, seeds=int(values["seeds"]))
             print(f"{name}: {found[name]} {time.perf_counter() - started:.0f} s", file=sys.stderr)
-    if values["only"] in "free-riders":
-        found["free-riders"] = free_riders(small, seeds=int(values["seeds"]))
-        print(f"free-riders: {found['free-riders']}", file=sys.stderr)
     if values["only"] in "two names":
         found["two names"] = two_names(small, seeds=int(values["seeds"]))
     if values["only"] in "cosines":
@@ -108,8 +101,10 @@ def shares_of(case: Case, *, seeds: int) -> dict:
     for seed in range(seeds):
         federation, spec = federation_of(case.setting, case.partition, seed=seed)
         federation = case.deal(federation)
-        rounds = list(trained_rounds(federation, spec, rounds=case.rounds, behaviours=case.behaviours or None))
-        weights.append(rounds[0].weights)
+        rounds: list[RoundInputs] = []
+        play_task(federation, spec, rounds=case.rounds, behaviours=case.behaviours, on_round=rounds.append)
+        rows = np.array([len(shard.data) for shard in federation.shards], dtype=float)
+        weights.append(rows / rows.sum())
         for rule, (name, arguments) in case.rules.items():
             pays[rule].append(pay_shares(rounds, build_scorer(name, arguments)))
     weight = np.mean(weights, axis=0)
@@ -125,16 +120,7 @@ def shares_of(case: Case, *, seeds: int) -> dict:
 
 def pay_shares(rounds: Sequence[RoundInputs], scorer: Scorer) -> NDArray[np.float64]:
     """Each client's share of all that was paid, by the protocol's own arithmetic."""
-    clients = [f"0x{place + 1:040x}" for place in range(len(rounds[0]))]
-    accounts = dict.fromkeys(clients, Account())
-    for number, inputs in enumerate(rounds, start=1):
-        values = scorer.score(inputs, rng=np.random.default_rng(0)).values
-        scores = {
-            client: round(float(value) * (1 << SCORE_FRACTION_BITS))
-            for client, value in zip(clients, values, strict=True)
-        }
-        accounts = settle_round(accounts, scores=scores, allowed=number * 10**18).accounts
-    earned = np.array([float(accounts[client].cumulative) for client in clients])
+    earned = one_price_pay([scorer.score(inputs, rng=np.random.default_rng(0)).values for inputs in rounds])
     return earned / earned.sum() if earned.sum() else earned
 
 
@@ -161,107 +147,7 @@ def disjoint(federation: Federation) -> Federation:
     return regroup(federation, [labels // 2 == place for place in range(5)])
 
 
-# ---- free-riders -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ride:
-    """A kind of cheat, and what the task does about it."""
-
-    kind: str
-    times: float = 1.0  # what the cheat's own update is multiplied by, at most to the cap
-    norm_cap: str = "10"
-    duplicate_cosine: str | None = None
-
-
-RIDES = {
-    "zero": Ride(kind="zero"),
-    "noise": Ride(kind="noise"),
-    "replay": Ride(kind="replay"),
-    "replay, grouped at 0.98": Ride(kind="replay", duplicate_cosine="0.98"),
-    "own update, honest": Ride(kind="own"),
-    "own update ×2": Ride(kind="own", times=2),
-    "own update ×5": Ride(kind="own", times=5),
-    "own update to the cap of 10": Ride(kind="own", times=np.inf),
-    # The longest honest update of these runs has a norm of 0.95.
-    "own update ×2, cap 1": Ride(kind="own", times=2, norm_cap="1"),
-    "own update to the cap of 1": Ride(kind="own", times=np.inf, norm_cap="1"),
-}
-
-
-def free_riders(setting: Setting, *, seeds: int) -> dict:
-    """AUROC of honest clients over cheats on digits, one of ten and ten of a hundred, by kind of cheat and rule.
-
-    `loss` is that of the model at the end: what the cheats cost everybody.
-    """
-    found: dict[str, dict] = {}
-    for clients, cheats, rounds in ((10, 1, 8), (100, 10, 8)):
-        for name, ride in RIDES.items():
-            ranks = {rule: [] for rule in MANY}
-            paid = {rule: [] for rule in MANY}
-            losses = []
-            for seed in range(seeds):
-                federation, spec = federation_of(setting, PartitionConfig(name="iid", clients=clients), seed=seed)
-                played = list(
-                    trained_rounds(
-                        federation,
-                        replace(spec, norm_cap=ride.norm_cap),
-                        rounds=rounds,
-                        change=Cheat(ride, cheats, seed),
-                        duplicate_cosine=ride.duplicate_cosine,
-                    )
-                )
-                last = played[-1]
-                losses.append(last.game.evaluate((last.base + last.step()).astype(np.float32)).loss)
-                for rule, (scorer_name, arguments) in MANY.items():
-                    scorer = build_scorer(scorer_name, arguments)
-                    scores = sum(scorer.score(inputs, rng=np.random.default_rng(0)).values for inputs in played)
-                    ranks[rule].append(auroc(scores[cheats:], scores[:cheats]))
-                    paid[rule].append(pay_shares(played, scorer)[:cheats].sum())
-            found[f"{cheats} of {clients}, {name}"] = {
-                "loss": round(float(np.mean(losses)), 3),
-                **{
-                    rule: {
-                        "auroc": round(float(np.mean(ranks[rule])), 3),
-                        "paid_percent": round(100 * float(np.mean(paid[rule])), 2),
-                    }
-                    for rule in MANY
-                },
-            }
-            print(f"{cheats} of {clients}, {name}: {found[f'{cheats} of {clients}, {name}']}", file=sys.stderr)
-    return found
-
-
-class Cheat:
-    """What the first clients send instead of their updates.
-
-    Nothing, noise as long as an honest update, the last global step scaled to that length, or their own update made longer.
-    """
-
-    def __init__(self, ride: Ride, count: int, seed: int) -> None:
-        self.ride, self.count = ride, count
-        self.draw, self.last = np.random.default_rng([seed, 99]), None
-
-    def __call__(self, updates: list[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
-        """A round's updates with the cheats' in place of their own."""
-        own, honest = updates[: self.count], updates[self.count :]
-        length = float(np.median([np.linalg.norm(one) for one in honest]))
-        made = []
-        for update in own:
-            norm, reach = float(np.linalg.norm(update)), length
-            if self.ride.kind == "own":
-                reach = min(self.ride.times * norm, float(self.ride.norm_cap))
-            elif self.ride.kind == "noise":
-                update = self.draw.normal(size=len(update))
-            elif self.ride.kind == "replay" and self.last is not None:
-                update = self.last
-            else:
-                update = np.zeros(len(update))
-            norm = float(np.linalg.norm(update))
-            made.append(update * (reach / norm) if norm else update)
-        everybody = [*made, *honest]
-        self.last = np.mean(everybody, axis=0)
-        return everybody
+# ---- one client under two names, and how alike honest updates are ------------------------------------------------------
 
 
 def two_names(setting: Setting, *, seeds: int) -> dict[str, float]:
@@ -289,15 +175,6 @@ def split(inputs: RoundInputs, client: int) -> RoundInputs:
     weights = inputs.weights * np.where(np.arange(len(inputs)) == client, 0.5, 1.0)
     updates = [*inputs.updates, inputs.updates[client]]
     return replace(inputs, updates=updates, weights=np.append(weights, weights[client]))
-
-
-def auroc(honest: NDArray[np.float64], cheats: NDArray[np.float64]) -> float:
-    """Chance that an honest client stands above a cheat; a draw counts half."""
-    gaps = honest[:, None] - cheats[None, :]
-    return float((gaps > 0).mean() + 0.5 * (gaps == 0).mean())
-
-
-# ---- near-duplicates -------------------------------------------------------------------------------------------------
 
 
 def honest_cosines(large: Setting, hospitals: Setting) -> dict:

@@ -1,5 +1,6 @@
 """Whole federations on digits, from data to claims: around each Flower strategy, and twice with one seed."""
 
+import numpy as np
 import pytest
 
 from fl.bundle.format import Bundle, read_header
@@ -8,6 +9,7 @@ from fl.chain.errors import NoFunds
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect, transfer_ether
 from fl.chain.typed_data import signer_of
+from fl.codec import Blocks
 from fl.coordinator.config import (
     AttackConfig,
     ChainConfig,
@@ -248,6 +250,28 @@ def test_keystores_pay_and_are_paid_on_any_chain(anvil, chain, account, tmp_path
     assert owner.key.hex().encode() not in everything
     assert owner.key not in everything
     assert b"secret" not in everything
+
+
+def test_cheats_play_together_and_through_what_they_really_share(anvil, tmp_path):
+    behaviours = ["0:split:2", "1:replay_step", "ring:2,3", "4:copy:0"]
+    config = tiny(attack=AttackConfig(behaviours=behaviours), chain=ChainConfig(url=anvil))
+    result = run_federation(config, folder=tmp_path, watcher=Watcher())
+    half, other, replay, one, two, copy = result.clients
+    assert [client.name for client in result.clients] == [
+        "client-0/1", "client-0/2", "client-1", "client-2", "client-3", "client-4",
+    ]  # fmt: skip
+    assert abs(half.samples - other.samples) <= 1
+    first, second = ({leaf.account: leaf.update_root for leaf in report.leaves} for report in result.rounds)
+    for roots in (first, second):
+        assert roots[half.account] == roots[other.account] == roots[copy.account]
+        assert roots[one.account] == roots[two.account] != roots[half.account]
+    assert result.rounds[0].scores[replay.account] == 0  # nothing was public yet
+    before, after = (Bundle.read(report.bundle)[0].base for report in result.rounds)
+    sent = {update.account: update for update in Bundle.read(result.rounds[1].bundle)[0].updates}[replay.account]
+    np.testing.assert_allclose(
+        Blocks.from_bytes(sent.wire, size=len(before)).decode(), after.astype(np.float64) - before, atol=1e-5
+    )
+    assert replay.score < 0.01 * half.score
 
 
 # ---- refusals before anything is escrowed ----------------------------------------------------------------------------

@@ -31,7 +31,7 @@ def pay_table(summary: Mapping[str, Any]) -> Table:
             client["name"] + ("" if client["behaviour"] == HONEST else " *"),
             str(client["samples"]),
             f"{client['stake_share']:.1%}",
-            f"{client['score']:+.4f}" if int(client["score_q40"]) else "0",
+            _loss(client["score"]),
             "–" if price is None or int(client["score_q40"]) <= 0 else f"{price:,.1f}",
             tokens(client["paid_wei"]) + (_KEPT if _is_kept(client, price=price) else ""),
             tokens(client["balance_wei"]),
@@ -67,6 +67,11 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 def tokens(wei: str | int) -> str:
     """Whole tokens with two places."""
     return f"{int(wei) / WEI:,.2f}"
+
+
+def _loss(score: float) -> str:
+    shown = f"{score:+.4f}"
+    return shown if float(shown) else "0.0000"  # a sign before zeros would say nothing
 
 
 def _price(summary: Mapping[str, Any]) -> float | None:
