@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fl.chain.enrolment import Enrolment
 from fl.chain.errors import ChainError
 from fl.chain.whole_file import write_new
+from fl.foreign.files import Unreadable, read_file
 
 NODE_KEY_BYTES = 49
+_MOST_BYTES = 1 << 16  # of a key file
 
 
 class BadNodeKey(ChainError):
@@ -41,7 +43,7 @@ def create_node_key(path: Path) -> bytes:
         format=serialization.PrivateFormat.OpenSSH,
         encryption_algorithm=serialization.NoEncryption(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         write_new(path, text, mode=0o600)
     except FileExistsError:
@@ -52,15 +54,15 @@ def create_node_key(path: Path) -> bytes:
 def open_node_key(path: Path) -> bytes:
     """The on-chain form of a key file. Raises: BadNodeKey."""
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        problem = f"cannot be read ({type(error).__name__}); name the file that the node joined with"
+        text = read_file(path, most=_MOST_BYTES)
+    except Unreadable as error:
+        problem = f"{error.problem}; name the file that the node joined with"
         raise BadNodeKey(where=str(path), problem=problem) from None
     if path.stat().st_mode & 0o077:
         raise BadNodeKey(where=str(path), problem=f"can be read by others; run chmod 600 {path}")
     try:
         private = serialization.load_ssh_private_key(text, None)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # TypeError: it has a password
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP384R1):
         raise BadNodeKey(
@@ -87,7 +89,7 @@ def node_key_of(flower_key: bytes) -> bytes:
     """The on-chain form of a public key as Flower writes it. Raises: BadNodeKey."""
     try:
         public = serialization.load_pem_public_key(flower_key)
-    except (ValueError, UnsupportedAlgorithm):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         public = None
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP384R1):
         raise BadNodeKey(where="of a Flower node", problem="is no P-384 public key; start the node with `fl client`")

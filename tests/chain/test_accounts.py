@@ -102,7 +102,7 @@ def test_a_file_that_is_no_keystore_is_refused(tmp_path, content, problem):
 
 
 def test_a_folder_is_no_keystore(tmp_path):
-    with pytest.raises(KeystoreError, match="IsADirectoryError"):
+    with pytest.raises(KeystoreError, match="is a folder, and a file is expected; pass the file `fl key` wrote"):
         open_keystore(tmp_path, password="x")
 
 
@@ -160,8 +160,7 @@ def test_the_password_comes_from_the_file_that_the_environment_names(monkeypatch
     with pytest.raises(KeystoreError) as caught:
         ask_password(tmp_path / "key.json")
     assert str(caught.value) == (
-        f"keystore {tmp_path}/key.json: its password file {file} cannot be read (FileNotFoundError); check "
-        "FAIRSHARE_PASSWORD_FILE"
+        f"keystore {tmp_path}/key.json: its password file {file} is not there; check FAIRSHARE_PASSWORD_FILE"
     )
 
 
