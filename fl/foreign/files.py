@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from fl.errors import FairshareError
 
 _LINKED = (errno.ELOOP, errno.EMLINK)  # what O_NOFOLLOW says of a link, by system
+_AT_ONCE = 1 << 24  # bytes of a file
 # Without O_NONBLOCK to open a pipe waits for whoever writes to it.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
 
@@ -70,6 +71,21 @@ class GivenFolder:
             most: Bytes that it may have.
         Raises: Absent; Outside for a name or a link that leads elsewhere; Unreadable for a pipe, a device, a larger file.
         """
+        descriptor, told = self._open(name)
+        return _content(descriptor, path=told, most=most)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name that `read` would read."""
+        try:
+            descriptor, _ = self._open(name)
+        except Unreadable:
+            return False
+        try:
+            return stat.S_ISREG(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+
+    def _open(self, name: str) -> tuple[int, str]:
         told = str(self.path / name.replace("\0", "?"))
         if not is_inside(name):
             raise Outside(path=told, problem="lies outside of its folder")
@@ -81,7 +97,7 @@ class GivenFolder:
                 inner = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=at)
                 os.close(at)
                 at = inner
-            descriptor = os.open(last, _READ | os.O_NOFOLLOW, dir_fd=at)
+            return os.open(last, _READ | os.O_NOFOLLOW, dir_fd=at), told
         except (OSError, ValueError) as error:
             if at is not None and isinstance(error, OSError) and error.errno in (*_LINKED, errno.ENOTDIR):
                 raise Outside(
@@ -91,14 +107,6 @@ class GivenFolder:
         finally:
             if at is not None:
                 os.close(at)
-        return _content(descriptor, path=told, most=most)
-
-    def has(self, name: str) -> bool:
-        """Whether there is a file of that name, and no link."""
-        try:
-            return is_inside(name) and stat.S_ISREG((self.path / name).lstat().st_mode)
-        except (OSError, ValueError):
-            return False
 
 
 def is_inside(name: str) -> bool:
@@ -108,20 +116,21 @@ def is_inside(name: str) -> bool:
 
 
 def _content(descriptor: int, *, path: str, most: int) -> bytes:
-    with os.fdopen(descriptor, "rb", closefd=True, buffering=0) as file:
+    parts, left = [], most + 1
+    try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
             raise Unreadable(path=path, problem=f"is {_kind(found.st_mode)}, and a file is expected")
         if found.st_size > most:
             raise Unreadable(path=path, problem=f"has {found.st_size:,} bytes, {most:,} are the most")
-        parts, left = [], most + 1
-        try:
-            # Not to the end at once: it may grow while it is read.
-            while left and (part := file.read(min(left, 1 << 24))):
-                parts.append(part)
-                left -= len(part)
-        except OSError as error:
-            raise _refusal(path, error) from None
+        # Not to the end at once: it may grow while it is read.
+        while left and (part := os.read(descriptor, min(left, _AT_ONCE))):
+            parts.append(part)
+            left -= len(part)
+    except OSError as error:
+        raise _refusal(path, error) from None
+    finally:
+        os.close(descriptor)
     if not left:
         raise Unreadable(path=path, problem=f"has more than {most:,} bytes")
     return b"".join(parts)

@@ -17,11 +17,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+
+from eth_utils import is_checksum_address
 
 from fl.bundle.format import BrokenBundle, Bundle, most_bytes
 from fl.chain.json_file import unseal, write_sealed
@@ -29,13 +30,25 @@ from fl.chain.whole_file import private_folder, set_aside, sync_folder, sync_tre
 from fl.coordinator.round.collect import AcceptedUpdate, NotAccepted, Question, Refusal, check_update
 from fl.errors import FairshareError
 from fl.foreign.files import GivenFolder, Unreadable
-from fl.foreign.json_text import BadJson, read_json, shown
+from fl.foreign.json_text import (
+    BadJson,
+    decimal_of,
+    hex_of,
+    list_of,
+    number_of,
+    object_of,
+    read_json,
+    shown,
+    text_of,
+    whole_of,
+)
 from fl.plain_text import printable
 from fl.protocol import SignedUpdate
 
 log = logging.getLogger(__name__)
 
 _MOST_INDEX = 256 << 20  # bytes: 700 an update, and the metrics that came with it
+_LONGEST_TEXT = 2000  # of a refusal's words
 _INDEX = "collected.json"
 _FORGOTTEN = ".forgotten"  # suffix of a folder that is being removed
 
@@ -77,6 +90,26 @@ def _written(number: int, folder: Path) -> Iterator[Path]:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise NotKept(round_number=number, folder=str(folder), reason=error.strerror or str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Entry:
+    """What the index says of an update; its blocks are in a file of their own."""
+
+    account: str
+    node_id: int
+    stake: int  # wei
+    root: bytes
+    signature: bytes
+    metrics: dict[str, float | int]
+    seconds_training: float
+    seconds_signing: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Index:
+    updates: tuple[_Entry, ...]
+    refusals: tuple[Refusal, ...]
 
 
 class Journal:
@@ -132,16 +165,15 @@ class Journal:
         if (index := self._index(number)) is None:
             return None
         folder, updates, lost = self._collected(number), {}, set()
-        for raw in index["updates"]:
-            account, node_id = raw["account"], int(raw["node_id"])
-            name = f"{account}.blocks"
+        for entry in index.updates:
+            account, name = entry.account, f"{entry.account}.blocks"
             try:
-                update = _update(GivenFolder(folder), raw, question=question)
+                update = _update(GivenFolder(folder), entry, question=question)
                 if account in updates:
                     raise NotAccepted(f"{account} stands there twice")
                 updates[account] = update
             except (Unreadable, NotAccepted) as error:
-                lost.add(node_id)
+                lost.add(entry.node_id)
                 problem = error.problem if isinstance(error, Unreadable) else str(error)
                 away = set_aside(folder / name) if (folder / name).exists() else folder / name
                 log.warning(
@@ -149,11 +181,7 @@ class Journal:
                     number, account, printable(problem), away,
                 )  # fmt: skip
         ordered = sorted(updates.values(), key=lambda one: int(one.account, 16))
-        refusals = (
-            Refusal(node_id=int(one["node_id"]), account=one["account"], reason=one["reason"])
-            for one in index["refusals"]
-        )
-        return Collected(updates=tuple(ordered), refusals=tuple(refusals), lost=frozenset(lost))
+        return Collected(updates=tuple(ordered), refusals=index.refusals, lost=frozenset(lost))
 
     def whole_bundle(self, number: int) -> Bundle | None:
         """The bundle of a round that was scored; None if there is none. A damaged one is set aside and made again."""
@@ -166,15 +194,17 @@ class Journal:
             log.warning("round %d: %s; it is now %s, and made again", number, error.problem, set_aside(folder))
             return None
 
-    def _index(self, number: int) -> dict[str, Any] | None:
+    def _index(self, number: int) -> _Index | None:
         folder = self._collected(number)
         if not folder.exists():
             return None
         try:
-            index = unseal(read_json(GivenFolder(folder).read(_INDEX, most=_MOST_INDEX), most=_MOST_INDEX))
-            if index["round"] != number:
-                raise BadJson(problem=f"it is of round {shown(index['round'])}")
-            return index
+            raw = unseal(read_json(GivenFolder(folder).read(_INDEX, most=_MOST_INDEX), most=_MOST_INDEX))
+            whole_of(raw["round"], least=number, most=number, what="round")
+            return _Index(
+                updates=tuple(map(_entry, list_of(raw["updates"]))),
+                refusals=tuple(map(_refusal, list_of(raw["refusals"]))),
+            )
         except (Unreadable, BadJson, KeyError) as error:
             log.warning(
                 "round %d: the journal is damaged (%s); it is now %s, and the clients are asked again",
@@ -201,19 +231,44 @@ class Journal:
         return self._bundles / "journal" / f"round-{number:04d}"
 
 
-def _update(folder: GivenFolder, raw: Mapping[str, Any], *, question: Question) -> AcceptedUpdate:
-    """Raises: Unreadable; NotAccepted."""
-    account = raw["account"]
-    answer = SignedUpdate(
+def _entry(raw: object) -> _Entry:
+    told = object_of(raw)
+    account = text_of(told["account"], most=42)
+    if not is_checksum_address(account):
+        raise BadJson(problem=f"{shown(account)} is no checksum address")
+    return _Entry(
         account=account,
+        node_id=decimal_of(told["node_id"], bits=64),
+        stake=decimal_of(told["stake"], bits=128),
+        root=hex_of(told["root"], size=32),
+        signature=hex_of(told["signature"], size=65),
+        metrics={name: value for name, value in object_of(told["metrics"]).items() if type(value) in (int, float)},
+        seconds_training=number_of(told["seconds_training"]),
+        seconds_signing=number_of(told["seconds_signing"]),
+    )
+
+
+def _refusal(raw: object) -> Refusal:
+    told = object_of(raw)
+    return Refusal(
+        node_id=decimal_of(told["node_id"], bits=64),
+        account=text_of(told["account"], most=_LONGEST_TEXT),
+        reason=text_of(told["reason"], most=_LONGEST_TEXT),
+    )
+
+
+def _update(folder: GivenFolder, entry: _Entry, *, question: Question) -> AcceptedUpdate:
+    """Raises: Unreadable; NotAccepted."""
+    answer = SignedUpdate(
+        account=entry.account,
         round=question.round,
         base_model=question.base_model,
-        blocks=folder.read(f"{account}.blocks", most=most_bytes(".blocks", model_size=question.size)),
-        signature=bytes.fromhex(raw["signature"]),
-        seconds_training=raw["seconds_training"],
-        seconds_signing=raw["seconds_signing"],
+        blocks=folder.read(f"{entry.account}.blocks", most=most_bytes(".blocks", model_size=question.size)),
+        signature=entry.signature,
+        seconds_training=entry.seconds_training,
+        seconds_signing=entry.seconds_signing,
     )
-    update = check_update(answer, question, node_id=int(raw["node_id"]), metrics=raw["metrics"])
-    if update.root.hex() != raw["root"] or str(update.stake) != raw["stake"]:
+    update = check_update(answer, question, node_id=entry.node_id, metrics=entry.metrics)
+    if (update.root, update.stake) != (entry.root, entry.stake):
         raise NotAccepted(f"its root or stake is not what was written down: {update.root.hex()}, {update.stake}")
     return update

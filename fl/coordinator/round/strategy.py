@@ -192,21 +192,20 @@ class PayingStrategy(Strategy):
     def _asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
         """The messages that a round still has to send: all, or after a crash those whose answers are not in hand."""
         self._kept, self._made = None, None
-        if not self.journal.is_collected(number):
+        collected = self.journal.is_collected(number)
+        if not collected and not self.journal.bundle(number).exists():
             return list(self.configure_train(number, arrays, config, grid))
         self._open(number, arrays)
-        self._kept = self.journal.collected(number, self._question())
         # Whoever scored a round needs no answers any more: the updates are in the bundle.
         self._made = self.journal.whole_bundle(number)
-        if self._made is None and self._kept is not None and self._kept.lost:
-            return [
-                message
-                for message in self.configure_train(number, arrays, config, grid)
-                if message.metadata.dst_node_id in self._kept.lost
-            ]
-        if self._made is None:
+        self._kept = self.journal.collected(number, self._question()) if collected else None
+        if self._made is not None:
+            return []
+        if self._kept is not None and not self._kept.lost:
             prepare(self.inner, number, base=self._base, layout=self._layout)
-        return []
+            return []
+        messages = self.configure_train(number, arrays, config, grid)
+        return [one for one in messages if self._kept is None or one.metadata.dst_node_id in self._kept.lost]
 
     def _question(self) -> Question:
         return Question(
