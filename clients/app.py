@@ -26,6 +26,7 @@ from fl.bundle.store import BundleStore
 from fl.codec import Layout
 from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
+from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
 from fl.task.trust import Trust
 
@@ -145,7 +146,7 @@ def _spec(invite: str, trust: Trust) -> TaskSpec:
 
 @cache
 def _own_data(invite: str, path: str, drop_unlabelled: bool) -> Dataset:
-    return read_own_shard(Path(path), spec=json.loads(read_invite(invite).spec), drop_unlabelled=drop_unlabelled).data
+    return read_own_shard(Path(path), spec=read_spec(read_invite(invite).spec), drop_unlabelled=drop_unlabelled).data
 
 
 def _partition(data: str, partition: str, seed: int, number: int) -> Dataset:

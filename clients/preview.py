@@ -6,14 +6,15 @@ python -m clients.preview my_package,other < spec.json
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 
-from fl.chain.accounts import SECRETS
+from fl.chain.accounts import without_secrets
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.json_text import read_json
 from fl.plain_text import printable
+from fl.task.bounds import read_spec
 from fl.task.trust import Trust
 
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
@@ -26,16 +27,18 @@ class Preview:
     parameters: int  # values that travel
     update_bytes: int  # of one signed update
     base_model: bytes  # hash of the initial model, 32 bytes
+    steps: int  # of a round
+    batch_size: int  # rows of a step
+    strategy: str
 
 
 def preview(spec: str, *, trust: str = "") -> Preview:
     """Build the spec's model in a child process.
 
-    Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError with
-    the child's own words if the model cannot be built here.
+    Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError for a spec
+    beyond `fl.task.bounds`, and with the child's own words if the model cannot be built here, or is too large.
     """
-    Trust.of(trust).check_text(spec)
-    env = {key: value for key, value in os.environ.items() if key not in SECRETS}
+    Trust.of(trust).check_names(read_spec(spec))
     try:
         child = subprocess.run(
             # -P: the folder that the node was started in is no place to import from.
@@ -43,7 +46,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
             input=spec,
             capture_output=True,
             text=True,
-            env=env,
+            env=without_secrets(),
             timeout=_TIMEOUT_S,
             check=False,
         )
@@ -54,14 +57,19 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     if child.returncode:
         words = child.stderr.strip().splitlines()[-1:] or ["it said nothing"]
         raise ConfigError(f"the task's model cannot be built on this machine: {printable(words[0])}")
-    raw = json.loads(child.stdout)
+    raw = read_json(child.stdout)
     return Preview(
-        parameters=raw["parameters"], update_bytes=raw["update_bytes"], base_model=bytes.fromhex(raw["base_model"])
+        parameters=raw["parameters"],
+        update_bytes=raw["update_bytes"],
+        base_model=bytes.fromhex(raw["base_model"]),
+        steps=raw["steps"],
+        batch_size=raw["batch_size"],
+        strategy=raw["strategy"],
     )
 
 
 def _main() -> None:
-    from fl.codec import Blocks, model_hash  # noqa: PLC0415 - for this process only
+    from fl.codec import BLOCK_BYTES, BLOCK_VALUES, model_hash  # noqa: PLC0415 - for this process only
     from fl.task.model_vector import vector_of  # noqa: PLC0415
     from fl.task.spec import TaskSpec  # noqa: PLC0415
 
@@ -70,8 +78,11 @@ def _main() -> None:
     vector = vector_of(spec.build_model())
     told = {
         "parameters": len(vector),
-        "update_bytes": len(Blocks.encode(vector.astype("float64") * 0).to_bytes()),
+        "update_bytes": -(-len(vector) // BLOCK_VALUES) * BLOCK_BYTES,
         "base_model": model_hash(vector).hex(),
+        "steps": spec.steps,
+        "batch_size": spec.batch_size,
+        "strategy": spec.strategy,
     }
     print(json.dumps(told))
 

@@ -26,6 +26,7 @@ FLOORS = [
     "rewards",
     "codec",
     "bounded_http",
+    "foreign",
     "errors",
     "plain_text",
 ]
@@ -171,7 +172,7 @@ def test_the_library_never_sees_the_node_but_for_the_commands_that_run_it():
 
 
 def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
-    allowed = {"audit", "bundle", "chain", "codec", "errors", "plain_text", "protocol", "rewards", "task"}
+    allowed = {"audit", "bundle", "chain", "codec", "errors", "foreign", "plain_text", "protocol", "rewards", "task"}
     for path in CLIENTS:
         for name in imported(path):
             if name.startswith("fl."):

@@ -8,7 +8,7 @@ ends with the process.
 from __future__ import annotations
 
 import json
-import os
+import logging
 import threading
 from pathlib import Path
 from typing import Protocol
@@ -16,10 +16,19 @@ from typing import Protocol
 from flwr.app import ConfigRecord, Context
 
 from clients.errors import BrokenLedger
+from fl.chain.json_file import seal, unseal, write_json
+from fl.chain.whole_file import private_folder, set_aside, write_whole
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import BadJson, hex_of, number_of, object_of, read_json, text_of, whole_of
 from fl.protocol import SignedUpdate
+
+log = logging.getLogger(__name__)
 
 LAST = "fairshare-last-update"  # in the context's state
 RECEIPTS = "fairshare-receipts"  # in the context's state: round -> update root and the coordinator's signature
+_MOST_BYTES = 2 << 30  # of the file of an update: its blocks, and a line
+_MOST_HEAD = 1 << 16  # of that line
+_MOST_RECEIPTS = 64 << 20  # of a file of receipts: 200 bytes a round
 # The node answers in one thread and follows its pay in another, and both learn of receipts.
 _RECEIPTS_LOCK = threading.Lock()
 
@@ -72,27 +81,27 @@ class FolderLedger:
     def last(self) -> SignedUpdate | None:
         """See `Ledger`. Raises: BrokenLedger if the file is there and cannot be read."""
         try:
-            content = self._last.read_bytes()
-        except FileNotFoundError:
+            content = read_file(self._last, most=_MOST_BYTES)
+        except Absent:
             return None
-        except OSError as error:
-            raise BrokenLedger(path=str(self._last), problem=type(error).__name__) from error
+        except Unreadable as error:
+            raise BrokenLedger(path=str(self._last), problem=error.problem) from error
         head, _, blocks = content.partition(b"\n")
         try:
-            raw = json.loads(head)
-            if len(blocks) != raw["bytes"]:
-                raise ValueError(f"{len(blocks)} bytes of blocks, {raw['bytes']} were written")
+            raw = unseal(read_json(head, most=_MOST_HEAD), over=blocks)
             return SignedUpdate(
-                account=str(raw["account"]),
-                round=int(raw["round"]),
-                base_model=bytes.fromhex(raw["base_model"]),
+                account=text_of(raw["account"], most=42),
+                round=whole_of(raw["round"], least=1, most=2**32 - 1),
+                base_model=hex_of(raw["base_model"], size=32),
                 blocks=blocks,
-                signature=bytes.fromhex(raw["signature"]),
-                seconds_training=float(raw["seconds_training"]),
-                seconds_signing=float(raw["seconds_signing"]),
+                signature=hex_of(raw["signature"], size=65),
+                seconds_training=number_of(raw["seconds_training"]),
+                seconds_signing=number_of(raw["seconds_signing"]),
             )
-        except (ValueError, KeyError, TypeError) as error:
-            raise BrokenLedger(path=str(self._last), problem=str(error)) from error
+        except KeyError as error:
+            raise BrokenLedger(path=str(self._last), problem=f"it has no {error}") from error
+        except BadJson as error:
+            raise BrokenLedger(path=str(self._last), problem=error.problem) from error
 
     def keep(self, update: SignedUpdate) -> None:
         """See `Ledger`."""
@@ -103,9 +112,10 @@ class FolderLedger:
             "signature": update.signature.hex(),
             "seconds_training": update.seconds_training,
             "seconds_signing": update.seconds_signing,
-            "bytes": len(update.blocks),
         }
-        _write(self._last, json.dumps(head).encode() + b"\n" + update.blocks)
+        private_folder(self._last.parent)
+        line = json.dumps(seal(head, over=update.blocks)).encode()
+        write_whole(self._last, line + b"\n" + update.blocks, mode=0o600)
 
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """See `Ledger`."""
@@ -113,40 +123,40 @@ class FolderLedger:
         with _RECEIPTS_LOCK:
             known = self._raw_receipts()
             if known.get(str(round_number)) != entry:
-                _write(self._receipts, json.dumps({**known, str(round_number): entry}, indent=1).encode() + b"\n")
+                private_folder(self._receipts.parent)
+                write_json(self._receipts, {**known, str(round_number): entry}, mode=0o600)
 
     def receipts(self) -> dict[int, tuple[bytes, bytes]]:
         """Round → update root and the coordinator's signature: what `fl.audit.disputes.proofs.prove_omission` takes."""
         return {
-            int(number): (bytes.fromhex(one["update_root"]), bytes.fromhex(one["receipt"]))
+            int(number): (hex_of(one["update_root"], size=32), hex_of(one["receipt"], size=65))
             for number, one in self._raw_receipts().items()
         }
 
     def _raw_receipts(self) -> dict[str, dict[str, str]]:
+        """What is kept, checked by its form. Damaged, it is set aside: the coordinator gives every receipt out again."""
         try:
-            return json.loads(self._receipts.read_text())
-        except FileNotFoundError:
+            found = dict(object_of(read_json(read_file(self._receipts, most=_MOST_RECEIPTS), most=_MOST_RECEIPTS)))
+            for number, one in found.items():
+                whole_of(int(number) if number.isdecimal() else number, least=1, most=2**32 - 1)
+                hex_of(object_of(one)["update_root"], size=32)
+                hex_of(one["receipt"], size=65)
+        except Absent:
             return {}
-        except (OSError, ValueError) as error:
-            raise BrokenLedger(path=str(self._receipts), problem=str(error)) from error
+        except Unreadable as error:
+            raise BrokenLedger(path=str(self._receipts), problem=error.problem) from error
+        except (BadJson, KeyError) as error:
+            log.warning(
+                "%s is damaged (%s); it is now %s, and its receipts are fetched again",
+                self._receipts,
+                error,
+                set_aside(self._receipts),
+            )
+            return {}
+        return found
 
 
 def ledger_of(context: Context, *, task_id: bytes) -> Ledger:
     """The ledger in the `folder` that the node configuration names, or the context itself."""
     folder = str(context.node_config.get("folder", ""))
     return FolderLedger(Path(folder), task_id=task_id) if folder else ContextLedger(context)
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # or the new name may be gone after a power cut
-    finally:
-        os.close(folder)

@@ -9,11 +9,12 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from flwr.app import Context
 
-from fl.chain.accounts import anvil_account, ask_password, open_keystore
+from fl.chain.accounts import anvil_account, ask_password, open_keystore, read_password
 from fl.chain.errors import KeystoreError
 from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain, Receipt, Update, sign, signer_of
 from fl.errors import ConfigError
+from fl.foreign.files import Unreadable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,9 @@ def _password(keystore: Path, file: str) -> str:
     if not file:
         return ask_password(keystore)
     try:
-        return Path(file).expanduser().read_text().strip()
-    except (OSError, ValueError) as error:
-        problem = f"the password file {file} cannot be read ({type(error).__name__})"
+        return read_password(Path(file).expanduser()).strip()
+    except Unreadable as error:
+        problem = f"the password file {file} {error.problem}; name another with password-file"
         raise KeystoreError(path=str(keystore), problem=problem) from None
 
 

@@ -11,7 +11,6 @@ node.log, supernode.log
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,12 @@ from clients.errors import FolderInUse, ForeignFolder
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.node_key import create_node_key, open_node_key
+from fl.chain.whole_file import private_folder
 from fl.errors import ConfigError
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import BadJson, object_of, read_json, text_of
+
+_MOST_BYTES = 1 << 16  # of node.json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,7 @@ class NodeFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Make the folder, for its owner only, and keep it for this process. Raises: FolderInUse."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.path.chmod(0o700)
+        private_folder(self.path)
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             try:
@@ -81,16 +84,18 @@ class NodeFolder:
         """Write down which task and account the folder is for; an invite may bring a new gateway or certificate."""
         self.check(invite=invite, account=account)
         invite.write(self.invite_path)
-        write_json(self.path / "node.json", {"account": account})
+        write_json(self.path / "node.json", {"account": account}, mode=0o600)
 
     @property
     def account(self) -> str:
         """The account that the folder is for; "" before it was bound."""
         try:
-            return str(json.loads((self.path / "node.json").read_text())["account"])
-        except FileNotFoundError:
+            return text_of(
+                object_of(read_json(read_file(self.path / "node.json", most=_MOST_BYTES)))["account"], most=42
+            )
+        except Absent:
             return ""
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (Unreadable, BadJson, KeyError) as error:
             raise ConfigError(
                 f"{self.path / 'node.json'} cannot be read ({error}); restore it or name another folder"
             ) from error

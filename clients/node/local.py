@@ -7,7 +7,6 @@ FOLDER holds `node.json` (SuperLink, certificate, app and node configuration) an
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -23,6 +22,8 @@ from clients.errors import AnswerLost
 from clients.node.executor import Executor
 from clients.node.loop import load_app
 from clients.node.supernode import SuperNode, end_with
+from fl.foreign.files import read_file
+from fl.foreign.json_text import read_json
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = Path(sys.argv[1])
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    told = json.loads((folder / "node.json").read_text())
+    told = read_json(read_file(folder / "node.json", most=1 << 20))
     supernode = SuperNode(folder=folder, superlink=told["superlink"], ca=told["ca"], node_key=folder / "node_key")
     supernode.start(clock_offset_s=0.0)
     if told["threads"]:

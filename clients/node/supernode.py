@@ -25,7 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from fl.chain.accounts import SECRETS
+from fl.chain.accounts import without_secrets
 from fl.plain_text import printable
 
 _GRACE_S = 10  # to sign off; after that it is killed
@@ -71,7 +71,6 @@ class SuperNode:
             "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
             "--host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
-        inherited = {key: value for key, value in os.environ.items() if key not in SECRETS}
         with self.log.open("ab") as output:
             self._said = output.tell()
             self._process = subprocess.Popen(
@@ -80,7 +79,7 @@ class SuperNode:
                 stderr=output,
                 stdin=subprocess.DEVNULL,
                 env={
-                    **inherited,
+                    **without_secrets(),
                     "FLWR_HOME": str(self._folder / "flower"),
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -167,7 +167,12 @@ class PayBook:
         earlier = self._folder.round_path(number - 1)
         if number == 1 or not (earlier / HEADER).exists():
             return 0
-        return next((leaf.cumulative for leaf in read_leaves(earlier) if leaf.account == self.account), 0)
+        try:
+            leaves = read_leaves(earlier)
+        except BrokenBundle:  # damaged since it was read: it is fetched again
+            self._fetch(number - 1, earlier)
+            leaves = read_leaves(earlier)
+        return next((leaf.cumulative for leaf in leaves if leaf.account == self.account), 0)
 
 
 class PayFollower:
@@ -270,7 +275,7 @@ class PayFollower:
         """Fetch receipts; returns whether they came. They prove that an update was left out, and the pay does not wait for them."""
         try:
             book.keep_receipts()
-        except (FairshareError, RecursionError) as error:
+        except FairshareError as error:
             log.info("no receipts from the coordinator: %s", error)
             self._lacks_receipts = isinstance(error, ArchiveUnreachable)
             return False

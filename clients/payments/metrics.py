@@ -77,7 +77,7 @@ def serving_metrics(metrics: NodeMetrics, *, port: str) -> Iterator[int]:
     """
     if importlib.util.find_spec("prometheus_client") is None:
         raise NoPrometheus
-    if not port.isdigit() or int(port) > 65535:
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5) or int(port) > 65535:
         raise ConfigError(f"metrics is {port!r}; write a port, such as metrics=9464")
     from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415
 

@@ -32,6 +32,7 @@ from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
+from fl.plain_text import printable
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
@@ -123,6 +124,8 @@ class _RoundAudit:
         self.differences: list[str] = []
         self.unchecked: list[str] = []
         self.distance: float | None = None
+        self.absent: dict[str, BrokenBundle] = {}
+        self.posted = True  # whether the manifest is the one that the posted header names
 
     def run(self) -> None:
         """Everything that what is at hand allows; a difference does not keep the rest from being looked at."""
@@ -159,23 +162,49 @@ class _RoundAudit:
             self.differences.append(error.problem)
             return {}
         if (seen := hashlib.sha256(manifest).hexdigest()) != self.header.bundle.hex():
-            self.differences.append(f"{MANIFEST} has sha256 {seen}, the posted header names {self.header.bundle.hex()}")
-        contents, self.absent = {}, {}
-        for name, told in sums.items():
-            try:
-                contents[name] = self.files.read(name)
-            except BrokenBundle as error:
-                self.absent[name] = error
-                continue
-            if (seen := hashlib.sha256(contents[name]).hexdigest()) != told:
-                self.differences.append(
-                    f"{name} has sha256 {seen}, the manifest says {told}" + self._how_far(name, contents)
-                )
+            # Whoever wrote it is not who posted the round: nothing is read because it says so.
+            self.differences.append(
+                f"{MANIFEST} has sha256 {seen}, the posted header names {self.header.bundle.hex()}; nothing that it names was read"
+            )
+            self.posted = False
+            return {}
+        contents: dict[str, bytes] = {}
+        self._read(ROUND, sums, contents)
+        named = self._named_in(contents)
+        for name in sums:
+            if name != ROUND and name in named:
+                self._read(name, sums, contents)
+        # A manifest may name any number of files; those of the round are known by now.
+        if strange := [name for name in sums if name != ROUND and name not in named]:
+            self.differences.append(
+                f"{MANIFEST} names {printable(strange[0], most=100)}, which is no file of the round"
+                + (f", and {len(strange) - 1} more" if len(strange) > 1 else "")
+            )
         return contents
+
+    def _read(self, name: str, sums: Mapping[str, str], contents: dict[str, bytes]) -> None:
+        if name not in sums:
+            return
+        try:
+            contents[name] = self.files.read(name)
+        except BrokenBundle as error:
+            self.absent[name] = error
+            return
+        if (seen := hashlib.sha256(contents[name]).hexdigest()) != sums[name]:
+            self.differences.append(
+                f"{name} has sha256 {seen}, the manifest says {sums[name]}" + self._how_far(name, contents)
+            )
+
+    def _named_in(self, contents: Mapping[str, bytes]) -> frozenset[str]:
+        try:
+            return frozenset(files_named_by(read_round(contents[ROUND], where=self.files.where)))
+        except (KeyError, BrokenBundle):
+            return frozenset()  # which is told when the record is read
 
     def _record(self, contents: Mapping[str, bytes]) -> RoundRecord | None:
         if ROUND not in contents:
-            self.differences.append(f"{ROUND} is missing")
+            if self.posted:
+                self.differences.append(f"{ROUND} is missing")
             return None
         try:
             return read_round(contents[ROUND], where=self.files.where)

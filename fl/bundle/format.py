@@ -19,7 +19,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from eth_utils import is_checksum_address
@@ -32,16 +32,36 @@ from fl.chain.typed_data import Header
 from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
+from fl.foreign.files import Absent, GivenFolder, Outside, Unreadable
+from fl.foreign.json_text import (
+    MOST_BYTES,
+    BadJson,
+    decimal_of,
+    hex_of,
+    list_of,
+    object_of,
+    read_json,
+    shown,
+    text_of,
+    whole_of,
+)
 from fl.plain_text import printable
 from fl.rewards import Leaf, RoundTree
 from fl.scoring.public_vectors import PublicStep
+from fl.task.bounds import MOST_MODEL
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
 VERSION = 2  # of round.json; another one is refused by its number
 AGGREGATE = "aggregate.safetensors"
 _ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
-# What somebody else's text does to a reader that expects another one. JSON that is nested deep enough exhausts the stack.
-_NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, FairshareError)
+_FRAME_BYTES = 1 << 20  # of a file of arrays beside their values: names, shapes, scales
+_HEADER_BYTES = 1 << 20
+_ARRAY_FILES = (".safetensors", ".blocks", "validation")
+_LONGEST_NAME, _MOST_ARRAYS, _MOST_DIMENSIONS = 500, 1 << 16, 8
+_MOST_COEFFICIENTS = 64  # of a public step: two for each of at most 16 rounds, and two of this one
+_MOST_SIGNATURES, _LONGEST_SIGNATURE = 255, 1000
+# What somebody else's text does to a reader that expects another one.
+_NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError)
 
 
 class BrokenBundle(FairshareError):
@@ -89,15 +109,31 @@ class BundleFolder:
         return str(self.folder)
 
     def read(self, name: str) -> bytes:
-        """One file. Raises: BrokenBundle."""
-        path = self.folder / name
-        # A manifest is somebody else's text: it may not point out of its folder.
-        if not path.resolve().is_relative_to(self.folder.resolve()):
-            raise BrokenBundle(folder=self.where, problem=f"{name} lies outside the bundle")
+        """One file. Raises: BrokenBundle, also for a link, a pipe, and a file that is larger than one of its kind can be."""
         try:
-            return path.read_bytes()
-        except OSError as error:
-            raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({type(error).__name__})") from error
+            return GivenFolder(self.folder).read(name, most=most_bytes(name))
+        except Unreadable as error:
+            raise broken_by(error, name=name, where=self.where) from error
+
+
+def most_bytes(name: str, *, model_size: int = MOST_MODEL) -> int:
+    """How large a file of a bundle can be, by its name.
+
+    Args:
+        model_size: P, how many values the task's model has, for who knows it.
+    """
+    if name.endswith(_ARRAY_FILES):
+        return _FRAME_BYTES + 4 * model_size  # float32; blocks are smaller
+    return _HEADER_BYTES if name.endswith(HEADER) else MOST_BYTES
+
+
+def broken_by(error: Unreadable, *, name: str, where: str) -> BrokenBundle:
+    """What it says of a bundle that one of its files cannot be read."""
+    told = printable(name, most=200)
+    if isinstance(error, Outside):
+        return BrokenBundle(folder=where, problem=f"{told} lies outside the bundle")
+    reason = "FileNotFoundError" if isinstance(error, Absent) else f"it {error.problem}"
+    return BrokenBundle(folder=where, problem=f"{told} cannot be read ({reason})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,8 +287,13 @@ def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
     files = files_of(source)
     text = files.read(HEADER)
     try:
-        raw = json.loads(text)
-        return header_from_json(raw["header"]), [bytes.fromhex(one) for one in raw["signatures"]]
+        raw = object_of(read_json(text))
+        signatures = list_of(raw["signatures"])
+        if len(signatures) > _MOST_SIGNATURES:
+            raise BadJson(
+                problem=f"it has {len(signatures)} signatures, and a task at most {_MOST_SIGNATURES} evaluators"
+            )
+        return header_from_json(raw["header"]), [_signature(one) for one in signatures]
     except _NOT_THIS as error:
         raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
 
@@ -262,14 +303,22 @@ def header_to_json(header: Header) -> dict[str, str]:
     return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
 
 
-def header_from_json(raw: Mapping[str, str]) -> Header:
-    """What `header_to_json` wrote. Raises: ValueError, KeyError or TypeError for anything else."""
+def header_from_json(raw: object) -> Header:
+    """What `header_to_json` wrote. Raises: BadJson or KeyError for anything else."""
+    told = object_of(raw)
     return Header(
         **{
-            one.name: bytes.fromhex(raw[one.name]) if one.type == "bytes" else int(raw[one.name])
+            one.name: hex_of(told[one.name], size=32)
+            if one.type == "bytes"
+            else decimal_of(told[one.name], bits=32 if one.name in ("round", "leaf_count") else 128)
             for one in fields(Header)
         }
     )
+
+
+def _signature(raw: object) -> bytes:
+    # Of any length: who reads it says what is wrong with it.
+    return bytes.fromhex(text_of(raw, most=_LONGEST_SIGNATURE))
 
 
 def read_leaves(source: Path | BundleFiles) -> tuple[Leaf, ...]:
@@ -314,7 +363,7 @@ def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
     Raises: BrokenBundle.
     """
     try:
-        leaves = tuple(map(leaf_from_json, json.loads(text)["leaves"]))
+        leaves = tuple(map(leaf_from_json, list_of(object_of(read_json(text))["leaves"])))
         RoundTree(leaves, published=True)  # which is where sums that are too large show
         return leaves
     except _NOT_THIS as error:
@@ -324,22 +373,19 @@ def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
 def read_round(text: bytes, *, where: str) -> RoundRecord:
     """Read the content of round.json. Raises: BrokenBundle."""
     try:
-        raw = json.loads(text)
-        if raw.get("version", 1) != VERSION:
-            raise OtherVersion(seen=printable(str(raw.get("version", 1))))
+        raw = object_of(read_json(text))
+        if (version := raw.get("version", 1)) != VERSION or type(version) is not int:
+            raise OtherVersion(seen=printable(shown(version)))
         # Somebody else wrote it, and everything behind trusts the object.
-        sizes = [size for shape in raw["shapes"] for size in shape]
-        if type(raw["round"]) is not int or not all(type(one) is int and 0 <= one < 2**40 for one in sizes):
-            raise ValueError(f"round {raw['round']!r} with arrays of {raw['shapes']!r}")
         record = RoundRecord(
-            task_id=bytes.fromhex(raw["taskId"]),
-            round=raw["round"],
-            layout=Layout(names=tuple(raw["names"]), shapes=tuple(tuple(shape) for shape in raw["shapes"])),
-            updates=tuple(map(_listed, raw["updates"])),
-            previous=tuple(map(leaf_from_json, raw["previous"])),
-            leaves=tuple(map(leaf_from_json, raw["leaves"])),
-            price=_uint128(raw["price"]),
-            length=_uint128(raw["length"]),
+            task_id=hex_of(raw["taskId"], size=32),
+            round=whole_of(raw["round"], least=1, most=2**32 - 1),
+            layout=_layout(raw["names"], raw["shapes"]),
+            updates=tuple(map(_listed, list_of(raw["updates"]))),
+            previous=tuple(map(leaf_from_json, list_of(raw["previous"]))),
+            leaves=tuple(map(leaf_from_json, list_of(raw["leaves"]))),
+            price=decimal_of(raw["price"], bits=128),
+            length=decimal_of(raw["length"], bits=128),
             public=_public(raw["public"]),
         )
         for leaves in (record.leaves, record.previous or record.leaves):
@@ -349,51 +395,63 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
         raise BrokenBundle(folder=where, problem=f"{ROUND} cannot be read ({type(error).__name__}: {error})") from error
 
 
-def _uint128(raw: object) -> int:
-    value = int(str(raw))
-    if not 0 <= value < 1 << 128:
-        raise ValueError(f"{printable(str(raw))} is no number below 2^128")
+def _layout(names: object, shapes: object) -> Layout:
+    told = tuple(text_of(one, most=_LONGEST_NAME) for one in list_of(names))
+    sizes = tuple(tuple(whole_of(size, least=0, most=MOST_MODEL) for size in list_of(one)) for one in list_of(shapes))
+    if len(set(told)) != len(told) or len(sizes) != len(told) or len(told) > _MOST_ARRAYS:
+        raise BadJson(
+            problem=f"{len(told)} names of arrays, of which {len(set(told))} differ, have {len(sizes)} shapes"
+        )
+    if any(len(one) > _MOST_DIMENSIONS for one in sizes) or sum(map(math.prod, sizes)) > MOST_MODEL:
+        raise BadJson(problem=f"its arrays have more than {_MOST_DIMENSIONS} dimensions, or {MOST_MODEL} values in all")
+    return Layout(names=told, shapes=sizes)
+
+
+def _public(raw: object) -> PublicStep | None:
+    if raw is None:
+        return None
+    told = object_of(raw)
+    coefficients = list_of(told["coefficients"])
+    if len(coefficients) > _MOST_COEFFICIENTS:
+        raise BadJson(
+            problem=f"the public step has {len(coefficients)} coefficients, {_MOST_COEFFICIENTS} are the most"
+        )
+    return PublicStep(coefficients=tuple(map(_hex_float, coefficients)), rate=_hex_float(told["rate"]))
+
+
+def _hex_float(raw: object) -> float:
+    value = float.fromhex(text_of(raw, most=40))
+    if not math.isfinite(value):
+        raise BadJson(problem=f"the public step has {shown(raw)}, which is no number")
     return value
 
 
-def _public(raw: Mapping[str, Any] | None) -> PublicStep | None:
-    if raw is None:
-        return None
-    step = PublicStep(
-        coefficients=tuple(float.fromhex(one) for one in raw["coefficients"]), rate=float.fromhex(raw["rate"])
+def _listed(raw: object) -> ListedUpdate:
+    told = object_of(raw)
+    if not isinstance(told["selected"], bool):
+        raise BadJson(problem=f"selected is {shown(told['selected'])}, true or false is expected")
+    return ListedUpdate(
+        account=_account(told["account"]),
+        stake=decimal_of(told["stake"], bits=128),
+        weight=decimal_of(told["weight"], bits=64),
+        selected=told["selected"],
+        root=hex_of(told["root"], size=32),
+        signature=hex_of(told["signature"], size=65),
     )
-    if not all(map(math.isfinite, (*step.coefficients, step.rate))):
-        raise ValueError("the public step has a coefficient that is no number")
-    return step
 
 
-def _listed(raw: Mapping[str, Any]) -> ListedUpdate:
-    one = ListedUpdate(
-        account=raw["account"],
-        stake=int(raw["stake"]),
-        weight=int(raw["weight"]),
-        selected=raw["selected"],
-        root=bytes.fromhex(raw["root"]),
-        signature=bytes.fromhex(raw["signature"]),
-    )
-    fits = (
-        is_checksum_address(one.account)
-        and len(one.root) == 32
-        and len(one.signature) == 65
-        and isinstance(one.selected, bool)
-        and 0 <= one.stake < 2**128
-        and 0 <= one.weight < 2**64
-    )
-    if not fits:
-        raise ValueError(f"{dict(raw)!r} is no update")
-    return one
+def _account(raw: object) -> str:
+    account = text_of(raw, most=42)
+    if not is_checksum_address(account):
+        raise BadJson(problem=f"{shown(account)} is no checksum address")
+    return account
 
 
 def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
     """sha256 in hex by file name. Raises: BrokenBundle for a text that is no manifest."""
     try:
-        sums = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        sums = read_json(text)
+    except BadJson as error:
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
     if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")
@@ -418,17 +476,17 @@ def leaf_to_json(leaf: Leaf) -> dict[str, str]:
     return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(leaf).items()}
 
 
-def leaf_from_json(raw: dict[str, str]) -> Leaf:
-    """What `leaf_to_json` wrote. Raises: ValueError, KeyError, TypeError or OverflowError for what no tree can hold."""
-    leaf = Leaf(
-        account=raw["account"],
-        update_root=bytes.fromhex(raw["update_root"]),
-        **{name: int(raw[name]) for name in ("weight", "score", "total", "cumulative")},
+def leaf_from_json(raw: object) -> Leaf:
+    """What `leaf_to_json` wrote. Raises: BadJson or KeyError for what no tree can hold."""
+    told = object_of(raw)
+    return Leaf(
+        account=_account(told["account"]),
+        update_root=hex_of(told["update_root"], size=32),
+        weight=decimal_of(told["weight"], bits=64),
+        score=decimal_of(told["score"], bits=128, signed=True),
+        total=decimal_of(told["total"], bits=128, signed=True),
+        cumulative=decimal_of(told["cumulative"], bits=128),
     )
-    if not is_checksum_address(leaf.account) or len(leaf.update_root) != 32:
-        raise ValueError(f"{leaf.account!r} with the update root {raw['update_root']!r} is no leaf")
-    leaf.hash()  # which is where a number that is too large shows
-    return leaf
 
 
 def _canonical(value: object) -> bytes:

@@ -9,7 +9,6 @@ printable before anything is raised with them.
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from collections.abc import Mapping
@@ -20,21 +19,17 @@ from urllib.parse import quote
 from eth_account.signers.local import LocalAccount
 
 from fl.bounded_http import Answer, BoundedHttp, NoAnswer, UnusableAnswer
-from fl.bundle.format import HEADER, BrokenBundle, BundleFiles
+from fl.bundle.format import BrokenBundle, BundleFiles, most_bytes
 from fl.bundle.store import Withheld, refuse_outside, round_folder
 from fl.chain.access import LIFETIME_S, access_token
 from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.json_text import MOST_BYTES, BadJson, read_json
 from fl.plain_text import printable
 
 _WAIT_S = 60.0  # for an answer that is small, and for each piece of a larger one
 _SLOWEST = 256 << 10  # bytes a second of a line that is borne; what may be larger may take longer
-# The most bytes that an answer may have. Everything but models, vectors and the validation set is JSON; 16 MiB are the leaves of
-# 12,000 clients.
-_HEADER_BYTES, _JSON_BYTES, _ARRAY_BYTES = 1 << 20, 16 << 20, 1 << 30
-_ARRAYS = (".safetensors", ".blocks", "validation")
-_FRAME_BYTES = 1 << 20  # of a file of arrays beside their values: names, shapes, scales
 _LONGEST_NAME = 200  # of a file in a bundle
 _PASSING = (408, 425, 429)  # beside all from 500 on: of a gateway, or of a coordinator whose chain is away
 
@@ -109,16 +104,16 @@ class ArchiveClient:
             most: Bytes that it may have; by default what suits the kind of file.
         Raises: ArchiveUnreachable, also for what passes (a status from 500 on, 429); ArchiveUnusable; ArchiveRefused.
         """
-        return self._ask("GET", path, most=_most_of(path) if most is None else most).body
+        return self._ask("GET", path, most=most_bytes(path) if most is None else most).body
 
     def get_json(self, path: str) -> Any:
         """A JSON answer, None where there is nothing yet (204). Raises: as `get`."""
-        answer = self._ask("GET", path, most=_JSON_BYTES)
+        answer = self._ask("GET", path, most=MOST_BYTES)
         return None if answer.status == 204 else self._json(path, answer)
 
     def post(self, path: str, values: Mapping[str, object]) -> Any:
         """Send JSON, get JSON. Raises: as `get`."""
-        return self._json(path, self._ask("POST", path, most=_JSON_BYTES, values=dict(values)))
+        return self._json(path, self._ask("POST", path, most=MOST_BYTES, values=dict(values)))
 
     def close(self) -> None:
         """Drop the connection."""
@@ -152,9 +147,9 @@ class ArchiveClient:
 
     def _json(self, path: str, answer: Answer) -> Any:
         try:
-            return json.loads(answer.body)
-        except (ValueError, RecursionError) as error:
-            raise ArchiveUnusable(url=self._url(path), reason="it is no JSON") from error
+            return read_json(answer.body)
+        except BadJson as error:
+            raise ArchiveUnusable(url=self._url(path), reason=printable(error.problem, most=300)) from error
 
 
 @dataclass(frozen=True)
@@ -199,7 +194,10 @@ class _HttpBundle:
         refuse_outside(name, where=self.where)
         path = "/".join(part for part in (self.source.path, round_folder(self.number), name) if part)
         try:
-            return self.source.client.get(path, most=_most_of(name, model_size=self.source.model_size))
+            size = self.source.model_size
+            return self.source.client.get(
+                path, most=most_bytes(name) if size is None else most_bytes(name, model_size=size)
+            )
         except ArchiveUnusable as error:
             raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({error.reason})") from error
         except ArchiveRefused as error:
@@ -208,16 +206,9 @@ class _HttpBundle:
             raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({error.status})") from error
 
 
-def _most_of(path: str, *, model_size: int | None = None) -> int:
-    """Bytes that a file can have, by its name."""
-    if path.endswith(_ARRAYS):
-        return _ARRAY_BYTES if model_size is None else _FRAME_BYTES + 4 * model_size  # float32; blocks are smaller
-    return _HEADER_BYTES if path.endswith(HEADER) else _JSON_BYTES
-
-
 def _reason(answer: Answer) -> str:
     try:
-        told = json.loads(answer.body)
-    except (ValueError, RecursionError):
+        told = read_json(answer.body)
+    except BadJson:
         told = None
     return printable(told["detail"], most=300) if isinstance(told, dict) and "detail" in told else answer.phrase

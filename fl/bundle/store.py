@@ -19,16 +19,30 @@ from typing import Protocol
 
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
-from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles, checked_file, files_of, read_manifest
+from fl.bundle.format import (
+    HEADER,
+    MANIFEST,
+    ROUND,
+    BrokenBundle,
+    BundleFiles,
+    broken_by,
+    checked_file,
+    files_of,
+    most_bytes,
+    read_manifest,
+)
 from fl.errors import ConfigError
+from fl.foreign.files import Absent, GivenFolder, Unreadable, is_inside
+from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
 # What a claim, an audit of the payouts and every proof but that of a score need; it is never dropped.
 KEPT = (HEADER, MANIFEST, ROUND)
 _HASH = re.compile(r"[0-9a-f]{64}")
-_FOLDER = re.compile(r"round-(\d{4,})")
+_FOLDER = re.compile(r"round-([0-9]{4,10})")
 
 
 class Withheld(BrokenBundle):
@@ -112,8 +126,8 @@ class BundleStore:
     def object(self, sha256: str) -> bytes | None:
         """One object, or None where it is not here or is not what its name says."""
         try:
-            data = self.fs.cat_file(self._path(_object(sha256)))
-        except FileNotFoundError:
+            data = self.read(_object(sha256), most=most_bytes(".safetensors"))
+        except Unreadable:
             return None
         return data if hashlib.sha256(data).hexdigest() == sha256 else None
 
@@ -133,7 +147,7 @@ class BundleStore:
                 log.warning("not pruned: %s", error)
                 return 0  # without every manifest nobody knows what an object is for
             # A manifest may be somebody else's text: it names what is dropped in its own bundle, and nothing besides.
-            sums = {name: sha for name, sha in sums.items() if _inside(name) and _HASH.fullmatch(sha)}
+            sums = {name: sha for name, sha in sums.items() if is_inside(name) and _HASH.fullmatch(sha)}
             known |= set(sums.values())
             names[number] = [name for name in sums if name not in KEPT]
             wanted |= {sha for name, sha in sums.items() if place >= len(rounds) - keep or name in KEPT}
@@ -145,9 +159,24 @@ class BundleStore:
             gone += sum(self._drop(f"{round_folder(number)}/{name}") for name in names[number])
         return gone
 
-    def read(self, path: str) -> bytes:
-        """A file by its path in the store. Raises: FileNotFoundError."""
-        return self.fs.cat_file(self._path(path))
+    def read(self, path: str, *, most: int) -> bytes:
+        """A file by its path in the store.
+
+        Args:
+            most: Bytes that it may have.
+        Raises: Absent; Unreadable, in a folder of this machine also for a link or a pipe: somebody may have given it.
+        """
+        if isinstance(self.fs, LocalFileSystem):
+            return GivenFolder(Path(self.root)).read(path, most=most)
+        full = self._path(path)
+        try:
+            if (size := self.fs.size(full)) is not None and size > most:
+                raise Unreadable(path=full, problem=f"has {size:,} bytes, {most:,} are the most")
+            return self.fs.cat_file(full)
+        except FileNotFoundError:
+            raise Absent(path=full) from None
+        except OSError as error:
+            raise Unreadable(path=full, problem=f"cannot be read ({type(error).__name__})") from error
 
     def _drop(self, path: str) -> bool:
         if there := self.fs.exists(self._path(path)):
@@ -179,11 +208,11 @@ class _StoredBundle:
         """One file, under its name or by its hash. Raises: BrokenBundle."""
         refuse_outside(name, where=self.where)
         try:
-            return self.store.read(f"{round_folder(self.number)}/{name}")
-        except FileNotFoundError:
+            return self.store.read(f"{round_folder(self.number)}/{name}", most=most_bytes(name))
+        except Absent:
             pass
-        except OSError as error:
-            raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({type(error).__name__})") from error
+        except Unreadable as error:
+            raise broken_by(error, name=name, where=self.where) from error
         if name not in (HEADER, MANIFEST) and (data := self._by_hash(name)) is not None:
             return data
         raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read (FileNotFoundError)")
@@ -218,13 +247,8 @@ class CachedBundle:
 
 def refuse_outside(name: str, *, where: str) -> None:
     """Raises: BrokenBundle for a name that points out of its bundle: a manifest is somebody else's text."""
-    if not _inside(name):
-        raise BrokenBundle(folder=where, problem=f"{name} lies outside the bundle")
-
-
-def _inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return bool(name) and not path.is_absolute() and ".." not in path.parts and "\\" not in name
+    if not is_inside(name):
+        raise BrokenBundle(folder=where, problem=f"{printable(name, most=200)} lies outside the bundle")
 
 
 def _object(sha256: str) -> str:

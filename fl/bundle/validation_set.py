@@ -7,6 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fl.chain.whole_file import write_whole
 from fl.errors import FairshareError
 from fl.task.data import Dataset
 from fl.task.spec import dataset_hash
@@ -35,10 +36,7 @@ def validation_bytes(data: Dataset) -> bytes:
 
 def write_validation(path: Path, data: Dataset) -> None:
     """Write the file, whole or not at all, readable by its owner only."""
-    partial = path.with_name(path.name + ".partial")
-    partial.touch(mode=0o600)
-    partial.write_bytes(validation_bytes(data))
-    partial.replace(path)
+    write_whole(path, validation_bytes(data), mode=0o600)
 
 
 def read_validation(data: bytes, *, where: str, expected: bytes) -> Dataset:
@@ -46,7 +44,7 @@ def read_validation(data: bytes, *, where: str, expected: bytes) -> Dataset:
     try:
         arrays = load(data)
         found = Dataset(features=arrays["features"], labels=arrays["labels"])
-    except (SafetensorError, KeyError, ValueError) as error:
+    except (SafetensorError, FairshareError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         seen = f"no validation set ({type(error).__name__}: {error})"
         raise OtherValidation(where=where, seen=seen, expected=expected.hex()) from error
     if (seen := dataset_hash(found)) != expected:

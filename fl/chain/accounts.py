@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from getpass import getpass
 from pathlib import Path
 
@@ -17,13 +18,32 @@ from eth_account.signers.local import LocalAccount
 from fl.chain.errors import ChainError, KeystoreError
 from fl.chain.rpc_url import RPC_URL_VARIABLE
 from fl.chain.whole_file import write_new
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import BadJson, read_json
 
 ANVIL_CHAIN = 31337
 # Published by Foundry: everybody knows these keys, which is why `anvil_account` wants the chain id.
 _ANVIL_MNEMONIC = "test test test test test test test test test test test junk"
 PASSWORD_VARIABLE = "FAIRSHARE_PASSWORD"
 PASSWORD_FILE_VARIABLE = "FAIRSHARE_PASSWORD_FILE"  # systemd and containers hand secrets over as files
-SECRETS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE, RPC_URL_VARIABLE)  # that no child process is given
+_MOST_BYTES = 1 << 16  # of a keystore, or a file with a password
+# What the key derivation of a keystore may cost: `fl key` asks for n = 2^18, r = 8, p = 1, which takes 256 MiB and a second.
+_MOST_COST = {"n": 1 << 20, "r": 16, "p": 16, "c": 10_000_000, "dklen": 64}
+_MOST_MEMORY = 1 << 30  # bytes: 128 · n · r
+PASSWORDS = (PASSWORD_VARIABLE, PASSWORD_FILE_VARIABLE)
+# What a variable of the environment is called that holds a secret: of an archive, a tracker, a paid RPC node.
+_SECRET = re.compile(
+    r"PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|CREDENTIAL|MNEMONIC|(API|ACCESS|PRIVATE)_?KEY", re.IGNORECASE
+)
+
+
+def without_secrets(*, but: tuple[str, ...] = ()) -> dict[str, str]:
+    """This process's environment as a child is given it: without what unlocks anything.
+
+    Args:
+        but: Variables that this child needs all the same.
+    """
+    return {key: value for key, value in os.environ.items() if key in but or not (key == RPC_URL_VARIABLE or _SECRET.search(key))}
 
 
 class TestKeysElsewhere(ChainError):
@@ -62,7 +82,7 @@ def create_keystore(path: Path, *, password: str) -> LocalAccount:
     # scrypt takes a second; whoever is interrupted in it has made nothing.
     encrypted = json.dumps(account.encrypt(password)).encode()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_new(path, encrypted, mode=0o600)
     except OSError as error:
         if path.exists():
@@ -75,20 +95,44 @@ def create_keystore(path: Path, *, password: str) -> LocalAccount:
 def open_keystore(path: Path, *, password: str) -> LocalAccount:
     """Decrypt a keystore. Raises: KeystoreError for a missing or broken file, or a wrong password."""
     try:
-        content = json.loads(path.read_text())
-    except FileNotFoundError:
+        content = read_json(read_file(path, most=_MOST_BYTES))
+    except Absent:
         raise KeystoreError(path=str(path), problem=f"no such file; make one with `fl key path={path}`") from None
-    except ValueError:  # neither JSON nor text
+    except BadJson:
         raise KeystoreError(path=str(path), problem="is not a JSON keystore; pass the file `fl key` wrote") from None
-    except OSError as error:
-        raise KeystoreError(path=str(path), problem=f"cannot be read ({type(error).__name__})") from None
+    except Unreadable as error:
+        raise KeystoreError(path=str(path), problem=f"{error.problem}; pass the file `fl key` wrote") from None
+    if not _is_bearable(content):
+        raise KeystoreError(path=str(path), problem="is not a v3 keystore")
     try:
         return Account.from_key(Account.decrypt(content, password))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        # eth-keyfile says "MAC mismatch" for a wrong password; the cause is dropped, as it may hold key material.
+    except Exception as error:  # the libraries' own, of whatever kind; it may hold key material, so none of it is told
+        # eth-keyfile says "MAC mismatch" for a wrong password.
         known = isinstance(error, ValueError) and "MAC" in str(error)
         problem = f"wrong password; set {PASSWORD_VARIABLE} or type it again" if known else "is not a v3 keystore"
         raise KeystoreError(path=str(path), problem=problem) from None
+
+
+def _is_bearable(content: object) -> bool:
+    """Whether a keystore's numbers are in their places and ask for no more memory and time than keystores do."""
+    if not isinstance(content, dict) or not isinstance(content.get("crypto", content.get("Crypto")), dict):
+        return False
+    costs = content.get("crypto", content.get("Crypto")).get("kdfparams")
+    if not isinstance(costs, dict):
+        return False
+    told = {name: costs[name] for name in _MOST_COST if name in costs}
+    return (
+        all(type(value) is int and 0 < value <= _MOST_COST[name] for name, value in told.items())
+        and 128 * told.get("n", 1) * told.get("r", 1) <= _MOST_MEMORY
+    )
+
+
+def read_password(path: Path) -> str:
+    """The password in a file, without the end of its line. Raises: Unreadable."""
+    try:
+        return read_file(path, most=_MOST_BYTES).decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise Unreadable(path=str(path), problem="is no UTF-8 text") from None
 
 
 def ask_password(path: Path, *, confirm: bool = False) -> str:
@@ -99,11 +143,9 @@ def ask_password(path: Path, *, confirm: bool = False) -> str:
     password, file = os.environ.get(PASSWORD_VARIABLE), os.environ.get(PASSWORD_FILE_VARIABLE)
     if password is None and file:
         try:
-            password = Path(file).read_text().rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            problem = (
-                f"its password file {file} cannot be read ({type(error).__name__}); check {PASSWORD_FILE_VARIABLE}"
-            )
+            password = read_password(Path(file))
+        except Unreadable as error:
+            problem = f"its password file {file} {error.problem}; check {PASSWORD_FILE_VARIABLE}"
             raise KeystoreError(path=str(path), problem=problem) from None
     if password is None:
         password = getpass(f"Password of {path}: ")

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from fl.chain.accounts import without_secrets
 from fl.chain.errors import AnvilFailed, AnvilMissing
 
 CHAIN_STATE = "chain.json"  # in the folder of a run on an Anvil of its own
@@ -76,6 +77,7 @@ def running_anvil(
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
+            env=without_secrets(),
             # Ctrl-C goes to the whole process group; Anvil is stopped by us, after the last transactions.
             process_group=0,
             preexec_fn=_DIE_WITH_PARENT,  # noqa: PLW1509 (one system call; no lock that a thread could hold)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
+from eth_utils import is_checksum_address
 from web3 import Web3
 
 from fl.chain.errors import ChainError
@@ -13,6 +13,11 @@ from fl.chain.escrow import Escrow, Token
 from fl.chain.json_file import write_json
 from fl.chain.rpc_url import without_key
 from fl.chain.sender import connect
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
+
+_MOST_BYTES, _LONGEST_URL = 1 << 16, 2000
+_LARGEST = 2**64 - 1  # of a chain id or a block's number
 
 
 class BadDeployment(ChainError):
@@ -49,9 +54,18 @@ class Deployment:
     def read(cls, path: Path) -> Deployment:
         """Read the file. Raises: BadDeployment."""
         try:
-            raw = json.loads(path.read_text())
-            return cls(**{one.name: raw[one.name] for one in fields(cls) if one.name in raw or one.name != "block"})
-        except FileNotFoundError:
+            raw = object_of(read_json(read_file(path, most=_MOST_BYTES)))
+            found = cls(**{one.name: raw[one.name] for one in fields(cls) if one.name in raw or one.name != "block"})
+            whole_of(found.chain_id, least=1, most=_LARGEST, what="chain_id")
+            whole_of(found.block, least=0, most=_LARGEST, what="block")
+            text_of(found.url, most=_LONGEST_URL, what="url")
+        except Absent:
             raise BadDeployment(path=str(path), problem="is not there") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise BadDeployment(path=str(path), problem=f"is not one ({error})") from error
+        except KeyError as error:
+            raise BadDeployment(path=str(path), problem=f"is not one (it has no {error})") from error
+        except (Unreadable, BadJson) as error:
+            raise BadDeployment(path=str(path), problem=f"is not one ({error.problem})") from error
+        for name, address in (("contract", found.contract), ("token", found.token)):
+            if not is_checksum_address(address):
+                raise BadDeployment(path=str(path), problem=f"is not one ({name} is {shown(address)})")
+        return found

@@ -13,7 +13,7 @@ from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
 from web3 import Web3
-from web3.exceptions import Web3Exception
+from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.logs import DISCARD
 from web3.types import EventData
 
@@ -23,7 +23,7 @@ from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent, send
 from fl.chain.task_log import TaskLog
-from fl.chain.typed_data import Domain, Header, Join, Redirect, compact
+from fl.chain.typed_data import Domain, Header, Join, Redirect, compact, expanded
 from fl.rewards.tree import Leaf, Sibling
 
 _MOST_LOGS = 8  # tasks whose events are kept
@@ -266,6 +266,16 @@ class Escrow:
             time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
             sent=self._sent_in(event),
         )
+
+    def signatures_in(self, transaction: str) -> list[bytes]:
+        """The signatures that a post carried, 65 bytes each; none if the node does not know the transaction any more."""
+        try:
+            data = self.w3.eth.get_transaction(transaction)["input"]
+            _, arguments = self._contract.decode_function_input(data)
+        except (TransactionNotFound, ValueError):
+            return []
+        pairs = (one.values() if isinstance(one, Mapping) else one for one in arguments.get("signatures", ()))
+        return [expanded(r, vs) for r, vs in pairs]
 
     def header_hash(self, header: Header) -> bytes:
         """What the contract takes for the header's hash, which the next one names."""

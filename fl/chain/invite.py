@@ -16,9 +16,13 @@ from eth_utils import is_checksum_address
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
 from fl.chain.rpc_url import without_key
+from fl.foreign.files import Absent, GivenFolder, Unreadable, read_file
+from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
 
 _STRING = "fairshare:"  # how the one-line form begins
-_MOST_BYTES = 1 << 20  # of an unpacked one-line invite: a few kilobytes are usual
+_MOST_BYTES = 4 << 20  # of a file, or an unpacked line: a few kilobytes are usual, and a wide table's columns take more
+_LONGEST_URL, _LONGEST_CERTIFICATE = 2000, 1 << 16
+_LARGEST = 2**64 - 1  # of a chain id or a block's number
 
 
 class BadInvite(ChainError):
@@ -75,45 +79,63 @@ class Invite:
         """From a file's name or the one-line form. Raises: BadInvite."""
         if not text.startswith(_STRING):
             return cls.read(Path(text).expanduser())
-        shown = f"{text[:24]}…"
+        begins = f"{text[:24]}…"
         try:
+            if len(text) > _MOST_BYTES:
+                raise ValueError("it is too long")
             unpacker = zlib.decompressobj()
             raw = unpacker.decompress(urlsafe_b64decode(text.removeprefix(_STRING).strip()), _MOST_BYTES)
             if not unpacker.eof:
                 raise ValueError("it is cut short, or too long")
-            return cls._of(json.loads(raw), where=shown)
+            return cls._of(read_json(raw), where=begins)
         except (binascii.Error, zlib.error, ValueError) as error:
-            raise BadInvite(path=shown, problem=f"is not one ({error})") from error
+            raise BadInvite(path=begins, problem=f"is not one ({error})") from error
 
     @classmethod
-    def read(cls, path: Path) -> Invite:
-        """Read the file. Raises: BadInvite if it is not there, or a value in it has another form."""
+    def read(cls, path: Path | str, *, inside: GivenFolder | None = None) -> Invite:
+        """Read the file.
+
+        Args:
+            inside: The folder that somebody gave, for a file in it; nothing is reached through its links.
+        Raises: BadInvite if it is not there, or a value in it has another form.
+        """
         try:
-            raw = json.loads(path.read_text())
-        except FileNotFoundError:
+            text = inside.read(str(path), most=_MOST_BYTES) if inside else read_file(Path(path), most=_MOST_BYTES)
+            raw = read_json(text)
+        except Absent:
             raise BadInvite(path=str(path), problem="is not there") from None
-        except (OSError, ValueError) as error:
-            raise BadInvite(path=str(path), problem=f"is not one ({type(error).__name__}: {error})") from error
+        except (Unreadable, BadJson) as error:
+            raise BadInvite(path=str(path), problem=f"is not one ({error.problem})") from error
         return cls._of(raw, where=str(path))
 
     @classmethod
     def _of(cls, raw: object, *, where: str) -> Invite:
         try:
             optional = ("gateway", "ca")
+            told = object_of(raw)
             invite = cls(
-                **{one.name: raw[one.name] for one in fields(cls) if one.name not in optional or one.name in raw}
+                **{one.name: told[one.name] for one in fields(cls) if one.name not in optional or one.name in told}
             )
-        except (KeyError, TypeError) as error:
-            raise BadInvite(path=where, problem=f"is not one ({type(error).__name__}: {error})") from error
-        # Somebody else wrote it, and everything behind trusts the object.
+            # Somebody else wrote it, and everything behind trusts the object.
+            for name, least in (("chain_id", 1), ("block", 0)):
+                whole_of(getattr(invite, name), least=least, most=_LARGEST, what=name)
+            for name, most in (
+                ("url", _LONGEST_URL),
+                ("gateway", _LONGEST_URL),
+                ("ca", _LONGEST_CERTIFICATE),
+                ("spec", _MOST_BYTES),
+            ):
+                text_of(getattr(invite, name), most=most, what=name)
+        except KeyError as error:
+            raise BadInvite(path=where, problem=f"is not one (it has no {error})") from error
+        except BadJson as error:
+            raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
         for name, fits in {
-            **dict.fromkeys(("chain_id", "block"), lambda value: type(value) is int),
-            **dict.fromkeys(("url", "spec", "ca"), lambda value: isinstance(value, str)),
             **dict.fromkeys(("contract", "token", "coordinator"), is_checksum_address),
             "task_id": lambda value: isinstance(value, str) and re.fullmatch(r"0x[0-9a-f]{64}", value),
             # Nothing but TLS: what goes through it is signed, but who asks for it is nobody else's business.
             "gateway": lambda value: isinstance(value, str) and re.fullmatch(r"(https://[!-.0-~]+)?", value),
         }.items():
             if not fits(value := getattr(invite, name)):
-                raise BadInvite(path=where, problem=f"is not one ({name} is {value!r})")
+                raise BadInvite(path=where, problem=f"is not one ({name} is {shown(value)})")
         return invite

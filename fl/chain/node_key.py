@@ -5,6 +5,7 @@ On chain it is a compressed point of the curve P-384 (X9.62), 49 bytes: a quarte
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,8 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fl.chain.enrolment import Enrolment
 from fl.chain.errors import ChainError
 from fl.chain.whole_file import write_new
+from fl.foreign.files import Unreadable, read_file
 
 NODE_KEY_BYTES = 49
+_MOST_BYTES = 1 << 16  # of a key file
+# What the library says to other bytes than a key's; TypeError: it has a password.
+_NO_KEY = (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm)
 
 
 class BadNodeKey(ChainError):
@@ -41,7 +46,7 @@ def create_node_key(path: Path) -> bytes:
         format=serialization.PrivateFormat.OpenSSH,
         encryption_algorithm=serialization.NoEncryption(),
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
         write_new(path, text, mode=0o600)
     except FileExistsError:
@@ -52,21 +57,32 @@ def create_node_key(path: Path) -> bytes:
 def open_node_key(path: Path) -> bytes:
     """The on-chain form of a key file. Raises: BadNodeKey."""
     try:
-        text = path.read_bytes()
-    except OSError as error:
-        problem = f"cannot be read ({type(error).__name__}); name the file that the node joined with"
+        text = read_file(path, most=_MOST_BYTES)
+    except Unreadable as error:
+        problem = f"{error.problem}; name the file that the node joined with"
         raise BadNodeKey(where=str(path), problem=problem) from None
     if path.stat().st_mode & 0o077:
         raise BadNodeKey(where=str(path), problem=f"can be read by others; run chmod 600 {path}")
     try:
         private = serialization.load_ssh_private_key(text, None)
-    except (ValueError, UnsupportedAlgorithm):
+    except _NO_KEY:
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP384R1):
         raise BadNodeKey(
             where=str(path), problem="is no P-384 key in OpenSSH form; name the file that the node joined with"
         )
+    if not _is_of(private.public_key(), text):
+        raise BadNodeKey(
+            where=str(path), problem="is damaged: its two halves are of different keys; restore it from a copy"
+        )
     return _on_chain(private.public_key())
+
+
+def _is_of(public: ec.EllipticCurvePublicKey, text: bytes) -> bool:
+    """Whether a key file names the public key that its private half has: the library believes the private one alone."""
+    told = public.public_bytes(encoding=serialization.Encoding.OpenSSH, format=serialization.PublicFormat.OpenSSH)
+    lines = [line for line in text.split(b"\n") if line and not line.startswith(b"-----")]
+    return base64.b64decode(told.split()[1]) in base64.b64decode(b"".join(lines))
 
 
 def flower_public_key(node_key: bytes) -> bytes:
@@ -87,7 +103,7 @@ def node_key_of(flower_key: bytes) -> bytes:
     """The on-chain form of a public key as Flower writes it. Raises: BadNodeKey."""
     try:
         public = serialization.load_pem_public_key(flower_key)
-    except (ValueError, UnsupportedAlgorithm):
+    except _NO_KEY:
         public = None
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP384R1):
         raise BadNodeKey(where="of a Flower node", problem="is no P-384 public key; start the node with `fl client`")

@@ -220,6 +220,10 @@ class PaidTask:
         """How a posted round came onto the chain. Raises: NotPosted."""
         return self.escrow.posting(self.task_id, round_number, from_block=self.block)
 
+    def posted_signatures(self, posting: Posting) -> list[bytes]:
+        """The evaluators' signatures with which a round was posted, 65 bytes each; none where its transaction is not kept."""
+        return self.escrow.signatures_in(posting.sent.hash)
+
     def invite(self, *, url: str, spec: str) -> Invite:
         """What a client needs to join."""
         return Invite(

@@ -222,6 +222,11 @@ def compact(signature: bytes) -> tuple[bytes, bytes]:
     return r, bytes([s[0] | ((v - 27) << 7)]) + s[1:]
 
 
+def expanded(r: bytes, vs: bytes) -> bytes:
+    """The 65 bytes that `compact` packed."""
+    return r + bytes([vs[0] & 0x7F]) + vs[1:] + bytes([27 + (vs[0] >> 7)])
+
+
 def _encode(message: Signable, domain: Domain) -> SignableMessage:
     name = type(message).__name__
     types = {name: [{"name": field, "type": kind} for field, kind in message.SOLIDITY.items()]}

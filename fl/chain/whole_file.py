@@ -66,3 +66,20 @@ def sync_tree(folder: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     sync_folder(folder)
+
+
+def set_aside(path: Path) -> Path:
+    """Move a file or folder that cannot be used out of the way, beside itself, under a name that was free; returns that name."""
+    number = 1
+    while (away := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(away)
+    return away
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder, with those above it, for its owner only; one that is there is made so."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+    return folder

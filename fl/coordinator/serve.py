@@ -6,7 +6,6 @@ Everything that has to survive lies in one folder; a coordinator that is started
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import threading
 import time
@@ -23,6 +22,8 @@ from starlette.types import ASGIApp
 
 from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
+from fl.bundle.format import BrokenBundle, read_leaves
+from fl.bundle.store import round_folder
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.deployment import Deployment
 from fl.chain.enrolment import Enrolment
@@ -34,6 +35,7 @@ from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask, TooFewClients
 from fl.chain.rpc_url import carries_key, shown, with_key
 from fl.chain.sender import connect
+from fl.chain.whole_file import private_folder, set_aside
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig
 from fl.coordinator.gateway.bundle_api import archive_router
@@ -54,6 +56,9 @@ from fl.coordinator.superlink.node_registry import NodeRegistry
 from fl.coordinator.superlink.process import SuperLink, running_superlink
 from fl.coordinator.superlink.reconnect import wait_for_return
 from fl.errors import ConfigError
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import MOST_BYTES, BadJson, object_of, read_json
+from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.task.data import Federation, load_federation
@@ -102,7 +107,7 @@ def run_coordinator(
     """
     if config.engine.threads:
         torch.set_num_threads(config.engine.threads)
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_folder(folder)
     watcher.on_setup("reading the data")
     data = load_federation(config.data, config.partition, seed=config.seed)
     spec = spec_of(config, data)
@@ -453,12 +458,44 @@ class _Service:
     def _on_round(self, report: RoundReport) -> None:
         for account, receipt in report.receipts.items():
             root = next(leaf.update_root for leaf in report.leaves if leaf.account == account)
-            _keep_receipt(self.folder / "receipts" / f"{account}.json", report.round, root, receipt)
+            self._keep_receipt(account, report.round, root, receipt)
         self.gas.setdefault("post", []).append(report.gas)
         self.result.seconds["rounds"] = time.perf_counter() - self.started
         self._note_clients()
         self.result.rounds.append(report)
         self.retention.after_round()
+
+    def _keep_receipt(self, account: str, number: int, root: bytes, receipt: bytes) -> None:
+        path = self.folder / "receipts" / f"{account}.json"
+        try:
+            known = dict(object_of(read_json(read_file(path, most=MOST_BYTES))))
+        except Absent:
+            known = {}
+        except (Unreadable, BadJson) as error:
+            log.warning(
+                "%s cannot be read (%s); it is now %s, and written anew from the bundles",
+                path,
+                error.problem,
+                set_aside(path),
+            )
+            known = self._receipts_of(account, before=number)
+        known[str(number)] = {"update_root": root.hex(), "receipt": receipt.hex()}
+        write_json(path, known, mode=0o600)
+
+    def _receipts_of(self, account: str, *, before: int) -> dict[str, object]:
+        """The receipts of earlier rounds once more: what was taken into a round is in its leaves, and the signature is the same."""
+        found = {}
+        for past in range(1, before):
+            try:
+                leaves = read_leaves(self.folder / "bundles" / round_folder(past))
+            except BrokenBundle as error:
+                log.warning("no receipt of round %d is written anew: %s", past, error)
+                continue
+            for leaf in leaves:
+                if leaf.account == account and leaf.update_root != NO_UPDATE:
+                    receipt = self.task.receipt(round_number=past, client=account, update_root=leaf.update_root)
+                    found[str(past)] = {"update_root": leaf.update_root.hex(), "receipt": receipt.hex()}
+        return found
 
     def _note_clients(self) -> None:
         """Everybody on chain, in the order of joining; what their shards hold, only they know."""
@@ -508,9 +545,3 @@ def _reach(url: str, *, chain_id: int | None):
                 f"no chain answers at {url}; start one with `fl devnet`, or name another with chain=URL"
             ) from error
         raise
-
-
-def _keep_receipt(path: Path, number: int, root: bytes, receipt: bytes) -> None:
-    known = json.loads(path.read_text()) if path.exists() else {}
-    known[str(number)] = {"update_root": root.hex(), "receipt": receipt.hex()}
-    write_json(path, known)

@@ -28,11 +28,15 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fl.bundle.format import ROUND, BundleFolder, read_round
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.codec import Blocks
 from fl.dashboard.chain_status import ChainStatus
 from fl.dashboard.view import client_rounds, jsonable, view
+from fl.errors import FairshareError
+from fl.foreign.files import GivenFolder
+from fl.foreign.json_text import read_json
 from fl.report.drawing import CHARTS
 from fl.report.files import SUMMARY
 from fl.rewards.score import partials
@@ -58,6 +62,7 @@ _HEADERS = {
 _LOOK_S = 0.2  # how often a feed looks for a new summary
 _CHAIN_S = 2.0  # and for a new block
 _ALIVE_S = 15.0  # proxies close a connection on which nothing comes
+_MOST_SUMMARY = 256 << 20  # bytes
 _FEEDS = 200  # at once; a browser tries again by itself
 
 
@@ -125,7 +130,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     def raw(number: int, account: str) -> Response:
         try:
             return _json({"raw": str(_raw(run.bundle(number), _address(account)))})
-        except (OSError, ValueError, KeyError):
+        except (FairshareError, KeyError):
             raise HTTPException(404, f"round {number} has no update of {account} here, or no direction") from None
 
     @app.get("/data/feed")
@@ -206,7 +211,7 @@ class _Run:
             if version is None:
                 return None
             if self._read is None or self._read[0] != version:
-                summary = json.loads((self._folder / SUMMARY).read_text())
+                summary = read_json(GivenFolder(self._folder).read(SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY)
                 self._read = version, summary, _headline(summary)
             return self._read
 
@@ -251,13 +256,13 @@ def _headline(summary: dict[str, Any]) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _raw(folder: Path, account: str) -> int:
-    told = json.loads((folder / "round.json").read_text())
-    weights = {one["account"]: int(one["weight"]) for one in told["updates"]}
+    files = BundleFolder(folder)
+    record = read_round(files.read(ROUND), where=files.where)
+    weights = {one.account: one.weight for one in record.updates}
     if weights[account] == 0:
         raise KeyError(account)  # the strategy left it out: its score does not tell the product, so neither do we
-    size = sum(functools.reduce(lambda total, length: total * length, shape, 1) for shape in told["shapes"])
     read = {
-        name: Blocks.from_bytes((folder / name).read_bytes(), size=size)
+        name: Blocks.from_bytes(files.read(name), size=record.layout.size)
         for name in (f"updates/{account}.blocks", "direction.blocks")
     }
     return sum(partials(read[f"updates/{account}.blocks"], read["direction.blocks"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -15,10 +14,14 @@ from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import FederationResult, Watcher
+from fl.foreign.files import Unreadable, read_file
+from fl.foreign.json_text import BadJson, read_json
 from fl.report.summary import SUMMARY, summarise
 from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
+
+_MOST_SUMMARY = 256 << 20  # bytes
 
 
 class LiveSummary:
@@ -77,10 +80,10 @@ class LiveSummary:
     def _begin(self, result: FederationResult) -> None:
         self._result = result
         try:
-            before = json.loads((self._folder / SUMMARY).read_text())
+            before = read_json(read_file(self._folder / SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY)
             if before["task"]["id"] == "0x" + result.task_id.hex():
                 self._earlier = before["rounds"]
-        except (OSError, ValueError, KeyError):
+        except (Unreadable, BadJson, KeyError, TypeError):
             pass  # the first life
         self._set()
 

@@ -7,6 +7,7 @@ running averages would travel with every update (Hsieh et al. 2020, arXiv:1910.0
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import pairwise
 from math import prod
 from typing import Any
@@ -14,7 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FairshareError
+from fl.task.bounds import MOST_MODEL, check_arguments
+from fl.task.model_size import ModelTooLarge, check_size, counted
 from fl.task.trust import OWN, Trust
 
 
@@ -100,23 +103,43 @@ def build_model(
             built from `arguments` alone.
         arguments: Further keyword arguments of the class.
         trust: What a spec of somebody else's may name; a path from this machine's own settings is meant.
-    Raises: UntrustedCode, before anything is imported; ConfigError if the path leads nowhere, the class refuses the arguments, or it makes no `nn.Module`.
+    Raises: UntrustedCode, before anything is imported; ModelTooLarge, of somebody else's before its values are there; ConfigError
+        if the path leads nowhere, the class refuses the arguments, or it makes no `nn.Module`.
     """
+    check_arguments(arguments, setting="model.arguments")
     cls = trust.load(path, setting="model")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    shaped = {"feature_shape": feature_shape, "num_classes": num_classes}
+    wanted = {name: value for name, value in shaped.items() if name in _parameters_of(cls)}
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
-        shaped = {"feature_shape": feature_shape, "num_classes": num_classes}
-        wanted = {name: value for name, value in shaped.items() if name in _parameters_of(cls)}
         try:
-            model = cls(**wanted, **arguments)
+            model = cls(**wanted, **arguments) if trust.own else _bounded(cls, {**wanted, **arguments}, path=path)
         except TypeError as error:
             raise ConfigError(
                 f"{path} cannot be built: {error}; set model.arguments to what the class takes"
             ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{path} makes a {type(model).__name__}; model.path has to name a torch.nn.Module")
+    values = sum(one.numel() for one in model.state_dict().values() if not nn.parameter.is_lazy(one))
+    if values > MOST_MODEL:
+        raise ModelTooLarge(path=path, problem=f"has {values:,} values, {MOST_MODEL:,} are the most")
     return model
+
+
+def _bounded(cls: Any, arguments: Mapping[str, Any], *, path: str) -> Any:
+    """Build what somebody else's text names, once its size is known."""
+    try:
+        with suppress(NotImplementedError):  # a class that needs values to begin with; they are counted as they come
+            check_size(lambda: cls(**arguments), path=path)
+        with counted(path):
+            return cls(**arguments)
+    except (FairshareError, TypeError):
+        raise
+    except Exception as error:  # whatever a class says to arguments that it was not written for
+        raise ConfigError(
+            f"{path} cannot be built: {type(error).__name__}: {str(error)[:300]}; set model.arguments to what the class takes"
+        ) from error
 
 
 def _parameters_of(cls: Any) -> frozenset[str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from fl.errors import ConfigError
+from fl.task.bounds import check_bounds, read_spec
 from fl.task.data.dataset import Dataset
 from fl.task.models import build_model
 from fl.task.trust import LOSSES, OWN, Trust
@@ -51,33 +51,9 @@ class TaskSpec:
     trust: Trust = field(default=OWN, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_bounds({name: getattr(self, name) for name in _told()})
         object.__setattr__(self, "feature_shape", tuple(self.feature_shape))
         object.__setattr__(self, "class_names", tuple(self.class_names))
-        for name, least in (("steps", 1), ("batch_size", 1), ("quadrature", 1), ("num_classes", 1)):
-            if (value := getattr(self, name)) < least:
-                raise ConfigError(f"task.{name} is {value}; set {least} or more")
-        if self.length not in ("median", "capped"):
-            raise ConfigError(f"task.length is {self.length!r}; set median or capped")
-        for name, least, most in (("public_rounds", 0, 16), ("public_iterations", 1, 64)):
-            if not least <= (value := getattr(self, name)) <= most:
-                raise ConfigError(f"scorer.{name} is {value}; set {least} to {most}")
-        if not self.learning_rate > 0:
-            raise ConfigError(f"task.learning_rate is {self.learning_rate}; set it above 0")
-        try:
-            # Beyond these, 64 binary places are too few, or no update is that long.
-            if not Decimal("1e-12") <= Decimal(self.norm_cap) <= Decimal("1e12"):
-                raise ConfigError(f"task.norm_cap is {self.norm_cap}; set it above 0, from 1e-12 to 1e12")
-        except InvalidOperation:
-            raise ConfigError(f"task.norm_cap is {self.norm_cap!r}; write a decimal number such as 10 or 2.5") from None
-        try:
-            if self.duplicate_cosine is not None and not 0 < Decimal(self.duplicate_cosine) <= 1:
-                raise ConfigError(
-                    f"scorer.duplicate_cosine is {self.duplicate_cosine}; set it above 0 and up to 1, or leave it out"
-                )
-        except InvalidOperation:
-            raise ConfigError(
-                f"scorer.duplicate_cosine is {self.duplicate_cosine!r}; write a decimal number such as 0.98"
-            ) from None
 
     @property
     def attested(self) -> bool:
@@ -95,14 +71,9 @@ class TaskSpec:
 
         Args:
             trust: Whose code the text may name on this machine; checked here by name, and again by whatever builds from it.
-        Raises: ConfigError for text that is no spec; UntrustedCode.
+        Raises: ConfigError for text that is no spec, or one beyond `fl.task.bounds`; UntrustedCode.
         """
-        try:
-            raw = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
-        if not isinstance(raw, dict):
-            raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
+        raw = read_spec(text)
         if unknown := set(raw) - _told():
             raise ConfigError(f"the task spec has unknown keys {sorted(unknown)}; update fairshare on this machine")
         trust.check_names(raw)

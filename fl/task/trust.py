@@ -9,13 +9,13 @@ model or a loss gets it through `Trust.load`, so there is no way round.
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.json_text import BadJson, read_json
 
 LOSSES = {"cross_entropy": "torch.nn:CrossEntropyLoss", "mse": "torch.nn:MSELoss"}
 _KEYS = {"model": "model.path", "loss": "task.loss"}  # as a person sets them
@@ -70,9 +70,11 @@ class Trust:
         Raises: ConfigError for text that is no spec; UntrustedCode.
         """
         try:
-            raw = json.loads(spec)
-        except (ValueError, RecursionError) as error:
-            raise ConfigError(f"the task spec is not JSON: {error}; fetch it again from the coordinator") from error
+            raw = read_json(spec)
+        except BadJson as error:
+            raise ConfigError(
+                f"the task spec is no JSON that can be used ({error.problem}); fetch it again from the coordinator"
+            ) from error
         if not isinstance(raw, Mapping):
             raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
         self.check_names(raw)

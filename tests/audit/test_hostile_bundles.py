@@ -173,3 +173,48 @@ def test_a_model_of_truth_values_is_a_difference(world, published):
 
 def test_the_untouched_round_reads(world):
     assert Bundle.read(world.reports[1].bundle)[0].round == 2
+
+
+class Watched:
+    """A store that notes what is read of it."""
+
+    def __init__(self, store):
+        self.store, self.where, self.names = store, store.where, []
+
+    def bundle(self, number):
+        """The files of a round."""
+        files, names = self.store.bundle(number), self.names
+
+        class Files:
+            where = files.where
+
+            def read(self, name):
+                names.append((number, name))
+                return files.read(name)
+
+        return Files()
+
+
+def test_an_audit_reads_nothing_that_a_manifest_names_before_it_is_the_posted_one(world, tmp_path):
+    bundles = shutil.copytree(world.folder / "bundles", tmp_path / "bundles")
+    path = bundles / "round-0002" / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "secrets.txt": "00" * 32}))
+    source = Watched(BundleStore.at(str(bundles)))
+    first, second = TaskAudit(
+        record=TaskRecord(world.invite), source=source, spec=world.spec, game=world.game()
+    ).rounds()
+    assert not first.differences
+    assert [name for number, name in source.names if number == 2] == ["header.json", "manifest.json"]
+    (told,) = second.differences
+    assert told.startswith("manifest.json has sha256 ")
+    assert told.endswith("; nothing that it names was read")
+
+
+def test_an_audit_reads_only_the_rounds_own_files_of_a_posted_manifest(world, published):
+    sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
+    more = {f"more-{number}.bin": "00" * 32 for number in range(500)}
+    audit, _ = published(manifest=json.dumps({**sums, **more}).encode())
+    source = Watched(audit.source)
+    _, second = TaskAudit(record=audit.record, source=source, spec=audit.spec, game=audit.game).rounds()
+    assert not [name for _, name in source.names if name.startswith("more")]
+    assert "manifest.json names more-0.bin, which is no file of the round, and 499 more" in second.differences

@@ -230,7 +230,7 @@ def test_a_no_is_a_no(server, client, round_one, status, told):
 @pytest.mark.parametrize("body", [b"", b"nothing", b"[" * 100_000, b"\xff"])
 def test_what_is_no_json_is_of_no_use(server, client, body):
     server.says(body=body)
-    with pytest.raises(ArchiveUnusable, match="/evaluations cannot be used: it is no JSON"):
+    with pytest.raises(ArchiveUnusable, match="/evaluations cannot be used: it"):
         client.get_json("evaluations")
     server.says("503 Away", body=body)
     with pytest.raises(ArchiveUnreachable, match="503: Away"):

@@ -10,11 +10,13 @@ import pytest
 from fl.chain.accounts import (
     PASSWORD_FILE_VARIABLE,
     PASSWORD_VARIABLE,
+    PASSWORDS,
     TestKeysElsewhere,
     anvil_account,
     ask_password,
     create_keystore,
     open_keystore,
+    without_secrets,
 )
 from fl.chain.errors import KeystoreError
 
@@ -102,7 +104,7 @@ def test_a_file_that_is_no_keystore_is_refused(tmp_path, content, problem):
 
 
 def test_a_folder_is_no_keystore(tmp_path):
-    with pytest.raises(KeystoreError, match="IsADirectoryError"):
+    with pytest.raises(KeystoreError, match="is a folder, and a file is expected; pass the file `fl key` wrote"):
         open_keystore(tmp_path, password="x")
 
 
@@ -160,8 +162,7 @@ def test_the_password_comes_from_the_file_that_the_environment_names(monkeypatch
     with pytest.raises(KeystoreError) as caught:
         ask_password(tmp_path / "key.json")
     assert str(caught.value) == (
-        f"keystore {tmp_path}/key.json: its password file {file} cannot be read (FileNotFoundError); check "
-        "FAIRSHARE_PASSWORD_FILE"
+        f"keystore {tmp_path}/key.json: its password file {file} is not there; check FAIRSHARE_PASSWORD_FILE"
     )
 
 
@@ -177,3 +178,53 @@ def test_two_different_typed_passwords_are_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("fl.chain.accounts.getpass", lambda prompt: next(typed))
     with pytest.raises(KeystoreError, match="the two passwords differ; start again"):
         ask_password(tmp_path, confirm=True)
+
+
+@pytest.mark.parametrize(
+    "costs",
+    [
+        {"n": 1 << 40, "r": 8, "p": 1, "dklen": 32, "salt": "00"},
+        {"n": 1 << 20, "r": 16, "p": 1, "dklen": 32, "salt": "00"},
+        {"n": 2, "r": 1, "p": 10**9, "dklen": 32, "salt": "00"},
+        {"c": 10**12, "dklen": 32, "prf": "hmac-sha256", "salt": "00"},
+        {"n": "262144", "r": 8, "p": 1, "dklen": 32, "salt": "00"},
+        [],
+    ],
+    ids=str,
+)
+def test_a_keystore_that_asks_for_all_memory_or_for_ever_is_refused_before_it_is_opened(tmp_path, monkeypatch, costs):
+    monkeypatch.setattr("fl.chain.accounts.Account.decrypt", lambda *given: pytest.fail("it was opened"))
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps({"version": 3, "crypto": {"kdf": "scrypt", "kdfparams": costs}}))
+    with pytest.raises(KeystoreError) as caught:
+        open_keystore(path, password="x")
+    assert caught.value.problem == "is not a v3 keystore"
+
+
+def test_what_the_keystores_library_raises_is_a_keystore_error(tmp_path, monkeypatch):
+    def breaks(content, password):
+        raise NotImplementedError("key material")
+
+    monkeypatch.setattr("fl.chain.accounts.Account.decrypt", breaks)
+    path = tmp_path / "key.json"
+    path.write_text(json.dumps({"version": 3, "crypto": {"kdfparams": {"n": 2}}}))
+    with pytest.raises(KeystoreError, match="is not a v3 keystore") as caught:
+        open_keystore(path, password="x")
+    assert "key material" not in f"{caught.value} {caught.value.__cause__!r}"
+
+
+def test_a_child_is_given_nothing_that_unlocks_anything(monkeypatch):
+    secret = (
+        "FAIRSHARE_PASSWORD",
+        "FAIRSHARE_PASSWORD_FILE",
+        "AWS_SECRET_ACCESS_KEY",
+        "MLFLOW_TRACKING_PASSWORD",
+        "rpc_api_key",
+    )
+    for name in secret:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("FAIRSHARE_TORCH", "torch")
+    assert not set(secret) & without_secrets().keys()
+    assert set(secret) & without_secrets(but=PASSWORDS).keys() == set(PASSWORDS)
+    assert without_secrets()["FAIRSHARE_TORCH"] == "torch"
+    assert without_secrets().keys() >= {"PATH"}

@@ -2,6 +2,7 @@
 
 import os
 import stat
+from contextlib import suppress
 
 import pytest
 from flwr.supercore.primitives.asymmetric import bytes_to_public_key, uses_nist_ec_curve
@@ -45,7 +46,7 @@ def test_a_file_that_is_no_key_is_refused(tmp_path, content):
 
 
 def test_a_missing_key_is_named(tmp_path):
-    with pytest.raises(BadNodeKey, match="none.key cannot be read .FileNotFoundError.; name the file"):
+    with pytest.raises(BadNodeKey, match="none.key is not there; name the file"):
         open_node_key(tmp_path / "none.key")
 
 
@@ -58,3 +59,13 @@ def test_bytes_on_chain_that_are_no_point_are_refused(node_key):
 def test_a_public_key_of_another_kind_is_refused():
     with pytest.raises(BadNodeKey, match="is no P-384 public key"):
         node_key_of(b"-----BEGIN PUBLIC KEY-----")
+
+
+def test_a_flipped_byte_is_told_or_changes_nothing(tmp_path):
+    path = tmp_path / "node_key"
+    public = create_node_key(path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with suppress(BadNodeKey):
+            assert open_node_key(path) == public

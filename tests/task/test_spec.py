@@ -36,7 +36,7 @@ def test_a_spec_is_canonical_json(spec):
     [
         ({"steps": 0}, "task.steps is 0; set 1 or more"),
         ({"batch_size": 0}, "task.batch_size is 0; set 1 or more"),
-        ({"quadrature": 0}, "task.quadrature is 0; set 1 or more"),
+        ({"quadrature": 0}, "scorer.nodes is 0; set 1 or more"),
         ({"num_classes": 0}, "task.num_classes is 0; set 1 or more"),
         ({"learning_rate": 0.0}, "task.learning_rate is 0.0; set it above 0"),
         ({"learning_rate": float("nan")}, "task.learning_rate is nan; set it above 0"),
@@ -59,13 +59,22 @@ def test_a_spec_out_of_range_is_refused(spec, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "the task spec is not JSON: "),
+        ("no json", "the task spec is no JSON that can be used (it is no JSON ("),
         ("[]", "the task spec is a list; fetch it again from the coordinator"),
         ("5", "the task spec is a int; fetch it again from the coordinator"),
         ("{}", "the task spec cannot be read ("),
-        ('{"model": 1, "wings": 2}', "the task spec has unknown keys ['wings']; update fairshare on this machine"),
-        ('{"model": "m:M", "feature_shape": 3, "num_classes": 2}', "the task spec cannot be read ("),
-        ('{"model": "m:M", "feature_shape": [3], "num_classes": "two"}', "the task spec cannot be read ("),
+        (
+            '{"model": "m:M", "feature_shape": [3], "num_classes": 2, "wings": 2}',
+            "the task spec has unknown keys ['wings']; update fairshare on this machine",
+        ),
+        (
+            '{"model": "m:M", "feature_shape": 3, "num_classes": 2}',
+            "task.feature_shape is 3; set at most 8 whole numbers",
+        ),
+        (
+            '{"model": "m:M", "feature_shape": [3], "num_classes": "two"}',
+            "task.num_classes is 'two'; set a whole number",
+        ),
     ],
 )
 def test_a_text_that_is_no_spec_is_refused(text, message):

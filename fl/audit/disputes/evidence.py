@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,11 @@ from eth_utils import is_checksum_address
 from fl.audit.disputes.proofs import Signed
 from fl.chain.typed_data import Domain, InvalidSignature, Receipt, signer_of
 from fl.errors import FairshareError
+from fl.foreign.files import Unreadable, read_file
+from fl.foreign.json_text import MOST_BYTES, BadJson, hex_of, list_of, object_of, read_json, shown, whole_of
+
+_ROUND = re.compile(r"[1-9][0-9]{0,9}")
+_MOST_ROUND = 2**32 - 1
 
 
 class BadEvidence(FairshareError):
@@ -41,11 +46,13 @@ def read_receipts(
     """
     receipts = {}
     try:
-        for number, raw in json.loads(path.read_text()).items():
+        for number, raw in object_of(read_json(read_file(path, most=MOST_BYTES))).items():
+            entry = object_of(raw)
             kept = KeptReceipt(
-                update_root=bytes.fromhex(raw["update_root"].removeprefix("0x")),
-                signature=bytes.fromhex(raw["receipt"].removeprefix("0x")),
+                update_root=_hex(entry["update_root"], size=32), signature=_hex(entry["receipt"], size=65)
             )
+            if not _ROUND.fullmatch(number) or int(number) > _MOST_ROUND:
+                raise BadJson(problem=f"{shown(number)} is no round")
             told = Receipt(task_id=task_id, round=int(number), client=account, update_root=kept.update_root)
             if (signer := signer_of(told, domain=domain, signature=kept.signature)) != coordinator:
                 raise BadEvidence(
@@ -53,9 +60,9 @@ def read_receipts(
                     problem=f"has a receipt for round {number} that is signed by {signer}, not by {coordinator} for {account}",
                 )
             receipts[int(number)] = kept
-    except OSError as error:
-        raise BadEvidence(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, InvalidSignature) as error:
+    except Unreadable as error:
+        raise BadEvidence(path=str(path), problem=error.problem) from error
+    except (BadJson, KeyError, InvalidSignature) as error:
         raise BadEvidence(
             path=str(path), problem=f"is no file of receipts ({type(error).__name__}: {error})"
         ) from error
@@ -87,27 +94,27 @@ def read_seen(path: Path) -> list[SeenUpdate]:
     try:
         found = [
             SeenUpdate(
-                round=int(raw["round"]),
+                round=whole_of(raw["round"], least=1, most=_MOST_ROUND),
                 client=raw["client"],
                 signed=Signed(
-                    base_model=bytes.fromhex(raw["base_model"].removeprefix("0x")),
-                    update_root=bytes.fromhex(raw["update_root"].removeprefix("0x")),
-                    signature=bytes.fromhex(raw["signature"].removeprefix("0x")),
+                    base_model=_hex(raw["base_model"], size=32),
+                    update_root=_hex(raw["update_root"], size=32),
+                    signature=_hex(raw["signature"], size=65),
                 ),
             )
-            for raw in json.loads(path.read_text())
+            for raw in map(object_of, list_of(read_json(read_file(path, most=MOST_BYTES))))
         ]
-    except OSError as error:
-        raise BadEvidence(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+    except Unreadable as error:
+        raise BadEvidence(path=str(path), problem=error.problem) from error
+    except (BadJson, KeyError) as error:
         raise BadEvidence(
             path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
         ) from error
     for one in found:
         if not is_checksum_address(one.client):
-            raise BadEvidence(path=str(path), problem=f"names {one.client!r}, which is no address")
-        if not 0 < one.round < 2**32 or any(len(part) != 32 for part in one.signed.commitment):
-            raise BadEvidence(
-                path=str(path), problem=f"has an update for round {one.round} that nobody can have signed"
-            )
+            raise BadEvidence(path=str(path), problem=f"names {shown(one.client)}, which is no address")
     return found
+
+
+def _hex(value: object, *, size: int) -> bytes:
+    return hex_of(value.removeprefix("0x") if isinstance(value, str) else value, size=size)

@@ -7,8 +7,7 @@ sent, what was signed is on the disk: whatever a coordinator offers later, no se
 from __future__ import annotations
 
 import hashlib
-import json
-import os
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,17 +18,23 @@ from eth_account.signers.local import LocalAccount
 from fl.audit.public_state import PublicState
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.audit.strategy_state import StrategyMemory
-from fl.bundle.format import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, read_manifest
+from fl.bundle.format import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, most_bytes, read_manifest
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, HttpBundles
 from fl.bundle.store import BundleStore, CachedBundle, drop_objects
-from fl.bundle.validation_set import VALIDATION, read_validation, write_validation
+from fl.bundle.validation_set import VALIDATION, OtherValidation, read_validation, write_validation
 from fl.chain.errors import ChainError
+from fl.chain.json_file import read_sealed, write_sealed
 from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Header, header_hash, sign
+from fl.chain.whole_file import private_folder, set_aside
 from fl.errors import FairshareError
+from fl.foreign.files import Absent, Unreadable, read_file
+from fl.foreign.json_text import BadJson, object_of
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
 from fl.task.spec import TaskSpec
+
+log = logging.getLogger(__name__)
 
 
 class NotEvaluator(FairshareError):
@@ -57,6 +62,20 @@ class SignedAnother(FairshareError):
         )
 
 
+class SignedUnknown(FairshareError):
+    """What was signed is on the disk and cannot be read, so that nothing may be signed."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path} cannot be read ({self.problem}), and without it a second header of a round might be signed; restore it, "
+            "or remove it once every round that was signed is on chain"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class EvaluatedRound:
     """What became of one round."""
@@ -75,18 +94,23 @@ class SignedHeaders:
         self.path = path
 
     def keep(self, number: int, header: bytes) -> None:
-        """Remember a header. Raises: SignedAnother if another one was signed for this round before."""
-        known = json.loads(self.path.read_text()) if self.path.exists() else {}
+        """Remember a header. Raises: SignedAnother if another one was signed for this round before; SignedUnknown."""
+        known = self.known()
         told = known.setdefault(str(number), header.hex())
         if told != header.hex():
             raise SignedAnother(round_number=number, seen=header.hex(), signed=told)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(self.path.name + ".partial")
-        with partial.open("w") as file:
-            json.dump(known, file)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(self.path)
+        write_sealed(self.path, {"signed": known})
+
+    def known(self) -> dict[str, str]:
+        """Round → header hash in hex. Raises: SignedUnknown."""
+        try:
+            return dict(object_of(read_sealed(self.path)["signed"]))
+        except Absent:
+            return {}
+        except KeyError:
+            raise SignedUnknown(path=str(self.path), problem="it lists no headers") from None
+        except (Unreadable, BadJson) as error:
+            raise SignedUnknown(path=str(self.path), problem=error.problem) from error
 
 
 class RemoteEvaluator:
@@ -99,7 +123,7 @@ class RemoteEvaluator:
         account: Its key.
         folder: Keeps what it signed, the validation set, and the files of the last round.
         validation: Its own copy of the validation set; fetched from the coordinator by default. Either has the hash on chain.
-    Raises: NotEvaluator; OtherValidation; ArchiveUnreachable or ArchiveRefused where the validation set has to be fetched.
+    Raises: NotEvaluator; OtherValidation; SignedUnknown; ArchiveUnreachable or ArchiveRefused where the validation set has to be fetched.
     """
 
     def __init__(
@@ -120,7 +144,8 @@ class RemoteEvaluator:
         self.game = ValidationGame(
             self.spec.build_model(), loss=self.spec.build_loss(), features=data.features, labels=data.labels
         )
-        self._signed = SignedHeaders(folder / "signed.json")
+        self._signed = SignedHeaders(private_folder(folder) / "signed.json")
+        self._signed.known()  # damage is told before anybody waits for this evaluator
         self._cache = BundleStore.at(str(folder / "cache"))
         self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
         self._memory = StrategyMemory(self.spec, self._bundles)
@@ -142,7 +167,7 @@ class RemoteEvaluator:
             distance = self._check(header)
             self._signed.keep(number, header_hash(header))
             answer = {"signature": sign(header, domain=self.record.domain, account=self.account).hex()}
-        except (ArchiveUnreachable, ArchiveRefused, ChainError):
+        except (ArchiveUnreachable, ArchiveRefused, ChainError, SignedUnknown):
             raise  # says nothing about the round
         except (
             FairshareError
@@ -206,16 +231,19 @@ class RemoteEvaluator:
 
     def _validation(self) -> Dataset:
         path, expected = self.folder / VALIDATION, self.record.terms.validation_hash
+        private_folder(self.folder)
         if path.exists():
-            return read_validation(path.read_bytes(), where=str(path), expected=expected)
+            try:
+                return read_validation(read_file(path, most=most_bytes(VALIDATION)), where=str(path), expected=expected)
+            except (OtherValidation, Unreadable) as error:
+                log.warning("%s; it is now %s, and fetched again", error, set_aside(path))
         data = read_validation(self.client.get("validation"), where=self.client.url, expected=expected)
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_validation(path, data)
         return data
 
 
 def _header(waiting: Any) -> Header:
     try:
-        return header_from_json(waiting["header"])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return header_from_json(object_of(waiting)["header"])
+    except (BadJson, KeyError) as error:
         raise BrokenBundle(folder="of the round that waits", problem=f"has no header ({error})") from error

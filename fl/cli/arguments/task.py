@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +18,9 @@ from fl.chain.invite import Invite
 from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError
+from fl.foreign.files import GivenFolder
 
+_MOST_STATE = 1 << 30  # bytes of a chain that a run kept
 _INVITE = "fairshare:"  # how the one-line form begins; it may end in =
 
 
@@ -50,7 +51,7 @@ def open_task(text: str) -> NamedTask:
     if not text.startswith(_INVITE) and path.is_dir():
         if not (path / "invite.json").exists():
             raise ConfigError(f"{text} holds no invite.json; name the folder of a run or of a coordinator")
-        return NamedTask(invite=Invite.read(path / "invite.json"), folder=path)
+        return NamedTask(invite=Invite.read("invite.json", inside=GivenFolder(path)), folder=path)
     invite = Invite.load(text)
     beside = path.parent if not text.startswith(_INVITE) and (path.parent / "bundles").is_dir() else None
     return NamedTask(invite=invite, folder=beside)
@@ -73,7 +74,8 @@ def record_of(task: NamedTask) -> Iterator[TaskRecord]:
         return
     with TemporaryDirectory() as folder:
         kept = Path(folder) / CHAIN_STATE
-        shutil.copy(state, kept)
+        # The folder may be somebody else's: a link or a pipe in it is not followed.
+        kept.write_bytes(GivenFolder(task.folder).read(CHAIN_STATE, most=_MOST_STATE))
         with running_anvil(log=Path(folder) / "anvil.log", state=kept) as url:
             yield TaskRecord(replace(task.invite, url=url))
 

@@ -7,13 +7,21 @@ import math
 from eth_utils import is_address, to_checksum_address
 
 from fl.errors import ConfigError
+from fl.foreign.json_text import shown
+
+_MOST_DIGITS = 20
 
 
 def whole(text: str, *, setting: str, least: int = 1) -> int:
     """A whole number. Raises: ConfigError for anything else, or less than `least`."""
-    if not text.isdecimal() or int(text) < least:
-        raise ConfigError(f"{setting} is {text!r}; write a whole number, {least} or more")
+    if not is_whole(text) or int(text) < least:
+        raise ConfigError(f"{setting} is {shown(text)}; write a whole number, {least} or more")
     return int(text)
+
+
+def is_whole(text: str) -> bool:
+    """Whether a text is a whole number of 0 or more, in digits that `int` reads, and few of them."""
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
 
 
 def number_of(text: str, *, setting: str) -> float:

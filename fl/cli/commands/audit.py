@@ -12,6 +12,7 @@ from eth_account.signers.local import LocalAccount
 
 from fl.audit.disputes.evidence import read_receipts
 from fl.audit.task_audit import RoundVerdict, TaskAudit
+from fl.bundle.format import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.record import TaskRecord
@@ -21,6 +22,7 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.arguments.values import address_of, whole
 from fl.errors import ConfigError
+from fl.foreign.files import GivenFolder, Unreadable, read_file
 from fl.plain_text import printable
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec
@@ -125,9 +127,15 @@ def game_of(
     where = Path(named).expanduser() if named else (task.folder or Path()) / VALIDATION
     if named or (task.folder and where.exists()):
         try:
-            data, told = where.read_bytes(), str(where)
-        except OSError as error:
-            raise ConfigError(f"validation is {where}, which cannot be read ({type(error).__name__})") from error
+            if named:
+                data = read_file(where, most=most_bytes(VALIDATION))
+            else:
+                data = GivenFolder(task.folder).read(VALIDATION, most=most_bytes(VALIDATION))
+        except Unreadable as error:
+            raise ConfigError(
+                f"validation is {where}, which {error.problem}; name another with validation=FILE"
+            ) from error
+        told = str(where)
     elif account is not None and account.address in record.terms.evaluators and task.invite.gateway:
         try:
             data, told = ArchiveClient.of_gateway(task.invite, account=account).get("validation"), task.invite.gateway

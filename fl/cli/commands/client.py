@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import signal
 import time
@@ -35,9 +34,11 @@ from fl.chain.membership import TaskOver, join, read_task
 from fl.chain.tokens import WEI, wei
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import is_whole, whole
 from fl.cli.commands.join import accepted, commit
 from fl.errors import ConfigError
 from fl.plain_text import printable
+from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE, read_spec
 from fl.task.data import Shard
 
 KNOWN = {
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str]) -> None:
         account = _wallet(values, invite=invite)
         folder.check(invite=invite, account=account.address)
         shard = read_own_shard(
-            Path(values["data"]), spec=json.loads(invite.spec), drop_unlabelled=settings["drop-unlabelled"]
+            Path(values["data"]), spec=read_spec(invite.spec), drop_unlabelled=settings["drop-unlabelled"]
         )
         known = escrow.client(invite.id_bytes, account.address)
         if known.first_round:
@@ -120,9 +121,8 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
     for name in ("accept", "claim", "drop_unlabelled"):
         if values.get(name, "true") not in ("true", "false"):
             raise ConfigError(f"{name} is {values[name]!r}; write {name}=true or {name}=false")
-    if not values.get("threads", "1").isdigit() or int(values.get("threads", "1")) < 1:
-        raise ConfigError(f"threads is {values['threads']!r}; set 1 or more")
-    if not values.get("key") and not values.get("anvil", "").isdigit():
+    threads = whole(values.get("threads", "1"), setting="threads")
+    if not values.get("key") and not is_whole(values.get("anvil", "")):
         raise ConfigError(
             "key is not set; add key=FILE, which is made if it is not there, or anvil=INDEX on a local Anvil"
         )
@@ -139,7 +139,7 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
         "shard": str(Path(values["data"]).expanduser().absolute()),
         "trust": values.get("trust", ""),
         "drop-unlabelled": values.get("drop_unlabelled") == "true",
-        "threads": int(values.get("threads", "1")),
+        "threads": threads,
     }
 
 
@@ -217,7 +217,7 @@ def _show(
     shard: Shard,
     stake: int,
 ) -> None:
-    spec = json.loads(invite.spec)
+    spec = read_spec(invite.spec)
     seen = preview(invite.spec, trust=values.get("trust", ""))
     counts = shard.data.class_counts(int(spec["num_classes"])).tolist()
     names = spec.get("class_names") or [str(number) for number in range(len(counts))]
@@ -229,8 +229,9 @@ def _show(
         "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {_word(invite.gateway, most=100)}",
         "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {terms.rounds} rounds posted",
         "pays": f"up to {_tokens(terms.budget)} tokens ({invite.token}) over {terms.rounds} rounds, by score",
-        "trains": f"{_word(spec['model'], most=100)}, {seen.parameters:,} values, {_word(spec['steps'])} steps of "
-        f"{_word(spec['batch_size'])} rows a round, strategy {_word(spec['strategy'])}",
+        "trains": f"{_word(spec['model'], most=100)}, {seen.parameters:,} values, {seen.steps:,} steps of "
+        f"{seen.batch_size:,} rows a round, strategy {_word(seen.strategy)}",
+        "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
         "your data": f"{len(shard.data)} rows ({held}); they stay on this machine",
         "you stake": f"{_tokens(stake)} tokens of {account.address} ({_tokens(terms.min_stake)} to {_tokens(terms.max_stake)} are "
         "taken; more is more weight); back at the end, lost for two signed updates of one round",
@@ -293,6 +294,7 @@ def _span(seconds: int) -> str:
 @contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Everything to the file, Flower's lines too; the terminal has one line a round."""
+    path.touch(mode=0o600)
     handler = logging.FileHandler(path)
     handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root, flower = logging.getLogger(), logging.getLogger("flwr")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import json
 import logging
 import os
 import signal
@@ -17,12 +16,15 @@ from pathlib import Path
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.tokens import WEI
+from fl.chain.whole_file import private_folder
 from fl.cli.arguments.overrides import check, groups, spell_out
 from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.serve import ServiceWatcher, Surfaces, run_coordinator
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.files import Unreadable, read_file
+from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
 from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
@@ -31,6 +33,7 @@ from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
 
+_MOST_BYTES = 1 << 20  # of the settings
 _SETTINGS = "settings.json"  # in the folder: what the task was opened with
 
 
@@ -134,8 +137,11 @@ def _told_before(folder: Path) -> list[str]:
     if not path.exists():
         return []
     try:
-        return [str(one) for one in json.loads(path.read_text())["settings"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [
+            text_of(one, most=10_000)
+            for one in list_of(object_of(read_json(read_file(path, most=_MOST_BYTES)))["settings"])
+        ]
+    except (Unreadable, BadJson, KeyError) as error:
         raise ConfigError(
             f"{path} cannot be read ({type(error).__name__}); remove it and say all settings again"
         ) from error
@@ -155,8 +161,7 @@ def _room_in(folder: Path) -> Iterator[None]:
 @contextmanager
 def _held(folder: Path) -> Iterator[None]:
     """Make the folder, for its owner only, and keep it for this process. Raises: ConfigError if another one has it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    private_folder(folder)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
@@ -171,6 +176,7 @@ def _held(folder: Path) -> Iterator[None]:
 
 
 def _log_to(path: Path) -> None:
+    path.touch(mode=0o600)
     handler = _LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()

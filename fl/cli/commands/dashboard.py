@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.values import is_whole
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError
 from fl.report.files import SUMMARY
@@ -61,7 +62,7 @@ class _Server(uvicorn.Server):
 
 
 def _listen(port: str) -> socket.socket:
-    if not port.isdigit() or int(port) > 65535:
+    if not is_whole(port) or int(port) > 65535:
         raise ConfigError(f"port is {port!r}; set a number from 0 to 65535")
     listener = socket.socket()
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -19,6 +19,7 @@ from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
 
 KNOWN = {
@@ -83,6 +84,6 @@ def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Depl
 def _integer(text: str | None, setting: str) -> int | None:
     if text is None:
         return None
-    if not text.isdigit():
+    if not is_whole(text):
         raise ConfigError(f"{setting} is {text!r}; write a whole number")
     return int(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 from fl.chain.devnet import running_devnet
 from fl.chain.sender import connect
 from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
 
 KNOWN = {
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def _number(values: dict[str, str], name: str, default: int, *, most: int) -> int:
     text = values.get(name, str(default))
-    if not text.isdigit() or int(text) > most:
+    if not is_whole(text) or int(text) > most:
         raise ConfigError(f"{name} is {text!r}; write a whole number up to {most}")
     return int(text)
 

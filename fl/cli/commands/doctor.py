@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import ssl
@@ -21,7 +20,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from web3 import Web3
 
-from fl.chain.accounts import ANVIL_CHAIN
+from fl.chain.accounts import ANVIL_CHAIN, without_secrets
 from fl.chain.anvil import find_anvil
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
@@ -32,6 +31,8 @@ from fl.chain.membership import check_invite
 from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
+from fl.foreign.files import Unreadable, read_file
+from fl.foreign.json_text import read_json
 
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
@@ -206,11 +207,11 @@ def keystore(path: Path) -> tuple[str | None, Finding]:
         advice = f"make one with `fl key path={path}`"
         return None, Finding(level=FAIL, what="keystore", seen=f"{path} is not there", advice=advice)
     try:
-        content = json.loads(path.read_text())
+        content = read_json(read_file(path, most=1 << 16))
         address = to_checksum_address("0x" + content["address"].removeprefix("0x"))
         if content["version"] != 3 or "ciphertext" not in content["crypto"]:
             raise ValueError("version")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (Unreadable, ValueError, KeyError, TypeError, AttributeError) as error:
         seen = f"{path} is no v3 keystore ({type(error).__name__})"
         return None, Finding(level=FAIL, what="keystore", seen=seen, advice="pass the file that `fl key` wrote")
     rights = path.stat().st_mode & 0o777
@@ -344,7 +345,9 @@ def _host(url: str) -> str:
 
 def _output(command: Sequence[str]) -> str | None:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=True, env=without_secrets()
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

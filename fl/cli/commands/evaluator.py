@@ -13,16 +13,19 @@ from pathlib import Path
 import torch
 
 from fl.audit.evaluators.remote import EvaluatedRound, NotEvaluator, RemoteEvaluator
+from fl.bundle.format import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
-from fl.bundle.validation_set import read_validation
+from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable
 from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 from fl.chain.record import TaskRecord
+from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.files import Unreadable, read_file
 from fl.plain_text import printable
 from fl.task.spec import TaskSpec
 from fl.task.trust import Trust
@@ -119,9 +122,11 @@ def _validation(named: str | None, record: TaskRecord):
         return None
     path = Path(named).expanduser()
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"validation is {path}, which cannot be read ({type(error).__name__})") from error
+        data = read_file(path, most=most_bytes(VALIDATION))
+    except Unreadable as error:
+        raise ConfigError(
+            f"validation is {path}, which {error.problem}; name the file that the task was opened with"
+        ) from error
     return read_validation(data, where=str(path), expected=record.terms.validation_hash)
 
 
@@ -138,7 +143,7 @@ class FolderTaken(FairshareError):
 
 @contextmanager
 def _own_folder(folder: Path) -> Iterator[Path]:
-    folder.mkdir(parents=True, exist_ok=True)
+    private_folder(folder)
     with (folder / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

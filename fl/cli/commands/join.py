@@ -15,8 +15,15 @@ from fl.chain.membership import check_invite, join
 from fl.chain.tokens import WEI, wei
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
+from fl.foreign.files import Unreadable, read_file
+from fl.foreign.json_text import BadJson, hex_of, object_of, read_json
+from fl.plain_text import printable
+from fl.task.bounds import read_spec
 
+_LONGEST_SPEC = 20_000  # characters that are shown
+_MOST_NOTE = 1 << 16  # bytes
 KNOWN = {
     "invite": "the coordinator's invite: a file, or the line that begins with fairshare:",
     "key": "keystore of the client's wallet; on chain 31337 anvil=INDEX does instead",
@@ -33,8 +40,9 @@ def main(arguments: Sequence[str]) -> None:
     values = parse(arguments, known=KNOWN, command="join", required=["invite", "stake"])
     invite = Invite.load(values["invite"])
     _, _, terms = check_invite(invite)
+    read_spec(invite.spec)  # which refuses what no task may ask for
     stake = wei(values["stake"], setting="stake")
-    if not values.get("key") and not values.get("anvil", "").isdigit():
+    if not values.get("key") and not is_whole(values.get("anvil", "")):
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
     account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
     dataset = bytes(32)
@@ -46,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     print(
         f"stakes {stake / WEI:g} tokens of {account.address}, back at the end unless it signs two updates for a round"
     )
-    print(f"trains {invite.spec}")
+    print(f"trains {printable(invite.spec, most=_LONGEST_SPEC)}")
     print(f"commits to data {'0x' + dataset.hex() if any(dataset) else 'not at all; add data=FILE to do so'}")
     print("binds " + (f"the node key in {values['folder']}" if "folder" in values else "no node key; add folder=… to"))
     if not accepted("join? [y/N] ", values):
@@ -82,9 +90,9 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     of = {"task": task_id, "account": account, "sha256": content.hex()}
     if note.exists():
         try:
-            known = json.loads(note.read_text())
-            digest = bytes.fromhex(known["commitment"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            known = object_of(read_json(read_file(note, most=_MOST_NOTE)))
+            digest = hex_of(known["commitment"], size=32)
+        except (Unreadable, BadJson, KeyError) as error:
             raise ConfigError(
                 f"{note} is no note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
             ) from error

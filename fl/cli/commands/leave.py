@@ -14,6 +14,7 @@ from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.node import FOLDER, folder_of, invite_of
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import is_whole
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
 
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     """Leave if the account takes part; fetch its stake if it may go."""
     values = parse(arguments, known=KNOWN, command="leave")
     invite = invite_of(values, folder_of(values))
-    if not values.get("key") and not values.get("anvil", "").isdigit():
+    if not values.get("key") and not is_whole(values.get("anvil", "")):
         raise ConfigError("key is not set; add key=KEYSTORE, or anvil=INDEX on a local Anvil")
     escrow, token, _, state = read_task(invite)
     account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from rich.console import Console
 from rich.table import Table
 
@@ -22,9 +21,14 @@ from fl.bundle.format import BrokenBundle, Bundle, read_header
 from fl.chain.invite import Invite
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.overrides import check
+from fl.cli.arguments.values import is_whole
 from fl.cli.terminal.plots import draw
 from fl.codec import Blocks
 from fl.errors import ConfigError
+from fl.foreign.files import GivenFolder, Unreadable
+from fl.foreign.json_text import BadJson, list_of, object_of, read_json, whole_of
+from fl.foreign.yaml_text import BadYaml, read_yaml
+from fl.plain_text import printable
 from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE
 from fl.scoring.analysis.compare import RuleResult, agreement, reference_of, run_rule
 from fl.scoring.coalition.game import GAMES, UTILITIES
@@ -56,6 +60,7 @@ KNOWN = {
     "plot": "file of the plot, .svg, .png or .pdf; scores/round-NNNN.svg in the run's folder by default, none for no plot",
     "json": "file for all figures",
 }
+_MOST_CONFIG, _MOST_SUMMARY = 1 << 20, 64 << 20  # bytes
 _SHOWN = 12  # clients' pairs named in words
 
 
@@ -154,7 +159,8 @@ def _spec(values: Mapping[str, str], run: Path | None) -> TaskSpec:
         raise ConfigError(
             "the bundle lies in no run's folder, and the model is in the task's spec; add run=FOLDER, or invite=FILE"
         )
-    return TaskSpec.from_json(Invite.read(path).spec, trust=Trust.of(values.get("trust", "")))
+    invite = Invite.read(path) if "invite" in values else Invite.read("invite.json", inside=GivenFolder(run))
+    return TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
 
 
 def _game(values: Mapping[str, str], run: Path | None, *, spec: TaskSpec, expected: bytes) -> ValidationGame:
@@ -180,9 +186,13 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
             raise ConfigError("there is no hydra/config.yaml that names the data; add data=…, as for `fl run`")
         checked = check([f"{key}={value}" for key, value in own.items()])
         return checked.data, checked.seed
-    raw = yaml.safe_load(config.read_text())
-    settings = {**raw["data"], **{key.partition(".")[2]: yaml.safe_load(value) for key, value in own.items()}}
-    return DataConfig(**settings), int(raw["seed"])
+    try:
+        raw = read_yaml(GivenFolder(run).read("hydra/config.yaml", most=_MOST_CONFIG))
+        settings = {**raw["data"], **{key.partition(".")[2]: read_yaml(value) for key, value in own.items()}}
+        found = DataConfig(**settings), whole_of(raw["seed"], least=0, most=2**63 - 1, what="seed")
+    except (Unreadable, BadYaml, BadJson, KeyError, TypeError) as error:
+        raise ConfigError(f"{config} does not say which data it was ({error}); add data=…, as for `fl run`") from error
+    return found
 
 
 def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
@@ -238,7 +248,7 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
         build_scorer(name)  # an unknown name is told before its settings are
         settings = settings_of(name)
         own = {
-            key.partition(".")[2]: yaml.safe_load(value)
+            key.partition(".")[2]: read_yaml(value)
             for key, value in values.items()
             if key.startswith(f"{name}.") and key != "data.seed"
         }
@@ -273,7 +283,7 @@ def _list(values: Mapping[str, str], key: str) -> list[str]:
 
 def _whole(values: Mapping[str, str], key: str, default: int) -> int:
     text = values.get(key, str(default))
-    if not text.isdigit():
+    if not is_whole(text):
         raise ConfigError(f"{key} is {text!r}; write a whole number")
     return int(text)
 
@@ -284,11 +294,17 @@ def _whole(values: Mapping[str, str], key: str, default: int) -> int:
 def _names(run: Path | None, accounts: Sequence[str]) -> list[str]:
     """Names of a run's clients where its summary has them, else short accounts."""
     names: dict[str, str] = {}
-    summary = run / "summary.json" if run else None
-    if summary and summary.exists():
-        for client in json.loads(summary.read_text())["clients"]:
-            behaviour = "" if client["behaviour"] == "honest" else f" ({client['behaviour']})"
-            names[client["account"]] = f"{client['name']}{behaviour}"
+    try:
+        summary = (
+            object_of(read_json(GivenFolder(run).read("summary.json", most=_MOST_SUMMARY), most=_MOST_SUMMARY))
+            if run
+            else {}
+        )
+        for client in map(object_of, list_of(summary.get("clients", []))):
+            told = [printable(client[key], most=60) for key in ("account", "name", "behaviour")]
+            names[told[0]] = told[1] if told[2] == "honest" else f"{told[1]} ({told[2]})"
+    except (Unreadable, BadJson, KeyError):
+        pass  # whose names they are is only shown
     return [names.get(account, f"{account[:6]}…{account[-4:]}") for account in accounts]
 
 

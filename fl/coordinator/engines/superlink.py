@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from fl.chain.accounts import PASSWORDS, without_secrets
 from fl.chain.json_file import write_json
 from fl.chain.node_key import create_node_key
 from fl.coordinator.engines.virtual_grid import NodeConfig
@@ -104,6 +105,7 @@ def _process(folder: Path) -> Iterator[subprocess.Popen]:
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
+            env=without_secrets(but=PASSWORDS),  # it opens the keystore of the client that the run plays
             process_group=0,  # Ctrl-C is ours; nodes are ended after the last round
         )
     try:

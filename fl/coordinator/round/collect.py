@@ -14,6 +14,7 @@ from flwr.app import Message, MetricRecord
 from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
+from fl.errors import FairshareError
 from fl.plain_text import printable
 from fl.protocol import RECORD, SignedUpdate
 
@@ -46,6 +47,18 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Question:
+    """What the clients are asked in a round, and whose answers count."""
+
+    task_id: bytes
+    round: int
+    base_model: bytes  # hash of the model that is sent
+    size: int  # values of its vector
+    enrolled: Mapping[str, Enrolment]  # clients on chain by account
+    domain: Domain
+
+
 def collect(
     replies: Iterable[Message],
     *,
@@ -66,6 +79,9 @@ def collect(
         enrolled: Clients on chain by account.
         owners: Accounts that joined with the key of each node; None where nodes have no keys.
     """
+    question = Question(
+        task_id=task_id, round=round_number, base_model=base_model, size=size, enrolled=enrolled, domain=domain
+    )
     accepted: dict[str, AcceptedUpdate] = {}
     refused = []
     for reply in replies:
@@ -75,36 +91,33 @@ def collect(
             answer = _read(reply)
             claimed = printable(answer.account, most=_LONGEST_ACCOUNT)
             _check_node(node_id, answer, owners=owners)
-            update = _check(
-                answer,
-                node_id=node_id,
-                metrics=_metrics(reply),
-                task_id=task_id,
-                round_number=round_number,
-                base_model=base_model,
-                size=size,
-                enrolled=enrolled,
-                domain=domain,
-            )
+            update = check_update(answer, question, node_id=node_id, metrics=_metrics(reply))
             if update.account in accepted:
-                raise _Refused("a second update for this round came from the same account; the first one counts")
+                raise NotAccepted("a second update for this round came from the same account; the first one counts")
             accepted[update.account] = update
-        except _Refused as error:
+        except NotAccepted as error:
             refused.append(Refusal(node_id=node_id, account=claimed, reason=printable(error)))
     return sorted(accepted.values(), key=lambda one: int(one.account, 16)), refused
 
 
-class _Refused(Exception):
-    """Carries a reason from a check to the list of refusals."""
+class NotAccepted(FairshareError):
+    """An update does not count in the round that was asked for."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 def _read(reply: Message) -> SignedUpdate:
     if reply.has_error():
-        raise _Refused(f"the node failed: {reply.error.reason}")
+        raise NotAccepted(f"the node failed: {reply.error.reason}")
     try:
         return SignedUpdate.from_record(reply.content.config_records[RECORD])
     except (KeyError, TypeError, ValueError) as error:
-        raise _Refused(
+        raise NotAccepted(
             f"the reply has no signed update ({error}); wrap the ClientApp with mods=[clients.sign_updates]"
         ) from error
 
@@ -113,7 +126,7 @@ def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, tupl
     # A signature alone would let anybody who saw an update hand it in, and a node speak for another's wallet.
     if owners is not None and answer.account not in owners.get(node_id, ()):
         owner = " and ".join(owners.get(node_id, ())) or "no account of this task"
-        raise _Refused(
+        raise NotAccepted(
             f"the node's key belongs to {owner} and the update says {answer.account}; start the node with the key that "
             "joined"
         )
@@ -130,45 +143,48 @@ def _metrics(reply: Message) -> dict[str, float | int]:
     return dict(list(found.items())[:_MOST_METRICS])
 
 
-def _check(
-    answer: SignedUpdate,
-    *,
-    node_id: int,
-    metrics: dict[str, float | int],
-    task_id: bytes,
-    round_number: int,
-    base_model: bytes,
-    size: int,
-    enrolled: Mapping[str, Enrolment],
-    domain: Domain,
+def check_update(
+    answer: SignedUpdate, question: Question, *, node_id: int, metrics: dict[str, float | int]
 ) -> AcceptedUpdate:
-    enrolment = enrolled.get(answer.account)
+    """Check an update by itself: enrolment, round, base model, blocks, signature.
+
+    Args:
+        node_id: Of the node that sent it.
+        metrics: That came with it.
+    Raises: NotAccepted with the reason.
+    """
+    round_number, base_model = question.round, question.base_model
+    enrolment = question.enrolled.get(answer.account)
     if enrolment is None:
-        raise _Refused(f"{answer.account} has not joined the task; join with a stake first")
+        raise NotAccepted(f"{answer.account} has not joined the task; join with a stake first")
     if not enrolment.weighs_in(round_number):
         since = f"counts from round {enrolment.first_round}" + (
             f" and left before round {enrolment.left_round}" if enrolment.left_round else ""
         )
-        raise _Refused(f"{answer.account} {since}, this is round {round_number}")
+        raise NotAccepted(f"{answer.account} {since}, this is round {round_number}")
     if answer.round != round_number:
-        raise _Refused(f"the update is for round {answer.round}, round {round_number} is open; train again")
+        raise NotAccepted(f"the update is for round {answer.round}, round {round_number} is open; train again")
     if answer.base_model != base_model:
-        raise _Refused(
+        raise NotAccepted(
             f"the update starts from model {answer.base_model.hex()[:16]}…, this round's is {base_model.hex()[:16]}…; "
             "fetch the model and train again"
         )
     try:
-        blocks = Blocks.from_bytes(answer.blocks, size=size)
+        blocks = Blocks.from_bytes(answer.blocks, size=question.size)
     except MalformedBlocks as error:
-        raise _Refused(str(error)) from error
+        raise NotAccepted(str(error)) from error
     root = block_root(answer.blocks)
-    update = Update(task_id=task_id, round=round_number, client=answer.account, base_model=base_model, update_root=root)
+    update = Update(
+        task_id=question.task_id, round=round_number, client=answer.account, base_model=base_model, update_root=root
+    )
     try:
-        signer = signer_of(update, domain=domain, signature=answer.signature)
+        signer = signer_of(update, domain=question.domain, signature=answer.signature)
     except InvalidSignature as error:
-        raise _Refused(str(error)) from error
+        raise NotAccepted(str(error)) from error
     if signer != answer.account:
-        raise _Refused(f"the update says {answer.account} and is signed by {signer}; sign with the account's own key")
+        raise NotAccepted(
+            f"the update says {answer.account} and is signed by {signer}; sign with the account's own key"
+        )
     return AcceptedUpdate(
         account=answer.account,
         node_id=node_id,

@@ -8,41 +8,58 @@ A round passes four points, each reached by one rename or one transaction:
     posted      the chain, which is the truth
 
 Nothing is asked of a client twice that was collected, and no second bundle is made of a round that evaluators may have signed.
+What is read back is checked as when it came: an update that is damaged on the disk is not in a bundle that evaluators refuse, it
+is set aside, and its node is asked again, which answers with what it signed.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fl.bundle.format import Bundle
-from fl.chain.json_file import write_json
-from fl.chain.whole_file import sync_folder, sync_tree
-from fl.codec import Blocks
-from fl.coordinator.round.collect import AcceptedUpdate, Refusal
-from fl.errors import FairshareError
+from eth_utils import is_checksum_address
 
+from fl.bundle.format import BrokenBundle, Bundle, most_bytes
+from fl.chain.json_file import unseal, write_sealed
+from fl.chain.whole_file import private_folder, set_aside, sync_folder, sync_tree
+from fl.coordinator.round.collect import AcceptedUpdate, NotAccepted, Question, Refusal, check_update
+from fl.errors import FairshareError
+from fl.foreign.files import GivenFolder, Unreadable
+from fl.foreign.json_text import (
+    BadJson,
+    decimal_of,
+    hex_of,
+    list_of,
+    number_of,
+    object_of,
+    read_json,
+    shown,
+    text_of,
+    whole_of,
+)
+from fl.plain_text import printable
+from fl.protocol import SignedUpdate
+
+log = logging.getLogger(__name__)
+
+_MOST_INDEX = 256 << 20  # bytes: 700 an update, and the metrics that came with it
+_LONGEST_TEXT = 2000  # of a refusal's words
 _INDEX = "collected.json"
 _FORGOTTEN = ".forgotten"  # suffix of a folder that is being removed
 
 
-class BrokenJournal(FairshareError):
-    """The journal holds something else than what was written."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Collected:
+    """What the journal has of a round, checked as when it came."""
 
-    def __init__(self, folder: str, problem: str) -> None:
-        super().__init__(folder, problem)
-        self.folder, self.problem = folder, problem
-
-    def __str__(self) -> str:
-        return (
-            f"the journal {self.folder} cannot be read ({self.problem}); if the round is not on chain, remove the folder and "
-            "the clients are asked again"
-        )
+    updates: tuple[AcceptedUpdate, ...]  # ascending by account
+    refusals: tuple[Refusal, ...]
+    lost: frozenset[int] = frozenset()  # nodes whose updates were there, and are damaged now
 
 
 class NotKept(FairshareError):
@@ -65,7 +82,7 @@ def _written(number: int, folder: Path) -> Iterator[Path]:
     partial = folder.with_suffix(".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        private_folder(partial)
         yield partial
         sync_tree(partial)
         partial.rename(folder)
@@ -73,6 +90,26 @@ def _written(number: int, folder: Path) -> Iterator[Path]:
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise NotKept(round_number=number, folder=str(folder), reason=error.strerror or str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Entry:
+    """What the index says of an update; its blocks are in a file of their own."""
+
+    account: str
+    node_id: int
+    stake: int  # wei
+    root: bytes
+    signature: bytes
+    metrics: dict[str, float | int]
+    seconds_training: float
+    seconds_signing: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Index:
+    updates: tuple[_Entry, ...]
+    refusals: tuple[Refusal, ...]
 
 
 class Journal:
@@ -101,14 +138,13 @@ class Journal:
                     "stake": str(one.stake),
                     "root": one.root.hex(),
                     "signature": one.signature.hex(),
-                    "size": one.blocks.size,
                     "metrics": one.metrics,
                     "seconds_training": one.seconds_training,
                     "seconds_signing": one.seconds_signing,
                 }
                 index.append(values)
             refused = [{**asdict(one), "node_id": str(one.node_id)} for one in refusals]
-            write_json(partial / _INDEX, {"updates": index, "refusals": refused})
+            write_sealed(partial / _INDEX, {"round": number, "updates": index, "refusals": refused})
 
     def keep_bundle(self, bundle: Bundle) -> Path:
         """Write a round's bundle, whole or not at all; returns its folder. Raises: NotKept."""
@@ -117,19 +153,64 @@ class Journal:
             bundle.write(partial)
         return folder
 
-    def collected(self, number: int) -> tuple[list[AcceptedUpdate], list[Refusal]] | None:
-        """What was collected for a round; None if it was not, or the round is done. Raises: BrokenJournal."""
+    def is_collected(self, number: int) -> bool:
+        """Whether a round was collected and is not done; what cannot be read at all is set aside first."""
+        return self._index(number) is not None
+
+    def collected(self, number: int, question: Question) -> Collected | None:
+        """What was collected for a round, each update checked as when it came; None if nothing was, or it is done.
+
+        What is damaged is set aside under another name and is not in what is returned: its nodes are asked again.
+        """
+        if (index := self._index(number)) is None:
+            return None
+        folder, updates, lost = self._collected(number), {}, set()
+        for entry in index.updates:
+            account, name = entry.account, f"{entry.account}.blocks"
+            try:
+                update = _update(GivenFolder(folder), entry, question=question)
+                if account in updates:
+                    raise NotAccepted(f"{account} stands there twice")
+                updates[account] = update
+            except (Unreadable, NotAccepted) as error:
+                lost.add(entry.node_id)
+                problem = error.problem if isinstance(error, Unreadable) else str(error)
+                away = set_aside(folder / name) if (folder / name).exists() else folder / name
+                log.warning(
+                    "round %d: the update of %s in the journal is damaged (%s); it is now %s, and its node is asked again",
+                    number, account, printable(problem), away,
+                )  # fmt: skip
+        ordered = sorted(updates.values(), key=lambda one: int(one.account, 16))
+        return Collected(updates=tuple(ordered), refusals=index.refusals, lost=frozenset(lost))
+
+    def whole_bundle(self, number: int) -> Bundle | None:
+        """The bundle of a round that was scored; None if there is none. A damaged one is set aside and made again."""
+        folder = self.bundle(number)
+        if not folder.exists():
+            return None
+        try:
+            return Bundle.read(folder)[0]
+        except BrokenBundle as error:
+            log.warning("round %d: %s; it is now %s, and made again", number, error.problem, set_aside(folder))
+            return None
+
+    def _index(self, number: int) -> _Index | None:
         folder = self._collected(number)
         if not folder.exists():
             return None
         try:
-            raw = json.loads((folder / _INDEX).read_text())
-            return [_update(folder, one) for one in raw["updates"]], [
-                Refusal(node_id=int(one["node_id"]), account=one["account"], reason=one["reason"])
-                for one in raw["refusals"]
-            ]
-        except (OSError, ValueError, KeyError, TypeError, FairshareError) as error:
-            raise BrokenJournal(folder=str(folder), problem=f"{type(error).__name__}: {error}") from error
+            raw = unseal(read_json(GivenFolder(folder).read(_INDEX, most=_MOST_INDEX), most=_MOST_INDEX))
+            whole_of(raw["round"], least=number, most=number, what="round")
+            return _Index(
+                updates=tuple(map(_entry, list_of(raw["updates"]))),
+                refusals=tuple(map(_refusal, list_of(raw["refusals"]))),
+            )
+        except (Unreadable, BadJson, KeyError) as error:
+            log.warning(
+                "round %d: the journal is damaged (%s); it is now %s, and the clients are asked again",
+                number, getattr(error, "problem", error), set_aside(folder),
+            )  # fmt: skip
+            return None
 
     def forget(self, number: int) -> None:
         """The round is on chain and reported: its bundle holds all that is needed of it."""
@@ -150,17 +231,44 @@ class Journal:
         return self._bundles / "journal" / f"round-{number:04d}"
 
 
-def _update(folder: Path, raw: dict) -> AcceptedUpdate:
-    wire = (folder / f"{raw['account']}.blocks").read_bytes()
-    return AcceptedUpdate(
-        account=raw["account"],
-        node_id=int(raw["node_id"]),
-        stake=int(raw["stake"]),
-        blocks=Blocks.from_bytes(wire, size=raw["size"]),
-        wire=wire,
-        root=bytes.fromhex(raw["root"]),
-        signature=bytes.fromhex(raw["signature"]),
-        metrics=raw["metrics"],
-        seconds_training=raw["seconds_training"],
-        seconds_signing=raw["seconds_signing"],
+def _entry(raw: object) -> _Entry:
+    told = object_of(raw)
+    account = text_of(told["account"], most=42)
+    if not is_checksum_address(account):
+        raise BadJson(problem=f"{shown(account)} is no checksum address")
+    return _Entry(
+        account=account,
+        node_id=decimal_of(told["node_id"], bits=64),
+        stake=decimal_of(told["stake"], bits=128),
+        root=hex_of(told["root"], size=32),
+        signature=hex_of(told["signature"], size=65),
+        metrics={name: value for name, value in object_of(told["metrics"]).items() if type(value) in (int, float)},
+        seconds_training=number_of(told["seconds_training"]),
+        seconds_signing=number_of(told["seconds_signing"]),
     )
+
+
+def _refusal(raw: object) -> Refusal:
+    told = object_of(raw)
+    return Refusal(
+        node_id=decimal_of(told["node_id"], bits=64),
+        account=text_of(told["account"], most=_LONGEST_TEXT),
+        reason=text_of(told["reason"], most=_LONGEST_TEXT),
+    )
+
+
+def _update(folder: GivenFolder, entry: _Entry, *, question: Question) -> AcceptedUpdate:
+    """Raises: Unreadable; NotAccepted."""
+    answer = SignedUpdate(
+        account=entry.account,
+        round=question.round,
+        base_model=question.base_model,
+        blocks=folder.read(f"{entry.account}.blocks", most=most_bytes(".blocks", model_size=question.size)),
+        signature=entry.signature,
+        seconds_training=entry.seconds_training,
+        seconds_signing=entry.seconds_signing,
+    )
+    update = check_update(answer, question, node_id=entry.node_id, metrics=entry.metrics)
+    if (update.root, update.stake) != (entry.root, entry.stake):
+        raise NotAccepted(f"its root or stake is not what was written down: {update.root.hex()}, {update.stake}")
+    return update

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.bundle.format import BrokenBundle, Bundle, read_header, read_leaves
+from fl.bundle.format import HEADER, MANIFEST, BrokenBundle, Bundle, hash_of, read_header, read_leaves, write_header
 from fl.chain.errors import ChainError
 from fl.chain.paid_task import PaidTask
 from fl.chain.typed_data import Header
 from fl.codec import Layout, model_hash
-from fl.coordinator.round.journal import BrokenJournal, Journal
+from fl.coordinator.round.journal import Journal
 from fl.rewards import Leaf
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ class LostRound(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, or open another "
-            "task (with paying(): remove or rename the invite)"
+            f"round {self.round_number} is on chain and {self.problem}; go on in the folder that posted it, put a copy of the bundle "
+            "there (an archive's, an evaluator's), or open another task (with paying(): remove or rename the invite)"
         )
 
 
@@ -60,22 +60,31 @@ def resume_task(task: PaidTask, journal: Journal, *, follow: Callable[[Bundle], 
     for number in range(1, done + 1):
         header = _header_on_chain(number, task, journal)
         if follow is not None:
-            bundle, _ = Bundle.read(journal.bundle(number))
-            follow(bundle)
+            follow(_bundle_of(number, journal))
     if header is None:
         return None
     layout, model = _model_after(header, journal)
+    try:
+        leaves = read_leaves(journal.bundle(done))
+    except BrokenBundle as error:
+        raise LostRound(round_number=done, problem=f"its bundle {error.folder} is damaged: {error.problem}") from error
     log.info("rounds 1 to %d are on chain; going on with round %d", done, done + 1)
-    return PastRounds(header=header, leaves=read_leaves(journal.bundle(done)), layout=layout, model=model)
+    return PastRounds(header=header, leaves=leaves, layout=layout, model=model)
+
+
+def _bundle_of(number: int, journal: Journal) -> Bundle:
+    try:
+        return Bundle.read(journal.bundle(number))[0]
+    except BrokenBundle as error:
+        raise LostRound(
+            round_number=number, problem=f"its bundle {error.folder} is damaged: {error.problem}"
+        ) from error
 
 
 def _is_unreported(number: int, journal: Journal) -> bool:
     """Whether the journal still has a round that is on chain; a damaged journal has nothing that the bundle lacks."""
-    try:
-        if journal.collected(number) is not None:
-            return True
-    except BrokenJournal as error:
-        log.warning("round %d is on chain, and its journal is damaged: %s; going on without it", number, error.problem)
+    if journal.is_collected(number):
+        return True
     journal.forget(number)
     return False
 
@@ -84,10 +93,20 @@ def _header_on_chain(number: int, task: PaidTask, journal: Journal) -> Header:
     folder = journal.bundle(number)
     if not folder.exists():
         raise LostRound(round_number=number, problem=f"its bundle is not at {folder}")
-    header, _ = read_header(folder)
-    if header != task.posting(number).header:
+    posting = task.posting(number)
+    try:
+        header, _ = read_header(folder)
+        if header == posting.header:
+            return header
+        problem = f"{HEADER} is not the posted one"
+    except BrokenBundle as error:
+        problem = error.problem
+    # What is lost of it stands on chain, if the bundle is the posted one's.
+    if not (folder / MANIFEST).exists() or hash_of(folder) != posting.header.bundle:
         raise LostRound(round_number=number, problem=f"the bundle at {folder} has another header")
-    return header
+    log.warning("round %d: %s; it is written again as it stands on chain", number, problem)
+    write_header(folder, posting.header, signatures=task.posted_signatures(posting))
+    return posting.header
 
 
 def _model_after(header: Header, journal: Journal) -> tuple[Layout, NDArray[np.float32]]:
@@ -101,7 +120,7 @@ def _model_after(header: Header, journal: Journal) -> tuple[Layout, NDArray[np.f
             raise LostRound(
                 round_number=header.round, problem=f"its bundle {error.folder} is damaged: {error.problem}"
             ) from error
-        bundle, _ = Bundle.read(folder)
+        bundle = _bundle_of(header.round + 1, journal)
         layout, model = bundle.layout, bundle.base
     if model_hash(model) != header.next_model:
         raise LostRound(round_number=header.round, problem=f"the bundle at {folder} has another model")

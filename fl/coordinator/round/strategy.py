@@ -24,17 +24,18 @@ from fl.aggregation.replay import prepare, replay
 from fl.audit.public_state import PublicState, public_round
 from fl.audit.recompute import ChainView
 from fl.audit.strategy_state import participants_of, remembers
-from fl.bundle.format import HEADER, Bundle, hash_of, read_header, write_header
+from fl.bundle.format import HEADER, BrokenBundle, Bundle, hash_of, read_header, write_header
 from fl.bundle.store import BundleStore
 from fl.chain.errors import Refused
 from fl.chain.node_key import accounts_by_key
-from fl.chain.paid_task import PaidTask
+from fl.chain.paid_task import PaidTask, TooFewSignatures
 from fl.chain.sender import Sent
-from fl.chain.typed_data import ZERO_HASH, Header, header_hash, signer_of
-from fl.codec import Layout, block_root, model_hash
+from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, header_hash, signer_of
+from fl.chain.whole_file import set_aside
+from fl.codec import Blocks, Layout, block_root, model_hash
 from fl.coordinator.quorum.local import EvaluatorQuorum
-from fl.coordinator.round.collect import AcceptedUpdate, Refusal, collect
-from fl.coordinator.round.journal import Journal
+from fl.coordinator.round.collect import AcceptedUpdate, Question, Refusal, collect
+from fl.coordinator.round.journal import Collected, Journal
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
 from fl.coordinator.round.settle import OpenRound, SettledRound, settle_updates
@@ -125,12 +126,15 @@ class PayingStrategy(Strategy):
         # node -> accounts that joined with its key; None where nodes have no keys
         self._owners: dict[int, tuple[str, ...]] | None = None
         self._seconds: dict[str, float] = {}
+        # Of the round at hand, after a crash: what the journal has of it, and its bundle if it was scored.
+        self._kept: Collected | None = None
+        self._made: Bundle | None = None
 
     def summary(self) -> None:
         """Log the inner strategy's settings."""
         self.inner.summary()
 
-    def start(  # noqa: PLR0912, PLR0917 (Flower's own signature; it reads as the script of a task)
+    def start(  # noqa: PLR0917 (Flower's own signature; it reads as the script of a task)
         self,
         grid: Grid,
         initial_arrays: ArrayRecord,
@@ -171,14 +175,7 @@ class PayingStrategy(Strategy):
         for number in range(first, rounds + 1):
             if number > self.task.state().rounds:
                 break  # the sponsor stopped the task
-            if self.journal.collected(number) is None:
-                messages = self.configure_train(number, arrays, train_config, grid)
-                replies = list(grid.send_and_receive(messages, timeout=timeout))
-            else:
-                self._open(number, arrays)
-                if not self.journal.bundle(number).exists():
-                    prepare(self.inner, number, base=self._base, layout=self._layout)
-                replies = []
+            replies = list(grid.send_and_receive(self._asks(number, arrays, train_config, grid), timeout=timeout))
             arrays, trained = self.aggregate_train(number, replies)
             result.arrays = arrays
             if trained is not None:
@@ -191,6 +188,34 @@ class PayingStrategy(Strategy):
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
         return result
+
+    def _asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
+        """The messages that a round still has to send: all, or after a crash those whose answers are not in hand."""
+        self._kept, self._made = None, None
+        collected = self.journal.is_collected(number)
+        if not collected and not self.journal.bundle(number).exists():
+            return list(self.configure_train(number, arrays, config, grid))
+        self._open(number, arrays)
+        # Whoever scored a round needs no answers any more: the updates are in the bundle.
+        self._made = self.journal.whole_bundle(number)
+        self._kept = self.journal.collected(number, self._question()) if collected else None
+        if self._made is not None:
+            return []
+        if self._kept is not None and not self._kept.lost:
+            prepare(self.inner, number, base=self._base, layout=self._layout)
+            return []
+        messages = self.configure_train(number, arrays, config, grid)
+        return [one for one in messages if self._kept is None or one.metadata.dst_node_id in self._kept.lost]
+
+    def _question(self) -> Question:
+        return Question(
+            task_id=self.task.task_id,
+            round=self._current.number,
+            base_model=model_hash(self._base),
+            size=len(self._base),
+            enrolled=self._enrolled,
+            domain=self.task.domain,
+        )
 
     def _remember(self, bundle: Bundle) -> None:
         done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
@@ -348,19 +373,30 @@ class PayingStrategy(Strategy):
         return content
 
     def _collect(self, server_round: int, replies: Iterable[Message]) -> tuple[list[AcceptedUpdate], list[Refusal]]:
-        if (kept := self.journal.collected(server_round)) is not None:
-            log.info("round %d: %d updates were collected before", server_round, len(kept[0]))
-            return kept
+        kept = self._kept
+        if self._made is not None:
+            log.info("round %d: %d updates are in its bundle", server_round, len(self._made.updates))
+            return _updates_in(self._made, kept), list(kept.refusals if kept else ())
+        if kept is not None and not kept.lost:
+            log.info("round %d: %d updates were collected before", server_round, len(kept.updates))
+            return list(kept.updates), list(kept.refusals)
+        question = self._question()
         updates, refusals = collect(
             replies,
-            task_id=self.task.task_id,
+            task_id=question.task_id,
             round_number=server_round,
-            base_model=model_hash(self._base),
-            size=len(self._base),
-            enrolled=self._enrolled,
+            base_model=question.base_model,
+            size=question.size,
+            enrolled=question.enrolled,
             owners=self._owners,
-            domain=self.task.domain,
+            domain=question.domain,
         )
+        if kept is not None:  # those that were asked again join the others
+            known = {one.account for one in kept.updates}
+            added = [one for one in updates if one.account not in known]
+            updates = sorted([*kept.updates, *added], key=lambda one: int(one.account, 16))
+            refusals = [*kept.refusals, *refusals]
+            self.journal.forget(server_round)
         log.info("round %d: %d updates accepted, %d refused", server_round, len(updates), len(refusals))
         for refusal in refusals:
             log.warning("round %d: node %d refused: %s", server_round, refusal.node_id, refusal.reason)
@@ -369,9 +405,8 @@ class PayingStrategy(Strategy):
 
     def _settle(self, updates: Sequence[AcceptedUpdate]) -> SettledRound:
         number = self._current.number
-        folder = self.journal.bundle(number)
-        if folder.exists():
-            return self._settled_before(folder)
+        if self._made is not None:
+            return self._settled_before(self._made)
         settled = settle_updates(
             self._current,
             updates,
@@ -383,8 +418,8 @@ class PayingStrategy(Strategy):
             self.journal.keep_bundle(settled.bundle)
         return settled
 
-    def _settled_before(self, folder: Path) -> SettledRound:
-        bundle, _ = Bundle.read(folder)
+    def _settled_before(self, bundle: Bundle) -> SettledRound:
+        folder = self.journal.bundle(bundle.round)
         if bundle.task_id != self.task.task_id or model_hash(bundle.base) != model_hash(self._base):
             raise LostRound(round_number=bundle.round, problem=f"the bundle at {folder} is of another task")
         return SettledRound(bundle=bundle, participants=self._replay(bundle), refusals=(), metrics=None)
@@ -396,9 +431,9 @@ class PayingStrategy(Strategy):
         return tuple(participants)
 
     def _sign(self, folder: Path, bundle: Bundle) -> tuple[Header, list[bytes]]:
-        if (folder / HEADER).exists():
-            return read_header(folder)
         header = self._header(bundle, RoundTree(bundle.leaves), bundle_hash=hash_of(folder))
+        if (signed := self._signed_before(folder, header)) is not None:
+            return header, signed
         with self._step(bundle.round, "evaluating"):
             view = ChainView(
                 domain=self.task.domain,
@@ -412,6 +447,20 @@ class PayingStrategy(Strategy):
             self.task.check_quorum(header, signatures)
             write_header(folder, header, signatures=signatures)
         return header, signatures
+
+    def _signed_before(self, folder: Path, header: Header) -> list[bytes] | None:
+        """The quorum's signatures that were gathered for this header; a damaged file is set aside, and they are gathered again."""
+        if not (folder / HEADER).exists():
+            return None
+        try:
+            told, signatures = read_header(folder)
+            if told != header:
+                raise BrokenBundle(folder=str(folder), problem=f"{HEADER} is not of this bundle")
+            self.task.check_quorum(header, signatures)
+        except (BrokenBundle, InvalidSignature, TooFewSignatures) as error:
+            log.warning("round %d: %s; it is now %s, and signed again", header.round, error, set_aside(folder / HEADER))
+            return None
+        return signatures
 
     def _post(self, header: Header, signatures: Sequence[bytes]) -> tuple[Sent, int]:
         if self.task.state().posted < header.round:
@@ -478,6 +527,24 @@ class PayingStrategy(Strategy):
         started = time.perf_counter()
         yield
         self._seconds[name] = time.perf_counter() - started
+
+
+def _updates_in(bundle: Bundle, kept: Collected | None) -> list[AcceptedUpdate]:
+    """A bundle's updates as they were accepted; what only the journal tells of them is told where it still does."""
+    known = {one.account: one for one in kept.updates} if kept else {}
+    return [
+        known.get(one.account)
+        or AcceptedUpdate(
+            account=one.account,
+            node_id=0,
+            stake=one.stake,
+            blocks=Blocks.from_bytes(one.wire, size=bundle.layout.size),
+            wire=one.wire,
+            root=one.root,
+            signature=one.signature,
+        )
+        for one in bundle.updates
+    ]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -70,6 +71,13 @@ def own_tls(folder: Path, *, names: Sequence[str], now: dt.datetime | None = Non
     if not ca_path.exists():
         _make_authority(ca_path, ca_key_path, now=now)
     ca, ca_key = _open(ca_path, ca_key_path)
+    try:
+        ca.verify_directly_issued_by(ca)
+    except (ValueError, TypeError, InvalidSignature) as error:
+        raise BadCertificate(
+            path=str(ca_path),
+            problem="is not what was written there; restore it, or remove its folder, start again and send new invites",
+        ) from error
     if ca.not_valid_after_utc <= now:
         raise BadCertificate(
             path=str(ca_path),
@@ -205,18 +213,19 @@ def _still_good(path: Path, key_path: Path, *, ca: x509.Certificate, names: Sequ
 def _open(path: Path, key_path: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
     try:
         certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
-    except (OSError, ValueError) as error:
+        public = certificate.public_key()
+    except (OSError, ValueError, UnsupportedAlgorithm) as error:
         raise BadCertificate(
             path=str(path), problem=f"cannot be read ({type(error).__name__}); name a PEM file"
         ) from error
     try:
         key = serialization.load_pem_private_key(key_path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise BadCertificate(
             path=str(path),
             problem=f"has a key in {key_path} that cannot be read ({type(error).__name__}); name a PEM file that is not encrypted",
         ) from error
-    if key.public_key() != certificate.public_key():
+    if key.public_key() != public:
         raise BadCertificate(
             path=str(path), problem=f"is not of the key in {key_path}; name the two that belong together"
         )

@@ -41,9 +41,11 @@ from flwr.proto.fab_pb2 import Fab
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.control.control_http_client import ControlHttpClient
 
-from fl.chain.accounts import SECRETS
+from fl.chain.accounts import without_secrets
 from fl.chain.node_key import BadNodeKey, flower_public_key, node_key_of
+from fl.chain.whole_file import private_folder
 from fl.coordinator.superlink.certificates import own_tls
+from fl.coordinator.superlink.state_file import STATE, set_damaged_aside
 from fl.errors import FairshareError
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,8 @@ class SuperLink:
 
     def __init__(self, folder: Path, *, start_s: float = _START_S) -> None:
         self.folder, self.log_file = folder, folder / "superlink.log"
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private_folder(folder)
+        set_damaged_aside(folder / STATE)
         # An authority of its own: what the gateway shows to the world says nothing about this one.
         self._tls = own_tls(folder / "tls", names=())
         self.ca = self._tls.ca.encode()
@@ -126,7 +129,7 @@ class SuperLink:
 
     @property
     def _database(self) -> Path:
-        return self.folder / "state.db"
+        return self.folder / STATE
 
     @property
     def pid(self) -> int | None:
@@ -281,7 +284,7 @@ class SuperLink:
                 cwd=self.folder,
                 env={
                     # The wallet's password is the coordinator's; no child is given it.
-                    **{key: value for key, value in os.environ.items() if key not in SECRETS},
+                    **without_secrets(),
                     "FLWR_HOME": str(self.folder.resolve() / "flwr"),
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",

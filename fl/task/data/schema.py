@@ -10,6 +10,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from fl.foreign.json_text import read_json
 from fl.task.data.errors import DataError
 
 
@@ -79,7 +80,7 @@ class TableSchema:
         Raises: DataError if the text is no schema.
         """
         try:
-            raw = json.loads(text)
+            raw = read_json(text)
             schema = cls(
                 names=tuple(map(str, raw["names"])),
                 has_header=bool(raw["has_header"]),
@@ -92,7 +93,7 @@ class TableSchema:
             )
             if any(name not in schema.names for name in (schema.target, *(column.name for column in schema.columns))):
                 raise ValueError("a column that is used is not among the names")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(
                 seen=f"a table schema that cannot be read ({type(error).__name__}: {error})",
                 expected="the JSON text that TableSchema.to_json writes",

@@ -1,6 +1,7 @@
 """What was signed outlives the process, or nothing is signed."""
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -118,3 +119,37 @@ def test_a_genuine_receipt_is_kept_on_the_disk(task, tmp_path):
     ask(task, fresh(task, tmp_path), BASE, request=request)
     ledger = FolderLedger(tmp_path, task_id=task.task.task_id)
     assert ledger.receipts() == {1: (root, request.receipt)}
+
+
+def test_no_flipped_byte_is_signed_over(tmp_path):
+    """A round that reads as another one would let a second update be signed; blocks that changed would be sent."""
+    FolderLedger(tmp_path, task_id=TASK).keep(update(blocks=bytes(30)))
+    path = tmp_path / "signed" / TASK.hex() / "last-update"
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        data = bytearray(whole)
+        data[place] ^= 1 << place % 8
+        path.write_bytes(data)
+        with suppress(BrokenLedger):
+            assert FolderLedger(tmp_path, task_id=TASK).last() == update(blocks=bytes(30))
+
+
+def test_receipts_that_are_damaged_are_set_aside_and_gathered_anew(tmp_path, caplog):
+    ledger = FolderLedger(tmp_path, task_id=TASK)
+    ledger.keep_receipt(round_number=1, update_root=b"\x03" * 32, receipt=b"\x04" * 65)
+    path = tmp_path / "signed" / TASK.hex() / "receipts.json"
+    path.write_bytes(path.read_bytes()[:-20])
+    assert ledger.receipts() == {}
+    assert f"{path} is damaged (" in caplog.text
+    assert path.with_name("receipts.json.damaged-1").exists()
+    ledger.keep_receipt(round_number=2, update_root=b"\x05" * 32, receipt=b"\x06" * 65)
+    assert ledger.receipts() == {2: (b"\x05" * 32, b"\x06" * 65)}
+
+
+def test_what_a_node_signed_is_for_its_owner_only(tmp_path):
+    ledger = FolderLedger(tmp_path, task_id=TASK)
+    ledger.keep(update())
+    ledger.keep_receipt(round_number=1, update_root=b"\x03" * 32, receipt=b"\x04" * 65)
+    own = tmp_path / "signed" / TASK.hex()
+    assert {oct(path.stat().st_mode & 0o777) for path in own.iterdir()} == {"0o600"}
+    assert own.stat().st_mode & 0o077 == 0

@@ -10,8 +10,10 @@ from flwr.app import ArrayRecord
 from flwr.serverapp.strategy import FedAvg
 
 from fl.bundle.format import read_header
+from fl.codec import model_hash
 from fl.coordinator.lifecycle.retention import RetentionPolicy
-from fl.coordinator.round.journal import BrokenJournal, Journal, NotKept
+from fl.coordinator.round.collect import Question
+from fl.coordinator.round.journal import Journal, NotKept
 from fl.coordinator.round.resume import LostRound
 from fl.task.strategies import build_strategy
 
@@ -304,7 +306,7 @@ def test_a_base_that_is_not_the_model_before_is_refused(world):
         start(one, app, grid=grid)
 
 
-def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
+def test_a_header_that_was_damaged_after_its_post_is_written_again_from_the_chain(world, caplog):
     one = world()
     app = one.app(one.downhill)
     grid = one.grid(app)
@@ -314,6 +316,22 @@ def test_a_bundle_with_another_header_than_the_chains_is_refused(world):
     raw = json.loads(path.read_text())
     raw["header"]["price"] = "1"
     path.write_text(json.dumps(raw))
+    start(one, app, grid=grid)
+    header, signatures = read_header(path.parent)
+    assert header == one.task.posting(1).header
+    assert one.task.check_quorum(header, signatures)  # which came from the transaction
+    assert "round 1: header.json is not the posted one; it is written again as it stands on chain" in caplog.text
+
+
+def test_another_bundle_than_the_posted_one_is_refused(world):
+    one = world()
+    app = one.app(one.downhill)
+    grid = one.grid(app)
+    with pytest.raises(Killed):
+        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+    folder = one.folder / "bundles" / "round-0001"
+    (folder / "header.json").unlink()
+    (folder / "manifest.json").write_text("{}")
     with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .* has another header"):
         start(one, app, grid=grid)
 
@@ -350,18 +368,8 @@ def test_a_damaged_journal_of_a_round_on_chain_is_not_missed(world, caplog):
     (one.folder / "bundles" / "journal" / "round-0002" / "collected.json").unlink()
     start(one, app, grid=grid)
     assert one.task.state().posted == 2
-    assert "round 2 is on chain, and its journal is damaged" in caplog.text
-    assert not (one.folder / "bundles" / "journal").exists()
-
-
-def test_a_journal_that_was_damaged_is_named(world):
-    one = world(rounds=1)
-    app = one.app(one.downhill)
-    with pytest.raises(Killed):
-        start(one, app, on_phase=killed_at(1, "scoring"))
-    (one.folder / "bundles" / "journal" / "round-0001" / "collected.json").write_text("{")
-    with pytest.raises(BrokenJournal, match="remove the folder and the clients are asked again"):
-        start(one, app)
+    assert "round 2: the journal is damaged (is not there); it is now " in caplog.text
+    assert [path.name for path in (one.folder / "bundles" / "journal").iterdir()] == ["round-0002.damaged-1"]
 
 
 def test_a_journal_reads_back_what_was_collected(world):
@@ -371,7 +379,17 @@ def test_a_journal_reads_back_what_was_collected(world):
     )
     with pytest.raises(Killed):
         start(one, app, on_phase=killed_at(1, "scoring"), inner=FedAvg(fraction_evaluate=0.0))
-    updates, refusals = Journal(one.folder / "bundles").collected(1)
+    question = Question(
+        task_id=one.task.task_id,
+        round=1,
+        base_model=model_hash(one.base),
+        size=len(one.base),
+        enrolled=one.task.enrolments(),
+        domain=one.task.domain,
+    )
+    found = Journal(one.folder / "bundles").collected(1, question)
+    updates, refusals = found.updates, found.refusals
+    assert not found.lost
     assert [update.account for update in updates] == sorted(one.addresses[1:], key=lambda account: int(account, 16))
     assert updates[0].metrics == {"num-examples": 1, "train-loss": 1.0}
     assert "the node failed" in refusals[0].reason

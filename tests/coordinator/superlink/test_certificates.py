@@ -1,4 +1,5 @@
 import datetime as dt
+import os
 import stat
 
 import pytest
@@ -98,3 +99,24 @@ def test_the_users_files_are_checked_before_anybody_connects(tmp_path):
         given_tls(one.certificate, one.key, now=NOW - 400 * DAY)
     with pytest.raises(BadCertificate, match=r"none\.pem cannot be read"):
         given_tls(one.certificate, one.key, ca=tmp_path / "none.pem")
+
+
+def test_a_flipped_byte_renews_the_server_or_is_told(tmp_path):
+    """Every twentieth byte in the suite; all by FAIRSHARE_LONG=1."""
+    folder = tmp_path / "tls"
+    authority = own_tls(folder, names=["a.org"]).ca
+    step = 1 if os.environ.get("FAIRSHARE_LONG") else 20
+    for path in sorted(folder.iterdir()):
+        whole = path.read_bytes()
+        for place in range(0, len(whole), step):
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+            try:
+                tls = own_tls(folder, names=["a.org"])
+            except BadCertificate:
+                path.write_bytes(whole)
+                continue
+            server = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
+            server.verify_directly_issued_by(x509.load_pem_x509_certificate(tls.ca.encode()))
+            assert x509.load_pem_x509_certificate(tls.ca.encode()) == x509.load_pem_x509_certificate(authority.encode())
+            whole = path.read_bytes() if path.name.startswith("server") else whole
+            path.write_bytes(whole)

@@ -1,0 +1,204 @@
+"""How large a task may be: checked in a spec's plain values, before anything is built, drawn, or computed from them.
+
+A spec is somebody else's text, and its numbers size what every client and evaluator builds: steps, rows, layers, exponents of
+decimals. What lies within these bounds is work that ends; what a model comes to in values, `fl.task.model_size` counts.
+Nothing here needs torch, so that a node knows it before its owner is asked.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from fl.errors import ConfigError
+from fl.foreign.json_text import BadJson, read_json, shown
+
+# Value of a spec → the least and the most, and the setting by which a person sets it.
+WHOLE = {
+    "steps": (1, 100_000, "task.steps"),
+    "batch_size": (1, 1_000_000, "task.batch_size"),
+    "num_classes": (1, 1_000_000, "task.num_classes"),
+    "quadrature": (1, 64, "scorer.nodes"),
+    "public_rounds": (0, 16, "scorer.public_rounds"),
+    "public_iterations": (1, 64, "scorer.public_iterations"),
+    "seed": (0, 2**63 - 1, "seed"),
+}
+MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
+MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
+MOST_FEATURES = 1 << 26  # values of one input
+_NEEDED = ("model", "feature_shape", "num_classes")
+_MOST_DIMENSIONS = 8
+_LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
+_LONGEST_DECIMAL = 40  # characters
+_CHOICES = {"length": ("median", "capped"), "training": ("fairshare", "app")}
+_ARGUMENTS = ("model_arguments", "scorer_arguments", "strategy_arguments")
+_MOST_ARGUMENTS = 4096  # values in one of these, nested ones too
+_DEEPEST_ARGUMENT = 4
+_LONGEST_TEXT = 1000
+_LARGEST_ARGUMENT = 2**31
+_MOST_WORKERS = 64  # threads of a rule
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
+
+
+def read_spec(text: str) -> dict[str, Any]:
+    """The values of a spec's text, within bounds; what it leaves out is left out here too.
+
+    Raises: ConfigError for text that is no spec, or a value that no task may have.
+    """
+    try:
+        raw = read_json(text)
+    except BadJson as error:
+        raise ConfigError(
+            f"the task spec is no JSON that can be used ({error.problem}); fetch it again from the coordinator"
+        ) from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
+    if lacks := [name for name in _NEEDED if name not in raw]:
+        raise ConfigError(f"the task spec cannot be read (it has no {lacks[0]}); fetch it again from the coordinator")
+    check_bounds(raw)
+    return raw
+
+
+def check_bounds(spec: Mapping[str, Any]) -> None:
+    """Check types and sizes of a spec's values, those of them that are there.
+
+    Raises: ConfigError that names the setting, what it is, and what it may be.
+    """
+    for name, (least, most, setting) in WHOLE.items():
+        if name in spec:
+            _check_whole(setting, spec[name], least=least, most=most)
+    rows = spec.get("steps", 1) * spec.get("batch_size", 1)
+    if rows > MOST_ROWS_A_ROUND:
+        raise ConfigError(
+            f"task.steps times task.batch_size is {rows}; set them so that a round trains on at most {MOST_ROWS_A_ROUND} rows"
+        )
+    for name in ("scorer", "strategy"):  # model and loss are for `fl.task.trust` to read
+        if name in spec and not (isinstance(spec[name], str) and 0 < len(spec[name]) <= _LONGEST_NAME):
+            raise ConfigError(f"{name}.name is {shown(spec[name])}; write a name of at most {_LONGEST_NAME} characters")
+    for name, choices in _CHOICES.items():
+        if name in spec and spec[name] not in choices:
+            raise ConfigError(f"task.{name} is {shown(spec[name])}; set {' or '.join(choices)}")
+    _check_shape(spec.get("feature_shape", ()))
+    _check_names(spec.get("class_names", ()))
+    _check_numbers(spec)
+    if "norm_cap" in spec:
+        _check_norm_cap(spec["norm_cap"])
+    if spec.get("duplicate_cosine") is not None:
+        _check_cosine(spec["duplicate_cosine"])
+    for name in _ARGUMENTS:
+        if name in spec:
+            check_arguments(spec[name], setting=name.replace("_", "."))
+    if spec.get("schema") is not None and not isinstance(spec["schema"], dict):
+        raise ConfigError(f"task.schema is {shown(spec['schema'])}; leave it out, or give the columns of a table")
+
+
+def check_arguments(arguments: object, *, setting: str) -> None:
+    """Check what a model, a rule or a strategy is to be built with: plain values, few of them, and none without measure.
+
+    Raises: ConfigError.
+    """
+    if not isinstance(arguments, Mapping):
+        raise ConfigError(f"{setting} is {shown(arguments)}; write it as names with their values")
+    for name in arguments:
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise ConfigError(f"{setting} has {shown(name)}, which is no name of an argument; leave it out")
+    if setting == "model.arguments" and "device" in arguments:
+        raise ConfigError("model.arguments has device; leave it out, each machine has its own")
+    workers = arguments.get("workers", 1)
+    if not isinstance(workers, int) or not 0 < workers <= _MOST_WORKERS:
+        raise ConfigError(f"{setting}.workers is {shown(workers)}; set 1 to {_MOST_WORKERS}")
+    if _count(arguments, setting=setting, deep=0) > _MOST_ARGUMENTS:
+        raise ConfigError(f"{setting} has more than {_MOST_ARGUMENTS} values; build the model in a class of its own")
+
+
+def _count(value: object, *, setting: str, deep: int) -> int:
+    if deep > _DEEPEST_ARGUMENT:
+        raise ConfigError(f"{setting} has lists in each other more than {_DEEPEST_ARGUMENT} deep; write them flat")
+    if isinstance(value, Mapping):
+        return sum(_count(one, setting=f"{setting}.{key}", deep=deep + 1) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return sum(_count(one, setting=setting, deep=deep + 1) for one in value)
+    fits = (
+        value is None
+        or isinstance(value, bool)
+        or (isinstance(value, int) and abs(value) <= _LARGEST_ARGUMENT)
+        or (isinstance(value, float) and math.isfinite(value))
+        or (isinstance(value, str) and len(value) <= _LONGEST_TEXT)
+    )
+    if not fits:
+        raise ConfigError(
+            f"{setting} is {shown(value)}; set a number of at most {_LARGEST_ARGUMENT}, or a text of at most {_LONGEST_TEXT} "
+            "characters"
+        )
+    return 1
+
+
+def _check_whole(setting: str, value: object, *, least: int, most: int) -> None:
+    if type(value) is not int:
+        raise ConfigError(f"{setting} is {shown(value)}; set a whole number from {least} to {most}")
+    if value < least:
+        raise ConfigError(f"{setting} is {value}; set {least} or more")
+    if value > most:
+        raise ConfigError(f"{setting} is {value}; set {most} or less")
+
+
+def _check_shape(shape: object) -> None:
+    sizes = list(shape) if isinstance(shape, list | tuple) else None
+    if sizes is None or len(sizes) > _MOST_DIMENSIONS or not all(type(one) is int and one > 0 for one in sizes):
+        raise ConfigError(
+            f"task.feature_shape is {shown(shape)}; set at most {_MOST_DIMENSIONS} whole numbers of 1 or more, the shape of one "
+            "input"
+        )
+    if math.prod(sizes) > MOST_FEATURES:
+        raise ConfigError(f"task.feature_shape is {sizes}; set a shape of at most {MOST_FEATURES} values")
+
+
+def _check_names(names: object) -> None:
+    if not isinstance(names, list | tuple) or len(names) > WHOLE["num_classes"][1]:
+        raise ConfigError(f"task.class_names is {shown(names)}; set a list with a name for each class")
+    for name in names:
+        if not isinstance(name, str) or len(name) > _LONGEST_NAME:
+            raise ConfigError(f"task.class_names has {shown(name)}; set names of at most {_LONGEST_NAME} characters")
+
+
+def _check_numbers(spec: Mapping[str, Any]) -> None:
+    for name in ("learning_rate", "momentum", "tolerance"):
+        if name in spec and type(spec[name]) not in (int, float):
+            raise ConfigError(f"task.{name} is {shown(spec[name])}; set a number")
+    # Written so that NaN is out of every range.
+    if not (rate := spec.get("learning_rate", 1.0)) > 0:
+        raise ConfigError(f"task.learning_rate is {rate}; set it above 0")
+    if not rate <= 1e6:
+        raise ConfigError(f"task.learning_rate is {rate}; set 1000000 or less")
+    if not 0 <= (momentum := spec.get("momentum", 0.0)) < 1:
+        raise ConfigError(f"task.momentum is {momentum}; set 0 or more and below 1")
+    if not 0 < (tolerance := spec.get("tolerance", 0.5)) < 1:
+        raise ConfigError(f"scorer.tolerance is {tolerance}; set it above 0 and below 1")
+
+
+def _check_norm_cap(text: object) -> None:
+    # Beyond these, 64 binary places are too few, or no update is that long.
+    value = _decimal(text, setting="task.norm_cap", such_as="10 or 2.5")
+    if not Decimal("1e-12") <= value <= Decimal("1e12"):
+        raise ConfigError(f"task.norm_cap is {text}; set it above 0, from 1e-12 to 1e12")
+
+
+def _check_cosine(text: object) -> None:
+    # Compared as a fraction, whose denominator is as long as the number has places.
+    value = _decimal(text, setting="scorer.duplicate_cosine", such_as="0.98")
+    if not Decimal("1e-6") <= value <= 1:
+        raise ConfigError(
+            f"scorer.duplicate_cosine is {text}; set it above 0 and up to 1, at least 0.000001, or leave it out"
+        )
+
+
+def _decimal(text: object, *, setting: str, such_as: str) -> Decimal:
+    try:
+        if isinstance(text, str) and len(text) <= _LONGEST_DECIMAL and not (value := Decimal(text)).is_nan():
+            return value
+    except InvalidOperation:
+        pass
+    raise ConfigError(f"{setting} is {shown(text)}; write a decimal number such as {such_as}")

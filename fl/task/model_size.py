@@ -1,0 +1,96 @@
+"""How many values a model has, found out before they are there.
+
+Import path and arguments of a model are somebody else's text: `Linear(in_features=100000, out_features=100000)` is 40 GB. So a
+model is first made on torch's device "meta", whose tensors have shapes and no values, while what it registers is counted, and
+so is the work: a thousand layers are built, a hundred million are not.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_module_registration_hook,
+    register_module_parameter_registration_hook,
+)
+from torch.nn.parameter import is_lazy
+
+from fl.errors import FairshareError
+from fl.task.bounds import MOST_MODEL
+
+_MOST_MODULES = 100_000
+_MOST_CALLS = 5_000_000  # of Python and C functions while it is made: seconds
+
+
+class ModelTooLarge(FairshareError):
+    """A task's model has more values, or takes more work to build, than a machine is asked for."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"the task's model {self.path} {self.problem}; do not take part, and tell the coordinator that it is too large"
+
+
+def check_size(make: Callable[[], nn.Module], *, path: str) -> None:
+    """Make a model without its values, and count. Raises: ModelTooLarge; whatever `make` raises."""
+    with torch.device("meta"), counted(path), _measured(path):
+        make()
+
+
+@contextmanager
+def counted(path: str) -> Iterator[None]:
+    """Count what the modules that are made in here register, by this thread. Raises: ModelTooLarge."""
+    own = threading.get_ident()
+    tensors: dict[int, torch.Tensor] = {}  # held, so that no two have one id
+    sizes = {"values": 0, "modules": 0}
+
+    def on_tensor(module: nn.Module, name: str, tensor: torch.Tensor | None) -> None:
+        if threading.get_ident() != own or tensor is None or is_lazy(tensor) or id(tensor) in tensors:
+            return
+        tensors[id(tensor)] = tensor
+        sizes["values"] += tensor.numel()
+        if sizes["values"] > MOST_MODEL:
+            raise ModelTooLarge(path=path, problem=f"has more than {MOST_MODEL:,} values")
+
+    def on_module(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
+        if threading.get_ident() != own:
+            return
+        sizes["modules"] += 1
+        if sizes["modules"] > _MOST_MODULES:
+            raise ModelTooLarge(path=path, problem=f"has more than {_MOST_MODULES:,} layers")
+
+    with ExitStack() as stack:
+        for handle in (
+            register_module_parameter_registration_hook(on_tensor),
+            register_module_buffer_registration_hook(on_tensor),
+            register_module_module_registration_hook(on_module),
+        ):
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def _measured(path: str) -> Iterator[None]:
+    # Copies of a layer are registered once all of them are made: until then nothing but this sees them.
+    calls, before = 0, sys.getprofile()
+
+    def count(frame: FrameType, event: str, argument: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > _MOST_CALLS:
+            raise ModelTooLarge(path=path, problem=f"takes more than {_MOST_CALLS:,} steps to build")
+
+    sys.setprofile(count)
+    try:
+        yield
+    finally:
+        sys.setprofile(before)

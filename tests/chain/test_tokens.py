@@ -1,0 +1,40 @@
+"""Amounts as people write them: no spelling of one hangs, and each has its amount or a sentence."""
+
+import pytest
+
+from fl.chain.tokens import wei
+from fl.errors import ConfigError
+
+MOST = (2**96 - 1) // 10**18
+
+
+@pytest.mark.parametrize(
+    ("tokens", "amount"),
+    [("1e3", 10**21), ("0.000000000000000001", 1), ("0e999999999", 0), ("-0", 0), (f"{MOST}", MOST * 10**18), (2, 2 * 10**18), (0.5, 5 * 10**17)],
+)  # fmt: skip
+def test_every_spelling_of_an_amount_is_read(tokens, amount):
+    assert wei(tokens, setting="stake") == amount
+
+
+@pytest.mark.parametrize(
+    ("tokens", "problem"),
+    [
+        ("1e99999999", "set at most 79228162514 tokens, the contract holds no more"),
+        ("1e999999999999999999", "set at most 79228162514 tokens, the contract holds no more"),
+        (str(MOST + 1), "set at most 79228162514 tokens, the contract holds no more"),
+        ("1e-99999999", "set 0 or more tokens, with at most 18 decimals"),
+        ("1.0000000000000000001", "set 0 or more tokens, with at most 18 decimals"),
+        ("-1e99999999", "set 0 or more tokens, with at most 18 decimals"),
+        ("inf", "write a number of tokens such as 1000 or 0.5"),
+        ("nan", "write a number of tokens such as 1000 or 0.5"),
+        ("ten", "write a number of tokens such as 1000 or 0.5"),
+        ("9" * 10**6, "write a number of tokens such as 1000 or 0.5"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_what_no_account_holds_is_refused(tokens, problem):
+    with pytest.raises(ConfigError) as caught:
+        wei(tokens, setting="stake")
+    assert str(caught.value).startswith("stake is ")
+    assert str(caught.value).endswith(problem)
+    assert len(str(caught.value)) < 300
