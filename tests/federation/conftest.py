@@ -192,8 +192,10 @@ def town(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: 
         url = chain.enter_context(running_devnet(chain_folder, port=0))
         w3, sponsor = connect(url), anvil_account(0, chain_id=31337)
         token, _ = Token.deploy(w3, account=sponsor)
-        escrow, sent = Escrow.deploy(w3, account=sponsor)
-        deployment = Deployment(chain_id=31337, url=url, contract=escrow.address, token=token.address, block=sent.block)
+        escrow, parts = Escrow.deploy(w3, account=sponsor)
+        deployment = Deployment(
+            chain_id=31337, url=url, contract=escrow.address, token=token.address, block=parts[-1].block
+        )
         deployment.write(tmp_path / "deployment.json")
         one = Town(
             folder=tmp_path,
