@@ -45,6 +45,7 @@ from flwr.proto.fleet_pb2 import PullMessagesRequest
 from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
+from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from measurement import report, settings
 
 from fl.chain.node_key import create_node_key
@@ -357,8 +358,8 @@ def signed(key: ec.EllipticCurvePrivateKey) -> dict[str, str]:
         ("flwr-signature", sign_message(key, timestamp.encode())),
     )
     return {
-        "content-type": "application/x-protobuf",
-        "accept": "application/x-protobuf",
+        "content-type": PROTOBUF_MEDIA_TYPE,
+        "accept": PROTOBUF_MEDIA_TYPE,
         "flwr-timestamp": timestamp,
         **{name: b64encode(value).decode() for name, value in shown},
     }

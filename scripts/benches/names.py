@@ -24,6 +24,7 @@ from scale import join_all, open_task
 from fl.chain.anvil import running_anvil
 from fl.chain.artifacts import artifact
 from fl.chain.escrow import Escrow
+from fl.chain.node_key import flower_public_key
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.coordinator.superlink.node_registry import NodeRegistry
@@ -43,7 +44,7 @@ def main() -> None:
         first = seconds(fresh := task_again(task), task.task_id, task.block)
         following = min(seconds(fresh, task.task_id, task.block) for _ in range(5))
         started = time.perf_counter()
-        registry = NodeRegistry(SimpleNamespace(nodes=list))  # names without keys: nothing is registered
+        registry = NodeRegistry(SimpleNamespace(nodes=list, register=flower_public_key))  # which refuses what is no key
         enrolments = list(fresh.enrolments(task.task_id, from_block=task.block).values())
         registry.follow(enrolments)
         registry.follow(enrolments)
