@@ -11,7 +11,8 @@ goes through to the SuperLink), and a reader fetches the page, first while nothi
     greedy     an enrolled node that asks without pause and pushes objects
 
 `…_times_slower` is the node's median call during a flood over its median call before and after it; the bar is 3. `…_page_seconds` is
-the slowest page of the flood; the bar is 2. `…_memory_mb` is what the process held more than idle at most; the bar is 500.
+the slowest page of the flood; the bar is 2. `…_unanswered` counts calls of the node that were not answered as they should be, and
+`…_attacks` what the attackers began. `…_memory_mb` is what the process held more than idle at most; the bar is 500.
 `…_database_mb` is how large the SuperLink's file became. `…_left` counts connections, bytes and waiting calls afterwards.
 
 Attackers come from 127.0.0.2 and 127.0.0.3, the node from 127.0.0.1: addresses are what a stranger is counted by.
@@ -56,6 +57,8 @@ from fl.dashboard.app import dashboard_app
 
 FLOODS = ("heads", "bodies", "stalled", "strangers", "pages", "greedy")
 STRANGERS = ("127.0.0.2", "127.0.0.3")
+_WARM_S = 5.0  # that an attack takes to be under way
+_CALLS_OF_A_CONNECTION = 5
 _PULL = "/v1/fleet/pull-messages"
 
 
@@ -84,10 +87,12 @@ def measured(server: Server, flood: str, *, seconds: float) -> dict[str, object]
     """The figures of one flood."""
     idle_before, idle_mb = server.calls(4.0), server.memory_mb()
     with server.under(flood) as attacker:
-        time.sleep(1)
+        time.sleep(_WARM_S)
         during, most = server.calls(seconds, also=server.memory_mb), max(server.seen_mb)
-        pages = server.pages
-        attacked = attacker.poll() is None
+        pages, unanswered = server.pages, server.unanswered
+        lasted = attacker.poll() is None
+        attacker.kill()
+        steps = [int(line) for line in attacker.stdout.read().splitlines() if line.isdigit()]
     time.sleep(3)
     idle_after = server.calls(4.0)
     idle = statistics.median(idle_before + idle_after)
@@ -99,7 +104,8 @@ def measured(server: Server, flood: str, *, seconds: float) -> dict[str, object]
         "memory_mb": round(most - idle_mb, 1),
         "database_mb": round(server.database_mb(), 1),
         "left": server.left(),
-        "lasted": attacked,
+        "unanswered": unanswered,
+        "attacks": max(steps, default=0) if lasted else None,
     }
 
 
@@ -113,31 +119,34 @@ class Server:
         self.url = f"https://127.0.0.1:{self.told['port']}"
         self.seen_mb: list[float] = []
         self.pages: list[float] = []
+        self.unanswered = 0
 
     def calls(self, seconds: float, *, also: Callable[[], float] | None = None) -> list[float]:
         """Seconds of each call of the node in that time; the page is read beside them, and memory looked at."""
-        self.pages, self.seen_mb = [], [self.memory_mb()]
+        self.pages, self.seen_mb, self.unanswered = [], [self.memory_mb()], 0
         ended = threading.Event()
         reader = threading.Thread(target=self._read_pages, args=(ended,), daemon=True)
         reader.start()
         taken = []
         key = serialization.load_ssh_private_key((self.folder / "node-0.key").read_bytes(), None)
         body = PullMessagesRequest(node=Node(node_id=self.told["nodes"][0])).SerializeToString()
-        with httpx.Client(base_url=self.url, verify=self.trust, timeout=60) as client:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                started = time.perf_counter()
-                try:
-                    answer = client.post(_PULL, content=body, headers=signed(key))
-                    if answer.status_code == httpx.codes.OK:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            # A few calls on each connection: a node that comes during a flood has to be let in.
+            with httpx.Client(base_url=self.url, verify=self.trust, timeout=60) as client:
+                for _ in range(_CALLS_OF_A_CONNECTION):
+                    started = time.perf_counter()
+                    try:
+                        status = client.post(_PULL, content=body, headers=signed(key)).status_code
+                    except httpx.HTTPError:
+                        status = 0
+                    if status == httpx.codes.OK:
                         taken.append(time.perf_counter() - started)
                     else:
-                        print(f"the node hears {answer.status_code}: {answer.text[:200]}", file=sys.stderr)
-                except httpx.HTTPError as error:
-                    print(f"the node's call failed: {error!r}", file=sys.stderr)
+                        self.unanswered += 1
+                    time.sleep(0.05)
                 if also:
                     self.seen_mb.append(also())
-                time.sleep(0.05)
         ended.set()
         reader.join(30)
         return taken
@@ -155,12 +164,14 @@ class Server:
     def under(self, flood: str) -> Iterator[subprocess.Popen]:
         """Attack, until the context ends."""
         told = {**self.told, "folder": str(self.folder)}
-        attacker = subprocess.Popen([sys.executable, __file__, "attack", flood, json.dumps(told)])
+        command = [sys.executable, __file__, "attack", flood, json.dumps(told)]
+        attacker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
             yield attacker
         finally:
             attacker.kill()
             attacker.wait()
+            attacker.stdout.close()
 
     def memory_mb(self) -> float:
         """What the gateway's process and the SuperLink hold now."""
@@ -254,13 +265,22 @@ async def attack(flood: str, told: dict) -> None:
 async def together(count: int, play: Callable[[int], object]) -> None:
     """Many of them, each begun anew when it ends."""
 
+    done = 0
+
     async def again(number: int) -> None:
+        nonlocal done
         while True:
+            done += 1
             with contextlib.suppress(OSError, ssl.SSLError, asyncio.IncompleteReadError, TimeoutError):
                 await play(number)
             await asyncio.sleep(0.1)
 
-    await asyncio.gather(*(again(number) for number in range(count)))
+    async def tell() -> None:
+        while True:
+            print(done, flush=True)
+            await asyncio.sleep(0.5)
+
+    await asyncio.gather(tell(), *(again(number) for number in range(count)))
 
 
 async def opened(told: dict, trust: ssl.SSLContext, number: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -18,6 +18,7 @@ from fl.chain.escrow import Status
 from fl.chain.provider import Patience
 from fl.chain.record import TaskRecord
 from fl.coordinator.lifecycle.refuter import ChallengeRefuter
+from fl.rewards import Account
 from fl.rewards.sums import fold
 
 FINDING = Finding(round=1, what="wrong", call=Call(function="proveBadLeaf", arguments=()))
@@ -132,6 +133,7 @@ def test_another_round_in_a_rounds_place_is_looked_at_anew(liar):
     assert watch.look().fine == (1,)
     reorganised(record.w3, liar.world.w3.eth.block_number - before)
     assert not watch.look().findings
+    liar.previous, liar.leaves, liar.accounts = None, (), dict.fromkeys(liar.world.addresses, Account())
     made = liar.honest(1)
     liar.task._posted.clear()  # or it would put the first one back
     made.header = replace(made.header, next_model=bytes([7]) * 32)
