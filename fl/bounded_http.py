@@ -7,6 +7,7 @@ kilobytes that way fill the memory of the process that holds the wallet.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import threading
 from collections.abc import Mapping
@@ -141,6 +142,13 @@ async def _body(response: httpx.Response, *, most: int) -> bytes:
                 raise UnusableAnswer(reason=f"it has more than the {most:,} bytes that there can be")
             break
     return bytes(body[:most])
+
+
+def past_the_proxy() -> dict[str, str]:
+    """What has a child process reach this machine's loopback without the proxy that the environment names."""
+    named = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    past = ",".join(filter(None, [named, *LOOPBACK]))
+    return {"NO_PROXY": past, "no_proxy": past}
 
 
 @cache

@@ -25,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from fl.bounded_http import past_the_proxy
 from fl.chain.accounts import without_secrets
 from fl.plain_text import printable
 
@@ -80,6 +81,7 @@ class SuperNode:
                 stdin=subprocess.DEVNULL,
                 env={
                     **without_secrets(),
+                    **past_the_proxy(),
                     "FLWR_HOME": str(self._folder / "flower"),
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",

@@ -173,9 +173,11 @@ class Escrow:
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
-    def task(self, task_id: bytes) -> tuple[Terms, TaskState]:
-        """A task's terms and state. Raises: NoTask if there is none of this id."""
-        terms, state = self._contract.functions.task(task_id).call()
+    def task(self, task_id: bytes, *, block: int | None = None) -> tuple[Terms, TaskState]:
+        """A task's terms and state, now or as they were at a block. Raises: NoTask if there is none of this id."""
+        terms, state = self._contract.functions.task(task_id).call(
+            block_identifier="latest" if block is None else block
+        )
         if state[1] == Status.NONE:
             raise NoTask(task_id=task_id, address=self.address)
         names = [*Terms.__dataclass_fields__]
@@ -551,6 +553,10 @@ class Token:
     def balance(self, account: str) -> int:
         """Wei held by an account."""
         return self._contract.functions.balanceOf(account).call()
+
+    def allowance(self, owner: str, spender: str) -> int:
+        """Wei that a spender may take from an account."""
+        return self._contract.functions.allowance(owner, spender).call()
 
     def mint(self, to: str, amount: int, *, account: LocalAccount) -> Sent:
         """Make devnet tokens. Raises: Refused where the token is a real one."""

@@ -64,9 +64,16 @@ def in_ranges(w3: Web3, read: Callable[[int, int], _Found], *, first: int, last:
             found = read(first, until)
         except (Web3Exception, ValueError, AnswerTooLarge) as error:
             if until == first:
-                raise HistoryUnread(first=first, last=until, reason=printable(error, most=300)) from error
+                raise HistoryUnread(first=first, last=until, reason=_words(error)) from error
             span.was_refused(until - first + 1)
             continue
         span.taken(until - first + 1)
         yield found
         first = until + 1
+
+
+def _words(error: Exception) -> str:
+    """The node's own, where it has any."""
+    answer = getattr(error, "rpc_response", None) or {}
+    told = answer.get("error")
+    return printable(told.get("message", told) if isinstance(told, dict) else error, most=300)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -22,6 +23,7 @@ NODE_KEY_BYTES = 49
 _MOST_BYTES = 1 << 16  # of a key file
 # What the library says to other bytes than a key's; TypeError: it has a password.
 _NO_KEY = (ValueError, TypeError, NotImplementedError, UnsupportedAlgorithm)
+_REMEMBERED = 1 << 16  # keys in both their forms: all of a task's are looked at each second
 
 
 class BadNodeKey(ChainError):
@@ -85,6 +87,7 @@ def _is_of(public: ec.EllipticCurvePublicKey, text: bytes) -> bool:
     return base64.b64decode(told.split()[1]) in base64.b64decode(b"".join(lines))
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def flower_public_key(node_key: bytes) -> bytes:
     """A node key from the chain as Flower writes public keys (PEM). Raises: BadNodeKey for bytes that are no point."""
     try:
@@ -99,6 +102,7 @@ def flower_public_key(node_key: bytes) -> bytes:
     )
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def node_key_of(flower_key: bytes) -> bytes:
     """The on-chain form of a public key as Flower writes it. Raises: BadNodeKey."""
     try:
@@ -120,7 +124,7 @@ def accounts_by_key(members: Iterable[Enrolment]) -> dict[bytes, tuple[str, ...]
     Keys are public, and anybody may put somebody else's on chain, before or after its owner. So a key may speak for each
     account that named it: which one an update is for, the signature of that account's wallet tells.
     """
-    accounts: dict[bytes, tuple[str, ...]] = {}
+    accounts: dict[bytes, list[str]] = {}
     for member in members:
-        accounts[member.node_key] = (*accounts.get(member.node_key, ()), member.account)
-    return accounts
+        accounts.setdefault(member.node_key, []).append(member.account)
+    return {key: tuple(named) for key, named in accounts.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
@@ -77,6 +77,9 @@ class PaidTask:
     coordinator: LocalAccount
     block: int = 0  # events are searched from here
     leaps: bool = False  # whether a devnet's clock is moved on rather than waited for
+    _posted: dict[int, tuple[Header, tuple[bytes, ...]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if self.coordinator.address != self.terms.coordinator:
@@ -181,6 +184,26 @@ class PaidTask:
 
         Raises: TooFewSignatures before anything is sent; Refused with the contract's reason.
         """
+        self.keep_posted()
+        sent = self._post(header, signatures)
+        self._posted[header.round] = (header, tuple(signatures))
+        return sent
+
+    def keep_posted(self) -> None:
+        """Post again what a reorganisation of the chain took back of the rounds that this process posted.
+
+        Raises: as `post`.
+        """
+        posted = self.state().posted
+        for number in sorted(number for number in self._posted if number > posted):
+            log.warning("round %d is no longer on chain, which was reorganised; it is posted again", number)
+            try:
+                self._post(*self._posted[number])
+            except Refused:
+                if self.state().posted < number:  # else it was there: a node that is a block behind had been asked
+                    raise
+
+    def _post(self, header: Header, signatures: Sequence[bytes]) -> Sent:
         known = self.check_quorum(header, signatures)
         # The contract wants ascending signers, so that it sees a duplicate in one pass.
         ordered = [known[one] for one in sorted(known, key=lambda one: int(one, 16))]
@@ -206,6 +229,7 @@ class PaidTask:
             pass_time(w3, until=until)
         while not self.escrow.is_final(self.task_id, round_number):  # a challenge may hold it for longer
             keep_up(w3)
+            self.keep_posted()
             time.sleep(_LOOK_S)
 
     def check_quorum(self, header: Header, signatures: Sequence[bytes]) -> dict[str, bytes]:

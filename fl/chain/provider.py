@@ -14,10 +14,12 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from web3 import Web3
 from web3.providers.base import JSONBaseProvider
 from web3.types import RPCEndpoint, RPCResponse
 
 from fl.bounded_http import NoAnswer, UnusableAnswer
+from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.errors import AnswerTooLarge, ChainUnreachable
 from fl.chain.log_ranges import LogSpan
 from fl.chain.rpc_transport import transport_to
@@ -53,6 +55,7 @@ _BLOCK_AT = {
     "eth_getStorageAt": 2,
     "eth_getBlockByNumber": 0,
 }
+_DEEP = 12  # blocks: no reorganisation of a public chain has gone deeper since it is one of stake
 _REWRITES = ("evm_revert", "anvil_reset", "anvil_reorg", "anvil_rollback", "hardhat_reset")
 
 
@@ -69,6 +72,14 @@ class Patience:
     give_up_s: float = 900.0  # it is still in none
     look_s: float = 5.0  # between looks at whether the node still knows it
     depth: int | None = None  # blocks after which what happened counts as done; None for 12, or 0 on a devnet
+
+
+def depth_of(w3: Web3) -> int:
+    """Blocks after which what happened on this chain counts as done."""
+    patience = getattr(w3.provider, "patience", None) or Patience()
+    if patience.depth is not None:
+        return patience.depth
+    return 0 if w3.eth.chain_id == ANVIL_CHAIN else _DEEP
 
 
 class _Passing(Exception):

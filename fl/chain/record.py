@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+from web3.exceptions import Web3Exception
 from web3.types import EventData
 
 from fl.chain.enrolment import Enrolments
-from fl.chain.escrow import Escrow, TaskState, Token
+from fl.chain.errors import NoTask
+from fl.chain.escrow import Escrow, Status, TaskState, Token
 from fl.chain.invite import Invite
 from fl.chain.membership import InviteDiffers
+from fl.chain.provider import depth_of
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Header
@@ -137,6 +140,19 @@ class TaskRecord:
             partials = (int.from_bytes(data[at : at + 16], "big", signed=True) for at in range(0, len(data), 16))
             steps[number] = SumStep(sum=number, partials=tuple(partials))
         return steps
+
+    def slashed(self) -> set[str]:
+        """Accounts that lost their stake for two updates in one round."""
+        return {event["args"]["account"] for event in self._events("Slashed")}
+
+    def is_deep(self, status: Status) -> bool:
+        """Whether the task has had this status for so many blocks that no reorganisation takes it back."""
+        if not (depth := depth_of(self.w3)):
+            return True
+        try:
+            return self.escrow.task(self.task_id, block=max(0, self.w3.eth.block_number - depth))[1].status == status
+        except (NoTask, Web3Exception):  # it was not there yet
+            return False
 
     def now(self) -> int:
         """The latest block's time, seconds."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import io
 import json
 import socket
 import threading
@@ -123,42 +122,31 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """The library's."""
-        self.sock = _Timed(socket.create_connection((self.host, self.port), timeout=self._left()), self)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        opened = socket.create_connection((self.host, self.port), timeout=self.left())
+        opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock = _Timed(opened, self)
 
-    def _left(self) -> float:
+    def left(self) -> float:
+        """Seconds. Raises: TimeoutError when there are none."""
         if (left := self.end - time.monotonic()) <= 0:
             raise TimeoutError
         return left
 
 
-class _Timed:
+class _Timed(socket.socket):
     """A socket whose every step has the time that is left."""
 
     def __init__(self, opened: socket.socket, connection: _Connection) -> None:
-        self._socket, self._connection = opened, connection
+        super().__init__(opened.family, opened.type, opened.proto, fileno=opened.detach())
+        self._connection = connection
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._socket, name)
+    def sendall(self, data: bytes, flags: int = 0) -> None:
+        self.settimeout(self._connection.left())
+        super().sendall(data, flags)
 
-    def sendall(self, data: bytes) -> None:
-        self._socket.settimeout(self._connection._left())
-        self._socket.sendall(data)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._socket, self._connection))
-
-
-class _TimedReader(io.RawIOBase):
-    def __init__(self, opened: socket.socket, connection: _Connection) -> None:
-        self._socket, self._connection = opened, connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: bytearray) -> int:
-        self._socket.settimeout(self._connection._left())
-        return self._socket.recv_into(buffer)
+    def recv_into(self, buffer: bytearray, nbytes: int = 0, flags: int = 0) -> int:
+        self.settimeout(self._connection.left())
+        return super().recv_into(buffer, nbytes, flags)
 
 
 class _WebSocket:

@@ -47,7 +47,7 @@ def shown(url: str) -> str:
 def with_key(url: str) -> str:
     """The URL to ask in place of one that was kept: the one with a key that this process, or its environment, has for its host."""
     parts = _split(url)
-    if parts is None:
+    if parts is None or not parts.netloc:
         return url
     if carries_key(url):
         _used[_host(parts)] = url

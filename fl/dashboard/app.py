@@ -17,12 +17,13 @@ import functools
 import hashlib
 import json
 import threading
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 from eth_utils import is_address, to_checksum_address
-from fastapi import FastAPI, HTTPException, Response
+from fastapi import FastAPI, HTTPException, Request, Response
 from fastapi.responses import FileResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
@@ -32,6 +33,7 @@ from fl.bundle.format import ROUND, BundleFolder, read_round
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.codec import Blocks
+from fl.coordinator.gateway.slots import address_of
 from fl.dashboard.chain_status import ChainStatus
 from fl.dashboard.view import client_rounds, jsonable, view
 from fl.errors import FairshareError
@@ -64,6 +66,7 @@ _CHAIN_S = 2.0  # and for a new block
 _ALIVE_S = 15.0  # proxies close a connection on which nothing comes
 _MOST_SUMMARY = 256 << 20  # bytes
 _FEEDS = 200  # at once; a browser tries again by itself
+_FEEDS_OF_ONE = 20  # of them of one address, behind which an office may be
 
 
 def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
@@ -79,7 +82,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     run = _Run(folder)
     standing = ChainStatus(folder, chain)
     closing = app.state.closing = threading.Event()
-    feeds = 0
+    feeds: Counter[str] = Counter()  # by address
 
     app.add_middleware(_Headers)
 
@@ -122,33 +125,33 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     @app.get("/data/rounds/{number}/{name}")
     def bundle_file(number: int, name: str) -> FileResponse:
         path = run.bundle(number) / name
-        if name not in _PUBLIC or not path.is_file():
+        if name not in _PUBLIC or not run.has_posted(number) or not path.is_file():
             raise HTTPException(404, f"round {number} has no {name} that is for everybody")
         return FileResponse(path, media_type="application/json")
 
     @app.get("/data/rounds/{number}/raw/{account}")
     def raw(number: int, account: str) -> Response:
+        if not run.has_posted(number):
+            raise HTTPException(404, f"round {number} is not posted yet")
         try:
             return _json({"raw": str(_raw(run.bundle(number), _address(account)))})
         except (FairshareError, KeyError):
             raise HTTPException(404, f"round {number} has no update of {account} here, or no direction") from None
 
     @app.get("/data/feed")
-    async def feed() -> StreamingResponse:
-        nonlocal feeds
-        if feeds >= _FEEDS:
-            raise HTTPException(503, f"{_FEEDS} people watch already; try again later")
+    async def feed(request: Request) -> StreamingResponse:
+        watcher = address_of(request.client.host if request.client else "?")
+        if feeds[watcher] >= _FEEDS_OF_ONE or feeds.total() >= _FEEDS:
+            few = feeds[watcher] >= _FEEDS_OF_ONE
+            told = f"{_FEEDS_OF_ONE} pages of this address" if few else f"{_FEEDS} people"
+            raise HTTPException(503, f"{told} watch already; try again later")
+        feeds[watcher] += 1  # from now on, not from the first event on: many ask at once
 
         async def events() -> AsyncIterator[str]:
-            nonlocal feeds
-            feeds += 1
-            try:
-                async for event in _events(run, standing, closing):
-                    yield event
-            finally:
-                feeds -= 1
+            async for event in _events(run, standing, closing):
+                yield event
 
-        return StreamingResponse(events(), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        return _Feed(events(), on_end=lambda: _less(feeds, watcher))
 
     return app
 
@@ -166,6 +169,26 @@ class _Headers:
             await send(message)
 
         await self._app(scope, receive, send_with_headers if scope["type"] == "http" else send)
+
+
+class _Feed(StreamingResponse):
+    """A stream of events; says when it is over, however it ends."""
+
+    def __init__(self, events: AsyncIterator[str], *, on_end: Callable[[], None]) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+        self._on_end = on_end
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._on_end()
+
+
+def _less(feeds: Counter[str], watcher: str) -> None:
+    feeds[watcher] -= 1
+    if not feeds[watcher]:
+        del feeds[watcher]
 
 
 class _Run:
@@ -215,6 +238,11 @@ class _Run:
                 self._read = version, summary, _headline(summary)
             return self._read
 
+    def has_posted(self, number: int) -> bool:
+        """Whether a round is on chain: until then its files are the evaluators'."""
+        summary = self.summary()
+        return summary is not None and any(told["round"] == number for told in summary["rounds"])
+
     def bundle(self, number: int) -> Path:
         """The folder of a round's bundle."""
         return self._folder / "bundles" / f"round-{number:04d}"
@@ -236,8 +264,9 @@ async def _events(run: _Run, standing: ChainStatus, closing: threading.Event) ->
             asking = loop.run_in_executor(None, standing.of_task, _task_id(summary))
         if asking is not None and asking.done():
             now, asking, next_look = asking.result(), None, loop.time() + _CHAIN_S
-            if now != chain:
-                chain = now
+            told = {name: value for name, value in now.items() if name != "age_s"}
+            if told != chain:
+                chain = told
                 yield _event("chain", now)
                 spoken = loop.time()
         if loop.time() - spoken > _ALIVE_S:

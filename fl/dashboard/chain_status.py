@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from web3.exceptions import Web3Exception
-
 from fl.chain.deployment import Deployment
-from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, TaskState
+from fl.chain.last_known import Known, LastKnown
 from fl.chain.provider import Patience
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
 
 _FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
-_PATIENCE_S = 5.0
-_REMEMBERED = 1000  # accounts, which anybody may make up
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    standing: dict[str, Any]
+    claimed: Mapping[str, int]  # wei by account
 
 
 class ChainStatus:
-    """Reads one task's state from the chain.
+    """What the chain says of one task, as it was last read: nobody who looks at a page waits for the chain.
 
     Args:
         folder: Of the run; its `deployment.json` says where the chain is.
@@ -38,44 +41,48 @@ class ChainStatus:
         self._final: dict[bytes, int] = {}
         self._schedules: dict[bytes, tuple[tuple[int, ...], Schedule]] = {}
         self._lock = threading.Lock()
-        self._asked: dict[object, tuple[float, dict[str, Any]]] = {}
+        self._read: dict[bytes, LastKnown[_Reading]] = {}
 
     def of_task(self, task_id: bytes) -> dict[str, Any]:
-        """State of the task as JSON values; `reachable` is false, with a reason, where the chain does not answer."""
-        return self._fresh(task_id, lambda escrow: self._task(escrow, task_id))
+        """State of the task as JSON values, with its age.
+
+        Where the chain does not answer `reachable` is false, with a reason, beside what was known before.
+        """
+        known = self._known(task_id)
+        standing = known.value.standing if known.value else {}
+        return {**standing, **_reachability(known)}
 
     def of_client(self, task_id: bytes, account: str) -> dict[str, Any]:
         """What the contract has paid an account so far."""
-        return self._fresh((task_id, account), lambda escrow: {"claimed_wei": str(escrow.claimed(task_id, account))})
+        known = self._known(task_id)
+        claimed = {"claimed_wei": str(known.value.claimed.get(account, 0))} if known.value else {}
+        return {**claimed, **_reachability(known)}
 
-    def _fresh(self, key: object, ask: Callable[[Escrow], dict[str, Any]]) -> dict[str, Any]:
-        # One at a time: however slow the chain is, it holds up one thread of the server and not all.
-        if not self._lock.acquire(timeout=_PATIENCE_S):
-            return {"reachable": False, "reason": "SlowChain"}
-        try:
-            asked, answer = self._asked.get(key, (-_FRESH_S, {}))
-            if time.monotonic() - asked >= _FRESH_S:
-                before, answer = answer, self._ask(ask)
-                if answer != before or len(self._asked) > _REMEMBERED:
-                    self._asked.clear()  # what is told of a client is never older than what is told of the task
-                self._asked[key] = (time.monotonic(), answer)
-            return answer
-        finally:
-            self._lock.release()
+    def _known(self, task_id: bytes) -> Known[_Reading]:
+        with self._lock:
+            if task_id not in self._read:
+                self._read.clear()  # another run in the same folder
+                self._read[task_id] = LastKnown(lambda: self._ask(task_id), every_s=_FRESH_S)
+            read = self._read[task_id]
+        return read.get()
 
-    def _ask(self, ask: Callable[[Escrow], dict[str, Any]]) -> dict[str, Any]:
+    def _ask(self, task_id: bytes) -> _Reading:
+        """Ask the chain, in a thread that nobody waits for. Raises: ChainError, Web3Exception, ValueError."""
         try:
             if self._escrow is None:
                 deployment = self._deployment or Deployment.read(self._folder / "deployment.json")
                 # Who looks at a page is told that the chain is away, instead of waiting until it is back.
-                w3 = connect(deployment.url, chain_id=deployment.chain_id, patience=Patience(outage_s=0))
-                self._escrow = Escrow(w3, deployment.contract)
-                self._from_block = deployment.block
-            return {"reachable": True, **ask(self._escrow)}
-        except (ChainError, Web3Exception, ValueError) as error:
+                w3 = connect(
+                    deployment.url, chain_id=deployment.chain_id, patience=Patience(outage_s=0, limit_s=_FRESH_S)
+                )
+                self._escrow, self._from_block = Escrow(w3, deployment.contract), deployment.block
+            claimed: Counter[str] = Counter()
+            for event in self._escrow.events("Claimed", task_id, from_block=self._from_block):
+                claimed[event["args"]["account"]] += event["args"]["amount"]
+            return _Reading(standing=self._task(self._escrow, task_id), claimed=claimed)
+        except Exception:
             self._escrow = None
-            # Not the error's text: it may carry the address of a paid RPC service, which is a key.
-            return {"reachable": False, "reason": type(error).__name__}
+            raise
 
     def _task(self, escrow: Escrow, task_id: bytes) -> dict[str, Any]:
         terms, state = escrow.task(task_id)
@@ -128,6 +135,12 @@ class ChainStatus:
             self._schedules[task_id] = (seen, schedule)
         budgets = [[first, str(budget)] for first, budget in schedule.budgets]
         return {"planned": schedule.planned, "rounds": schedule.rounds, "budgets": budgets}
+
+
+def _reachability(known: Known[_Reading]) -> dict[str, Any]:
+    """Whether the chain answers, why not, and how old (s) what is told is."""
+    age = {"age_s": round(known.age_s, 1)} if known.value else {}
+    return {"reachable": False, "reason": known.problem, **age} if known.problem else {"reachable": True, **age}
 
 
 def _posting(escrow: Escrow, task_id: bytes, number: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import tracemalloc
 
 import pytest
 
+from fl.bounded_http import past_the_proxy
 from fl.bundle import http_client as archive_client
 from fl.bundle.format import BrokenBundle
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, ArchiveUnusable, HttpBundles
@@ -260,3 +261,11 @@ def test_a_name_is_asked_for_as_it_is(server, client, round_one):
     client.get(f"receipts/{ESCAPE}\ud800")
     assert server.asked[0].startswith("GET /bundles/round-0001/a%3Fb%23c%252e%20d HTTP/1.1")
     assert server.asked[1].startswith("GET /receipts/%1B%5B8m%3F HTTP/1.1")
+
+
+def test_a_child_reaches_loopback_past_the_proxy_and_what_its_owner_named(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "lab.example")
+    assert past_the_proxy()["no_proxy"] == "lab.example,localhost,127.0.0.1,[::1]"
+    monkeypatch.setenv("NO_PROXY", "")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert past_the_proxy()["NO_PROXY"] == "localhost,127.0.0.1,[::1]"

@@ -39,7 +39,7 @@ def test_a_url_that_nobody_listens_at_is_unreachable():
         connect(url)
     assert caught.value.url == url
     assert str(caught.value) == (
-        f"no chain answers at {url} (ConnectionError); start one with `anvil`, or set chain.url"
+        f"no chain answers at {url} (ConnectionRefusedError); start one with `anvil`, or set chain.url"
     )
 
 

@@ -105,6 +105,61 @@ def test_only_the_public_files_of_a_bundle_are_given(page, folder):
         assert page.get(f"/data/rounds/{path}").status_code in (404, 422), path
 
 
+def test_files_of_a_round_that_is_not_posted_are_not_served(page, folder):
+    account, _ = bundle_of(folder)
+    posted = folder / "bundles" / "round-0001"
+    posted.rename(folder / "bundles" / "round-0009")
+    assert page.get("/data/rounds/9/round.json").status_code == 404
+    assert page.get(f"/data/rounds/9/raw/{account}").json()["detail"] == "round 9 is not posted yet"
+
+
+def test_one_address_cannot_take_all_live_feeds(folder, monkeypatch):
+    monkeypatch.setattr("fl.dashboard.app._FEEDS_OF_ONE", 2)
+    monkeypatch.setattr("fl.dashboard.app._FEEDS", 3)
+    app = dashboard_app(folder)
+
+    async def statuses(hosts):
+        begun, tasks, said = asyncio.Event(), [], []
+
+        async def receive():
+            await begun.wait()
+            return {"type": "http.disconnect"}
+
+        async def watch(host):
+            async def send(message):
+                if message["type"] == "http.response.start":
+                    said.append((host, message["status"]))
+
+            scope = {
+                "type": "http",
+                "asgi": {"version": "3.0"},
+                "http_version": "1.1",
+                "method": "GET",
+                "path": "/data/feed",
+                "raw_path": b"/data/feed",
+                "query_string": b"",
+                "root_path": "",
+                "scheme": "http",
+                "headers": [],
+                "client": (host, 1),
+                "server": ("127.0.0.1", 2),
+            }
+            await app(scope, receive, send)
+
+        for host in hosts:
+            tasks.append(asyncio.create_task(watch(host)))
+            async with asyncio.timeout(60):
+                while len(said) < len(tasks):
+                    await asyncio.sleep(0.01)
+        begun.set()
+        await asyncio.gather(*tasks)
+        return said
+
+    hosts = ["a", "a", "a", "b", "b"]
+    assert asyncio.run(statuses(hosts)) == [("a", 200), ("a", 200), ("a", 503), ("b", 200), ("b", 503)]
+    assert asyncio.run(statuses(["b", "b"])) == [("b", 200), ("b", 200)]  # those of before are over
+
+
 def test_the_product_behind_a_score_is_told_and_gives_the_score(page, folder):
     account, expected = bundle_of(folder)
     raw = int(page.get(f"/data/rounds/1/raw/{account}").json()["raw"])

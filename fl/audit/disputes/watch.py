@@ -49,7 +49,7 @@ class Look:
     fine: tuple[int, ...]  # rounds of which all that the chain can prove was checked, nothing found, for the first time
     unchecked: Mapping[int, tuple[str, ...]]  # of the other rounds with nothing found: what was not checked, and why
     unread: tuple[str, ...]  # what it could not read and will look at again
-    over: bool  # the task is closed, or halted without an open challenge
+    over: bool  # the task is closed, or halted without an open challenge, and has been for some blocks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -142,7 +142,7 @@ class Watch:
             fine=tuple(fine),
             unchecked=unchecked,
             unread=(*unread, *undecided),
-            over=_over(state, challenges) and not findings,
+            over=_over(state, challenges) and self.record.is_deep(state.status),
         )
 
     def look_at_challenges(self) -> Look:
@@ -159,7 +159,7 @@ class Watch:
             fine=(),
             unchecked={},
             unread=(*unread, *undecided),
-            over=_over(state, challenges) and not steps,
+            over=_over(state, challenges) and self.record.is_deep(state.status),
         )
 
     def _challenges(self) -> list[tuple[OpenedChallenge, bool, int]]:
@@ -200,6 +200,12 @@ class Watch:
         done = {number for number, _ in self._scored} - disputed
         self._blocks = {key: blocks for key, blocks in self._blocks.items() if key[0] not in done}
 
+    def _forget_round(self, number: int) -> None:
+        del self._read[number]
+        self._scored = {key for key in self._scored if key[0] != number}
+        self._withheld = {key: why for key, why in self._withheld.items() if key[0] != number}
+        self._blocks = {key: blocks for key, blocks in self._blocks.items() if key[0] != number}
+
     # ---- one round ---------------------------------------------------------------------------------------------------
 
     def _take_in(self, rounds: Mapping[int, PostedRound]) -> list[str]:
@@ -208,7 +214,7 @@ class Watch:
         for number, one in rounds.items():
             known = self._read.get(number)
             if known and known.published.header != one.header:
-                del self._read[number]
+                self._forget_round(number)  # another one stands in its place after a reorganisation
                 known = None
             if known and known.posted and not known.problems:
                 continue
@@ -335,8 +341,10 @@ class Watch:
             missed.append(f"{len(problems)} of {len(scored)} scores ({problems[0]})")
 
     def _equivocations(self) -> Iterator[Finding]:
-        for (number, client), kept in self._by_place.items():
-            if len(kept) < 2:
+        places = {place: kept for place, kept in self._by_place.items() if len(kept) > 1}
+        slashed = self.record.slashed() if places else set()
+        for (number, client), kept in places.items():
+            if client in slashed:
                 continue
             call = proofs.prove_equivocation(
                 self.record.task_id,

@@ -12,7 +12,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from fl.audit.disputes.evidence import BadEvidence, KeptReceipt, read_receipts, read_seen, seen_to_json
-from fl.audit.disputes.submit import file_finding, take_reward
+from fl.audit.disputes.submit import Filings, take_reward
 from fl.audit.disputes.watch import Finding, Look, Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
@@ -59,7 +59,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     told = f"as {account.address}" if account else "without filing anything"
     print(f"watching task {task.invite.task_id} {told}; Ctrl-C ends it", flush=True)
-    watcher = _Watcher(watch, account=None if dry else account, notes=notes)
+    watcher = _Watcher(watch, account=None if dry else account, notes=notes, look_s=every)
     if values.get("once") == "true":
         watcher.pass_once()
         sys.exit(1 if watcher.fraud else 0)
@@ -69,10 +69,10 @@ def main(arguments: Sequence[str]) -> None:
 class _Watcher:
     """Prints what a watch finds, and files it."""
 
-    def __init__(self, watch: Watch, *, account: LocalAccount | None, notes: Path) -> None:
+    def __init__(self, watch: Watch, *, account: LocalAccount | None, notes: Path, look_s: float) -> None:
         self.watch, self.account, self.notes = watch, account, notes
         self.fraud = False
-        self._done: set[str] = set()  # findings that were filed, or that the contract does not want
+        self._filings = Filings(watch.record, account=account, look_s=look_s) if account else None
         self._told: set[str] = set()
 
     def run(self, *, every: float) -> None:
@@ -98,7 +98,7 @@ class _Watcher:
             self._remember()
             # One at a time: what is proven first can void what comes after it.
             if not any(self._handle(one) for one in look.findings):
-                return look.over
+                return look.over and all(self._is_settled(one) for one in look.findings)
 
     def _show(self, look: Look) -> None:
         for one in look.unread:
@@ -110,34 +110,37 @@ class _Watcher:
 
     def _handle(self, finding: Finding) -> bool:
         """Tell of a finding and file it; returns whether the chain took it."""
-        key = repr((finding.call.function, finding.call.arguments))
-        if key in self._done or (finding.by and self.account and finding.by != self.account.address):
+        if not self._is_ours(finding) or (self._filings and not self._filings.is_due(finding)):
             return False
         if finding.fraud:
             self.fraud = True
             self._say_once(f"round {finding.round} FRAUD: {finding.what}")
         else:
             self._say_once(f"round {finding.round}: {finding.what}")
-        if self.account is None:
-            self._done.add(key)
+        if self._filings is None:
             bond = f" with a bond of {finding.bond / WEI:g} tokens" if finding.bond else ""
-            print(f"  would file {finding.call.function}{bond}", flush=True)
+            self._say_once(f"  would file {finding.call.function}{bond} about round {finding.round}: {finding.what}")
             return False
         try:
-            sent = file_finding(finding, record=self.watch.record, account=self.account)
+            sent = self._filings.file(finding)
         except Refused as error:
-            if error.name != "TooEarly":  # which will be tried again
-                self._done.add(key)
-                self._say_once(f"  not filed: {error}")
+            if error.name != "TooEarly":
+                self._say_once(f"  not filed: {error}; tried again for as long as the chain lets it stand")
             return False
         except ChainUnreachable:
             raise
         except ChainError as error:  # no gas, too few tokens for the bond: the owner can still help
             self._say_once(f"  not filed yet: {error}")
             return False
-        self._done.add(key)
         print(f"  filed {finding.call.function} in {sent.hash}, {sent.gas} gas{self._reward()}", flush=True)
         return True
+
+    def _is_ours(self, finding: Finding) -> bool:
+        return not finding.by or self.account is None or finding.by == self.account.address
+
+    def _is_settled(self, finding: Finding) -> bool:
+        """Whether the watch may end though a look still finds this."""
+        return self._filings is None or not self._is_ours(finding) or self._filings.is_settled(finding)
 
     def _reward(self) -> str:
         came = take_reward(self.watch.record, account=self.account)

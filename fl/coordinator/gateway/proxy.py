@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 API_PREFIX = "/api"
 _MOST_CONNECTIONS = 1000  # of everybody; a newcomer then ends one of the address that has the most
-_OPENED_S, _OPENED_AT_ONCE = 25, 250  # connections of one address, each second and at once: fifty nodes may share one
+_OPENED_S, _OPENED_AT_ONCE = 10, 100  # connections of one address, each second and at once: fifty nodes may share one
 _FILES_OF_A_CONNECTION = 3  # itself, and what it has on disk
 _PAGES_AT_ONCE, _PAGES_OF_ONE, _PAGES_WAITING_OF_ONE = 30, 8, 64  # answers that are made: the threads for them are 40
 _STOP_S = 3.0

@@ -49,6 +49,7 @@ def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
     while (state := task.state()).status not in (Status.CLOSED, Status.HALTED):
         # A chain without transactions may have no block of now; one that is ahead of our clock is right.
         keep_up(task.escrow.w3)
+        task.keep_posted()
         now = max(task.escrow.w3.eth.get_block("latest")["timestamp"], int(time.time()))
         left = task.escrow.posted_at(task.task_id, state.posted) + task.terms.challenge_window - now
         if left > 0:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
-from fl.audit.disputes.submit import file_finding, take_reward
+from fl.audit.disputes.submit import Filings, take_reward
 from fl.audit.disputes.watch import Finding, Watch
 from fl.bundle.format import BrokenBundle, BundleFiles
 from fl.bundle.store import BundleSource, BundleStore
@@ -89,7 +89,7 @@ class ChallengeRefuter:
         self.record, self.account = record, account
         self._watch = Watch(record, bundles)
         self._settled = False  # whether no bond of ours can lie in a challenge that is over
-        self._done: set[str] = set()  # calls that were filed, or that the contract does not want
+        self._filings = Filings(record, account=account, look_s=min(_LOOK_S, record.terms.response_window / _LOOKS))
         self._told: set[str] = set()
 
     def look(self) -> bool:
@@ -99,34 +99,30 @@ class ChallengeRefuter:
         """
         state = self.record.state()
         if self._settled and not state.open_challenges:
-            return state.status in (Status.HALTED, Status.CLOSED)
+            return state.status in (Status.HALTED, Status.CLOSED) and self.record.is_deep(state.status)
         look = self._watch.look_at_challenges()
         for problem in look.unread:
             self.tell(f"{problem}; it cannot be refuted from here, and unrefuted it costs the bond")
-        due = [one for one in look.findings if repr(one.call) not in self._done]
-        for finding in due:
+        for finding in filter(self._filings.is_due, look.findings):
             if finding.call.function in _DEFENCE:
                 self._file(finding)
             else:
                 self.tell(f"round {finding.round}: {finding.what}; what was posted is wrong")
-        self._settled = not due and not state.open_challenges
+        self._settled = not state.open_challenges and all(map(self._filings.is_settled, look.findings))
         return self._settled and look.over
 
     def _file(self, finding: Finding) -> None:
-        name, key = finding.call.function, repr(finding.call)
+        name = finding.call.function
         try:
-            sent = file_finding(finding, record=self.record, account=self.account)
+            sent = self._filings.file(finding)
         except Refused as error:
-            if error.name != "TooEarly":  # which will be tried again
-                self._done.add(key)
-                log.info("round %d: %s; not filed: %s", finding.round, finding.what, error)
+            log.info("round %d: %s; not filed yet: %s", finding.round, finding.what, error)
             return
         except ChainUnreachable:
             raise
         except ChainError as error:  # no gas, too few tokens for the bond: somebody can still help
             self.tell(f"round {finding.round}: {finding.what}, and {name} is not filed yet: {error}")
             return
-        self._done.add(key)
         came = take_reward(self.record, account=self.account)
         log.warning(
             "round %d: %s; filed %s in %s, %g tokens came in", finding.round, finding.what, name, sent.hash, came / WEI

@@ -36,6 +36,7 @@ class NodeRegistry:
         self._superlink, self._missing_s = superlink, missing_s
         self._missing: dict[bytes, float] = {}  # key -> monotonic seconds since when
         self._told: set[str] = set()
+        self._refused: dict[bytes, str] = {}  # keys, and why
         self._turn = threading.Lock()
 
     def follow(self, enrolments: Collection[Enrolment], *, round_number: int = 0) -> Registration:
@@ -53,11 +54,15 @@ class NodeRegistry:
             for key, accounts in owners.items():
                 if key in nodes:
                     continue
+                if key in self._refused:  # for good: it is no key, or was given up once
+                    refused += [self._refuse(account, self._refused[key]) for account in accounts]
+                    continue
                 try:
                     self._superlink.register(key)
                     registered += accounts
                 except (BadNodeKey, SuperLinkRefused) as error:
-                    refused += [self._refuse(account, f"cannot connect a node: {error}") for account in accounts]
+                    self._refused[key] = f"cannot connect a node: {error}"
+                    refused += [self._refuse(account, self._refused[key]) for account in accounts]
             gone = [node for key, node in nodes.items() if self._is_gone(key, owners, gone_accounts)]
             for node in gone:
                 self._superlink.unregister(node.node_id)

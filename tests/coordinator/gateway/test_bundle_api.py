@@ -1,5 +1,7 @@
 """Who may read what of a task, over HTTP."""
 
+import asyncio
+import threading
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from fl.bundle.validation_set import VALIDATION, validation_bytes, write_validat
 from fl.chain.access import access_token
 from fl.chain.invite import Invite
 from fl.coordinator.gateway.bundle_api import archive_router
+from fl.coordinator.quorum.remote import RemoteQuorum
 
 PUBLIC = ["header.json", "manifest.json", "round.json"]
 MODELS = ["base.safetensors", "next.safetensors"]
@@ -218,3 +221,72 @@ def test_an_old_token_and_one_of_another_task_are_refused(running):
         answer = client.get("/api/validation", headers=headers)
         assert answer.status_code == 401
         assert reason in answer.json()["detail"]
+
+
+def test_of_a_strangers_answer_not_a_byte_is_read(running):
+    _, client = running
+    sent = []
+
+    async def receive():
+        sent.append("asked for")
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def heard(headers):
+        said = []
+
+        async def send(message):
+            said.append(message)
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0"},
+            "http_version": "1.1",
+            "method": "POST",
+            "path": "/api/evaluations/1",
+            "raw_path": b"/api/evaluations/1",
+            "query_string": b"",
+            "root_path": "",
+            "scheme": "https",
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+            "server": ("127.0.0.1", 2),
+        }
+        await client.app(scope, receive, send)
+        return said[0]["status"]
+
+    assert asyncio.run(heard([])) == 401
+    assert asyncio.run(heard([(b"authorization", b"Bearer x.1.y")])) == 401
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"), [(b"[" * 200_000, "no JSON"), (b"x", "no JSON"), (b"[]", "no JSON object")]
+)
+def test_an_evaluators_answer_that_is_none_is_refused(running, body, problem):
+    world, client = running
+    client.app.router.routes.clear()
+    client.app.include_router(
+        archive_router(
+            world.folder,
+            task=world.task,
+            quorum=RemoteQuorum(world.task.terms.evaluators, domain=world.task.domain, here=[], deadline_s=1),
+        )
+    )
+    answer = client.post("/api/evaluations/1", content=body, headers=signed_in(world, world.evaluators[0]))
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"the answer is {problem}")
+
+
+def test_how_old_the_chain_s_word_is_stands_beside_it(running):
+    _, client = running
+    assert int(client.get("/api/rounds").headers["age"]) >= 0
+
+
+def test_before_the_chain_was_read_one_is_told_to_ask_again(running, monkeypatch):
+    world, _ = running
+    app = FastAPI()
+    app.include_router(archive_router(world.folder, task=world.task))
+    monkeypatch.setattr("fl.chain.last_known._PATIENCE_S", 0.05)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(world.task), "state", lambda self: threading.Event().wait(5))
+        answer = TestClient(app).get("/api/rounds")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
