@@ -42,9 +42,9 @@ def same(one: Federation, other: Federation) -> bool:
 
 def test_the_public_face():
     assert fl.task.data.__all__ == [
-        "CategoricalColumn", "DataConfig", "DataError", "Dataset", "Federation", "NumericColumn", "PartitionConfig",
-        "Shard", "ShardFiles", "TableSchema", "fit_schema", "load_federation", "read_image_shard", "read_shard",
-        "write_shards",
+        "CategoricalColumn", "DataConfig", "DataError", "DataReading", "Dataset", "Federation", "FileStyle",
+        "NumericColumn", "PartitionConfig", "Shard", "ShardFiles", "TableSchema", "fit_schema", "load_federation",
+        "read_image_shard", "read_shard", "survey_shard", "write_shards",
     ]  # fmt: skip
 
 

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.task.data import DataError
-from fl.task.data.table import read_table, stack_tables
+from fl.task.data.columns import stack_tables
+from fl.task.data.table import read_table
 
 
 @pytest.mark.parametrize(
