@@ -145,11 +145,14 @@ def _stems(names: dict[str, NDArray[np.int64]]) -> list[str]:
 
 def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> None:
     for path, shard in zip(paths, federation.shards, strict=True):
-        read = (
-            read_shard(path, schema=federation.schema)
-            if federation.schema
-            else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
-        )
+        try:
+            read = (
+                read_shard(path, schema=federation.schema)
+                if federation.schema
+                else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
+            )
+        except DataError as error:
+            raise _reads_otherwise(path, seen=f"is refused when it is read back ({error.seen})") from None
         _compare(read.data, shard.data, where=path)
     held = load_holdout(DataConfig(name="holdout", path=str(coordinator)), seed=0)
     _compare(held.validation, federation.validation, where=coordinator / "validation")
@@ -159,8 +162,12 @@ def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> N
 def _compare(read: Dataset, dealt: Dataset, *, where: Path) -> None:
     same = read.features.shape == dealt.features.shape and (read.features == dealt.features).all()
     if not same or (read.labels != dealt.labels).any():
-        raise DataError(
-            seen=f"{where} reads back as {len(read)} other rows than the {len(dealt)} that were dealt",
-            expected="the same rows: its first line was probably taken for a header, or for none",
-            fix="name the columns in the first line of the data, and set data.header=true",
-        )
+        raise _reads_otherwise(where, seen=f"reads back as {len(read)} other rows than the {len(dealt)} that were dealt")
+
+
+def _reads_otherwise(where: Path, *, seen: str) -> DataError:
+    return DataError(
+        seen=f"{where} {seen}",
+        expected="the same rows: its first line was probably taken for a header, or for none",
+        fix="name the columns in the first line of the data, and set data.header=true",
+    )

@@ -159,7 +159,7 @@ def test_classes_are_in_the_order_asked_for_else_by_size(write):
         (
             "x,y\n" + "".join(f"{n},{n / 7}\n" for n in range(50)),
             {},
-            "holds 50 different labels in 50 rows; .*data.positive_above=NUMBER",
+            "holds 50 different labels in 50 rows; .*data.regression=true task.loss=mse, or .*data.positive_above=NUMBER",
         ),
     ],
 )
