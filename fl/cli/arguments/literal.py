@@ -18,9 +18,7 @@ _SWEEP = re.compile(r"(choice|range|interval|glob|shuffle|sort|tag|float|int|str
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?")
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)")
 _ODD = re.compile(r"[+-]?[\d.,_' ]*\d[\d.,_' ]*([eE][+-]?\d+)?")
-_PLAIN = re.compile(
-    r"(?!(true|false|null|nan|inf|none|yes|no|on|off)$)[A-Za-z/~][\w./:~@%+-]*", re.IGNORECASE | re.ASCII
-)
+_PLAIN = re.compile(r"(?!(true|false|null|nan|inf|none|yes|no|on|off)$)[A-Za-z/][\w./:-]*", re.IGNORECASE | re.ASCII)
 _CHECKED = ("data.", "partition.", "seed")  # whose numbers are told in words when they are none
 
 
@@ -58,7 +56,11 @@ def _quoted(key: str, value: str, kinds: frozenset[Any]) -> str:
     numeric = {int, float} & kinds
     if numeric and (_NUMBER if float in kinds else _WHOLE).fullmatch(value):
         return value
-    odd = _ODD.fullmatch(value) and ("," not in value or re.fullmatch(r"\d{1,3}(,\d{3})+(\.\d+)?", value))
+    whole = _NUMBER if float in kinds else _WHOLE
+    several = "," in value and all(
+        whole.fullmatch(part) for part in value.split(",")
+    )  # a sweep, refused where none may be
+    odd = _ODD.fullmatch(value) and (not several or re.fullmatch(r"\d{1,3}(,\d{3})+", value))
     if numeric and key.startswith(_CHECKED) and odd and key not in ("data.target", "data.group"):
         what = "a share such as 0.2, or digits alone such as 1000" if float in kinds else "digits alone, such as 1000"
         raise ConfigError(f"{key} is {value!r}; write {what}, without commas, blanks, powers of ten or zeros in front")

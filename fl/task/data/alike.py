@@ -25,7 +25,7 @@ def alike(values: Mapping[str, int]) -> list[list[str]]:
     groups: dict[object, list[str]] = {}
     truths = _truths(values)
     for value in values:
-        groups.setdefault(truths.get(value, _key(value)), []).append(value)
+        groups.setdefault(("truth", truths[value]) if value in truths else _key(value), []).append(value)
     found = [
         # A word before the 0 or 1 that stands for it.
         sorted(group, key=lambda value: (value in truths and parse_number(value) is not None, -values[value], value))

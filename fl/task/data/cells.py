@@ -67,7 +67,8 @@ def numbers(
                 spelling=spelling or Spelling(),
                 missing=missing,
                 settled=spelling is None,
-            ),
+            )
+            + _header_hint(table, row),
         )
     return np.where(present, parsed, np.nan)
 
@@ -76,6 +77,13 @@ def levels(cells: NDArray[np.str_]) -> NDArray[np.str_]:
     """Each cell in the one spelling of its value, shape (N,): `4`, `4.0` and `4.` are one level."""
     values, inverse = np.unique(cells, return_inverse=True)
     return np.array([spell(cell) for cell in values], dtype=np.str_)[inverse]
+
+
+def _header_hint(table: Table, row: int) -> str:
+    first = table.lines[table.source_of == table.source_of[row]].min()
+    if table.has_header or table.lines[row] > first:
+        return ""
+    return "; set data.header=true if the first line names the columns"
 
 
 def _marks(missing: Collection[str]):

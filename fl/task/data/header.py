@@ -10,12 +10,18 @@ from pathlib import Path
 
 from fl.task.data.errors import DataError
 from fl.task.data.number import parse_number
+from fl.task.data.spelling import Spelling, holds_digit
 
 _LOOKED_AT = 1000  # rows below; they tell, and reading on costs time
 
 
 def is_header(
-    rows: Sequence[Sequence[str]], *, missing: Sequence[str], known_names: Sequence[str] = (), path: Path
+    rows: Sequence[Sequence[str]],
+    *,
+    missing: Sequence[str],
+    known_names: Sequence[str] = (),
+    path: Path,
+    spelling: Spelling,
 ) -> bool:
     """Whether the first row is no data.
 
@@ -35,18 +41,18 @@ def is_header(
     if not titles or any(cell.casefold() in markers for cell in titles.values()):
         return False
     numbers = {place: int(cell) for place, cell in titles.items() if cell.isdecimal()}
-    others = [cell for place, cell in titles.items() if place not in numbers and parse_number(cell) is not None]
+    others = {place: cell for place, cell in titles.items() if place not in numbers and _may_be_number(cell, spelling)}
     columns = [[row[place] for row in below if place < len(row)] for place in range(len(first))]
     held = [[cell for cell in column if cell and cell.casefold() not in markers] for column in columns]
-    words = [place for place in titles if place not in numbers and parse_number(titles[place]) is None]
+    words = [place for place in titles if place not in numbers and place not in others]
     # A word over nothing but numbers cannot be data.
     impossible = [
-        place for place in words if held[place] and all(parse_number(cell) is not None for cell in held[place])
+        place for place in words if held[place] and all(spelling.read(cell) is not None for cell in held[place])
     ]
     counted = not others and (not numbers or _counts_on(numbers))
     if not counted:
         if impossible:
-            number = others[0] if others else first[min(numbers)]
+            number = first[min(others or numbers)]
             raise DataError(
                 seen=f"the first line of {path} holds {first[impossible[0]]!r} where the rows below hold numbers, and "
                 f"{number!r} beside it",
@@ -57,7 +63,7 @@ def is_header(
     again = any(titles[place] in columns[place] for place in words)
     # A whole row that counts 0, 1, 2, 3 is hardly a row of data; two numbers may well be.
     enough = not numbers or len(numbers) > 3 or (bool(words) and len(numbers) > 1)
-    some = any(parse_number(cell) is not None for column in columns for cell in column)
+    some = any(spelling.read(cell) is not None for column in held for cell in column)
     alone = not numbers and some and len(set(titles.values())) == len(titles)
     return bool(impossible) or alone or (not again and enough)
 
@@ -82,6 +88,12 @@ def titles_of(first: Sequence[str]) -> tuple[str, ...]:
 def normal(title: str) -> str:
     """A title in the composed form of Unicode: an é is one name, whichever system wrote it."""
     return unicodedata.normalize("NFC", title)
+
+
+def _may_be_number(cell: str, spelling: Spelling) -> bool:
+    # Written in whatever way, such as 1.234,5 or <5 or 2024-01-31: no title can be made out of it.
+    bare = holds_digit(cell) and not any(mark.isalpha() for mark in cell)
+    return bare or parse_number(cell) is not None or spelling.read(cell) is not None
 
 
 def _counts_on(numbers: dict[int, int]) -> bool:

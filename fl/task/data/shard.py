@@ -95,6 +95,7 @@ def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, dr
         delimiter=style.delimiter,
         header=style.header,
         encoding=style.encoding,
+        spelling=style.spelling,
         missing=[*schema.missing, *style.missing],
         known_names=schema.names if schema.has_header else (),
     )

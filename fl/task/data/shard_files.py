@@ -162,7 +162,9 @@ def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> N
 def _compare(read: Dataset, dealt: Dataset, *, where: Path) -> None:
     same = read.features.shape == dealt.features.shape and (read.features == dealt.features).all()
     if not same or (read.labels != dealt.labels).any():
-        raise _reads_otherwise(where, seen=f"reads back as {len(read)} other rows than the {len(dealt)} that were dealt")
+        raise _reads_otherwise(
+            where, seen=f"reads back as {len(read)} other rows than the {len(dealt)} that were dealt"
+        )
 
 
 def _reads_otherwise(where: Path, *, seen: str) -> DataError:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from fl.task.data.errors import DataError
 from fl.task.data.header import is_header, normal, titles_of
+from fl.task.data.spelling import Spelling
 from fl.task.data.text_file import read_bytes, read_text
 from fl.task.data.workbook import WORKBOOK, kind_of, read_parquet, read_workbook
 
@@ -95,6 +96,7 @@ def read_table(
     encoding: str = "auto",
     missing: Sequence[str] = DEFAULT_MISSING,
     known_names: Sequence[str] = (),
+    spelling: Spelling | None = None,
 ) -> Table:
     """Read a delimited text file, packed by gzip, bzip2 or xz or not, an Excel workbook or a Parquet file.
 
@@ -105,6 +107,7 @@ def read_table(
         encoding: As of `fl.task.data.text_file.read_text`.
         missing: What stands for no value, in any case.
         known_names: Names that a header would hold; a first row half of which is among them is a header too.
+        spelling: Of numbers, to tell them from titles; None: plain.
     Raises: DataError if the file is absent, empty, not text, or has rows of different lengths.
     """
     content = read_bytes(path)
@@ -125,7 +128,9 @@ def read_table(
             )
     if kind is None or kind == WORKBOOK:
         named = (
-            is_header(rows, missing=missing, known_names=known_names, path=path) if header == "auto" else bool(header)
+            is_header(rows, missing=missing, known_names=known_names, path=path, spelling=spelling or Spelling())
+            if header == "auto"
+            else bool(header)
         )
     else:
         named = True

@@ -128,6 +128,7 @@ def _read(path: Path, *, config: DataConfig, like: Table | None = None) -> Table
         delimiter=style.delimiter,
         header=style.header,
         encoding=style.encoding,
+        spelling=style.spelling,
         missing=config.missing,
         known_names=like.names if like is not None and like.has_header else (),
     )
