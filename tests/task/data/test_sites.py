@@ -6,14 +6,13 @@ import gzip
 import sys
 from datetime import date, datetime
 
+import openpyxl
 import pyarrow
 import pyarrow.parquet
 import pytest
 
 from fl.task.data import DataConfig, DataError, PartitionConfig, load_federation
 from fl.task.data.table import read_table
-
-openpyxl = pytest.importorskip("openpyxl")
 
 NATURAL = PartitionConfig(name="natural", clients=0)
 ROWS = [(n, 0.5 + n % 8, ("ill", "well")[n % 2]) for n in range(20)]
