@@ -22,12 +22,22 @@ def is_missing(cell: str, *, missing: Collection[str]) -> bool:
     return _marks(missing)(cell)
 
 
+def distinct(cells: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
+    """The different cells of a column by first occurrence, and which of them each is, shape (N,).
+
+    Several times as fast as `numpy.unique`, which sorts the text.
+    """
+    index: dict[str, int] = {}
+    which = np.fromiter((index.setdefault(cell, len(index)) for cell in cells.tolist()), np.int64, count=len(cells))
+    return list(index), which
+
+
 def missing_cells(
     cells: NDArray[np.str_], *, missing: Sequence[str], zero_is_missing: bool = False
 ) -> NDArray[np.bool_]:
     """Where a column holds no value, shape (N,)."""
     marked = _marks(missing)
-    values, inverse = np.unique(cells, return_inverse=True)
+    values, inverse = distinct(cells)
     absent = [marked(cell) or (zero_is_missing and parse_number(cell) == 0) for cell in values]
     return np.array(absent, dtype=np.bool_)[inverse]
 
@@ -52,7 +62,7 @@ def numbers(
         missing: What stands for no value, for messages.
     Raises: DataError with line and column if a cell holds something else, and the settings that would read it.
     """
-    values, inverse = np.unique(table.columns[place], return_inverse=True)
+    values, inverse = distinct(table.columns[place])
     parsed = np.array([np.nan if (number := parse_number(cell)) is None else number for cell in values])[inverse]
     bad = np.flatnonzero(present & np.isnan(parsed))
     if bad.size:
@@ -75,7 +85,7 @@ def numbers(
 
 def levels(cells: NDArray[np.str_]) -> NDArray[np.str_]:
     """Each cell in the one spelling of its value, shape (N,): `4`, `4.0` and `4.` are one level."""
-    values, inverse = np.unique(cells, return_inverse=True)
+    values, inverse = distinct(cells)
     return np.array([spell(cell) for cell in values], dtype=np.str_)[inverse]
 
 
@@ -90,8 +100,10 @@ def _marks(missing: Collection[str]):
     words = {marker.casefold() for marker in missing}
     sizes = {number for marker in missing if (number := parse_number(marker)) is not None}
 
+    longest = max(map(len, missing), default=0) + 1  # a letter or so may fold to two
+
     def marked(cell: str) -> bool:
-        if cell.casefold() in words:
+        if len(cell) <= longest and cell.casefold() in words:
             return True
         # 00 is a code and not the number 0.
         return bool(sizes) and not re.match(r"[+-]?0\d", cell) and parse_number(cell) in sizes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -52,18 +53,13 @@ def kind_of(
     spelling = spelling or Spelling()
     cells = table.columns[place]
     absent = missing_cells(cells, missing=missing, zero_is_missing=zero_is_missing)
-    gone, times = np.unique(cells[absent], return_counts=True)
-    told = {
-        "missing": int(absent.sum()),
-        "missing_as": {str(cell): int(n) for cell, n in zip(gone, times, strict=True)},
-    }
-    found, counts = np.unique(cells[~absent], return_counts=True)
-    held = {str(cell): int(count) for cell, count in zip(found, counts, strict=True)}
+    gone = dict(Counter(cells[absent].tolist()))
+    held = dict(Counter(cells[~absent].tolist()))
     words = {cell: count for cell, count in held.items() if parse_number(cell) is None}
     if not listed and held:
         if not words:
             _refuse_compact_dates(table, place, held=held)
-            return ColumnKind(levels=None, **told)
+            return ColumnKind(levels=None, missing=sum(gone.values()), missing_as=gone)
         rows = sum(held.values())
         with_digits = sum(count for cell, count in words.items() if holds_digit(cell))
         in_words = sum(words.values())
@@ -71,8 +67,7 @@ def kind_of(
             numbers(table, place, present=~absent, spelling=spelling, missing=missing)  # refuses the first word
         if 2 * with_digits > in_words:
             _refuse_digits(table, place, held=held, words=words, spelling=spelling)
-    names, counts = np.unique(levels(cells[~absent]), return_counts=True)
-    by_level = {str(name): int(count) for name, count in zip(names, counts, strict=True)}
+    by_level = Counter(levels(cells[~absent]).tolist())
     if len(by_level) > MAX_LEVELS or (len(by_level) > FEW_LEVELS and 2 * len(by_level) > (~absent).sum()):
         raise DataError(
             seen=f"column {table.names[place]!r} of {table.source} holds {len(by_level)} different words in "
@@ -80,7 +75,11 @@ def kind_of(
             expected=f"a category, of at most {MAX_LEVELS} levels with several rows each",
             fix=f"leave it out with {setting('drop', [table.names[place]])} if it names the row, or group its values",
         )
-    return ColumnKind(levels={name: by_level[name] for name in sorted(by_level, key=by_size)}, **told)
+    return ColumnKind(
+        levels={name: by_level[name] for name in sorted(by_level, key=by_size)},
+        missing=sum(gone.values()),
+        missing_as=gone,
+    )
 
 
 def check_levels(name: str, kind: ColumnKind, *, source: str, declared: frozenset[str] = frozenset()) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 
 _PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
+@lru_cache(maxsize=1 << 17)  # a column is looked at several times
 def parse_number(cell: str) -> float | None:
     """The finite number in a cell, or None if it holds something else.
 

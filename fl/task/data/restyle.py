@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.advice import setting, shown
-from fl.task.data.cells import missing_cells
+from fl.task.data.cells import distinct, missing_cells
 from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
 from fl.task.data.header import normal
@@ -97,17 +97,18 @@ def map_levels(table: Table, level_map: Sequence[tuple[str, str, str]]) -> Table
 
 def mapped(cells: NDArray[np.str_], names: Mapping[str, str]) -> NDArray[np.str_]:
     """Each cell under the name of its value, where there is one, shape (N,)."""
-    values, inverse = np.unique(cells, return_inverse=True)
-    return np.array([names.get(spell(str(cell)), str(cell)) for cell in values], dtype=np.str_)[inverse]
+    values, inverse = distinct(cells)
+    return np.array([names.get(spell(cell), cell) for cell in values], dtype=np.str_)[inverse]
 
 
 def _respell(
     table: Table, place: int, *, spelling: Spelling, missing: Sequence[str], nothing: str
 ) -> NDArray[np.str_] | None:
-    values, inverse, counts = np.unique(table.columns[place], return_inverse=True, return_counts=True)
+    values, inverse = distinct(table.columns[place])
     if spelling.plain and not any("\u2212" in cell for cell in values):
         return None
-    absent = missing_cells(values, missing=missing)
+    counts = np.bincount(inverse, minlength=len(values))
+    absent = missing_cells(np.array(values, dtype=np.str_), missing=missing)
     read = {str(cell): None if gone else spelling.read(str(cell)) for cell, gone in zip(values, absent, strict=True)}
     present = int(counts[~absent].sum())
     readable = sum(int(count) for cell, count in zip(values, counts, strict=True) if read[str(cell)] is not None)

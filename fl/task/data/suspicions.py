@@ -25,6 +25,8 @@ def counts_rows(cells: NDArray[np.str_], *, least: int = _COUNTER) -> bool:
     """Whether a column holds nothing but the number of each row, in order, from wherever it starts."""
     if len(cells) < least:
         return False
+    if len(cells) > _COUNTER and not counts_rows(cells[:_COUNTER], least=least):
+        return False
     numbers = [parse_number(str(cell)) for cell in cells]
     if any(number is None for number in numbers):
         return False
@@ -52,9 +54,13 @@ def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
                 f"column {name!r} holds {extreme[0]:g} in {rows} rows, far from its other values ({others[0]:g} to "
                 f"{others[-1]:g}); if it stands for no value, add {extreme[0]:g} to data.missing"
             )
-    dotted = [str(cell) for cell in np.unique(cells) if "." in cell]
-    whole = any(re.fullmatch(r"[+-]?\d{1,3}", str(cell)) for cell in cells)
-    if len(dotted) > 1 and whole and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", cell) for cell in dotted):
+    held = dict.fromkeys(cells.tolist())
+    dotted = sorted(cell for cell in held if "." in cell)
+    if (
+        len(dotted) > 1
+        and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", cell) for cell in dotted)
+        and any(re.fullmatch(r"[+-]?\d{1,3}", cell) for cell in held)
+    ):
         notes.append(
             f"column {name!r} has points before three digits only ({shown(dotted, most=3)}); if they part thousands, set "
             "data.thousands=point data.decimal=comma"

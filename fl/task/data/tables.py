@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -172,8 +173,8 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         counts = np.bincount(labels, minlength=len(class_names)).tolist()
         classes = dict(zip(class_names, counts, strict=True))
     groups, group_names = _groups(table, config=config) if sites is None else (table.source_of, sites.names)
-    found = survey(
-        table,
+    look = partial(
+        survey,
         target=target,
         group=group,
         dropped=dropped,
@@ -183,8 +184,10 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         spelling=config.style().spelling,
         level_map=level_map,
         scaled={name for name in first.names if any(f"{name}:" in entry for entry in config.scale)},
-        sites=None if groups is None else (groups, group_names),
     )
+    found = look(table, sites=None if groups is None else (groups, group_names))
+    if separate:  # files of one task must not spell differently either
+        look(stack_tables([table, *separate.values()]), sites=None)
     notes = [
         *_about_files(tables, sites=sites, counters=counters),
         *found.notes,
