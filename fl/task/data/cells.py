@@ -17,11 +17,6 @@ from fl.task.data.table import Table
 _FEW = 3  # words that a message lists as further marks of a missing value
 
 
-def is_missing(cell: str, *, missing: Collection[str]) -> bool:
-    """Whether a cell stands for no value: a mark in any case, or a number that is a mark in any spelling."""
-    return _marks(missing)(cell)
-
-
 def distinct(cells: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
     """The different cells of a column by first occurrence, and which of them each is, shape (N,).
 

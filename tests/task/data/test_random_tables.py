@@ -68,7 +68,7 @@ def tables(draw):
     return numbers, words, labels, columns, text.getvalue().encode(encoding), told
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=tables())
 def test_what_is_read_is_what_was_meant(tmp_path_factory, made):
     numbers, words, labels, columns, content, told = made
