@@ -27,7 +27,7 @@ from fl.codec import Layout
 from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
-from fl.task.data import DataConfig, Dataset, Federation, PartitionConfig, load_federation
+from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
 from fl.task.trust import Trust
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def train(message: Message, context: Context) -> Message:
     """Train for the spec's steps from the model in the message; answer with the trained arrays and two metrics.
 
     The node configuration names the `invite` that the owner accepted, in `trust` the packages whose models and losses its
-    spec may name, and whose rows are trained on. A node of its own: the `shard` (a file or folder; with `drop-unlabelled`
-    rows without a label are left out) and the `threads` of training. A simulation: the `data` and `partition` settings
+    spec may name, and whose rows are trained on. A node of its own: the `shard` (a file or folder, written in the `style`,
+    JSON of `fl client`'s settings; with `drop-unlabelled` rows without a label are left out) and the `threads` of training. A simulation: the `data` and `partition` settings
     (JSON), the `seed`, the `partition-id`, and optionally a `behaviour`. A client that does not work needs the `bundles` that the
     coordinator publishes (a folder or URL), with `reveals` if directions are among them round by round.
     """
@@ -99,7 +99,12 @@ def _rows_of(context: Context) -> _Rows:
     invite = str(_setting(settings, "invite"))
     spec = _spec(invite, Trust.of(str(settings.get("trust", ""))))
     if "shard" in settings:
-        data = _own_data(invite, str(settings["shard"]), bool(settings.get("drop-unlabelled", False)))
+        data = _own_data(
+            invite,
+            str(settings["shard"]),
+            str(settings.get("style", "{}")),
+            bool(settings.get("drop-unlabelled", False)),
+        )
         number = int(wallet_of(context).address, 16)
         return _Rows(spec=spec, data=data, seed=spec.seed, number=number, given=_not_given)
     number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
@@ -145,8 +150,11 @@ def _spec(invite: str, trust: Trust) -> TaskSpec:
 
 
 @cache
-def _own_data(invite: str, path: str, drop_unlabelled: bool) -> Dataset:
-    return read_own_shard(Path(path), spec=read_spec(read_invite(invite).spec), drop_unlabelled=drop_unlabelled).data
+def _own_data(invite: str, path: str, style: str, drop_unlabelled: bool) -> Dataset:
+    spec = read_spec(read_invite(invite).spec)
+    return read_own_shard(
+        Path(path), spec=spec, style=FileStyle.of(json.loads(style)), drop_unlabelled=drop_unlabelled
+    ).data
 
 
 def _partition(data: str, partition: str, seed: int, number: int) -> Dataset:

@@ -6,24 +6,35 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from fl.task.data import DataError, Shard, TableSchema, read_image_shard, read_shard
+from fl.task.data import DataError, DataReading, FileStyle, Shard, TableSchema, read_image_shard, survey_shard
 
 
-def read_own_shard(path: Path, *, spec: Mapping[str, object], drop_unlabelled: bool = False) -> Shard:
-    """Read a table by the spec's schema, or a pair of IDX files by its shape.
+def read_own_shard(
+    path: Path, *, spec: Mapping[str, object], style: FileStyle | None = None, drop_unlabelled: bool = False
+) -> Shard:
+    """What `survey_own_shard` reads, alone. Raises: DataError."""
+    return survey_own_shard(path, spec=spec, style=style, drop_unlabelled=drop_unlabelled)[0]
+
+
+def survey_own_shard(
+    path: Path, *, spec: Mapping[str, object], style: FileStyle | None = None, drop_unlabelled: bool = False
+) -> tuple[Shard, DataReading]:
+    """Read a table by the spec's schema, or a pair of IDX files by its shape, and say what was understood.
 
     Args:
         path: A table, or a folder with a pair of IDX files (or their file of images).
         spec: The spec's parsed JSON.
+        style: How the table is written; None: as the task's are.
         drop_unlabelled: Leave rows of a table without a label out instead of refusing the file.
     Raises: DataError with what is wrong and what was expected.
     """
     shape = tuple(spec["feature_shape"])
     if spec.get("schema") is not None:
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
-        shard = read_shard(path, schema=schema, drop_unlabelled=drop_unlabelled)
+        shard, reading = survey_shard(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
     elif len(shape) == 3:
         shard = read_image_shard(path, num_classes=int(spec["num_classes"]), feature_shape=shape)
+        reading = _of_images(shard, path=path, spec=spec)
     else:
         raise DataError(
             seen=f"a task whose inputs have the shape {shape} and no schema",
@@ -36,4 +47,19 @@ def read_own_shard(path: Path, *, spec: Mapping[str, object], drop_unlabelled: b
             expected=f"{shape}, as the task's model takes them",
             fix="ask the coordinator which columns the task needs",
         )
-    return shard
+    return shard, reading
+
+
+def _of_images(shard: Shard, *, path: Path, spec: Mapping[str, object]) -> DataReading:
+    counts = shard.data.class_counts(int(spec["num_classes"])).tolist()
+    names = [str(name) for name in spec.get("class_names") or range(len(counts))]
+    height, width = shard.data.features.shape[2:]
+    return DataReading(
+        source=str(path),
+        rows=len(shard.data),
+        header=f"images of {height} x {width} pixels",
+        columns=(),
+        classes={name: count for name, count in zip(names, counts, strict=False) if count},
+        clients={},
+        notes=(),
+    )

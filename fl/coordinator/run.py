@@ -20,6 +20,7 @@ from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.anvil import CHAIN_STATE, running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Terms
+from fl.chain.json_file import write_json
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
@@ -37,13 +38,14 @@ from fl.coordinator.round.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import Evaluation, ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.data import Federation, load_federation
+from fl.task.data import DataReading, Federation, load_federation
 from fl.task.model_vector import layout_of, vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
 
+READING = "data.json"  # what was understood of the data
 _FIRST_NODE = 2  # Flower keeps node id 1 for the server
 
 
@@ -52,6 +54,9 @@ class Watcher:
     """What a view is told while the federation runs; every method may be replaced."""
 
     on_setup: Callable[[str], None] = lambda what: None
+    on_data: Callable[[DataReading], None] = lambda reading: (
+        None
+    )  # what was understood of the data, before anything else
     on_task: Callable[[FederationResult], None] = lambda result: None  # before round 1; it fills as the rounds go
     on_phase: Callable[[int, str], None] = lambda number, phase: None
     on_reply: Callable[[int], None] = lambda node_id: None
@@ -110,6 +115,7 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         torch.set_num_threads(config.engine.threads)
     watcher.on_setup("reading the data")
     federation = load_federation(config.data, config.partition, seed=config.seed)
+    keep_reading(federation, folder=folder, watcher=watcher)
     if not federation.shards:
         raise ConfigError(
             f"data={config.data.name} has no client's rows, and `fl run` plays the clients too; start `fl coordinator` "
@@ -133,6 +139,13 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         run.train(model)
         run.pay()
         return run.result
+
+
+def keep_reading(federation: Federation, *, folder: Path, watcher: Watcher) -> None:
+    """Show what was understood of the data, and store it beside the run."""
+    if federation.reading is not None:
+        write_json(folder / READING, federation.reading.to_json())
+        watcher.on_data(federation.reading)
 
 
 def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:

@@ -49,7 +49,7 @@ from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.quorum.remote import RemoteQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
-from fl.coordinator.run import ClientResult, FederationResult, Watcher, spec_of
+from fl.coordinator.run import ClientResult, FederationResult, Watcher, keep_reading, spec_of
 from fl.coordinator.superlink.certificates import Tls, given_tls, own_tls
 from fl.coordinator.superlink.grid import GridLost, open_grid
 from fl.coordinator.superlink.node_registry import NodeRegistry
@@ -110,6 +110,7 @@ def run_coordinator(
     private_folder(folder)
     watcher.on_setup("reading the data")
     data = load_federation(config.data, config.partition, seed=config.seed)
+    keep_reading(data, folder=folder, watcher=watcher)
     spec = spec_of(config, data)
     game = _game(spec, data)
     # What cannot be built, or not scored, shows before anything is escrowed.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from itertools import accumulate
 from typing import Any
@@ -45,7 +46,7 @@ def read_json(text: bytes | str, *, most: int = MOST_BYTES) -> Any:
     """Parse a text.
 
     Args:
-        text: UTF-8 if it is bytes.
+        text: UTF-8 if it is bytes, or UTF-16 with a byte-order mark; a mark in front is passed over, editors of Windows write one.
         most: Bytes, or characters, that it may have.
     Returns: what `json.loads` gives, without NaN and infinities; every key of an object stood there once.
     Raises: BadJson for what is no JSON, or has more values, is larger, deeper or has longer numbers than anything that this project writes.
@@ -54,7 +55,8 @@ def read_json(text: bytes | str, *, most: int = MOST_BYTES) -> Any:
         raise BadJson(problem=f"it has {len(text):,} bytes, {most:,} are the most")
     try:
         if isinstance(text, bytes):
-            text = text.decode()
+            text = text.decode("utf-16" if text.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8")
+        text = text.removeprefix("\ufeff")
         _check_size(text, values=max(1000, most // _BYTES_A_VALUE))
         value = json.loads(
             text, parse_int=_whole, parse_float=_finite, parse_constant=_no_number, object_pairs_hook=_object

@@ -38,11 +38,18 @@ def test_what_is_written_is_read(value):
     assert read_json(text.encode()) == value
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-8"])
+def test_a_byte_order_mark_is_no_part_of_the_text(encoding):
+    assert read_json('{"é": 1}'.encode(encoding)) == {"é": 1}
+    assert read_json("\ufeff[1]") == [1]
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
         (b"", "it is no JSON (Expecting value: line 1 column 1 (char 0))"),
-        (b"\xff\xfe", "it holds text that is no UTF-8"),
+        (b'{"a": "\xff"}', "it holds text that is no UTF-8"),
+        (b"\xff\xfe{", "it holds text that is no UTF-8"),
         ('{"a": 1, "b": 2, "a": 3}', "it has the key 'a' twice"),
         ('{"outer": {"a": 1, "a": 1}}', "it has the key 'a' twice"),
         ("[NaN]", "it has NaN, which is no number"),
@@ -56,7 +63,7 @@ def test_what_is_written_is_read(value):
         ("[" + "[]" * (MOST_BYTES // 8 + 1), "it has more than 1,048,576 lists and objects"),
         (b" " * (MOST_BYTES + 1), "it has 16,777,217 bytes, 16,777,216 are the most"),
     ],
-    ids=range(14),
+    ids=range(15),
 )
 def test_what_no_text_of_ours_says_is_refused(text, problem):
     with pytest.raises(BadJson) as caught:

@@ -18,6 +18,7 @@ from hydra.errors import ConfigCompositionException, HydraException, OverridePar
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from fl.cli.arguments.literal import literal
 from fl.coordinator.config import RunConfig
 from fl.errors import ConfigError
 
@@ -50,14 +51,14 @@ def groups() -> dict[str, dict[str, str]]:
 
 
 def spell_out(arguments: Sequence[str]) -> list[str]:
-    """Turn `chain=URL` into the choice that it stands for; leave everything else."""
+    """Turn `chain=URL` into the choice that it stands for, and quote what is to be taken literally."""
     spelled = []
     for argument in arguments:
         if argument.startswith("chain=") and "://" in argument:
             spelled += ["chain=rpc", "chain.url=" + argument.removeprefix("chain=")]
         else:
             spelled.append(argument)
-    return spelled
+    return literal(spelled)
 
 
 def check(overrides: Sequence[str]) -> RunConfig:

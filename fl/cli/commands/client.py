@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import signal
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 from eth_hash.auto import keccak
+from rich.console import Console
 
 import clients
 import fl
@@ -25,21 +27,24 @@ from clients.node.loop import Node, load_app
 from clients.payments.follower import PayFollower
 from clients.payments.metrics import NodeMetrics, serving_metrics
 from clients.preview import preview
-from clients.shard import read_own_shard
+from clients.shard import survey_own_shard
 from fl.chain.accounts import ask_password, create_keystore, open_keystore
 from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Client, Status, TaskState, Terms
 from fl.chain.invite import Invite
+from fl.chain.json_file import write_json
 from fl.chain.membership import TaskOver, join, read_task
 from fl.chain.tokens import WEI, wei
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole, whole
 from fl.cli.commands.join import accepted, commit
+from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
 from fl.plain_text import printable
 from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE, read_spec
-from fl.task.data import Shard
+from fl.task.data import FileStyle, Shard
+from fl.task.data.file_style import SETTINGS
 
 KNOWN = {
     "invite": "the coordinator's invite: a file, or the line that begins with fairshare:",
@@ -53,6 +58,7 @@ KNOWN = {
     "app": "package.module:app of your own Flower ClientApp to run instead",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
     "drop_unlabelled": "true leaves rows without a label out instead of refusing the file",
+    **SETTINGS,
     "threads": "of training (default 1)",
     "metrics": "port on this machine where Prometheus finds the node's figures, none by default",
 }
@@ -77,9 +83,14 @@ def main(arguments: Sequence[str]) -> None:
         gateway = Gateway(invite.gateway, ca=invite.ca)
         account = _wallet(values, invite=invite)
         folder.check(invite=invite, account=account.address)
-        shard = read_own_shard(
-            Path(values["data"]), spec=read_spec(invite.spec), drop_unlabelled=settings["drop-unlabelled"]
+        shard, reading = survey_own_shard(
+            Path(values["data"]),
+            spec=read_spec(invite.spec),
+            style=FileStyle.of(values),
+            drop_unlabelled=settings["drop-unlabelled"],
         )
+        print_reading(reading, console=Console())
+        write_json(folder.path / "data.json", reading.to_json())
         known = escrow.client(invite.id_bytes, account.address)
         if known.first_round:
             _check_membership(known, folder=folder, account=account.address)
@@ -134,10 +145,12 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
     if found is None:
         load_app(app)  # which says what is wrong; one that is there is imported with the first round
     wallet = {"keystore": values["key"]} if values.get("key") else {"anvil-account": int(values["anvil"])}
+    FileStyle.of(values)  # refuses what makes no sense
     return {
         **wallet,
         "shard": str(Path(values["data"]).expanduser().absolute()),
         "trust": values.get("trust", ""),
+        "style": json.dumps({key: values[key] for key in SETTINGS if key in values}),
         "drop-unlabelled": values.get("drop_unlabelled") == "true",
         "threads": threads,
     }
@@ -232,7 +245,7 @@ def _show(
         "trains": f"{_word(spec['model'], most=100)}, {seen.parameters:,} values, {seen.steps:,} steps of "
         f"{seen.batch_size:,} rows a round, strategy {_word(seen.strategy)}",
         "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
-        "your data": f"{len(shard.data)} rows ({held}); they stay on this machine",
+        "your data": f"{len(shard.data)} rows{f' ({held})' if held else ''}; they stay on this machine",
         "you stake": f"{_tokens(stake)} tokens of {account.address} ({_tokens(terms.min_stake)} to {_tokens(terms.max_stake)} are "
         "taken; more is more weight); back at the end, lost for two signed updates of one round",
         "you sign": "one Update(task, round, client, base model, update root) a round, for this task and nothing else",

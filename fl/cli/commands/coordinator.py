@@ -13,11 +13,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
+from rich.console import Console
+
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.tokens import WEI
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.overrides import check, groups, spell_out
+from fl.cli.terminal.data_table import print_reading
 from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.serve import ServiceWatcher, Surfaces, run_coordinator
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
     if any(one in ("-h", "--help") for one in arguments):
         print(_help())
         return
-    given = _dotted(spell_out(arguments))
+    given = spell_out(_dotted(arguments))
     folder = Path(check(given).coordinator.folder).expanduser()
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
     told = list({one.partition("=")[0]: one for one in (*_told_before(folder), *given)}.values())
@@ -85,6 +88,7 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_setup=_say,
         on_round=lambda report, test: _say_round(report, test, rounds=config.task.rounds),
         on_invite=_say_invite,
+        on_data=lambda reading: print_reading(reading, console=Console()),
         on_nodes=live.show_nodes,
         on_end=lambda: _write_end(live, folder=folder),
     )

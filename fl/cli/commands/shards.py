@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fl.cli.arguments.overrides import check, defaults, groups, one_point
+from rich.console import Console
+
+from fl.cli.arguments.overrides import check, defaults, groups, one_point, spell_out
+from fl.cli.terminal.data_table import print_reading
 from fl.coordinator.config import RunConfig
 from fl.errors import ConfigError
 from fl.task.data import ShardFiles, write_shards
@@ -15,16 +18,18 @@ _GROUPS = ("data", "partition")
 
 def main(arguments: Sequence[str]) -> None:
     """Deal, write, and say who reads what."""
-    if any(one in ("-h", "--help") for one in arguments):
+    if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return
-    outs = [one.removeprefix("out=") for one in arguments if one.startswith("out=")]
+    outs = [argument.removeprefix("out=") for argument in arguments if argument.startswith("out=")]
     if len(outs) != 1 or not outs[0]:
         raise ConfigError("out is not set; add out=FOLDER, where the files go")
-    overrides = [one for one in arguments if not one.startswith("out=")]
+    overrides = spell_out([argument for argument in arguments if not argument.startswith("out=")])
     config = check_shards(overrides)
     folder = Path(outs[0])
     written = write_shards(folder, data=config.data, partition=config.partition, seed=config.seed)
+    if written.reading is not None:
+        print_reading(written.reading, console=Console())
     print(_account(written))
 
 
@@ -45,7 +50,11 @@ def check_shards(overrides: Sequence[str]) -> RunConfig:
 
 def _account(written: ShardFiles) -> str:
     width = max(len(str(path)) for path in written.clients)
-    lines = [f"  {path!s:<{width}}  {rows} rows" for path, rows in written.clients.items()]
+    lines = [
+        f"  {path!s:<{width}}  {rows} rows"
+        + (f" of {written.names[path]}" if written.names[path] != path.name.removesuffix(".csv") else "")
+        for path, rows in written.clients.items()
+    ]
     held = f"{written.validation} rows to score on, {written.test} to report on"
     return "\n".join([
         f"{len(written.clients)} clients, each with data=",

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
 from fl.chain.tokens import WEI
+from fl.cli.terminal.data_table import print_reading
 from fl.cli.terminal.pay_table import notes, pay_table, tokens
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import Watcher
@@ -46,7 +47,11 @@ class ProgressView:
     def watcher(self) -> Watcher:
         """The callbacks of this view."""
         return Watcher(
-            on_setup=self._on_setup, on_phase=self._on_phase, on_reply=self._on_reply, on_round=self._on_round
+            on_setup=self._on_setup,
+            on_data=lambda reading: print_reading(reading, console=self.console),
+            on_phase=self._on_phase,
+            on_reply=self._on_reply,
+            on_round=self._on_round,
         )
 
     def show_table(self, summary: dict[str, Any], *, folder: Path) -> None:

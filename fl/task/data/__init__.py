@@ -4,17 +4,21 @@ from fl.task.data.config import DataConfig, PartitionConfig
 from fl.task.data.dataset import Dataset, Federation, Shard
 from fl.task.data.errors import DataError
 from fl.task.data.federation import load_federation
+from fl.task.data.file_style import FileStyle
 from fl.task.data.fit import fit_schema
+from fl.task.data.reading import DataReading
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
-from fl.task.data.shard import read_image_shard, read_shard
+from fl.task.data.shard import read_image_shard, read_shard, survey_shard
 from fl.task.data.shard_files import ShardFiles, write_shards
 
 __all__ = [
     "CategoricalColumn",
     "DataConfig",
     "DataError",
+    "DataReading",
     "Dataset",
     "Federation",
+    "FileStyle",
     "NumericColumn",
     "PartitionConfig",
     "Shard",
@@ -24,5 +28,6 @@ __all__ = [
     "load_federation",
     "read_image_shard",
     "read_shard",
+    "survey_shard",
     "write_shards",
 ]

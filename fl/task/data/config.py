@@ -4,13 +4,13 @@ Plain dataclasses, because Hydra refuses to override a frozen schema, and withou
 OmegaConf reads the types themselves.
 """
 
-import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fl.errors import ConfigError
+from fl.task.data.file_style import FileStyle, check_choice, pairs
+from fl.task.data.table import DEFAULT_MISSING
 
 _TABLES = ("csv", "folder")
 _DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "holdout")
@@ -36,6 +36,7 @@ class DataConfig:
     validation: int | float | str = 0.2
     test: int | float | str = 0.2
     # Two ways to turn what stands in the target column into classes; without them every value is a class.
+    regression: bool = False  # the target is a number that the model predicts, with task.loss=mse or huber
     positive_above: float | None = None  # class 1 is a target above this number, class 0 the rest
     # VALUE:CLASS each, such as [0:well,1:ill,2:ill]; a list, because Hydra lets nobody add keys to a map.
     label_map: list[str] = field(default_factory=list)
@@ -44,16 +45,30 @@ class DataConfig:
     drop_unlabelled: bool = False  # leave rows without a label out; otherwise they are refused, with their numbers
     categorical: list[int | str] = field(default_factory=list)  # besides those that hold words, found by themselves
     drop: list[int | str] = field(default_factory=list)  # columns that are no feature, such as a patient number
-    missing: list[str] = field(default_factory=lambda: ["", "?", "NA", "nan"])  # what stands for no value, in any case
+    # What stands for no value, in any case; a number in any spelling, so that -999 is -999.0 too.
+    missing: list[str] = field(default_factory=lambda: list(DEFAULT_MISSING))
     missing_zero: list[int | str] = field(default_factory=list)  # columns where 0 stands for no value too
     delimiter: str = "auto"  # one character, tab, or auto: whichever of , ; | and tab the first line has most of
     header: bool | str = "auto"  # does the first row name the columns: true, false or auto
+    encoding: str = (
+        "auto"  # of text: auto is UTF-8, or UTF-16 with its mark; cp1252 for most files of Windows in the West
+    )
+    # How numbers are written; see `fl.task.data.spelling`. What no setting reads is refused.
+    decimal: str = "point"  # point | comma | either
+    thousands: str = "none"  # none | comma | point | space | apostrophe
+    censored: str = "refuse"  # "<5": refuse | bound (5) | half (2.5) | missing
+    dates: str = "refuse"  # refuse | ymd | dmy | mdy: read as days since 1970
+    units: list[str] = field(default_factory=list)  # words or signs that may stand beside a number, such as [mg/l,%]
+    # COLUMN:LEVEL:NAME each, such as [sex:M:male,sex:m:male]: a level that is written in several ways. It travels with the
+    # task. A level that is mapped to itself is one of its own, however near it is to another.
+    level_map: list[str] = field(default_factory=list)
+    scale: list[str] = field(default_factory=list)  # COLUMN:FACTOR, or SITE:COLUMN:FACTOR: numbers in another unit
     group: int | str | None = None  # csv: the column whose values are the natural clients; never a feature
     limit: int | None = None  # use at most so many rows, drawn with the seed; separate files are used whole
     seed: int | None = None  # draws limit, validation and test; None: the seed of the run
 
     def __post_init__(self) -> None:
-        _check_choice("data.name", self.name, _DATA_NAMES)
+        check_choice("data.name", self.name, _DATA_NAMES)
         self._check_that_settings_apply()
         for key in ("validation", "test"):
             self._check_held_out(key, getattr(self, key))
@@ -64,27 +79,31 @@ class DataConfig:
                 "set two shares that add up to less than 1"
             )
         self._check_classes()
-        if self.header not in (True, False, "auto"):
-            raise ConfigError(f"data.header is {self.header!r}; set true, false or auto")
-        if self.delimiter != "auto" and self.separator is not None and len(self.separator) != 1:
-            raise ConfigError(f"data.delimiter is {self.delimiter!r}; set one character, tab or auto")
-        if self.separator is not None and self.separator in '"\r\n':
-            raise ConfigError(f"data.delimiter is {self.delimiter!r}, which cannot part two cells; set another one")
+        self.style()  # refuses what makes no sense
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"data.limit is {self.limit}; set 1 or more rows, or leave it out to use all")
         if self.seed is not None and self.seed < 0:
             raise ConfigError(f"data.seed is {self.seed}; set 0 or more")
 
-    @property
-    def separator(self) -> str | None:
-        """The character between two cells; None if it is to be found out."""
-        return {"auto": None, "tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
+    def style(self) -> FileStyle:
+        """How the files are written. The map of labels is the task's, and not in it."""
+        return FileStyle.checked(
+            delimiter=self.delimiter,
+            header=self.header,
+            encoding=self.encoding,
+            decimal=self.decimal,
+            thousands=self.thousands,
+            censored=self.censored,
+            dates=self.dates,
+            units=self.units,
+            level_map=self.level_map,
+            scale=self.scale,
+        )
 
     @property
     def class_by_value(self) -> dict[str, str]:
         """The label map: class name by value of the target."""
-        parts = [entry.rpartition(":") for entry in self.label_map]
-        return {value.strip(): name.strip() for value, _, name in parts}
+        return dict(pairs(self.label_map))
 
     def _check_that_settings_apply(self) -> None:
         if self.name in _FILES and not self.path:
@@ -114,6 +133,12 @@ class DataConfig:
         if self.positive_above is not None and (self.label_map or self.classes):
             other = "data.label_map" if self.label_map else "data.classes"
             raise ConfigError(f"data.positive_above and {other} both say what the classes are; set one of them")
+        if self.regression and (self.positive_above is not None or self.label_map or self.classes):
+            told = "positive_above" if self.positive_above is not None else "label_map" if self.label_map else "classes"
+            raise ConfigError(
+                f"data.{told} makes classes of the target, which data.regression=true reads as a number; "
+                "set one of them"
+            )
         if self.classes and len(self.classes) < 2:
             raise ConfigError(f"data.classes names one class, {self.classes[0]!r}; name 2 or more, or leave it out")
         if len(set(self.classes)) < len(self.classes):
@@ -153,7 +178,7 @@ class PartitionConfig:
     min_samples: int = 1  # refuse to give anybody fewer rows than this
 
     def __post_init__(self) -> None:
-        _check_choice("partition.name", self.name, _PARTITION_NAMES)
+        check_choice("partition.name", self.name, _PARTITION_NAMES)
         counted = self.name in ("sizes", "natural")
         if self.clients < (0 if counted else 1):
             least = "0 (as many as there are) or more" if counted else "1 or more"
@@ -178,13 +203,6 @@ class PartitionConfig:
                 f"partition.sizes lists {len(self.sizes)} sizes for {self.clients} clients; "
                 "list one per client, or set partition.clients=0 to count them"
             )
-
-
-def _check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        near = difflib.get_close_matches(value, list(choices), n=1)
-        hint = f"did you mean {near[0]}?" if near else "set one of these"
-        raise ConfigError(f"{key} is {value!r}; known are {', '.join(choices)}; {hint}")
 
 
 def _default(setting: Any) -> Any:  # Any: dataclasses.Field has no public type for its default

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.task.data.reading import DataReading
 from fl.task.data.schema import TableSchema
 
 
@@ -15,13 +16,16 @@ class Dataset:
     """Rows with their labels, ready for a model."""
 
     features: NDArray[np.float32]  # shape (N, *feature_shape): standardised columns, or pixels in [0, 1]
-    labels: NDArray[np.int64]  # shape (N,), an index into the class names
+    # An index into the class names, shape (N,); or a target that is a number, float32 in standard deviations, shape (N, 1).
+    labels: NDArray[np.int64] | NDArray[np.float32]
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def class_counts(self, num_classes: int) -> NDArray[np.int64]:
-        """Rows of each class, shape (num_classes,)."""
+        """Rows of each class, shape (num_classes,); of none where labels are numbers."""
+        if not np.issubdtype(self.labels.dtype, np.integer):
+            return np.zeros(0, dtype=np.int64)
         return np.bincount(self.labels, minlength=num_classes).astype(np.int64)
 
 
@@ -43,13 +47,14 @@ class Federation:
     shards: tuple[Shard, ...]
     validation: Dataset  # committed to by hash; scores are the loss on these rows
     test: Dataset  # never used for scoring or training
-    class_names: tuple[str, ...]  # label i is class_names[i]
+    class_names: tuple[str, ...]  # label i is class_names[i]; empty where a number is predicted
     schema: TableSchema | None  # how rows of a table were encoded; None for images
+    reading: DataReading | None = None  # what was understood of the files, to show to whoever owns them
 
     @property
     def num_classes(self) -> int:
-        """How many classes a model of these data tells apart."""
-        return len(self.class_names)
+        """How many classes a model of these data tells apart; 1, its one output, where it predicts a number."""
+        return len(self.class_names) or 1
 
     @property
     def feature_shape(self) -> tuple[int, ...]:

@@ -6,16 +6,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.columns import column_order
 from fl.task.data.dataset import Dataset
 from fl.task.data.labels import index_classes, keep_labelled, name_classes
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
-from fl.task.data.table import Table, column_order
+from fl.task.data.table import Table
 
 CLIP = 10.0  # standard deviations: one absurd value, or a scale fitted on few rows, must not blow up a client's steps
 
 
-def encode(table: Table, *, schema: TableSchema, drop_unlabelled: bool = False) -> Dataset:
-    """All rows of a table as features, shape (N, F), and labels, shape (N,).
+def encode(
+    table: Table,
+    *,
+    schema: TableSchema,
+    drop_unlabelled: bool = False,
+) -> Dataset:
+    """All rows of a table as features, shape (N, F), and labels: classes of shape (N,), or numbers of shape (N, 1).
+
+    Args:
+        table: In the plain spelling, as of `fl.task.data.restyle`.
+        schema: Of the task.
+        drop_unlabelled: Leave rows without a label out.
 
     Raises: DataError if a column is absent, a numeric one holds a word, a label is missing (unless such rows are to
         be dropped) or is outside the classes.
@@ -23,7 +34,7 @@ def encode(table: Table, *, schema: TableSchema, drop_unlabelled: bool = False) 
     used = [schema.target, *(column.name for column in schema.columns)]
     places = column_order(table, names=schema.names, has_header=schema.has_header, needed=used)
     table = keep_labelled(table, places[0], missing=schema.missing, drop_unlabelled=drop_unlabelled)
-    names = name_classes(table, places[0], positive_above=schema.positive_above, label_map=dict(schema.label_map))
+    labels = _labels(table, places[0], schema=schema)
     features = np.zeros((len(table), schema.num_features), dtype=np.float32)
     start = 0
     for column, place in zip(schema.columns, places[1:], strict=True):
@@ -36,7 +47,18 @@ def encode(table: Table, *, schema: TableSchema, drop_unlabelled: bool = False) 
         if column.marks_missing:
             features[:, end - 1] = absent
         start = end
-    return Dataset(features=features, labels=index_classes(table, names, class_names=schema.class_names))
+    return Dataset(features=features, labels=labels)
+
+
+def _labels(table: Table, place: int, *, schema: TableSchema) -> NDArray[np.int64] | NDArray[np.float32]:
+    if schema.target_scale is None:
+        names = name_classes(table, place, positive_above=schema.positive_above, label_map=dict(schema.label_map))
+        return index_classes(table, names, class_names=schema.class_names)
+    mean, std = schema.target_scale
+    everywhere = np.ones(len(table), dtype=np.bool_)
+    targets = numbers(table, place, present=everywhere, what="a number, which the task predicts")
+    with np.errstate(over="ignore"):
+        return np.clip((targets - mean) / std, -CLIP, CLIP).astype(np.float32)[:, None]
 
 
 def _standardise(values: NDArray[np.float64], *, column: NumericColumn) -> NDArray[np.float64]:

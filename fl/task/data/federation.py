@@ -57,6 +57,7 @@ class Dealt:
             test=self.rows.encode_separate("test", self.schema) if test is None else take(test),
             class_names=self.rows.class_names,
             schema=self.schema,
+            reading=self.rows.reading,
         )
 
 

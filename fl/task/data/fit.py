@@ -8,15 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.cells import missing_cells, numbers
 from fl.task.data.errors import DataError
-from fl.task.data.number import by_size, parse_number
+from fl.task.data.kinds import kind_of
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
-from fl.task.data.table import Table
-
-# A column of words is taken for a name of the row rather than for a category if it has more levels than the first
-# number, or more than the second and more than half as many as it has values.
-MAX_LEVELS, FEW_LEVELS = 200, 20
+from fl.task.data.spelling import Spelling
+from fl.task.data.table import DEFAULT_MISSING, Table
 
 
 def fit_schema(
@@ -26,10 +23,12 @@ def fit_schema(
     class_names: Sequence[str],
     categorical: Collection[int | str] = (),
     drop: Collection[int | str] = (),
-    missing: Sequence[str] = ("", "?", "NA", "nan"),
+    missing: Sequence[str] = DEFAULT_MISSING,
     missing_zero: Collection[int | str] = (),
     positive_above: float | None = None,
     label_map: Mapping[str, str] | None = None,
+    level_map: Sequence[tuple[str, str, str]] = (),
+    spelling: Spelling | None = None,
 ) -> TableSchema:
     """Find out what each column holds and how to scale it.
 
@@ -39,19 +38,22 @@ def fit_schema(
     `fl.task.data.encode`).
 
     What little data can do is caught: a column with one single value keeps std 1, and a column of which no value was
-    seen gives no feature at all, whatever the shards hold in it. A column is categorical if it is listed as such or
-    if at least half of its values are words. Where fewer are, they are refused as errors among numbers.
+    seen gives no feature at all, whatever the shards hold in it. What makes a column categorical is said at
+    `fl.task.data.kinds.kind_of`.
 
     Args:
         table: Rows that the coordinator owns.
         target: The column to predict, by name or place.
-        class_names: What label 0, 1, ... mean; 2 or more. They are part of the task, not found out here.
+        class_names: What label 0, 1, ... mean; 2 or more. They are part of the task, not found out here. None: the target
+            is a number, and its scale is fitted as that of a column.
         categorical: Columns of codes that look like numbers.
         drop: Columns that give no feature.
         missing: What stands for no value, in any case.
         missing_zero: Columns where 0 stands for no value too.
         positive_above: Label 1 is a target above this number.
         label_map: Class name by value of the target.
+        level_map: (column, level, name) by which the table's levels were merged, for the nodes to do likewise.
+        spelling: By which the table's numbers were read, for messages.
     Raises: DataError if a column does not exist, mixes numbers and a few words, or has too many levels, or if no
         feature is left.
     """
@@ -60,7 +62,7 @@ def fit_schema(
     zeros = {table.find(column) for column in missing_zero}
     left_out = {table.find(column) for column in drop} | {place}
     columns = tuple(
-        _fit_column(table, at, listed=at in codes, missing=missing, zero_is_missing=at in zeros)
+        _fit_column(table, at, listed=at in codes, missing=missing, zero_is_missing=at in zeros, spelling=spelling)
         for at in range(len(table.names))
         if at not in left_out
     )
@@ -73,6 +75,8 @@ def fit_schema(
         positive_above=None if positive_above is None else float(positive_above),
         label_map=tuple((label_map or {}).items()),
         missing=tuple(missing),
+        level_map=tuple(level_map),
+        target_scale=None if class_names else target_scale(table, place),
     )
     if not schema.num_features:
         raise DataError(
@@ -83,26 +87,31 @@ def fit_schema(
     return schema
 
 
+def target_scale(table: Table, place: int) -> tuple[float, float]:
+    """Mean and standard deviation of a target that is a number, in its unit. Raises: DataError for a word in it."""
+    return _mean_and_std(numbers(table, place, present=np.ones(len(table), dtype=np.bool_), what="a number to predict"))
+
+
 def _fit_column(
-    table: Table, place: int, *, listed: bool, missing: Sequence[str], zero_is_missing: bool
+    table: Table,
+    place: int,
+    *,
+    listed: bool,
+    missing: Sequence[str],
+    zero_is_missing: bool,
+    spelling: Spelling | None,
 ) -> NumericColumn | CategoricalColumn:
-    cells, name = table.columns[place], table.names[place]
-    absent = missing_cells(cells, missing=missing, zero_is_missing=zero_is_missing)
-    seen = cells[~absent]
-    words = sum(parse_number(cell) is None for cell in seen)
-    if listed or 2 * words >= len(seen):  # nothing seen at all: no levels, so no feature
-        found = tuple(sorted((str(level) for level in np.unique(levels(seen))), key=by_size))
-        if len(found) > MAX_LEVELS or (len(found) > FEW_LEVELS and 2 * len(found) > len(seen)):
-            raise DataError(
-                seen=f"column {name!r} of {table.source} holds {len(found)} different words in {len(seen)} rows",
-                expected=f"a category, of at most {MAX_LEVELS} levels with several rows each",
-                fix=f"add {name!r} to data.drop if it names the row, or group its values",
-            )
-        marks = bool(absent.any() and found)
-        return CategoricalColumn(name=name, levels=found, marks_missing=marks, zero_is_missing=zero_is_missing)
+    name = table.names[place]
+    kind = kind_of(table, place, listed=listed, missing=missing, zero_is_missing=zero_is_missing, spelling=spelling)
+    if kind.levels is not None:  # nothing seen at all: no levels, so no feature
+        marks = bool(kind.missing and kind.levels)
+        return CategoricalColumn(
+            name=name, levels=tuple(kind.levels), marks_missing=marks, zero_is_missing=zero_is_missing
+        )
+    absent = missing_cells(table.columns[place], missing=missing, zero_is_missing=zero_is_missing)
     mean, std = _mean_and_std(numbers(table, place, present=~absent)[~absent])
     return NumericColumn(
-        name=name, mean=mean, std=std, marks_missing=bool(absent.any()), zero_is_missing=zero_is_missing
+        name=name, mean=mean, std=std, marks_missing=bool(kind.missing), zero_is_missing=zero_is_missing
     )
 
 

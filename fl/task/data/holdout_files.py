@@ -110,11 +110,12 @@ def _split(rows: TableRows | ImageRows, *, data: DataConfig, seed: int) -> Feder
         test=rows.encode_separate("test", schema) if test is None else take(test),
         class_names=rows.class_names,
         schema=schema,
+        reading=rows.reading,
     )
 
 
 def _write_terms(folder: Path, terms: dict[str, object]) -> None:
-    (folder / _TERMS).write_text(json.dumps(terms, indent=1) + "\n")
+    (folder / _TERMS).write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
 
 
 def _read_terms(folder: Path) -> dict:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.errors import DataError
-from fl.task.data.table import absent
+from fl.task.data.text_file import absent
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

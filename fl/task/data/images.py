@@ -13,7 +13,9 @@ from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
 from fl.task.data.errors import DataError
 from fl.task.data.idx import ImagePair, read_pair, scaled
+from fl.task.data.reading import DataReading
 from fl.task.data.schema import TableSchema
+from fl.task.data.suspicions import about_classes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +27,22 @@ class ImageRows:
     class_names: tuple[str, ...]
     groups: None = None  # images come with no client
     group_names: tuple[str, ...] = ()
+
+    @property
+    def reading(self) -> DataReading:
+        """How many of which class, and their size."""
+        counts = np.bincount(self.pair.labels, minlength=len(self.class_names)).tolist()
+        classes = dict(zip(self.class_names, counts, strict=False))
+        height, width = self.pair.images.shape[1:]
+        return DataReading(
+            source=str(self.pair.source),
+            rows=len(self.pair.labels),
+            header=f"images of {height} x {width} pixels",
+            columns=(),
+            classes=classes,
+            clients={},
+            notes=tuple(about_classes({name: count for name, count in classes.items() if count})),
+        )
 
     @property
     def labels(self) -> NDArray[np.int64]:

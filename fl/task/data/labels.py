@@ -7,8 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.task.data.advice import setting, shown
+from fl.task.data.alike import alike, merge_map, similar
 from fl.task.data.cells import levels, missing_cells, numbers
 from fl.task.data.errors import DataError
+from fl.task.data.kinds import check_marks, side_by_side
 from fl.task.data.number import by_size, spell
 from fl.task.data.table import Table
 
@@ -30,12 +33,15 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
             expected="a label in every row",
             fix="set data.target to the column to predict, or leave the file out",
         )
+    check_marks(table, place, absent=unlabelled, missing=missing)
     if not drop_unlabelled:
-        shown = "; ".join(table.place(int(row)) for row in rows[:_SHOWN]) + ("; ..." if rows.size > _SHOWN else "")
+        places = "; ".join(table.place(int(row)) for row in rows[:_SHOWN]) + ("; ..." if rows.size > _SHOWN else "")
+        words = [str(mark) for mark in np.unique(table.columns[place][rows]) if str(mark).isalpha()]
+        hint = f"take {shown(words)} out of data.missing if it is one, or " if words else ""
         raise DataError(
-            seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({shown})",
+            seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({places})",
             expected="a label in every row",
-            fix="add the labels, or set data.drop_unlabelled=true to leave these rows out",
+            fix=f"add the labels, {hint}set data.drop_unlabelled=true to leave these rows out",
         )
     return table.take(np.flatnonzero(~unlabelled))
 
@@ -55,13 +61,16 @@ def name_classes(
     values = levels(table.columns[place])
     if not label_map:
         return values
-    known = {spell(value): name for value, name in label_map.items()}
+    # A file that holds the names already means them.
+    known = {name: name for name in label_map.values()} | {spell(value): name for value, name in label_map.items()}
     for row, value in enumerate(values):
         if value not in known:
+            near = similar(str(value), list(known))
+            entry = "" if near is None else f" as {value}:{known[near]}"
             raise DataError(
                 seen=f"{table.place(row)} has the label {str(value)!r}",
-                expected=f"one that data.label_map names ({', '.join(known)})",
-                fix="add it to data.label_map, or correct the row",
+                expected=f"one that data.label_map names ({', '.join(map(spell, label_map))})",
+                fix=f"add it to data.label_map{entry}, or correct the row",
             )
     return np.array([known[value] for value in values], dtype=np.str_)
 
@@ -71,16 +80,20 @@ def threshold_names(positive_above: float) -> tuple[str, str]:
     return f"up to {positive_above:g}", f"above {positive_above:g}"
 
 
-def list_classes(names: Iterable[NDArray[np.str_]], *, target: str) -> tuple[str, ...]:
+def list_classes(names: Iterable[NDArray[np.str_]], *, target: str, declared: bool = False) -> tuple[str, ...]:
     """All classes that occur, numbers by size and words by alphabet.
 
     Args:
         names: The class names of the rows of each file, shape (N,) each.
         target: The target column, for messages.
-    Raises: DataError if there are fewer than 2, or so many that the target is a measurement rather than a class.
+        declared: Whether settings name the classes, so that near ones are meant.
+    Raises: DataError if there are fewer than 2, so many that the target is a measurement rather than a class, or one
+        class that is written in several ways.
     """
     rows = np.concatenate(list(names))
-    found = tuple(sorted((str(name) for name in np.unique(rows)), key=by_size))
+    values, counts = np.unique(rows, return_counts=True)
+    times = {str(value): int(count) for value, count in zip(values, counts, strict=True)}
+    found = tuple(sorted(times, key=by_size))
     if len(found) < 2:
         raise DataError(
             seen=f"every row has the same label {found[0]!r} in column {target!r}",
@@ -91,14 +104,31 @@ def list_classes(names: Iterable[NDArray[np.str_]], *, target: str) -> tuple[str
         raise DataError(
             seen=f"column {target!r} holds {len(found)} different labels in {len(rows)} rows",
             expected="classes, each with several rows",
-            fix="check data.target, or make two classes of a measurement with data.positive_above=NUMBER",
+            fix="check data.target; predict a measurement with data.regression=true task.loss=mse, or make two classes of it "
+            "with data.positive_above=NUMBER",
+        )
+    if not declared and (groups := alike(times)):
+        grouped = {value for group in groups for value in group}
+        entries = merge_map(groups) | {value: value for value in found if value not in grouped}
+        raise DataError(
+            seen=f"column {target!r} writes one class in several ways: {side_by_side(groups, times)}",
+            expected="one spelling of each class",
+            fix=f"merge them with {setting('label_map', [f'{value}:{name}' for value, name in entries.items()])}, "
+            f"or keep them apart with {setting('classes', found)}",
         )
     return found
 
 
-def index_classes(table: Table, names: NDArray[np.str_], *, class_names: Sequence[str]) -> NDArray[np.int64]:
+def index_classes(
+    table: Table, names: NDArray[np.str_], *, class_names: Sequence[str], settled: bool = True
+) -> NDArray[np.int64]:
     """The labels as indices into the class names, shape (N,).
 
+    Args:
+        table: The rows.
+        names: The class of each, shape (N,).
+        class_names: All classes.
+        settled: Whether they are a task's, and not a setting that may be changed yet.
     Raises: DataError if a row has a label outside of them.
     """
     index = {name: place for place, name in enumerate(class_names)}
@@ -108,9 +138,13 @@ def index_classes(table: Table, names: NDArray[np.str_], *, class_names: Sequenc
     if outside.size:
         row = int(outside[0])
         listed = ", ".join(class_names[:_SHOWN]) + (", ..." if len(class_names) > _SHOWN else "")
+        strange = sorted({str(name) for name in names[outside]}, key=by_size)
+        pairs = [f"{name}:{near}" for name in strange if (near := similar(name, class_names)) is not None]
         raise DataError(
-            seen=f"{table.place(row)} has the label {str(names[row])!r} ({outside.size} such rows)",
+            seen=f"{table.place(row)} has the label {str(names[row])!r} ({outside.size} such rows"
+            + (f", of the labels {shown(strange)})" if len(strange) > 1 else ")"),
             expected=f"one of the {len(class_names)} classes of the task ({listed})",
-            fix="correct the rows, or add the class to data.classes",
+            fix=(f"set {setting('label_map', pairs)} if they are the same, or " if pairs else "")
+            + ("correct the rows" if settled else "correct the rows, or add the class to data.classes"),
         )
     return labels

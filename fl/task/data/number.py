@@ -1,30 +1,34 @@
-"""What counts as a number in a cell, and the one spelling of it."""
+"""What counts as a number in a cell, and the one spelling of an identifier."""
 
 from __future__ import annotations
 
 import math
+import re
+from functools import lru_cache
+
+_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
+@lru_cache(maxsize=1 << 17)  # a column is looked at several times
 def parse_number(cell: str) -> float | None:
     """The finite number in a cell, or None if it holds something else.
 
     Python also reads `1_000`, which in a file is more likely a code than a number.
     """
-    if "_" in cell:
+    if not _PLAIN.fullmatch(cell):
         return None
-    try:
-        number = float(cell)
-    except ValueError:
-        return None
+    number = float(cell)
     return number if math.isfinite(number) else None
 
 
 def spell(cell: str) -> str:
-    """One spelling per value, so that `4`, `4.0` and `4.` are one class and one level; words stay as they are."""
-    number = parse_number(cell)
-    if number is None:
-        return cell
-    return str(int(number)) if number.is_integer() and abs(number) < 2**53 else repr(number)
+    """One spelling of a class or a level: `4.0` and `4.`, as tools write whole numbers beside gaps, are `4`.
+
+    All else stays as it is written, to the last digit: an identifier is text, and a float would merge long ones.
+    """
+    whole = _WHOLE.fullmatch(cell)
+    return whole[1] if whole else cell
 
 
 def by_size(cell: str) -> tuple[bool, float, str]:

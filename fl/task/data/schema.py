@@ -54,10 +54,14 @@ class TableSchema:
     has_header: bool  # whether those names come from a header
     columns: tuple[NumericColumn | CategoricalColumn, ...]  # those that give features, in order
     target: str  # the column to predict
-    class_names: tuple[str, ...]  # label i is class_names[i]
+    class_names: tuple[str, ...]  # label i is class_names[i]; empty: the target is a number
     positive_above: float | None  # label 1 is a target above this number; None: the target's values are the classes
     label_map: tuple[tuple[str, str], ...]  # (value of the target, class name); empty: each value names its class
     missing: tuple[str, ...]  # what stands for no value, in any case
+    level_map: tuple[tuple[str, str, str], ...] = ()  # (column, level, the level that it is read as)
+    # Mean and standard deviation of a target that is a number, in its unit: labels are (target - mean) / std, so a mean
+    # squared error of 1 is what the mean alone would give. None: classes.
+    target_scale: tuple[float, float] | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -90,9 +94,13 @@ class TableSchema:
                 positive_above=None if raw["positive_above"] is None else float(raw["positive_above"]),
                 label_map=tuple((str(value), str(name)) for value, name in raw["label_map"]),
                 missing=tuple(map(str, raw["missing"])),
+                level_map=tuple((str(column), str(level), str(name)) for column, level, name in raw["level_map"]),
+                target_scale=None if raw["target_scale"] is None else _scale(*raw["target_scale"]),
             )
             if any(name not in schema.names for name in (schema.target, *(column.name for column in schema.columns))):
                 raise ValueError("a column that is used is not among the names")
+            if bool(schema.class_names) == (schema.target_scale is not None):
+                raise ValueError("it has classes and a scale of the target, or neither")
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(
                 seen=f"a table schema that cannot be read ({type(error).__name__}: {error})",
@@ -110,7 +118,12 @@ def _column(raw: dict[str, Any]) -> NumericColumn | CategoricalColumn:  # Any: p
     }
     if "levels" in raw:
         return CategoricalColumn(levels=tuple(map(str, raw["levels"])), **common)
-    mean, std = float(raw["mean"]), float(raw["std"])
-    if not (abs(mean) < float("inf") and 0 < std < float("inf")):
-        raise ValueError(f"column {raw['name']!r} has mean {mean} and std {std}")
+    mean, std = _scale(raw["mean"], raw["std"])
     return NumericColumn(mean=mean, std=std, **common)
+
+
+def _scale(mean: object, std: object) -> tuple[float, float]:
+    center, spread = float(mean), float(std)
+    if not (abs(center) < float("inf") and 0 < spread < float("inf")):
+        raise ValueError(f"a column has mean {mean} and std {std}")
+    return center, spread

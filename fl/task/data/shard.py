@@ -1,15 +1,25 @@
-"""Read the one file that a node owns, under the task's terms."""
+"""Read the one file that a node owns, under the task's terms, and say what was understood of it."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
+from fl.task.data.columns import column_order
 from fl.task.data.dataset import Shard
 from fl.task.data.encode import encode
+from fl.task.data.errors import DataError
+from fl.task.data.file_style import FileStyle
 from fl.task.data.idx import read_pair
 from fl.task.data.images import check_labels, check_shape, scale_images
-from fl.task.data.schema import TableSchema
-from fl.task.data.table import read_table
+from fl.task.data.labels import keep_labelled
+from fl.task.data.own_table import survey_own
+from fl.task.data.reading import DataReading
+from fl.task.data.restyle import mapped, restyle, site_name
+from fl.task.data.schema import NumericColumn, TableSchema
+from fl.task.data.table import Table, read_table
 
 
 def read_shard(
@@ -17,33 +27,47 @@ def read_shard(
     *,
     schema: TableSchema,
     name: str | None = None,
-    delimiter: str | None = None,
-    header: bool | str = "auto",
+    style: FileStyle | None = None,
     drop_unlabelled: bool = False,
 ) -> Shard:
     """A table, encoded as every other node of the task encodes its own.
 
-    Columns are matched by name if both the file and the schema have a header, else by place.
+    Columns are matched by name if both the file and the schema have a header, and by place if neither has, or the style
+    says that the file has none.
 
     Args:
         path: The file.
         schema: From the task's spec.
         name: Of the shard, for reports; None takes the file's stem.
-        delimiter: Character between two cells; None to find it out.
-        header: Whether the first row names the columns, or "auto".
+        style: How the file is written; None: as the task's are.
         drop_unlabelled: Leave rows without a label out instead of refusing the file.
     Raises: DataError if the file cannot be read, lacks a column, holds a word among numbers, a row without a label,
         or a label outside the task's classes.
     """
     path = Path(path).expanduser()
-    table = read_table(
-        path,
-        delimiter=delimiter,
-        header=header,
-        missing=schema.missing,
-        known_names=schema.names if schema.has_header else (),
-    )
-    return Shard(name=name or path.stem, data=encode(table, schema=schema, drop_unlabelled=drop_unlabelled))
+    table = _as_the_task_writes(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
+    return Shard(name=name or site_name(path.name), data=encode(table, schema=schema))
+
+
+def survey_shard(
+    path: Path | str, *, schema: TableSchema, style: FileStyle, drop_unlabelled: bool = False
+) -> tuple[Shard, DataReading]:
+    """As `read_shard`, and what its owner has to know before anything is staked on it.
+
+    Raises: DataError as `read_shard`, and if the table is in another unit or other words than the task's. Settings are named
+        as `fl client` takes them.
+    """
+    path = Path(path).expanduser()
+    try:
+        table = _as_the_task_writes(path, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
+        data = encode(table, schema=schema)
+        reading = survey_own(table, data=data, schema=schema, style=style)
+    except DataError as error:
+        # A node's settings have no group of their own.
+        raise DataError(
+            seen=error.seen.replace("data.", ""), expected=error.expected, fix=error.fix.replace("data.", "")
+        ) from None
+    return Shard(name=site_name(path.name), data=data), reading
 
 
 def read_image_shard(
@@ -63,3 +87,46 @@ def read_image_shard(
     check_shape(pair, shape=tuple(feature_shape[1:]))
     check_labels(pair, num_classes=num_classes)
     return Shard(name=name or path.stem, data=scale_images(pair))
+
+
+def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, drop_unlabelled: bool) -> Table:
+    table = read_table(
+        path,
+        delimiter=style.delimiter,
+        header=style.header,
+        encoding=style.encoding,
+        spelling=style.spelling,
+        missing=[*schema.missing, *style.missing],
+        known_names=schema.names if schema.has_header else (),
+    )
+    table = _project(table, schema=schema, by_place=style.header is False)
+    target = schema.names.index(schema.target)
+    changed = {target: mapped(table.columns[target], dict(style.label_map))} if style.label_map else {}
+    table = table.with_columns(changed)
+    numeric = {column.name for column in schema.columns if isinstance(column, NumericColumn)}
+    if schema.target_scale is not None or schema.positive_above is not None:
+        numeric.add(schema.target)
+    table = restyle(
+        table,
+        style=style,
+        missing=[*schema.missing, *style.missing],
+        as_text=set(schema.names) - numeric,
+        level_map=schema.level_map,
+        own_marks=style.missing,
+    )
+    return keep_labelled(table, target, missing=schema.missing, drop_unlabelled=drop_unlabelled)
+
+
+def _project(table: Table, *, schema: TableSchema, by_place: bool) -> Table:
+    """The columns that the task uses, under its names and in its order; nothing in the others."""
+    used = [schema.target, *(column.name for column in schema.columns)]
+    places = column_order(table, names=schema.names, has_header=schema.has_header, needed=used, by_place=by_place)
+    found = dict(zip(used, places, strict=True))
+    nothing = np.full(len(table), "", dtype=np.str_)
+    return replace(
+        table,
+        names=schema.names,
+        has_header=schema.has_header,
+        columns=tuple(table.columns[found[name]] if name in found else nothing for name in schema.names),
+        untitled=(),
+    )

@@ -2,10 +2,13 @@
 
 out/clients/NAME.csv          or, for images, out/clients/NAME/ with a pair of IDX files
 out/coordinator/              data=holdout data.path=out/coordinator
+out/clients.csv, data.json    which client is in which file; what was understood of the data
 """
 
 from __future__ import annotations
 
+import csv
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +23,12 @@ from fl.task.data.federation import Dealt, deal_rows
 from fl.task.data.holdout_files import load_holdout, write_image_holdout, write_table_holdout
 from fl.task.data.idx import ImagePair, write_pair
 from fl.task.data.images import ImageRows
+from fl.task.data.reading import DataReading
 from fl.task.data.shard import read_image_shard, read_shard
 from fl.task.data.table import Table, write_table
+
+_LONGEST = 60  # characters of a file's name
+READING, CLIENTS = "data.json", "clients.csv"  # beside the two folders: what was understood, and whose each file is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +36,8 @@ class ShardFiles:
     """What was written."""
 
     clients: dict[Path, int]  # the file, or folder, of each client, and its number of rows
+    names: dict[Path, str]  # the client that each of them is of
+    reading: DataReading | None  # what was understood of the data
     coordinator: Path
     validation: int  # rows
     test: int  # rows
@@ -61,8 +70,12 @@ def write_shards(folder: Path, *, data: DataConfig, partition: PartitionConfig, 
         paths = _write_tables(dealt, clients=clients, coordinator=coordinator)
     federation = dealt.encode()
     _check(federation, paths, coordinator=coordinator)
+    names = {path: shard.name for path, shard in zip(paths, federation.shards, strict=True)}
+    _write_account(folder, federation, names=names)
     return ShardFiles(
         clients={path: len(shard.data) for path, shard in zip(paths, federation.shards, strict=True)},
+        names=names,
+        reading=federation.reading,
         coordinator=coordinator,
         validation=len(federation.validation),
         test=len(federation.test),
@@ -88,6 +101,17 @@ def _write_tables(dealt: Dealt, *, clients: Path, coordinator: Path) -> list[Pat
     return paths
 
 
+def _write_account(folder: Path, federation: Federation, *, names: dict[Path, str]) -> None:
+    if federation.reading is not None:
+        text = json.dumps(federation.reading.to_json(), indent=1, ensure_ascii=False) + "\n"
+        (folder / READING).write_text(text, encoding="utf-8")
+    with (folder / CLIENTS).open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["file", "client", "rows"])
+        for (path, name), shard in zip(names.items(), federation.shards, strict=True):
+            writer.writerow([path.relative_to(folder).as_posix(), name, len(shard.data)])
+
+
 def _write_images(dealt: Dealt, rows: ImageRows, *, clients: Path, coordinator: Path) -> list[Path]:
     def part(key: str, held: NDArray[np.int64] | None) -> ImagePair:
         return rows.separate[key] if held is None else rows.pair.take(held)
@@ -105,20 +129,30 @@ def _write_images(dealt: Dealt, rows: ImageRows, *, clients: Path, coordinator: 
 
 
 def _stems(names: dict[str, NDArray[np.int64]]) -> list[str]:
-    # Natural clients are named by cells of a column, which may hold anything.
-    stems = [re.sub(r"[^\w.-]", "_", name).lstrip(".") or "_" for name in names]
-    if len({stem.casefold() for stem in stems}) == len(stems):
-        return stems
-    return [f"client-{place}" for place in range(len(stems))]
+    """A file name for each client, told apart even where the case of letters does not count."""
+    stems: list[str] = []
+    taken: set[str] = set()
+    for name in names:  # natural clients are named by cells of a column, which may hold anything
+        plain = re.sub(r"[^\w.-]", "_", name).lstrip(".")[:_LONGEST] or "_"
+        stem, number = plain, 1
+        while stem.casefold() in taken:
+            number += 1
+            stem = f"{plain}-{number}"
+        taken.add(stem.casefold())
+        stems.append(stem)
+    return stems
 
 
 def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> None:
     for path, shard in zip(paths, federation.shards, strict=True):
-        read = (
-            read_shard(path, schema=federation.schema)
-            if federation.schema
-            else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
-        )
+        try:
+            read = (
+                read_shard(path, schema=federation.schema)
+                if federation.schema
+                else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
+            )
+        except DataError as error:
+            raise _reads_otherwise(path, seen=f"is refused when it is read back ({error.seen})") from None
         _compare(read.data, shard.data, where=path)
     held = load_holdout(DataConfig(name="holdout", path=str(coordinator)), seed=0)
     _compare(held.validation, federation.validation, where=coordinator / "validation")
@@ -128,8 +162,14 @@ def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> N
 def _compare(read: Dataset, dealt: Dataset, *, where: Path) -> None:
     same = read.features.shape == dealt.features.shape and (read.features == dealt.features).all()
     if not same or (read.labels != dealt.labels).any():
-        raise DataError(
-            seen=f"{where} reads back as {len(read)} other rows than the {len(dealt)} that were dealt",
-            expected="the same rows: its first line was probably taken for a header, or for none",
-            fix="name the columns in the first line of the data, and set data.header=true",
+        raise _reads_otherwise(
+            where, seen=f"reads back as {len(read)} other rows than the {len(dealt)} that were dealt"
         )
+
+
+def _reads_otherwise(where: Path, *, seen: str) -> DataError:
+    return DataError(
+        seen=f"{where} {seen}",
+        expected="the same rows: its first line was probably taken for a header, or for none",
+        fix="name the columns in the first line of the data, and set data.header=true",
+    )

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.task.data.cells import levels, missing_cells
+from fl.task.data.advice import shown
+from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.columns import align, stack_tables
 from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
 from fl.task.data.encode import encode
 from fl.task.data.errors import DataError
 from fl.task.data.fit import fit_schema
+from fl.task.data.kinds import na_word
 from fl.task.data.labels import index_classes, keep_labelled, list_classes, name_classes, threshold_names
 from fl.task.data.number import by_size, spell
+from fl.task.data.reading import DataReading, range_of
+from fl.task.data.restyle import restyle, split_level_map
 from fl.task.data.schema import TableSchema
-from fl.task.data.table import Table, absent, column_order, read_table, stack_tables
+from fl.task.data.sites import Sites, find_sites
+from fl.task.data.survey import Survey, disjoint, survey
+from fl.task.data.suspicions import about_classes, about_names, counts_rows
+from fl.task.data.table import Table, read_table
 
-SUFFIXES = (".csv", ".tsv", ".txt", ".data")  # files of a folder that are taken for tables
+_BINS = 10  # of a target that is a number: held out and dealt as if each tenth were a class
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -28,27 +37,32 @@ class TableRows:
     """All rows of a table that the clients and, if held back, the coordinator share."""
 
     config: DataConfig
-    table: Table  # every row has a label
+    table: Table  # every row has a label; in the plain spelling
     separate: dict[str, Table]  # validation and test, if they come from files of their own
-    labels: NDArray[np.int64]  # shape (N,)
-    class_names: tuple[str, ...]
+    labels: NDArray[np.int64]  # shape (N,): the class, or the tenth of the rows that a number is in
+    class_names: tuple[str, ...]  # empty where the target is a number
     groups: NDArray[np.int64] | None  # shape (N,), index into group_names
     group_names: tuple[str, ...]
+    no_feature: tuple[str, ...]  # columns that are left out
+    level_map: tuple[tuple[str, str, str], ...]
+    reading: DataReading
 
     def fit(self, validation: NDArray[np.int64] | None) -> TableSchema:
         """The schema, fitted on these rows, or on the separate validation file if None."""
-        config, drop = self.config, self._no_feature()
+        config = self.config
         owned = self.separate["validation"] if validation is None else self.table.take(validation)
         return fit_schema(
             owned,
             target=self.table.names[self.table.find(config.target)],
             class_names=self.class_names,
-            categorical=self._names(config.categorical),
-            drop=drop,
+            categorical=_names(self.table, config.categorical),
+            drop=self.no_feature,
             missing=config.missing,
-            missing_zero=self._names(config.missing_zero),
+            missing_zero=_names(self.table, config.missing_zero),
             positive_above=config.positive_above,
             label_map=config.class_by_value,
+            level_map=self.level_map,
+            spelling=config.style().spelling,
         )
 
     def encoder(self, schema: TableSchema | None) -> Callable[[NDArray[np.int64]], Dataset]:
@@ -62,18 +76,11 @@ class TableRows:
         assert schema is not None, "a table has a schema"
         return encode(self.separate[key], schema=schema)
 
-    def _no_feature(self) -> list[str]:
-        group = [] if self.config.group is None else [self.config.group]
-        return self._names([*self.config.drop, *group])
-
-    def _names(self, columns: Sequence[int | str]) -> list[str]:
-        return [self.table.names[self.table.find(column)] for column in columns]
-
 
 def read_csv(config: DataConfig) -> TableRows:
     """One file, its natural clients told by a column if there is one."""
     path = Path(config.path).expanduser()
-    return _gather(config, tables=[_read(path, config=config)], stems=None)
+    return _gather(config, tables=[_read(path, config=config)], sites=None)
 
 
 def read_folder(config: DataConfig) -> TableRows:
@@ -81,32 +88,12 @@ def read_folder(config: DataConfig) -> TableRows:
 
     Raises: DataError if the folder is absent or holds no table.
     """
-    folder = Path(config.path).expanduser()
-    if not folder.exists():
-        raise absent(folder)
-    if not folder.is_dir():
-        raise DataError(seen=f"{folder} is a file", expected="a folder", fix="use data=csv for one file")
     aside = {Path(value).expanduser().resolve() for value in (config.validation, config.test) if isinstance(value, str)}
-    files = [
-        entry
-        for entry in sorted(folder.iterdir())
-        if entry.is_file() and entry.suffix.lower() in SUFFIXES and not entry.name.startswith(".")
-        if entry.resolve() not in aside
-    ]
-    if not files:
-        here = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
-        raise DataError(
-            seen=f"{folder} holds no file for a client (it holds {here})",
-            expected=f"one file per client, ending in {', '.join(SUFFIXES)}",
-            fix="put them there, or point data.path at their folder",
-        )
-    stems = [entry.stem for entry in files]
-    if len(set(stems)) < len(stems):
-        stems = [entry.name for entry in files]
+    sites = find_sites(Path(config.path).expanduser(), aside=aside)
     tables: list[Table] = []
-    for entry in files:
+    for entry in sites.files:
         tables.append(_read(entry, config=config, like=tables[0] if tables else None))
-    return _gather(config, tables=tables, stems=stems)
+    return _gather(config, tables=tables, sites=sites)
 
 
 def read_breast_cancer(config: DataConfig) -> TableRows:
@@ -132,99 +119,206 @@ def read_breast_cancer(config: DataConfig) -> TableRows:
         name="csv", path=str(bundle.filename), target="diagnosis", classes=["benign", "malignant"],
         validation=config.validation, test=config.test, limit=config.limit, seed=config.seed,
     )  # fmt: skip
-    return _gather(as_table, tables=[table], stems=None)
+    return _gather(as_table, tables=[table], sites=None)
 
 
 def _read(path: Path, *, config: DataConfig, like: Table | None = None) -> Table:
+    style = config.style()
     return read_table(
         path,
-        delimiter=config.separator,
-        header=config.header,
+        delimiter=style.delimiter,
+        header=style.header,
+        encoding=style.encoding,
+        spelling=style.spelling,
         missing=config.missing,
         known_names=like.names if like is not None and like.has_header else (),
     )
 
 
-def _gather(config: DataConfig, *, tables: Sequence[Table], stems: Sequence[str] | None) -> TableRows:
+def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None) -> TableRows:
     first = tables[0]
     place = first.find(config.target)
     for column in (*config.categorical, *config.drop, *config.missing_zero):
         first.find(column)  # a name that is wrong is refused before anything is drawn
-    # Not stacked at once: a file in which no row has a label is refused by its own name.
-    kept = []
-    for table in tables:
-        (own,) = column_order(table, names=first.names, has_header=first.has_header, needed=[first.names[place]])
-        kept.append(keep_labelled(table, own, missing=config.missing, drop_unlabelled=config.drop_unlabelled))
-    table = stack_tables(kept)
-    separate = {
-        key: keep_labelled(
-            _align(_read(Path(value).expanduser(), config=config, like=first), like=first, config=config),
-            place,
+    target, group = first.names[place], None if config.group is None else first.names[first.find(config.group)]
+    named = {target, *_names(first, config.categorical), *([] if group is None else [group])}
+    counters = [name for name in first.untitled if name not in named and _counts(tables, name)]
+    dropped = [*_names(first, config.drop), *counters]
+    optional = [*dropped, *([] if group is None else [group])]
+    level_map = tuple(split_level_map(config.level_map, names=first.names))
+    is_number = config.regression or config.positive_above is not None
+    as_text = {*_names(first, config.categorical), *optional, *([] if is_number else [target])}
+
+    def prepare(table: Table) -> Table:
+        table = restyle(
+            align(table, like=first, optional=optional),
+            style=config.style(),
             missing=config.missing,
-            drop_unlabelled=config.drop_unlabelled,
+            as_text=as_text,
+            group=group,
         )
+        return keep_labelled(table, place, missing=config.missing, drop_unlabelled=config.drop_unlabelled)
+
+    # Not stacked at once: a file in which no row has a label is refused by its own name.
+    table = stack_tables([prepare(each) for each in tables])
+    separate = {
+        key: prepare(_read(Path(value).expanduser(), config=config, like=first))
         for key, value in (("validation", config.validation), ("test", config.test))
         if isinstance(value, str)
     }
-    named = [
-        name_classes(part, place, positive_above=config.positive_above, label_map=config.class_by_value)
-        for part in (table, *separate.values())
+    if config.regression:
+        class_names, labels, classes = (), _tenths(table, place), {}
+    else:
+        class_names, labels = _classes(config, table=table, separate=list(separate.values()), place=place)
+        counts = np.bincount(labels, minlength=len(class_names)).tolist()
+        classes = dict(zip(class_names, counts, strict=True))
+    groups, group_names = _groups(table, config=config) if sites is None else (table.source_of, sites.names)
+    look = partial(
+        survey,
+        target=target,
+        group=group,
+        dropped=dropped,
+        categorical=_names(first, config.categorical),
+        missing=config.missing,
+        missing_zero=_names(first, config.missing_zero),
+        spelling=config.style().spelling,
+        level_map=level_map,
+        scaled={name for name in first.names if any(f"{name}:" in entry for entry in config.scale)},
+    )
+    found = look(table, sites=None if groups is None else (groups, group_names))
+    if separate:  # files of one task must not spell differently either
+        look(stack_tables([table, *separate.values()]), sites=None)
+    notes = [
+        *_about_files(tables, sites=sites, counters=counters),
+        *found.notes,
+        *(about_classes(classes) if classes else []),
+        *about_names(group_names),
     ]
-    class_names = _class_names(config, named=named, target=table.names[place])
-    groups, group_names = _groups(table, config=config) if stems is None else (table.source_of, tuple(stems))
+    if groups is not None and classes:
+        notes += disjoint("the target", np.array(class_names)[labels], groups, group_names)
     return TableRows(
         config=config,
         table=table,
         separate=separate,
-        labels=index_classes(table, named[0], class_names=class_names),
+        labels=labels,
         class_names=class_names,
         groups=groups,
         group_names=group_names,
+        no_feature=tuple(optional),
+        level_map=level_map,
+        reading=_reading(table, found, classes=classes, place=place, counters=counters, notes=notes,
+                         groups=groups, group_names=group_names),
+    )  # fmt: skip
+
+
+def _reading(
+    table: Table,
+    found: Survey,
+    *,
+    classes: dict[str, int],
+    place: int,
+    counters: Sequence[str],
+    notes: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    group_names: Sequence[str],
+) -> DataReading:
+    columns = [replace(column, kind="counter") if column.name in counters else column for column in found.columns]
+    if not classes:
+        values = numbers(table, place, present=np.ones(len(table), dtype=np.bool_))
+        columns[place] = replace(columns[place], holds=range_of(float(values.min()), float(values.max())))
+    counts = [] if groups is None else np.bincount(groups, minlength=len(group_names)).tolist()
+    return DataReading(
+        source=table.source,
+        rows=len(table),
+        header="names from the first line" if table.has_header else "no header: columns by place, from 0",
+        columns=tuple(columns),
+        classes=classes,
+        clients=dict(zip(group_names, counts, strict=True)),
+        notes=tuple(notes),
     )
 
 
-def _class_names(config: DataConfig, *, named: Sequence[NDArray[np.str_]], target: str) -> tuple[str, ...]:
+def _about_files(tables: Sequence[Table], *, sites: Sites | None, counters: Sequence[str]) -> list[str]:
+    notes = []
+    if sites is not None and sites.left_out:
+        notes.append(f"left out of the folder: {'; '.join(sites.left_out)}")
+    if counters:
+        notes.append(
+            f"the column without a title ({shown(counters)}) counts the rows and is no feature; name it to use it"
+        )
+    first = tables[0]
+    for table in tables[1:]:
+        more = [name for name in table.names if name not in first.names and name not in table.untitled]
+        if table.has_header and first.has_header and more:
+            notes.append(
+                f"{table.source} has columns that {first.source} has not, and they are left out: {shown(more)}"
+            )
+    return notes
+
+
+def _counts(tables: Sequence[Table], name: str) -> bool:
+    own = [table.columns[table.names.index(name)] for table in tables if name in table.names]
+    return all(counts_rows(cells, least=3) for cells in own)
+
+
+def _classes(
+    config: DataConfig, *, table: Table, separate: Sequence[Table], place: int
+) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    named = [
+        name_classes(part, place, positive_above=config.positive_above, label_map=config.class_by_value)
+        for part in (table, *separate)
+    ]
+    declared = bool(config.classes or config.label_map or config.positive_above is not None)
+    found = list_classes(named, target=table.names[place], declared=declared)  # refuses if all rows are on one side
     if config.positive_above is not None:
-        list_classes(named, target=target)  # refuses if all rows are on one side
-        return threshold_names(config.positive_above)
-    found = list_classes(named, target=target)
-    if not config.classes:
-        return found
-    return tuple(config.classes if config.label_map else map(spell, config.classes))
+        found = threshold_names(config.positive_above)
+    elif config.classes:
+        found = tuple(config.classes if config.label_map else map(spell, config.classes))
+    return found, index_classes(table, named[0], class_names=found, settled=False)
+
+
+def _tenths(table: Table, place: int) -> NDArray[np.int64]:
+    everywhere = np.ones(len(table), dtype=np.bool_)
+    targets = numbers(table, place, present=everywhere, what="a number to predict, as data.regression=true says")
+    edges = np.unique(np.quantile(targets, np.linspace(0, 1, _BINS + 1)[1:-1]))
+    if edges.size == 1 and (targets == edges[0]).all():
+        raise DataError(
+            seen=f"every row has the same number {edges[0]:g} in column {table.names[place]!r}",
+            expected="a number that varies",
+            fix="check data.target",
+        )
+    return np.searchsorted(edges, targets, side="right").astype(np.int64)
 
 
 def _groups(table: Table, *, config: DataConfig) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     if config.group is None:
         return None, ()
-    cells = table.columns[table.find(config.group)]
-    nobody = np.flatnonzero(missing_cells(cells, missing=config.missing))
+    place = table.find(config.group)
+    cells = table.columns[place]
+    absent = missing_cells(cells, missing=config.missing)
+    nobody = np.flatnonzero(absent)
     if nobody.size:
+        marks = [str(mark) for mark in np.unique(cells[absent]) if str(mark).isalpha()]
+        if marks:
+            raise na_word(
+                table.names[place],
+                mark=marks[0],
+                rows=int((cells == marks[0]).sum()),
+                others=sorted(set(map(str, cells[~absent]))),
+                source=table.source,
+                missing=config.missing,
+            )
         raise DataError(
             seen=f"{nobody.size} rows have nothing in data.group={config.group} ({table.place(int(nobody[0]))})",
             expected="the client of every row",
             fix="fill the column, or remove these rows",
         )
-    names, members = np.unique(levels(cells), return_inverse=True)
+    names, members = np.unique(cells, return_inverse=True)  # as they are written: a name is no number
     order = sorted(range(len(names)), key=lambda place: by_size(str(names[place])))
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))
     return rank[members], tuple(str(names[place]) for place in order)
 
 
-def _align(table: Table, *, like: Table, config: DataConfig) -> Table:
-    """The columns of another file under the names of the first; those that give no feature may be absent."""
-    optional = [like.names[like.find(column)] for column in config.drop]
-    optional += [] if config.group is None else [like.names[like.find(config.group)]]
-    by_name = table.has_header and like.has_header
-    needed = [name for name in like.names if not (by_name and name in optional and name not in table.names)]
-    places = column_order(table, names=like.names, has_header=like.has_header, needed=needed)
-    found = dict(zip(needed, places, strict=True))
-    nothing = np.full(len(table), "", dtype=np.str_)
-    return Table(
-        names=like.names,
-        has_header=like.has_header,
-        columns=tuple(table.columns[found[name]] if name in found else nothing for name in like.names),
-        sources=table.sources,
-        source_of=table.source_of,
-        lines=table.lines,
-    )
+def _names(table: Table, columns: Sequence[int | str]) -> list[str]:
+    return [table.names[table.find(column)] for column in columns]

@@ -107,6 +107,7 @@ def test_an_invite_that_the_chain_does_not_know_is_refused(task):
         ({"threads": "0"}, "threads is '0'; set 1 or more"),
         ({"app": "no_such_package:app"}, "app is 'no_such_package:app': No module named"),
         ({"data": None}, "data is not set"),
+        ({"decimal": "coma"}, "decimal is 'coma'; known are point, comma, either; did you mean comma"),
         ({"stake": "much"}, "stake is 'much'; write a number of tokens"),
     ],
 )
@@ -134,6 +135,22 @@ def test_a_shard_that_does_not_fit_is_refused_with_the_reason(task, tmp_path, co
         path.write_text(content)
     with pytest.raises(DataError, match=message):
         client(typed())
+
+
+def test_a_table_that_is_written_otherwise_is_named_before_anything_is_staked_and_read_once_that_is_said(
+    task, tmp_path, monkeypatch, capsys
+):
+    _, _, typed = task
+    (tmp_path / "shard.csv").write_text("a;b;c;label\n1,5;2;3;0\n4;5;6;one\n")
+    with pytest.raises(DataError, match="column 'a' holds '1,5'; expected a number; set decimal=comma$"):
+        client(typed(label_map="one:1"))
+    with pytest.raises(DataError, match="has the label 'one'.*classes of the task"):
+        client(typed(decimal="comma"))
+    monkeypatch.setattr("builtins.input", lambda question: "")
+    client(typed(accept=None, decimal="comma", label_map="one:1"))
+    printed = capsys.readouterr().out
+    assert printed.index("classes: 0 1, 1 1") < printed.index("you stake")  # what was understood comes first
+    assert json.loads((tmp_path / "node" / "data.json").read_text())["classes"] == {"0": 1, "1": 1}
 
 
 @pytest.fixture

@@ -59,6 +59,23 @@ def test_a_data_setting_that_makes_no_sense_is_refused(settings, message):
         ({"header": "maybe"}, "data.header is 'maybe'; set true, false or auto"),
         ({"delimiter": "::"}, "data.delimiter is '::'; set one character"),
         ({"delimiter": '"'}, "cannot part two cells"),
+        ({"encoding": "utf8000"}, "data.encoding is 'utf8000', which Python does not know; set auto, cp1252"),
+        ({"decimal": "coma"}, "data.decimal is 'coma'; known are point, comma, either; did you mean comma"),
+        ({"thousands": "dot"}, "data.thousands is 'dot'; known are none, comma, point, space, apostrophe"),
+        ({"decimal": "comma", "thousands": ","}, "data.thousands and data.decimal are both comma"),
+        ({"decimal": "either", "thousands": "point"}, "both point; a number's marks must differ"),
+        ({"censored": "drop"}, "data.censored is 'drop'; known are refuse, bound, half, missing"),
+        ({"dates": "iso"}, "data.dates is 'iso'; known are refuse, ymd, dmy, mdy"),
+        ({"units": ["mg", "5"]}, r"data.units holds \['mg', '5'\]; name words or signs"),
+        ({"level_map": ["sex:M"]}, r"data.level_map holds 'sex:M'; write COLUMN:LEVEL:NAME, such as \[sex:M:male\]"),
+        ({"scale": ["crea"]}, "data.scale holds 'crea'; write COLUMN:FACTOR"),
+        ({"scale": ["crea:0"]}, "data.scale holds 'crea:0'; write COLUMN:FACTOR"),
+        ({"regression": True, "positive_above": 1.0}, "data.positive_above makes classes of the target"),
+        ({"regression": True, "label_map": ["0:a"]}, "data.label_map makes classes of the target"),
+        (
+            {"regression": True, "classes": ["a", "b"]},
+            "data.classes makes classes of the target, which data.regression",
+        ),
     ],
 )
 def test_a_table_setting_that_makes_no_sense_is_refused(settings, message):
@@ -136,7 +153,7 @@ def test_hydra_builds_what_the_command_line_says(composed):
     )  # fmt: skip
     assert (data.target, data.validation, data.test, data.header) == (-1, "v.csv", 20, True)
     assert (data.missing_zero, data.class_by_value) == ([4, "chol"], {"0": "ill", "b": "well", "x:y": "z"})
-    assert data.missing == ["", "?", "NA", "nan"]
+    assert data.missing == ["", "?", "NA", "N/A", "#N/A", "nan", "null"]
 
 
 def test_a_folder_is_split_naturally_unless_told_otherwise(composed):

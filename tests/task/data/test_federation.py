@@ -42,9 +42,9 @@ def same(one: Federation, other: Federation) -> bool:
 
 def test_the_public_face():
     assert fl.task.data.__all__ == [
-        "CategoricalColumn", "DataConfig", "DataError", "Dataset", "Federation", "NumericColumn", "PartitionConfig",
-        "Shard", "ShardFiles", "TableSchema", "fit_schema", "load_federation", "read_image_shard", "read_shard",
-        "write_shards",
+        "CategoricalColumn", "DataConfig", "DataError", "DataReading", "Dataset", "Federation", "FileStyle",
+        "NumericColumn", "PartitionConfig", "Shard", "ShardFiles", "TableSchema", "fit_schema", "load_federation",
+        "read_image_shard", "read_shard", "survey_shard", "write_shards",
     ]  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def test_classes_are_in_the_order_asked_for_else_by_size(write):
         (
             "x,y\n" + "".join(f"{n},{n / 7}\n" for n in range(50)),
             {},
-            "holds 50 different labels in 50 rows; .*data.positive_above=NUMBER",
+            "holds 50 different labels in 50 rows; .*data.regression=true task.loss=mse, or .*data.positive_above=NUMBER",
         ),
     ],
 )

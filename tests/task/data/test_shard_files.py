@@ -84,18 +84,26 @@ def test_images_and_separate_files_read_back_bit_for_bit(tmp_path, write_idx):
 
 
 def test_cells_that_look_like_delimiters_and_names_that_are_no_file_names_come_through(tmp_path, write):
-    rows = "".join(f'{n},"a;b;c;d;""{n % 2}""",../site {n % 2},{n // 2 % 2}\n' for n in range(40))
+    rows = "".join(f'{n},"a;b;c;d;""{"xy"[n % 2]}""",../site {n % 2},{n // 2 % 2}\n' for n in range(40))
     data = DataConfig(name="csv", path=str(write("t.csv", "x,w,site,y\n" + rows)), target="y", group="site")
     written = write_shards(tmp_path / "out", data=data, partition=NATURAL, seed=0)
     check_same(*read_back(written, data, NATURAL, seed=0))
     assert [path.name for path in written.clients] == ["_site_0.csv", "_site_1.csv"]
 
 
-def test_natural_clients_whose_names_would_be_one_file_are_numbered(tmp_path, write):
-    text = "x,site,y\n" + "".join(f"{n},{'a/a?'[n % 2 * 2 :][:2]},{n // 2 % 2}\n" for n in range(40))
+def test_natural_clients_whose_names_would_be_one_file_keep_files_of_their_own(tmp_path, write):
+    sites = ["Ward 1", "Ward/1", "ward_1", "Ward_1-2", "." + "é" * 200]
+    text = "x,site,y\n" + "".join(f"{n},{sites[n % 5]},{n // 5 % 2}\n" for n in range(100))
     data = DataConfig(name="csv", path=str(write("t.csv", text)), target="y", group="site")
     written = write_shards(tmp_path / "out", data=data, partition=NATURAL, seed=0)
-    assert [path.name for path in written.clients] == ["client-0.csv", "client-1.csv"]
+    told = {path.name: name for path, name in written.names.items()}
+    assert sorted(told.values()) == sorted(sites)
+    assert told["Ward_1.csv"] == "Ward 1"
+    assert len({name.casefold() for name in told}) == 5
+    listed = (tmp_path / "out" / "clients.csv").read_text().splitlines()
+    assert listed[0] == "file,client,rows"
+    assert "clients/Ward_1.csv,Ward 1,12" in listed
+    assert json.loads((tmp_path / "out" / "data.json").read_text())["clients"] == dict.fromkeys(sorted(sites), 20)
 
 
 def test_shards_of_two_deals_are_not_mixed(tmp_path, write):
@@ -110,7 +118,9 @@ def test_a_file_that_would_read_back_as_something_else_is_refused(tmp_path, writ
     # Words above numbers, and no header: of a shard, the first row is taken for one.
     text = "".join(f"{'a' if n < 25 else 1},{'xyz'[n % 3]}\n" for n in range(30))
     data = DataConfig(name="csv", path=str(write("t.csv", text)), target=-1, header=False, categorical=[0])
-    with pytest.raises(DataError, match="reads back as .* other rows than the .* and set data.header=true"):
+    with pytest.raises(
+        DataError, match=r"is refused when it is read back \(.* has a header .* and set data.header=true"
+    ):
         write_shards(tmp_path / "out", data=data, partition=IID, seed=0)
 
 

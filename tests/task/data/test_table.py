@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.task.data import DataError
-from fl.task.data.table import read_table, stack_tables
+from fl.task.data.columns import stack_tables
+from fl.task.data.table import read_table
 
 
 @pytest.mark.parametrize(
@@ -19,7 +25,16 @@ from fl.task.data.table import read_table, stack_tables
         (",age\n0,3\n", ("0", "age")),  # as pandas writes an index
         ("colour,size\nred,s\nblue,m\n", ("colour", "size")),
         ("red,s\nblue,m\nred,s\n", ("0", "1")),  # a title does not occur again
-        ("x,x\n1,2\n", ("0", "1")),
+        ("x,x\n1,2\n", ("x.1", "x.2")),
+        ("x,x.1,x\n1,2,3\n", ("x.2", "x.1", "x.3")),
+        ("id,2019,2020\n7,1,2\n", ("id", "2019", "2020")),
+        ("age,1\n1,0\n2,1\n3,0\n", ("age", "1")),
+        ("0,1,2,3\n5,5,5,5\n", ("0", "1", "2", "3")),  # a counting row
+        ("1,2,3,4,y\n5,5,5,5,a\n6,5,5,5,a\n", ("1", "2", "3", "4", "y")),
+        ("0,1\n5,5\n", ("0", "1")),
+        ("a,b,a,b,c\np,q,r,q,s\np,q,r,q,t\n", ("a.1", "b.1", "a.2", "b.2", "c")),
+        ("sep=;\na;b\n1,5;2\n", ("a", "b")),
+        ('"sep=|"\na|b\n1|2\n', ("a", "b")),
         ("a;b\n1;2\n", ("a", "b")),
         ('"a,b",c;d\n1,2\n', ("a,b", "c;d")),  # a delimiter between quotes parts nothing
         ("\ufeffa,b\n1,2\n", ("a", "b")),
@@ -31,12 +46,65 @@ def test_header_and_delimiter_are_found_out(write, text, names):
     assert read_table(write("t.csv", text)).names == names
 
 
-def test_a_header_of_numbers_is_a_header_if_told_or_known(write):
-    path = write("t.csv", "id,2019,2020\n7,1,2\n")
-    assert read_table(path).names == ("0", "1", "2")
-    assert read_table(path, header=True).names == ("id", "2019", "2020")
-    assert read_table(path, known_names=("id", "2019", "2020")).names == ("id", "2019", "2020")
-    assert len(read_table(path, header=False)) == 2
+def test_a_header_of_numbers_is_a_header_if_it_counts_or_is_told_or_known(write):
+    path = write("t.csv", "7,2019,2021\n7,1,2\n")
+    assert len(read_table(path)) == 2
+    assert read_table(path, header=True).names == ("7", "2019", "2021")
+    assert read_table(path, known_names=("7", "2019", "2021")).names == ("7", "2019", "2021")
+    assert len(read_table(write("c.csv", "0,1,2,3\n5,5,5,5\n"))) == 1
+    assert len(read_table(write("d.csv", "0,1,2,3\n5,5,5,5\n"), header=False)) == 2
+
+
+@pytest.mark.parametrize("first", ["age,0.5", "age,7.0", "age,17", "63.0,typo"])
+def test_a_first_line_of_words_and_numbers_over_numbers_is_asked_about(write, first):
+    with pytest.raises(
+        DataError, match=r"the first line of .*t.csv holds '(age|typo)' where the rows below hold numbers"
+    ):
+        read_table(write("t.csv", f"{first}\n1,0\n2,1\n3,0\n"))
+
+
+def test_a_line_that_names_the_separator_is_no_row_and_counts_as_a_line(write):
+    table = read_table(write("t.csv", "sep=;\na;b\n1;x,y\n"))
+    assert [column.tolist() for column in table.columns] == [["1"], ["x,y"]]
+    assert table.place(0).endswith("t.csv, line 3")
+
+
+@pytest.mark.parametrize(
+    ("name", "pack"), [("t.csv.gz", gzip.compress), ("t.csv.bz2", bz2.compress), ("t", lzma.compress)]
+)
+def test_packed_text_is_read_by_what_it_is(tmp_path, name, pack):
+    (tmp_path / name).write_bytes(pack("é;b\n1;2\n".encode()))
+    assert read_table(tmp_path / name).names == ("é", "b")
+    (tmp_path / name).write_bytes(pack(b"a,b\n1,2\n" * 99)[:-7])
+    with pytest.raises(DataError, match="cannot be unpacked: .*; expected a packed file that is whole; fetch it again"):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1", "utf-16-le"])
+def test_text_is_read_in_its_encoding(tmp_path, encoding):
+    path = tmp_path / "t.csv"
+    path.write_bytes("größe,y\n1,é\n".encode(encoding))
+    known = encoding if encoding in ("cp1252", "latin-1", "utf-16-le") else "auto"
+    assert read_table(path, encoding=known).names == ("größe", "y")
+    if known != "auto":
+        with pytest.raises(DataError, match="is not UTF-8 text .* or set data.encoding|holds null bytes"):
+            read_table(path)
+
+
+def test_a_title_is_one_name_however_its_accents_are_composed(write):
+    table = read_table(write("t.csv", "cafe\u0301,y\n1,2\n"))
+    assert [table.find("caf\u00e9"), table.find("cafe\u0301")] == [0, 0]
+
+
+@pytest.mark.parametrize("column", ["010", "1.0", "+1", "1_0"])
+def test_a_place_has_one_spelling(write, column):
+    with pytest.raises(DataError, match=f"has no column {re.escape(repr(column))}"):
+        read_table(write("t.csv", "a,b\n1,2\n")).find(column)
+
+
+def test_a_title_that_two_columns_have_is_asked_about(write):
+    with pytest.raises(DataError, match=r"no column 'x' but 2 with that title.*did you mean 'x.1' or 'x.2'\?"):
+        read_table(write("t.csv", "x,x\n1,2\n")).find("x")
 
 
 def test_rows_know_their_line_and_cells_are_stripped(write):
@@ -86,11 +154,6 @@ def test_a_file_that_is_no_table_is_refused(write, text, message):
         read_table(write("t.csv", text))
 
 
-def test_a_header_that_names_two_columns_alike_is_refused(write):
-    with pytest.raises(DataError, match="more than one column 'a'; expected a different name"):
-        read_table(write("t.csv", "a,a\n1,2\n"), header=True)
-
-
 def test_an_absent_file_is_refused_with_what_is_near(write):
     path = write("heart.csv", "1,2\n")
     with pytest.raises(DataError, match=r"there is no .*hart.csv; .*did you mean .*heart.csv\?"):
@@ -118,6 +181,12 @@ def test_files_that_do_not_stack_are_refused(write):
     first = read_table(write("a.csv", "age,y\n1,2\n"))
     with pytest.raises(DataError, match="b.csv has no column 'age'; .*rename 'aage'"):
         stack_tables([first, read_table(write("b.csv", "aage,y\n1,2\n"))])
+    with pytest.raises(DataError, match=r"d.csv has no header; expected a header like the other files .*\(age, y\)"):
+        stack_tables([first, read_table(write("d.csv", "2,1\n3,0\n"))])
+    with pytest.raises(DataError, match=r"a.csv has a header \(age, y\); expected none, as in the other files"):
+        stack_tables([read_table(write("d.csv", "2,1\n3,0\n")), first])
+    with pytest.raises(DataError, match="f.csv has no column 'age'; .*rename 'AGE' if that is the one"):
+        stack_tables([first, read_table(write("f.csv", "AGE,page,y\n1,2,3\n"))])
     with pytest.raises(DataError, match="c.csv has 3 columns and no header; expected 2 columns"):
         stack_tables([first, read_table(write("c.csv", "1,2,3\n"))])
 

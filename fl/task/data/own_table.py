@@ -1,0 +1,138 @@
+"""Hold a node's own table against the task's schema: what would be clipped, unknown, or in another unit or other words."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.advice import setting, shown
+from fl.task.data.alike import similar
+from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.dataset import Dataset
+from fl.task.data.encode import CLIP
+from fl.task.data.errors import DataError
+from fl.task.data.file_style import FileStyle
+from fl.task.data.number import by_size
+from fl.task.data.reading import ColumnReading, DataReading, levels_of, range_of
+from fl.task.data.restyle import split_level_map
+from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.suspicions import about_numbers, off_by
+from fl.task.data.table import Table
+
+
+def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileStyle) -> DataReading:
+    """What a table of one's own comes to under a schema.
+
+    Args:
+        table: As the task writes it, of the schema's names.
+        data: The table, encoded.
+        schema: Of the task.
+        style: What the owner declared: a factor for a column, or a level that is mapped to itself, is not questioned.
+    Raises: DataError if most of a column is in another unit, or in other words.
+    """
+    scaled = {name for name in schema.names if any(entry.startswith(f"{name}:") for entry in style.scale)}
+    declared = {(name, to) for name, _, to in split_level_map(style.level_map, names=schema.names)}
+    columns: list[ColumnReading] = [_target(table, schema=schema)]
+    notes: list[str] = []
+    for column in schema.columns:
+        cells = table.columns[schema.names.index(column.name)]
+        absent = missing_cells(cells, missing=schema.missing, zero_is_missing=column.zero_is_missing)
+        if isinstance(column, NumericColumn):
+            holds, found = _numeric(table, column, absent=absent, scaled=column.name in scaled)
+        else:
+            known = {level for name, level in declared if name == column.name}
+            holds, found = _categorical(table, column, cells=cells[~absent], declared=known)
+        columns.append(
+            ColumnReading(
+                name=column.name,
+                kind="number" if isinstance(column, NumericColumn) else "category",
+                holds=holds,
+                missing=int(absent.sum()),
+                missing_as=" ".join(repr(str(mark)) if mark else "empty" for mark in np.unique(cells[absent])[:3]),
+            )
+        )
+        notes += found
+    counts = data.class_counts(len(schema.class_names)).tolist()
+    classes = dict(zip(schema.class_names, counts, strict=False))
+    held = [name for name, count in classes.items() if count]
+    if len(held) == 1:
+        notes.append(f"every row is of the class {held[0]!r}: training on it teaches the model to say nothing else")
+    return DataReading(
+        source=table.source,
+        rows=len(table),
+        header="columns matched by name" if table.has_header else "columns matched by place",
+        columns=tuple(columns),
+        classes=classes,
+        clients={},
+        notes=tuple(notes),
+    )
+
+
+def _target(table: Table, *, schema: TableSchema) -> ColumnReading:
+    cells = table.columns[schema.names.index(schema.target)]
+    if schema.target_scale is not None:
+        values = cells.astype(np.float64)
+        holds = range_of(float(values.min()), float(values.max()))
+    else:
+        found, counts = np.unique(cells, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        holds = levels_of({str(found[at]): int(counts[at]) for at in order})
+    return ColumnReading(name=schema.target, kind="target", holds=holds, missing=0, missing_as="")
+
+
+def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], scaled: bool) -> tuple[str, list[str]]:
+    place = table.names.index(column.name)
+    values = numbers(table, place, present=~absent)[~absent]
+    if not values.size:
+        return "nothing", [f"column {column.name!r} holds no value at all"]
+    notes = about_numbers(column.name, table.columns[place][~absent], values)
+    beyond = int((np.abs(values - column.mean) > CLIP * column.std).sum())
+    ratio = off_by(values, center=column.mean, spread=column.std)
+    if not scaled and (ratio is not None or (len(values) >= 5 and 2 * beyond > len(values))):
+        middle = float(np.median(values))
+        raise DataError(
+            seen=f"column {column.name!r} of {table.source} is {middle:.4g} in the middle, where the task's is "
+            f"{column.mean:.4g} on average"
+            + (f", {ratio:.3g} times as much" if ratio is not None else "")
+            + f"; {beyond} of {len(values)} values would be clipped",
+            expected="the task's unit",
+            fix=f"if the unit differs set data.scale={column.name}:FACTOR"
+            + (f" (near {1 / ratio:.3g}; take the exact one)" if ratio is not None else "")
+            + f"; if it does not, say so with data.scale={column.name}:1",
+        )
+    if beyond:
+        notes.append(
+            f"{beyond} of {len(values)} values of column {column.name!r} are clipped to {CLIP:g} standard deviations of the "
+            f"task's ({column.mean - CLIP * column.std:.4g} to {column.mean + CLIP * column.std:.4g})"
+        )
+    return range_of(float(values.min()), float(values.max())), notes
+
+
+def _categorical(
+    table: Table, column: CategoricalColumn, *, cells: NDArray[np.str_], declared: set[str]
+) -> tuple[str, list[str]]:
+    found, counts = np.unique(levels(cells), return_counts=True)
+    held = {str(level): int(count) for level, count in zip(found, counts, strict=True)}
+    held = {level: held[level] for level in sorted(held, key=by_size)}
+    unknown = {level: rows for level, rows in held.items() if level not in column.levels}
+    asked = {level: rows for level, rows in unknown.items() if level not in declared}
+    near = {level: meant for level in asked if (meant := similar(level, column.levels)) is not None}
+    if near or (asked and len(asked) == len(held) and column.levels):
+        meant = near or dict.fromkeys(list(asked)[:4], column.levels[0])
+        entries = [f"{column.name}:{level}:{other}" for level, other in meant.items()]
+        example = setting("level_map", entries)
+        raise DataError(
+            seen=f"column {column.name!r} of {table.source} holds {shown(list(asked))} ({sum(asked.values())} rows), which the "
+            f"task does not know",
+            expected=f"its levels ({', '.join(column.levels[:12])})",
+            fix=f"set {example} to merge them"
+            if near
+            else f"say which is which, as in {example}, or map a level to itself to leave it unknown",
+        )
+    notes = []
+    if unknown:
+        notes.append(
+            f"column {column.name!r} holds {shown(list(unknown))} in {sum(unknown.values())} rows, which the task does not know: "
+            "they train as if nothing stood there"
+        )
+    return levels_of(held), notes

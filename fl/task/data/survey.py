@@ -1,0 +1,207 @@
+"""Look over all rows of a table before anything is drawn from them: refuse what would be read wrongly, note the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.advice import shown
+from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.kinds import ColumnKind, check_levels, check_marks, kind_of
+from fl.task.data.reading import ColumnReading, levels_of, range_of
+from fl.task.data.spelling import Spelling
+from fl.task.data.suspicions import about_numbers, about_words, counts_rows, off_by
+from fl.task.data.table import Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What was found."""
+
+    columns: tuple[ColumnReading, ...]  # in the order of the table
+    notes: tuple[str, ...]
+
+
+def survey(
+    table: Table,
+    *,
+    target: str,
+    group: str | None,
+    dropped: Collection[str],
+    categorical: Collection[str],
+    missing: Sequence[str],
+    missing_zero: Collection[str],
+    spelling: Spelling,
+    level_map: Sequence[tuple[str, str, str]],
+    scaled: Collection[str],
+    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
+) -> Survey:
+    """Every column of a table.
+
+    Args:
+        table: All rows, in the plain spelling.
+        target: The column to predict.
+        group: The column that names the clients.
+        dropped: Columns that give no feature.
+        categorical: Columns of codes.
+        missing: What stands for no value.
+        missing_zero: Columns where 0 stands for no value too.
+        spelling: By which the numbers were read.
+        level_map: By which levels were merged.
+        scaled: Columns whose unit the owner settled.
+        sites: The site of each row, shape (N,), and the sites' names; None if nobody knows.
+    Raises: DataError for a column that is neither numbers nor categories, or one thing that is written in several ways.
+    """
+    columns: list[ColumnReading] = []
+    notes: list[str] = []
+    for place, name in enumerate(table.names):
+        if name in (target, group) or name in dropped:
+            role = "target" if name == target else "client" if name == group else "left out"
+            columns.append(_plain(table, place, role=role, missing=missing))
+            continue
+        zero = name in missing_zero
+        kind = kind_of(
+            table, place, listed=name in categorical, missing=missing, zero_is_missing=zero, spelling=spelling
+        )
+        if kind.levels is None:
+            column, found = _numeric(
+                table, place, kind=kind, missing=missing, zero=zero, sites=sites, scaled=name in scaled
+            )
+        else:
+            declared = frozenset(to for column, _, to in level_map if column == name)
+            column, found = _categorical(table, place, kind=kind, missing=missing, declared=declared, sites=sites)
+        columns.append(column)
+        notes += found
+    return Survey(columns=tuple(columns), notes=tuple(notes))
+
+
+def marks_of(kind: ColumnKind) -> str:
+    """What stood for no value, for the table."""
+    return " ".join(repr(mark) if mark else "empty" for mark in list(kind.missing_as)[:3])
+
+
+def _plain(table: Table, place: int, *, role: str, missing: Sequence[str]) -> ColumnReading:
+    cells = table.columns[place]
+    absent = missing_cells(cells, missing=missing)
+    values, counts = np.unique(cells[~absent], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    held = {str(values[at]): int(counts[at]) for at in order}
+    return ColumnReading(
+        name=table.names[place], kind=role, holds=levels_of(held), missing=int(absent.sum()), missing_as=""
+    )
+
+
+def _numeric(
+    table: Table,
+    place: int,
+    *,
+    kind: ColumnKind,
+    missing: Sequence[str],
+    zero: bool,
+    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
+    scaled: bool,
+) -> tuple[ColumnReading, list[str]]:
+    name, cells = table.names[place], table.columns[place]
+    present = ~missing_cells(cells, missing=missing, zero_is_missing=zero)
+    values = numbers(table, place, present=present)
+    held = values[present]
+    notes = about_numbers(name, cells[present], held)
+    if counts_rows(cells):
+        notes.append(f"column {name!r} counts the rows; leave it out with data.drop unless it means something")
+    if sites is not None and not scaled:
+        members, names = sites
+        for site, site_name in enumerate(names):
+            own, others = values[(members == site) & present], values[(members != site) & present]
+            if len(own) < 5 or len(others) < 5:
+                continue
+            ratio = off_by(own, center=float(np.median(others)), spread=float(others.std()))
+            if ratio is not None:
+                notes.append(
+                    f"column {name!r} is {np.median(own):.4g} in the middle at {site_name!r} and {np.median(others):.4g} at "
+                    f"the others, {ratio:.3g} times as much; if the unit differs, set "
+                    f"data.scale=[{site_name}:{name}:{1 / ratio:.3g}] with the exact factor"
+                )
+    return (
+        ColumnReading(
+            name=name,
+            kind="number",
+            holds=range_of(float(held.min()), float(held.max())),
+            missing=kind.missing,
+            missing_as=marks_of(kind),
+        ),
+        notes,
+    )
+
+
+def _categorical(
+    table: Table,
+    place: int,
+    *,
+    kind: ColumnKind,
+    missing: Sequence[str],
+    declared: frozenset[str],
+    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
+) -> tuple[ColumnReading, list[str]]:
+    name = table.names[place]
+    check_levels(name, kind, source=table.source, declared=declared)
+    check_marks(table, place, absent=missing_cells(table.columns[place], missing=missing), missing=missing)
+    levels = kind.levels or {}
+    notes = about_words(f"column {name!r}", levels)
+    words = [mark for mark in kind.missing_as if mark.isalpha()]
+    if levels and words:
+        notes.append(
+            f"column {name!r} of words holds {shown(words)} in {sum(kind.missing_as[mark] for mark in words)} rows, taken for no "
+            "value; take it out of data.missing if it is one"
+        )
+    if sites is not None and levels:
+        notes += disjoint(
+            f"column {name!r}",
+            table.columns[place],
+            *sites,
+            present=~missing_cells(table.columns[place], missing=missing),
+        )
+    return (
+        ColumnReading(
+            name=name,
+            kind="category" if levels else "nothing seen",
+            holds=levels_of(levels),
+            missing=kind.missing,
+            missing_as=marks_of(kind),
+        ),
+        notes,
+    )
+
+
+def disjoint(
+    what: str,
+    cells: NDArray[np.str_],
+    members: NDArray[np.int64],
+    names: Sequence[str],
+    *,
+    present: NDArray[np.bool_] | None = None,
+) -> list[str]:
+    """Sentences on sites that share no value with any other: they may write the same things in other words.
+
+    Args:
+        what: The column.
+        cells: Shape (N,).
+        members: The site of each row, shape (N,).
+        names: Of the sites.
+        present: Where there is a value, shape (N,); None for everywhere.
+    """
+    shown_rows = np.ones(len(cells), dtype=np.bool_) if present is None else present
+    own = [set(map(str, np.unique(cells[(members == site) & shown_rows]))) for site in range(len(names))]
+    if not 1 < len(own) <= 1000:
+        return []
+    notes = []
+    for site, values in enumerate(own):
+        rest = set().union(*(other for at, other in enumerate(own) if at != site))
+        if values and rest and len(values) > 1 and not values & rest:
+            notes.append(
+                f"{what} at {names[site]!r} holds {shown(sorted(values), most=4)} and the others {shown(sorted(rest), most=4)}: not "
+                "one value in common"
+            )
+    return notes[:4]

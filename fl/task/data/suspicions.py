@@ -1,0 +1,135 @@
+"""What may be wrong with data that can be read: said before they are used, and left to their owner."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.task.data.advice import setting, shown
+from fl.task.data.alike import alike, similar
+from fl.task.data.number import parse_number
+
+_SENTINELS = {sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999, 999999, 88, 888, 8888)}
+_FAR = 3.0  # times the range of the others
+_COUNTER = 10  # rows from which a column that counts them is no accident
+_ORDER = 8.0  # times as much is another unit
+_LONG = 10**10  # whole numbers that are so long name something
+_RARE, _COMMON = 10, 0.95  # rows of a class; share of one
+
+
+def counts_rows(cells: NDArray[np.str_], *, least: int = _COUNTER) -> bool:
+    """Whether a column holds nothing but the number of each row, in order, from wherever it starts."""
+    if len(cells) < least:
+        return False
+    if len(cells) > _COUNTER and not counts_rows(cells[:_COUNTER], least=least):
+        return False
+    numbers = [parse_number(str(cell)) for cell in cells]
+    if any(number is None for number in numbers):
+        return False
+    return bool((np.diff(np.array(numbers, dtype=np.float64)) == 1).all())
+
+
+def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
+    """Sentences on a column of numbers.
+
+    Args:
+        name: Of the column.
+        cells: As they were written, those that hold a value, shape (N,).
+        values: Their numbers, shape (N,).
+    """
+    notes = []
+    found, counts = np.unique(values, return_counts=True)
+    for extreme, others in ((found[:1], found[1:]), (found[-1:], found[:-1])):
+        if others.size < 3 or float(extreme[0]) not in _SENTINELS:
+            continue
+        spread = float(others[-1] - others[0])
+        gap = float(min(abs(extreme[0] - others[0]), abs(extreme[0] - others[-1])))
+        if gap > _FAR * max(spread, 1e-12):
+            rows = int(counts[found == extreme[0]][0])
+            notes.append(
+                f"column {name!r} holds {extreme[0]:g} in {rows} rows, far from its other values ({others[0]:g} to "
+                f"{others[-1]:g}); if it stands for no value, add {extreme[0]:g} to data.missing"
+            )
+    held = dict.fromkeys(cells.tolist())
+    dotted = sorted(cell for cell in held if "." in cell)
+    if (
+        len(dotted) > 1
+        and all(re.fullmatch(r"[+-]?[1-9]\d{0,2}\.\d{3}", cell) for cell in dotted)
+        and any(re.fullmatch(r"[+-]?\d{1,3}", cell) for cell in held)
+    ):
+        notes.append(
+            f"column {name!r} has points before three digits only ({shown(dotted, most=3)}); if they part thousands, set "
+            "data.thousands=point data.decimal=comma"
+        )
+    if (
+        len(found) == len(values) >= _COUNTER
+        and float(np.abs(values).min()) >= _LONG
+        and (values == np.round(values)).all()
+    ):
+        notes.append(
+            f"column {name!r} holds a long number of its own in each row, as a name of the row would; "
+            f"{setting('drop', [name])} leaves it out"
+        )
+    return notes
+
+
+def about_classes(classes: dict[str, int]) -> list[str]:
+    """Sentences on the balance of the classes."""
+    notes = []
+    rows = sum(classes.values())
+    name, most = max(classes.items(), key=lambda item: item[1])
+    if rows and most / rows >= _COMMON:
+        notes.append(
+            f"{most} of {rows} rows are of the class {name!r}: a model that says nothing else is right in {most / rows:.1%}"
+        )
+    for name, count in classes.items():
+        if count < _RARE:
+            notes.append(
+                f"class {name!r} has {count} row{'s' * (count != 1)} in all, too few to be learnt, scored and reported"
+            )
+    return notes + about_words("the target", classes)
+
+
+def about_words(what: str, values: dict[str, int]) -> list[str]:
+    """Sentences on values that may stand for one another, though nothing proves it."""
+    notes = []
+    names = sorted(values, key=len)
+    for value in names:
+        others = [other for other in names if other != value and len(other) >= len(value)]
+        near = similar(value, others)
+        if near is not None and not any({value, near} <= set(group) for group in alike(values)):
+            notes.append(f"{what} holds {value!r} ({values[value]}) and {near!r} ({values[near]}), which may be one")
+    return notes[:4]
+
+
+def about_names(names: Sequence[str]) -> list[str]:
+    """Sentences on clients whose names are nearly one."""
+    groups = alike(Counter(names))
+    return [
+        f"clients {' and '.join(map(repr, group))} have nearly one name and are taken for several"
+        for group in groups[:4]
+    ]
+
+
+def off_by(own: NDArray[np.float64], *, center: float, spread: float) -> float | None:
+    """How many times as large some numbers are as others, if that is another order of magnitude, and no chance; else None.
+
+    Args:
+        own: Shape (N,).
+        center: Mean or median of the others.
+        spread: Their standard deviation.
+    """
+    if len(own) < 5 or center == 0:
+        return None
+    low, middle = (float(value) for value in np.percentile(own, [10, 50]))
+    high = float(np.percentile(own, 90))
+    ratio = middle / center
+    if ratio >= _ORDER and min(abs(low), abs(high)) > abs(center) + 3 * spread:
+        return ratio
+    if 0 < ratio <= 1 / _ORDER and float(own.std()) <= spread / 4 and max(abs(low), abs(high)) < abs(center) / 2:
+        return ratio
+    return None

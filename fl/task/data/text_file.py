@@ -1,0 +1,131 @@
+"""The rows of a delimited text file, packed or not, as cells with their lines."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import csv
+import difflib
+import gzip
+import io
+import lzma
+import re
+import zlib
+from pathlib import Path
+
+from fl.task.data.errors import DataError
+
+Rows = tuple[list[list[str]], list[int]]  # cells of each row, and its line in the file, counted from 1
+
+PACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
+_BEGINNINGS = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+_SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # as Excel writes it, above the header
+
+
+def read_bytes(path: Path) -> bytes:
+    """What a file holds, unpacked where it is packed. Raises: DataError if it cannot be read."""
+    try:
+        content = path.read_bytes()
+        packed = next((suffix for begin, suffix in _BEGINNINGS.items() if content.startswith(begin)), None)
+        return PACKED[packed](content) if packed else content
+    except FileNotFoundError:
+        raise absent(path) from None
+    except NotADirectoryError:
+        raise absent(path) from None
+    except IsADirectoryError:
+        raise DataError(
+            seen=f"{path} is a folder",
+            expected="a file",
+            fix="name a file in it, or use data=folder for one file per client",
+        ) from None
+    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+        raise DataError(
+            seen=f"{path} cannot be unpacked: {error}", expected="a packed file that is whole", fix="fetch it again"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            seen=f"{path} cannot be read: {error.strerror or error}",
+            expected="a readable file",
+            fix="check its permissions, or fetch it again if it is packed",
+        ) from None
+
+
+def read_text(path: Path, content: bytes, *, delimiter: str | None, encoding: str = "auto") -> Rows:
+    """Rows of delimited text, quoted as in RFC 4180. Blank lines and a first line `sep=;` are no rows.
+
+    Args:
+        path: For messages.
+        content: Of the file.
+        delimiter: Character between two cells; None takes whichever of , ; | and tab the first line has most of, or the
+            one that a first line `sep=;` names.
+        encoding: A name that Python knows; auto is UTF-8, or UTF-16 with a byte-order mark.
+    Raises: DataError if it is not text, or its quotes do not match.
+    """
+    lines = io.StringIO(_decode(path, content, encoding=encoding), newline="")
+    start = 0
+    for line in iter(lines.readline, ""):
+        if line.strip():
+            named = _SEPARATOR_LINE.fullmatch(line.strip("\r\n"))
+            if named:
+                delimiter = delimiter or named[1]
+                start = lines.tell()
+                line = next((each for each in lines if each.strip()), "")
+            break
+    else:
+        line = ""
+    skipped = lines.getvalue()[:start].count("\n")
+    lines.seek(start)
+    rows: list[list[str]] = []
+    numbers: list[int] = []
+    reader = csv.reader(lines, delimiter=delimiter or _guess_delimiter(line), strict=True)
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            if cells and (len(cells) > 1 or cells[0]):  # a blank line reads as no cell, or as one that is empty
+                rows.append(cells)
+                numbers.append(reader.line_num + skipped)
+    except csv.Error as error:
+        raise DataError(
+            seen=f"{path}, line {reader.line_num + skipped} cannot be read: {error}",
+            expected="cells quoted as in RFC 4180",
+            fix="mend the quotes in that line",
+        ) from None
+    return rows, numbers
+
+
+def absent(path: Path) -> DataError:
+    """The refusal of a path where there is nothing; names what is near."""
+    parent = path.parent
+    here = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, here, n=1)
+    place = f"in {parent.resolve()}" if parent.is_dir() else f"and no folder {parent}"
+    return DataError(
+        seen=f"there is no {path}",
+        expected="a path relative to where the command runs, or an absolute one",
+        fix=f"did you mean {parent / near[0]}?" if near else f"nothing of that name is {place}; check the path",
+    )
+
+
+def _decode(path: Path, content: bytes, *, encoding: str) -> str:
+    if encoding == "auto":
+        utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        encoding = "utf-16" if utf_16 else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        name = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16"}.get(encoding, encoding)
+        raise DataError(
+            seen=f"{path} is not {name} text (byte {error.start})",
+            expected="a text file with one row per line",
+            fix="save it as CSV in UTF-8, or set data.encoding, to cp1252 for most files of Windows in the West",
+        ) from None
+    if "\0" in text:
+        raise DataError(
+            seen=f"{path} holds null bytes", expected="a text file with one row per line", fix="save it as CSV in UTF-8"
+        )
+    return text.removeprefix("\ufeff")
+
+
+def _guess_delimiter(line: str) -> str:
+    outside = "".join(line.split('"')[::2])  # a comma between quotes parts nothing
+    return max(",;\t|", key=outside.count)

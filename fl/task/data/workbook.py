@@ -1,0 +1,122 @@
+"""The rows of an Excel workbook or a Parquet file, as the text that a CSV of them would hold."""
+
+from __future__ import annotations
+
+import io
+from datetime import date, datetime, time
+from pathlib import Path
+from types import ModuleType
+from zipfile import BadZipFile
+
+from fl.task.data.errors import DataError
+from fl.task.data.text_file import Rows
+
+WORKBOOK, PARQUET = ".xlsx", ".parquet"
+
+
+def kind_of(path: Path, content: bytes) -> str | None:
+    """What a file is, by its first bytes, else by its name: .xlsx, .parquet, or None for text.
+
+    Raises: DataError for a workbook of the format before 2007.
+    """
+    if content.startswith(b"\xd0\xcf\x11\xe0"):
+        raise DataError(
+            seen=f"{path} is a workbook of the format before Excel 2007",
+            expected="CSV, .xlsx or Parquet",
+            fix="save it as CSV in UTF-8",
+        )
+    if content.startswith(b"PAR1") or path.suffix.lower() == PARQUET:
+        return PARQUET
+    if content.startswith(b"PK\x03\x04") or path.suffix.lower() in (WORKBOOK, ".xlsm"):
+        return WORKBOOK
+    return None
+
+
+def read_workbook(path: Path, content: bytes) -> Rows:
+    """The rows of the one sheet that holds any; formulas as the values that were last saved.
+
+    Raises: DataError if it is no workbook, or several sheets hold rows.
+    """
+    openpyxl = _imported("openpyxl", path=path)
+    try:
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+    except (BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException) as error:
+        raise DataError(
+            seen=f"{path} is no Excel workbook ({error})", expected="an .xlsx file", fix="save it again, or as CSV"
+        ) from None
+    found = {}
+    for sheet in book.worksheets:
+        rows = [(line, [_text(cell) for cell in row]) for line, row in enumerate(sheet.iter_rows(values_only=True), 1)]
+        if kept := [(line, row) for line, row in rows if any(row)]:
+            found[sheet.title] = kept
+    if len(found) > 1:
+        raise DataError(
+            seen=f"{path} has rows on {len(found)} sheets ({', '.join(found)})",
+            expected="one sheet with one table",
+            fix="save the one that counts as CSV",
+        )
+    rows = next(iter(found.values()), [])
+    width = max((_width(row) for _, row in rows), default=0)
+    return [row[:width] + [""] * (width - len(row)) for _, row in rows], [line for line, _ in rows]
+
+
+def read_parquet(path: Path, content: bytes) -> Rows:
+    """The rows of a Parquet file, below its names as a header.
+
+    Raises: DataError if it is none, or a column holds lists or structures.
+    """
+    arrow = _imported("pyarrow", path=path)
+    parquet = _imported("pyarrow.parquet", path=path)
+    try:
+        table = parquet.read_table(io.BytesIO(content))
+    except (arrow.ArrowException, OSError, ValueError) as error:
+        raise DataError(
+            seen=f"{path} is no Parquet file ({str(error).splitlines()[0]})",
+            expected="a .parquet file that is whole",
+            fix="write it again, or as CSV",
+        ) from None
+    names = [name for name in table.column_names if not name.startswith("__index_level_")]  # pandas's row numbers
+    columns = []
+    for name in names:
+        values = table.column(name).to_pylist()
+        if any(isinstance(value, list | dict | bytes) for value in values):
+            raise DataError(
+                seen=f"{path}, column {name!r} holds lists, structures or bytes",
+                expected="a number, a word or a date in each cell",
+                fix="leave the column out of the file",
+            )
+        columns.append([_text(value) for value in values])
+    rows = [names, *map(list, zip(*columns, strict=True))]
+    return rows, list(range(1, len(rows) + 1))
+
+
+def _imported(module: str, *, path: Path) -> ModuleType:
+    import importlib  # noqa: PLC0415 - beside the imports that it makes
+
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        raise DataError(
+            seen=f"{path} needs {module.partition('.')[0]}, which is not installed here",
+            expected="CSV, or the extra that reads it",
+            fix="pip install 'fairshare[tables]', or save the file as CSV",
+        ) from None
+
+
+def _width(row: list[str]) -> int:
+    return next((place for place in range(len(row), 0, -1) if row[place - 1]), 0)
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        # A workbook knows no whole numbers: 4.0 was typed as 4.
+        return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+    if isinstance(value, datetime):
+        return value.isoformat(sep=" ") if value.time() != time(0) else value.date().isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
+    return str(value).strip()
