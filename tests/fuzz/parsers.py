@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import numpy as np
 from eth_account import Account
+from fl.bundle.bounded_http import Answer
 from table_rows import SCHEMA
 
 from clients.keys.ledger import FolderLedger
 from fl.audit.disputes.evidence import read_receipts, read_seen
-from fl.bundle.bounded_http import Answer
 from fl.bundle.format import (
     Bundle,
     BundledUpdate,
