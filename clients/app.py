@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -28,9 +28,11 @@ from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
+from fl.task.held_arrays import received_model, record_of
 from fl.task.trust import Trust
 
 if TYPE_CHECKING:
+    from clients.workbench import Workbench
     from fl.task.spec import TaskSpec
 
 app = ClientApp(mods=[sign_updates])
@@ -50,18 +52,16 @@ def train(message: Message, context: Context) -> Message:
     behaviours = importlib.import_module("clients.behaviours")
     if "threads" in context.node_config:
         importlib.import_module("torch").set_num_threads(int(context.node_config["threads"]))
-    vectors = importlib.import_module("fl.task.model_vector")
     rows = _rows_of(context)
     behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
     config = message.content.config_records.get("config", {})
     arrays = next(iter(message.content.array_records.values()))
-    model = rows.spec.build_model()
-    layout = vectors.layout_of(model)
-    base = layout.flatten({name: array.numpy() for name, array in arrays.items()})
+    received = received_model(arrays)
+    base, layout = received.vector, received.layout
     number = int(config.get("server-round", 0))
     turn = behaviours.Turn(
         spec=rows.spec,
-        model=model,
+        tools=rows.bench.tools(),
         number=rows.number,
         round=number,
         seed=rows.seed,
@@ -72,11 +72,45 @@ def train(message: Message, context: Context) -> Message:
     trained, loss = behaviours.play(behaviour, turn)
     content = RecordDict(
         {
-            "arrays": ArrayRecord({name: Array(array) for name, array in layout.unflatten(trained).items()}),
+            "arrays": record_of(layout.unflatten(trained)),
             "metrics": MetricRecord({"num-examples": len(rows.data.labels), "train-loss": loss}),
         }
     )
     return Message(content, reply_to=message)
+
+
+def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) -> dict[int, Message]:
+    """The answers of nodes of one process that can be trained in one batch, by place; the others are left to the app."""
+    return importlib.import_module("clients.together").answer_together(messages, contexts)
+
+
+def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -> tuple[bool, str]:
+    """Whether `answer_together` is to be used for a task, and why (see `clients.together`)."""
+    return importlib.import_module("clients.together").trains_together(spec, shards, wanted=wanted)
+
+
+# An engine that has all nodes in one process looks for these.
+app.answer_together, app.trains_together = answer_together, trains_together
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HonestWork:
+    """What a node that does its work trains on in a round."""
+
+    spec: TaskSpec
+    data: Dataset
+    seed: int
+    proximal_mu: float
+
+
+def honest_work(message: Message, context: Context) -> HonestWork | None:
+    """What a node of a simulation trains on; None for one that does something else than honest training."""
+    if message.metadata.message_type != "train" or str(context.node_config.get("behaviour", HONEST)) != HONEST:
+        return None
+    rows, config = _rows_of(context), message.content.config_records.get("config", {})
+    number = int(config.get("server-round", 0))
+    seed = importlib.import_module("clients.behaviours").batch_seed(rows.seed, number=rows.number, round_number=number)
+    return HonestWork(spec=rows.spec, data=rows.data, seed=seed, proximal_mu=float(config.get("proximal-mu", 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,6 +118,7 @@ class _Rows:
     """What a node trains on, and what its random draws start from."""
 
     spec: TaskSpec
+    bench: Workbench
     data: Dataset
     seed: int
     number: int  # tells this client's draws from the others'
@@ -97,7 +132,8 @@ class _Rows:
 def _rows_of(context: Context) -> _Rows:
     settings = context.node_config
     invite = str(_setting(settings, "invite"))
-    spec = _spec(invite, Trust.of(str(settings.get("trust", ""))))
+    trust = Trust.of(str(settings.get("trust", "")))
+    spec, bench = _spec(invite, trust), _bench(invite, trust)
     if "shard" in settings:
         data = _own_data(
             invite,
@@ -106,10 +142,10 @@ def _rows_of(context: Context) -> _Rows:
             bool(settings.get("drop-unlabelled", False)),
         )
         number = int(wallet_of(context).address, 16)
-        return _Rows(spec=spec, data=data, seed=spec.seed, number=number, given=_not_given)
+        return _Rows(spec=spec, bench=bench, data=data, seed=spec.seed, number=number, given=_not_given)
     number, seed = int(_setting(settings, "partition-id")), int(_setting(settings, "seed"))
     shard = partial(_partition, str(_setting(settings, "data")), str(_setting(settings, "partition")), seed)
-    return _Rows(spec=spec, data=shard(number), seed=seed, number=number, given=shard)
+    return _Rows(spec=spec, bench=bench, data=shard(number), seed=seed, number=number, given=shard)
 
 
 def _not_given(number: int) -> Dataset:
@@ -155,6 +191,11 @@ def _own_data(invite: str, path: str, style: str, drop_unlabelled: bool) -> Data
     return read_own_shard(
         Path(path), spec=spec, style=FileStyle.of(json.loads(style)), drop_unlabelled=drop_unlabelled
     ).data
+
+
+@cache
+def _bench(invite: str, trust: Trust) -> Workbench:
+    return importlib.import_module("clients.workbench").Workbench(_spec(invite, trust))
 
 
 def _partition(data: str, partition: str, seed: int, number: int) -> Dataset:

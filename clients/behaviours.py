@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from clients.trainer import gradient, train
+from clients.workbench import Tools
 from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, Behaviour, Known
 from fl.task.behaviour.labels import flip_labels, with_backdoor
@@ -26,7 +26,7 @@ class Turn:
     """What a client has in one round."""
 
     spec: TaskSpec
-    model: nn.Module  # of the task; its values are overwritten
+    tools: Tools  # to train the task's model with; its values are overwritten
     number: int  # of the client
     round: int  # from 1
     seed: int  # of the run: batches and draws start from it
@@ -88,7 +88,7 @@ def _trained(behaviour: Behaviour, turn: Turn, number: int) -> tuple[NDArray[np.
         features, labels = with_backdoor(features, labels, target=behaviour.backdoor, rng=rng)
     spec = turn.spec if behaviour.steps is None else replace(turn.spec, steps=min(behaviour.steps, turn.spec.steps))
     return train(
-        turn.model,
+        turn.tools,
         turn.known.base,
         features=features,
         labels=labels,
@@ -109,7 +109,7 @@ def _made_up(turn: Turn) -> tuple[NDArray[np.float64], float]:
     if not any(step.any() for _, step in moves):
         return np.zeros(len(known.base)), 0.0
     features, labels = synthetic_rows(
-        turn.model,
+        turn.tools.model,
         loss=spec.build_loss(),
         moves=moves,
         feature_shape=spec.feature_shape,
@@ -117,7 +117,7 @@ def _made_up(turn: Turn) -> tuple[NDArray[np.float64], float]:
         count=spec.batch_size,
         rng=np.random.default_rng([turn.seed, turn.number, turn.round]),
     )
-    trained, loss = train(turn.model, known.base, features=features, labels=labels, spec=spec, seed=turn.round)
+    trained, loss = train(turn.tools, known.base, features=features, labels=labels, spec=spec, seed=turn.round)
     return as_long(trained.astype(np.float64) - known.base, length=known.length()), loss
 
 
@@ -152,4 +152,4 @@ def _harming(update: NDArray[np.float64], turn: Turn) -> NDArray[np.float64]:
 
 def _slope(data: Dataset, turn: Turn, *, at: NDArray[np.floating]) -> NDArray[np.float64]:
     vector = at.astype(np.float32)
-    return gradient(turn.model, vector, features=data.features, labels=data.labels, spec=turn.spec)
+    return gradient(turn.tools.model, vector, features=data.features, labels=data.labels, spec=turn.spec)

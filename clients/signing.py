@@ -20,10 +20,15 @@ from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableReque
 from clients.keys.ledger import Ledger, ledger_of
 from clients.keys.wallet import Wallet, wallet_of
 from fl.chain.typed_data import InvalidSignature
-from fl.codec import Blocks, Layout, block_root, model_hash
+from fl.codec import Blocks, block_root
 from fl.protocol import RECORD, SignedUpdate, TrainRequest
+from fl.task.held_arrays import received_model
 
 log = logging.getLogger(__name__)
+
+TRAINED_IN = (
+    "seconds_training"  # attribute of an answer that was made before it was asked for: a node's part of a batch
+)
 
 
 def sign_updates(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
@@ -42,10 +47,8 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     ledger = ledger_of(context, task_id=wallet.task_id)
     _keep_receipt(request, wallet=wallet, ledger=ledger)
 
-    base_arrays = {name: array.numpy() for name, array in next(iter(message.content.array_records.values())).items()}
-    layout = Layout.of(base_arrays)
-    base = layout.flatten(base_arrays)
-    base_model = model_hash(base)
+    received = received_model(next(iter(message.content.array_records.values())))
+    base_model = received.hash
     last = ledger.last()
     if last is not None and last.round == request.round:
         if last.base_model != base_model:
@@ -62,7 +65,7 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         return answer
     trained = time.perf_counter()
     arrays = {name: array.numpy() for name, array in next(iter(answer.content.array_records.values())).items()}
-    blocks = Blocks.encode(layout.flatten(arrays).astype(np.float64) - base).to_bytes()
+    blocks = Blocks.encode(np.subtract(received.layout.flatten(arrays), received.vector, dtype=np.float64)).to_bytes()
     signature = wallet.sign_update(round_number=request.round, base_model=base_model, update_root=block_root(blocks))
     update = SignedUpdate(
         account=wallet.address,
@@ -70,7 +73,7 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         base_model=base_model,
         blocks=blocks,
         signature=signature,
-        seconds_training=trained - started,
+        seconds_training=getattr(answer, TRAINED_IN, trained - started),
         seconds_signing=time.perf_counter() - trained,
     )
     ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others

@@ -13,12 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fl.task.model_vector import layout_of, load_vector, vector_of
+from clients.workbench import Tools
+from fl.task.model_vector import layout_of, load_vector
 from fl.task.spec import TaskSpec
 
 
 def train(
-    model: nn.Module,
+    tools: Tools | nn.Module,
     base: NDArray[np.float32],
     *,
     features: NDArray[np.float32],
@@ -30,7 +31,7 @@ def train(
     """Train from `base` and return the trained vector, shape (P,), and the mean loss over the steps.
 
     Args:
-        model: A module of the task; its values are overwritten.
+        tools: Of a workbench, or a module of the task; the module's values are overwritten.
         base: The round's base model.
         features: Inputs of the shard, shape (N, ...), N ≥ 1.
         labels: Targets, shape (N,).
@@ -38,19 +39,15 @@ def train(
         seed: Draws batches and dropout.
         proximal_mu: FedProx's μ; adds μ/2·‖w − base‖² (Li et al. 2020, arXiv:1812.06127).
     """
-    load_vector(model, base)
-    model.train()
-    loss_fn = spec.build_loss()
-    optimizer = torch.optim.SGD(
-        [one for one in model.parameters() if one.requires_grad], lr=spec.learning_rate, momentum=spec.momentum
-    )
+    tools = Tools(tools, spec) if isinstance(tools, nn.Module) else tools
+    tools.begin(base)
+    model, loss_fn, optimizer = tools.model, tools.loss, tools.optimizer
     anchors = [one.detach().clone() for one in model.parameters()] if proximal_mu else []
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
-    rng = np.random.default_rng(seed)
     total = 0.0
-    with torch.random.fork_rng(devices=[]):  # dropout draws from the global state, which is not ours to move
-        torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
-        for batch in batches(len(x), size=spec.batch_size, steps=spec.steps, rng=rng):
+    with tools.draws(seed):
+        for rows in batches_of(len(x), size=spec.batch_size, steps=spec.steps, seed=seed):
+            batch = torch.from_numpy(rows)
             optimizer.zero_grad(set_to_none=True)
             loss = loss_fn(model(x[batch]), y[batch])
             total += float(loss.detach())
@@ -59,7 +56,7 @@ def train(
                 loss = loss + proximal_mu / 2 * sum(gaps)
             loss.backward()
             optimizer.step()
-    return vector_of(model), total / spec.steps
+    return tools.vector(), total / spec.steps
 
 
 def gradient(
@@ -79,10 +76,14 @@ def gradient(
     return np.concatenate(found).astype(np.float64)
 
 
-def batches(count: int, *, size: int, steps: int, rng: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Row numbers of each step's batch: passes over a shuffled shard, so that every sample is seen before one is seen again."""
+def batches_of(count: int, *, size: int, steps: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Row numbers of each step's batch, shape (size,): passes over a shuffled shard, wrapping round.
+
+    Every sample is seen before one is seen again.
+    """
+    rng = np.random.default_rng(seed)
     order = rng.permutation(count)
     while len(order) < size * steps:
         order = np.concatenate([order, rng.permutation(count)])
     for step in range(steps):
-        yield torch.from_numpy(order[step * size : (step + 1) * size])
+        yield order[step * size : (step + 1) * size]

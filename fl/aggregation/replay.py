@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore.task_identity import TaskIdentity
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.selection import content_for
 from fl.codec import Layout
 from fl.rewards import Participant
+from fl.task.held_arrays import record_of
 
 
 def aggregate(
@@ -32,7 +33,7 @@ def aggregate(
 def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: Layout) -> None:
     """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
     _be_somebody()
-    model = ArrayRecord({name: Array(array) for name, array in layout.unflatten(base).items()})
+    model = record_of(layout.unflatten(base), shared=True)
     list(inner.configure_train(number, model, ConfigRecord(), NullGrid(lambda: range(2, 2 + _wanted(inner)))))
 
 

@@ -8,10 +8,12 @@ weights: they are scored by their own parts, which evaluators attest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import (
     Bulyan,
     FedMedian,
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Participant, norm_q64
+from fl.task.held_arrays import HeldArray
 
 _UNWEIGHTED = (FedXgbBagging, FedXgbCyclic, QFedAvg)
 _ROBUST = (Bulyan, FedMedian, FedTrimmedAvg)
@@ -77,15 +80,29 @@ def content_for(
     The model is base + clip·Δ. A strategy that normalises its weights thus arrives at the aggregate that is scored, where
     a clip inside the weight would only shift weight to others.
     """
-    model = base + clip_of(participant.blocks, cap=cap) * participant.blocks.decode()
-    arrays = {name: Array(array) for name, array in layout.unflatten(model).items()}
+    clip, start, arrays = clip_of(participant.blocks, cap=cap), 0, ArrayRecord()
+    for name, shape in zip(layout.names, layout.shapes, strict=True):
+        stop = start + math.prod(shape)
+        read = partial(_model_part, participant.blocks, base=base, clip=clip, start=start, stop=stop, shape=shape)
+        arrays[name] = HeldArray(read, dtype="float32", shape=shape)
+        start = stop
     return RecordDict(
         {
-            "arrays": ArrayRecord(arrays),
+            "arrays": arrays,
             # A stake in wei overflows the 64-bit integers of a MetricRecord; strategies only use ratios.
             "metrics": MetricRecord({**metrics, weighted_by: participant.stake / 1e18}),
         }
     )
+
+
+def _model_part(
+    blocks: Blocks, *, base: NDArray[np.float32], clip: np.float32, start: int, stop: int, shape: tuple[int, ...]
+) -> NDArray[np.float32]:
+    # Decoded when the strategy reads it: ten thousand models at once would be 4 bytes a value, where blocks are 2.
+    part = blocks.decode_part(start, stop)
+    part *= clip
+    part += base[start:stop]
+    return part.reshape(shape)
 
 
 def selected_by(strategy: Strategy, contents: Sequence[RecordDict]) -> list[bool]:

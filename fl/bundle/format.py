@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from eth_utils import is_checksum_address
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
@@ -31,6 +30,7 @@ from safetensors.numpy import save as save_safetensors
 from fl.chain.typed_data import Header
 from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
+from fl.codec.address import is_checksummed
 from fl.errors import FairshareError
 from fl.foreign.files import Absent, GivenFolder, Outside, Unreadable
 from fl.foreign.json_text import (
@@ -442,7 +442,7 @@ def _listed(raw: object) -> ListedUpdate:
 
 def _account(raw: object) -> str:
     account = text_of(raw, most=42)
-    if not is_checksum_address(account):
+    if not is_checksummed(account):
         raise BadJson(problem=f"{shown(account)} is no checksum address")
     return account
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from eth_hash.auto import keccak
+from fl.codec.keccak import keccak
 
 _KEPT = 20  # bytes of the hash, as many as the contract keeps
 _JOIN, _LEAVE = 1, 2

@@ -6,11 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
-from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
-from eth_hash.auto import keccak
 from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
@@ -21,9 +20,10 @@ from fl.chain.artifacts import artifact
 from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Step
 from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
 from fl.chain.schedule import Schedule
-from fl.chain.sender import Sent, send
+from fl.chain.sender import Sent, ask_all, send, send_all
 from fl.chain.task_log import TaskLog
-from fl.chain.typed_data import Domain, Header, Join, Redirect, compact, expanded
+from fl.chain.typed_data import Domain, Header, Join, Permit, Redirect, compact, expanded, sign
+from fl.codec.keccak import keccak
 from fl.rewards.tree import Leaf, Sibling
 
 _MOST_LOGS = 8  # tasks whose events are kept
@@ -238,6 +238,15 @@ class Escrow:
         """Wei paid to a client so far."""
         return self._contract.functions.clientOf(task_id, account).call()[1]
 
+    def claimed_by_all(self, task_id: bytes, accounts: Sequence[str]) -> list[int]:
+        """`claimed` of many accounts, in as few requests as a node takes."""
+        found = ask_all(self.w3, [self._contract.functions.clientOf(task_id, one) for one in accounts])
+        return [values[1] for values in found]
+
+    def credits(self, token: str, accounts: Sequence[str]) -> list[int]:
+        """`credit` of many accounts."""
+        return ask_all(self.w3, [self._contract.functions.creditOf(token, one) for one in accounts])
+
     def is_final(self, task_id: bytes, round_number: int) -> bool:
         """Whether the round can be claimed from."""
         return self._contract.functions.isFinal(task_id, round_number).call()
@@ -325,10 +334,12 @@ class Escrow:
         Args:
             permit: (value, deadline, v, r, s) of `Token.permit`; one that fails is ignored where the allowance is there.
         """
-        enrolment = (
-            order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature,
-        )  # fmt: skip
-        return self._send("joinFor", order.task_id, enrolment, permit, list(membership), account=account)
+        return self._send("joinFor", *_join_for(order, signature, permit, membership), account=account)
+
+    def join_for_all(self, orders: Sequence[tuple[Join, bytes, tuple]], *, account: LocalAccount) -> Sent:
+        """Enrol many accounts that have signed for it in one transaction; each with its signature and permit, as `join_for`."""
+        calls = [self._contract.encode_abi("joinFor", args=_join_for(*order, ())) for order in orders]
+        return self._send("multicall", calls, account=account)
 
     def start(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """Escrow the coordinator's bond, which it has approved before, and close the enrolment for round 1."""
@@ -501,6 +512,11 @@ class Escrow:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
 
 
+def _join_for(order: Join, signature: bytes, permit: tuple, membership: Sequence[bytes]) -> tuple:
+    enrolment = (order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature)
+    return order.task_id, enrolment, permit, list(membership)
+
+
 def _place(event: EventData) -> tuple[int, int]:
     """Where on the chain an event stands."""
     return event["blockNumber"], event["logIndex"]
@@ -562,6 +578,19 @@ class Token:
         """Make devnet tokens. Raises: Refused where the token is a real one."""
         return send(self.w3, self._contract.functions.mint(to, amount), account=account, name="mint")
 
+    def mint_many(self, amounts: Mapping[str, int], *, account: LocalAccount) -> list[Sent]:
+        """`mint` for many, by address, on a devnet that takes transactions as fast as they are sent."""
+        calls = [self._contract.functions.mint(to, amount) for to, amount in amounts.items()]
+        return send_all(self.w3, calls, account=account, name="mint")
+
+    def nonces(self, accounts: Sequence[str]) -> list[int]:
+        """The permit nonce of each account."""
+        return ask_all(self.w3, [self._contract.functions.nonces(one) for one in accounts])
+
+    def balances(self, accounts: Sequence[str]) -> list[int]:
+        """`balance` of many accounts."""
+        return ask_all(self.w3, [self._contract.functions.balanceOf(one) for one in accounts])
+
     def permit(
         self, spender: str, amount: int, *, deadline: int, account: LocalAccount
     ) -> tuple[int, int, int, bytes, bytes]:
@@ -570,25 +599,20 @@ class Token:
         Returns: (value, deadline, v, r, s), as the contract takes it.
         Source: https://eips.ethereum.org/EIPS/eip-2612
         """
+        permit = Permit(
+            owner=account.address,
+            spender=spender,
+            value=amount,
+            nonce=self._contract.functions.nonces(account.address).call(),
+            deadline=deadline,
+        )
+        return permit.as_tuple(sign(permit, domain=self.domain, account=account))
+
+    @cached_property
+    def domain(self) -> Domain:
+        """What a permit's signature is bound to, as the token states it (EIP-5267)."""
         _, name, version, chain_id, contract, _, _ = self._contract.functions.eip712Domain().call()
-        domain = {"name": name, "version": version, "chainId": chain_id, "verifyingContract": contract}
-        kinds = {
-            "owner": "address",
-            "spender": "address",
-            "value": "uint256",
-            "nonce": "uint256",
-            "deadline": "uint256",
-        }
-        values = {
-            "owner": account.address,
-            "spender": spender,
-            "value": amount,
-            "nonce": self._contract.functions.nonces(account.address).call(),
-            "deadline": deadline,
-        }
-        types = {"Permit": [{"name": name, "type": kind} for name, kind in kinds.items()]}
-        signed = account.sign_message(encode_typed_data(domain, types, values))
-        return amount, deadline, signed.v, signed.r.to_bytes(32, "big"), signed.s.to_bytes(32, "big")
+        return Domain(chain_id=chain_id, contract=contract, name=name, version=version)
 
     def approve(self, spender: str, amount: int, *, purpose: str, account: LocalAccount) -> Sent:
         """Allow `spender` to take `amount`. Raises: TokenTooLow if the account does not hold as much."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from eth_account.signers.local import LocalAccount
 
@@ -10,8 +12,12 @@ from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent, connect
+from fl.chain.typed_data import Join, Permit, sign
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 100  # joins of one transaction: about 18 million gas, two thirds of a block
+_FOREVER = 2**40 - 1
 
 
 class InviteDiffers(ChainError):
@@ -63,6 +69,53 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
         if told != true:
             raise InviteDiffers(what=what, invite=told, chain=true)
     return escrow, token, terms, state
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joining:
+    """What one client of a simulation joins with."""
+
+    account: LocalAccount
+    stake: int  # wei
+    node_key: bytes
+    dataset: bytes
+
+
+def join_all(invite: Invite, joinings: Sequence[Joining], *, relayer: LocalAccount) -> list[tuple[int, Sent]]:
+    """Have many clients join, each by an order of its own, in few transactions that `relayer` pays for.
+
+    Their wallets are all at hand and their tokens are there, as in a simulation. Each order is signed by its own account, and so is the
+    permit that lets the contract take the stake; nobody needs ETH but the relayer.
+
+    Returns: for each transaction, how many joined by it.
+    Raises: as `check_invite`; Refused with the contract's reason.
+    """
+    escrow, token, _ = check_invite(invite)
+    sent = []
+    for start in range(0, len(joinings), _AT_ONCE):
+        batch = joinings[start : start + _AT_ONCE]
+        nonces = token.nonces([one.account.address for one in batch])
+        orders = [
+            _order(one, nonce, escrow=escrow, token=token, task_id=invite.id_bytes)
+            for one, nonce in zip(batch, nonces, strict=True)
+        ]
+        sent.append((len(batch), escrow.join_for_all(orders, account=relayer)))
+    return sent
+
+
+def _order(one: Joining, nonce: int, *, escrow: Escrow, token: Token, task_id: bytes) -> tuple[Join, bytes, tuple]:
+    order = Join(
+        task_id=task_id,
+        account=one.account.address,
+        stake=one.stake,
+        node_key=one.node_key,
+        dataset=one.dataset,
+        fee=0,
+        deadline=_FOREVER,
+    )
+    permit = Permit(owner=one.account.address, spender=escrow.address, value=one.stake, nonce=nonce, deadline=_FOREVER)
+    signed = permit.as_tuple(sign(permit, domain=token.domain, account=one.account))
+    return order, sign(order, domain=escrow.domain, account=one.account), signed
 
 
 def join(

@@ -6,17 +6,16 @@ Source: EIP-712, https://eips.ethereum.org/EIPS/eip-712; compact signatures: EIP
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from functools import cache, lru_cache
 from typing import ClassVar
 
-from eth_account import Account
-from eth_account.messages import SignableMessage, encode_typed_data
+from coincurve import PrivateKey, PublicKey
 from eth_account.signers.local import LocalAccount
-from eth_hash.auto import keccak
 from eth_keys.constants import SECPK1_N
-from eth_keys.exceptions import BadSignature, ValidationError
-from eth_utils import to_checksum_address
 
+from fl.codec.address import checksummed, raw_address
+from fl.codec.keccak import keccak
 from fl.errors import FairshareError
 
 ZERO_HASH = bytes(32)
@@ -42,10 +41,17 @@ class Domain:
 
     chain_id: int
     contract: str  # checksum address
+    name: str = "Fairshare"  # of the contract, as its own domain says
+    version: str = "1"
 
     def as_dict(self) -> dict[str, object]:
         """The EIP-712 domain fields."""
-        return {"name": "Fairshare", "version": "1", "chainId": self.chain_id, "verifyingContract": self.contract}
+        return {
+            "name": self.name,
+            "version": self.version,
+            "chainId": self.chain_id,
+            "verifyingContract": self.contract,
+        }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +111,29 @@ class Join:
         "fee": "uint128",
         "deadline": "uint40",
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Permit:
+    """An owner's order to a token that `spender` may take an amount (ERC-2612, https://eips.ethereum.org/EIPS/eip-2612)."""
+
+    owner: str
+    spender: str
+    value: int  # wei
+    nonce: int  # of the owner, in the token
+    deadline: int  # last second it is good for
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "owner": "address",
+        "spender": "address",
+        "value": "uint256",
+        "nonce": "uint256",
+        "deadline": "uint256",
+    }
+
+    def as_tuple(self, signature: bytes) -> tuple[int, int, int, bytes, bytes]:
+        """(value, deadline, v, r, s), as contracts take it."""
+        return self.value, self.deadline, signature[64], signature[:32], signature[32:64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,15 +206,14 @@ class Access:
     SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "expires": "uint64"}
 
 
-_NO_DOMAIN = Domain(chain_id=0, contract=to_checksum_address(bytes(20)))  # for what is hashed without one
+Signable = Update | Receipt | Join | Permit | Redirect | Header | Access
 
-Signable = Update | Receipt | Join | Redirect | Header | Access
+_VALUES = 1 << 14  # recovered signatures that are remembered: those of a round, for who checks it after the coordinator
 
 
 def digest(message: Signable, *, domain: Domain) -> bytes:
     """The 32 bytes that are signed: keccak(0x1901 ‖ domain separator ‖ struct hash)."""
-    encoded = _encode(message, domain)
-    return keccak(b"\x19" + encoded.version + encoded.header + encoded.body)
+    return keccak(b"\x19\x01" + _separator(domain) + _struct_hash(message))
 
 
 def header_hash(header: Header) -> bytes:
@@ -193,12 +221,13 @@ def header_hash(header: Header) -> bytes:
 
     No chain's id is part of it, so that rounds survive a change of that.
     """
-    return _encode(header, _NO_DOMAIN).body
+    return _struct_hash(header)
 
 
 def sign(message: Signable, *, domain: Domain, account: LocalAccount) -> bytes:
-    """Sign with a wallet: 65 bytes, r ‖ s ‖ v."""
-    return bytes(account.sign_message(_encode(message, domain)).signature)
+    """Sign with a wallet: 65 bytes, r ‖ s ‖ v. The nonce follows from key and message (RFC 6979), and s is in the lower half."""
+    signed = PrivateKey(bytes(account.key)).sign_recoverable(digest(message, domain=domain), hasher=None)
+    return signed[:64] + bytes([signed[64] + 27])
 
 
 def signer_of(message: Signable, *, domain: Domain, signature: bytes) -> str:
@@ -210,10 +239,7 @@ def signer_of(message: Signable, *, domain: Domain, signature: bytes) -> str:
     low_s = int.from_bytes(signature[32:64], "big") <= SECPK1_N // 2
     if len(signature) != 65 or signature[64] not in (27, 28) or not low_s:
         raise InvalidSignature(length=len(signature))
-    try:
-        return to_checksum_address(Account.recover_message(_encode(message, domain), signature=signature))
-    except (BadSignature, ValidationError) as error:
-        raise InvalidSignature(length=len(signature)) from error
+    return _recovered(digest(message, domain=domain), bytes(signature))
 
 
 def compact(signature: bytes) -> tuple[bytes, bytes]:
@@ -227,8 +253,48 @@ def expanded(r: bytes, vs: bytes) -> bytes:
     return r + bytes([vs[0] & 0x7F]) + vs[1:] + bytes([27 + (vs[0] >> 7)])
 
 
-def _encode(message: Signable, domain: Domain) -> SignableMessage:
-    name = type(message).__name__
-    types = {name: [{"name": field, "type": kind} for field, kind in message.SOLIDITY.items()]}
-    values = (getattr(message, field.name) for field in fields(message))
-    return encode_typed_data(domain.as_dict(), types, dict(zip(message.SOLIDITY, values, strict=True)))
+@lru_cache(maxsize=_VALUES)
+def _recovered(hashed: bytes, signature: bytes) -> str:
+    try:
+        key = PublicKey.from_signature_and_message(signature[:64] + bytes([signature[64] - 27]), hashed, hasher=None)
+    except Exception as error:  # libsecp256k1's binding raises bare ones for what is no point of the curve
+        raise InvalidSignature(length=len(signature)) from error
+    return checksummed(keccak(key.format(compressed=False)[1:])[12:])
+
+
+def _struct_hash(message: Signable) -> bytes:
+    kind = type(message)
+    values = (getattr(message, name) for name in kind.__dataclass_fields__)
+    return keccak(_type_hash(kind) + b"".join(map(_word, kind.SOLIDITY.values(), values)))
+
+
+@cache
+def _type_hash(kind: type[Signable]) -> bytes:
+    members = ",".join(f"{solidity} {name}" for name, solidity in kind.SOLIDITY.items())
+    return keccak(f"{kind.__name__}({members})".encode())
+
+
+@lru_cache(maxsize=16)
+def _separator(domain: Domain) -> bytes:
+    kind = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+    told = domain.as_dict()
+    return keccak(
+        keccak(kind.encode())
+        + keccak(told["name"].encode())
+        + keccak(told["version"].encode())
+        + _word("uint256", domain.chain_id)
+        + _word("address", domain.contract)
+    )
+
+
+def _word(solidity: str, value: int | str | bytes) -> bytes:
+    """A value as EIP-712 encodes it, 32 bytes. Raises: ValueError for one that its type does not hold."""
+    if solidity == "address":
+        return bytes(12) + raw_address(value)
+    if solidity == "bytes32" and isinstance(value, bytes) and len(value) == 32:
+        return bytes(value)
+    if solidity == "bytes" and isinstance(value, bytes):
+        return keccak(value)
+    if solidity.startswith("uint") and 0 <= value < 1 << int(solidity[4:]):
+        return value.to_bytes(32, "big")
+    raise ValueError(f"{value!r} is no {solidity}")

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+
+_AT_ONCE = 16  # files that wait for the disk together
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
@@ -58,14 +61,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def sync_tree(folder: Path) -> None:
-    """Have everything in a folder on the disk, as deep as it goes."""
-    for path in folder.rglob("*"):
-        if path.is_dir():
-            sync_folder(path)
-        else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+    """Have everything in a folder on the disk, as deep as it goes. Many files at a time, which a disk takes in one go."""
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(_sync_one, folder.rglob("*"), chunksize=1))
     sync_folder(folder)
+
+
+def _sync_one(path: Path) -> None:
+    if path.is_dir():
+        sync_folder(path)
+        return
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def set_aside(path: Path) -> Path:

@@ -8,6 +8,7 @@ block has e = −64 and the last block is padded with zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,7 +53,8 @@ class MalformedBlocks(FairshareError):
 class Blocks:
     """A quantised vector of P values in B = ceil(P / 256) blocks.
 
-    `exponents` has shape (B,), int8; `quanta` has shape (B, 256), int16; `size` is P. Past P, quanta are 0.
+    `exponents` has shape (B,), int8; `quanta` has shape (B, 256), 16-bit integers; `size` is P. Past P, quanta are 0. Blocks that
+    were read are a view of their bytes, so that a round of many updates is in memory once.
     """
 
     exponents: NDArray[np.int8]
@@ -70,23 +72,36 @@ class Blocks:
         """
         if vector.ndim != 1 or vector.size == 0:
             raise MalformedBlocks(reason=f"a vector of shape {vector.shape} was given, (P,) with P ≥ 1 is expected")
-        bad = ~(np.abs(vector) <= MAX_QUANTUM)  # written so that NaN counts as bad
-        if bad.any():
-            index = int(np.argmax(bad))
-            raise UnencodableVector(index=index, value=float(vector[index]))
         count = -(-vector.size // BLOCK_VALUES)
         flat = np.zeros(count * BLOCK_VALUES, dtype=np.float64)  # float64: |v|·2^64 of a float32 stays exact
         flat[: vector.size] = vector
         values = flat.reshape(count, BLOCK_VALUES)
-        exponents = _smallest_exponents(np.abs(values).max(axis=1))
-        # np.rint rounds half to even, and a scaling by a power of two is exact.
-        quanta = np.rint(np.ldexp(values, -exponents[:, None].astype(np.int32))).astype(np.int16)
+        peaks = np.maximum(values.max(axis=1), -values.min(axis=1))
+        if not (peaks <= MAX_QUANTUM).all():  # written so that NaN counts as bad
+            index = int(np.argmax(~(np.abs(vector) <= MAX_QUANTUM)))
+            raise UnencodableVector(index=index, value=float(vector[index]))
+        exponents = _smallest_exponents(peaks)
+        # A scaling by a power of two is exact, and np.rint rounds half to even.
+        values *= np.ldexp(1.0, -exponents.astype(np.int32))[:, None]
+        quanta = np.rint(values, out=values).astype(np.int16)
         # A block whose values all round to 0 is the all-zero block, which already has e = −64 here.
         return cls(exponents=exponents, quanta=quanta, size=int(vector.size))
 
     def decode(self) -> NDArray[np.float32]:
         """The values as float32, shape (P,). Exact: 15 bits of quantum fit a float32's 24."""
         return np.ldexp(self.quanta.astype(np.float32), self.exponents[:, None].astype(np.int32)).ravel()[: self.size]
+
+    def decode_part(self, start: int, stop: int) -> NDArray[np.float32]:
+        """Values `start` to `stop` of `decode`, shape (stop − start,)."""
+        first, last = start // BLOCK_VALUES, -(-stop // BLOCK_VALUES)
+        exponents = self.exponents[first:last, None].astype(np.int32)
+        values = np.ldexp(self.quanta[first:last].astype(np.float32), exponents).ravel()
+        return values[start - first * BLOCK_VALUES : stop - first * BLOCK_VALUES]
+
+    @cached_property
+    def squared_q128(self) -> int:
+        """The squared Euclidean norm, exact, in units of 2^−128; asked for by length, weight and clip of one round."""
+        return _squared_q128(self.exponents, self.quanta)
 
     def to_bytes(self) -> bytes:
         """513 bytes a block, in order."""
@@ -113,7 +128,7 @@ class Blocks:
         if (bad := (exponents < MIN_EXPONENT) | (exponents > MAX_EXPONENT)).any():
             block = int(np.argmax(bad))
             raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]}, outside [-64, 0]")
-        peak = np.abs(quanta.astype(np.int32)).max(axis=1)
+        peak = np.maximum(quanta.max(axis=1).astype(np.int32), -quanta.min(axis=1).astype(np.int32))
         if (bad := peak > MAX_QUANTUM).any():
             raise MalformedBlocks(reason=f"block {int(np.argmax(bad))} holds -32768, outside [-32767, 32767]")
         # A smaller exponent would double the quanta. One that did not fit had a maximum above 16383.5, which
@@ -123,7 +138,22 @@ class Blocks:
             raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]} where a smaller one fits")
         if quanta.ravel()[size:].any():
             raise MalformedBlocks(reason=f"the padding after value {size} is not zero")
-        return cls(exponents=exponents, quanta=quanta, size=size)
+        found = cls(exponents=exponents, quanta=wire["quanta"], size=size)
+        found.__dict__["squared_q128"] = _squared_q128(
+            exponents, quanta
+        )  # while they are here in the machine's own order
+        return found
+
+
+def _squared_q128(exponents: NDArray[np.int8], quanta: NDArray[np.int16]) -> int:
+    # A block's sum is at most 2^38: float64 products of 15-bit integers, and their sums, are exact in any order.
+    values = quanta.astype(np.float32).astype(np.float64)
+    squares = np.einsum("ij,ij->i", values, values).astype(np.int64)
+    # q² · 2^(2e) in units of 2^−128 is q² << 2(e + 64), and e ≥ −64 keeps the shift whole.
+    total = 0
+    for exponent in np.unique(exponents):
+        total += int(squares[exponents == exponent].sum()) << (2 * (int(exponent) + 64))
+    return total
 
 
 def _smallest_exponents(peaks: NDArray[np.float64]) -> NDArray[np.int8]:

@@ -6,8 +6,10 @@ Float parameters and float buffers travel; integer buffers (a batch norm's count
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,10 +42,10 @@ class Layout:
         kept = {name: array.shape for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)}
         return cls(names=tuple(kept), shapes=tuple(tuple(shape) for shape in kept.values()))
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of values in the vector."""
-        return sum(int(np.prod(shape)) for shape in self.shapes)
+        return sum(map(math.prod, self.shapes))
 
     def flatten(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Join the arrays to a vector of shape (P,); arrays outside the layout are left out.
@@ -65,7 +67,7 @@ class Layout:
             raise LayoutMismatch(name="vector", seen=f"of shape {vector.shape}", expected=f"shape ({self.size},)")
         arrays, start = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
-            stop = start + int(np.prod(shape))
+            stop = start + math.prod(shape)
             arrays[name] = vector[start:stop].reshape(shape)
             start = stop
         return arrays

@@ -4,6 +4,7 @@ Plain dataclasses, because Hydra refuses to override a frozen schema, and withou
 reads the types themselves.
 """
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,7 +12,6 @@ from eth_utils import is_checksum_address
 
 from fl.chain.tokens import wei
 from fl.errors import ConfigError
-from fl.scoring.scorer import build_scorer
 from fl.task.behaviour import HONEST, read_behaviour
 from fl.task.data import DataConfig, PartitionConfig
 
@@ -112,7 +112,9 @@ class ScorerConfig:
     read_clients: int = 32
 
     def __post_init__(self) -> None:
-        build_scorer(self.name, self.arguments)  # tells an unknown name, or a setting that the rule does not have
+        if (self.name, self.arguments) != ("direction", {}):
+            # Tells an unknown name, or a setting that the rule does not have; the rules need torch, which takes seconds to import.
+            importlib.import_module("fl.scoring.scorer").build_scorer(self.name, self.arguments)
         if not 1 <= self.nodes <= 64:
             raise ConfigError(f"scorer.nodes is {self.nodes}; set 1 to 64")
         if not 0 < self.tolerance < 1:
@@ -130,6 +132,12 @@ class EngineConfig:
     # Torch threads; 0 for torch's own choice. One by default: batches are small, and on a machine that has other work
     # two threads waiting for each other took LeNet's 50 steps from 0.2 s to 8 s.
     threads: int = 1
+    workers: str = (
+        "auto"  # local: processes that train at the same time, with the same bits for any number; auto: one a core
+    )
+    # local: whether clients of one shape are trained in one batch, where the app can: true, false, or auto, which tries it. The last
+    # bits of a float are others then, and the task's spec says so.
+    vectorised: str = "false"
     address: str | None = None  # ray: of a cluster, host:port or auto; started on this machine if not set
     cpus: float = 1.0  # ray: cores of one worker, of which there are as many as fit
     gpus: float = 0.0  # ray: GPUs of one worker
@@ -139,6 +147,18 @@ class EngineConfig:
             raise ConfigError(f"engine.name is {self.name!r}; choose {', '.join(_ENGINES)}")
         if self.threads < 0:
             raise ConfigError(f"engine.threads is {self.threads}; set 1 or more, or 0 for torch's own choice")
+        self.workers, self.vectorised = str(self.workers).lower(), str(self.vectorised).lower()
+        if self.workers != "auto" and not (self.workers.isdigit() and int(self.workers) >= 1):
+            raise ConfigError(f"engine.workers is {self.workers!r}; set auto, or 1 or more")
+        if self.vectorised not in ("true", "false", "auto"):
+            raise ConfigError(f"engine.vectorised is {self.vectorised!r}; set true, false or auto")
+        if self.workers not in ("auto", "1") and self.threads != 1:
+            raise ConfigError(
+                f"engine.workers is {self.workers} and engine.threads is {self.threads}; a worker has one thread, so set "
+                "engine.threads=1, or engine.workers=1"
+            )
+        if self.name != "local" and (self.workers, self.vectorised) != ("auto", "false"):
+            raise ConfigError(f"engine.workers and engine.vectorised are of engine=local, this is {self.name}")
         if not self.cpus > 0:
             raise ConfigError(f"engine.cpus is {self.cpus}; set it above 0, a worker computes on something")
         if not self.gpus >= 0:

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,13 +21,13 @@ from fl.chain.anvil import CHAIN_STATE, running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Terms
 from fl.chain.json_file import write_json
-from fl.chain.membership import join
+from fl.chain.membership import Joining, join, join_all
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent, connect
 from fl.chain.tokens import wei
 from fl.codec import model_hash
-from fl.coordinator.config import RunConfig
-from fl.coordinator.engines.registry import Engine, open_engine
+from fl.coordinator.config import EngineConfig, RunConfig
+from fl.coordinator.engines.registry import Engine, client_app, open_engine
 from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
@@ -40,12 +40,13 @@ from fl.scoring.game import Evaluation, ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.data import DataReading, Federation, load_federation
 from fl.task.model_vector import layout_of, vector_of
-from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.spec import TOGETHER, TaskSpec, dataset_hash
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
 
 READING = "data.json"  # what was understood of the data
+_FEW = 32  # clients up to which each joins by transactions of its own, as on real machines
 _FIRST_NODE = 2  # Flower keeps node id 1 for the server
 
 
@@ -80,6 +81,16 @@ class ClientResult:
     balance: int = 0  # wei of the token after claiming and before the stake came back, as the token says
 
 
+@dataclass(frozen=True, kw_only=True)
+class EngineUse:
+    """How a run's clients were trained."""
+
+    name: str
+    workers: int  # processes at the same time
+    vectorised: bool  # whether in one batch, where the app could
+    why: str  # in words
+
+
 @dataclass(kw_only=True)
 class FederationResult:
     """What a run came to."""
@@ -99,6 +110,7 @@ class FederationResult:
     clients: list[ClientResult] = field(default_factory=list)
     gas: dict[str, list[int]] = field(default_factory=dict)  # by operation, one figure a transaction
     seconds: dict[str, float] = field(default_factory=dict)
+    engine: EngineUse | None = None  # None where the clients are on machines of their own
     paid: int = 0  # wei of the task's total that was claimed, as the contract says
 
 
@@ -123,6 +135,9 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         )
     wallets = wallets_of(federation, config.attack)
     spec = spec_of(config, federation)
+    together, reason = trains_together(config.engine, spec, federation)
+    if together:
+        spec = replace(spec, training=TOGETHER)
     model = spec.build_model()
     # What cannot be built, or not scored, shows before anything is escrowed.
     validation = federation.validation
@@ -132,7 +147,10 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     with ExitStack() as stack:
         run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, wallets=wallets, spec=spec)
         watcher.on_setup(f"starting the engine {config.engine.name}")
-        run.engine = stack.enter_context(open_engine(config.engine, folder=folder))
+        run.together, run.reason = together, reason
+        run.engine = stack.enter_context(
+            open_engine(config.engine, folder=folder, clients=len(federation.shards), together=together)
+        )
         run.open_chain(stack)
         run.open_task(base_model=model_hash(vector_of(model)))
         run.enrol()
@@ -184,6 +202,18 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
     )
 
 
+def trains_together(engine: EngineConfig, spec: TaskSpec, federation: Federation) -> tuple[bool, str]:
+    """Whether the engine's app trains a run's clients in one batch, and why or why not."""
+    if engine.vectorised == "false":
+        return False, "not asked for"
+    asks = getattr(client_app(engine), "trains_together", None)
+    if asks is None:
+        return False, f"{engine.client_app} trains one client at a time"
+    found, reason = asks(spec, [shard.data for shard in federation.shards], wanted=engine.vectorised)
+    log.info("engine.vectorised=%s: %s (%s)", engine.vectorised, found, reason)
+    return found, reason
+
+
 class _Run:
     """The steps of one federation, in order; each leaves what the next one needs."""
 
@@ -200,6 +230,7 @@ class _Run:
         self.config, self.folder, self.watcher = config, folder, watcher
         self.federation, self.wallets, self.spec = federation, wallets, spec
         self.engine: Engine
+        self.together, self.reason = False, ""
         self.gas: dict[str, list[int]] = {}
         self.seconds: dict[str, float] = {}
 
@@ -262,21 +293,18 @@ class _Run:
         """Every client stakes in proportion to its shard, with its own key."""
         self.watcher.on_setup("enrolling the clients")
         per_sample = wei(self.config.task.stake_per_sample, setting="task.stake_per_sample")
-        self.clients = []
+        self.clients, joinings = [], []
         for wallet, account in zip(self.wallets, self.roles.clients, strict=True):
             stake = min(len(wallet.rows) * per_sample, self.task.terms.max_stake)
-            # Devnet tokens for the stake; on other chains a client brings its own.
-            self._spent("mint", self.token.mint(account.address, stake, account=self.roles.sponsor))
             salt = hashlib.sha256(f"{self.config.seed}/{wallet.number}".encode()).digest()
-            approved, joined = join(
-                self.invite,
-                account=account,
-                stake=stake,
-                node_key=self.engine.node_key(wallet.number + _FIRST_NODE),
-                dataset=hashlib.sha256(salt + dataset_hash(wallet.rows)).digest(),
+            joinings.append(
+                Joining(
+                    account=account,
+                    stake=stake,
+                    node_key=self.engine.node_key(wallet.number + _FIRST_NODE),
+                    dataset=hashlib.sha256(salt + dataset_hash(wallet.rows)).digest(),
+                )
             )
-            self._spent("approve", approved)
-            self._spent("join", joined)
             self.clients.append(
                 ClientResult(
                     number=wallet.number,
@@ -288,6 +316,26 @@ class _Run:
                     stake=stake,
                 )
             )
+        if len(joinings) > _FEW and self.config.chain.url is None and self.config.chain.deployment is None:
+            self._enrol_together(joinings)
+            return
+        for one in joinings:
+            # Devnet tokens for the stake; on other chains a client brings its own.
+            self._spent("mint", self.token.mint(one.account.address, one.stake, account=self.roles.sponsor))
+            approved, joined = join(
+                self.invite, account=one.account, stake=one.stake, node_key=one.node_key, dataset=one.dataset
+            )
+            self._spent("approve", approved)
+            self._spent("join", joined)
+
+    def _enrol_together(self, joinings: Sequence[Joining]) -> None:
+        """Many clients, on a chain of the run's own: by orders that each signs, a hundred in a transaction."""
+        amounts = {one.account.address: one.stake for one in joinings}
+        for sent in self.token.mint_many(amounts, account=self.roles.sponsor):
+            self._spent("mint", sent)
+        for count, sent in join_all(self.invite, joinings, relayer=self.roles.sponsor):
+            self._spent("join_together", sent)
+            self.gas.setdefault("join_together_each", []).append(sent.gas // count)
 
     def train(self, model: torch.nn.Module) -> None:
         """All rounds, each on chain before the next one begins."""
@@ -313,6 +361,9 @@ class _Run:
             clients=self.clients,
             gas=self.gas,
             seconds=self.seconds,
+            engine=EngineUse(
+                name=self.config.engine.name, workers=self.engine.workers, vectorised=self.together, why=self.reason
+            ),
         )
         self.watcher.on_task(self.result)
         strategy = PayingStrategy(
@@ -328,6 +379,7 @@ class _Run:
             bundles=self.folder / "bundles",
             seed=self.config.seed,
             read_clients=self.config.scorer.read_clients,
+            resumable=False,  # a run that was killed is run again: its clients are gone too
             on_phase=self.watcher.on_phase,
             on_round=self.result.rounds.append,
         )
@@ -356,11 +408,12 @@ class _Run:
             self.gas.setdefault("claim_range", []).append(sent.gas)
             self.gas.setdefault("claim_range_each", []).append(sent.gas // count)
         leaves = {leaf.account: leaf for leaf in last.leaves}
-        for client in self.clients:
+        accounts = [client.account for client in self.clients]
+        told = zip(self.escrow.claimed_by_all(self.task.task_id, accounts), self.token.balances(accounts), strict=True)
+        for client, (claimed, balance) in zip(self.clients, told, strict=True):
             client.earned = leaves[client.account].cumulative
             client.score = sum(report.scores.get(client.account, 0) for report in self.result.rounds)
-            client.claimed = self.escrow.claimed(self.task.task_id, client.account)
-            client.balance = self.token.balance(client.account)
+            client.claimed, client.balance = claimed, balance
         self.result.paid = self.task.state().paid
         for name, sent_all in close_and_return_stakes(self.task, account=self.roles.sponsor).items():
             for sent in sent_all:

@@ -43,6 +43,7 @@ def summarise(
         "status": "finished" if live is None else "running",
         "live": live,
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
+        "engine": None if result.engine is None else asdict(result.engine),
         "config": settings_of(config),
         "task": _task(result),
         "clients": _clients(result, rounds, finished=live is None),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl.codec import Blocks
 
@@ -24,13 +25,18 @@ def partials(update: Blocks, direction: Blocks) -> list[int]:
     if update.size != direction.size:
         raise ValueError(f"the update has {update.size} values and the direction {direction.size}")
     # float64 products of two 15-bit integers and their 256-fold sums stay below 2^53: exact in any order.
-    dots = np.einsum("ij,ij->i", update.quanta.astype(np.float64), direction.quanta.astype(np.float64))
+    dots = np.einsum("ij,ij->i", _floats(update), _floats(direction))
     shifts = update.exponents.astype(np.int64) + direction.exponents + SCORE_FRACTION_BITS
     # Python's shifts floor towards minus infinity and never overflow, and both matter here.
     return [
         dot << shift if shift >= 0 else dot >> -shift
         for dot, shift in zip(dots.astype(np.int64).tolist(), shifts.tolist(), strict=True)
     ]
+
+
+def _floats(blocks: Blocks) -> NDArray[np.float64]:
+    # By way of float32, which holds 16 bits too: bytes in the wire's order are turned into it three times as fast.
+    return blocks.quanta.astype(np.float32).astype(np.float64)
 
 
 def score_of(raw: int, *, weight: int) -> int:

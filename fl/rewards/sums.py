@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eth_hash.auto import keccak
-
+from fl.codec.keccak import keccak
 from fl.codec.tree import siblings_of
 
 MAX_SUMS = 4096

@@ -13,9 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from eth_hash.auto import keccak
-from eth_utils import to_checksum_address
-
+from fl.codec.address import checksummed, raw_address
+from fl.codec.keccak import keccak
 from fl.codec.tree import siblings_of
 
 NO_UPDATE = bytes(32)  # update root of a client that took no part in the round
@@ -35,7 +34,7 @@ class Leaf:
     def as_tuple(self) -> tuple[object, ...]:
         """As the contract takes it."""
         return (
-            to_checksum_address(self.account),
+            checksummed(raw_address(self.account)),
             self.update_root,
             self.weight,
             self.score,
@@ -47,7 +46,7 @@ class Leaf:
         """The leaf's 32 bytes in the tree."""
         return keccak(
             b"\x00"
-            + bytes.fromhex(self.account[2:])
+            + raw_address(self.account)
             + self.update_root
             + self.weight.to_bytes(8, "big")
             + self.score.to_bytes(16, "big", signed=True)

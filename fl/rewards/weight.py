@@ -12,8 +12,6 @@ from decimal import Decimal
 from fractions import Fraction
 from math import isqrt
 
-import numpy as np
-
 from fl.codec import Blocks
 from fl.errors import FairshareError
 
@@ -31,12 +29,7 @@ class EmptyRound(FairshareError):
 
 def norm_q64(update: Blocks) -> int:
     """Euclidean norm of the decoded update, rounded down, in units of 2^−64."""
-    squares = np.einsum("ij,ij->i", update.quanta, update.quanta, dtype=np.int64)  # ≤ 2^38 a block: exact
-    # q² · 2^(2e) in units of 2^−128 is q² << 2(e + 64), and e ≥ −64 keeps the shift whole.
-    total = 0
-    for exponent in np.unique(update.exponents):
-        total += int(squares[update.exponents == exponent].sum()) << (2 * (int(exponent) + 64))
-    return isqrt(total)
+    return isqrt(update.squared_q128)
 
 
 def cap_q64(cap: str | Decimal) -> int:

@@ -16,6 +16,8 @@ from fl.task.data.dataset import Dataset
 from fl.task.models import build_model
 from fl.task.trust import LOSSES, OWN, Trust
 
+TOGETHER = "together"
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSpec:
@@ -27,9 +29,9 @@ class TaskSpec:
     class_names: tuple[str, ...] = ()
     model_arguments: dict[str, Any] = field(default_factory=dict)
     loss: str = "cross_entropy"  # cross_entropy, mse, or an import path of an nn.Module that means over samples
-    training: str = (
-        "fairshare"  # by the settings below; "app" where a Flower app of the coordinator's trains its own way
-    )
+    # fairshare: by the settings below; app: a Flower app of the coordinator's trains its own way; together: a simulation, whose
+    # clients are trained in one batch, so that the last bits of a float are not those of one client at a time.
+    training: str = "fairshare"
     steps: int = 20  # local steps of one round, the same for every client
     batch_size: int = 32  # samples of one step
     learning_rate: float = 0.1

@@ -17,6 +17,7 @@ from together import train_together
 from torch import nn
 
 from clients.behaviours import Turn, batch_seed, play
+from clients.workbench import Tools
 from fl.aggregation.replay import replay
 from fl.aggregation.selection import clip_of
 from fl.codec import Blocks
@@ -101,6 +102,7 @@ def play_task(
     base = vector_of(model)
     models: list[NDArray[np.float32]] = []
     directions: list[NDArray[np.float32]] = []
+    tools = Tools(model, spec)
     first: dict[int, NDArray[np.float32]] = {}
     past: tuple[PublicRound, ...] = ()
     for number in range(1, rounds + 1):
@@ -110,7 +112,7 @@ def play_task(
         for shard in sorted(set(here) - set(honest)):
             known = Known(base=base, models=models, directions=directions, first=first.get(shard))
             turn = Turn(
-                spec=spec, model=model, number=shard, round=number, seed=spec.seed, known=known,
+                spec=spec, tools=tools, number=shard, round=number, seed=spec.seed, known=known,
                 rows=lambda client: federation.shards[client].data,
             )  # fmt: skip
             answers[shard], _ = play(told[shard], turn)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from clients.trainer import batches, train
+from clients.trainer import batches_of, train
 from fl.task.data import Dataset
 from fl.task.model_vector import load_vector, vector_of
 from fl.task.models import MLP, LogisticRegression
@@ -36,7 +36,7 @@ def train_together(
         ]
     load_vector(model, base)
     order = [
-        list(batches(len(rows), size=spec.batch_size, steps=spec.steps, rng=np.random.default_rng(seed)))
+        list(batches_of(len(rows), size=spec.batch_size, steps=spec.steps, seed=seed))
         for rows, seed in zip(data, seeds, strict=True)
     ]
     inputs = [torch.from_numpy(rows.features).flatten(1) for rows in data]

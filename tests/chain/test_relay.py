@@ -8,6 +8,7 @@ from eth_account import Account as Keys
 from fl.chain.artifacts import artifact
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused
+from fl.chain.membership import Joining, join_all
 from fl.chain.sender import send
 from fl.chain.typed_data import Join, Redirect, sign
 from fl.rewards import RoundTree
@@ -109,3 +110,23 @@ def test_an_order_is_good_for_what_it_says_and_in_time_only(world, poor, account
         opened.escrow.join_for(
             late, signature=sign(late, domain=opened.escrow.domain, account=poor), permit=permit, account=relayer
         )
+
+
+def test_many_join_by_orders_of_their_own_in_one_transaction(world, account):
+    opened = world(rounds=1)
+    relayer, newcomers = account(15), [Keys.from_key(bytes([number] * 32)) for number in (7, 8, 9)]
+    opened.token.mint_many({one.address: 5 * TOKENS for one in newcomers}, account=relayer)
+    assert opened.token.balances([one.address for one in newcomers]) == [5 * TOKENS] * 3
+    invite = opened.task.invite(url=opened.w3.provider.endpoint_uri, spec=opened.spec.to_json())
+    joinings = [
+        Joining(account=one, stake=(2 + place) * TOKENS, node_key=b"key %d" % place, dataset=bytes(32))
+        for place, one in enumerate(newcomers)
+    ]
+    ((count, _),) = join_all(invite, joinings, relayer=relayer)
+    enrolled = opened.task.enrolments()
+    assert count == 3
+    assert [(enrolled[one.address].stake, enrolled[one.address].node_key) for one in newcomers] == [
+        (2 * TOKENS, b"key 0"), (3 * TOKENS, b"key 1"), (4 * TOKENS, b"key 2"),
+    ]  # fmt: skip
+    assert opened.escrow.claimed_by_all(opened.task.task_id, [one.address for one in newcomers]) == [0, 0, 0]
+    assert opened.escrow.credits(opened.token.address, [one.address for one in newcomers]) == [0, 0, 0]

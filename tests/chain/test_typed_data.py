@@ -58,3 +58,20 @@ def test_a_compact_signature_keeps_r_s_and_parity():
         r, vs = compact(signature)
         s = int.from_bytes(vs, "big") & ((1 << 255) - 1)
         assert (r, s, 27 + (vs[0] >> 7)) == (signature[:32], int.from_bytes(signature[32:64], "big"), signature[64])
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"round": -1}, "-1 is no uint32"),
+        ({"round": 1 << 32}, "4294967296 is no uint32"),
+        ({"task_id": bytes(31)}, "is no bytes32"),
+        ({"client": "0x12"}, "'0x12' is no address"),
+    ],
+)
+def test_a_value_that_its_type_does_not_hold_is_not_signed(changes, told):
+    values = {
+        "task_id": bytes(32), "round": 1, "client": "0x" + "11" * 20, "base_model": bytes(32), "update_root": bytes(32),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=told):
+        digest(Update(**{**values, **changes}), domain=Domain(chain_id=1, contract="0x" + "22" * 20))

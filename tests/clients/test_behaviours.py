@@ -7,6 +7,7 @@ import pytest
 
 from clients.behaviours import Turn, play
 from clients.trainer import train
+from clients.workbench import Tools
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.task.behaviour import Known, read_behaviour
@@ -32,7 +33,15 @@ def turn(number=0, **changes):
     base = vector_of(model)
     before = base - np.float32(0.1)
     known = Known(base=base, models=[before], directions=[np.ones(len(base))])
-    settings = {"spec": SPEC, "model": model, "number": number, "round": 2, "seed": 7, "known": known, "rows": rows}
+    settings = {
+        "spec": SPEC,
+        "tools": Tools(model, SPEC),
+        "number": number,
+        "round": 2,
+        "seed": 7,
+        "known": known,
+        "rows": rows,
+    }
     return Turn(**{**settings, **changes})
 
 

@@ -85,3 +85,17 @@ def test_bytes_out_of_form_are_refused(data, size, reason):
 
 def test_two_bytes_a_value_and_one_a_block_go_over_the_wire():
     assert len(Blocks.encode(np.ones(1000, dtype=np.float32)).to_bytes()) == 4 * 513
+
+
+def test_a_part_is_decoded_as_the_whole_is():
+    vector = np.random.default_rng(3).normal(size=700).astype(np.float32)
+    blocks = Blocks.encode(vector)
+    for start, stop in ((0, 700), (0, 1), (255, 257), (256, 512), (600, 700)):
+        np.testing.assert_array_equal(blocks.decode_part(start, stop), blocks.decode()[start:stop])
+
+
+def test_the_squared_norm_is_exact_and_the_same_once_it_was_sent():
+    blocks = Blocks.encode(np.random.default_rng(4).normal(size=700).astype(np.float32))
+    expected = sum(int(q) ** 2 << 2 * (int(e) + 64) for e, row in zip(blocks.exponents, blocks.quanta) for q in row)
+    assert blocks.squared_q128 == expected
+    assert Blocks.from_bytes(blocks.to_bytes(), size=700).squared_q128 == expected

@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
-from eth_hash.auto import keccak
 from rich.console import Console
 
 import clients
@@ -40,6 +39,7 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole, whole
 from fl.cli.commands.join import accepted, commit
 from fl.cli.terminal.data_table import print_reading
+from fl.codec.keccak import keccak
 from fl.errors import ConfigError
 from fl.plain_text import printable
 from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE, read_spec

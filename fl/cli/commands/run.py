@@ -15,13 +15,9 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
-from fl.cli.terminal.progress import ProgressView
-from fl.coordinator.run import run_federation
 from fl.errors import FairshareError
-from fl.report.live import LiveSummary
+from fl.report.files import STATUS
 from fl.report.loggers import check_loggers, logged
-from fl.report.page import write_page
-from fl.report.summary import STATUS, settings_of, write_summary
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +50,13 @@ def _run(raw: DictConfig) -> None:
         print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
         sys.exit(1)
     live = None
+    # Training needs torch, which takes seconds to import, and what was wrong with the arguments is told before.
+    from fl.cli.terminal.progress import ProgressView  # noqa: PLC0415
+    from fl.coordinator.run import run_federation  # noqa: PLC0415
+    from fl.report.live import LiveSummary  # noqa: PLC0415
+    from fl.report.page import write_page  # noqa: PLC0415
+    from fl.report.summary import settings_of, write_summary  # noqa: PLC0415
+
     try:
         config = to_config(raw)  # of a sweep, only the first point was checked before
         live = LiveSummary(config, folder=folder)

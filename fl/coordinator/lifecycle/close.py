@@ -35,7 +35,8 @@ def claim_for_all(
     sent = []
     for start in range(0, len(tree), _BATCH):
         batch = tree.leaves[start : start + _BATCH]
-        owed = sum(state.due(leaf.cumulative) > task.escrow.claimed(task.task_id, leaf.account) for leaf in batch)
+        claimed = task.escrow.claimed_by_all(task.task_id, [leaf.account for leaf in batch])
+        owed = sum(state.due(leaf.cumulative) > paid for leaf, paid in zip(batch, claimed, strict=True))
         if not owed:
             continue
         siblings = tree.range_proof(start, len(batch))
@@ -72,7 +73,8 @@ def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[st
     for start in range(0, len(clients), _BATCH):
         batch = clients[start : start + _BATCH]
         sent["release_range"].append(task.escrow.release_range(task.task_id, batch, account=account))
-    for owner in (*clients, task.terms.coordinator, task.state().sponsor):
-        if task.escrow.credit(task.token.address, owner):
+    owners = [*clients, task.terms.coordinator, task.state().sponsor]
+    for owner, credit in zip(owners, task.escrow.credits(task.token.address, owners), strict=True):
+        if credit and task.escrow.credit(task.token.address, owner):  # coordinator and sponsor may be one account
             sent["withdraw"].append(task.escrow.withdraw_for(task.token.address, owner, account=account))
     return sent

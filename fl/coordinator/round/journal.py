@@ -77,16 +77,18 @@ class NotKept(FairshareError):
 
 
 @contextmanager
-def _written(number: int, folder: Path) -> Iterator[Path]:
+def _written(number: int, folder: Path, *, durable: bool) -> Iterator[Path]:
     """A folder that is there whole or not at all. Raises: NotKept for a full disk and the like."""
     partial = folder.with_suffix(".partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)
         private_folder(partial)
         yield partial
-        sync_tree(partial)
+        if durable:
+            sync_tree(partial)
         partial.rename(folder)
-        sync_folder(folder.parent)
+        if durable:
+            sync_folder(folder.parent)
     except OSError as error:
         shutil.rmtree(partial, ignore_errors=True)
         raise NotKept(round_number=number, folder=str(folder), reason=error.strerror or str(error)) from error
@@ -117,10 +119,12 @@ class Journal:
 
     Args:
         bundles: The folder of the task's bundles; the journal lies in it.
+        resumable: Whether a killed coordinator goes on from here. Where the chain ends with the process, as in a simulation, there is
+            nothing to go on with: bundles are written, whole or not at all, and what they will hold is not written before.
     """
 
-    def __init__(self, bundles: Path) -> None:
-        self._bundles = bundles
+    def __init__(self, bundles: Path, *, resumable: bool = True) -> None:
+        self._bundles, self._resumable = bundles, resumable
 
     def bundle(self, number: int) -> Path:
         """Where a round's bundle lies, or will."""
@@ -128,7 +132,9 @@ class Journal:
 
     def keep_collected(self, number: int, updates: Sequence[AcceptedUpdate], refusals: Sequence[Refusal]) -> None:
         """Write down what was collected, whole or not at all. Raises: NotKept."""
-        with _written(number, self._collected(number)) as partial:
+        if not self._resumable:
+            return
+        with _written(number, self._collected(number), durable=True) as partial:
             index = []
             for one in updates:
                 (partial / f"{one.account}.blocks").write_bytes(one.wire)
@@ -149,7 +155,7 @@ class Journal:
     def keep_bundle(self, bundle: Bundle) -> Path:
         """Write a round's bundle, whole or not at all; returns its folder. Raises: NotKept."""
         folder = self.bundle(bundle.round)
-        with _written(bundle.round, folder) as partial:
+        with _written(bundle.round, folder, durable=self._resumable) as partial:
             bundle.write(partial)
         return folder
 
@@ -214,6 +220,8 @@ class Journal:
 
     def forget(self, number: int) -> None:
         """The round is on chain and reported: its bundle holds all that is needed of it."""
+        if not self._resumable:
+            return
         folder = self._collected(number)
         self._sweep()
         # In one step first: a kill half-way would leave a journal that cannot be read.

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
@@ -50,6 +51,7 @@ from fl.scoring.lengths import length_factor
 from fl.scoring.paid import PaidScoring
 from fl.scoring.public_vectors import PublicRound, public_vectors
 from fl.scoring.replication import duplicate_groups
+from fl.task.held_arrays import record_of
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class PayingStrategy(Strategy):
         bundles: Folder that takes one bundle a round, and the journal.
         seed: Draws the inner strategy's sample of nodes.
         read_clients: Rounds of at most so many clients get standard errors and scores by class.
+        resumable: Whether to write down each step as it is done; False where the chain ends with this process.
         await_nodes: Called with a round none of whose nodes is connected; returns when they are, or have had their time.
         on_phase: Called with the round and the name of each step as it begins.
         on_round: Called with each round's report once it is on chain; again after a crash before it returned.
@@ -85,6 +88,7 @@ class PayingStrategy(Strategy):
         bundles: Path,
         seed: int = 0,
         read_clients: int = 0,
+        resumable: bool = True,
         await_nodes: Callable[[int], None] = lambda number: None,
         on_phase: Callable[[int, str], None] = lambda number, phase: None,
         on_round: Callable[[RoundReport], None] = lambda report: None,
@@ -113,7 +117,7 @@ class PayingStrategy(Strategy):
                 "the task with that"
             )
         self.inner, self.task, self.spec, self.game, self.scoring = inner, task, spec, game, scoring
-        self.quorum, self.journal, self.seed = quorum, Journal(bundles), seed
+        self.quorum, self.journal, self.seed = quorum, Journal(bundles, resumable=resumable), seed
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
         # What an app's own strategy remembers nobody knows, so it is taken through every round too.
@@ -175,7 +179,7 @@ class PayingStrategy(Strategy):
         for number in range(first, rounds + 1):
             if number > self.task.state().rounds:
                 break  # the sponsor stopped the task
-            replies = list(grid.send_and_receive(self._asks(number, arrays, train_config, grid), timeout=timeout))
+            replies = _drained(grid.send_and_receive(self._asks(number, arrays, train_config, grid), timeout=timeout))
             arrays, trained = self.aggregate_train(number, replies)
             result.arrays = arrays
             if trained is not None:
@@ -558,9 +562,16 @@ def _seeded(seed: int, server_round: int) -> Iterator[None]:
         random.setstate(state)
 
 
+def _drained(replies: Iterable[Message]) -> Iterator[Message]:
+    """The replies one by one, none of which is kept for those behind it."""
+    waiting = deque(replies)
+    while waiting:
+        yield waiting.popleft()
+
+
 def _numpy(arrays: ArrayRecord) -> dict[str, NDArray]:
     return {name: array.numpy() for name, array in arrays.items()}
 
 
 def _record(arrays: dict[str, NDArray[np.float32]]) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.ascontiguousarray(array)) for name, array in arrays.items()})
+    return record_of({name: np.ascontiguousarray(array) for name, array in arrays.items()}, shared=True)

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from fl.coordinator.round.report import RoundReport
-from fl.coordinator.run import Watcher
 from fl.errors import ConfigError, FairshareError
 from fl.report.loggers.figures import figures_of
-from fl.scoring.game import Evaluation
+
+if TYPE_CHECKING:  # torch comes with them, and names are checked before a command waits for it
+    from fl.coordinator.round.report import RoundReport
+    from fl.coordinator.run import Watcher
+    from fl.scoring.game import Evaluation
 
 __all__ = ["KNOWN", "LoggerMissing", "RoundLogger", "check_loggers", "figures_of", "logged", "open_loggers"]
 
@@ -73,7 +75,7 @@ def open_loggers(names: Sequence[str], *, folder: Path, settings: Mapping[str, A
     ]
 
 
-W = TypeVar("W", bound=Watcher)
+W = TypeVar("W", bound="Watcher")
 
 
 @contextmanager

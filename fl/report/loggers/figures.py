@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fl.chain.tokens import WEI
-from fl.coordinator.round.report import RoundReport
 from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS, price_of
-from fl.scoring.game import Evaluation
+
+if TYPE_CHECKING:
+    from fl.coordinator.round.report import RoundReport
+    from fl.scoring.game import Evaluation
 
 
 def figures_of(report: RoundReport, test: Evaluation) -> dict[str, float]:

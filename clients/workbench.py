@@ -1,0 +1,95 @@
+"""What a node trains with, built once and kept from one message to the next: building it anew costs more than a short training."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fl.task.model_vector import layout_of
+from fl.task.spec import TaskSpec
+
+# Modules that remember nothing but their parameters and buffers.
+_FORGETFUL = ("torch.nn.modules.", "fl.task.models.")
+# Those of them that are known to draw no random numbers while they train.
+_STEADY = (
+    nn.Sequential,
+    nn.Linear,
+    nn.Conv2d,
+    nn.ReLU,
+    nn.Flatten,
+    nn.MaxPool2d,
+    nn.AvgPool2d,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+
+
+class Tools:
+    """A model with what trains it.
+
+    Args:
+        model: A module of the task.
+        spec: Loss, learning rate and momentum.
+    """
+
+    def __init__(self, model: nn.Module, spec: TaskSpec) -> None:
+        self.model, self.loss = model.train(), spec.build_loss()
+        self.optimizer = torch.optim.SGD(
+            [one for one in model.parameters() if one.requires_grad], lr=spec.learning_rate, momentum=spec.momentum
+        )
+        self._layout, state = layout_of(model), model.state_dict()  # whose tensors share memory with the module's
+        self._parts = [state[name].detach() for name in self._layout.names]
+        self._draws = any(not _is_steady(module) for module in model.modules())
+
+    def begin(self, base: NDArray[np.float32]) -> None:
+        """Go back to a vector of shape (P,), with an optimizer that has seen nothing."""
+        self.optimizer.state.clear()
+        for part, array in zip(self._parts, self._layout.unflatten(base).values(), strict=True):
+            part.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
+
+    def vector(self) -> NDArray[np.float32]:
+        """The values now, shape (P,)."""
+        return np.concatenate([part.to(torch.float32).numpy().ravel() for part in self._parts])
+
+    @contextmanager
+    def draws(self, seed: int) -> Iterator[None]:
+        """Seeds what the model itself draws (dropout), from the global state, which is not ours to move."""
+        if not self._draws:
+            yield
+            return
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
+            yield
+
+
+class Workbench:
+    """Hands out the tools of a task, with a model as it was built but for the values that travel.
+
+    Args:
+        spec: Of the task.
+    """
+
+    def __init__(self, spec: TaskSpec) -> None:
+        self._spec, self._built = spec, spec.build_model()
+        own = [f"{type(module).__module__}." for module in (*self._built.modules(), *spec.build_loss().modules())]
+        forgets = all(one.startswith(_FORGETFUL) for one in own)
+        self._kept = Tools(copy.deepcopy(self._built), spec) if forgets else None
+
+    def tools(self) -> Tools:
+        """To train with; the same ones every time if nothing of a training can stay in them."""
+        if self._kept is None:
+            return Tools(copy.deepcopy(self._built), self._spec)
+        with torch.no_grad():  # counters of batches, and buffers that no state dict holds
+            for kept, built in zip(self._kept.model.buffers(), self._built.buffers(), strict=True):
+                kept.copy_(built)
+        return self._kept
+
+
+def _is_steady(module: nn.Module) -> bool:
+    return type(module) in _STEADY or type(module).__module__ == "fl.task.models"

@@ -1,0 +1,147 @@
+"""Flower arrays that stay numpy arrays within a process, and become bytes only for whoever asks for bytes.
+
+Flower keeps an array as the bytes of an npy file, and makes them anew for every reader. Where sender and reader share a process that
+is most of a short round. A `HeldArray` is a Flower `Array` in every other way: it is pickled, sent, and found by its object id as one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+
+import numpy as np
+from flwr.app import Array, ArrayRecord
+from numpy.typing import NDArray
+
+from fl.codec import Layout, model_hash
+
+_NPY = "numpy.ndarray"  # Flower's name of the npy format
+
+
+class HeldArray(Array):
+    """A Flower array that holds, or makes when it is read, a numpy array.
+
+    Args:
+        read: Makes the array, fresh each time, as Flower's own does; what is read may be written to.
+        dtype: Of the array.
+        shape: Likewise.
+    """
+
+    def __init__(self, read: Callable[[], NDArray], *, dtype: str, shape: tuple[int, ...]) -> None:
+        # Not through Flower's own, which wants bytes.
+        self.__dict__.update(dtype=dtype, shape=tuple(shape), stype=_NPY, _read=read, _is_dirty=True)
+
+    @classmethod
+    def own(cls, array: NDArray) -> HeldArray:
+        """An array for one reader, who gets it as it is."""
+        held = cls(lambda: array, dtype=str(array.dtype), shape=array.shape)
+        held.__dict__["_held"] = array
+        return held
+
+    @classmethod
+    def shared(cls, array: NDArray) -> HeldArray:
+        """An array for many readers: each gets a copy to write to; `view` is for those who only look."""
+        seen = array.view()
+        seen.flags.writeable = False
+        held = cls(seen.copy, dtype=str(array.dtype), shape=array.shape)
+        held.__dict__["_held"] = held.__dict__["_view"] = seen
+        return held
+
+    @property
+    def view(self) -> NDArray | None:
+        """The array of a shared one, read-only; None for any other."""
+        return self.__dict__.get("_view")
+
+    def numpy(self) -> NDArray:
+        """See `Array`."""
+        return self.__dict__["_read"]()
+
+    @property
+    def data(self) -> bytes:
+        """The array as an npy file."""
+        if "_data" not in self.__dict__:
+            buffer = BytesIO()
+            np.save(buffer, self.numpy(), allow_pickle=False)
+            return buffer.getvalue()
+        return self.__dict__["_data"]
+
+    @data.setter
+    def data(self, value: bytes) -> None:
+        # Somebody puts other bytes in: from here on it is what they say.
+        plain = Array(dtype=self.dtype, shape=self.shape, stype=self.stype, data=value)
+        for name in ("_held", "_view"):
+            self.__dict__.pop(name, None)
+        self.__dict__.update(_data=value, _read=plain.numpy)
+
+    def deflate(self) -> bytes:
+        """See `Array`, whose name the bytes carry."""
+        return Array(dtype=self.dtype, shape=self.shape, stype=self.stype, data=self.data).deflate()
+
+    def __reduce__(self) -> tuple:
+        return (HeldArray.shared, (self.view,)) if self.view is not None else (HeldArray.own, (self.numpy(),))
+
+
+def record_of(arrays: Mapping[str, NDArray], *, shared: bool = False) -> ArrayRecord:
+    """A Flower record of named arrays, none of which is copied or written as bytes.
+
+    Args:
+        arrays: Not to be written to afterwards by whoever made them.
+        shared: Whether the record goes to more than one reader.
+    """
+    record = ArrayRecord()
+    for name, array in arrays.items():
+        record[name] = HeldArray.shared(array) if shared else HeldArray.own(array)
+    return record
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReceivedModel:
+    """A model as a message carries it."""
+
+    arrays: dict[str, NDArray]  # all that came, by name; not to be written to
+    layout: Layout
+    vector: NDArray[np.float32]  # shape (P,), read-only
+
+    @cached_property
+    def hash(self) -> bytes:
+        """`model_hash` of the vector."""
+        return model_hash(self.vector)
+
+
+_last: tuple[list[tuple[str, object]], ReceivedModel] | None = None
+
+
+def received_model(record: ArrayRecord) -> ReceivedModel:
+    """The model in a record; one that all clients of a round are sent is decoded, and hashed, once in a process."""
+    global _last  # noqa: PLW0603 - one slot, replaced whole: a cache of more would keep models of rounds that are over
+    sources = [(name, _source(array)) for name, array in record.items()]
+    last = _last
+    if last is not None and _same(last[0], sources):
+        return last[1]
+    arrays = {name: _seen(array) for name, array in record.items()}
+    layout = Layout.of(arrays)
+    vector = layout.flatten(arrays)
+    vector.flags.writeable = False
+    model = ReceivedModel(arrays=arrays, layout=layout, vector=vector)
+    if all(source is not None for _, source in sources):
+        _last = sources, model
+    return model
+
+
+def _source(array: Array) -> object:
+    """What never changes as long as it is the same object: bytes, or a read-only array."""
+    return array.view if isinstance(array, HeldArray) else array.data
+
+
+def _seen(array: Array) -> NDArray:
+    view = array.view if isinstance(array, HeldArray) else None
+    return array.numpy() if view is None else view
+
+
+def _same(known: list[tuple[str, object]], sources: list[tuple[str, object]]) -> bool:
+    return len(known) == len(sources) and all(
+        name == other and source is another and source is not None
+        for (name, source), (other, another) in zip(known, sources, strict=True)
+    )

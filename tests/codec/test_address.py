@@ -1,0 +1,26 @@
+"""Addresses with EIP-55's checksum."""
+
+import pytest
+from eth_utils import to_checksum_address
+
+from fl.codec.address import checksummed, is_checksummed, raw_address
+
+
+@pytest.mark.parametrize("number", [0, 1, 0xF39FD6E51AAD88F6F4CE6AB8827279CFFFB92266, 2**160 - 1])
+def test_the_checksum_is_that_of_eip_55(number):
+    raw = number.to_bytes(20, "big")
+    address = checksummed(raw)
+    assert address == to_checksum_address(raw)
+    assert is_checksummed(address)
+    assert raw_address(address.lower()) == raw
+
+
+@pytest.mark.parametrize("text", ["", "0x12", 7, None, "0x" + "g" * 40, "f39fd6e51aad88f6f4ce6ab8827279cfffb92266"])
+def test_what_is_no_address_is_refused(text):
+    assert not is_checksummed(text)
+    with pytest.raises(ValueError, match="is no address"):
+        raw_address(text)
+
+
+def test_a_wrong_case_is_no_checksum():
+    assert not is_checksummed("0xf39fd6e51aad88f6f4ce6ab8827279cffFb92266")
