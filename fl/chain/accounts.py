@@ -43,7 +43,11 @@ def without_secrets(*, but: tuple[str, ...] = ()) -> dict[str, str]:
     Args:
         but: Variables that this child needs all the same.
     """
-    return {key: value for key, value in os.environ.items() if key in but or not (key == RPC_URL_VARIABLE or _SECRET.search(key))}
+    return {
+        key: value
+        for key, value in os.environ.items()
+        if key in but or not (key == RPC_URL_VARIABLE or _SECRET.search(key))
+    }
 
 
 class TestKeysElsewhere(ChainError):

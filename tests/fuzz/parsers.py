@@ -15,7 +15,7 @@ from table_rows import SCHEMA
 
 from clients.keys.ledger import FolderLedger
 from fl.audit.disputes.evidence import read_receipts, read_seen
-from fl.bundle.bounded_http import Answer
+from fl.bounded_http import Answer
 from fl.bundle.format import (
     Bundle,
     BundledUpdate,
