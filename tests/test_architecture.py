@@ -172,7 +172,19 @@ def test_the_library_never_sees_the_node_but_for_the_commands_that_run_it():
 
 
 def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
-    allowed = {"audit", "bundle", "chain", "codec", "errors", "foreign", "plain_text", "protocol", "rewards", "task"}
+    allowed = {
+        "audit",
+        "bounded_http",
+        "bundle",
+        "chain",
+        "codec",
+        "errors",
+        "foreign",
+        "plain_text",
+        "protocol",
+        "rewards",
+        "task",
+    }
     for path in CLIENTS:
         for name in imported(path):
             if name.startswith("fl."):
