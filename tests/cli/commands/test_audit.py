@@ -455,7 +455,8 @@ def test_an_invite_with_another_spec_is_refused(refuses, run, world):
 
 
 @pytest.mark.parametrize(
-    ("spec", "saying"), [("nonsense", "the task spec is no JSON that can be used (it is no JSON ("), ("[]", "the task spec is a list")]
+    ("spec", "saying"),
+    [("nonsense", "the task spec is no JSON that can be used (it is no JSON ("), ("[]", "the task spec is a list")],
 )
 def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
     Invite(**{**vars(world.invite), "spec": spec}).write(run / "invite.json")
