@@ -26,7 +26,7 @@ from fl.errors import FairshareError
 from fl.task.bounds import MOST_MODEL
 
 _MOST_MODULES = 100_000
-_MOST_CALLS = 5_000_000  # of Python and C functions while it is made: seconds
+_MOST_CALLS = 2_000_000  # of Python and C functions while it is made: a second
 
 
 class ModelTooLarge(FairshareError):

@@ -11,6 +11,7 @@ import resource
 import sys
 import time
 import traceback
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,7 @@ def main() -> int:
     """Try them; returns the exit status."""
     inputs, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     logging.disable()  # what is set aside is said each time
+    warnings.simplefilter("ignore")  # torch's, of odd models
     failed, slowest = 0, (0.0, "")
     with TemporaryDirectory() as folder:
         known = parsers(Path(folder))

@@ -11,7 +11,6 @@ from types import SimpleNamespace
 
 import numpy as np
 from eth_account import Account
-from table_rows import SCHEMA
 
 from clients.keys.ledger import FolderLedger
 from fl.audit.disputes.evidence import read_receipts, read_seen
@@ -45,11 +44,25 @@ from fl.foreign.yaml_text import read_yaml
 from fl.protocol import SignedUpdate
 from fl.rewards import Leaf
 from fl.task.data import Dataset, TableSchema, read_shard
+from fl.task.data.schema import CategoricalColumn, NumericColumn
 from fl.task.spec import TaskSpec, dataset_hash
 from fl.task.trust import Trust
 
 TASK, SIZE = b"\x07" * 32, 8
 KEY = Account.from_key(b"\x01" * 32)
+SCHEMA = TableSchema(
+    names=("age", "sex", "label"),
+    has_header=True,
+    columns=(
+        NumericColumn(name="age", mean=40.0, std=9.5, marks_missing=True, zero_is_missing=False),
+        CategoricalColumn(name="sex", levels=("f", "m"), marks_missing=True, zero_is_missing=False),
+    ),
+    target="label",
+    class_names=("well", "sick"),
+    positive_above=None,
+    label_map=(),
+    missing=("", "na"),
+)
 DOMAIN = Domain(chain_id=31337, contract="0x" + "11" * 20)
 
 
@@ -115,7 +128,7 @@ def parsers(folder: Path) -> list[Parser]:
         Parser("ledger", (_ledger(folder, update),), lambda data: _read_ledger(folder, data), 0.5),
         Parser("kept receipts", (_receipts(),), lambda data: _read_kept_receipts(folder, data), 0.5),
         Parser("answer", (b'{"detail": "no"}', b'{"header": {}, "round": 1}'), _read_answer),
-        Parser("shard", (b"age,weight,sick\n41,70.5,yes\n38,,no\n55,81,yes\n",), lambda data: read_shard(at.file("rows.csv", data), schema=SCHEMA), 0.5),
+        Parser("shard", (b"age,sex,label\n41,f,sick\n38,,well\n55.5,m,sick\n",), lambda data: read_shard(at.file("rows.csv", data), schema=SCHEMA), 0.5),
         Parser("amount", (b"1000", b"0.5", b"1e3"), lambda data: wei(data.decode("latin-1"), setting="stake")),
         Parser("number", (b"3", b"0.25"), lambda data: _both_numbers(data.decode("latin-1"))),
         Parser("overrides", (b"task.steps=5 model=mlp", b"scorer.duplicate_cosine=0.9 data=digits", b"task.budget=10,20 +model.arguments.hidden=[3,4]"), _read_overrides, 0.01),

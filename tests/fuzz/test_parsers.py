@@ -3,6 +3,7 @@
 The suite tries some two thousand inputs; `python tests/fuzz/long.py 1000000` tries a million, and says which one failed.
 """
 
+import os
 import time
 from contextlib import suppress
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from fl.errors import FairshareError
 
-INPUTS = 75  # of each parser
+INPUTS = 1000 if os.environ.get("LONG_TESTS") else 75  # of each parser
 _LONGEST_S = 1.0  # of this process's own time
 
 

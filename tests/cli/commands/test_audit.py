@@ -176,8 +176,8 @@ def test_one_float_of_the_direction_even_if_hashes_are_refitted(run, finds):
     refit(run, "direction.blocks")
     told = finds()
     assert "header.json's bundle is 0x" in told
-    assert "the direction is off by" in told
-    assert "within 0.001 of the gradient" in told
+    # Whoever refits the manifest is not who posted the round: nothing more is read because it is named there.
+    assert "manifest.json has sha256 " in told
 
 
 @pytest.mark.parametrize("consistent", [False, True])
@@ -455,7 +455,8 @@ def test_an_invite_with_another_spec_is_refused(refuses, run, world):
 
 
 @pytest.mark.parametrize(
-    ("spec", "saying"), [("nonsense", "the task spec is not JSON"), ("[]", "the task spec is a list")]
+    ("spec", "saying"),
+    [("nonsense", "the task spec is no JSON that can be used (it is no JSON ("), ("[]", "the task spec is a list")],
 )
 def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
     Invite(**{**vars(world.invite), "spec": spec}).write(run / "invite.json")

@@ -90,5 +90,5 @@ def test_a_wrong_password_is_refused(task, keystore, tmp_path):
 
 
 def test_a_password_file_that_is_not_there_is_named(task, keystore, tmp_path):
-    with pytest.raises(KeystoreError, match=f"the password file {tmp_path}/none cannot be read"):
+    with pytest.raises(KeystoreError, match=f"the password file {tmp_path}/none is not there; name another"):
         wallet(invite=str(task.invite_path), keystore=str(keystore[0]), password_file=str(tmp_path / "none"))

@@ -1,7 +1,7 @@
 """What a coordinator keeps of a round in hand, damaged on the disk: set aside by name and asked for again, and the round goes on.
 
 Bytes are flipped one at a time, and the coordinator started again each time: nothing is lost, nothing is done twice. The suite
-tries some of them; `FAIRSHARE_LONG=1 pytest tests/coordinator/round/test_damage.py` tries every byte of every file.
+tries some of them; `LONG_TESTS=1 pytest tests/coordinator/round/test_damage.py` tries every byte of every file.
 """
 
 import json
@@ -15,7 +15,7 @@ from flwr.app import ArrayRecord
 from fl.bundle.format import Bundle, read_header
 from fl.chain.json_file import seal, unseal
 
-FLIPS = None if os.environ.get("FAIRSHARE_LONG") else 1  # of each kind of file
+FLIPS = None if os.environ.get("LONG_TESTS") else 1  # of each kind of file
 
 
 class Killed(BaseException):

@@ -102,10 +102,10 @@ def test_the_users_files_are_checked_before_anybody_connects(tmp_path):
 
 
 def test_a_flipped_byte_renews_the_server_or_is_told(tmp_path):
-    """Every twentieth byte in the suite; all by FAIRSHARE_LONG=1."""
+    """Every twentieth byte in the suite; all by LONG_TESTS=1."""
     folder = tmp_path / "tls"
     authority = own_tls(folder, names=["a.org"]).ca
-    step = 1 if os.environ.get("FAIRSHARE_LONG") else 20
+    step = 1 if os.environ.get("LONG_TESTS") else 20
     for path in sorted(folder.iterdir()):
         whole = path.read_bytes()
         for place in range(0, len(whole), step):
