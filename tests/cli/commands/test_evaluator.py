@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import pytest
-from audit.liar import TOKENS, Liar, outscored
+from audit.liar import Liar, outscored
 from audit.test_hostile_bundles import VALUES, changed, places
 
 from fl.audit.evaluators.remote import NotEvaluator, RemoteEvaluator, SignedAnother, SignedHeaders
@@ -309,7 +309,7 @@ def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world,
     made = liar.honest(1)
     lie = liar.post_leaves(made, outscored(made))
     victim = next(one for one in liar.world.clients if one.address == lie.leaves[0].account)
-    liar.world.token.mint(victim.address, TOKENS, account=victim)
+    liar.world.token.mint(victim.address, liar.escrow.challenge_bond(liar.task.task_id), account=victim)
 
     def watch(invite, *who):
         return fl("watch", invite.to_string(), "once=true", f"folder={tmp_path / 'watch'}", *who)
