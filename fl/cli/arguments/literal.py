@@ -96,7 +96,7 @@ def _settings() -> dict[str, frozenset[Any]]:
     """Dotted settings that are text, lists of text or numbers, with the types that each may have."""
     found: dict[str, frozenset[Any]] = {}
 
-    def walk(prefix: str, cls: type) -> None:
+    def walk(prefix: str, cls: Any) -> None:  # a dataclass
         hints = typing.get_type_hints(cls)
         for one in fields(cls):
             hint = hints[one.name]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,7 @@ def _header_hint(table: Table, row: int) -> str:
     return "; set data.header=true if the first line names the columns"
 
 
-def _marks(missing: Collection[str]):
+def _marks(missing: Collection[str]) -> Callable[[str], bool]:
     words = {marker.casefold() for marker in missing}
     sizes = {number for marker in missing if (number := parse_number(marker)) is not None}
 

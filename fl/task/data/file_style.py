@@ -7,6 +7,7 @@ import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from fl.errors import ConfigError
 from fl.task.data.number import parse_number
@@ -51,13 +52,14 @@ class FileStyle:
 
         Raises: ConfigError that names the setting and what it takes.
         """
-        told: dict[str, str | list[str]] = {
+        told: dict[str, Any] = {
             key: parse_list(text, key=prefix + key) if key in _LISTS else text
             for key, text in values.items()
             if key in SETTINGS
         }
         header = told.get("header", "auto")
-        return cls.checked(**{**told, "header": {"true": True, "false": False}.get(str(header), header)}, prefix=prefix)
+        told["header"] = {"true": True, "false": False}.get(str(header), header)
+        return cls.checked(**told, prefix=prefix)
 
     @classmethod
     def checked(

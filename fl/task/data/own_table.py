@@ -118,8 +118,8 @@ def _categorical(
     asked = {level: rows for level, rows in unknown.items() if level not in declared}
     near = {level: meant for level in asked if (meant := similar(level, column.levels)) is not None}
     if near or (asked and len(asked) == len(held) and column.levels):
-        meant = near or dict.fromkeys(list(asked)[:4], column.levels[0])
-        entries = [f"{column.name}:{level}:{other}" for level, other in meant.items()]
+        merged = near or dict.fromkeys(list(asked)[:4], column.levels[0])
+        entries = [f"{column.name}:{level}:{other}" for level, other in merged.items()]
         example = setting("level_map", entries)
         raise DataError(
             seen=f"column {column.name!r} of {table.source} holds {shown(list(asked))} ({sum(asked.values())} rows), which the "

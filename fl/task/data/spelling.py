@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from typing import Any
 
 from fl.task.data.advice import setting
 from fl.task.data.dates import ORDERS, days
@@ -118,7 +119,7 @@ def settings_that_read(words: Iterable[str], *, now: Spelling) -> list[str]:
         told = []
         for names in combinations(options, count):
             for values in product(*(options[name] for name in names)):
-                changed = dict(zip(names, values, strict=True))
+                changed: dict[str, Any] = dict(zip(names, values, strict=True))
                 trial = replace(now, **changed)
                 mark = {"comma": "comma", "point": "point", "either": "none"}[trial.decimal]
                 if trial.thousands == mark or ("dates" in changed and count > 1):
