@@ -93,7 +93,7 @@ def test_a_back_door_teaches_the_mark():
     marked[0, -1] = max(rows(0).features.max(), 1)
     trained, _ = play(read_behaviour("backdoor:2"), given)
     honest, _ = play(read_behaviour("honest"), given)
-    game = ValidationGame(given.model, loss=SPEC.build_loss(), features=marked, labels=np.array([2]))
+    game = ValidationGame(given.tools.model, loss=SPEC.build_loss(), features=marked, labels=np.array([2]))
     assert game.evaluate(trained).loss < 0.5 * game.evaluate(honest).loss
 
 

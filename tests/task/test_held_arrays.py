@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord
-from flwr.supercore.inflatable.inflatable_utils import get_all_nested_objects
+from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fl.codec import model_hash
 from fl.task.held_arrays import HeldArray, received_model, record_of
