@@ -239,13 +239,13 @@ class Escrow:
         return self._contract.functions.clientOf(task_id, account).call()[1]
 
     def claimed_by_all(self, task_id: bytes, accounts: Sequence[str]) -> list[int]:
-        """`claimed` of many accounts, in as few requests as a node takes."""
-        found = ask_all(self.w3, [self._contract.functions.clientOf(task_id, one) for one in accounts])
+        """`claimed` of many accounts."""
+        found = ask_all([self._contract.functions.clientOf(task_id, one) for one in accounts])
         return [values[1] for values in found]
 
     def credits(self, token: str, accounts: Sequence[str]) -> list[int]:
         """`credit` of many accounts."""
-        return ask_all(self.w3, [self._contract.functions.creditOf(token, one) for one in accounts])
+        return ask_all([self._contract.functions.creditOf(token, one) for one in accounts])
 
     def is_final(self, task_id: bytes, round_number: int) -> bool:
         """Whether the round can be claimed from."""
@@ -585,11 +585,11 @@ class Token:
 
     def nonces(self, accounts: Sequence[str]) -> list[int]:
         """The permit nonce of each account."""
-        return ask_all(self.w3, [self._contract.functions.nonces(one) for one in accounts])
+        return ask_all([self._contract.functions.nonces(one) for one in accounts])
 
     def balances(self, accounts: Sequence[str]) -> list[int]:
         """`balance` of many accounts."""
-        return ask_all(self.w3, [self._contract.functions.balanceOf(one) for one in accounts])
+        return ask_all([self._contract.functions.balanceOf(one) for one in accounts])
 
     def permit(
         self, spender: str, amount: int, *, deadline: int, account: LocalAccount

@@ -27,7 +27,6 @@ from fl.codec.keccak import keccak
 
 log = logging.getLogger(__name__)
 
-_CALLS_AT_ONCE = 100  # of one request; public nodes take no more
 _TRIES = 3  # with a new nonce, where another program keeps taking ours
 _turns: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)  # by chain and account
 
@@ -86,15 +85,9 @@ def send(
     return _in_turn(w3, build, account=account, name=name)
 
 
-def ask_all(w3: Web3, calls: Sequence[ContractFunction]) -> list[Any]:
-    """What many reading calls return, a hundred in a request."""
-    found: list[Any] = []
-    for start in range(0, len(calls), _CALLS_AT_ONCE):
-        with w3.batch_requests() as batch:
-            for call in calls[start : start + _CALLS_AT_ONCE]:
-                batch.add(call)
-            found += batch.execute()
-    return found
+def ask_all(calls: Sequence[ContractFunction]) -> list[Any]:
+    """What many reading calls return."""
+    return [call.call() for call in calls]
 
 
 def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccount, name: str) -> list[Sent]:
