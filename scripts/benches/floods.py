@@ -167,6 +167,7 @@ class Server:
         command = [sys.executable, __file__, "attack", flood, json.dumps(told)]
         attacker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         try:
+            attacker.stdout.readline()  # it has begun: its imports take longer than any warm-up
             yield attacker
         finally:
             attacker.kill()
@@ -290,13 +291,21 @@ async def opened(told: dict, trust: ssl.SSLContext, number: int) -> tuple[asynci
     )
 
 
+async def pour(writer: asyncio.StreamWriter, piece: bytes) -> None:
+    """Send a piece. Raises: ConnectionResetError when nobody takes it any more."""
+    if writer.transport.is_closing():
+        raise ConnectionResetError
+    writer.write(piece)
+    await writer.drain()
+    await asyncio.sleep(0)
+
+
 async def heads(told: dict, trust: ssl.SSLContext, number: int) -> None:
     """900 MB of a head."""
     _, writer = await opened(told, trust, number)
     writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n")
     for _ in range(900 * 16):
-        writer.write(b"x-more: " + b"a" * 65_000 + b"\r\n")
-        await writer.drain()
+        await pour(writer, b"x-more: " + b"a" * 65_000 + b"\r\n")
     writer.write(b"\r\n")
     await asyncio.sleep(5)
 
@@ -306,8 +315,7 @@ async def bodies(told: dict, trust: ssl.SSLContext, number: int) -> None:
     _, writer = await opened(told, trust, number)
     writer.write(b"POST /api/evaluations/1 HTTP/1.1\r\nhost: x\r\ncontent-length: 943718400\r\n\r\n")
     for _ in range(900 * 16):
-        writer.write(b"a" * (65_536 if number % 2 else 1))
-        await writer.drain()
+        await pour(writer, b"a" * (65_536 if number % 2 else 1))
         if not number % 2:
             await asyncio.sleep(1)
 
