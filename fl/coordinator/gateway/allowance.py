@@ -35,6 +35,10 @@ class Allowances:
         left.size = min(left.size + messages * ANSWERS * self._answer, _KEPT * ANSWERS * self._answer)
         left.announcements = min(left.announcements + messages * ANSWERS, _KEPT * ANSWERS)
 
+    def has(self, key: str, *, size: int) -> bool:
+        """Whether a node may push so many bytes."""
+        return size <= self._of(key).size
+
     def take(self, key: str, *, size: int = 0, announcements: int = 0) -> bool:
         """Use some of what a node has; False, and nothing is used, where it has too little."""
         left = self._of(key)

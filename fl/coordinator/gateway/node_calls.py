@@ -59,8 +59,10 @@ LARGEST_REQUEST = 256 << 20  # bytes of an object that a node pushes, where nobo
 LARGEST_WORD = 256 << 10  # bytes of any other call
 ANSWER_S = 60.0  # of the SuperLink
 AT_ONCE = 4  # calls to the SuperLink; its database lets one write at a time, and more of them only wait for its lock
-_AT_ONCE_OF_ONE = 2  # of one key: as many objects as Flower pushes at a time
-_UNDER_WAY_OF_ONE = 32  # calls of one key that are read, wait, or are answered
+_AT_ONCE_OF_ONE = 1  # of one key: a second one of it would only slow down everybody else's
+_UNDER_WAY_OF_ONE = 8  # calls of one key that are read, wait, or are answered
+_TOO_MUCH = "more than answers what the node was given"
+_NO_MORE = "more than answers what this node was given to do"
 _RETRY = {"retry-after": "1"}
 _PASSED_ON = ("accept", "content-type")  # of a call's headers, beside Flower's own
 _FLOWERS = "flwr-"
@@ -106,7 +108,8 @@ class NodeCalls:
         self._trust(request.scope)
         if self._under_way[caller.key] >= _UNDER_WAY_OF_ONE:
             self._turn_away(request.scope, "more calls than one key may have under way")
-            await _said("too many calls of this key are under way", 503, **_RETRY)(request.scope, request.receive, send)
+            refusal = _said("too many calls of this key are under way", 503, connection="close", **_RETRY)
+            await refusal(request.scope, request.receive, send)
             return
         self._under_way[caller.key] += 1
         try:
@@ -120,8 +123,13 @@ class NodeCalls:
         largest = self.largest if request.scope["path"].endswith("/push-object") else min(LARGEST_WORD, self.largest)
         with ExitStack() as held:
             try:
-                if length_of(request.scope) > largest:
+                length = length_of(request.scope)
+                if length > largest:
                     raise TooLarge
+                if request.scope["path"].endswith("/push-object") and not self.allowances.has(caller.key, size=length):
+                    self._turn_away(request.scope, _TOO_MUCH)  # before a byte of it is read
+                    await _said(_NO_MORE, 413, connection="close")(request.scope, request.receive, send)
+                    return
                 asked = await self.intake.read(request, largest=largest, peer=caller.key)
                 held.enter_context(closing(asked))
                 given = held.enter_context(closing(self.intake.held(caller.key)))
@@ -158,16 +166,17 @@ class NodeCalls:
             self._turn_away(request.scope, "the node API in another node's name")
             return _said("the key is another node's", 401)
         if not self.allowances.take(caller.key, size=size, announcements=announced):
-            self._turn_away(request.scope, "more than answers what the node was given")
-            return _said("more than answers what this node was given to do", 413)
-        stored = False
+            self._turn_away(request.scope, _TOO_MUCH)
+            return _said(_NO_MORE, 413, connection="close")
+        answered = False
         try:
             answer = await self._ask_superlink(request, asked, given, caller)
-            stored = answer.status_code == httpx.codes.OK
+            # What the SuperLink refuses was sent all the same: it counts. What it had no time for is pushed again.
+            answered = answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR
         finally:
-            if not stored:
+            if not answered:
                 self.allowances.give_back(caller.key, size=size, announcements=announced)
-        if call == "pull-messages" and stored:
+        if call == "pull-messages" and answer.status_code == httpx.codes.OK:
             self.allowances.grant(caller.key, messages=_messages_in(given))
         return answer
 
