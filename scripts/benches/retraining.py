@@ -1,9 +1,10 @@
 """Pay over a whole task against what each client's data is worth to it: exact Shapley of retraining, every coalition from the start.
 
-A coalition's worth is minus the test loss of the model that it trains alone, by the same protocol. `rank`: who is absent leaves its weight
-empty, as in the game that is paid. `rank_renormalised`: weights are rescaled among those present, as in most published work. Both are
-Spearman's correlation of pay with that value, means over splits and seeds, for the rule that pays and for the rules beside it on the
-same rounds (`by_rule`), and for the direction with all three rules off.
+A coalition's worth is minus the test loss of the model that it trains alone: by plain federated averaging, or with `trained=protocol`
+by the task's own rules, public step and all. `rank`: who is absent leaves its weight empty, as in the game that is paid.
+`rank_renormalised`: weights are rescaled among those present, as in most published work. Both are Spearman's correlation of pay with that
+value, means over splits and seeds, for the rule that pays and for the rules beside it on the same rounds (`by_rule`), for the direction
+with all three rules off, and for the direction in units of log loss.
 """
 
 from __future__ import annotations
@@ -48,12 +49,13 @@ SPLITS = {
 
 def main() -> None:
     """Every split and seed."""
-    values = settings({"seeds": "2", "rounds": "8", "workers": str(os.cpu_count())})
-    jobs = [(split, seed, int(values["rounds"])) for split in SPLITS for seed in range(int(values["seeds"]))]
+    values = settings({"seeds": "3", "rounds": "8", "trained": "plain", "workers": str(os.cpu_count())})
+    trained = {"plain": OFF, "protocol": {}}[values["trained"]]
+    jobs = [(split, seed, int(values["rounds"]), trained) for split in SPLITS for seed in range(int(values["seeds"]))]
     started = time.perf_counter()
     found = []
     with ProcessPoolExecutor(int(values["workers"])) as pool:
-        for (split, seed, _), ranks in zip(jobs, pool.map(ranks_of, jobs), strict=True):
+        for (split, seed, *_), ranks in zip(jobs, pool.map(ranks_of, jobs), strict=True):
             found.append(ranks)
             told = {rule: [round(rank, 2) for rank in pair] for rule, pair in ranks.items()}
             print(f"{split}, seed {seed}: {told} {time.perf_counter() - started:.0f} s", file=sys.stderr)
@@ -67,16 +69,17 @@ def main() -> None:
     report("retraining", {**by_rule["direction"], "by_rule": by_rule})
 
 
-def ranks_of(job: tuple[str, int, int]) -> dict[str, tuple[float, float]]:
+def ranks_of(job: tuple[str, int, int, dict]) -> dict[str, tuple[float, float]]:
     """Rule → rank correlation of its pay with the value of retraining, weights held and renormalised."""
     torch.set_num_threads(1)
-    split, seed, rounds = job
+    split, seed, rounds, trained = job
     setting = replace(digits(), learning_rate=0.1, steps=20)
     federation, spec = federation_of(setting, SPLITS[split], seed=seed)
     if split == "noisy labels":
         federation = with_noise(federation, seed=seed)
     pays = pays_of(federation, spec, rounds=rounds)
-    worths = [retrained(federation, spec, rounds=rounds, held=held) for held in (True, False)]
+    yardstick = replace(spec, **trained)
+    worths = [retrained(federation, yardstick, rounds=rounds, held=held) for held in (True, False)]
     return {rule: tuple(rank_correlation(pay, worth) for worth in worths) for rule, pay in pays.items()}
 
 
@@ -86,11 +89,22 @@ def pays_of(federation: Federation, spec: TaskSpec, *, rounds: int) -> dict[str,
     own = play_task(federation, spec, rounds=rounds, on_round=played.append)
     off = play_task(federation, replace(spec, **OFF), rounds=rounds)
     pays = {"direction": own.pay(), "direction, rules off": equal_pots_pay(off.scores)}
+    pays["direction by log loss"] = one_price_pay(
+        [row * per_log_loss(inputs) for row, inputs in zip(own.scores, played, strict=True)]
+    )
     for label, (name, arguments) in BESIDE.items():
         scorer = build_scorer(name, arguments)
         rows = [scorer.score(inputs, rng=np.random.default_rng(0)).values for inputs in played]
         pays[label] = one_price_pay(rows)
     return pays
+
+
+def per_log_loss(inputs: RoundInputs) -> float:
+    """What one of a round's loss is worth in log loss."""
+    before, after = (
+        inputs.game.evaluate(model.astype(np.float32)).loss for model in (inputs.base, inputs.base + inputs.step())
+    )
+    return float((np.log(before) - np.log(after)) / (before - after)) if before != after else 1 / before
 
 
 def retrained(federation: Federation, spec: TaskSpec, *, rounds: int, held: bool) -> NDArray[np.float64]:
