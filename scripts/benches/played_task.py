@@ -11,11 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 from together import train_together
 from torch import nn
 
 from clients.behaviours import Turn, batch_seed, play
+from fl.aggregation.replay import replay
 from fl.aggregation.selection import clip_of
 from fl.codec import Blocks
 from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, Account, Participant, settle_round, weigh
@@ -26,7 +28,7 @@ from fl.scoring.paid import PaidScoring
 from fl.scoring.public_vectors import PublicRound, public_vectors
 from fl.task.behaviour import HONEST, Known, read_behaviour
 from fl.task.data import Federation
-from fl.task.model_vector import vector_of
+from fl.task.model_vector import layout_of, vector_of
 from fl.task.spec import TaskSpec
 
 BUDGET = 10**21  # wei
@@ -74,6 +76,7 @@ def play_task(
     behaviours: Mapping[int, str] | None = None,
     present: Sequence[int] | None = None,
     held: bool = True,
+    strategy: Strategy | None = None,
     on_round: Callable[[RoundInputs], None] = lambda inputs: None,
 ) -> Played:
     """Play all rounds of a task; the spec says which rules hold.
@@ -85,6 +88,7 @@ def play_task(
         behaviours: Of the shards that do not work honestly.
         present: Shards that take part; all by default.
         held: Whether those who are present weigh what they would if all took part; else weights are rescaled among them.
+        strategy: Makes the next model of the round's replies; the weighted mean by default.
         on_round: Gets each round as scorers see it.
     """
     model, data = spec.build_model(), federation.validation
@@ -139,6 +143,8 @@ def play_task(
             )
         )
         aggregate = (base + step).astype(np.float32)
+        if strategy is not None:
+            aggregate = replay(strategy, number, participants, base=base, layout=layout_of(model), cap=length)
         public = scoring.public_step(base=base, aggregate=aggregate, direction=direction, past=past)
         after = public[1] if public else aggregate
         models, directions = [*models, base][-3:], [*directions, direction.decode()]
