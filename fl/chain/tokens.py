@@ -35,3 +35,11 @@ def wei(tokens: str | int | float, *, setting: str) -> int:
     if amount > _MOST_WEI:
         raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
     return int(amount)
+
+
+def tokens(amount: int) -> str:
+    """Wei as people read them: with two decimals from one token on, with three digits below."""
+    if abs(amount) < WEI:
+        return f"{amount / WEI:.3g}"
+    whole, cents = divmod((abs(amount) * 100 + WEI // 2) // WEI, 100)
+    return ("-" if amount < 0 else "") + f"{whole:,}" + (f".{cents:02d}" if cents else "")
