@@ -1,6 +1,6 @@
 """What a task would train, found out in a process of its own, so that the node itself needs no torch before its first round.
 
-python -m clients.preview my_package,other < spec.json
+python -m clients.joining.preview my_package,other < spec.json
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     try:
         child = subprocess.run(
             # -P: the folder that the node was started in is no place to import from.
-            [sys.executable, "-P", "-m", "clients.preview", trust],
+            [sys.executable, "-P", "-m", "clients.joining.preview", trust],
             input=spec,
             capture_output=True,
             text=True,
