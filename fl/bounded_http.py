@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import threading
 from collections.abc import Mapping
@@ -114,7 +115,7 @@ class BoundedHttp:
         except TimeoutError:
             raise NoAnswer(reason=f"not whole within {deadline_s:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise NoAnswer(reason=printable(f"{type(error).__name__}: {error}", most=300)) from error
+            raise NoAnswer(reason=_plain(error)) from error
         finally:
             self._http.cookies.clear()  # nobody here has use for them, and they would pile up
         return Answer(
@@ -123,6 +124,23 @@ class BoundedHttp:
             body=body,
             phrase=printable(response.reason_phrase, most=100),
         )
+
+
+def _plain(error: Exception) -> str:
+    """What a library's error means, in words for people."""
+    said = printable(str(error), most=200)
+    if "certificate" in said.lower():
+        found = re.search(r"certificate verify failed: ([^(]+)", said)
+        return f"its certificate is not believed: {found[1].strip() if found else said}"
+    for words, kinds in {
+        "it took too long": (httpx.TimeoutException,),
+        "nobody listens there, or the name is not known": (httpx.ConnectError,),
+        "the connection broke": (httpx.NetworkError, httpx.RemoteProtocolError),
+        "the address is none": (httpx.InvalidURL, httpx.UnsupportedProtocol),
+    }.items():
+        if isinstance(error, kinds):
+            return words
+    return f"it is no web server as one expects ({type(error).__name__})"
 
 
 async def _body(response: httpx.Response, *, most: int) -> bytes:

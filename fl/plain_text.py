@@ -16,3 +16,8 @@ def printable(text: object, *, most: int = 1000) -> str:
     words = " ".join(str(text).split())
     line = "".join(one if one.isprintable() else "?" for one in words[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def indented(line: str) -> str:
+    """A line of ours with somebody else's words in it: as `printable` gives it, with the blanks that it begins with."""
+    return " " * (len(line) - len(line.lstrip(" "))) + printable(line)

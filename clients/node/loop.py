@@ -66,10 +66,13 @@ class Node:
         self._pay.start()
         try:
             while not self._pay.over:
+                if self._pay.idle:  # nothing is left to answer: the coordinator is not knocked at any more
+                    self._sleep(1)
+                    continue
                 started = time.monotonic()
                 reason = self._serve()
-                if self._pay.over:
-                    break
+                if self._pay.idle or self._pay.over:
+                    continue
                 wait = _FIRST_WAIT_S if time.monotonic() - started > _STEADY_S else min(2 * wait, _LONGEST_WAIT_S)
                 self._say_once(f"{reason}; trying again")
                 self._sleep(wait)
@@ -98,7 +101,7 @@ class Node:
         )
         connected = False
         try:
-            while self._supernode.runs and not self._pay.over:
+            while self._supernode.runs and not self._pay.idle and not self._pay.over:
                 if not connected and (node_id := self._supernode.node_id) is not None:
                     connected = True
                     self._said = ""

@@ -32,6 +32,15 @@ from fl.plain_text import printable
 _GRACE_S = 10  # to sign off; after that it is killed
 _LOOK_S = 1.0  # between two looks for a message
 _LOGGED_BYTES = 1 << 18  # of its log that are looked at
+_HTTP_ERROR = re.compile(r"(?:Client|Server) error '(\d{3})")  # as httpx says it
+_MEANING = {
+    "401": "it does not know this node's key",
+    "403": "it does not let this node in",
+    "404": "it does not know what this node asks for",
+    "409": "this node is connected to it already",
+    "413": "it finds what this node sends too large",
+    "503": "it is busy, or just starting",
+}
 _NODE_ID = re.compile(r"SuperNode ID: (\d+)")
 
 
@@ -117,7 +126,7 @@ class SuperNode:
         if status is None:
             return "it still runs"
         said = next((line for line in reversed(lines) if "[code:" in line or line.startswith(("ERROR", "flower-"))), "")
-        return printable(said, most=300) or (f"signal {-status}" if status < 0 else f"exit status {status}")
+        return in_words(printable(said, most=300)) or (f"signal {-status}" if status < 0 else f"exit status {status}")
 
     def stop(self) -> None:
         """Let it sign off, and kill it with everything that it started if it does not."""
@@ -140,6 +149,17 @@ class SuperNode:
                 return file.read(_LOGGED_BYTES).decode(errors="replace")
         except FileNotFoundError:
             return ""
+
+
+def in_words(said: str) -> str:
+    """An HTTP library's line in words for people; any other as it is."""
+    found = _HTTP_ERROR.search(said)
+    if found is None:
+        return re.sub(r"\s*For more information check: \S+", "", said)
+    meaning = _MEANING.get(
+        found[1], "it is in trouble" if found[1][0] == "5" else "it does not take what this node sends"
+    )
+    return f"{meaning} (HTTP {found[1]})"
 
 
 def _free_port() -> int:

@@ -1,4 +1,4 @@
-"""What a node earned: follows the posted rounds, checks its own leaf against the chain, and claims at the end.
+"""What a node earned: follows the posted rounds, tells each, and brings pay and stake home at the end.
 
 The coordinator says what is in a round; the chain says which round that is. What does not fit is refused and told.
 """
@@ -9,180 +9,42 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
 
 from clients.errors import GatewayUnreachable
-from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
-from fl.audit.disputes.evidence import read_receipts
-from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves
-from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
-from fl.chain.errors import ChainError, ChainUnreachable, Refused
-from fl.chain.escrow import Escrow, Status, TaskState, Terms
+from clients.payments.book import NoLeaf, PayBook, RoundPay
+from clients.payments.homecoming import GRACE_S, Homecoming
+from clients.payments.receipt import receipt
+from fl.bundle.format import BrokenBundle
+from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
+from fl.chain.errors import ChainError, ChainUnreachable
+from fl.chain.escrow import Client, Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
-from fl.chain.typed_data import Domain, Header, header_hash
 from fl.errors import FairshareError
-from fl.rewards import HIGHEST_PRICE, Leaf, RoundTree, price_of
 
 log = logging.getLogger(__name__)
 
-TOKEN = 10**18  # wei
-SCORE = 2**40  # units of one of loss
-WEIGHT = 2**32  # units of a weight of one
 _POLL_S = 3
+_LOOKS = 3  # after which an account that the contract does not know has left before the start
 _PROBE_S = 30  # of the gateway, when no round needs it
-_HASH_BYTES = 27  # of a header's hash, as many as the contract keeps
-
-
-class NoLeaf(FairshareError):
-    """A posted round has no leaf for an account that it should have one for."""
-
-    def __init__(self, account: str, round_number: int) -> None:
-        super().__init__(account, round_number)
-        self.account, self.round_number = account, round_number
-
-    def __str__(self) -> str:
-        return (
-            f"round {self.round_number} as posted has no leaf for {self.account}; if it had joined by then, that is "
-            "provable on chain (fl.audit.disputes.proofs.prove_missing)"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RoundPay:
-    """One round as it went for one account."""
-
-    header: Header
-    leaves: tuple[Leaf, ...]
-    index: int  # of the account's leaf
-    earned: int  # wei, in this round
-    omitted: bool  # the coordinator's receipt is for another update than the leaf's: provable on chain
-
-    @property
-    def leaf(self) -> Leaf:
-        """The account's own."""
-        return self.leaves[self.index]
-
-    def __str__(self) -> str:
-        leaf = self.leaf
-        if leaf.weight == 0:
-            part = "took no part"
-        else:
-            part = f"score {leaf.score / SCORE:+.4f} at a weight of {leaf.weight / WEIGHT:.1%}"
-        text = f"round {self.header.round}: {part}, {leaf.total / SCORE:+.4f} in all; "
-        if self.header.price < HIGHEST_PRICE:
-            text += f"the price is {price_of(self.header.price):,.2f} tokens for 1.0; "
-        text += f"earned {self.earned / TOKEN:,.2f} tokens, {leaf.cumulative / TOKEN:,.2f} in all"
-        if self.omitted:
-            text += (
-                "; the coordinator's receipt is for another update than this round holds, which is provable on chain"
-            )
-        return text
-
-
-class PayBook:
-    """The posted rounds as one account is concerned, kept in a node's folder and held against the chain.
-
-    Args:
-        folder: Takes each round's header, manifest and leaves.
-        account: Whose leaves.
-    """
-
-    def __init__(self, invite: Invite, *, folder: NodeFolder, escrow: Escrow, account: str) -> None:
-        self._task_id, self._folder, self._escrow, self.account = invite.id_bytes, folder, escrow, account
-        self._domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
-        # As nobody in particular: what a client needs is public, and a token dated by a wrong clock would be refused.
-        self._archive = ArchiveClient.of_gateway(invite) if invite.gateway else None
-        self._receipts = FolderLedger(folder.path, task_id=invite.id_bytes)
-        self._coordinator = invite.coordinator
-
-    def round(self, number: int) -> RoundPay:
-        """One round, fetched if it is not there yet.
-
-        Raises: ArchiveUnreachable, ArchiveRefused; BrokenBundle if its files, its tree and the posted header do not fit
-        together (they are fetched again next time); NoLeaf.
-        """
-        path = self._folder.round_path(number)
-        if not (path / HEADER).exists():
-            self._fetch(number, path)
-        try:
-            return self._read(number, path)
-        except BrokenBundle:
-            (path / HEADER).unlink(missing_ok=True)
-            raise
-
-    def keep_receipts(self) -> None:
-        """Fetch the receipts that no message brought, such as the last round's.
-
-        Raises: ArchiveUnreachable, ArchiveRefused; BadEvidence if what the coordinator gives out is not signed by it.
-        """
-        if self._archive is None:
-            return
-        path = self._folder.path / "rounds" / "receipts.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(self._archive.get(f"receipts/{self.account}"))
-        told = read_receipts(
-            path, account=self.account, task_id=self._task_id, domain=self._domain, coordinator=self._coordinator
-        )
-        known = self._receipts.receipts()
-        for number, one in told.items():
-            if number not in known:
-                self._receipts.keep_receipt(round_number=number, update_root=one.update_root, receipt=one.signature)
-
-    def _fetch(self, number: int, path: Path) -> None:
-        if self._archive is None:
-            raise ArchiveUnreachable(url="the gateway", reason="the invite names none")
-        path.mkdir(parents=True, exist_ok=True)
-        for name in (MANIFEST, ROUND, HEADER):  # the header last: a folder that has one is whole
-            (path / name).write_bytes(self._archive.get(f"bundles/{path.name}/{name}"))
-
-    def _read(self, number: int, path: Path) -> RoundPay:
-        header, _ = read_header(path)
-        posted, _ = self._escrow.posted(self._task_id, number)
-        if header.round != number or header_hash(header)[:_HASH_BYTES] != posted:
-            raise BrokenBundle(folder=str(path), problem="its header is not the one that was posted on chain")
-        leaves = read_leaves(path)
-        if RoundTree(leaves, published=True).root != header.tree_root:
-            raise BrokenBundle(folder=str(path), problem="its leaves are not those of the posted tree")
-        index = next((place for place, leaf in enumerate(leaves) if leaf.account == self.account), None)
-        if index is None:
-            raise NoLeaf(account=self.account, round_number=number)
-        receipt = self._receipts.receipts().get(number)
-        return RoundPay(
-            header=header,
-            leaves=leaves,
-            index=index,
-            earned=leaves[index].cumulative - self._before(number),
-            omitted=receipt is not None and receipt[0] != leaves[index].update_root,
-        )
-
-    def _before(self, number: int) -> int:
-        earlier = self._folder.round_path(number - 1)
-        if number == 1 or not (earlier / HEADER).exists():
-            return 0
-        try:
-            leaves = read_leaves(earlier)
-        except BrokenBundle:  # damaged since it was read: it is fetched again
-            self._fetch(number - 1, earlier)
-            leaves = read_leaves(earlier)
-        return next((leaf.cumulative for leaf in leaves if leaf.account == self.account), 0)
 
 
 class PayFollower:
-    """A thread that tells the owner of each posted round and claims at the end.
+    """A thread that tells the owner of each posted round and brings the money home at the end.
 
     Args:
         gateway: None where the task has none; then only the chain is told of.
         account: The client's; it pays the gas of its claim.
-        claims: Whether to claim at the end.
+        claims: Whether to claim and to fetch the stake at the end.
+        wallet: How the receipt names the file of the account's key.
         say: Takes one line for the owner.
+        grace_s: How long others have to end the task before this client does.
     """
 
     def __init__(
@@ -194,21 +56,31 @@ class PayFollower:
         account: LocalAccount,
         claims: bool,
         say: Callable[[str], None],
+        wallet: str = "",
+        grace_s: float = GRACE_S,
     ) -> None:
         self._invite, self._folder, self._gateway = invite, folder, gateway
-        self._account, self._claims, self._say = account, claims, say
+        self._account, self._claims, self._say, self._wallet = account, claims, say, wallet
+        self._grace_s = grace_s
         self._told = 0  # rounds
+        self._rounds: dict[int, RoundPay] = {}
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
-        self._said_window = False
         self._lacks_receipts = False
+        self._home: Homecoming | None = None
+        self._unknown = 0  # looks in a row at which the contract did not know the account
         self._probed = time.monotonic()
-        self._stop, self._over = threading.Event(), threading.Event()
+        self._stop, self._over, self._idle = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="pay", daemon=True)
 
     @property
     def over(self) -> bool:
         """Whether the task has ended and nothing is left to do."""
         return self._over.is_set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is no round any more that the node has a part in: all are posted, or the account left."""
+        return self._idle.is_set()
 
     def start(self) -> None:
         """Begin to follow."""
@@ -245,24 +117,34 @@ class PayFollower:
 
     def _step(self, escrow: Escrow, book: PayBook) -> None:
         terms, state = escrow.task(self._invite.id_bytes)
-        known = all(self._tell(escrow, book, number) for number in range(self._told + 1, state.posted + 1))
-        self._probe()
+        client = escrow.client(self._invite.id_bytes, self._account.address)
+        known = all(self._tell(book, client, number) for number in range(self._told + 1, state.posted + 1))
         complete = state.posted >= state.rounds or state.status in (Status.HALTED, Status.CLOSED)
-        if complete and known and self._finish(escrow, book, terms, state):
+        # A node of the chain that is behind the others may not know the account for a moment.
+        self._unknown = 0 if client.first_round else self._unknown + 1
+        left = bool(client.left_round) or self._unknown >= _LOOKS
+        if (complete or (left and state.posted >= client.left_round - 1)) and not self.idle:
+            self._idle.set()
+            if left and not complete:
+                self._say("this account left the task; the node takes no part any more and waits for its stake")
+        if not self.idle:
+            self._probe()
+        if known and self._finish(escrow, terms, state, client, complete=complete):
             self._over.set()
         elif self._lacks_receipts and self._keep_receipts(book) and (pay := book.round(self._told)).omitted:
             self._say(str(pay))
 
-    def _tell(self, escrow: Escrow, book: PayBook, number: int) -> bool:
+    def _tell(self, book: PayBook, client: Client, number: int) -> bool:
         try:
             book.round(number)  # which has its files fetched
             self._keep_receipts(book)
-            self._say(str(book.round(number)))
+            self._rounds[number] = book.round(number)
+            self._say(str(self._rounds[number]))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
             return False
         except NoLeaf as error:
-            if escrow.client(self._invite.id_bytes, self._account.address).first_round <= number:
+            if 0 < client.first_round <= number:
                 self._say(str(error))
         except BrokenBundle as error:
             self._trouble("gateway", f"round {number}: {error}")
@@ -292,52 +174,39 @@ class PayFollower:
         except GatewayUnreachable as error:
             self._trouble("gateway", f"{error}; trying on")
 
-    def _finish(self, escrow: Escrow, book: PayBook, terms: Terms, state: TaskState) -> bool:
-        """Claim what is due; returns whether nothing is left to wait for."""
-        task_id, address = self._invite.id_bytes, self._account.address
-        if not self._claims or state.posted == 0:
-            self._say("the task is over" + (", no round was posted" if state.posted == 0 else ""))
-            return True
-        try:
-            pay = book.round(state.posted)
-        except NoLeaf:
-            self._say("the task is over; this account took part in no round")
-            return True
-        if (paid := escrow.claimed(task_id, address)) >= state.due(pay.leaf.cumulative):
-            if state.status == Status.HALTED:
-                # Its share of what the coordinator forfeits comes when the task is closed, which anybody may do.
-                return self._close_halted(escrow, pay.header)
-            self._say(f"the task is over; {address} was paid {paid / TOKEN:,.2f} tokens")
-            return True
-        if not escrow.is_final(task_id, state.posted):
-            if not self._said_window:
-                _, posted_at = escrow.posted(task_id, state.posted)
-                until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(posted_at + terms.challenge_window))
-                self._say(
-                    f"the last round is posted; it is final after {until} if nobody proves it wrong, then this node claims"
-                )
-                self._said_window = True
+    def _finish(self, escrow: Escrow, terms: Terms, state: TaskState, client: Client, *, complete: bool) -> bool:
+        """Bring home what can come; returns whether nothing is left to wait for."""
+        silent = time.time() > state.since + terms.round_timeout
+        if not (complete or self.idle or silent):
+            return False  # rounds go on: one claim at their end is cheaper than many
+        if not self._claims:
+            if complete:
+                self._say(f"the task is over; pay and stake wait in the contract for `fl finish {self._folder.path}`")
+            return complete
+        if self._home is None:
+            self._home = Homecoming(
+                invite=self._invite, escrow=escrow, account=self._account, say=self._say, grace_s=self._grace_s
+            )
+        pay = self._rounds.get(state.posted)
+        if not complete and self.idle:
+            if not self._home.leave(terms, state, pay=pay):
+                return False
+            self._say(
+                f"what later rounds add to the pay comes with `fl finish {self._folder.path}` when the task is over"
+            )
+        elif not self._home.step(terms, state, pay=pay):
             return False
-        sent = escrow.claim(
-            pay.header,
-            leaf=pay.leaf,
-            index=pay.index,
-            proof=RoundTree(pay.leaves, published=True).proof(pay.index),
-            account=self._account,
-        )
-        self._say(
-            f"claimed: {address} was paid {escrow.claimed(task_id, address) / TOKEN:,.2f} tokens in all, {sent.gas} gas"
-        )
-        return state.status != Status.HALTED
-
-    def _close_halted(self, escrow: Escrow, last: Header) -> bool:
-        """Close a halted task once nothing can be proven any more; returns False: what it shares out is still to be claimed."""
-        try:
-            escrow.close_halted(last, account=self._account)
-        except Refused as error:  # a window is running or a challenge is open, or somebody else was faster
-            log.info("not closed yet: %s", error)
-            self._stop.wait(10 * _POLL_S)
-        return False
+        for line in receipt(
+            list(self._rounds.values()),
+            invite=self._invite,
+            account=self._account.address,
+            paid=self._home.paid(),
+            returned=self._home.returned,
+            slashed=client.first_round > 0 and client.stake == 0 and not self._home.returned,
+            wallet=self._wallet,
+        ):
+            self._say(line)
+        return True
 
     def _trouble(self, who: str, line: str) -> None:
         if who not in self._troubles:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import html
 import importlib
 import os
-from dataclasses import asdict
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
+from fl.cli.arguments.explained import explained
 from fl.cli.arguments.overrides import defaults, groups
 from fl.cli.commands.completion import OF_A_RUN, SHELLS
 from fl.cli.main import COMMANDS
@@ -29,9 +29,9 @@ def every_command() -> str:
     for name, (module, about) in COMMANDS.items():
         parts += [f"## fl {name}", "", f"{_escaped(about)}.", ""]
         if name == "coordinator":
-            parts += ["| setting | default |", "|---|---|"]
-            own = asdict(TaskConfig()) | asdict(CoordinatorConfig())
-            parts += [f"| `{key}=` | {_shown(value)} |" for key, value in own.items()]
+            parts += ["| setting | default | |", "|---|---|---|"]
+            own = [*explained(TaskConfig), *explained(CoordinatorConfig)]
+            parts += [f"| `{one.name}=` | {_shown(one.default)} | {_escaped(one.about)} |" for one in own]
             parts += ["", "and the settings of [fl run](#fl-run), by their full names."]
         elif name in OF_A_RUN:
             parts += _run_settings(OF_A_RUN[name])

@@ -61,6 +61,7 @@ class TaskAudit:
         game: The loss on the committed validation set, if the auditor has that.
         account: The client whose own part is checked, "" for none.
         receipts: Update roots by round for which the account has the coordinator's receipt.
+        receipts_of_all: The same of others, by account, where an archive has them.
     """
 
     record: TaskRecord
@@ -69,6 +70,7 @@ class TaskAudit:
     game: ValidationGame | None = None
     account: str = ""
     receipts: Mapping[int, bytes] = field(default_factory=dict)
+    receipts_of_all: Mapping[str, Mapping[int, bytes]] = field(default_factory=dict)
 
     def rounds(self) -> Iterator[RoundVerdict]:
         """Every posted round, in order. Raises: ChainError if the chain cannot be read."""
@@ -284,13 +286,14 @@ class _RoundAudit:
         self._try(check)
 
     def _receipt(self, record: RoundRecord) -> None:
-        root = self.audit.receipts.get(self.header.round)
-        leaf = next((one for one in record.leaves if one.account == self.audit.account), None)
-        if root is not None and leaf is not None and leaf.update_root != root:
-            self.differences.append(
-                f"the update of {self.audit.account} with the receipt for 0x{root.hex()} was left out: its leaf has "
-                f"0x{leaf.update_root.hex()}"
-            )
+        leaves = {leaf.account: leaf for leaf in record.leaves}
+        for account, receipts in {**self.audit.receipts_of_all, self.audit.account: self.audit.receipts}.items():
+            root, leaf = receipts.get(self.header.round), leaves.get(account)
+            if root is not None and leaf is not None and leaf.update_root != root:
+                self.differences.append(
+                    f"the update of {account} with the receipt for 0x{root.hex()} was left out: its leaf has "
+                    f"0x{leaf.update_root.hex()}"
+                )
 
     def _try(self, check: Callable[[], object]) -> None:
         try:

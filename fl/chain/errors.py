@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from fl.chain.rpc_url import shown
+from fl.chain.tokens import tokens
 from fl.errors import FairshareError
+
+# Of the contract's errors.
+_AMOUNTS = frozenset({"stake", "pay", "bond", "amount", "balance", "needed", "allowance", "least", "most"})
+_LARGE = 10**12  # wei; below it a number may be a count
 
 
 class ChainError(FairshareError):
@@ -18,14 +23,14 @@ class ChainUnreachable(ChainError):
         self.url, self.reason = url, reason
 
     def __str__(self) -> str:
-        return f"no chain answers at {shown(self.url)} ({self.reason}); start one with `anvil`, or set chain.url"
+        return f"no chain answers at {shown(self.url)} ({self.reason}); check this machine's network and the address, and try again"
 
 
 class AnswerTooLarge(ChainUnreachable):
     """A node answers with more than there can be."""
 
     def __str__(self) -> str:
-        return f"the answer of {shown(self.url)} cannot be used: {self.reason}; set chain.url to another node"
+        return f"the answer of {shown(self.url)} cannot be used: {self.reason}; name another node"
 
 
 class WrongChain(ChainError):
@@ -48,8 +53,8 @@ class NoContract(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"no {self.what} at {self.address} on chain {self.chain_id}; the devnet may have been reset, so deploy "
-            "again with `fl deploy`"
+            f"no {self.what} at {self.address} on chain {self.chain_id}; a devnet that was reset has lost it, and who runs it "
+            "deploys again with `fl deploy`"
         )
 
 
@@ -97,7 +102,7 @@ class TokenTooLow(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{self.address} holds {self.balance} wei of the token and the {self.purpose} takes {self.needed}; get "
+            f"{self.address} holds {tokens(self.balance)} tokens and the {self.purpose} takes {tokens(self.needed)}; get "
             "tokens first (on a devnet anybody may mint: `fl mint`)"
         )
 
@@ -110,8 +115,14 @@ class Refused(ChainError):
         self.call, self.name, self.values = call, name, values
 
     def __str__(self) -> str:
-        details = ", ".join(f"{key}={value}" for key, value in self.values.items())
+        details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
         return f"the contract refused {self.call}: {self.name}({details})"
+
+
+def _amount(name: str, value: object) -> object:
+    # Rounds, seconds and counts are never that large.
+    large = isinstance(value, int) and value >= _LARGE and name in _AMOUNTS
+    return f"{tokens(value)} tokens" if large else value
 
 
 class AnvilMissing(ChainError):

@@ -1,4 +1,8 @@
-"""The invite: one file that holds all a client needs to find, check and join a task."""
+"""The invite: one file that holds all a client needs to find, check and join a task.
+
+Three forms: the file, one line that holds all of it (`to_string`), and a link to the gateway that serves it (`link`), which
+`fl.bundle.invite_link` follows.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import binascii
 import hashlib
 import json
 import re
+import ssl
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import asdict, dataclass, fields
@@ -36,6 +41,11 @@ class BadInvite(ChainError):
         return f"invite {self.path} {self.problem}; ask the coordinator for it"
 
 
+def fingerprint(pem: str) -> str:
+    """sha256 of a certificate's DER form, in base64 for URLs: 43 characters. Raises: ValueError for what is no PEM."""
+    return urlsafe_b64encode(hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).digest()).decode().rstrip("=")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Invite:
     """Where a task is and what it trains. The owner of a node accepts a task by naming its invite."""
@@ -50,6 +60,8 @@ class Invite:
     spec: str  # canonical JSON; its sha256 is the contract's specHash
     gateway: str = ""  # https://host:port of the coordinator's gateway; none where everything runs on one machine
     ca: str = ""  # PEM of the certificate that the gateway's own is signed with; none for the system's
+    name: str = ""  # of the task, in the coordinator's words, as is the description; neither is on chain
+    description: str = ""
 
     @property
     def id_bytes(self) -> bytes:
@@ -60,6 +72,13 @@ class Invite:
     def spec_hash(self) -> bytes:
         """sha256 of the spec's text."""
         return hashlib.sha256(self.spec.encode()).digest()
+
+    @property
+    def link(self) -> str:
+        """The short form: the gateway's address and, after #, whose certificate it has to show; "" without a gateway."""
+        if not self.gateway:
+            return ""
+        return f"{self.gateway}/" + (f"#{fingerprint(self.ca)}" if self.ca else "")
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -101,17 +120,25 @@ class Invite:
         """
         try:
             text = inside.read(str(path), most=_MOST_BYTES) if inside else read_file(Path(path), most=_MOST_BYTES)
-            raw = read_json(text)
         except Absent:
             raise BadInvite(path=str(path), problem="is not there") from None
-        except (Unreadable, BadJson) as error:
+        except Unreadable as error:
             raise BadInvite(path=str(path), problem=f"is not one ({error.problem})") from error
-        return cls._of(raw, where=str(path))
+        return cls.from_bytes(text, where=str(path))
+
+    @classmethod
+    def from_bytes(cls, text: bytes, *, where: str) -> Invite:
+        """From a file's content. Raises: BadInvite."""
+        try:
+            raw = read_json(text)
+        except BadJson as error:
+            raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
+        return cls._of(raw, where=where)
 
     @classmethod
     def _of(cls, raw: object, *, where: str) -> Invite:
         try:
-            optional = ("gateway", "ca")
+            optional = ("gateway", "ca", "name", "description")
             told = object_of(raw)
             invite = cls(
                 **{one.name: told[one.name] for one in fields(cls) if one.name not in optional or one.name in told}
@@ -124,6 +151,8 @@ class Invite:
                 ("gateway", _LONGEST_URL),
                 ("ca", _LONGEST_CERTIFICATE),
                 ("spec", _MOST_BYTES),
+                ("name", _LONGEST_URL),
+                ("description", _LONGEST_CERTIFICATE),
             ):
                 text_of(getattr(invite, name), most=most, what=name)
         except KeyError as error:

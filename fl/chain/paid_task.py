@@ -18,6 +18,7 @@ from fl.chain.escrow import Escrow, Posting, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
+from fl.chain.tokens import tokens
 from fl.chain.typed_data import Domain, Header, Receipt, sign, signer_of
 
 log = logging.getLogger(__name__)
@@ -217,8 +218,8 @@ class PaidTask:
                 if error.name != "NotCovered" or self.escrow.is_final(self.task_id, last):
                     raise
                 log.warning(
-                    "round %d: %s wei of pay would not be final, and the bond covers %s; waiting until round %d is final",
-                    header.round, error.values["pay"], error.values["bond"], last,
+                    "round %d: %s tokens of pay would not be final, and the bond covers %s; waiting until round %d is final",
+                    header.round, tokens(error.values["pay"]), tokens(error.values["bond"]), last,
                 )  # fmt: skip
                 self._wait_until_final(last)
 

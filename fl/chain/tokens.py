@@ -48,3 +48,11 @@ def _hint(text: str) -> str:
     meant = f"{number:f}"
     meant = meant.rstrip("0").rstrip(".") if "." in meant else meant
     return f", without thousands' marks, exponents and leading zeros ({meant}?)"
+
+
+def tokens(amount: int) -> str:
+    """Wei as people read them: with two decimals from one token on, with three digits below."""
+    if abs(amount) < WEI:
+        return f"{amount / WEI:.3g}"
+    whole, cents = divmod((abs(amount) * 100 + WEI // 2) // WEI, 100)
+    return ("-" if amount < 0 else "") + f"{whole:,}" + (f".{cents:02d}" if cents else "")

@@ -6,7 +6,7 @@ Source: EIP-712, https://eips.ethereum.org/EIPS/eip-712; compact signatures: EIP
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache, lru_cache
 from typing import ClassVar
 
@@ -194,6 +194,12 @@ class Header:
     def as_tuple(self) -> tuple:
         """Field values in the order of the Solidity struct."""
         return tuple(asdict(self).values())
+
+
+def no_round(task_id: bytes) -> Header:
+    """What stands for the last valid header of a task that has none: of it the contract reads nothing but the id."""
+    empty = {one.name: bytes(32) if one.type == "bytes" else 0 for one in fields(Header)}
+    return Header(**{**empty, "task_id": task_id})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,9 +22,14 @@ COMMANDS = {
         "run a chain on this machine that is kept across restarts: fl devnet folder=devnet",
     ),
     "deploy": ("fl.cli.commands.deploy", "put token and contract on a devnet and write the deployment file"),
-    "client": ("fl.cli.commands.client", "join a task and run its node: fl client invite=FILE data=SHARD key=KEYSTORE"),
-    "status": ("fl.cli.commands.status", "how a task and one's part in it stand: fl status folder=node"),
+    "client": ("fl.cli.commands.client", "join a task, train, be paid: fl client INVITE FILE"),
+    "status": ("fl.cli.commands.status", "how a task and one's part in it stand: fl status FOLDER"),
     "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
+    "finish": (
+        "fl.cli.commands.finish",
+        "bring back what a task still holds, and write model, card and archive: fl finish FOLDER",
+    ),
+    "predict": ("fl.cli.commands.predict", "what a trained model says of new rows: fl predict MODEL TABLE"),
     "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
     "score": (
         "fl.cli.commands.score",
@@ -44,7 +49,7 @@ COMMANDS = {
         "fl.cli.commands.watch",
         "watch a task and prove on chain what is wrong with it: fl watch INVITE|FOLDER key=…",
     ),
-    "mint": ("fl.cli.commands.mint", "make devnet tokens: fl mint deployment=FILE to=0x… tokens=100"),
+    "mint": ("fl.cli.commands.mint", "make devnet tokens: fl mint INVITE to=0x… tokens=100"),
     "doctor": ("fl.cli.commands.doctor", "look at this machine, a keystore, a chain and a gateway, and say what to do"),
     "key": ("fl.cli.commands.key", "make an encrypted keystore: fl key path=FILE"),
     "completion": (

@@ -24,11 +24,11 @@ _ENGINES = ("local", "ray", "superlink")
 class TaskConfig:
     """What clients do in a round, what is paid for it, and the deadlines. Amounts in tokens, times in seconds."""
 
-    rounds: int = 10
+    rounds: int = 10  # how many rounds the budget is spread over
     steps: int = 40  # local steps of a round, the same for every client
-    batch_size: int = 32
-    learning_rate: float = 0.2
-    momentum: float = 0.0
+    batch_size: int = 32  # rows of one local step
+    learning_rate: float = 0.2  # of the local steps
+    momentum: float = 0.0  # of the local steps, 0 for none
     optimizer: str = "sgd"  # sgd | adam
     loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
     trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
@@ -41,14 +41,14 @@ class TaskConfig:
     may_close_joining: bool = False  # whether the sponsor may close the joining, and open it again
     stake_per_sample: str = "1"  # tokens a client stakes for each sample of its shard
     max_stake: str = "100000"  # tokens; caps what one client can weigh
-    evaluators: int = 1
-    quorum: int = 1
+    evaluators: int = 1  # how many there are; each recomputes every round
+    quorum: int = 1  # how many of them have to sign a round before it can be posted
     length: str = "median"  # median | capped: what a long update is held to beside norm_cap
     reveal: str = "round"  # round | end: when clients see the direction
-    challenge_window: int = 3600
-    response_window: int = 3600
-    round_timeout: int = 86400
-    claim_period: int = 2592000
+    challenge_window: int = 3600  # how long a posted round can be proven wrong before it is paid from
+    response_window: int = 3600  # how long the coordinator has to answer a challenge
+    round_timeout: int = 86400  # after so long a silence anybody may end the task
+    claim_period: int = 2592000  # how long clients may claim after the end; then the rest is the sponsor's
 
     def __post_init__(self) -> None:
         for name in ("rounds", "steps", "batch_size", "evaluators", "quorum", "challenge_window", "response_window",
@@ -249,14 +249,15 @@ class CoordinatorConfig:
     """Where `fl coordinator` is reached, whom it waits for, and what it keeps; `fl run` reads none of it. Times in seconds."""
 
     folder: str = "coordinator"  # everything that has to survive: bundles, keys, certificates, invite
+    description: str = ""  # what the task is for, in words for its clients; its name is `name`
     host: str = "0.0.0.0"  # address of this machine to listen on
-    port: int = 8443
+    port: int = 8443  # TCP port of the gateway: nodes, page and API; 0 takes a free one
     names: list[str] = field(
         default_factory=list
     )  # host names or addresses that nodes reach it by; the first is in the invite
     public_port: int | None = None  # in the invite, where a proxy in front listens on another one
     certificate: str | None = None  # own TLS certificate instead of the private authority that is made, with its key
-    certificate_key: str | None = None
+    certificate_key: str | None = None  # PEM file of that certificate's private key
     ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it
     clients: int = 2  # who have to have joined, and be connected, before round 1
     enrolment: float = 604800.0  # how long it waits for them
@@ -265,7 +266,9 @@ class CoordinatorConfig:
     evaluation: float = 600.0  # how long a round waits for evaluators on other machines
     evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
     poll: float = 1.0  # between two looks at the chain for who joined
-    stay: bool = True  # serve until the task is closed; false ends with the last round
+    # How long it serves: until the clients have fetched pay and stakes (claims), the task is closed (closed), or the last
+    # round is posted (rounds).
+    stay: str = "claims"
     archive: str | None = None  # store that takes a copy of every bundle: a folder, or a URL such as s3://bucket/task
     keep: int = 0  # last rounds whose models and updates stay in the folder, 0 for all; leaves and headers always stay
 
@@ -275,6 +278,8 @@ class CoordinatorConfig:
         for name in ("clients", "enrolment", "rejoin", "deadline", "evaluation", "poll"):
             if (value := getattr(self, name)) <= 0:
                 raise ConfigError(f"coordinator.{name} is {value}; set it above 0")
+        if self.stay not in ("claims", "closed", "rounds"):
+            raise ConfigError(f"coordinator.stay is {self.stay!r}; set claims, closed or rounds")
         if self.keep < 0:
             raise ConfigError(f"coordinator.keep is {self.keep}; set 1 or more rounds, or 0 to keep all")
         if self.keep and not self.archive:

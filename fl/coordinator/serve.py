@@ -35,14 +35,16 @@ from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask, TooFewClients
 from fl.chain.rpc_url import carries_key, shown, with_key
 from fl.chain.sender import connect
+from fl.chain.tokens import tokens
 from fl.chain.whole_file import private_folder, set_aside
 from fl.codec import model_hash
 from fl.coordinator.config import RunConfig
 from fl.coordinator.gateway.bundle_api import archive_router
+from fl.coordinator.gateway.faucet import faucet_router
 from fl.coordinator.gateway.prometheus import metrics_router
 from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.lifecycle.accounts import fund, roles_for
-from fl.coordinator.lifecycle.close import close_when_final
+from fl.coordinator.lifecycle.close import close_when_final, fetch_credits
 from fl.coordinator.lifecycle.open import put_contracts, terms_of
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.retention import RetentionPolicy
@@ -58,20 +60,23 @@ from fl.coordinator.superlink.reconnect import wait_for_return
 from fl.errors import ConfigError
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import MOST_BYTES, BadJson, object_of, read_json
+from fl.rewards import Leaf
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.task.data import Federation, load_federation
 from fl.task.model_vector import layout_of, sent_arrays, vector_of
-from fl.task.spec import TaskSpec, rows_of_dataset
+from fl.task.spec import TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
 
 DEVNET = "http://127.0.0.1:8545"  # where `fl devnet` listens
 _NODES_EVERY_S = 1.0
+_SAY_AGAIN_S = 30.0  # what is waited for, while nothing changes
 _LAST_LOOK_S = 2.0  # for pages that are open to see the end
 _OBJECT_SLACK = 4 << 20  # bytes, for names and metrics
+_CLAIMS_EVERY_S, _CLAIMS_OF_MANY_EVERY_S, _MANY = 3.0, 60.0, 50  # between two looks at who claimed
 _GRIDS = 5  # runs that a coordinator starts over before it gives up
 
 
@@ -81,7 +86,7 @@ class ServiceWatcher(Watcher):
 
     on_invite: Callable[[Invite, Path], None] = lambda invite, path: None
     on_nodes: Callable[[Sequence[dict]], None] = lambda nodes: None  # account, node_id, online, last_seen of each node
-    on_end: Callable[[], None] = lambda: None  # the task is over, and the gateway still answers
+    on_end: Callable[[LocalAccount], None] = lambda account: None  # the task is over, and the gateway still answers
 
 
 @dataclass(kw_only=True)
@@ -94,7 +99,12 @@ class Surfaces:
 
 
 def run_coordinator(
-    config: RunConfig, *, folder: Path, watcher: ServiceWatcher, surfaces: Surfaces | None = None
+    config: RunConfig,
+    *,
+    folder: Path,
+    watcher: ServiceWatcher,
+    surfaces: Surfaces | None = None,
+    again: bool = False,
 ) -> FederationResult:
     """Serve a task from its opening to its end; what it starts, it stops.
 
@@ -103,6 +113,7 @@ def run_coordinator(
         folder: Keeps everything; a folder that has an invite is taken up again.
         watcher: Told of each step.
         surfaces: Further routes and pages of the gateway.
+        again: Whether the folder's task is over and summed up: then only the gateway is served, until Ctrl-C.
     Raises: FairshareError with what to do.
     """
     if config.engine.threads:
@@ -121,12 +132,16 @@ def run_coordinator(
     with ExitStack() as stack:
         service.open_task()
         service.listen(stack, surfaces or Surfaces())
+        if again:
+            service.serve_again()
         stack.enter_context(service.guarded())
         service.wait_for_clients()
         service.train()
-        if config.coordinator.stay:
+        if config.coordinator.stay != "rounds":
             service.see_it_through()
-        watcher.on_end()
+        watcher.on_end(service.roles.coordinator)
+        if config.coordinator.stay == "claims":
+            service.wait_for_claims()
         time.sleep(_LAST_LOOK_S)
         return service.result
 
@@ -213,6 +228,11 @@ class _Service:
             self._hold(self.task.terms.bond, owner=self.roles.coordinator, purpose="coordinator's bond")
 
     def _check_same_task(self) -> None:
+        if (seen := dataset_hash(self.data.validation)) != self.task.terms.validation_hash:
+            raise ConfigError(
+                f"{self.folder} holds a task whose validation rows have the hash 0x{self.task.terms.validation_hash.hex()[:16]}…, "
+                f"these have 0x{seen.hex()[:16]}…; start it with the rows it was opened with, or set another coordinator.folder"
+            )
         if self.task.terms.spec_hash != self.spec.hash():
             raise ConfigError(
                 f"{self.folder} holds a task with the spec 0x{self.task.terms.spec_hash.hex()[:16]}…, these settings make "
@@ -255,6 +275,7 @@ class _Service:
                 largest_request=_largest_object(self.spec),
                 routers=[
                     archive_router(self.folder, task=self.task, quorum=self.quorum),
+                    *([faucet] if (faucet := faucet_router(self.task, account=self.roles.sponsor)) else []),
                     metrics_router(self.folder, turned_away=lambda: gateway.refused),
                     *surfaces.routers,
                 ],
@@ -267,6 +288,8 @@ class _Service:
             self.task.invite(url=self._public_url(), spec=self.spec.to_json()),
             gateway=f"https://{f'[{name}]' if ':' in name else name}:{self.settings.public_port or gateway.port}",
             ca=tls.ca,
+            name=self.config.name if self.config.name != RunConfig.name else "",
+            description=self.settings.description,
         )
         self.invite.write(self.folder / "invite.json")
         self.watcher.on_invite(self.invite, self.folder / "invite.json")
@@ -353,13 +376,18 @@ class _Service:
 
     def _wait_for_enrolment(self) -> None:
         wanted, until = self.settings.clients, time.monotonic() + self.settings.enrolment
-        told = None
+        told, said = None, 0.0
         while True:
-            joined = len(self._look_after_nodes())
-            online = sum(node.online for node in self.superlink.nodes())
-            if (joined, online) != told:
-                told = (joined, online)
-                self.watcher.on_setup(f"waiting for clients: {joined} of {wanted} joined, {online} connected")
+            enrolments = self._look_after_nodes()
+            nodes = self.superlink.nodes()
+            joined, online = len(enrolments), sum(node.online for node in nodes)
+            if (joined, online) != told or time.monotonic() - said > _SAY_AGAIN_S:
+                told, said = (joined, online), time.monotonic()
+                accounts = self.registry.accounts(list(enrolments.values()))
+                there = {account for node in nodes if node.online for account in accounts.get(node.node_id, ())}
+                absent = [account for account in enrolments if account not in there]
+                who = f"; joined and not connected: {', '.join(absent[:5])}" if absent else ""
+                self.watcher.on_setup(f"waiting for clients: {joined} of {wanted} joined, {online} connected{who}")
             if joined >= wanted and online >= wanted:
                 return
             if time.monotonic() > until:
@@ -524,10 +552,54 @@ class _Service:
     # ---- the end -----------------------------------------------------------------------------------------------------
 
     def see_it_through(self) -> None:
-        """Serve until the last round's window is over, then close the task: the bond goes back to the coordinator."""
+        """Serve until the last round's window is over, close the task, and fetch bond and rest."""
         self.watcher.on_setup("all rounds are on chain; serving until the challenge window is over")
         close_when_final(self.task, account=self.roles.coordinator)
+        for owner, amount in fetch_credits(self.task, account=self.roles.coordinator).items():
+            self.watcher.on_setup(f"{owner} got {tokens(amount)} tokens back: what the task owed it")
         self.result.paid = self.task.state().paid
+        self._note_claims()
+
+    def wait_for_claims(self) -> None:
+        """Serve until every client has its pay and its stake, or the time for claims is over."""
+        state, left = self.task.state(), None
+        if state.status != Status.CLOSED or not state.posted:
+            return
+        until = state.since + self.task.terms.claim_period
+        due = {leaf.account: state.due(leaf.cumulative) for leaf in self._last_leaves(state.posted)}
+        waiting = list(due)
+        while waiting and time.time() < until:
+            clients = {one: self.task.escrow.client(self.task.task_id, one) for one in waiting}
+            waiting = [one for one, held in clients.items() if held.stake or held.claimed < due[one]]
+            if len(waiting) != left and waiting:
+                left = len(waiting)
+                date = time.strftime("%Y-%m-%d", time.localtime(until))
+                self.watcher.on_setup(
+                    f"serving until {left} client{'s have' if left > 1 else ' has'} fetched pay and stake, {date} at the "
+                    "latest; whoever stops it now takes nothing from them"
+                )
+            if waiting:
+                time.sleep(_CLAIMS_EVERY_S if len(waiting) < _MANY else _CLAIMS_OF_MANY_EVERY_S)
+        self._note_claims()
+
+    def serve_again(self) -> None:
+        """Serve what is there until Ctrl-C. Raises: KeyboardInterrupt; ConfigError if the chain says that it is not over."""
+        if not self.over:
+            raise ConfigError(
+                f"{self.folder} is marked finished, and its task is not over on chain; remove its status file"
+            )
+        self.watcher.on_setup("the task is over; serving its page, bundles and archive again until Ctrl-C")
+        while True:
+            time.sleep(1)
+
+    def _last_leaves(self, number: int) -> tuple[Leaf, ...]:
+        try:
+            return read_leaves(self.folder / "bundles" / round_folder(number))
+        except BrokenBundle as error:
+            log.warning("nobody's claim is waited for: %s", error)
+            return ()
+
+    def _note_claims(self) -> None:
         for client in self.result.clients:
             client.claimed = self.task.escrow.claimed(self.task.task_id, client.account)
             client.balance = self.task.token.balance(client.account)

@@ -36,6 +36,7 @@ class LiveSummary:
         self._config, self._folder = config, folder
         self._result: FederationResult | None = None
         self._earlier: list[dict[str, Any]] = []
+        self._seconds_before = 0.0  # that earlier lives of the coordinator worked
         self._now: dict[str, Any] = {"round": 0, "phase": "enrolling", "since": int(time.time()), "nodes": []}
         self._status = "running"
         self.over = False  # the run is finished, and nothing is written any more
@@ -70,7 +71,9 @@ class LiveSummary:
         """The summary of the finished run, which nothing is written over any more."""
         with self._lock:
             self.over = True
-        return summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
+        summary = summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
+        summary["totals"]["seconds"] += self._seconds_before
+        return summary
 
     def failed(self, reason: str) -> None:
         """Say that the run ended before its time; what it came to so far stays, and a run that is finished stays so."""
@@ -82,7 +85,7 @@ class LiveSummary:
         try:
             before = read_json(read_file(self._folder / SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY)
             if before["task"]["id"] == "0x" + result.task_id.hex():
-                self._earlier = before["rounds"]
+                self._earlier, self._seconds_before = before["rounds"], float(before["totals"]["seconds"])
         except (Unreadable, BadJson, KeyError, TypeError):
             pass  # the first life
         self._set()
@@ -93,6 +96,7 @@ class LiveSummary:
             if self._result is None or self.over:
                 return
             live = summarise(self._config, self._result, folder=self._folder, live=self._now, earlier=self._earlier)
+            live["totals"]["seconds"] += self._seconds_before
             try:
                 write_json(self._folder / SUMMARY, {**live, "status": self._status})
             except OSError as error:  # what is only shown ends no run; the next step writes it again

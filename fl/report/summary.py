@@ -45,7 +45,7 @@ def summarise(
         "machine": {"system": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()},
         "engine": None if result.engine is None else asdict(result.engine),
         "config": settings_of(config),
-        "task": _task(result),
+        "task": {**_task(result), "name": _name(config), "description": config.coordinator.description},
         "clients": _clients(result, rounds, finished=live is None),
         "rounds": rounds,
         "totals": _totals(result, rounds, finished=live is None),
@@ -61,6 +61,10 @@ def summarise(
             if used
         },
     }
+
+
+def _name(config: RunConfig) -> str:
+    return config.name if config.name != RunConfig.name else ""
 
 
 def _task(result: FederationResult) -> dict[str, Any]:
@@ -114,6 +118,14 @@ def write_summary(folder: Path, summary: dict[str, Any]) -> None:
     link = folder.parent / f"{LATEST}.{os.getpid()}"
     link.symlink_to(folder.name)
     link.replace(latest)  # one step: a reader never finds it missing
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run of a folder came to its end and was summed up."""
+    try:
+        return (folder / STATUS).read_text().strip() == "finished"
+    except FileNotFoundError:
+        return False
 
 
 def settings_of(config: RunConfig) -> dict[str, Any]:

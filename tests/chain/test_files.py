@@ -83,7 +83,9 @@ def test_a_file_that_is_no_deployment_is_refused(tmp_path, content):
 
 
 def test_a_deployment_whose_chain_was_reset_has_no_contract(deployment):
-    with pytest.raises(NoContract, match="the devnet may have been reset, so deploy again with `fl deploy`"):
+    with pytest.raises(
+        NoContract, match="a devnet that was reset has lost it, and who runs it deploys again with `fl deploy`"
+    ):
         replace(deployment, contract="0x" + "99" * 20).connect()
 
 

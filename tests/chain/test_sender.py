@@ -39,7 +39,7 @@ def test_a_url_that_nobody_listens_at_is_unreachable():
         connect(url)
     assert caught.value.url == url
     assert str(caught.value) == (
-        f"no chain answers at {url} (ConnectionRefusedError); start one with `anvil`, or set chain.url"
+        f"no chain answers at {url} (ConnectionRefusedError); check this machine's network and the address, and try again"
     )
 
 
@@ -104,7 +104,7 @@ def test_approving_more_than_one_holds_is_refused_before_it_is_sent(chain):
         token.approve(escrow.address, 7, purpose="stake", account=poor)
     assert (caught.value.balance, caught.value.needed, caught.value.purpose) == (0, 7, "stake")
     assert str(caught.value) == (
-        f"{poor.address} holds 0 wei of the token and the stake takes 7; get tokens first (on a devnet anybody may "
+        f"{poor.address} holds 0 tokens and the stake takes 7e-18; get tokens first (on a devnet anybody may "
         "mint: `fl mint`)"
     )
 

@@ -60,6 +60,7 @@ def test_an_argument_without_a_sign_is_refused(refuses):
 def test_a_missing_setting_is_named(refuses):
     refuses("deploy", saying="chain is not set; add chain=… (anvil (the one at 127.0.0.1:8545, or a new one)")
     refuses("mint", "deployment=x", "to=y", saying="tokens is not set; add tokens=… (how many, in decimal)")
+    refuses("mint", f"to={NOBODY}", "tokens=1", saying="no token is named; write fl mint INVITE to=0x… tokens=100, or")
 
 
 # ---- deploy ----------------------------------------------------------------------------------------------------------
@@ -145,9 +146,9 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
     chain.write(tmp_path / "d.json")
     to = Account.create().address
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=2.5")
-    assert (done.code, done.out) == (0, f"{to} holds 2.5 tokens and 1 ETH\n")
+    assert (done.code, done.out) == (0, f"{to} holds 2.50 tokens and 1 ETH\n")
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=1", "ether=0.5")
-    assert (done.code, done.out) == (0, f"{to} holds 3.5 tokens and 1.5 ETH\n")
+    assert (done.code, done.out) == (0, f"{to} holds 3.50 tokens and 1.5 ETH\n")
     assert chain.connect()[2].balance(to) == 35 * 10**17
 
 

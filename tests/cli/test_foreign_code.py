@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from clients.preview import preview
+from clients.joining.preview import preview
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.invite import Invite
 from fl.cli.main import COMMANDS

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 from torch import nn
 
-from clients.preview import preview
+from clients.joining.preview import preview
 from fl.errors import ConfigError
 from fl.task.bounds import check_bounds, read_spec
 from fl.task.model_size import ModelTooLarge
@@ -131,7 +131,9 @@ def test_a_foreign_model_has_the_weights_of_ones_own(spec):
 
 
 def test_a_preview_refuses_before_it_starts_torch(spec, monkeypatch):
-    monkeypatch.setattr("clients.preview.subprocess.run", lambda *args, **options: pytest.fail("torch was started"))
+    monkeypatch.setattr(
+        "clients.joining.preview.subprocess.run", lambda *args, **options: pytest.fail("torch was started")
+    )
     raw = {**json.loads(spec().to_json()), "steps": 10**9}
     with pytest.raises(ConfigError, match="task.steps is 1000000000; set 100000 or less"):
         preview(json.dumps(raw))

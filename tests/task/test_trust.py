@@ -151,7 +151,9 @@ def test_a_package_that_the_owner_names_is_trusted(planted):
 
 def test_the_preview_does_not_import_from_the_folder_it_is_started_in(tmp_path):
     (tmp_path / "torch.py").write_text("open('imported', 'w').close()\nraise SystemExit('planted')\n")
-    script = "from clients.preview import preview; import sys; print(preview(sys.stdin.read(), trust='').parameters)"
+    script = (
+        "from clients.joining.preview import preview; import sys; print(preview(sys.stdin.read(), trust='').parameters)"
+    )
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, "-P", "-c", script],

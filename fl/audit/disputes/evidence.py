@@ -44,9 +44,20 @@ def read_receipts(
 
     Raises: BadEvidence for a file that is none, or a receipt that is not the coordinator's for this account and task.
     """
+    try:
+        text = read_file(path, most=MOST_BYTES)
+    except Unreadable as error:
+        raise BadEvidence(path=str(path), problem=error.problem) from error
+    return receipts_of(text, where=str(path), account=account, task_id=task_id, domain=domain, coordinator=coordinator)
+
+
+def receipts_of(
+    text: bytes, *, where: str, account: str, task_id: bytes, domain: Domain, coordinator: str
+) -> dict[int, KeptReceipt]:
+    """As `read_receipts`, from the content of such a file. Raises: BadEvidence."""
     receipts = {}
     try:
-        for number, raw in object_of(read_json(read_file(path, most=MOST_BYTES))).items():
+        for number, raw in object_of(read_json(text)).items():
             entry = object_of(raw)
             kept = KeptReceipt(
                 update_root=_hex(entry["update_root"], size=32), signature=_hex(entry["receipt"], size=65)
@@ -56,16 +67,12 @@ def read_receipts(
             told = Receipt(task_id=task_id, round=int(number), client=account, update_root=kept.update_root)
             if (signer := signer_of(told, domain=domain, signature=kept.signature)) != coordinator:
                 raise BadEvidence(
-                    path=str(path),
+                    path=where,
                     problem=f"has a receipt for round {number} that is signed by {signer}, not by {coordinator} for {account}",
                 )
             receipts[int(number)] = kept
-    except Unreadable as error:
-        raise BadEvidence(path=str(path), problem=error.problem) from error
     except (BadJson, KeyError, InvalidSignature) as error:
-        raise BadEvidence(
-            path=str(path), problem=f"is no file of receipts ({type(error).__name__}: {error})"
-        ) from error
+        raise BadEvidence(path=where, problem=f"is no file of receipts ({type(error).__name__}: {error})") from error
     return receipts
 
 

@@ -7,6 +7,22 @@ import sys
 from collections.abc import Sequence
 
 from fl.errors import ConfigError
+from fl.plain_text import printable
+
+_TEXTS = ("fairshare:", "https://", "http://")  # how invites begin that are no file; one may end in =
+
+
+def named(arguments: Sequence[str], *keys: str, command: str) -> list[str]:
+    """Words without a key as the settings that they are, in their order; all else stays.
+
+    Raises: ConfigError for more of them than there are keys.
+    """
+    bare = [one for one in arguments if one.startswith(_TEXTS) or ("=" not in one and not one.startswith("-"))]
+    if len(bare) > len(keys):
+        shown = ", ".join(printable(one, most=60) for one in bare)
+        raise ConfigError(f"fl {command} takes {' and '.join(keys)} without a key, and {shown} are named")
+    told = [f"{key}={one}" for key, one in zip(keys, bare, strict=False)]
+    return [*told, *(one for one in arguments if one not in bare)]
 
 
 def parse(
@@ -25,15 +41,16 @@ def parse(
         for key, line in known.items():
             print(f"  {key:<12} {line}{' (required)' if key in required else ''}")
         sys.exit(0)
+    name = command.partition(" ")[0]
     values = {}
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if not sign:
-            raise ConfigError(f"{argument!r} is no key=value; see `fl {command} --help`")
+            raise ConfigError(f"{argument!r} is no key=value; see `fl {name} --help`")
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f", the nearest is {near[0]}" if near else ""
-            raise ConfigError(f"{key} is no setting of fl {command}{hint}; `fl {command} --help` lists them all")
+            raise ConfigError(f"{key} is no setting of fl {name}{hint}; `fl {name} --help` lists them all")
         values[key] = value
     if missing := [key for key in required if not values.get(key)]:
         raise ConfigError(f"{missing[0]} is not set; add {missing[0]}=… ({known[missing[0]]})")

@@ -1,4 +1,4 @@
-"""The task that `fl status` and `fl leave` are about: by the node's folder, or by its invite."""
+"""The task that `fl status` and `fl leave` are about: by the folder of a node or a coordinator, or by its invite."""
 
 from __future__ import annotations
 
@@ -7,23 +7,25 @@ from pathlib import Path
 from eth_utils import is_address, to_checksum_address
 
 from clients.node.folder import NodeFolder
+from fl.bundle.invite_link import load_invite
 from fl.chain.invite import Invite
 from fl.errors import ConfigError
 
-FOLDER = "the node's folder, which knows task and account (default node, if no invite is named)"
+FOLDER = "the node's or the coordinator's folder (default node or, where there is none, coordinator)"
 
 
 def folder_of(values: dict[str, str]) -> NodeFolder:
-    """The folder that was named, or ./node."""
-    return NodeFolder(path=Path(values.get("folder") or "node").expanduser().absolute())
+    """The folder that was named, or ./node; ./coordinator where only that is there."""
+    default = next((one for one in ("node", "coordinator") if Path(one, "invite.json").exists()), "node")
+    return NodeFolder(path=Path(values.get("folder") or default).expanduser().absolute())
 
 
 def invite_of(values: dict[str, str], folder: NodeFolder) -> Invite:
     """The invite that was named, or the folder's. Raises: BadInvite; ConfigError if there is neither."""
     if values.get("invite"):
-        return Invite.load(values["invite"])
+        return load_invite(values["invite"])
     if not folder.invite_path.exists():
-        raise ConfigError(f"{folder.path} is no node's folder and no invite is named; add folder=… or invite=…")
+        raise ConfigError(f"{folder.path} is no folder of a task and no invite is named; add folder=… or invite=…")
     return Invite.read(folder.invite_path)
 
 

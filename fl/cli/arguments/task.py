@@ -1,4 +1,4 @@
-"""Which task a command is about: an invite's file, its one-line form, or the folder of a run."""
+"""Which task a command is about: an invite in any of its forms, the folder of a run, or an archive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from tempfile import TemporaryDirectory
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.archive import Archive, is_archive
 from fl.bundle.http_client import ArchiveClient, HttpBundles
+from fl.bundle.invite_link import load_invite
 from fl.bundle.store import BundleSource, BundleStore
 from fl.chain.anvil import CHAIN_STATE, running_anvil
 from fl.chain.errors import ChainUnreachable, NoContract, NoTask, WrongChain
@@ -22,6 +24,7 @@ from fl.foreign.files import GivenFolder
 
 _MOST_STATE = 1 << 30  # bytes of a chain that a run kept
 _INVITE = "fairshare:"  # how the one-line form begins; it may end in =
+_TEXTS = (_INVITE, "https://", "http://")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,30 +33,32 @@ class NamedTask:
 
     invite: Invite
     folder: Path | None = None
+    archive: Archive | None = None
 
 
 def split(arguments: Sequence[str], *, command: str) -> tuple[str, list[str]]:
     """The TASK among the arguments, and the others. Raises: ConfigError unless there is one."""
-    places = [one for one in arguments if one.startswith(_INVITE) or ("=" not in one and not one.startswith("-"))]
+    places = [one for one in arguments if one.startswith(_TEXTS) or ("=" not in one and not one.startswith("-"))]
     rest = [one for one in arguments if one not in places]
     if len(places) > 1:
         raise ConfigError(f"fl {command} is about one task, and {' and '.join(places)} are named; name one")
     if not places and not any(one in ("-h", "--help") for one in rest):
-        raise ConfigError(
-            f"no task is named; write fl {command} TASK, with an invite's file, the invite in one line, or a run's folder"
-        )
+        raise ConfigError(f"no task is named; write fl {command} TASK, with an invite, a run's folder, or an archive")
     return (places or [""])[0], rest
 
 
 def open_task(text: str) -> NamedTask:
-    """The task that a text names. Raises: BadInvite; ConfigError for a folder without an invite."""
+    """The task that a text names. Raises: BadInvite; BadArchive; ConfigError for a folder without an invite."""
     path = Path(text).expanduser()
-    if not text.startswith(_INVITE) and path.is_dir():
+    if not text.startswith(_TEXTS) and is_archive(path):
+        archive = Archive.open(path)
+        return NamedTask(invite=archive.invite, archive=archive)
+    if not text.startswith(_TEXTS) and path.is_dir():
         if not (path / "invite.json").exists():
             raise ConfigError(f"{text} holds no invite.json; name the folder of a run or of a coordinator")
         return NamedTask(invite=Invite.read("invite.json", inside=GivenFolder(path)), folder=path)
-    invite = Invite.load(text)
-    beside = path.parent if not text.startswith(_INVITE) and (path.parent / "bundles").is_dir() else None
+    invite = load_invite(text)
+    beside = path.parent if not text.startswith(_TEXTS) and (path.parent / "bundles").is_dir() else None
     return NamedTask(invite=invite, folder=beside)
 
 
@@ -83,6 +88,8 @@ def record_of(task: NamedTask) -> Iterator[TaskRecord]:
 def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | None) -> BundleSource:
     """Where the task's bundles are: as told, beside its invite, or at its gateway. Raises: ConfigError."""
     invite = task.invite
+    if where is None and task.archive is not None:
+        return task.archive
     if where is None and task.folder is not None:
         where = str(task.folder / "bundles")
     if where is None:

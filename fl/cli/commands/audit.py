@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from eth_account.signers.local import LocalAccount
 
-from fl.audit.disputes.evidence import read_receipts
+from fl.audit.archive import Archive
+from fl.audit.disputes.evidence import read_receipts, receipts_of
 from fl.audit.task_audit import RoundVerdict, TaskAudit
 from fl.bundle.format import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused
@@ -35,6 +37,7 @@ KNOWN = {
     "account": "whose own part to check, where no key is named",
     "receipts": "the account's receipts.json: was every update that has one counted?",
     "validation": "the task's validation set, which the direction is recomputed on",
+    "url": "RPC URL of the chain, the invite's by default",
     "threads": "threads of torch, 1 by default",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
@@ -47,6 +50,8 @@ def main(arguments: Sequence[str]) -> None:
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
     task = open_task(text)
+    if "url" in values:
+        task = replace(task, invite=replace(task.invite, url=values["url"]))
     spec = TaskSpec.from_json(task.invite.spec, trust=Trust.of(values.get("trust", "")))
     account = key_of(values, chain_id=task.invite.chain_id)
     own = account.address if account else _named(values)
@@ -59,7 +64,13 @@ def main(arguments: Sequence[str]) -> None:
             game=game_of(record, spec=spec, task=task, named=values.get("validation"), account=account),
             account=own,
             receipts=_receipts(values, record, own),
+            receipts_of_all=_archived_receipts(task.archive, record) if task.archive else {},
         )
+        if task.archive:
+            whose = (
+                "the task's coordinator" if task.archive.signer == record.terms.coordinator else "nobody of the task"
+            )
+            print(f"archive {task.archive.path}, signed by {task.archive.signer}: {whose}")
         if not _audited(audit):
             sys.exit(1)
 
@@ -102,6 +113,23 @@ def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[
         coordinator=record.terms.coordinator,
     )
     return {number: one.update_root for number, one in receipts.items()}
+
+
+def _archived_receipts(archive: Archive, record: TaskRecord) -> dict[str, dict[int, bytes]]:
+    return {
+        account: {
+            number: kept.update_root
+            for number, kept in receipts_of(
+                text,
+                where=f"{archive.path}/receipts/{account}.json",
+                account=account,
+                task_id=record.task_id,
+                domain=record.domain,
+                coordinator=record.invite.coordinator,
+            ).items()
+        }
+        for account, text in archive.receipts().items()
+    }
 
 
 def _named(values: dict[str, str]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from eth_utils import is_address, to_checksum_address
 
 from fl.bundle.format import read_header, read_leaves
+from fl.bundle.invite_link import load_invite
 from fl.bundle.store import BundleStore
 from fl.chain.escrow import Escrow
-from fl.chain.invite import Invite
 from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> None:
     if not is_address(values["account"]):
         raise ConfigError(f"account is {values['account']!r}, which is no address; write 0x and 40 hex digits")
     account = to_checksum_address(values["account"])
-    invite = Invite.load(values["invite"])
+    invite = load_invite(values["invite"])
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow = Escrow(w3, invite.contract)
     store = BundleStore.at(values["bundles"])

@@ -29,7 +29,10 @@ _CHOICES = {
     "run": {"loggers": list(LOGGERS)},
     "shards": {"out": []},
     # Its own settings and those of the task go by their short names too.
-    "coordinator": {one.name: [] for of in (CoordinatorConfig, TaskConfig) for one in fields(of)},
+    "coordinator": {
+        **{one.name: [] for of in (CoordinatorConfig, TaskConfig) for one in fields(of)},
+        "stay": ["claims", "closed", "rounds"],
+    },
     "score": {"game": list(GAMES), "utility": list(UTILITIES), "scorer": sorted(known_scorers())},
     "deploy": {"chain": ["anvil"]},
     "compile": {"solc": ["npm"]},

@@ -8,17 +8,22 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 
+from eth_account.signers.local import LocalAccount
 from rich.console import Console
 
+from fl.audit.archive import ARCHIVE
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.tokens import WEI
 from fl.chain.whole_file import private_folder
+from fl.cli.arguments.explained import explained
+from fl.cli.arguments.frozen import check_frozen
 from fl.cli.arguments.overrides import check, groups, spell_out
 from fl.cli.terminal.data_table import print_reading
 from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
@@ -28,17 +33,20 @@ from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
+from fl.report.handover import hand_over
 from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
+from fl.report.model_files import MODELS
 from fl.report.page import write_page
 from fl.report.quality import told
-from fl.report.summary import STATUS, SUMMARY, settings_of
+from fl.report.summary import STATUS, SUMMARY, is_finished, settings_of
 from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 20  # of the settings
 _SETTINGS = "settings.json"  # in the folder: what the task was opened with
+_WORDS = ("name", "description")  # settings that are text for people
 
 
 class NoRoom(FairshareError):
@@ -71,18 +79,24 @@ def main(arguments: Sequence[str]) -> None:
     given = spell_out(_dotted(arguments))
     folder = Path(check(given).coordinator.folder).expanduser()
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
-    told = list({one.partition("=")[0]: one for one in (*_told_before(folder), *given)}.values())
+    before = _told_before(folder)
+    told = list({one.partition("=")[0]: one for one in (*before, *given)}.values())
     config = check(told)
+    if told != before and (folder / "invite.json").exists():
+        check_frozen(check(before), config, folder=str(folder))
     check_loggers(config.loggers)
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _room_in(folder), _held(folder):
+    with _room_in(folder), held(folder):
         _log_to(folder / "run.log")
         write_json(folder / _SETTINGS, {"settings": told})
         _serve(config, folder=folder)
 
 
 def _serve(config: RunConfig, *, folder: Path) -> None:
+    if is_finished(folder):
+        _serve_again(config, folder=folder)
+        return
     live = LiveSummary(config, folder=folder)
     (folder / STATUS).write_text("running\n")
     watcher = ServiceWatcher(
@@ -91,7 +105,7 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_invite=_say_invite,
         on_data=lambda reading: print_reading(reading, console=Console()),
         on_nodes=live.show_nodes,
-        on_end=lambda: _write_end(live, folder=folder),
+        on_end=lambda account: _write_end(live, folder=folder, account=account),
     )
     page = dashboard_app(folder)
     try:
@@ -115,13 +129,26 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         if stopped:
             _say(f"stopped; `fl coordinator folder={folder}` goes on where it was")
         raise
-    _say(f"the task is over; report: {folder / 'report.html'}")
+    _say(f"the task is over; report: {folder / 'report.html'}, model: {folder / MODELS}, archive: {folder / ARCHIVE}")
 
 
-def _write_end(live: LiveSummary, *, folder: Path) -> None:
+def _serve_again(config: RunConfig, *, folder: Path) -> None:
+    """A finished task's gateway, with its report and archive as they are."""
+    page = dashboard_app(folder)
+    watcher = ServiceWatcher(on_setup=_say, on_invite=_say_invite)
+    surfaces = Surfaces(pages=page, on_close=page.state.closing.set)
+    try:
+        run_coordinator(config, folder=folder, watcher=watcher, surfaces=surfaces, again=True)
+    except KeyboardInterrupt:
+        _say("stopped; the task was over before")
+
+
+def _write_end(live: LiveSummary, *, folder: Path, account: LocalAccount) -> None:
     summary = live.finished()
     write_json(folder / SUMMARY, summary)
     write_page(folder / "report.html", summary)
+    for line in hand_over(folder, account=account):
+        _say(line)
     (folder / STATUS).write_text("finished\n")
 
 
@@ -133,8 +160,17 @@ def _dotted(arguments: Sequence[str]) -> list[str]:
     dotted = []
     for one in arguments:
         key, sign, value = one.partition("=")
-        dotted.append(f"{short[key]}{sign}{value}" if key in short and key not in known else one)
+        if key in _WORDS:
+            value = _quoted(value)
+        dotted.append(f"{short[key]}{sign}{value}" if key in short and key not in known else f"{key}{sign}{value}")
     return dotted
+
+
+def _quoted(text: str) -> str:
+    """Words as Hydra takes them: its grammar has commas, colons and brackets of its own."""
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "\"'":
+        return text
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _told_before(folder: Path) -> list[str]:
@@ -164,7 +200,7 @@ def _room_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _held(folder: Path) -> Iterator[None]:
+def held(folder: Path) -> Iterator[None]:
     """Make the folder, for its owner only, and keep it for this process. Raises: ConfigError if another one has it."""
     private_folder(folder)
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -201,7 +237,9 @@ def _say(line: str) -> None:
 def _say_invite(invite: Invite, path: Path) -> None:
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}", flush=True)
     print(f"page: {invite.gateway}/", flush=True)
-    print(f"invite for clients: {path}, or as one line:\n{invite.to_string()}", flush=True)
+    print(f"invite for clients: {path}, or as a link: {invite.link}", flush=True)
+    print(f"each of them runs: fl client {invite.link} FILE", flush=True)
+    print(f"or, with all of it in one line:\n{invite.to_string()}", flush=True)
 
 
 def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
@@ -220,13 +258,18 @@ def _help() -> str:
         "",
         "Opens a task and serves it to the nodes of its clients (`fl client`); in a folder that has a task, goes on with it.",
         "",
+        f"  {'name=':<18} the task's name, as clients and the page show it",
     ]
-    lines += [f"  {one.name:<16} {one.default if isinstance(one.default, str | int | float) else ''}"
-              for one in fields(CoordinatorConfig)]  # fmt: skip
+    for title, settings in (("where it is reached and what it keeps", CoordinatorConfig), ("the task", TaskConfig)):
+        lines += ["", f"{title}:"]
+        for one in explained(settings):
+            default = f"; {one.default} by default" if one.default not in (None, "", []) else ""
+            text = f"{one.about or one.name.replace('_', ' ')}{default}"
+            lines += textwrap.wrap(text, 110, initial_indent=f"  {one.name + '=':<18} ", subsequent_indent=" " * 21)
     lines += [
         "",
-        "and the settings of `fl run` (`fl run --help`): task, model, data, strategy, scorer and chain; those of the task go by",
-        "their short names too: fl coordinator data=holdout data.path=shards/coordinator budget=1000 rounds=10 clients=4",
+        "and the settings of `fl run` by their full names (`fl run --help`): model, data, strategy, scorer and chain, as in",
+        "fl coordinator data=holdout data.path=shards/coordinator budget=1000 rounds=10 clients=4",
     ]
     return "\n".join(lines)
 

@@ -42,7 +42,9 @@ def main(arguments: Sequence[str]) -> None:
         if host not in _LOOPBACK:
             print("other machines can reach it, and anybody who does can move everything on it")
         if not block:
-            print(f"next: fl deploy chain={url}")
+            # What is deployed with goes into the invite: others have to reach the chain by it.
+            named = url if host in _LOOPBACK else f"http://NAME-OF-THIS-MACHINE:{url.rpartition(':')[2]}"
+            print(f"next: fl deploy chain={named}")
         print("Ctrl-C stops and saves it", flush=True)
         try:
             # In short waits: Python acts on a signal only between them.

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from web3 import Web3
 
+from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ANVIL_CHAIN, without_secrets
 from fl.chain.anvil import find_anvil
 from fl.chain.artifacts import artifact
@@ -242,7 +243,7 @@ def deployment(path: Path, *, address: str | None) -> Iterator[Finding]:
 def invitation(text: str, *, address: str | None) -> Iterator[Finding]:
     """Chain, task and gateway of an invite."""
     try:
-        invite = Invite.load(text)
+        invite = load_invite(text)
         w3 = connect(invite.url, chain_id=invite.chain_id)
     except ChainError as error:
         yield Finding(level=FAIL, what="chain" if isinstance(error, ChainUnreachable) else "invite", seen=str(error))

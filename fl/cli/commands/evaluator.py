@@ -15,10 +15,10 @@ import torch
 from fl.audit.evaluators.remote import EvaluatedRound, NotEvaluator, RemoteEvaluator
 from fl.bundle.format import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
+from fl.bundle.invite_link import load_invite
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable
 from fl.chain.escrow import Status
-from fl.chain.invite import Invite
 from fl.chain.record import TaskRecord
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import parse
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
     every = number_of(values.get("every", "1"), setting="every")
     logging.getLogger("flwr").setLevel(logging.ERROR)  # its strategies talk of training, which nobody does here
     torch.set_num_threads(whole(values.get("threads", "1"), setting="threads"))
-    invite = Invite.load(values["invite"])
+    invite = load_invite(values["invite"])
     account = signer(
         values.get("key"),
         chain_id=invite.chain_id,

@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import re
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,13 @@ def main(arguments: Sequence[str]) -> None:
     escrow = Escrow(w3, invite.contract)
     escrow.task(invite.id_bytes)  # a wrong id is told before empty tables are written
     tables = read_history(w3, escrow.address, invite.id_bytes, from_block=invite.block)
+    happened = [table for table in tables if table.rows]
+    if not happened:
+        print(f"task {invite.task_id} has no events from block {invite.block} on; nothing was written")
+        return
     out = Path(values.get("out", "events"))
     out.mkdir(parents=True, exist_ok=True)
-    for table in tables:
+    for table in happened:
         if "csv" in formats:
             write_csv(out / f"{table.name}.csv", table)
         if "parquet" in formats:
@@ -51,23 +56,30 @@ def main(arguments: Sequence[str]) -> None:
     )
     for name in ("event", "rows", "first block", "last block"):
         shown.add_column(name, justify="left" if name == "event" else "right")
-    for table in tables:
+    for table in happened:
         blocks = [row["block"] for row in table.rows]
-        if blocks:
-            shown.add_row(table.name, str(len(blocks)), str(blocks[0]), str(blocks[-1]))
+        shown.add_row(table.name, str(len(blocks)), str(blocks[0]), str(blocks[-1]))
     console = Console()
     console.print(shown)
     console.print(f"written to {out} as {' and '.join(formats)}", highlight=False, soft_wrap=True)
+    if never := [table.name for table in tables if not table.rows]:
+        console.print(f"never happened, and has no file: {', '.join(never)}", highlight=False, soft_wrap=True)
     if "format" not in values and "parquet" not in formats:
         console.print(f"for Parquet too: {_PARQUET}", highlight=False, markup=False)
 
 
 def write_csv(path: Path, table: EventTable) -> None:
-    """Write one table; amounts are whole decimal numbers, times are seconds, arrays are JSON."""
+    """Write one table; amounts are whole decimal numbers of wei, times are ISO 8601 in UTC, arrays are JSON."""
+    times = [name for name, kind in table.columns.items() if kind == "time"]
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(table.columns))
         writer.writeheader()
-        writer.writerows(table.rows)
+        writer.writerows({**row, **{name: iso(row[name]) for name in times}} for row in table.rows)
+
+
+def iso(seconds: int) -> str:
+    """Unix seconds as 2026-01-31T12:00:00Z."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def write_parquet(path: Path, table: EventTable) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clients.node.folder import NodeFolder
-from fl.chain.invite import Invite
+from fl.bundle.invite_link import load_invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import check_invite, join
 from fl.chain.tokens import WEI, wei
@@ -33,12 +34,13 @@ KNOWN = {
     "folder": "the node's folder, to bind its key: `fl client` with the same folder=… takes part then",
     "accept": "true joins without asking",
 }
+INTERRUPTED = 130  # as shells have it
 
 
 def main(arguments: Sequence[str]) -> None:
     """Show what the task is, ask, and join."""
     values = parse(arguments, known=KNOWN, command="join", required=["invite", "stake"])
-    invite = Invite.load(values["invite"])
+    invite = load_invite(values["invite"])
     _, _, terms = check_invite(invite)
     read_spec(invite.spec)  # which refuses what no task may ask for
     stake = wei(values["stake"], setting="stake")
@@ -106,7 +108,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
 
 
 def accepted(question: str, values: dict[str, str]) -> bool:
-    """Whether the owner said accept=true, or says yes now."""
+    """Whether the owner said accept=true, or says yes now. Ctrl-C at the question is a no, which ends the command."""
     if values.get("accept") == "true":
         return True
     try:
@@ -114,3 +116,6 @@ def accepted(question: str, values: dict[str, str]) -> bool:
     except EOFError:  # nobody is there to answer
         print()
         return False
+    except KeyboardInterrupt:
+        print("\nnothing was signed or sent")
+        sys.exit(INTERRUPTED)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
@@ -10,8 +11,8 @@ from fl.chain.errors import Refused
 from fl.chain.escrow import Escrow, Status, TaskState, Token
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
-from fl.chain.tokens import WEI
-from fl.cli.arguments.key_value import parse
+from fl.chain.tokens import tokens
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, folder_of, invite_of
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
@@ -21,18 +22,21 @@ from fl.errors import ConfigError
 KNOWN = {
     "folder": FOLDER,
     "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
-    "key": "keystore of the client's wallet; on chain 31337 anvil=INDEX does instead",
+    "key": "keystore of the client's wallet (default wallet.json); on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "accept": "true leaves without asking",
 }
+_WALLET = "wallet.json"  # what `fl client` makes
 
 
 def main(arguments: Sequence[str]) -> None:
     """Leave if the account takes part; fetch its stake if it may go."""
-    values = parse(arguments, known=KNOWN, command="leave")
+    values = parse(named(arguments, "folder", command="leave"), known=KNOWN, command="leave")
     invite = invite_of(values, folder_of(values))
     if not values.get("key") and not is_whole(values.get("anvil", "")):
-        raise ConfigError("key is not set; add key=KEYSTORE, or anvil=INDEX on a local Anvil")
+        if not Path(_WALLET).exists():
+            raise ConfigError(f"key is not set and there is no {_WALLET} here; add key=KEYSTORE")
+        values["key"] = _WALLET
     escrow, token, _, state = read_task(invite)
     account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
     client = escrow.client(invite.id_bytes, account.address)
@@ -40,7 +44,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
     running = state.status in (Status.OPEN, Status.STARTED)
     if running and not client.left_round:
-        print(f"{account.address} has {client.stake / WEI:,.2f} tokens staked in task {invite.task_id}")
+        print(f"{account.address} has {tokens(client.stake)} tokens staked in task {invite.task_id}")
         print(
             "whoever leaves cannot come back; the round that is under way still counts, and what was earned stays claimable"
         )
@@ -49,27 +53,32 @@ def main(arguments: Sequence[str]) -> None:
             return
         sent = escrow.leave(invite.id_bytes, account=account)
         client = escrow.client(invite.id_bytes, account.address)
-        print(f"left in transaction {sent.hash}; no weight from round {client.left_round} on")
+        told = f"no weight from round {client.left_round} on" if client.left_round else "it never took part"
+        print(f"left in transaction {sent.hash}; {told}. A node that runs for it notices, and knocks no more")
     _fetch_stake(invite, escrow=escrow, token=token, account=account, left_round=client.left_round, state=state)
 
 
 def _fetch_stake(
     invite: Invite, *, escrow: Escrow, token: Token, account: LocalAccount, left_round: int, state: TaskState
 ) -> None:
+    came = False
     if escrow.client(invite.id_bytes, account.address).stake:
         try:
-            escrow.release(invite.id_bytes, client=account.address, account=account)
+            staked = escrow.client(invite.id_bytes, account.address).stake
+            escrow.release_range(invite.id_bytes, [account.address], account=account)
+            print(f"{account.address} got {tokens(staked)} tokens of stake back")
+            came = True
         except Refused as error:
             if error.name != "StillAtStake":
                 raise
             print(f"the stake comes back {_when(left_round, state)}; run `fl leave` again then")
             return
     credit = escrow.credit(token.address, account.address)
-    if not credit:
+    if credit:
+        escrow.withdraw_for(token.address, account.address, account=account)
+        print(f"{account.address} got {tokens(credit)} tokens back")
+    elif not came:
         print("nothing is staked or credited any more")
-        return
-    escrow.withdraw_for(token.address, account.address, account=account)
-    print(f"{account.address} got {credit / WEI:,.2f} tokens back")
 
 
 def _when(left_round: int, state: TaskState) -> str:

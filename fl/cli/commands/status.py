@@ -1,47 +1,111 @@
-"""`fl status`: how a task stands, and one's own part in it."""
+"""`fl status`: how a task stands and one's own part in it, whichever part that is, with amounts in tokens."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from clients.node.folder import NodeFolder
-from clients.payments.follower import NoLeaf, PayBook
+from clients.payments.book import NoLeaf, PayBook
 from fl.bundle.format import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
-from fl.chain.escrow import Escrow, Status, TaskState, Terms
+from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
-from fl.chain.tokens import WEI
-from fl.cli.arguments.key_value import parse
+from fl.chain.tokens import tokens
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, account_of, folder_of, invite_of
 from fl.plain_text import printable
 
 KNOWN = {
     "folder": FOLDER,
-    "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
+    "invite": "the task's invite instead: a file, a link, or the line that begins with fairshare:",
     "account": "whose part; the folder's if not set",
 }
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the task, the rounds as they went for the account, and what is due to it."""
-    values = parse(arguments, known=KNOWN, command="status")
+    """Print the task and, for the account, what it is in it: sponsor, coordinator, evaluator, client."""
+    values = parse(named(arguments, "folder", command="status"), known=KNOWN, command="status")
     folder = folder_of(values)
     invite = invite_of(values, folder)
     own = folder.invite_path.exists() and Invite.read(folder.invite_path).task_id == invite.task_id
     account = account_of(values, folder if own else NodeFolder(path=Path("/nonexistent")))
+    coordinates = own and (folder.path / "settings.json").exists()
     escrow, token, terms, state = read_task(invite)
-    for line in _task_lines(invite, terms, state, escrow=escrow):
+    for line in (*_task_lines(invite, terms, state), *_next_lines(invite, terms, state, escrow=escrow)):
         print(printable(line))
     if own:
-        print(f"node: {'runs' if folder.in_use() else 'does not run'}, folder {folder.path}")
-    if not account:
-        return
+        kind = "coordinator" if coordinates else "node"
+        print(f"{kind}: {'runs' if folder.in_use() else 'does not run'}, folder {folder.path}")
+    roles = {terms.coordinator, state.sponsor} if coordinates and not account else {account} - {""}
+    for one in sorted(roles):
+        for line in _office_lines(one, terms, state, escrow=escrow, token=token):
+            print(printable(line))
+    if account and (escrow.client(invite.id_bytes, account).first_round or account not in _officers(terms, state)):
+        _show_client(account, invite, state, escrow=escrow, token=token, folder=folder if own else None)
+
+
+def _officers(terms: Terms, state: TaskState) -> set[str]:
+    return {terms.coordinator, state.sponsor, *terms.evaluators}
+
+
+def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]:
+    name = f"“{printable(invite.name, most=60)}”, " if invite.name else ""
+    yield (
+        f"{name}task {invite.task_id} on chain {invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
+        f"{state.rounds} rounds posted, {state.clients} clients, {tokens(state.cumulative)} of {tokens(state.budget)} tokens "
+        f"promised, {tokens(state.paid)} paid"
+    )
+    if state.stopping:
+        yield f"its sponsor stopped it: round {state.rounds} is the last one, and pays the whole budget"
+    if state.joining_closed:
+        yield "its sponsor has closed the joining"
+    if state.void_from:
+        yield f"round {state.void_from} and all after it were proven wrong on chain"
+    if state.held_from:
+        yield f"round {state.held_from} and all after it wait for a challenge"
+    if state.pool:
+        yield f"{tokens(state.pool)} tokens beside the pay are shared by the clients, because the task ended otherwise than planned"
+
+
+def _next_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
+    """What lies ahead, with its times."""
+    silent = state.since + terms.round_timeout
+    if state.posted:
+        final = escrow.is_final(invite.id_bytes, state.posted)
+        until = escrow.posted_at(invite.id_bytes, state.posted) + terms.challenge_window
+        yield f"round {state.posted} is {'final' if final else f'not final before {_when(until)}'}"
+    if state.status == Status.OPEN:
+        yield f"it waits for clients; anybody may cancel it from {_when(silent)} on if it has not started"
+    elif state.status == Status.STARTED and state.posted < state.rounds:
+        yield f"the next round is due by {_when(silent)}; after that anybody may end the task, and the bond goes to the clients"
+    elif state.status == Status.CLOSED and not state.swept:
+        yield f"claims are open until {_when(state.since + terms.claim_period)}; what nobody claims then is the sponsor's"
+
+
+def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escrow, token: Token) -> Iterator[str]:
+    """What sponsor, coordinator or evaluator have at stake and are owed."""
+    if account == state.sponsor:
+        yield f"{account} is the sponsor: {tokens(state.budget - state.cumulative)} tokens of the budget are not promised yet"
+    if account == terms.coordinator:
+        back = ", back when the task is closed" if state.status in (Status.OPEN, Status.STARTED) else ""
+        yield f"{account} is the coordinator: its bond of {tokens(state.bond)} tokens is in the contract{back if state.bond else ''}"
+    if account in terms.evaluators:
+        yield f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom sign each round"
+    if account in _officers(terms, state):
+        if credit := escrow.credit(token.address, account):
+            yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"
+        yield f"{account} holds {tokens(token.balance(account))} tokens and {escrow.w3.eth.get_balance(account) / 10**18:.4g} ETH"
+
+
+def _show_client(
+    account: str, invite: Invite, state: TaskState, *, escrow: Escrow, token: Token, folder: NodeFolder | None
+) -> None:
     with tempfile.TemporaryDirectory() as passing:
-        book = PayBook(invite, folder=folder if own else NodeFolder(path=Path(passing)), escrow=escrow, account=account)
+        book = PayBook(invite, folder=folder or NodeFolder(path=Path(passing)), escrow=escrow, account=account)
         due = _rounds(book, state)
     client = escrow.client(invite.id_bytes, account)
     if not client.first_round:
@@ -49,30 +113,15 @@ def main(arguments: Sequence[str]) -> None:
         return
     left = f", left before round {client.left_round}" if client.left_round else ""
     print(f"{account} counts from round {client.first_round}{left}")
-    print(f"staked now: {client.stake / WEI:,.2f} tokens{_when_back(client.stake, client.left_round, state)}")
-    print(f"paid so far: {client.claimed / WEI:,.2f} tokens")
+    print(f"staked now: {tokens(client.stake)} tokens{_when_back(client.stake, client.left_round, state)}")
+    print(f"paid so far: {tokens(client.claimed)} tokens")
     if due is not None:
-        print(f"to be claimed: {max(0, due - client.claimed) / WEI:,.2f} tokens once the last round above is final")
+        print(
+            f"to be claimed: {tokens(max(0, state.due(due) - client.claimed))} tokens once the last round above is final"
+        )
     if credit := escrow.credit(token.address, account):
-        print(f"to be withdrawn: {credit / WEI:,.2f} tokens; `fl leave` fetches them")
-
-
-def _task_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> list[str]:
-    lines = [
-        f"task {invite.task_id} on chain {invite.chain_id}: {state.status.name.lower()}, {state.posted} of {terms.rounds} "
-        f"rounds posted, {state.clients} clients, {state.cumulative / WEI:,.2f} of {terms.budget / WEI:,.2f} tokens promised, "
-        f"{state.paid / WEI:,.2f} paid"
-    ]
-    if state.posted:
-        final = escrow.is_final(invite.id_bytes, state.posted)
-        _, posted_at = escrow.posted(invite.id_bytes, state.posted)
-        until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(posted_at + terms.challenge_window))
-        lines.append(f"round {state.posted} is {'final' if final else f'not final before {until}'}")
-    if state.void_from:
-        lines.append(f"round {state.void_from} and all after it were proven wrong on chain")
-    if state.held_from:
-        lines.append(f"round {state.held_from} and all after it wait for a challenge")
-    return lines
+        print(f"to be withdrawn: {tokens(credit)} tokens; `fl finish` fetches them")
+    print(f"holds {tokens(token.balance(account))} tokens and {escrow.w3.eth.get_balance(account) / 10**18:.4g} ETH")
 
 
 def _rounds(book: PayBook, state: TaskState) -> int | None:
@@ -86,7 +135,7 @@ def _rounds(book: PayBook, state: TaskState) -> int | None:
         except (ArchiveUnreachable, ArchiveRefused, BrokenBundle) as error:
             print(f"round {number}: {printable(error)}")
             return None
-        print(pay)
+        print(printable(pay))
         due = pay.leaf.cumulative
     return due
 
@@ -95,9 +144,13 @@ def _when_back(stake: int, left_round: int, state: TaskState) -> str:
     if not stake:
         return ""
     if state.status == Status.CLOSED:
-        return "; the task is closed, `fl leave` fetches them"
+        return "; the task is closed, `fl finish` fetches them"
     if left_round:
         return (
             f", back once round {left_round - 1} is final" if left_round > 1 else ", back now; `fl leave` fetches them"
         )
     return ", back when the task is closed"
+
+
+def _when(seconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

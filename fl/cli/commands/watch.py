@@ -34,7 +34,7 @@ KNOWN = {
     "updates": "a file of signed updates that were seen elsewhere: a client's second one for a round is proven",
     "folder": "remembers the signed updates that were seen, watch/ by default",
     "every": "seconds between two looks, 5 by default",
-    "once": "true looks once and ends: status 1 if fraud was found, 0 if not",
+    "once": "true looks once and ends: status 0 if all was read and nothing is wrong, else 1",
 }
 _LONGEST_PAUSE_S = 60.0
 
@@ -62,7 +62,9 @@ def main(arguments: Sequence[str]) -> None:
     watcher = _Watcher(watch, account=None if dry else account, notes=notes, look_s=every)
     if values.get("once") == "true":
         watcher.pass_once()
-        sys.exit(1 if watcher.fraud else 0)
+        if watcher.unread:
+            print("what could not be read may hold anything, so this look says nothing of it")
+        sys.exit(1 if watcher.fraud or watcher.unread else 0)
     watcher.run(every=every)
 
 
@@ -73,6 +75,7 @@ class _Watcher:
         self.watch, self.account, self.notes = watch, account, notes
         self.fraud = False
         self._filings = Filings(watch.record, account=account, look_s=look_s) if account else None
+        self.unread = False  # whether the last look left something unread
         self._told: set[str] = set()
 
     def run(self, *, every: float) -> None:
@@ -101,6 +104,7 @@ class _Watcher:
                 return look.over and all(self._is_settled(one) for one in look.findings)
 
     def _show(self, look: Look) -> None:
+        self.unread = bool(look.unread)
         for one in look.unread:
             self._say_once(f"not read: {printable(one)}; looked at again later")
         for number in look.fine:

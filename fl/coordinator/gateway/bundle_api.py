@@ -1,6 +1,7 @@
 """The coordinator's public API: what everybody may read of a task, and what evaluators and clients may besides.
 
     GET  /api/invite, /api/summary, /api/rounds              everybody
+    GET  /api/archive                                        everybody, once the task is over
     GET  /api/bundles/round-0001/<file>                      header, manifest, round.json of posted rounds: everybody;
                                                              a client its own update; the direction once it is revealed:
                                                              everybody, and then the models: who takes part; evaluators all
@@ -66,6 +67,12 @@ def archive_router(
     @router.get("/summary")
     def summary() -> Response:
         return archive.json_file(folder / "summary.json")
+
+    @router.get("/archive")
+    def whole() -> Response:
+        if not (path := folder / "archive.zip").is_file():
+            raise HTTPException(404, "the archive is written when the task is over")
+        return FileResponse(path, media_type="application/zip", filename=f"fairshare-{task.task_id.hex()[:8]}.zip")
 
     @router.get("/rounds")
     def rounds(response: Response) -> list[dict[str, Any]]:

@@ -64,6 +64,19 @@ def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
     return None
 
 
+def fetch_credits(task: PaidTask, *, account: LocalAccount) -> dict[str, int]:
+    """Pay coordinator and sponsor what the contract credits them with: bond, refund, what nobody claimed.
+
+    Returns: wei by owner, of those who were owed something.
+    """
+    fetched = {}
+    for owner in dict.fromkeys((task.terms.coordinator, task.state().sponsor)):
+        if amount := task.escrow.credit(task.token.address, owner):
+            task.escrow.withdraw_for(task.token.address, owner, account=account)
+            fetched[owner] = amount
+    return fetched
+
+
 def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[str, list[Sent]]:
     """Close a complete task and pay everybody out: stakes to the clients, bond to the coordinator, any rest to the sponsor."""
     sent: dict[str, list[Sent]] = {"close": [], "release_range": [], "withdraw": []}

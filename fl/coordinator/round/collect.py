@@ -43,7 +43,7 @@ class Refusal:
     """A reply that does not count, and why. Both texts may be a stranger's, each in one printable line."""
 
     node_id: int
-    account: str  # as the reply claims it, "" if it says none
+    account: str  # as the reply claims it or, where it says none, of the node's key; "" if neither tells
     reason: str
 
 
@@ -96,7 +96,10 @@ def collect(
                 raise NotAccepted("a second update for this round came from the same account; the first one counts")
             accepted[update.account] = update
         except NotAccepted as error:
-            refused.append(Refusal(node_id=node_id, account=claimed, reason=printable(error)))
+            known = (owners or {}).get(node_id, ())
+            # A node that gave no answer says no name: its key does, so that its owner can read why nothing counted.
+            account = claimed or (known[0] if len(known) == 1 else "")
+            refused.append(Refusal(node_id=node_id, account=account, reason=printable(error)))
     return sorted(accepted.values(), key=lambda one: int(one.account, 16)), refused
 
 

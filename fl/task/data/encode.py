@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,9 +37,19 @@ def encode(
     places = column_order(table, names=schema.names, has_header=schema.has_header, needed=used)
     table = keep_labelled(table, places[0], missing=schema.missing, drop_unlabelled=drop_unlabelled)
     labels = _labels(table, places[0], schema=schema)
+    return Dataset(features=encode_columns(table, places[1:], schema=schema), labels=labels)
+
+
+def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) -> NDArray[np.float32]:
+    """The columns that give features, shape (N, F).
+
+    Args:
+        places: Where the table holds each of the schema's columns.
+    Raises: DataError if a numeric column holds a word.
+    """
     features = np.zeros((len(table), schema.num_features), dtype=np.float32)
     start = 0
-    for column, place in zip(schema.columns, places[1:], strict=True):
+    for column, place in zip(schema.columns, places, strict=True):
         end = start + len(column.features)
         absent = missing_cells(table.columns[place], missing=schema.missing, zero_is_missing=column.zero_is_missing)
         if isinstance(column, NumericColumn):
@@ -47,7 +59,7 @@ def encode(
         if column.marks_missing:
             features[:, end - 1] = absent
         start = end
-    return Dataset(features=features, labels=labels)
+    return features
 
 
 def _labels(table: Table, place: int, *, schema: TableSchema) -> NDArray[np.int64] | NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+from dataclasses import replace
 from decimal import Decimal
 
 import pandas
@@ -33,7 +34,7 @@ def test_the_tables_hold_every_event_in_both_forms(fl, trained, tmp_path):
         assert int(row["header_cumulative"]) == typed["header_cumulative"] == report.header.cumulative
         assert isinstance(typed["header_cumulative"], Decimal)
         assert row["transaction"] == typed["transaction"] == report.transaction
-        assert typed["time"].timestamp() == int(row["time"])
+        assert typed["time"].strftime("%Y-%m-%dT%H:%M:%SZ") == row["time"]
     assert {path.stem for path in out.glob("*.csv")} == {path.stem for path in out.glob("*.parquet")}
 
 
@@ -62,6 +63,22 @@ def test_without_pyarrow_it_writes_csv_and_says_what_is_missing(fl, refuses, tra
         "events", trained.invite_path, "format=parquet",
         saying="format is 'parquet' and pyarrow is not installed; pip install 'fairshare[events]', or set format=csv",
     )  # fmt: skip
+
+
+def test_a_kind_of_event_that_never_happened_has_no_file_and_is_named(fl, trained, tmp_path):
+    done = fl("events", trained.invite_path, f"out={tmp_path / 'out'}", "format=csv")
+    assert "never happened, and has no file: " in done.out
+    assert "slashed" in done.out
+    assert not (tmp_path / "out" / "slashed.csv").exists()
+
+
+def test_a_task_without_events_says_so_and_writes_nothing(fl, trained, tmp_path):
+    invite = replace(Invite.read(trained.invite_path), block=trained.w3.eth.block_number + 1)
+    done = fl("events", invite.to_string(), f"out={tmp_path / 'out'}")
+    assert (done.code, done.out) == (
+        0, f"task {invite.task_id} has no events from block {invite.block} on; nothing was written\n",
+    )  # fmt: skip
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_it_cannot_do_is_refused(refuses, trained, tmp_path):

@@ -2,7 +2,8 @@
 
 from clients.keys.ledger import FolderLedger
 from fl.chain.clock import pass_time
-from fl.cli.commands.leave import main as leave
+from fl.chain.tokens import tokens
+from fl.cli.commands.finish import main as finish
 from fl.cli.commands.status import main as status
 
 
@@ -36,15 +37,18 @@ def test_two_nodes_take_part_are_told_their_pay_and_claim_it(coordination, capsy
     printed = capsys.readouterr().out
     assert "2 of 2 rounds posted" in printed
     assert "node: runs" in printed
-    assert f"to be claimed: {earned[one.world.addresses[0]] / 1e18:,.2f} tokens" in printed
+    assert f"to be claimed: {tokens(earned[first])} tokens" in printed
 
     pass_time(one.world.w3, until=task.escrow.posted_at(task.task_id, 2) + 101)
     for node, account in zip(nodes, one.world.addresses, strict=True):
         node.says("claimed: ")
-        assert node.ends() == 0
         assert one.world.escrow.claimed(task.task_id, account) == earned[account]
     task.escrow.close(task.task_id, account=one.world.sponsor)
-    before = one.world.token.balance(one.world.addresses[0])
-    leave([f"folder={one.folder / 'node-0'}", "anvil=5"])
-    assert "got 3.00 tokens back" in capsys.readouterr().out
-    assert one.world.token.balance(one.world.addresses[0]) == before + 3 * 10**18
+    for node, account in zip(nodes, one.world.addresses, strict=True):
+        node.says("the stake is back: 3.00 tokens")
+        assert node.ends() == 0
+        assert one.world.escrow.client(task.task_id, account).stake == 0
+        assert one.world.token.balance(account) == 5 * 10**18 + earned[account]
+    # Nothing is left for `fl finish`, which says the same once more.
+    finish([str(one.folder / "node-0"), "anvil=5"])
+    assert f"earned: {tokens(earned[first])} tokens, paid out" in capsys.readouterr().out

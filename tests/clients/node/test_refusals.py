@@ -12,10 +12,11 @@ from clients.errors import (
     GatewayUnreachable,
     JoinedElsewhere,
 )
+from clients.joining.preview import preview
+from clients.joining.purse import NotFunded
 from clients.node.folder import NodeFolder
-from clients.preview import preview
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
-from fl.chain.errors import ChainUnreachable, KeystoreError, TokenTooLow
+from fl.chain.errors import ChainUnreachable, KeystoreError
 from fl.chain.invite import BadInvite
 from fl.chain.membership import InviteDiffers, TaskOver, join
 from fl.cli.commands.client import main as client
@@ -102,7 +103,7 @@ def test_an_invite_that_the_chain_does_not_know_is_refused(task):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"anvil": None}, "key is not set; add key=FILE, which is made if it is not there"),
+        ({"anvil": "me"}, "anvil is 'me'; write the index of a test account, or key=FILE"),
         ({"accept": "yes"}, "accept is 'yes'; write accept=true or accept=false"),
         ({"threads": "0"}, "threads is '0'; set 1 or more"),
         ({"app": "no_such_package:app"}, "app is 'no_such_package:app': No module named"),
@@ -191,18 +192,49 @@ def test_a_password_that_nobody_types_is_asked_for_in_words(task, keystore, monk
 def test_a_new_keystore_is_made_and_lacks_tokens(task, keystore, tmp_path, capsys):
     _, _, typed = task
     path = tmp_path / "new.json"
-    with pytest.raises(TokenTooLow, match="on a devnet anybody may mint"):
-        client(typed(key=str(path), anvil=None, stake="1"))
+    with pytest.raises(NotFunded) as caught:  # before the question, and in tokens
+        client(typed(key=str(path), anvil=None, stake="1", accept=None))
     printed = capsys.readouterr().out
+    assert str(caught.value).startswith(f"send 1 tokens ({task[0].token.address}) for the stake and 0.")
+    assert "it has no faucet; on a devnet `fl mint` makes tokens); nothing was signed or sent" in str(caught.value)
     assert f"made the keystore {path} of 0x" in printed
     assert json.loads(path.read_text())["address"]
     assert path.stat().st_mode & 0o777 == 0o600
-    for told in ("you stake", "you sign", "you send", "scored by", "deadlines", "no code of the coordinator's"):
+    for told in (
+        "you have",
+        "you stake",
+        "gas",
+        "you may earn",
+        "differs",
+        "you sign",
+        "you send",
+        "scored by",
+        "deadlines",
+    ):
         assert told in printed
 
 
-def test_without_a_yes_nothing_is_sent(task, monkeypatch, capsys, tmp_path):
-    _, _, typed = task
+@pytest.fixture
+def funded(task):
+    """The task, whose first client has the tokens for its stake."""
+    opened, *_ = task
+    opened.token.mint(opened.addresses[0], 2 * 10**18, account=opened.sponsor)
+    return task
+
+
+def test_ctrl_c_at_the_question_says_that_nothing_was_sent(funded, monkeypatch, capsys):
+    def interrupted(question):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupted)
+    with pytest.raises(SystemExit) as caught:
+        client(funded[2](accept=None))
+    assert caught.value.code == 130
+    assert capsys.readouterr().out.endswith("\nnothing was signed or sent\n")
+
+
+def test_without_a_yes_nothing_is_sent(funded, monkeypatch, capsys, tmp_path):
+    _, _, typed = funded
     monkeypatch.setattr("builtins.input", lambda question: "")
     client(typed(accept=None))
     printed = capsys.readouterr().out
@@ -215,8 +247,9 @@ HIDING = "\x1b[8m\r\n\x1b[1A\x1b[2K\u202e  you stake     0 tokens" + "─" * 200
 
 
 @pytest.mark.parametrize("task", [(HIDING, "\x9b2J1")], indirect=True)
-def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(task, monkeypatch, capsys):
-    _, invite, typed = task
+def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(funded, monkeypatch, capsys):
+    _, invite, typed = funded
+    monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setattr("builtins.input", lambda question: print(question) or "")
     client(typed(accept=None, stake="2"))
     lines = capsys.readouterr().out.split("\n")
@@ -282,7 +315,7 @@ def test_an_account_that_joined_with_another_node_key_is_refused(task, tmp_path)
         client(typed())
 
 
-def test_who_left_cannot_come_back_and_gets_its_stake(task, tmp_path, capsys):
+def test_who_leaves_before_the_start_has_its_stake_back_at_once(task, tmp_path, capsys):
     opened, _, typed = task
     opened.joined = 1
     opened.token.mint(opened.addresses[0], 2 * 10**18, account=opened.sponsor)
@@ -291,17 +324,16 @@ def test_who_left_cannot_come_back_and_gets_its_stake(task, tmp_path, capsys):
     assert opened.task.enrolments()[opened.addresses[0]].node_key == NodeFolder(path=tmp_path / "node").node_key()
     node = f"folder={tmp_path / 'node'}"
     status([node])
-    assert "staked now: 2.00 tokens, back when the task is closed" in capsys.readouterr().out
+    assert "staked now: 2 tokens, back when the task is closed" in capsys.readouterr().out
     leave([node, "anvil=5", "accept=true"])  # before the start nothing is at stake
     printed = capsys.readouterr().out
-    assert "no weight from round 1 on" in printed
-    assert "got 2.00 tokens back" in printed
-    with pytest.raises(JoinedElsewhere, match="left the task before round 1 and cannot come back"):
-        client(typed())
+    assert "it never took part" in printed
+    assert "got 2 tokens back" in printed
+    opened.joined = 0  # as if it never had: it may come again
     status([node])
-    assert "left before round 1" in capsys.readouterr().out
-    leave([node, "anvil=5"])
-    assert "nothing is staked or credited any more" in capsys.readouterr().out
+    assert "has not joined" in capsys.readouterr().out
+    with pytest.raises(ConfigError, match="never joined task"):
+        leave([node, "anvil=5"])
 
 
 def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(task, tmp_path, capsys):
@@ -321,9 +353,11 @@ def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, c
     opened, invite, _ = task
     monkeypatch.chdir(tmp_path)
     (tmp_path / "invite.json").unlink(missing_ok=True)
-    with pytest.raises(ConfigError, match="/node is no node's folder and no invite is named; add folder=… or invite=…"):
+    with pytest.raises(
+        ConfigError, match="/node is no folder of a task and no invite is named; add folder=… or invite=…"
+    ):
         status([])
-    with pytest.raises(ConfigError, match="key is not set; add key=KEYSTORE, or anvil=INDEX"):
+    with pytest.raises(ConfigError, match="key is not set and there is no wallet.json here; add key=KEYSTORE"):
         leave([f"invite={invite.to_string()}"])
     with pytest.raises(ConfigError, match="never joined task 0x"):
         leave([f"invite={invite.to_string()}", "anvil=6"])

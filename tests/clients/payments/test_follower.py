@@ -1,6 +1,7 @@
 """Following the pay: what is told is what is on chain, and what does not fit is not believed."""
 
 import json
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -9,10 +10,12 @@ from fastapi import APIRouter, Response
 from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
-from clients.payments.follower import NoLeaf, PayBook, PayFollower
+from clients.payments.book import NoLeaf, PayBook
+from clients.payments.follower import PayFollower
 from fl.audit.disputes.evidence import BadEvidence
 from fl.bundle.format import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused
+from fl.chain.tokens import tokens
 from fl.coordinator.gateway.bundle_api import archive_router
 from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.superlink.certificates import own_tls
@@ -36,6 +39,19 @@ def gateway(played, tmp_path):
         return running_gateway("127.0.0.1", port, tls=tls, routers=routers)
 
     return start, tls
+
+
+@pytest.fixture
+def gateway_of(tmp_path):
+    """Serves a world's folder; yields the invite that leads there."""
+
+    @contextmanager
+    def serve(one):
+        tls = own_tls(tmp_path / "tls", names=[])
+        with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=one.task)]) as running:
+            yield behind(one, running, tls)
+
+    return serve
 
 
 def book_of(played, folder, invite=None, account=0):
@@ -132,6 +148,7 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
         gateway=Gateway(invite.gateway, ca=invite.ca),
         account=played.clients[0],
         claims=True,
+        grace_s=0,
         say=said.append,
     )
     follower.start()
@@ -150,7 +167,16 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
         follower.stop()
     earned = played.reports[0].pays[played.addresses[0]]
     assert played.escrow.claimed(played.task.task_id, played.addresses[0]) == earned
-    assert said[-1].startswith(f"claimed: {played.addresses[0]} was paid {earned / 1e18:,.2f} tokens in all")
+    claimed = f"claimed: {played.addresses[0]} was paid {earned / 1e18:,.2f} tokens in all"
+    assert len([line for line in said if line.startswith(claimed)]) == 1
+    # It ended the task itself, since nobody else did, and has its stake back.
+    assert played.escrow.client(played.task.task_id, played.addresses[0]).stake == 0
+    assert "the stake is back: 1.00 tokens" in said
+    told = "\n".join(said[said.index(f"receipt of {played.addresses[0]} for task {invite.task_id[:10]}…:") :])
+    assert f"earned: {tokens(earned)} tokens, paid out" in told
+    assert "took part in 1 of the rounds 1 to 1" in told
+    assert "off the loss; the price is " in told
+    assert "returned: 1 tokens of stake" in told
     assert len([line for line in said if "not known yet" in line]) == 1  # trouble is said once
 
 
@@ -175,6 +201,7 @@ def test_the_claim_does_not_wait_for_receipts(played, gateway, until, devnet, an
             gateway=Gateway(invite.gateway, ca=invite.ca),
             account=played.clients[0],
             claims=True,
+            grace_s=0,
             say=said.append,
         )
         follower.start()
@@ -184,7 +211,7 @@ def test_the_claim_does_not_wait_for_receipts(played, gateway, until, devnet, an
             follower.stop()
     assert set(asked) == {played.addresses[0]}
     assert said[0].startswith("round 1: score ")
-    assert said[-1].startswith("claimed: ")
+    assert any(line.startswith("claimed: ") for line in said)
 
 
 def test_a_follower_says_once_that_the_chain_is_away(played, until, relay, tmp_path):
@@ -225,6 +252,7 @@ def test_a_follower_without_gas_says_so_and_claims_once_it_has_some(played, gate
             gateway=Gateway(invite.gateway, ca=invite.ca),
             account=account,
             claims=True,
+            grace_s=0,
             say=said.append,
         )
         follower.start()
@@ -234,4 +262,50 @@ def test_a_follower_without_gas_says_so_and_claims_once_it_has_some(played, gate
             until(lambda: follower.over, what="the claim")
         finally:
             follower.stop()
-    assert said[-1].startswith("claimed: ")
+    assert any(line.startswith("claimed: ") for line in said)
+
+
+class Stop(Exception):
+    """Ends a run between two rounds."""
+
+
+def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_stake(
+    world, gateway_of, until, devnet, tmp_path
+):
+    one = world(rounds=3, clients=2, challenge_window=100)
+
+    def leave_in_round_two(report):
+        one.reports.append(report)
+        if report.round == 1:
+            one.escrow.leave(one.task.task_id, account=one.clients[0])
+        if report.round == 2:
+            raise Stop
+
+    with pytest.raises(Stop):
+        one.run(one.app(one.downhill), on_round=leave_in_round_two)
+    said = []
+    with gateway_of(one) as invite:
+        follower = PayFollower(
+            invite,
+            folder=NodeFolder(path=tmp_path / "node"),
+            gateway=None,
+            account=one.clients[0],
+            claims=True,
+            grace_s=0,
+            say=said.append,
+        )
+        follower.start()
+        try:
+            until(lambda: follower.idle, what="its rest")
+            assert not follower.over
+            devnet(one.w3, "evm_increaseTime", 200)
+            devnet(one.w3, "evm_mine")
+            until(lambda: follower.over, what="the stake")
+        finally:
+            follower.stop()
+    assert "this account left the task; the node takes no part any more and waits for its stake" in said
+    assert "the stake is back: 1.00 tokens" in said
+    assert any(line.startswith("what later rounds add to the pay comes with `fl finish") for line in said)
+    client = one.escrow.client(one.task.task_id, one.addresses[0])
+    earned = next(leaf.cumulative for leaf in one.reports[-1].leaves if leaf.account == one.addresses[0])
+    assert (client.stake, client.claimed) == (0, earned)

@@ -46,7 +46,7 @@ def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Previ
     try:
         child = subprocess.run(
             # -P: the folder that the node was started in is no place to import from.
-            [sys.executable, "-P", "-m", "clients.preview", trust],
+            [sys.executable, "-P", "-m", "clients.joining.preview", trust],
             input=json.dumps({"spec": spec, "rows": None if rows is None else _few(rows)}),
             capture_output=True,
             text=True,

@@ -1,0 +1,83 @@
+"""How an owner's rows differ from those that the task's schema was fitted on: said before anybody is asked to stake for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fl.plain_text import printable
+from fl.task.data import Dataset, TableSchema
+from fl.task.data.schema import CategoricalColumn, NumericColumn
+
+_FAR = 1.0  # standard deviations between two means that are worth a line
+_MOST_LINES = 12
+_FEW = 10  # rows of a class below which it is said
+_LOPSIDED = 10  # times as many rows of one class as of another
+
+
+def differences(*, spec: Mapping[str, object], data: Dataset) -> list[str]:
+    """Lines about columns and classes that are unlike the task's; none where nothing stands out.
+
+    Args:
+        spec: The spec's parsed JSON.
+        data: The rows, as the task reads them.
+    """
+    lines = []
+    if spec.get("schema") is not None:
+        schema = TableSchema.from_json(json.dumps(spec["schema"]))
+        lines += _values(schema, data)
+    lines += _classes(spec, data)
+    if len(lines) > _MOST_LINES:
+        lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more differences"]
+    return lines
+
+
+def _values(schema: TableSchema, data: Dataset) -> Iterator[str]:
+    start = 0
+    for column in schema.columns:
+        width = len(column.features)
+        values, name = data.features[:, start : start + width], printable(column.name, most=40)
+        start += width
+        if not width:
+            continue
+        absent = values[:, -1] > 0 if column.marks_missing else np.zeros(len(values), dtype=bool)
+        if absent.mean() > 0.5:
+            yield f"{name}: {absent.mean():.0%} of your rows have no value"
+        elif isinstance(column, NumericColumn):
+            yield from _number(name, column, values[~absent, 0])
+        elif isinstance(column, CategoricalColumn):
+            known = values[:, : len(column.levels)].any(axis=1)
+            if strange := int((~known & ~absent).sum()):
+                levels = ", ".join(printable(level, most=20) for level in column.levels[:8])
+                yield f"{name}: {strange} of {len(values)} rows hold none of the task's levels ({levels}), and count as none"
+
+
+def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> Iterator[str]:
+    if not len(scaled):
+        return
+    gap = float(scaled.mean())
+    if abs(gap) > _FAR:
+        own = column.mean + gap * column.std
+        yield (
+            f"{name}: your mean is {own:.4g}, the task's {column.mean:.4g} ± {column.std:.3g}; another unit, or another "
+            "kind of row?"
+        )
+
+
+def _classes(spec: Mapping[str, object], data: Dataset) -> Iterator[str]:
+    if not np.issubdtype(data.labels.dtype, np.integer):
+        return
+    counts = data.class_counts(int(spec["num_classes"]))
+    names = spec.get("class_names") or [str(number) for number in range(len(counts))]
+    none = [printable(name, most=30) for name, count in zip(names, counts, strict=False) if not count]
+    few = [printable(name, most=30) for name, count in zip(names, counts, strict=False) if 0 < count < _FEW]
+    if none:
+        yield f"no rows of: {', '.join(none[:8])}"
+    if few:
+        yield f"fewer than {_FEW} rows of: {', '.join(few[:8])}"
+    held = counts[counts > 0]
+    if len(held) > 1 and held.max() >= _LOPSIDED * held.min():
+        yield f"classes are uneven: {held.max()} rows of one, {held.min()} of another"

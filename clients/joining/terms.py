@@ -1,0 +1,138 @@
+"""The terms of a task as its client reads them before it is asked: what runs, leaves the machine, is staked and may be earned."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import clients
+import fl
+from clients.joining.preview import Preview
+from clients.joining.purse import Purse
+from fl.chain.enrolment import Enrolment
+from fl.chain.escrow import TaskState, Terms
+from fl.chain.invite import Invite
+from fl.chain.tokens import tokens
+from fl.plain_text import printable
+from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE
+from fl.task.data import Dataset
+
+_MARGIN = 15  # columns before the text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offer:
+    """Everything that the question is about."""
+
+    invite: Invite
+    spec: Mapping[str, object]  # the invite's, parsed
+    terms: Terms
+    state: TaskState
+    others: Sequence[Enrolment]  # who joined before
+    purse: Purse
+    data: Dataset
+    unlike: Sequence[str]  # how the owner's rows differ
+    preview: Preview
+    app: str
+
+    def lines(self) -> list[str]:
+        """The lines before the question."""
+        invite, spec, terms, state = self.invite, self.spec, self.terms, self.state
+        reveal = "after each round" if terms.reveal_each_round else "at the end of the task"
+        told = {
+            "name": f"{word(invite.name, most=80)}" if invite.name else None,
+            "about": printable(invite.description, most=600) or None,
+            "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {word(invite.gateway, most=100)}",
+            "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {state.rounds} rounds "
+            "posted",
+            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {state.rounds} rounds, by score",
+            "you may earn": self._expected(),
+            "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
+            f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
+            "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
+            "your data": f"{len(self.data)} rows{self._held()}; they stay on this machine",
+            "differs": "; ".join(self.unlike) or "nothing that stands out from the rows that the task was made with",
+            "you have": f"{tokens(self.purse.tokens)} tokens and {tokens(self.purse.ether)} ETH at {self.purse.account}",
+            "you stake": f"{tokens(self.purse.stake)} tokens of {self.purse.account} ({tokens(terms.min_stake)} to "
+            f"{tokens(terms.max_stake)} are taken; more is more weight); back at the end, lost for two signed updates of one "
+            "round",
+            "gas": f"about {self.purse.gas / 10**18:.2g} ETH at today's price, from joining to fetching the stake",
+            "you sign": "one Update(task, round, client, base model, update root) a round, for this task and nothing else",
+            "you send": f"{self.preview.update_bytes:,} bytes a round: the difference that training made, with that "
+            "signature. Nothing else leaves this machine; what an update itself reveals of the rows, coordinator and "
+            "evaluators may see",
+            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators; what the scores came from is revealed {reveal}"
+            + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
+            "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "
+            f"after {span(terms.round_timeout)}; claim within {span(terms.claim_period)} of the end",
+            "runs": f"{self.app} of fairshare {version('fairshare')}, code {_code_hash()}; no code of the coordinator's",
+            "spec": f"sha256 0x{invite.spec_hash.hex()}, as on chain",
+        }
+        if self.preview.base_model != terms.base_model:
+            told["note"] = "the task starts from another model than this machine's torch makes; it is sent with round 1"
+        return [f"task {invite.task_id}", *wrapped(told.items())]
+
+    def _expected(self) -> str:
+        """What an average client of its stake can look forward to: an estimate, and said to be one."""
+        left, staked = self.state.budget - self.state.cumulative, sum(one.stake for one in self.others)
+        if not staked:
+            return "nobody else has joined yet, so it depends on who comes and on what your rows add"
+        share = self.purse.stake / (staked + self.purse.stake)
+        return (
+            f"about {tokens(int(left * share))} tokens if your rows are worth as much as others' and nobody else comes: your "
+            f"stake is {share:.0%} of all. By score it may be more, or nothing"
+        )
+
+    def _held(self) -> str:
+        if self.data.labels.dtype.kind == "f":
+            return f" ({self.data.labels.min():.4g} to {self.data.labels.max():.4g})"
+        counts = self.data.class_counts(int(self.spec["num_classes"])).tolist()
+        names = self.spec.get("class_names") or [str(number) for number in range(len(counts))]
+        held = ", ".join(f"{count} {word(name)}" for name, count in zip(names, counts, strict=False) if count)
+        return f" ({held})" if held else ""  # text has no classes
+
+
+def wrapped(told: Iterable[tuple[str, str | None]]) -> list[str]:
+    """Lines of a heading and a text, broken between words at the terminal's width."""
+    width = max(60, shutil.get_terminal_size(fallback=(110, 24)).columns)
+    lines = []
+    for what, text in told:
+        if text is None:
+            continue
+        lines += textwrap.wrap(
+            printable(text, most=4000),
+            width=width,
+            initial_indent=f"  {what:<12} ",
+            subsequent_indent=" " * _MARGIN,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+def word(told: object, *, most: int = 50) -> str:
+    """A word of the coordinator's, too short to fill a line of a terminal and to begin another one."""
+    return printable(told, most=most)
+
+
+def span(seconds: int) -> str:
+    """A time in the largest unit that it has two of."""
+    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds} s"
+
+
+def _code_hash() -> str:
+    """The first 16 hex digits of sha256 over all Python files of the two packages, by name."""
+    digest = hashlib.sha256()
+    for package in (fl, clients):
+        root = Path(package.__file__).parent
+        for path in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
+    return digest.hexdigest()[:16]

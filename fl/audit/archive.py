@@ -1,0 +1,213 @@
+"""A task in one file that outlives everybody: what an audit needs beside a chain, signed by the coordinator.
+
+    archive.json                            version, task, and sha256 of each file below
+    signature.json                          who signed archive.json, and the signature (EIP-191)
+    invite.json                             where the task is, and its spec
+    rounds/round-0001/header.json, manifest.json, round.json    leaves, γ and λ among them
+    rounds/round-0001/direction.blocks      once it is revealed
+    receipts/0x….json                       the coordinator's word for each update that it took
+
+The file is a ZIP. Its signature says who vouches for it; what it says is held against the chain all the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
+
+from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles
+from fl.bundle.store import BundleSource, Withheld, round_folder
+from fl.chain.invite import BadInvite, Invite
+from fl.chain.whole_file import write_whole
+from fl.errors import FairshareError
+from fl.foreign.json_text import object_of, read_json
+from fl.plain_text import printable
+
+log = logging.getLogger(__name__)
+
+ARCHIVE = "archive.zip"  # in a coordinator's folder
+VERSION = 1
+_DIRECTION = "direction.blocks"
+_ALWAYS = (HEADER, MANIFEST, ROUND)
+_LIST, _SIGNATURE, _INVITE = "archive.json", "signature.json", "invite.json"
+_MOST_BYTES = 1 << 30  # of one file, unpacked
+_MOST_LIST = 64 << 20  # bytes of the list of files
+_MOST_FILES = 1_000_000
+
+
+class BadArchive(FairshareError):
+    """A file is no archive, or was changed since it was signed."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"archive {self.path} {self.problem}; get it again from who wrote it"
+
+
+def write_archive(
+    path: Path,
+    *,
+    invite: Invite,
+    bundles: BundleSource,
+    rounds: Iterable[int],
+    receipts: Path,
+    revealed: bool,
+    account: LocalAccount,
+) -> int:
+    """Write the archive of a task, whole or not at all; returns its size in bytes.
+
+    Args:
+        bundles: Where the rounds are.
+        rounds: Those to keep.
+        receipts: Folder of the coordinator's receipts, by account.
+        revealed: Whether the directions are everybody's to see.
+        account: Signs.
+    Raises: BrokenBundle for a round whose header, manifest or leaves are not there.
+    """
+    files: dict[str, bytes] = {_INVITE: (invite_text(invite)).encode()}
+    for number in rounds:
+        bundle = bundles.bundle(number)
+        for name in _ALWAYS:
+            files[f"rounds/{round_folder(number)}/{name}"] = bundle.read(name)
+        if revealed:
+            try:
+                files[f"rounds/{round_folder(number)}/{_DIRECTION}"] = bundle.read(_DIRECTION)
+            except BrokenBundle as error:  # dropped since, as `coordinator.keep` wants it
+                log.info("round %d: the archive has no direction: %s", number, error)
+    for one in sorted(receipts.glob("0x*.json")):
+        files[f"receipts/{one.name}"] = one.read_bytes()
+    sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    listed = {"version": VERSION, "task": invite.task_id, "chain_id": invite.chain_id, "contract": invite.contract}
+    text = json.dumps({**listed, "files": sums}, sort_keys=True, indent=1).encode() + b"\n"
+    signature = account.sign_message(_message(text)).signature
+    signed = {"signer": account.address, "signature": "0x" + signature.hex().removeprefix("0x")}
+    packed = BytesIO()
+    with zipfile.ZipFile(packed, "w", compression=zipfile.ZIP_DEFLATED) as archive:
+        for name, data in {_LIST: text, _SIGNATURE: json.dumps(signed, indent=1).encode() + b"\n", **files}.items():
+            # One time for all: the same task makes the same bytes.
+            archive.writestr(zipfile.ZipInfo(name), data, compress_type=zipfile.ZIP_DEFLATED)
+    write_whole(path, packed.getvalue())
+    return packed.tell()
+
+
+def invite_text(invite: Invite) -> str:
+    """An invite as its file has it."""
+    return json.dumps(vars(invite), indent=1) + "\n"
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path is a file that may be an archive."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Archive:
+    """An archive that was opened, its files and its signature checked: a `BundleSource` of a task that may be long over."""
+
+    path: Path
+    invite: Invite
+    signer: str  # whoever signed it; whether that is the task's coordinator, the chain says
+    sums: Mapping[str, str]  # sha256 in hex by name
+
+    @classmethod
+    def open(cls, path: Path) -> Archive:
+        """Raises: BadArchive if the file is none, is of another version, or is not what was signed."""
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if len(archive.infolist()) > _MOST_FILES:
+                    raise BadArchive(path=str(path), problem="has too many files")
+                text = _read(archive, _LIST, path=path)
+                listed = object_of(read_json(text, most=_MOST_LIST))
+                signed = object_of(read_json(_read(archive, _SIGNATURE, path=path)))
+                if (version := listed.get("version")) != VERSION:
+                    problem = f"is of version {printable(version, most=20)}, and this Fairshare reads version {VERSION}"
+                    raise BadArchive(path=str(path), problem=problem)
+                signature = bytes.fromhex(signed["signature"].removeprefix("0x"))
+                if (signer := Account.recover_message(_message(text), signature=signature)) != signed["signer"]:
+                    problem = f"says that {printable(signed['signer'], most=50)} signed it, the signature is {signer}'s"
+                    raise BadArchive(path=str(path), problem=problem)
+                sums = {str(name): str(sha256) for name, sha256 in listed["files"].items()}
+                invite = Invite.from_bytes(_checked(archive, _INVITE, sums, path=path), where=f"{path}/{_INVITE}")
+        except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+            raise BadArchive(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
+        except (BadArchive, BadInvite):
+            raise
+        except Exception as error:  # a text of somebody's: JSON of another shape, bytes that are no signature
+            raise BadArchive(path=str(path), problem=f"is no archive of a task ({type(error).__name__})") from error
+        if (listed["task"], listed["contract"]) != (invite.task_id, invite.contract):
+            raise BadArchive(path=str(path), problem="holds the invite of another task")
+        return cls(path=path, invite=invite, signer=signer, sums=sums)
+
+    @property
+    def where(self) -> str:
+        """The file."""
+        return str(self.path)
+
+    def bundle(self, number: int) -> BundleFiles:
+        """The files of a round."""
+        return _ArchivedBundle(self, number)
+
+    def receipts(self) -> dict[str, bytes]:
+        """By account, the content of the coordinator's file of receipts. Raises: BadArchive."""
+        with zipfile.ZipFile(self.path) as archive:
+            return {
+                name.removeprefix("receipts/").removesuffix(".json"): _checked(archive, name, self.sums, path=self.path)
+                for name in self.sums
+                if name.startswith("receipts/")
+            }
+
+
+@dataclass(frozen=True)
+class _ArchivedBundle:
+    archive: Archive
+    number: int
+
+    @property
+    def where(self) -> str:
+        """The archive and the round."""
+        return f"{self.archive.path}/{round_folder(self.number)}"
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle; Withheld for updates and models, which no archive has."""
+        full = f"rounds/{round_folder(self.number)}/{name}"
+        if full not in self.archive.sums:
+            kind = BrokenBundle if name in _ALWAYS else Withheld
+            raise kind(folder=self.where, problem=f"{name} is not in the archive")
+        try:
+            with zipfile.ZipFile(self.archive.path) as archive:
+                return _checked(archive, full, self.archive.sums, path=self.archive.path)
+        except (BadArchive, OSError, zipfile.BadZipFile, RuntimeError) as error:
+            raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({error})") from error
+
+
+def _message(text: bytes):
+    return encode_defunct(text=f"Fairshare archive, sha256 of its list of files: {hashlib.sha256(text).hexdigest()}")
+
+
+def _checked(archive: zipfile.ZipFile, name: str, sums: Mapping[str, str], *, path: Path) -> bytes:
+    data = _read(archive, name, path=path)
+    if hashlib.sha256(data).hexdigest() != sums.get(name):
+        raise BadArchive(path=str(path), problem=f"was changed: {printable(name, most=100)} is not what was signed")
+    return data
+
+
+def _read(archive: zipfile.ZipFile, name: str, *, path: Path) -> bytes:
+    try:
+        info = archive.getinfo(name)
+    except KeyError:
+        raise BadArchive(path=str(path), problem=f"has no {printable(name, most=100)}") from None
+    if info.file_size > _MOST_BYTES:
+        raise BadArchive(path=str(path), problem=f"has a {printable(name, most=100)} of {info.file_size} bytes")
+    return archive.read(info)

@@ -1,0 +1,128 @@
+"""`fl predict MODEL TABLE`: what a trained model says of rows that it has not seen."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fl.cli.arguments.key_value import named, parse
+from fl.errors import ConfigError, FairshareError
+from fl.plain_text import printable
+from fl.report.model_files import BEST, MODELS
+from fl.task.data.unlabelled import read_inputs
+from fl.task.saved_model import BadModelFile, SavedModel
+from fl.task.spec import TaskSpec
+from fl.task.trust import Trust
+
+KNOWN = {
+    "model": "a model that `fl finish` wrote, or the folder that holds it",
+    "data": "a table of the columns that the model takes, or a folder or file of IDX images; a label may be missing",
+    "out": "CSV file to write; the terminal by default",
+    "onnx": "file to write the model to as ONNX instead, for programs without Fairshare",
+    "trust": "packages, with commas, whose models and losses a task may name on this machine",
+}
+_BATCH = 4096  # rows
+
+
+class NoOnnx(FairshareError):
+    """The packages that write ONNX are not installed."""
+
+    def __str__(self) -> str:
+        return "onnx is set and the packages onnx and onnxscript are not both installed; run `pip install 'fairshare[onnx]'`"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Write a prediction for each row, or the model as ONNX."""
+    values = parse(
+        named(arguments, "model", "data", command="predict"),
+        known=KNOWN,
+        command="predict MODEL TABLE",
+        required=["model"],
+    )
+    if "data" not in values and "onnx" not in values:
+        raise ConfigError(
+            "no table is named; write fl predict MODEL TABLE, or onnx=FILE to write the model in that form"
+        )
+    saved = SavedModel.read(_model_file(Path(values["model"]).expanduser()))
+    spec = TaskSpec.from_json(saved.spec, trust=Trust.of(values.get("trust", "")))
+    model = _built(saved, spec, where=values["model"])
+    if "onnx" in values:
+        write_onnx(model, spec, path=Path(values["onnx"]).expanduser())
+        print(f"written to {values['onnx']}")
+    if "data" in values:
+        inputs = read_inputs(Path(values["data"]).expanduser(), schema=spec.schema, feature_shape=spec.feature_shape)
+        _write(outputs(model, inputs), spec, out=values.get("out"))
+
+
+def outputs(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
+    """What the model gives for each row, shape (N, K)."""
+    model.eval()
+    with torch.no_grad():
+        parts = [model(torch.from_numpy(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)]
+    return torch.cat([one.reshape(len(one), -1) for one in parts]).double().numpy()
+
+
+def write_onnx(model: torch.nn.Module, spec: TaskSpec, *, path: Path) -> None:
+    """Write the model as ONNX: inputs as the schema encodes them, any number of rows. Raises: NoOnnx."""
+    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript")):
+        raise NoOnnx
+    path.parent.mkdir(parents=True, exist_ok=True)
+    example = (torch.zeros((2, *spec.feature_shape)),)
+    rows = torch.export.Dim("rows", min=1)
+    torch.onnx.export(
+        model.eval(), example, str(path), dynamo=True, input_names=["inputs"], output_names=["outputs"],
+        dynamic_shapes=({0: rows},), external_data=False, verbose=False,
+    )  # fmt: skip
+
+
+def _model_file(path: Path) -> Path:
+    for one in (path, path / BEST, path / MODELS / BEST):
+        if one.is_file():
+            return one
+    raise BadModelFile(path=str(path), problem="is not there, or holds no model")
+
+
+def _built(saved: SavedModel, spec: TaskSpec, *, where: str) -> torch.nn.Module:
+    model = spec.build_model()
+    try:
+        missing, unknown = model.load_state_dict(
+            {name: torch.from_numpy(array) for name, array in saved.arrays.items()}, strict=False
+        )
+    except RuntimeError as error:
+        raise BadModelFile(path=where, problem=f"does not fit its own spec ({str(error).splitlines()[0]})") from error
+    # Integer buffers, such as BatchNorm's count, do not travel and are in no file.
+    floats = {name for name, one in model.state_dict().items() if one.is_floating_point()}
+    if unknown or floats & set(missing):
+        raise BadModelFile(path=where, problem="does not fit its own spec: other arrays are in it")
+    return model
+
+
+def _write(found: NDArray[np.float64], spec: TaskSpec, *, out: str | None) -> None:
+    if out is None:
+        _rows(sys.stdout, found, spec)
+        return
+    with Path(out).expanduser().open("w", newline="") as file:
+        _rows(file, found, spec)
+    print(f"{len(found)} predictions are in {out}")
+
+
+def _rows(file: Any, found: NDArray[np.float64], spec: TaskSpec) -> None:
+    writer = csv.writer(file, lineterminator="\n")
+    if spec.loss == "mse" or found.shape[1] == 1:
+        writer.writerow(["row", "value"])
+        writer.writerows([number, f"{value[0]:.6g}"] for number, value in enumerate(found, start=1))
+        return
+    names = [printable(one, most=60) for one in spec.class_names] or [str(place) for place in range(found.shape[1])]
+    shifted = np.exp(found - found.max(axis=1, keepdims=True))
+    shares = shifted / shifted.sum(axis=1, keepdims=True)
+    writer.writerow(["row", "class", *(f"p({name})" for name in names)])
+    for number, one in enumerate(shares, start=1):
+        writer.writerow([number, names[int(one.argmax())], *(f"{share:.4f}" for share in one)])

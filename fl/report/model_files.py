@@ -1,0 +1,138 @@
+"""What a task trained, for who paid for it: the best and the last model as files that can be used, and a card about them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from fl.bundle.format import BrokenBundle
+from fl.bundle.store import BundleStore
+from fl.chain.tokens import tokens
+from fl.chain.whole_file import write_whole
+from fl.plain_text import printable
+from fl.task.saved_model import SavedModel
+
+MODELS = "model"  # folder in a run's or a coordinator's
+BEST, LAST, CARD = "best.safetensors", "last.safetensors", "README.md"
+_MOST_CLIENTS = 50  # in the card's table
+
+
+def write_models(folder: Path, summary: Mapping[str, Any], *, spec: str, archive: str | None = None) -> list[Path]:
+    """Write best and last model and their card into FOLDER/model; returns what was written, nothing without a round.
+
+    Args:
+        folder: Of the run, with its bundles.
+        summary: Of the run.
+        spec: The task's, as its invite has it.
+        archive: Store that has copies of bundles whose models are not in the folder any more, None for none.
+    """
+    stores = [BundleStore.at(str(folder / "bundles")), *([BundleStore.at(archive)] if archive else [])]
+    by_loss = sorted(summary["rounds"], key=lambda one: (one["test_loss"], one["round"]))
+    chosen = {}
+    for name, candidates in ((BEST, by_loss), (LAST, sorted(summary["rounds"], key=lambda one: -one["round"]))):
+        for one in candidates:
+            if (model := _model_after(one, stores, summary=summary, spec=spec)) is not None:
+                chosen[name] = one
+                model.write(folder / MODELS / name)
+                break
+    if not chosen:
+        return []
+    write_whole(folder / MODELS / CARD, card(summary, json.loads(spec), chosen).encode())
+    return [folder / MODELS / name for name in (*chosen, CARD)]
+
+
+def _model_after(
+    one: Mapping[str, Any], stores: list[BundleStore], *, summary: Mapping[str, Any], spec: str
+) -> SavedModel | None:
+    """The model that a round ended with; None where its bundle has none any more."""
+    for store in stores:
+        try:
+            arrays = load_safetensors(store.bundle(one["round"]).read("next.safetensors"))
+        except (BrokenBundle, SafetensorError):
+            continue
+        about = {
+            "task": summary["task"]["id"],
+            "name": printable(summary["task"].get("name", ""), most=200),
+            "round": str(one["round"]),
+            "test_loss": f"{one['test_loss']:.6g}",
+            "test_accuracy": f"{one['accuracy']:.6g}",
+        }
+        return SavedModel(arrays=arrays, spec=spec, about=about)
+    return None
+
+
+def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> str:
+    """The model card, in Markdown: data, training, scores, limits.
+
+    Args:
+        summary: Of the run.
+        spec: Of its task.
+        chosen: The round of each model file.
+    Source: Mitchell et al. 2019, Model Cards for Model Reporting.
+    """
+    task, totals = summary["task"], summary["totals"]
+    lines = [f"# {printable(task.get('name') or 'Model of task ' + task['id'][:10] + '…', most=200)}", ""]
+    if task.get("description"):
+        lines += [printable(task["description"], most=2000), ""]
+    lines += ["| file | after round | test accuracy | test loss |", "|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {one['round']} of {task.get('rounds', totals['rounds'])} | {one['accuracy']:.1%} | {one['test_loss']:.4f} |"
+        for name, one in chosen.items()
+    ]
+    lines += ["", "Each file holds its preprocessing and schema as metadata. To use one:", ""]
+    lines += ["```sh", f"fl predict {MODELS}/{BEST} TABLE", "```", "", "## What it predicts", ""]
+    lines += [f"- model: `{printable(spec['model'], most=200)}`, {task.get('parameters', 0):,} values"]
+    classes = [f"`{printable(name, most=60)}`" for name in spec.get("class_names") or []]
+    if classes:
+        lines.append(f"- classes: {', '.join(classes[:50])}" + (", …" if len(classes) > 50 else ""))
+    if schema := spec.get("schema"):
+        columns = [f"`{printable(one['name'], most=60)}`" for one in schema["columns"]]
+        lines.append(
+            f"- from {len(columns)} columns: {', '.join(columns[:100])}" + (", …" if len(columns) > 100 else "")
+        )
+        lines.append(f"- the target column was `{printable(schema['target'], most=60)}`")
+    else:
+        lines.append(f"- from inputs of the shape {tuple(spec['feature_shape'])}")
+    lines += ["", "## Data", ""]
+    lines.append(f"- trained on the shards of {len(summary['clients'])} clients, which never left their machines")
+    lines.append(
+        f"- scored on {task.get('validation_samples', '?')} validation rows of the coordinator's, and the figures above are "
+        f"on its {task.get('test_samples', '?')} test rows, which nobody trained or scored on"
+    )
+    lines += ["", "## Training", ""]
+    lines.append(
+        f"- {totals['rounds']} rounds of {spec['steps']} local steps of {spec['batch_size']} rows, learning rate "
+        f"{spec['learning_rate']}, strategy {printable(spec['strategy'], most=50)}"
+    )
+    lines.append(
+        f"- test accuracy {totals['initial_accuracy']:.1%} before the first round, {totals['final_accuracy']:.1%} after the last"
+    )
+    lines.append(
+        f"- task `{task['id']}` of contract `{task['contract']}` on chain {task['chain_id']}: every round's model is the one "
+        "whose hash is in its header there"
+    )
+    lines += ["", "## Who trained it", "", "| client | stake share | score | earned, tokens |", "|---|---|---|---|"]
+    ranked = sorted(summary["clients"], key=lambda one: -int(one["score_q40"]))
+    lines += [
+        f"| `{printable(one['name'], most=60)}` | {one['stake_share']:.1%} | {one['score']:+.4f} | {tokens(int(one['paid_wei']))} |"
+        for one in ranked[:_MOST_CLIENTS]
+    ]
+    if len(ranked) > _MOST_CLIENTS:
+        lines.append(f"| and {len(ranked) - _MOST_CLIENTS} more | | | |")
+    refused = sum(len(one["refusals"]) for one in summary["rounds"])
+    lines += ["", "Score is what a client's updates took off the validation loss over all rounds.", "", "## Limits", ""]
+    lines.append(
+        "- It has seen rows like those of its clients, and the figures are of the coordinator's rows: elsewhere it may be worse."
+    )
+    lines.append(
+        "- Nobody has looked for unfair treatment of groups; do so on rows of your own before it decides about people."
+    )
+    lines.append("- A model can give away something of the rows that it was trained on.")
+    if refused:
+        lines.append(f"- {refused} updates were refused during training; the run's report says why.")
+    return "\n".join(lines) + "\n"

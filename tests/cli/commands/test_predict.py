@@ -1,0 +1,85 @@
+"""`fl predict`: rows in, predictions out, by the schema that the model's file brings along."""
+
+import csv
+import importlib.util
+import io
+
+import numpy as np
+import pytest
+
+from fl.task.saved_model import SavedModel
+
+
+@pytest.fixture
+def model(tmp_path, spec, table_schema):
+    """A linear model of three columns whose first one decides: class 1 where it is above its mean."""
+    told = spec(schema=table_schema, class_names=("0", "1"))
+    weight = np.zeros((2, 3), np.float32)
+    weight[:, 0] = (-3, 3)
+    path = tmp_path / "model" / "best.safetensors"
+    SavedModel(
+        arrays={"weight": weight, "bias": np.zeros(2, np.float32)}, spec=told.to_json(), about={"round": "1"}
+    ).write(path)
+    return path
+
+
+def table(tmp_path, text, name="new.csv"):
+    """A file."""
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def predicted(done):
+    """Classes by row."""
+    assert done.code == 0, done.err
+    return [row["class"] for row in csv.DictReader(io.StringIO(done.out))]
+
+
+def test_a_row_needs_no_label(fl, model, tmp_path):
+    assert predicted(fl("predict", model, table(tmp_path, "a,b,c\n9,0,0\n-9,0,0\n"))) == ["1", "0"]
+    assert predicted(fl("predict", model, table(tmp_path, "c,label,b,a\n0,,0,9\n0,?,0,-9\n"))) == ["1", "0"]
+
+
+def test_without_names_the_columns_stand_in_their_order(fl, model, tmp_path):
+    assert predicted(fl("predict", model, table(tmp_path, "9,0,0\n-9,0,0\n"))) == ["1", "0"]
+    assert predicted(fl("predict", model, table(tmp_path, "9,0,0,1\n-9,0,0,1\n"))) == ["1", "0"]
+
+
+def test_the_folder_names_its_best_model_and_a_file_takes_the_predictions(fl, model, tmp_path):
+    rows = table(tmp_path, "a,b,c\n9,0,0\n")
+    done = fl("predict", model.parent, rows, f"out={tmp_path / 'out.csv'}")
+    assert done.out == f"1 predictions are in {tmp_path / 'out.csv'}\n"
+    assert (tmp_path / "out.csv").read_text().splitlines()[0] == "row,class,p(0),p(1)"
+
+
+def test_what_does_not_fit_is_refused(fl, refuses, model, tmp_path):
+    refuses("predict", model, table(tmp_path, "a,b\n1,2\n"), saying=f"{tmp_path / 'new.csv'} has no column 'c'")
+    refuses("predict", tmp_path, saying="no table is named; write fl predict MODEL TABLE")
+    refuses("predict", tmp_path / "none", "x", saying=f"{tmp_path / 'none'} is not there, or holds no model")
+    refuses("predict", "a", "b", "c", saying="fl predict takes model and data without a key, and a, b, c are named")
+    saved = SavedModel.read(model)
+    SavedModel(arrays={"other": saved.arrays["bias"]}, spec=saved.spec, about={}).write(model)
+    refuses(
+        "predict", model, table(tmp_path, "a,b,c\n1,2,3\n"), saying=f"{model} does not fit its own spec: other arrays"
+    )
+
+
+def test_onnx_without_its_packages_is_refused_with_the_command_to_run(refuses, model, monkeypatch, tmp_path):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name.startswith("onnx") else real(name))
+    refuses(
+        "predict",
+        model,
+        f"onnx={tmp_path / 'm.onnx'}",
+        saying="onnx is set and the packages onnx and onnxscript are not",
+    )
+
+
+def test_onnx_says_what_the_model_says(fl, model, tmp_path):
+    onnx = pytest.importorskip("onnx.reference", reason="onnx is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    assert fl("predict", model, f"onnx={tmp_path / 'm.onnx'}").code == 0
+    rows = np.array([[1, 0, 0], [-1, 0, 0], [0.5, 0, 0]], np.float32)
+    (found,) = onnx.ReferenceEvaluator(str(tmp_path / "m.onnx")).run(None, {"inputs": rows})
+    assert found.argmax(axis=1).tolist() == [1, 0, 1]

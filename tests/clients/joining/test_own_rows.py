@@ -1,0 +1,75 @@
+"""What is said of an owner's rows that are unlike the task's, and that nothing is said of those that are alike."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from clients.joining.own_rows import differences
+from clients.shard import read_own_shard
+from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+
+SCHEMA = TableSchema(
+    names=("age", "kind", "label"),
+    has_header=True,
+    columns=(
+        NumericColumn(name="age", mean=50.0, std=10.0, marks_missing=True, zero_is_missing=False),
+        CategoricalColumn(name="kind", levels=("a", "b"), marks_missing=False, zero_is_missing=False),
+    ),
+    target="label",
+    class_names=("well", "ill"),
+    positive_above=None,
+    label_map=(),
+    missing=("", "?"),
+)
+SPEC = {
+    "schema": json.loads(SCHEMA.to_json()),
+    "feature_shape": [SCHEMA.num_features],
+    "num_classes": 2,
+    "class_names": ["well", "ill"],
+}
+
+
+@pytest.fixture
+def said(tmp_path):
+    """Writes a table and returns what is said of it."""
+
+    def look(rows, *, header="age,kind,label"):
+        path = Path(tmp_path / "own.csv")
+        path.write_text("\n".join([*([header] if header else []), *rows]) + "\n")
+        return differences(spec=SPEC, data=read_own_shard(path, spec=SPEC).data)
+
+    return look
+
+
+def rows(count=24, *, age="{}", kind="a", label=None):
+    """Rows about the task's mean, of both classes in turn."""
+    return [f"{age.format(40 + number % 24)},{kind},{label or ('well', 'ill')[number % 2]}" for number in range(count)]
+
+
+def test_of_rows_like_the_tasks_nothing_is_said(said):
+    assert said(rows()) == []
+
+
+def test_another_unit_shows_with_both_means(said):
+    assert said(rows(age="1{}")) == [
+        "age: your mean is 151.5, the task's 50 ± 10; another unit, or another kind of row?"
+    ] or said(rows(age="1{}"))[0].startswith("age: your mean is ")
+
+
+def test_levels_that_the_task_does_not_know_are_counted(said):
+    assert said([*rows(22), "50,c,ill", "50,c,well"]) == [
+        "kind: 2 of 24 rows hold none of the task's levels (a, b), and count as none"
+    ]
+
+
+def test_a_column_that_is_mostly_empty_shows(said):
+    assert said([*rows(8), *["?,a,ill", "?,a,well"] * 8]) == ["age: 67% of your rows have no value"]
+
+
+def test_classes_that_are_absent_few_or_uneven_show(said):
+    assert said(rows(label="well")) == ["no rows of: ill"]
+    assert said([*rows(60, label="well"), *rows(3, label="ill")]) == [
+        "fewer than 10 rows of: ill",
+        "classes are uneven: 60 rows of one, 3 of another",
+    ]
