@@ -25,6 +25,7 @@ from clients.signing import sign_updates
 from fl.bundle.store import BundleStore
 from fl.codec import Layout
 from fl.errors import ConfigError
+from fl.protocol import RECORD
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
@@ -56,12 +57,14 @@ def train(message: Message, context: Context) -> Message:
     behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
     config = message.content.config_records.get("config", {})
     arrays = next(iter(message.content.array_records.values()))
-    received = received_model(arrays)
+    received = received_model(arrays, names=names_in(message))
     base, layout = received.vector, received.layout
+    tools = rows.bench.tools()
+    importlib.import_module("fl.task.model_vector").load_buffers(tools.model, received.arrays)
     number = int(config.get("server-round", 0))
     turn = behaviours.Turn(
         spec=rows.spec,
-        tools=rows.bench.tools(),
+        tools=tools,
         number=rows.number,
         round=number,
         seed=rows.seed,
@@ -91,6 +94,12 @@ def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -
 
 # An engine that has all nodes in one process looks for these.
 app.answer_together, app.trains_together = answer_together, trains_together
+
+
+def names_in(message: Message) -> tuple[str, ...]:
+    """The arrays that the message asks an update of, in order; none where it does not say."""
+    asked = message.content.config_records.get(RECORD)
+    return tuple(map(str, asked.get("names", ()))) if asked is not None else ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

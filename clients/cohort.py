@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from clients.trainer import batches_of
 from fl.task.models import MLP, LogisticRegression
+from fl.task.objectives import ModuleObjective
 from fl.task.spec import TaskSpec
 
 _CHUNK_BYTES = 8 << 20  # of weights that are trained together: beyond a core's cache nothing is won
@@ -36,12 +37,14 @@ class Job:
 def why_not(spec: TaskSpec) -> str | None:
     """Why clients of a spec cannot be trained together here; None if they can."""
     model, loss = spec.build_model(), spec.build_loss()
-    loss = getattr(loss, "module", loss)
+    loss = loss.loss if isinstance(loss, ModuleObjective) else loss
     if type(model) not in (MLP, LogisticRegression):
         return f"the model is {spec.model}, and only fl.task.models:MLP and LogisticRegression are trained in one batch"
     plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
     if not plain or loss.reduction != "mean" or loss.ignore_index >= 0:
         return f"the loss is {spec.loss}, and only the plain cross-entropy is trained in one batch"
+    if spec.optimizer != "sgd":
+        return f"the optimizer is {spec.optimizer}, and only SGD is done in one batch"
     if not all(one.requires_grad and one.dtype == torch.float32 for one in model.parameters()):
         return "a part of the model is frozen or not float32"
     return None

@@ -49,6 +49,17 @@ class PastRound(NodeRefusal):
         )
 
 
+class UnfitAnswer(NodeRefusal):
+    """The node's own app answers with something that is no update of the task's model."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"the app's answer does not fit the task: {printable(self.problem, most=300)}"
+
+
 class UnreadableRequest(NodeRefusal):
     """A train message lacks the record that says what to sign for."""
 

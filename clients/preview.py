@@ -1,6 +1,6 @@
 """What a task would train, found out in a process of its own, so that the node itself needs no torch before its first round.
 
-python -m clients.preview my_package,other < spec.json
+Reads {"spec": …, "rows": …} and writes a line of JSON; a refusal goes to stderr, in one line.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
+import numpy as np
+
 from fl.chain.accounts import without_secrets
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.json_text import read_json
 from fl.plain_text import printable
 from fl.task.bounds import read_spec
+from fl.task.data import Dataset
 from fl.task.trust import Trust
 
+_TRIED = 8  # rows
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
 
 
@@ -32,8 +36,8 @@ class Preview:
     strategy: str
 
 
-def preview(spec: str, *, trust: str = "") -> Preview:
-    """Build the spec's model in a child process.
+def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Preview:
+    """Build the spec's model in a child process, and try it on a few rows of the owner's.
 
     Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError for a spec
     beyond `fl.task.bounds`, and with the child's own words if the model cannot be built here, or is too large.
@@ -43,7 +47,7 @@ def preview(spec: str, *, trust: str = "") -> Preview:
         child = subprocess.run(
             # -P: the folder that the node was started in is no place to import from.
             [sys.executable, "-P", "-m", "clients.preview", trust],
-            input=spec,
+            input=json.dumps({"spec": spec, "rows": None if rows is None else _few(rows)}),
             capture_output=True,
             text=True,
             env=without_secrets(),
@@ -68,14 +72,28 @@ def preview(spec: str, *, trust: str = "") -> Preview:
     )
 
 
+def _few(rows: Dataset) -> dict[str, dict]:
+    """At most eight rows from all over a shard, as JSON."""
+    places = sorted({round(place * (len(rows) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
+    return {
+        name: {"dtype": str(values.dtype), "values": values[places].tolist()}
+        for name, values in (("features", rows.features), ("labels", rows.labels))
+    }
+
+
 def _main() -> None:
     from fl.codec import BLOCK_BYTES, BLOCK_VALUES, model_hash  # noqa: PLC0415 - for this process only
     from fl.task.model_vector import vector_of  # noqa: PLC0415
-    from fl.task.spec import TaskSpec  # noqa: PLC0415
+    from fl.task.preflight import check_model  # noqa: PLC0415
+    from fl.task.spec import TaskSpec, rows_of_dataset  # noqa: PLC0415
 
-    spec = TaskSpec.from_json(sys.stdin.read(), trust=Trust.of(sys.argv[1]))
-    spec.build_loss()
-    vector = vector_of(spec.build_model())
+    told = json.loads(sys.stdin.read())
+    spec = TaskSpec.from_json(told["spec"], trust=Trust.of(sys.argv[1]))
+    objective, model = spec.build_loss(), spec.build_model()
+    if told["rows"] is not None:
+        rows = {name: np.array(one["values"], dtype=one["dtype"]) for name, one in told["rows"].items()}
+        check_model(model, objective, rows_of_dataset(Dataset(**rows)), batch_size=spec.batch_size)
+    vector = vector_of(model)
     told = {
         "parameters": len(vector),
         "update_bytes": -(-len(vector) // BLOCK_VALUES) * BLOCK_BYTES,

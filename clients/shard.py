@@ -6,7 +6,18 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from fl.task.data import DataError, DataReading, FileStyle, Shard, TableSchema, read_image_shard, survey_shard
+from fl.task.data import (
+    DataError,
+    DataReading,
+    FileStyle,
+    Shard,
+    TableSchema,
+    is_text_schema,
+    read_image_shard,
+    read_text_shard,
+    survey_shard,
+    text_schema,
+)
 
 
 def read_own_shard(
@@ -29,7 +40,10 @@ def survey_own_shard(
     Raises: DataError with what is wrong and what was expected.
     """
     shape = tuple(spec["feature_shape"])
-    if spec.get("schema") is not None:
+    if is_text_schema(spec.get("schema")):
+        shard = read_text_shard(path, schema=text_schema(spec["schema"]))
+        reading = _of_text(shard, path=path)
+    elif spec.get("schema") is not None:
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
         shard, reading = survey_shard(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
     elif len(shape) == 3:
@@ -48,6 +62,18 @@ def survey_own_shard(
             fix="ask the coordinator which columns the task needs",
         )
     return shard, reading
+
+
+def _of_text(shard: Shard, *, path: Path) -> DataReading:
+    return DataReading(
+        source=str(path),
+        rows=len(shard.data),
+        header=f"text, in rows of {shard.data.features.shape[1]} bytes",
+        columns=(),
+        classes={},
+        clients={},
+        notes=(),
+    )
 
 
 def _of_images(shard: Shard, *, path: Path, spec: Mapping[str, object]) -> DataReading:

@@ -15,12 +15,13 @@ import time
 import numpy as np
 from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
+from numpy.typing import NDArray
 
-from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
+from clients.errors import ForeignTask, PastRound, SecondUpdate, UnfitAnswer, UnreadableRequest
 from clients.keys.ledger import Ledger, ledger_of
 from clients.keys.wallet import Wallet, wallet_of
 from fl.chain.typed_data import InvalidSignature
-from fl.codec import Blocks, block_root
+from fl.codec import Blocks, Layout, LayoutMismatch, block_root, matched
 from fl.protocol import RECORD, SignedUpdate, TrainRequest
 from fl.task.held_arrays import received_model
 
@@ -47,7 +48,10 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     ledger = ledger_of(context, task_id=wallet.task_id)
     _keep_receipt(request, wallet=wallet, ledger=ledger)
 
-    received = received_model(next(iter(message.content.array_records.values())))
+    try:
+        received = received_model(next(iter(message.content.array_records.values())), names=request.names)
+    except LayoutMismatch as error:
+        raise UnreadableRequest(problem=str(error)) from error
     base_model = received.hash
     last = ledger.last()
     if last is not None and last.round == request.round:
@@ -64,8 +68,8 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     if answer.has_error():
         return answer
     trained = time.perf_counter()
-    arrays = {name: array.numpy() for name, array in next(iter(answer.content.array_records.values())).items()}
-    blocks = Blocks.encode(np.subtract(received.layout.flatten(arrays), received.vector, dtype=np.float64)).to_bytes()
+    trained_vector = _trained(answer, received.layout)
+    blocks = Blocks.encode(np.subtract(trained_vector, received.vector, dtype=np.float64)).to_bytes()
     signature = wallet.sign_update(round_number=request.round, base_model=base_model, update_root=block_root(blocks))
     update = SignedUpdate(
         account=wallet.address,
@@ -79,6 +83,20 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others
     log.info("round %d: signed an update of %d bytes as %s", request.round, len(blocks), wallet.address)
     return _reply(message, update, metrics=answer.content)
+
+
+def _trained(answer: Message, layout: Layout) -> NDArray[np.float32]:
+    """The trained arrays as a vector, whatever wrapper the app put round its model."""
+    records = list(answer.content.array_records.values())
+    if not records:
+        raise UnfitAnswer(problem="it holds no arrays; answer with the trained model's")
+    arrays: dict[str, NDArray] = {}
+    for record in reversed(records):  # an array that several records hold counts as the first has it
+        arrays |= {name: array.numpy() for name, array in record.items()}
+    try:
+        return layout.flatten(matched(arrays, layout.names))
+    except LayoutMismatch as error:
+        raise UnfitAnswer(problem=f"{error}; it holds {', '.join(list(arrays)[:6])}") from error
 
 
 def _request_of(message: Message) -> TrainRequest:

@@ -13,7 +13,7 @@ from statistics import median
 
 from flwr.app import Context, Message, MetricRecord, RecordDict
 
-from clients.app import HonestWork, honest_work
+from clients.app import HonestWork, honest_work, names_in
 from clients.cohort import Job, train_together, why_not
 from clients.signing import TRAINED_IN, sign_updates
 from clients.trainer import train
@@ -41,7 +41,8 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
     if not found:
         return {}
     started = time.perf_counter()
-    received = received_model(next(iter(messages[next(iter(found))].content.array_records.values())))
+    asked = messages[next(iter(found))]
+    received = received_model(next(iter(asked.content.array_records.values())), names=names_in(asked))
     trained = _trained(received, list(found.values()))
     seconds = (time.perf_counter() - started) / len(found)
     answers = {}

@@ -41,32 +41,36 @@ def train(
     """
     tools = Tools(tools, spec) if isinstance(tools, nn.Module) else tools
     tools.begin(base)
-    model, loss_fn, optimizer = tools.model, tools.loss, tools.optimizer
-    anchors = [one.detach().clone() for one in model.parameters()] if proximal_mu else []
+    loaded = tools.vector()  # what half precision makes of the base
+    model, objective, optimizer = tools.model, tools.loss, tools.optimizer
+    trained = [one for one in model.parameters() if one.requires_grad]
+    anchors = [one.detach().clone() for one in trained] if proximal_mu else []
     x, y = torch.from_numpy(features), torch.from_numpy(labels)
     total = 0.0
     with tools.draws(seed):
         for rows in batches_of(len(x), size=spec.batch_size, steps=spec.steps, seed=seed):
             batch = torch.from_numpy(rows)
             optimizer.zero_grad(set_to_none=True)
-            loss = loss_fn(model(x[batch]), y[batch])
+            loss = objective.mean(model, (x[batch], y[batch]))
             total += float(loss.detach())
             if proximal_mu:
-                gaps = (((one - anchor) ** 2).sum() for one, anchor in zip(model.parameters(), anchors, strict=True))
+                gaps = (((one - anchor) ** 2).sum() for one, anchor in zip(trained, anchors, strict=True))
                 loss = loss + proximal_mu / 2 * sum(gaps)
             loss.backward()
             optimizer.step()
-    return tools.vector(), total / spec.steps
+    made = tools.vector()
+    # The difference is the training's alone, not what rounding took from the base.
+    return made if np.array_equal(loaded, base) else base + (made - loaded), total / spec.steps
 
 
 def gradient(
     model: nn.Module, vector: NDArray[np.float32], *, features: NDArray[np.float32], labels: NDArray, spec: TaskSpec
 ) -> NDArray[np.float64]:
-    """∇loss of a vector on all rows at once, shape (P,); 0 at buffers. The module's values are overwritten."""
+    """∇loss of a vector on all rows at once, shape (P,). The module's values are overwritten."""
     load_vector(model, vector)
     model.eval()
     model.zero_grad(set_to_none=True)
-    spec.build_loss()(model(torch.from_numpy(features)), torch.from_numpy(labels)).backward()
+    spec.build_loss().mean(model, (torch.from_numpy(features), torch.from_numpy(labels))).backward()
     slopes = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
     layout = layout_of(model)
     found = [

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.task.model_vector import layout_of
+from fl.task.objectives import Function
 from fl.task.spec import TaskSpec
 
 # Modules that remember nothing but their parameters and buffers.
-_FORGETFUL = ("torch.nn.modules.", "fl.task.models.")
+_FORGETFUL = ("torch.nn.modules.", "fl.task.models.", "fl.task.objectives.")
 # Those of them that are known to draw no random numbers while they train.
 _STEADY = (
     nn.Sequential,
@@ -40,8 +41,11 @@ class Tools:
 
     def __init__(self, model: nn.Module, spec: TaskSpec) -> None:
         self.model, self.loss = model.train(), spec.build_loss()
-        self.optimizer = torch.optim.SGD(
-            [one for one in model.parameters() if one.requires_grad], lr=spec.learning_rate, momentum=spec.momentum
+        trained = [one for one in model.parameters() if one.requires_grad]
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.Adam(trained, lr=spec.learning_rate)
+            if spec.optimizer == "adam"
+            else torch.optim.SGD(trained, lr=spec.learning_rate, momentum=spec.momentum)
         )
         self._layout, state = layout_of(model), model.state_dict()  # whose tensors share memory with the module's
         self._parts = [state[name].detach() for name in self._layout.names]
@@ -78,7 +82,8 @@ class Workbench:
     def __init__(self, spec: TaskSpec) -> None:
         self._spec, self._built = spec, spec.build_model()
         own = [f"{type(module).__module__}." for module in (*self._built.modules(), *spec.build_loss().modules())]
-        forgets = all(one.startswith(_FORGETFUL) for one in own)
+        # A function of somebody else's may keep what it likes.
+        forgets = all(one.startswith(_FORGETFUL) for one in own) and not isinstance(spec.build_loss(), Function)
         self._kept = Tools(copy.deepcopy(self._built), spec) if forgets else None
 
     def tools(self) -> Tools:

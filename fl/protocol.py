@@ -24,6 +24,7 @@ class TrainRequest:
     receipt: bytes = b""  # the coordinator's signature over the client's last accepted update, 65 bytes or none
     receipt_round: int = 0
     receipt_root: bytes = b""
+    names: tuple[str, ...] = ()  # of the arrays that the update is of, in order; none: of all floats
 
     def to_record(self) -> ConfigRecord:
         """As it travels."""
@@ -34,6 +35,7 @@ class TrainRequest:
                 "receipt": self.receipt,
                 "receipt-round": self.receipt_round,
                 "receipt-root": self.receipt_root,
+                "names": list(self.names),
             }
         )
 
@@ -46,6 +48,7 @@ class TrainRequest:
             receipt=_typed(record, "receipt", bytes),
             receipt_round=_typed(record, "receipt-round", int),
             receipt_root=_typed(record, "receipt-root", bytes),
+            names=tuple(map(str, _typed(record, "names", list))),
         )
 
 

@@ -173,6 +173,8 @@ def _check_bindings(
     check.equal("the validation set", header.validation, view.terms.validation_hash)
     if game is not None:
         check.equal("the validation set at hand", game.validation_hash, view.terms.validation_hash)
+        check.equal("the names of the arrays", bundle.layout.names, game.layout.names)
+        check.equal("the shapes of the arrays", bundle.layout.shapes, game.layout.shapes)
     base_model = model_hash(bundle.base)
     check.equal("the base model", header.base_model, base_model)
     expected_base = view.previous.next_model if view.previous else view.terms.base_model

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 
@@ -10,28 +11,40 @@ from fl.errors import ConfigError
 WEI = 10**18  # of one token
 _MOST_WEI = 2**96 - 1  # of one amount in the contract
 _LONGEST = 100  # characters
+_AMOUNT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
 def wei(tokens: str | int | float, *, setting: str) -> int:
-    """Whole tokens, written in decimal, as wei. Raises: ConfigError for anything but 0 to what the contract can hold."""
+    """Whole tokens, written in decimal, as wei.
+
+    One grammar: digits without a leading zero, and decimals after a point. A comma, an exponent or 010 can be read in two ways,
+    and money is not guessed.
+
+    Raises: ConfigError for anything else, or more than the contract can hold.
+    """
     text = str(tokens)
-    try:
-        number = Decimal(text if len(text) <= _LONGEST else "NaN")
-    except InvalidOperation:
-        number = Decimal("NaN")
-    if not number.is_finite():
+    if len(text) > _LONGEST or not _AMOUNT.fullmatch(text):
         told = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-        raise ConfigError(f"{setting} is {told!r}; write a number of tokens such as 1000 or 0.5")
-    if not number:
-        return 0
-    # Before it is a fraction: of 1e99999999 that has a hundred million digits.
-    if number > _MOST_WEI // WEI + 1:
-        raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
-    if number < 0 or number.adjusted() < -18:
-        raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
-    amount = Fraction(number) * WEI  # exact, where a Decimal rounds to 28 digits
-    if amount.denominator != 1:
+        raise ConfigError(f"{setting} is {told!r}; write a number of tokens such as 1000 or 0.5{_hint(text)}")
+    amount = Fraction(text) * WEI
+    if amount < 0 or amount.denominator != 1:
         raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
     if amount > _MOST_WEI:
         raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
     return int(amount)
+
+
+def _hint(text: str) -> str:
+    """What was likely meant, for the one who wrote it to say."""
+    if len(text) > _LONGEST:
+        return ""
+    plain = re.sub(r"(?<=\d)[,_' ](?=\d{3}\b)", "", text.strip())
+    try:
+        number = Decimal(plain)
+    except InvalidOperation:
+        return ""
+    if not number.is_finite() or not -30 < number.adjusted() < 30:
+        return ""
+    meant = f"{number:f}"
+    meant = meant.rstrip("0").rstrip(".") if "." in meant else meant
+    return f", without thousands' marks, exponents and leading zeros ({meant}?)"

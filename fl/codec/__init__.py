@@ -1,12 +1,12 @@
 """Parameter vector ⇄ blocks ⇄ roots. Pure bytes: no network, no file, no clock.
 
-A model's float parameters and buffers are flattened to one **vector** (`layout`), the vector is quantised to
+The parameters that a task trains are flattened to one **vector** (`layout`), the vector is quantised to
 **blocks** of 256 values with a shared exponent (`blocks`), and the blocks are the leaves of a sha256 **tree**
 (`tree`). What is signed is these bytes, what is sent is these bytes, and what is scored is these integers.
 """
 
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES, Blocks, MalformedBlocks, UnencodableVector
-from fl.codec.layout import Layout, LayoutMismatch, model_hash
+from fl.codec.layout import Layout, LayoutMismatch, matched, model_hash
 from fl.codec.tree import block_path, block_root, verify_block_path
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "UnencodableVector",
     "block_path",
     "block_root",
+    "matched",
     "model_hash",
     "verify_block_path",
 ]

@@ -1,13 +1,13 @@
 """Named arrays ⇄ one flat vector, in `state_dict` order.
 
-Float parameters and float buffers travel; integer buffers (a batch norm's counter) do not.
+Which arrays travel is the task's to say (`fl.task.model_vector`); of bare arrays, all floats do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -54,7 +54,9 @@ class Layout:
         """
         for name, shape in zip(self.names, self.shapes, strict=True):
             if name not in arrays:
-                raise LayoutMismatch(name=name, seen="absent", expected=f"shape {shape}")
+                near = next((one for one in arrays if _bare(one) == _bare(name)), None)
+                seen = f"absent, and {near!r} is there" if near else "absent"
+                raise LayoutMismatch(name=name, seen=seen, expected=f"shape {shape}")
             if tuple(arrays[name].shape) != shape:
                 raise LayoutMismatch(name=name, seen=f"of shape {tuple(arrays[name].shape)}", expected=f"shape {shape}")
         if not self.names:
@@ -71,6 +73,30 @@ class Layout:
             arrays[name] = vector[start:stop].reshape(shape)
             start = stop
         return arrays
+
+
+# What DataParallel, torch.compile, Opacus and FSDP put into the names of the module that they wrap.
+_WRAPPERS = ("module.", "_orig_mod.", "_module.", "_fsdp_wrapped_module.")
+
+
+def matched(arrays: Mapping[str, NDArray], names: Sequence[str]) -> dict[str, NDArray]:
+    """Those of the arrays that have one of the names, or would have it without what a wrapper adds.
+
+    Args:
+        arrays: By name.
+        names: The layout's.
+    """
+    if all(name in arrays for name in names):
+        return {name: arrays[name] for name in names}
+    bare = {_bare(name): array for name, array in arrays.items()}
+    found = {name: arrays.get(name, bare.get(_bare(name))) for name in names}
+    return {name: array for name, array in found.items() if array is not None}
+
+
+def _bare(name: str) -> str:
+    parts = f"{name}.".split(".")[:-1]
+    words = {one.rstrip(".") for one in _WRAPPERS}
+    return ".".join(part for part in parts if part not in words)
 
 
 def model_hash(vector: NDArray[np.float32]) -> bytes:

@@ -29,7 +29,9 @@ class TaskConfig:
     batch_size: int = 32
     learning_rate: float = 0.2
     momentum: float = 0.0
-    loss: str = "cross_entropy"  # cross_entropy, mse, or an import path
+    optimizer: str = "sgd"  # sgd | adam
+    loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
+    trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
     norm_cap: str = "10"  # a longer update is scaled down to this norm
     budget: str = "1000"  # tokens that all rounds together can pay
     # Tokens of the coordinator's own, which it loses if it is proven wrong or falls silent; the budget if not set. Rounds wait
@@ -65,7 +67,11 @@ class TaskConfig:
                 f"task.quorum is {self.quorum} of task.evaluators {self.evaluators}; a header needs no more signatures "
                 "than there are evaluators"
             )
-        for name, choices in (("reveal", ("round", "end")), ("length", ("median", "capped"))):
+        for name, choices in (
+            ("optimizer", ("sgd", "adam")),
+            ("reveal", ("round", "end")),
+            ("length", ("median", "capped")),
+        ):
             if (value := getattr(self, name)) not in choices:
                 raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(choices)}")
         for name in ("budget", "bond", "stake_per_sample", "max_stake"):

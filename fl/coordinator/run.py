@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import Array, ArrayRecord, MetricRecord
 
 from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
@@ -39,8 +40,9 @@ from fl.errors import ConfigError
 from fl.scoring.game import Evaluation, ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.data import DataReading, Federation, load_federation
-from fl.task.model_vector import layout_of, vector_of
-from fl.task.spec import TOGETHER, TaskSpec, dataset_hash
+from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.preflight import UnfitModel, check_model
+from fl.task.spec import TOGETHER, TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
@@ -134,14 +136,12 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
             "with these settings, or name data that can be dealt to clients"
         )
     wallets = wallets_of(federation, config.attack)
-    spec = spec_of(config, federation)
+    # What cannot be built, trained or scored shows before anything is escrowed.
+    spec, model = checked_spec(spec_of(config, federation), federation)
     together, reason = trains_together(config.engine, spec, federation)
     if together:
         spec = replace(spec, training=TOGETHER)
-    model = spec.build_model()
-    # What cannot be built, or not scored, shows before anything is escrowed.
-    validation = federation.validation
-    game = ValidationGame(model, loss=spec.build_loss(), features=validation.features, labels=validation.labels)
+    game = ValidationGame(model, loss=spec.build_loss(), rows=rows_of_dataset(federation.validation))
     check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
     PaidScoring(spec, game=game).check_clients(len(wallets))
     with ExitStack() as stack:
@@ -166,6 +166,30 @@ def keep_reading(federation: Federation, *, folder: Path, watcher: Watcher) -> N
         watcher.on_data(federation.reading)
 
 
+def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.Module]:
+    """The spec with the hash of its frozen base, and its model, once both were tried on rows of the data.
+
+    Raises: UnfitModel, UnfitOutput or ConfigError with what to change.
+    """
+    model = spec.build_model()
+    objective, batch_size = spec.build_loss(), spec.batch_size
+    check_model(model, objective, rows_of_dataset(data.validation), batch_size=batch_size)
+    for shard in data.shards[:1]:
+        check_model(model, objective, rows_of_dataset(shard.data), batch_size=batch_size)
+    game = ValidationGame(model, loss=objective, rows=rows_of_dataset(data.validation))
+    base = vector_of(model)
+    game.measure_statistics(base)
+    try:
+        loss = game.evaluate(base).loss
+    except (RuntimeError, IndexError) as error:
+        raise UnfitModel(
+            f"the model fails on the whole validation set ({error})", "look for labels or words beyond what it knows"
+        ) from error
+    if not math.isfinite(loss):
+        raise UnfitModel(f"the loss of the whole validation set is {loss}", "look for rows with NaN or absurd values")
+    return spec.with_base(model), model
+
+
 def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
     """The spec that a configuration and its data come to. Raises: ConfigError."""
     task = config.task
@@ -179,13 +203,15 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         model=config.model.path,
         model_arguments=dict(config.model.arguments),
         feature_shape=federation.feature_shape,
-        num_classes=federation.num_classes,
+        num_classes=max(1, federation.num_classes),  # a regression has none
         class_names=federation.class_names,
         loss=task.loss,
+        trainable=task.trainable,
         steps=task.steps,
         batch_size=task.batch_size,
         learning_rate=task.learning_rate,
         momentum=task.momentum,
+        optimizer=task.optimizer,
         norm_cap=task.norm_cap,
         length=task.length,
         public_rounds=config.scorer.public_rounds,
@@ -343,10 +369,10 @@ class _Run:
         test = ValidationGame(
             model,
             loss=self.spec.build_loss(),
-            features=self.federation.test.features,
-            labels=self.federation.test.labels,
+            rows=rows_of_dataset(self.federation.test),
         )
         base = vector_of(model)
+        test.load_statistics(self._game(model).measure_statistics(base))
         self.result = FederationResult(
             task_id=self.task.task_id,
             chain_id=self.deployment.chain_id,
@@ -388,13 +414,19 @@ class _Run:
         def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord | None:
             if number == 0:
                 return None
-            vector = layout.flatten({name: array.numpy() for name, array in arrays.items()})
+            named = {name: array.numpy() for name, array in arrays.items()}
+            test.load_statistics(named)
+            vector = layout.flatten(named)
             self.result.tests.append(test.evaluate(vector))
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
 
         grid = self.engine.grid(self._node_configs(), on_reply=self.watcher.on_reply)
-        strategy.start(grid, ArrayRecord(model.state_dict()), evaluate_fn=evaluate)
+        strategy.start(
+            grid,
+            ArrayRecord({name: Array(one) for name, one in sent_arrays(model, whole=self.spec.frozen is None).items()}),
+            evaluate_fn=evaluate,
+        )
         for report in self.result.rounds:
             self.gas.setdefault("post", []).append(report.gas)
         self.seconds["rounds"] = time.perf_counter() - started
@@ -421,10 +453,8 @@ class _Run:
         self.seconds["claiming"] = time.perf_counter() - started
 
     def _game(self, model: torch.nn.Module) -> ValidationGame:
-        validation = self.federation.validation
-        return ValidationGame(
-            model, loss=self.spec.build_loss(), features=validation.features, labels=validation.labels
-        )
+        rows = rows_of_dataset(self.federation.validation)
+        return ValidationGame(model, loss=self.spec.build_loss(), rows=rows)
 
     def _node_configs(self) -> dict[int, dict[str, str | int | float | bool]]:
         shared = {

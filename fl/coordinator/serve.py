@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from eth_account.signers.local import LocalAccount
 from fastapi import APIRouter
-from flwr.app import ArrayRecord, MetricRecord
+from flwr.app import Array, ArrayRecord, MetricRecord
 from starlette.types import ASGIApp
 
 from fl.aggregation.selection import check_scorable
@@ -49,7 +49,7 @@ from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.quorum.remote import RemoteQuorum
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
-from fl.coordinator.run import ClientResult, FederationResult, Watcher, keep_reading, spec_of
+from fl.coordinator.run import ClientResult, FederationResult, Watcher, checked_spec, keep_reading, spec_of
 from fl.coordinator.superlink.certificates import Tls, given_tls, own_tls
 from fl.coordinator.superlink.grid import GridLost, open_grid
 from fl.coordinator.superlink.node_registry import NodeRegistry
@@ -62,8 +62,8 @@ from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.task.data import Federation, load_federation
-from fl.task.model_vector import layout_of, vector_of
-from fl.task.spec import TaskSpec
+from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.spec import TaskSpec, rows_of_dataset
 from fl.task.strategies import build_strategy
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,9 @@ def run_coordinator(
     watcher.on_setup("reading the data")
     data = load_federation(config.data, config.partition, seed=config.seed)
     keep_reading(data, folder=folder, watcher=watcher)
-    spec = spec_of(config, data)
+    # What cannot be built, trained or scored shows before anything is escrowed.
+    spec, _ = checked_spec(spec_of(config, data), data)
     game = _game(spec, data)
-    # What cannot be built, or not scored, shows before anything is escrowed.
     check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
     PaidScoring(spec, game=game).check_clients(config.coordinator.clients)
     write_validation(folder / VALIDATION, data.validation)
@@ -392,10 +392,9 @@ class _Service:
     def train(self) -> None:
         """All rounds that are not on chain yet, each on chain before the next one begins."""
         model = self.spec.build_model()
-        test = ValidationGame(
-            model, loss=self.spec.build_loss(), features=self.data.test.features, labels=self.data.test.labels
-        )
+        test = ValidationGame(model, loss=self.spec.build_loss(), rows=rows_of_dataset(self.data.test))
         base = vector_of(model)
+        test.load_statistics(_game(self.spec, self.data).measure_statistics(base))
         self.result = FederationResult(
             task_id=self.task.task_id,
             chain_id=self.deployment.chain_id,
@@ -417,7 +416,9 @@ class _Service:
 
         def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord | None:
             if number:
-                vector = layout.flatten({name: array.numpy() for name, array in arrays.items()})
+                named = {name: array.numpy() for name, array in arrays.items()}
+                test.load_statistics(named)
+                vector = layout.flatten(named)
                 self.result.tests.append(test.evaluate(vector))
                 self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
             return None
@@ -431,7 +432,14 @@ class _Service:
                 ) as grid:
                     self._strategy(model).start(
                         grid,
-                        ArrayRecord(self.spec.build_model().state_dict()),
+                        ArrayRecord(
+                            {
+                                name: Array(one)
+                                for name, one in sent_arrays(
+                                    self.spec.build_model(), whole=self.spec.frozen is None
+                                ).items()
+                            }
+                        ),
                         timeout=self.settings.deadline,
                         evaluate_fn=evaluate,
                     )
@@ -531,10 +539,7 @@ def _largest_object(spec: TaskSpec) -> int:
 
 
 def _game(spec: TaskSpec, data: Federation) -> ValidationGame:
-    validation = data.validation
-    return ValidationGame(
-        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
-    )
+    return ValidationGame(spec.build_model(), loss=spec.build_loss(), rows=rows_of_dataset(data.validation))
 
 
 def _reach(url: str, *, chain_id: int | None):

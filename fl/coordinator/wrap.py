@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,20 +33,26 @@ from fl.coordinator.round.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.data import Dataset
-from fl.task.model_vector import vector_of
-from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.model_vector import choose, travelling, vector_of
+from fl.task.objectives import Batch, objective_of
+from fl.task.preflight import check_model
+from fl.task.rows import Rows, rows_of
+from fl.task.spec import TaskSpec
 from fl.task.strategies import described
+from fl.task.trust import is_path
 
 log = logging.getLogger(__name__)
+
+Values = NDArray | Tensor
+Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] | Mapping[str, Values] | Iterable[Any]
 
 
 def paying(
     inner: Strategy,
     *,
     model: nn.Module,
-    loss: nn.Module,
-    validation: tuple[NDArray | Tensor, NDArray | Tensor],
+    loss: nn.Module | Callable[[nn.Module, Batch], Tensor],
+    validation: Validation,
     clients: int,
     rounds: int,
     budget: str,
@@ -55,6 +64,7 @@ def paying(
     enrolment_s: float = 600.0,
     scorer: str = "direction",
     scorer_arguments: Mapping[str, Any] | None = None,
+    trainable: str = "all",
 ) -> PayingStrategy:
     """Open a paid task on chain, wait until its clients have joined, and wrap the strategy.
 
@@ -65,8 +75,10 @@ def paying(
     Args:
         inner: Any Flower strategy that aggregates a weighted sum, or Flower's FedMedian, FedTrimmedAvg or Bulyan.
         model: With its initial weights, which go to the chain as a hash.
-        loss: Means over the samples of a batch.
-        validation: Inputs and targets that updates are scored on; their hash goes to the chain.
+        loss: A module that means over the samples of a batch, loss(model(x), y), or a function loss(model, batch) that gives one
+            loss a row and takes batches as `validation` gives them: for models that return tuples, dicts or output objects.
+        validation: What updates are scored on; its hash goes to the chain. (inputs, targets), where inputs may be a tuple of
+            several; a dict of arrays; or batches of either, such as a DataLoader.
         clients: How many have to join before round 1.
         rounds: Of the task.
         budget: Tokens that all rounds together pay, in decimal; escrowed now. The coordinator's bond is as much again.
@@ -79,9 +91,13 @@ def paying(
         enrolment_s: Seconds to wait for the clients.
         scorer: The rule that pays, by name; any but the direction is attested by the evaluators and not provable on chain.
         scorer_arguments: Settings of that rule.
-    Raises: UnscorableStrategy; TooManyClients and TooFewToAggregate if so many can never be scored; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
+        trainable: What travels and is paid: all parameters that require a gradient, adapters (of peft), or name patterns with
+            commas such as `classifier.*`. The rest stays as the initial arrays have it.
+    Raises: UnfitModel, UnfitOutput or ConfigError for a model, loss or validation set that does not work, before anything is
+        escrowed; UnscorableStrategy; TooManyClients and TooFewToAggregate if so many can never be scored; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
         TooFewClients after `enrolment_s`.
     """
+    _check_kind(inner)
     check_scorable(inner)
     wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
     if clients < wanted:
@@ -89,11 +105,15 @@ def paying(
             f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
             "min_available_nodes and min_train_nodes"
         )
+    rows = rows_of(validation)
+    travelling(model)  # before a copy parts what shares memory
+    model = choose(_copied(model), trainable)
+    check_model(model, objective_of(loss), rows)
     where = Deployment.read(Path(deployment))
     sponsor, coordinator = _keys(key, chain_id=where.chain_id)
     signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))
-    data = Dataset(features=_array(validation[0]), labels=_array(validation[1]))
-    spec = _spec(inner, model, data, scorer=scorer, scorer_arguments=scorer_arguments or {})
+    spec = _spec(inner, model, rows, scorer=scorer, scorer_arguments=scorer_arguments or {})
+    spec = replace(spec, trainable=trainable, loss=_named(loss)).with_base(model)
     PaidScoring(spec, game=None).check_clients(clients)
     if Path(invite).exists():
         task = PaidTask.from_invite(Path(invite), coordinator=coordinator)
@@ -116,19 +136,21 @@ def paying(
             min_stake=1,
             max_stake=wei(defaults.max_stake, setting="max_stake"),
             spec_hash=spec.hash(),
-            validation_hash=dataset_hash(data),
+            validation_hash=rows.hash(),
             base_model=model_hash(vector_of(model)),
-            # Bound to the invite's place, so that two tasks of one sponsor differ and a second start finds the first.
-            salt=hashlib.sha256(f"{Path(invite).resolve()}/{spec.to_json()}".encode()).digest(),
+            salt=bytes(32),
         )
-        task, _ = PaidTask.open(where, terms=terms, sponsor=sponsor, coordinator=coordinator)
+        _check_unused(Path(bundles))
+        # Bound to the invite's place, so that two tasks of one sponsor differ and a second start finds the first.
+        named = f"{Path(invite).resolve()}/{spec.to_json()}"
+        task = _opened(where, named, terms=terms, sponsor=sponsor, coordinator=coordinator)
         task.invite(url=where.url, spec=spec.to_json()).write(Path(invite))
     _hold_bond(task)
     log.warning("%s is the invite; waiting for %d clients to run `fl join`", invite, clients)
     task.wait_for_clients(clients, deadline_s=enrolment_s)
 
     def game() -> ValidationGame:
-        return ValidationGame(model, loss=loss, features=data.features, labels=data.labels)
+        return ValidationGame(model, loss=loss, rows=rows)
 
     return _GuardedStrategy(
         inner,
@@ -161,7 +183,7 @@ class _GuardedStrategy(PayingStrategy):
 
 
 def _spec(
-    inner: Strategy, model: nn.Module, data: Dataset, *, scorer: str, scorer_arguments: Mapping[str, Any]
+    inner: Strategy, model: nn.Module, rows: Rows, *, scorer: str, scorer_arguments: Mapping[str, Any]
 ) -> TaskSpec:
     strategy, arguments = described(inner)
     scorer, scorer_arguments = paid_rule(
@@ -169,8 +191,8 @@ def _spec(
     )
     return TaskSpec(
         model=f"{type(model).__module__}:{type(model).__qualname__}",
-        feature_shape=data.features.shape[1:],
-        num_classes=int(data.labels.max()) + 1 if data.labels.dtype.kind in "iu" else 1,
+        feature_shape=tuple(rows.features.shape[1:]),
+        num_classes=1 if rows.labels.is_floating_point() else max(1, int(rows.labels.max()) + 1),
         training="app",
         strategy=strategy,
         strategy_arguments=arguments,
@@ -198,5 +220,48 @@ def _hold_bond(task: PaidTask) -> None:
         raise TokenTooLow(address=owner, balance=held, needed=bond, purpose="coordinator's bond") from error
 
 
-def _array(values: NDArray | Tensor) -> NDArray:
-    return values.detach().cpu().numpy() if isinstance(values, Tensor) else values
+def _opened(
+    where: Deployment, named: str, *, terms: Terms, sponsor: LocalAccount, coordinator: LocalAccount
+) -> PaidTask:
+    """Open the task of a name, or a further one where that was used up; one that was opened and that nobody joined is taken."""
+    _, escrow, _ = where.connect()
+    for attempt in itertools.count():
+        salt = hashlib.sha256(f"{named}/{attempt}".encode() if attempt else named.encode()).digest()
+        task_id = escrow.task_id(sponsor.address, salt)
+        if not escrow.has_task(task_id):
+            return PaidTask.open(where, terms=replace(terms, salt=salt), sponsor=sponsor, coordinator=coordinator)[0]
+        held, state = escrow.task(task_id)
+        if state.status == Status.OPEN and not state.clients and replace(held, salt=salt) == replace(terms, salt=salt):
+            return PaidTask.attach(where, task_id=task_id, coordinator=coordinator)
+    raise AssertionError("there are more salts than tasks")
+
+
+def _check_unused(bundles: Path) -> None:
+    if found := sorted(bundles.glob("round-*")):
+        raise ConfigError(
+            f"bundles is {bundles}, which holds {len(found)} rounds of another task; move it away, or name another folder: with the "
+            "invite of that task it would be taken up again"
+        )
+
+
+def _check_kind(inner: object) -> None:
+    if not isinstance(inner, Strategy) or not hasattr(inner, "configure_train"):
+        name = type(inner).__name__
+        raise ConfigError(
+            f"the strategy is a {name} of {type(inner).__module__}, which has no configure_train; use the class of that name in "
+            "flwr.serverapp.strategy, whose rounds are messages"
+        )
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)  # so that what is frozen here is not frozen in the app
+    except Exception as error:
+        raise ConfigError(f"the model cannot be copied ({error}), and scoring works on copies") from error
+
+
+def _named(loss: object) -> str:
+    """A loss by its import path, for people to read: the app's own is not built from the spec."""
+    of = loss if hasattr(loss, "__qualname__") else type(loss)
+    path = f"{of.__module__}:{of.__qualname__}"
+    return path if is_path(path) else "fl.task.objectives:Function"

@@ -10,7 +10,7 @@ from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.explanation import class_sums
 from fl.report.plot import Plot
 from fl.report.plotted_clients import plotted_clients
-from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
+from fl.report.round_plots import gain_plot, loss_plot, price_plot, quality_plot
 from fl.report.wording import clean
 
 _REFUSALS = 200  # the newest; more are in summary.json
@@ -47,7 +47,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
             "charts": {
                 name: _chart(plot(summary))
                 for name, plot in {
-                    "accuracy": accuracy_plot,
+                    "accuracy": quality_plot,
                     "loss": loss_plot,
                     "gain": gain_plot,
                     "price": price_plot,
@@ -132,7 +132,7 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
 
 def _round(one: dict[str, Any]) -> dict[str, Any]:
     kept = (
-        "round", "accuracy", "test_loss", "loss_before", "loss_aggregated", "loss_after", "public_rate", "price_q64",
+        "round", "accuracy", "perplexity", "test_loss", "loss_before", "loss_aggregated", "loss_after", "public_rate", "price_q64",
         "header", "header_hash", "evaluators", "transaction", "gas", "posted_at",
     )  # fmt: skip
     return {

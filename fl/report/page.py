@@ -15,7 +15,8 @@ from fl.report.client_tables import clients_table, matrix_tables, reasons_list
 from fl.report.drawing import CHARTS
 from fl.report.plot import Plot
 from fl.report.plotted_clients import NAMED, plotted_clients
-from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
+from fl.report.quality import quality_of
+from fl.report.round_plots import gain_plot, loss_plot, price_plot, quality_plot
 from fl.report.score_details import score_details
 from fl.report.setup import data_name, facts_html, model_name, setup_html
 from fl.report.tables import (
@@ -34,7 +35,7 @@ _STYLE = Path(__file__).with_name("page.css")
 # Even if something slipped through the escaping, a browser would neither run nor fetch it: only this script runs.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{}'"
 # What being paid costs, beside training and the strategy's own arithmetic.
-_PAYING = ("signing", "checking", "scoring", "settling", "bundling", "evaluating", "posting")
+PAYING = ("signing", "checking", "scoring", "settling", "bundling", "evaluating", "posting")
 
 
 def write_page(path: Path, summary: dict[str, Any]) -> None:
@@ -98,9 +99,10 @@ def _lead(summary: dict[str, Any]) -> str:
     earned = sum(int(one["paid_wei"]) for one in clients)
     unpaid = sum(int(one["paid_wei"]) == 0 for one in clients)
     refused = sum(len(one["refusals"]) for one in summary["rounds"])
+    quality = quality_of(summary)
+    first, last = quality.first_and_last(summary)
     text = (
-        f"The model ({model_name(summary)}) went from {percent(totals['initial_accuracy'])} to "
-        f"{percent(totals['final_accuracy'])} accuracy, and its clients earned {tokens(earned)} of "
+        f"The model ({model_name(summary)}) went from {first} to {last} {quality.name}, and its clients earned {tokens(earned)} of "
         f"{tokens(totals['budget_wei'])} escrowed tokens."
     )
     if unpaid:
@@ -127,14 +129,16 @@ def _figures(summary: dict[str, Any]) -> str:
     totals, clients, rounds = summary["totals"], summary["clients"], summary["rounds"]
     steps = round_seconds(summary)
     wall = wall_seconds(steps)
-    paying = sum(steps.get(name, 0.0) for name in _PAYING)
+    paying = sum(steps.get(name, 0.0) for name in PAYING)
     earned = sum(int(one["paid_wei"]) for one in clients)
     unclaimed = sum(int(one["paid_wei"]) - int(one["claimed_wei"]) for one in clients)
     budget = int(totals["budget_wei"])
     posts = summary["gas"].get("post")
     paid = sum(int(one["paid_wei"]) > 0 for one in clients)
+    quality = quality_of(summary)
+    first, last = quality.first_and_last(summary)
     figures = [
-        ("Accuracy", percent(totals["final_accuracy"]), f"from {percent(totals['initial_accuracy'])}, on the test set"),
+        (quality.name.capitalize(), last, f"from {first}, on the test set"),
         ("Earned", f"{tokens(earned)}", f"{percent(earned / budget) if budget else '–'} of {tokens(budget)} tokens"),
         (
             "Claimed",
@@ -153,7 +157,7 @@ def _figures(summary: dict[str, Any]) -> str:
 
 
 def _plots(summary: dict[str, Any]) -> str:
-    rounds = _figures_of([accuracy_plot(summary), loss_plot(summary), gain_plot(summary), price_plot(summary)])
+    rounds = _figures_of([quality_plot(summary), loss_plot(summary), gain_plot(summary), price_plot(summary)])
     names = plotted_clients(summary)
     key = "".join(
         f"<li>{client_mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"

@@ -10,31 +10,32 @@ from typing import Any
 
 from fl.report.drawing import Drawing, Series
 from fl.report.plot import Plot, change_of, points
+from fl.report.quality import quality_of
 from fl.report.wording import loss, percent, plural, price, score
 
 
-def accuracy_plot(summary: dict[str, Any]) -> Plot:
-    """Accuracy on the test set, from the initial model to the last round's."""
-    rounds, totals = summary["rounds"], summary["totals"]
-    values = [(0, totals["initial_accuracy"]), *((one["round"], one["accuracy"]) for one in rounds)]
-    last = values[-1][1]
-    best = max(rounds, key=lambda one: one["accuracy"], default=None)
-    finding = f"Accuracy on the test set {change_of(values, percent)} in {plural(len(rounds), 'round')}"
-    if best and best["accuracy"] > last:
-        finding += f"; it was highest after round {best['round']}, at {percent(best['accuracy'])}"
+def quality_plot(summary: dict[str, Any]) -> Plot:
+    """Accuracy, or what the task has instead of it, on the test set, from the initial model to the last round's."""
+    quality = quality_of(summary)
+    values, write, name = quality.values(summary), quality.write, quality.name.capitalize()
+    finding = f"{name} on the test set {change_of(values, write)} in {plural(len(values) - 1, 'round')}"
+    sign, most = (1, "highest") if quality.higher_is_better else (-1, "lowest")
+    best = max(values[1:], key=lambda value: sign * value[1], default=None)
+    if best and sign * best[1] > sign * values[-1][1]:
+        finding += f"; it was {most} after round {best[0]}, at {write(best[1])}"
+    is_share = quality.key == "accuracy"
     return Plot(
-        title="Accuracy by round",
+        title=f"{name} by round",
         finding=finding + ".",
         drawing=Drawing(
             kind="lines",
-            name="Line chart of accuracy by round; the values are in the table of rounds",
+            name=f"Line chart of {quality.name} by round; the values are in the table of rounds",
             x_unit="round",
-            y_unit="accuracy",
-            tick="percent",
-            series=(Series(label="test set", place=0, points=points(values, percent)),),
+            y_unit=quality.name,
+            tick="percent" if is_share else "number",
+            series=(Series(label="test set", place=0, points=points(values, write)),),
             rounds=tuple(number for number, _ in values),
-            least=0,
-            most=1,
+            **({"least": 0, "most": 1} if is_share else {}),
         ),
     )
 

@@ -18,7 +18,11 @@ def setup_html(summary: dict[str, Any]) -> str:
     attested = ", attested by evaluators, not provable on chain" if task["attested"] else ""
     facts: dict[str, str] = {
         "Data": f"{data_name(summary)}, {_dealt(summary)}; "
-        f"{plural(len(task['class_names']), 'class').replace('classs', 'classes')}",
+        + (
+            f"{plural(len(task['class_names']), 'class').replace('classs', 'classes')}"
+            if task["class_names"]
+            else "no classes"
+        ),
         "Model": f"{config['model']['path']} {_arguments(config['model']['arguments'])}".strip(),
         "Training": f"{config['task']['steps']} steps of {config['task']['batch_size']} samples a round, learning rate "
         f"{config['task']['learning_rate']}, {config['task']['loss']}",

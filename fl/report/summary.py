@@ -96,6 +96,8 @@ def _totals(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, fi
         "paid_wei": str(result.paid) if finished else None,
         "initial_accuracy": result.initial.accuracy,
         "final_accuracy": last["accuracy"] if last else result.initial.accuracy,
+        "initial_perplexity": result.initial.perplexity,
+        "final_perplexity": last["perplexity"] if last else result.initial.perplexity,
         "initial_loss": result.initial.loss,
         "initial_validation_loss": rounds[0]["loss_before"] if rounds else None,
         "final_loss": last["test_loss"] if last else result.initial.loss,
@@ -157,7 +159,8 @@ def _round(report: RoundReport, test: Evaluation, folder: Path) -> dict[str, Any
     }
     return {
         "round": report.round,
-        "accuracy": test.accuracy,
+        "accuracy": test.accuracy,  # null where nothing is right or wrong
+        "perplexity": test.perplexity,  # null but of a language model
         "test_loss": test.loss,
         "loss_before": report.loss_before,
         "loss_aggregated": report.loss_aggregated,

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from fl.report.quality import quality_of
 from fl.report.wording import escaped, loss, percent, plural, price, score, seconds, tokens
 
 REFUSALS = 200  # more are left to summary.json
@@ -53,13 +54,14 @@ class Cell:
 
 def rounds_table(summary: dict[str, Any]) -> str:
     """What each round came to, and where it stands on chain."""
+    quality = quality_of(summary)
     rows = []
     for one in summary["rounds"]:
         spent = one["seconds"]
         rows.append(
             [
                 str(one["round"]),
-                percent(one["accuracy"]),
+                quality.write(one[quality.key]),
                 f"{loss(one['loss_before'])} → {loss(one['loss_after'])}",
                 score(one["loss_before"] - one["loss_aggregated"]),
                 "none" if one["public_rate"] is None else score(one["loss_aggregated"] - one["loss_after"]),
@@ -81,7 +83,7 @@ def rounds_table(summary: dict[str, Any]) -> str:
         "Rounds: price in tokens for 1.0 of loss, paid in tokens; training and signing in seconds summed over the clients",
         ["Round"],
         [
-            "Accuracy",
+            quality.name.capitalize(),
             "Validation loss",
             "Off it by clients",
             "By the public step",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.scoring.pooling import with_strided_pools
-from fl.task.data import Dataset
-from fl.task.model_vector import layout_of, load_vector
-from fl.task.spec import dataset_hash
+from fl.task.draws import drawing_alike
+from fl.task.model_vector import batch_norms, layout_of, load_buffers, load_vector, statistics_of
+from fl.task.objectives import Batch, Objective, objective_of, perplexity, rows_in
+from fl.task.rows import Rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +25,24 @@ class Evaluation:
     """How a model does on a data set."""
 
     loss: float  # mean over samples
-    accuracy: float  # share of samples whose largest logit is the label's, in [0, 1]
+    accuracy: float | None = None  # share of samples that are right, in [0, 1]; None where nothing is right or wrong
+    perplexity: float | None = None  # of a language model
 
 
 class ValidationGame:
     """Loss, gradient and accuracy of a model's vector on one data set.
 
     The model is copied, kept in evaluation mode (dropout off, batch statistics frozen) and never trained. Memory is
-    that of one batch, whatever the size of the set.
+    that of one batch, whatever the size of the set. What a model draws in its forward pass it draws from the same seed each time,
+    and the generators are put back.
 
     Args:
-        model: Any module; its float parameters and buffers are the vector.
-        loss: Means over the samples of a batch: loss(model(x), y).
+        model: Any module; its parameters that require a gradient are the vector.
+        loss: A loss module that means over the samples of a batch, loss(model(x), y); a function loss(model, batch) of one
+            loss a row; or an `Objective`.
         features: Inputs, shape (N, ...).
         labels: Targets, shape (N, ...).
+        rows: The same and anything else, instead of features and labels.
         batch_size: Samples of one pass. 128 keeps LeNet's activations in a core's cache: a third faster than all 1,000 at once.
         device: Where to compute; CUDA if it is there by default. Model, loss, inputs and targets may be on any other: a batch is
             moved when its turn comes.
@@ -47,59 +52,73 @@ class ValidationGame:
         self,
         model: nn.Module,
         *,
-        loss: nn.Module,
-        features: NDArray[Any] | Tensor,
-        labels: NDArray[Any] | Tensor,
+        loss: nn.Module | Callable[[nn.Module, Batch], Tensor],
+        features: NDArray[Any] | Tensor | None = None,
+        labels: NDArray[Any] | Tensor | None = None,
+        rows: Rows | None = None,
         batch_size: int = 128,
         device: str | None = None,
     ) -> None:
-        if len(features) == 0 or len(features) != len(labels):
-            raise ValueError(
-                f"the validation set has {len(features)} inputs and {len(labels)} labels; it needs as many of both, "
-                "and at least one"
-            )
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.rows = rows or Rows(arrays={"features": torch.as_tensor(features), "labels": torch.as_tensor(labels)})
         self.model = with_strided_pools(copy.deepcopy(model)).to(self.device).eval()
-        self.loss_fn = copy.deepcopy(loss).to(self.device)  # class weights move along
+        self.objective: Objective = copy.deepcopy(objective_of(loss)).to(self.device)  # class weights move along
         self.layout = layout_of(self.model)
-        self.features = torch.as_tensor(features)
-        self.labels = torch.as_tensor(labels)
         self.batch_size = batch_size
+        self._measured: bytes | None = None  # the vector that the batch statistics are of
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def features(self) -> Tensor:
+        """The first input, shape (N, ...)."""
+        return self.rows.features
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets, shape (N, ...)."""
+        return self.rows.labels
 
     @cached_property
     def validation_hash(self) -> bytes:
         """Hash of the data set, which has to be the task's validationHash."""
-        return dataset_hash(Dataset(features=self.features.cpu().numpy(), labels=self.labels.cpu().numpy()))
+        return self.rows.hash()
 
     def evaluate(self, vector: NDArray[np.float32]) -> Evaluation:
-        """Loss and accuracy of a model's vector, shape (P,)."""
-        load_vector(self.model, vector)
-        total, correct = 0.0, 0
-        with torch.no_grad():
-            for x, y in self.batches():
-                logits = self.model(x)
-                total += float(self.loss_fn(logits, y)) * len(x)
-                if y.ndim == 1 and logits.ndim == 2:
-                    correct += int((logits.argmax(1) == y).sum())
-        return Evaluation(loss=total / len(self.features), accuracy=correct / len(self.features))
+        """Loss, accuracy and perplexity of a model's vector, shape (P,), as far as there are any."""
+        load_vector(self.model, vector, layout=self.layout)
+        total, right = 0.0, 0
+        with torch.no_grad(), drawing_alike(self.device):
+            for batch in self.batches():
+                loss, correct = self.objective.judge(self.model, batch)
+                total += float(loss) * rows_in(batch)
+                right = None if correct is None or right is None else right + correct
+        loss = total / len(self)
+        return Evaluation(
+            loss=loss,
+            accuracy=None if right is None else right / len(self),
+            perplexity=perplexity(loss) if self.objective.metric == "perplexity" else None,
+        )
 
     def gradient(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
-        """∇loss at a model's vector, shape (P,); 0 at buffers and at parameters that are not trained."""
+        """∇loss at a model's vector, shape (P,)."""
         return self.value_and_gradient(vector)[1]
 
     def value_and_gradient(self, vector: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         """The loss at a model's vector, and its gradient as `gradient` gives it, in one pass."""
-        load_vector(self.model, np.asarray(vector, dtype=np.float32))
+        load_vector(self.model, np.asarray(vector, dtype=np.float32), layout=self.layout)
         self.model.zero_grad(set_to_none=True)
         total = 0.0
-        for x, y in self.batches():
-            # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
-            loss = self.loss_fn(self.model(x), y) * (len(x) / len(self.features))
-            loss.backward()
-            total += float(loss.detach())
+        with drawing_alike(self.device):
+            for batch in self.batches():
+                # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
+                loss = self.objective.mean(self.model, batch) * (rows_in(batch) / len(self))
+                loss.backward()
+                total += float(loss.detach())
         gradients = {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
         parts = [
-            gradients[name].detach().cpu().numpy().ravel().astype(np.float64)
+            gradients[name].detach().cpu().double().numpy().ravel()
             if name in gradients
             else np.zeros(int(np.prod(shape)))
             for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
@@ -107,20 +126,51 @@ class ValidationGame:
         self.model.zero_grad(set_to_none=True)
         return total, np.concatenate(parts)
 
+    def measure_statistics(self, vector: NDArray[np.float32]) -> dict[str, NDArray]:
+        """Measure the running statistics of the model's batch norms on these rows; they are this game's from then on.
+
+        A client's running averages say more of its shard than of the task, and no score sees them. So they are measured
+        by whoever has the committed rows, for each round's base model, and never taken from a client. Returns them by name; nothing
+        for a model without batch norms.
+        """
+        norms = [module for _, module in batch_norms(self.model)]
+        if not norms:
+            return {}
+        vector = np.asarray(vector, dtype=np.float32)
+        if (mark := vector.tobytes()) != self._measured:
+            load_vector(self.model, vector, layout=self.layout)
+            momenta = [one.momentum for one in norms]
+            for one in norms:
+                one.reset_running_stats()
+                one.momentum = None  # a plain mean over the batches
+                one.train()
+            try:
+                with torch.no_grad(), drawing_alike(self.device):
+                    # Of a batch of one row there is no variance, so the last rows are shared out.
+                    for places in np.array_split(np.arange(len(self)), max(1, len(self) // max(2, self.batch_size))):
+                        self.objective.mean(self.model, self.rows.take(torch.from_numpy(places)).batch(self.device))
+            finally:
+                for one, momentum in zip(norms, momenta, strict=True):
+                    one.momentum = momentum
+                    one.eval()
+            self._measured = mark
+        return {name: one.detach().cpu().numpy().copy() for name, one in statistics_of(self.model).items()}
+
+    def load_statistics(self, arrays: Mapping[str, NDArray]) -> None:
+        """Take running statistics that were measured elsewhere, by name."""
+        load_buffers(self.model, arrays)
+        self._measured = None
+
     def subset(self, members: Tensor) -> ValidationGame:
         """The same game on some of the samples, by flags of shape (N,)."""
         return ValidationGame(
             self.model,
-            loss=self.loss_fn,
-            features=self.features[members],
-            labels=self.labels[members],
+            loss=self.objective,
+            rows=self.rows.take(members),
             batch_size=self.batch_size,
             device=str(self.device),
         )
 
-    def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, size: int | None = None) -> Iterator[Batch]:
         """The data set in batches, on the game's device."""
-        for start in range(0, len(self.features), self.batch_size):
-            stop = start + self.batch_size
-            # Inputs are copied: a model that standardises in place would write into the validation set.
-            yield self.features[start:stop].to(self.device, copy=True), self.labels[start:stop].to(self.device)
+        return self.rows.batches(size or self.batch_size, device=self.device)

@@ -135,6 +135,7 @@ class PaidScoring:
         self.spec, self.whole = spec, game
         self._rows: SplitRows | None = split_rows(game) if game is not None and spec.public_rounds else None
         self.game = self._rows.scoring if self._rows else game  # the rows that score
+        self.statistics: dict[str, NDArray[Any]] = {}  # of the batch norms at the base model that was scored last
         self._rule: Scorer
         self._robust: RobustRule | None = None
         if spec.strategy in ROBUST:
@@ -171,6 +172,18 @@ class PaidScoring:
                 "strategy that the task was opened with"
             )
 
+    def measure(self, base: NDArray[np.float32]) -> None:
+        """Measure the batch norms' statistics at a round's base model, shape (P,), on all committed rows; every game has them then.
+
+        The methods below do it by themselves.
+        """
+        if self.whole is None:
+            return
+        self.statistics = self.whole.measure_statistics(base)
+        if self._rows is not None and self.statistics:
+            for part in (self._rows.steering, self._rows.scoring):
+                part.load_statistics(self.statistics)
+
     def step(
         self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
     ) -> NDArray[np.float64]:
@@ -197,6 +210,7 @@ class PaidScoring:
             step: What `step` gave, shape (P,).
             past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
         """
+        self.measure(base)
         found = direction(cast(ValidationGame, self.game), base=base, step=step, nodes=self.spec.quadrature)
         return without_public(found, public_vectors(past[: self.spec.public_rounds]))
 
@@ -232,6 +246,7 @@ class PaidScoring:
         """
         if self._rows is None:
             return None
+        self.measure(base)
         basis = self.public_basis(base=base, aggregate=aggregate, direction=direction, past=past)
         step = search(
             self._rows,
@@ -284,6 +299,7 @@ class PaidScoring:
         weights: Mapping[str, int],
         direction: NDArray[np.float32] | None = None,
     ) -> RoundInputs:
+        self.measure(base)
         length = agreed_length(participants, spec=self.spec)
         return RoundInputs(
             game=cast(ValidationGame, self.game),  # a robust step needs none

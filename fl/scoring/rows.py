@@ -30,7 +30,7 @@ def split_rows(game: ValidationGame) -> SplitRows:
 
     Raises: ConfigError for a single row, which has no halves.
     """
-    count = len(game.features)
+    count = len(game)
     if count < 2:
         raise ConfigError(
             "the validation set has 1 row, and half of the rows steer the public step; bring more rows, or set "

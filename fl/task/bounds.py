@@ -33,7 +33,7 @@ _NEEDED = ("model", "feature_shape", "num_classes")
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
 _LONGEST_DECIMAL = 40  # characters
-_CHOICES = {"length": ("median", "capped"), "training": ("fairshare", "app")}
+_CHOICES = {"length": ("median", "capped"), "training": ("fairshare", "app"), "optimizer": ("sgd", "adam")}
 _ARGUMENTS = ("model_arguments", "scorer_arguments", "strategy_arguments")
 _MOST_ARGUMENTS = 4096  # values in one of these, nested ones too
 _DEEPEST_ARGUMENT = 4
@@ -81,6 +81,7 @@ def check_bounds(spec: Mapping[str, Any]) -> None:
     for name, choices in _CHOICES.items():
         if name in spec and spec[name] not in choices:
             raise ConfigError(f"task.{name} is {shown(spec[name])}; set {' or '.join(choices)}")
+    _check_travelling(spec)
     _check_shape(spec.get("feature_shape", ()))
     _check_names(spec.get("class_names", ()))
     _check_numbers(spec)
@@ -143,6 +144,18 @@ def _check_whole(setting: str, value: object, *, least: int, most: int) -> None:
         raise ConfigError(f"{setting} is {value}; set {least} or more")
     if value > most:
         raise ConfigError(f"{setting} is {value}; set {most} or less")
+
+
+def _check_travelling(spec: Mapping[str, Any]) -> None:
+    trainable, frozen = spec.get("trainable", "all"), spec.get("frozen")
+    if not isinstance(trainable, str) or not 0 < len(trainable) <= _LONGEST_TEXT:
+        raise ConfigError(
+            f"task.trainable is {shown(trainable)}; set all, adapters, or patterns of at most {_LONGEST_TEXT} characters"
+        )
+    if frozen is not None and not (isinstance(frozen, str) and re.fullmatch("[0-9a-f]{64}", frozen)):
+        raise ConfigError(
+            f"task.frozen is {shown(frozen)}; it is a sha256 in hex, which whoever opens the task fills in"
+        )
 
 
 def _check_shape(shape: object) -> None:

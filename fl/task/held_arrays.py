@@ -15,7 +15,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord
 from numpy.typing import NDArray
 
-from fl.codec import Layout, model_hash
+from fl.codec import Layout, LayoutMismatch, model_hash
 
 _NPY = "numpy.ndarray"  # Flower's name of the npy format
 
@@ -113,21 +113,35 @@ class ReceivedModel:
 _last: tuple[list[tuple[str, object]], ReceivedModel] | None = None
 
 
-def received_model(record: ArrayRecord) -> ReceivedModel:
-    """The model in a record; one that all clients of a round are sent is decoded, and hashed, once in a process."""
+def received_model(record: ArrayRecord, *, names: tuple[str, ...] = ()) -> ReceivedModel:
+    """The model in a record; one that all clients of a round are sent is decoded, and hashed, once in a process.
+
+    Args:
+        record: Whatever a message carries.
+        names: Of the arrays that make up the vector, in order; none: all floats.
+    Raises: LayoutMismatch if one of them is absent.
+    """
     global _last  # noqa: PLW0603 - one slot, replaced whole: a cache of more would keep models of rounds that are over
-    sources = [(name, _source(array)) for name, array in record.items()]
+    sources: list[tuple[str, object]] = [(name, _source(array)) for name, array in record.items()]
     last = _last
-    if last is not None and _same(last[0], sources):
+    if last is not None and (not names or names == last[1].layout.names) and _same(last[0], sources):
         return last[1]
     arrays = {name: _seen(array) for name, array in record.items()}
-    layout = Layout.of(arrays)
+    layout = _layout(arrays, names)
     vector = layout.flatten(arrays)
     vector.flags.writeable = False
     model = ReceivedModel(arrays=arrays, layout=layout, vector=vector)
     if all(source is not None for _, source in sources):
         _last = sources, model
     return model
+
+
+def _layout(arrays: Mapping[str, NDArray], names: tuple[str, ...]) -> Layout:
+    if not names:
+        return Layout.of(arrays)
+    if absent := [name for name in names if name not in arrays]:
+        raise LayoutMismatch(name=absent[0], seen="named and absent", expected="every array that is named")
+    return Layout(names=names, shapes=tuple(tuple(arrays[name].shape) for name in names))
 
 
 def _source(array: Array) -> object:

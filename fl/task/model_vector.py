@@ -1,35 +1,173 @@
-"""A torch module ⇄ the flat vector that travels."""
+"""A torch module ⇄ the flat vector that travels: the parameters that a task trains, each once.
+
+What is frozen (`requires_grad=False`) and what is a buffer stays out: scores cannot see it, so it must not use up length or range.
+Two names of one array (tied weights) are one part of the vector, under the first of them.
+"""
 
 from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from fl.codec import Layout
+from fl.errors import ConfigError
+
+ALL, ADAPTERS = "all", "adapters"
+_ADAPTER_PATTERNS = ("*lora_*", "*modules_to_save*", "*adapter*")
+
+
+def travelling(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that travel, by their first name, in `state_dict` order.
+
+    Raises: ConfigError for lazy layers, complex numbers, or two parameters that share a part of their memory.
+    """
+    found = {name: one for name, one in model.named_parameters() if one.requires_grad}  # a tied one has its first name
+    if lazy := [name for name, one in model.named_parameters() if is_lazy(one)]:
+        raise ConfigError(
+            f"the model's layer {lazy[0].rpartition('.')[0] or lazy[0]} is lazy and has no size yet; give its size (nn.Linear "
+            "for nn.LazyLinear), so that everybody builds the same model"
+        )
+    for name, one in found.items():
+        if not one.is_floating_point():
+            raise ConfigError(f"parameter {name} is {one.dtype}, and only real floats travel; hold it as float32")
+    _check_memory(found)
+    # state_dict may be told otherwise by hooks; its order is what files and messages have.
+    order = {name: place for place, name in enumerate(model.state_dict())}
+    return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def choose(model: nn.Module, trainable: str) -> nn.Module:
+    """Freeze every parameter that a setting does not name, in place, and return the module.
+
+    Args:
+        trainable: all; adapters (of peft); or name patterns with commas, such as `classifier.*`. A parameter that is frozen
+            already stays so.
+    Raises: ConfigError if it names no parameter.
+    """
+    if trainable == ALL:
+        return model
+    patterns = _ADAPTER_PATTERNS if trainable == ADAPTERS else tuple(one.strip() for one in trainable.split(","))
+    names = [name for name, one in model.named_parameters() if one.requires_grad]
+    chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    if not chosen:
+        shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
+        raise ConfigError(
+            f"task.trainable is {trainable!r}, which names no parameter of the model ({shown or 'it has none to train'}); "
+            f"write {ALL}, {ADAPTERS}, or patterns such as 'classifier.*'"
+        )
+    for name, one in model.named_parameters():
+        if name not in chosen:
+            one.requires_grad_(False)
+    return model
 
 
 def layout_of(model: nn.Module) -> Layout:
-    """The layout of a module's float parameters and float buffers, in `state_dict` order."""
-    return Layout.of(arrays_of(model))
+    """The layout of the parameters that travel. Raises: ConfigError, as `travelling`."""
+    found = travelling(model)
+    return Layout(names=tuple(found), shapes=tuple(tuple(one.shape) for one in found.values()))
 
 
 def arrays_of(model: nn.Module) -> dict[str, NDArray]:
-    """The module's state dict as numpy arrays."""
-    return {name: tensor.detach().cpu().numpy() for name, tensor in model.state_dict().items()}
+    """The module's whole state dict as numpy arrays; half precision, which numpy lacks in part, as float32."""
+    return {name: _numpy(tensor) for name, tensor in model.state_dict().items()}
+
+
+def sent_arrays(model: nn.Module, *, whole: bool) -> dict[str, NDArray]:
+    """What a train message carries: the state dict, or of a model with a frozen base only what travels and its statistics."""
+    arrays = arrays_of(model)
+    if whole:
+        return arrays
+    kept = {*travelling(model), *statistics_of(model)}
+    return {name: array for name, array in arrays.items() if name in kept}
 
 
 def vector_of(model: nn.Module) -> NDArray[np.float32]:
-    """The module's float parameters and buffers as one vector, shape (P,)."""
-    arrays = arrays_of(model)
-    return Layout.of(arrays).flatten(arrays)
+    """The parameters that travel as one vector, shape (P,)."""
+    found = travelling(model)
+    layout = Layout(names=tuple(found), shapes=tuple(tuple(one.shape) for one in found.values()))
+    return layout.flatten({name: _numpy(one) for name, one in found.items()})
 
 
-def load_vector(model: nn.Module, vector: NDArray[np.float32]) -> None:
-    """Write a vector of shape (P,) into the module; integer buffers stay as they are."""
-    state = model.state_dict()  # tensors here share memory with the module's
+def load_vector(model: nn.Module, vector: NDArray[np.float32], *, layout: Layout | None = None) -> None:
+    """Write a vector of shape (P,) into the module; buffers and what is frozen stay as they are.
+
+    Args:
+        layout: The module's own, where it is known.
+    """
+    state = dict(model.named_parameters())
     with torch.no_grad():
-        for name, array in layout_of(model).unflatten(vector).items():
+        for name, array in (layout or layout_of(model)).unflatten(vector).items():
             # copy=True: a read-only array (from a message or a file) may not back a tensor.
             state[name].copy_(torch.from_numpy(np.array(array, copy=True)))
+
+
+def statistics_of(model: nn.Module) -> dict[str, Tensor]:
+    """The running statistics of batch norms by name: nobody's to send, everybody measures them on the committed rows."""
+    return {
+        f"{prefix}.{name}" if prefix else name: buffer
+        for prefix, module in batch_norms(model)
+        for name, buffer in module.named_buffers(recurse=False)
+        if buffer.is_floating_point()
+    }
+
+
+def batch_norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    """The layers that normalise by running statistics, with their names."""
+    return [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats and module.running_mean is not None
+    ]
+
+
+def load_buffers(model: nn.Module, arrays: Mapping[str, NDArray]) -> None:
+    """Write those of the arrays that are buffers of the module; others are not looked at."""
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if name in arrays and tuple(arrays[name].shape) == tuple(buffer.shape):
+                buffer.copy_(torch.from_numpy(np.array(arrays[name], copy=True)))
+
+
+def frozen_hash(model: nn.Module) -> str | None:
+    """sha256 in hex over the parameters that do not travel, None if all do: what a node's own base has to be.
+
+    Over each in `state_dict` order: name, type, shape and bytes, little-endian; half precision as float32.
+    """
+    sent = set(travelling(model))
+    rest = {name: one for name, one in model.named_parameters() if name not in sent}
+    if not rest:
+        return None
+    digest = hashlib.sha256(b"\x06")
+    for name, one in rest.items():
+        array = np.ascontiguousarray(_numpy(one))
+        digest.update(f"{name}\0{array.dtype.str.lstrip('<>=|')}\0{array.shape}\0".encode())
+        digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()
+
+
+def _numpy(tensor: Tensor) -> NDArray:
+    held = tensor.detach().cpu()
+    return (held.float() if held.dtype in (torch.bfloat16, torch.float16) else held).numpy()
+
+
+def _check_memory(found: Mapping[str, nn.Parameter]) -> None:
+    spans: list[tuple[int, int, str]] = []
+    for name, one in found.items():
+        if one.numel():
+            reach = sum((size - 1) * step for size, step in zip(one.shape, one.stride(), strict=True)) + 1
+            spans.append((one.data_ptr(), one.data_ptr() + reach * one.element_size(), name))
+    spans.sort()
+    for (_, end, name), (start, _, other) in pairwise(spans):
+        if start < end:
+            raise ConfigError(
+                f"parameters {name} and {other} share memory without being one; tie them by assigning the same nn.Parameter"
+            )

@@ -109,6 +109,8 @@ def build_model(
     check_arguments(arguments, setting="model.arguments")
     cls = trust.load(path, setting="model")
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    if hasattr(cls, "load_libraries"):  # an import is no part of the work of building, which is bounded
+        cls.load_libraries(arguments)
     shaped = {"feature_shape": feature_shape, "num_classes": num_classes}
     wanted = {name: value for name, value in shaped.items() if name in _parameters_of(cls)}
     with torch.random.fork_rng(devices=[]):

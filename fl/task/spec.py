@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import nn
 
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FairshareError
 from fl.task.bounds import check_bounds, read_spec
 from fl.task.data.dataset import Dataset
+from fl.task.model_vector import choose, frozen_hash
 from fl.task.models import build_model
+from fl.task.objectives import Objective, objective_of
+from fl.task.rows import Rows
 from fl.task.trust import LOSSES, OWN, Trust
 
 TOGETHER = "together"
+
+
+class OtherBase(FairshareError):
+    """What a machine builds and does not train is not what the task's spec names."""
+
+    def __init__(self, seen: str, expected: str) -> None:
+        super().__init__(seen, expected)
+        self.seen, self.expected = seen, expected
+
+    def __str__(self) -> str:
+        return (
+            f"the frozen part of the model has sha256 {self.seen[:16]}… here and {self.expected[:16]}… in the task; get the base that "
+            "the coordinator names, and the same torch if the base is drawn from a seed"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +46,11 @@ class TaskSpec:
     num_classes: int
     class_names: tuple[str, ...] = ()
     model_arguments: dict[str, Any] = field(default_factory=dict)
-    loss: str = "cross_entropy"  # cross_entropy, mse, or an import path of an nn.Module that means over samples
+    # A name of `fl.task.trust.LOSSES`, or an import path: of a loss module that means over samples, or a function
+    # loss(model, batch) of one loss a row.
+    loss: str = "cross_entropy"
+    trainable: str = "all"  # what travels and is paid: all, adapters, or patterns of parameter names with commas
+    frozen: str | None = None  # sha256 in hex of the parameters that do not travel; None: all do
     # fairshare: by the settings below; app: a Flower app of the coordinator's trains its own way; together: a simulation, whose
     # clients are trained in one batch, so that the last bits of a float are not those of one client at a time.
     training: str = "fairshare"
@@ -36,6 +58,7 @@ class TaskSpec:
     batch_size: int = 32  # samples of one step
     learning_rate: float = 0.1
     momentum: float = 0.0
+    optimizer: str = "sgd"  # sgd, or adam, whose memory starts anew each round
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
     length: str = "median"  # median: also to the round's stake-weighted median length; capped: to norm_cap alone
     public_rounds: int = 6  # how many of the last rounds' steps and directions belong to nobody; 0: none do
@@ -89,21 +112,34 @@ class TaskSpec:
         return hashlib.sha256(self.to_json().encode()).digest()
 
     def build_model(self) -> nn.Module:
-        """The model with its initial weights, the same on every machine with this torch."""
-        return build_model(
+        """The model with its initial weights, the same on every machine with this torch; what does not travel is frozen.
+
+        Raises: ConfigError; OtherBase if what is frozen is not what the spec names.
+        """
+        model = build_model(
             self.model,
             self.model_arguments,
             feature_shape=self.feature_shape,
-            num_classes=self.num_classes,
+            num_classes=self.build_loss().outputs(self.num_classes),
             seed=self.seed,
             trust=self.trust,
         )
+        choose(model, self.trainable)
+        if self.frozen is not None and (seen := frozen_hash(model)) != self.frozen:
+            raise OtherBase(seen=seen or "nothing", expected=self.frozen)
+        return model
 
-    def build_loss(self) -> nn.Module:
-        """The loss: means over the samples of a batch. Raises: ConfigError if it cannot be built without arguments."""
-        cls = self.trust.load(LOSSES.get(self.loss, self.loss), setting="loss")
+    def with_base(self, model: nn.Module) -> TaskSpec:
+        """The same spec with the hash of what a model of it leaves frozen: what whoever opens the task commits to."""
+        return replace(self, frozen=frozen_hash(model))
+
+    def build_loss(self) -> Objective:
+        """What the task minimises. Raises: ConfigError if it cannot be built without arguments."""
+        found = self.trust.load(LOSSES.get(self.loss, self.loss), setting="loss")
+        if not isinstance(found, type):
+            return objective_of(found)
         try:
-            return cls()
+            return objective_of(found())
         except TypeError as error:
             raise ConfigError(f"task.loss is {self.loss!r} and cannot be built: {error}") from error
 
@@ -115,11 +151,12 @@ def _told() -> set[str]:
 def dataset_hash(data: Dataset) -> bytes:
     """sha256 over shapes, float32 inputs and int64 (or, for regression, float32) labels, little-endian: 32 bytes.
 
-    It is the contract's validationHash.
+    It is the contract's validationHash. Token ids and other whole-number inputs are hashed as int64, see `Rows.hash`.
     """
-    classes = np.issubdtype(data.labels.dtype, np.integer)
-    shapes = [np.array([len(shape), *shape], dtype="<u8") for shape in (data.features.shape, data.labels.shape)]
-    digest = hashlib.sha256(b"\x04" + (b"i" if classes else b"f"))
-    for part in (*shapes, data.features.astype("<f4"), data.labels.astype("<i8" if classes else "<f4")):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.digest()
+    return rows_of_dataset(data).hash()
+
+
+def rows_of_dataset(data: Dataset) -> Rows:
+    """A data set as rows of inputs and targets."""
+    arrays = {"features": data.features, "labels": data.labels}
+    return Rows(arrays={name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in arrays.items()})

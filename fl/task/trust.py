@@ -17,9 +17,17 @@ from typing import Any
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.json_text import BadJson, read_json
 
-LOSSES = {"cross_entropy": "torch.nn:CrossEntropyLoss", "mse": "torch.nn:MSELoss"}
+# Losses by the names that settings use, in `fl.task.objectives` but for torch's own.
+LOSSES = {
+    "cross_entropy": "torch.nn:CrossEntropyLoss",
+    "mse": "fl.task.objectives:SquaredError",
+    "huber": "fl.task.objectives:Huber",
+    "binary": "fl.task.objectives:Binary",
+    "multi_label": "fl.task.objectives:MultiLabel",
+    "language_modelling": "fl.task.objectives:LanguageModelling",
+}
 _KEYS = {"model": "model.path", "loss": "task.loss"}  # as a person sets them
-_ALWAYS = ("fl.task.models", "torch.nn")
+_ALWAYS = ("fl.task.models", "fl.task.language", "fl.task.objectives", "torch.nn")
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _LONGEST_PATH = 256  # characters
 
@@ -56,10 +64,10 @@ class Trust:
 
         Raises: ConfigError for what is no import path; UntrustedCode.
         """
-        if not isinstance(path, str) or len(path) > _LONGEST_PATH or not _PATH.fullmatch(path):
+        if not is_path(path):
             raise ConfigError(
                 f"{_KEYS[setting]} is {str(path)[:_LONGEST_PATH]!r}; write it as package.module:Name, importable from here"
-                + (f", or choose {' or '.join(LOSSES)}" if setting == "loss" else "")
+                + (f", or choose {', '.join(LOSSES)}" if setting == "loss" else "")
             )
         if not self.own and not _is_in(path, (*_ALWAYS, *self.packages)):
             raise UntrustedCode(setting=setting, path=path)
@@ -102,6 +110,11 @@ class Trust:
 
 
 OWN = Trust(own=True)
+
+
+def is_path(path: object) -> bool:
+    """Whether something is an import path by its form."""
+    return isinstance(path, str) and len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None
 
 
 def import_object(path: str, *, setting: str) -> Any:

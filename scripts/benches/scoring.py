@@ -102,7 +102,7 @@ def side_by_side(inputs: RoundInputs, *, probe: int, turns: int = 5) -> tuple[fl
     from fl.task.models import LeNet  # noqa: PLC0415 - with torch's own pooling
 
     game, parts = inputs.game, inputs.matrix()
-    model, loss = LeNet((1, 28, 28), 10).eval(), game.loss_fn
+    model, loss = LeNet((1, 28, 28), 10).eval(), game.objective.loss
     scorer = build_scorer("direction", {"confidence": False})
     masks = np.array_split(all_coalitions(len(inputs))[:probe], turns)
     rule, loop = [], []

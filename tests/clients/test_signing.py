@@ -6,7 +6,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, Message
 from flwr.clientapp import ClientApp
 from train_question import BASE, ask, question
 
-from clients.errors import ForeignTask, PastRound, SecondUpdate, UnreadableRequest
+from clients.errors import ForeignTask, PastRound, SecondUpdate, UnfitAnswer, UnreadableRequest
 from clients.keys.ledger import LAST, RECEIPTS
 from clients.signing import sign_updates
 from fl.chain.typed_data import Receipt, Update, sign, signer_of
@@ -190,3 +190,45 @@ def test_a_node_that_raises_answers_with_its_reason(task):
     (reply,) = grid.send_and_receive([question(task, BASE)])
     assert reply.has_error()
     assert reply.error.reason == "RuntimeError: disk full"
+
+
+def test_only_the_named_arrays_are_signed_for_whatever_else_comes_along(task):
+    content = RecordDict(
+        {
+            "arrays": ArrayRecord(
+                {"weight": Array(BASE.reshape(2, 4)), "running_mean": Array(np.full(3, 9, np.float32))}
+            ),
+            "config": ConfigRecord({"server-round": 1}),
+        }
+    )
+    content[RECORD] = TrainRequest(task_id=task.task.task_id, round=1, names=("weight",)).to_record()
+
+    def answered(message, context):
+        arrays = {"_orig_mod.weight": Array(BASE.reshape(2, 4) + np.float32(0.25)), "running_mean": Array(np.zeros(3))}
+        return Message(RecordDict({"arrays": ArrayRecord(arrays)}), reply_to=message)
+
+    answer = sign_updates(Message(content, 2, "train"), node(task), answered)
+    update = SignedUpdate.from_record(answer.content[RECORD])
+    assert update.base_model == model_hash(BASE)
+    np.testing.assert_array_equal(Blocks.from_bytes(update.blocks, size=8).decode(), np.full(8, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("names", "arrays", "error", "message"),
+    [
+        (("other",), {"weight": BASE}, UnreadableRequest, "array 'other' is named and absent"),
+        (("weight",), {"bias": BASE}, UnfitAnswer, "array 'weight' is absent, .*; it holds bias"),
+        (("weight",), {"weight": BASE[:4]}, UnfitAnswer, r"array 'weight' is of shape \(4,\)"),
+        (("weight",), None, UnfitAnswer, "it holds no arrays; answer with the trained model's"),
+    ],
+)
+def test_an_answer_that_does_not_fit_the_task_is_refused_by_name(task, names, arrays, error, message):
+    content = RecordDict({"arrays": ArrayRecord({"weight": Array(BASE)}), "config": ConfigRecord({"server-round": 1})})
+    content[RECORD] = TrainRequest(task_id=task.task.task_id, round=1, names=names).to_record()
+
+    def answered(message, context):
+        found = {} if arrays is None else {"arrays": ArrayRecord({name: Array(one) for name, one in arrays.items()})}
+        return Message(RecordDict(found), reply_to=message)
+
+    with pytest.raises(error, match=message):
+        sign_updates(Message(content, 2, "train"), node(task), answered)

@@ -21,7 +21,6 @@ from fl.errors import ConfigError
         (2, 2 * 10**18),
         ("0", 0),
         ("0.000000000000000001", 1),
-        ("1e3", 10**21),
         ("12345678901.123456789012345678", 12345678901123456789012345678),  # 29 digits: a Decimal would round
     ],
 )
@@ -33,6 +32,31 @@ def test_tokens_are_wei_to_the_last_digit(tokens, amount):
     ("tokens", "message"),
     [
         ("many", "task.budget is 'many'; write a number of tokens such as 1000 or 0.5"),
+        (
+            "1,000",
+            "task.budget is '1,000'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (1000?)",
+        ),
+        (
+            "010",
+            "task.budget is '010'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (10?)",
+        ),
+        (
+            "1e3",
+            "task.budget is '1e3'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (1000?)",
+        ),
+        (
+            "1_000",
+            "task.budget is '1_000'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (1000?)",
+        ),
+        (
+            "1 000",
+            "task.budget is '1 000'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (1000?)",
+        ),
+        ("1,5", "task.budget is '1,5'; write a number of tokens such as 1000 or 0.5"),
+        (
+            "+5",
+            "task.budget is '+5'; write a number of tokens such as 1000 or 0.5, without thousands' marks, exponents and leading zeros (5?)",
+        ),
         ("nan", "task.budget is 'nan'; write a number of tokens such as 1000 or 0.5"),
         ("inf", "task.budget is 'inf'; write a number of tokens such as 1000 or 0.5"),
         ("", "task.budget is ''; write a number of tokens such as 1000 or 0.5"),
@@ -41,7 +65,10 @@ def test_tokens_are_wei_to_the_last_digit(tokens, amount):
             "0.0000000000000000001",
             "task.budget is 0.0000000000000000001; set 0 or more tokens, with at most 18 decimals",
         ),
-        ("1e30", "task.budget is 1e30; set at most 79228162514 tokens, the contract holds no more"),
+        (
+            "1" + 30 * "0",
+            "task.budget is 1000000000000000000000000000000; set at most 79228162514 tokens, the contract holds no more",
+        ),
     ],
 )
 def test_what_is_no_amount_is_refused(tokens, message):

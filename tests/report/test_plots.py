@@ -7,10 +7,10 @@ from report.run_summary import TOKEN, before_the_first_round, client_of, refuse_
 
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.plotted_clients import NAMED, plotted_clients
-from fl.report.round_plots import accuracy_plot, gain_plot, loss_plot, price_plot
+from fl.report.round_plots import gain_plot, loss_plot, price_plot, quality_plot
 from fl.rewards import HIGHEST_PRICE
 
-PLOTS = (accuracy_plot, loss_plot, gain_plot, price_plot, pay_plot, total_plot, score_plot, share_plot)
+PLOTS = (quality_plot, loss_plot, gain_plot, price_plot, pay_plot, total_plot, score_plot, share_plot)
 
 
 def pay(summary: dict, number: int, wei: int) -> None:
@@ -20,7 +20,7 @@ def pay(summary: dict, number: int, wei: int) -> None:
 def test_accuracy_is_told_from_the_initial_model_to_the_last_round_and_its_peak():
     summary = run_summary()
     summary["rounds"][1]["accuracy"] = 0.95
-    assert accuracy_plot(summary).finding == (
+    assert quality_plot(summary).finding == (
         "Accuracy on the test set rose from 10.0% to 74.0% in 4 rounds; it was highest after round 2, at 95.0%."
     )
 

@@ -20,7 +20,7 @@ def game_on(device, game, *, model="cpu", data="cpu", loss=None):
     """The same game computed on a device, from a model and data that may lie elsewhere."""
     return ValidationGame(
         copy.deepcopy(game.model).to(model),
-        loss=loss or game.loss_fn,
+        loss=loss or game.objective,
         features=game.features.to(data),
         labels=game.labels.to(data),
         device=device,
@@ -66,4 +66,4 @@ def test_a_game_leaves_the_model_and_the_loss_that_it_was_given_as_they_were():
     assert model.training
     assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
-    assert game.loss_fn is not loss
+    assert game.objective.loss is not loss

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -7,8 +8,9 @@ from torch import nn
 
 from fl.errors import ConfigError
 from fl.task.data import Dataset
-from fl.task.model_vector import vector_of
-from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.model_vector import layout_of, vector_of
+from fl.task.objectives import Binary, Huber, LanguageModelling, SquaredError
+from fl.task.spec import OtherBase, TaskSpec, dataset_hash
 from fl.task.trust import OWN
 
 
@@ -97,10 +99,36 @@ def test_building_a_model_moves_no_global_random_state(spec):
 
 @pytest.mark.parametrize(
     ("loss", "cls"),
-    [("cross_entropy", nn.CrossEntropyLoss), ("mse", nn.MSELoss), ("torch.nn:SmoothL1Loss", nn.SmoothL1Loss)],
+    [("mse", SquaredError), ("huber", Huber), ("binary", Binary), ("language_modelling", LanguageModelling)],
 )
-def test_a_loss_is_a_name_or_an_import_path(spec, loss, cls):
+def test_a_loss_is_a_name(spec, loss, cls):
     assert type(spec(loss=loss).build_loss()) is cls
+
+
+@pytest.mark.parametrize(
+    ("loss", "cls"), [("cross_entropy", nn.CrossEntropyLoss), ("torch.nn:SmoothL1Loss", nn.SmoothL1Loss)]
+)
+def test_a_loss_is_an_import_path_of_a_module_that_means_over_a_batch(spec, loss, cls):
+    assert type(spec(loss=loss).build_loss().loss) is cls
+
+
+def test_a_loss_with_one_output_builds_a_model_with_one(spec):
+    one = spec(model="fl.task.models:MLP", model_arguments={}, loss="binary").build_model()
+    assert one.layers[-1].out_features == 1
+
+
+def test_what_does_not_travel_is_frozen_and_named_by_its_hash(spec):
+    chosen = spec(model="fl.task.models:MLP", model_arguments={}, trainable="layers.2.*")
+    model = chosen.build_model()
+    assert layout_of(model).names == ("layers.2.weight", "layers.2.bias")
+    told = chosen.with_base(model)
+    assert len(told.frozen) == 64
+    assert spec().with_base(spec().build_model()).frozen is None
+    told.build_model()
+    with pytest.raises(
+        OtherBase, match="the frozen part of the model has sha256 .* get the base that the coordinator names"
+    ):
+        replace(told, seed=5).build_model()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +136,7 @@ def test_a_loss_is_a_name_or_an_import_path(spec, loss, cls):
     [
         (
             "hinge",
-            "task.loss is 'hinge'; write it as package.module:Name, importable from here, or choose cross_entropy or mse",
+            "task.loss is 'hinge'; write it as package.module:Name, importable from here, or choose cross_entropy, mse, huber, ",
         ),
         ("torch.nn:Nothing", "task.loss is 'torch.nn:Nothing': "),
         ("torch.nn:Linear", "task.loss is 'torch.nn:Linear' and cannot be built: "),

@@ -103,7 +103,7 @@ def test_what_is_no_import_path_is_refused_before_anything_is_imported(planted, 
 
 
 def test_an_unknown_loss_is_told_the_known_ones():
-    with pytest.raises(ConfigError, match="task.loss is 'hinge'; .*, or choose cross_entropy or mse"):
+    with pytest.raises(ConfigError, match="task.loss is 'hinge'; .*, or choose cross_entropy, mse, huber, binary"):
         Trust().check_text(text(loss="hinge"))
 
 

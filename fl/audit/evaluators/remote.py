@@ -32,7 +32,7 @@ from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
-from fl.task.spec import TaskSpec
+from fl.task.spec import TaskSpec, rows_of_dataset
 
 log = logging.getLogger(__name__)
 
@@ -141,9 +141,7 @@ class RemoteEvaluator:
         self.record, self.client, self.account, self.folder = record, client, account, folder
         self.spec = spec
         data = self._validation() if validation is None else validation
-        self.game = ValidationGame(
-            self.spec.build_model(), loss=self.spec.build_loss(), features=data.features, labels=data.labels
-        )
+        self.game = ValidationGame(self.spec.build_model(), loss=self.spec.build_loss(), rows=rows_of_dataset(data))
         self._signed = SignedHeaders(private_folder(folder) / "signed.json")
         self._signed.known()  # damage is told before anybody waits for this evaluator
         self._cache = BundleStore.at(str(folder / "cache"))

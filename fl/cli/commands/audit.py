@@ -25,7 +25,7 @@ from fl.errors import ConfigError
 from fl.foreign.files import GivenFolder, Unreadable, read_file
 from fl.plain_text import printable
 from fl.scoring.game import ValidationGame
-from fl.task.spec import TaskSpec
+from fl.task.spec import TaskSpec, rows_of_dataset
 from fl.task.trust import Trust
 
 KNOWN = {
@@ -144,9 +144,7 @@ def game_of(
     else:
         return None
     validation = read_validation(data, where=told, expected=record.terms.validation_hash)
-    return ValidationGame(
-        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
-    )
+    return ValidationGame(spec.build_model(), loss=spec.build_loss(), rows=rows_of_dataset(validation))
 
 
 def _line(verdict: RoundVerdict) -> str:

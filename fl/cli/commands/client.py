@@ -231,7 +231,8 @@ def _show(
     stake: int,
 ) -> None:
     spec = read_spec(invite.spec)
-    seen = preview(invite.spec, trust=values.get("trust", ""))
+    own = values.get("app", _DEFAULT_APP) == _DEFAULT_APP
+    seen = preview(invite.spec, trust=values.get("trust", ""), rows=shard.data if own else None)
     counts = shard.data.class_counts(int(spec["num_classes"])).tolist()
     names = spec.get("class_names") or [str(number) for number in range(len(counts))]
     held = ", ".join(f"{count} {_word(name)}" for name, count in zip(names, counts, strict=False) if count)

@@ -31,6 +31,7 @@ from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
 from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
 from fl.report.page import write_page
+from fl.report.quality import told
 from fl.report.summary import STATUS, SUMMARY, settings_of
 from fl.scoring.game import Evaluation
 
@@ -206,7 +207,7 @@ def _say_invite(invite: Invite, path: Path) -> None:
 def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
     refused = f", {len(report.refusals)} refused" if report.refusals else ""
     _say(
-        f"round {report.round:>2}/{rounds}: accuracy {test.accuracy:.1%}, loss {report.loss_before:.3f} → "
+        f"round {report.round:>2}/{rounds}: {told(test)}, loss {report.loss_before:.3f} → "
         f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {len(report.scores)} clients{refused}"
     )
     for one in report.refusals:

@@ -40,7 +40,7 @@ from fl.scoring.public_vectors import PublicRound, public_vectors
 from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.task.data import DataConfig, PartitionConfig, load_federation
-from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.spec import TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.trust import Trust
 
 KNOWN = {
@@ -173,9 +173,7 @@ def _game(values: Mapping[str, str], run: Path | None, *, spec: TaskSpec, expect
             f"these validation rows have the hash 0x{found.hex()}, the round was scored on 0x{expected.hex()}; set data, "
             "its settings and data.seed to those of the task"
         )
-    return ValidationGame(
-        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
-    )
+    return ValidationGame(spec.build_model(), loss=spec.build_loss(), rows=rows_of_dataset(validation))
 
 
 def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfig, int]:

@@ -13,6 +13,7 @@ from fl.cli.terminal.data_table import print_reading
 from fl.cli.terminal.pay_table import notes, pay_table, tokens
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.run import Watcher
+from fl.report.quality import quality_of, told
 from fl.scoring.game import Evaluation
 
 # The steps of a round after its training, as the strategy names them.
@@ -59,9 +60,10 @@ class ProgressView:
         self.console.print(pay_table(summary))
         for line in notes(summary):
             self.console.print(line, highlight=False)
-        totals = summary["totals"]
+        totals, quality = summary["totals"], quality_of(summary)
+        first, last = quality.first_and_last(summary)
         self.console.print(
-            f"accuracy {totals['initial_accuracy']:.1%} → {totals['final_accuracy']:.1%}, "
+            f"{quality.name} {first} → {last}, "
             f"paid {tokens(totals['paid_wei'])} of {tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"
         )
         self.console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
@@ -91,7 +93,7 @@ class ProgressView:
         self._clients = 0
         refused = f"  {len(report.refusals)} refused" if report.refusals else ""
         note = (
-            f"accuracy {test.accuracy:5.1%} loss {report.loss_before:.3f}→{report.loss_after:.3f} "
+            f"{told(test)} loss {report.loss_before:.3f}→{report.loss_after:.3f} "
             f"paid {sum(report.pays.values()) / WEI:.2f}{refused}"
         )
         self._progress.update(self._bars[report.round], total=1, completed=1, note=note)

@@ -78,7 +78,7 @@ def settle_updates(
     with step("scoring"):
         updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
         if current.number == 1:
-            _warn(updates, spec=spec, rows=len(scoring.whole.features))
+            _warn(updates, spec=spec, rows=len(scoring.whole))
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
             participants, contents, length = _seats(current, updates, inner=inner, spec=spec)
@@ -193,7 +193,7 @@ def _without_ruinous(
         return not math.isfinite(game.evaluate((current.base + step).astype(np.float32)).loss)
 
     out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
-    reason = "with this update the validation loss has no finite gradient; lower the learning rate, look at buffers"
+    reason = "with this update the validation loss has no finite gradient; lower the learning rate"
     refused = [
         Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in updates if one.account in out
     ]

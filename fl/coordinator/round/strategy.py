@@ -33,7 +33,7 @@ from fl.chain.paid_task import PaidTask, TooFewSignatures
 from fl.chain.sender import Sent
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, header_hash, signer_of
 from fl.chain.whole_file import set_aside
-from fl.codec import Blocks, Layout, block_root, model_hash
+from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.round.collect import AcceptedUpdate, Question, Refusal, collect
 from fl.coordinator.round.journal import Collected, Journal
@@ -121,6 +121,7 @@ class PayingStrategy(Strategy):
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
         # What an app's own strategy remembers nobody knows, so it is taken through every round too.
+        self._layout = game.layout
         self._follows = remembers(spec) or spec.training == "app"
         self._previous: Header | None = None
         self._leaves: tuple[Leaf, ...] = ()
@@ -160,7 +161,7 @@ class PayingStrategy(Strategy):
         rounds = self.task.terms.rounds
         if num_rounds not in (0, rounds):
             raise ConfigError(f"num_rounds is {num_rounds}, the task on chain has {rounds}; leave it out")
-        base = Layout.of(_numpy(initial_arrays)).flatten(_numpy(initial_arrays))
+        base = self._layout.flatten(_numpy(initial_arrays))
         if model_hash(base) != self.task.terms.base_model:
             raise ConfigError(
                 "the initial model is not the one that the task was opened with; build it from the spec, "
@@ -172,7 +173,10 @@ class PayingStrategy(Strategy):
         if (past := resume_task(self.task, self.journal, follow=self._replay if self._follows else None)) is not None:
             first = past.header.round + 1
             self._go_on_from(past)
-            result.arrays = arrays = _record({**_numpy(initial_arrays), **past.layout.unflatten(past.model)})
+            named = _numpy(initial_arrays)
+            result.arrays = arrays = _record(
+                {**named, **past.layout.unflatten(past.model), **self._statistics(past.model)}
+            )
         self.task.start()
         if evaluate_fn and first == 1 and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
@@ -303,7 +307,8 @@ class PayingStrategy(Strategy):
         self._previous, self._leaves = header, bundle.leaves
         self._remember(bundle)
         self.journal.forget(server_round)
-        return _record({**self._layout.unflatten(bundle.next), **self._constants}), settled.metrics
+        following = {**self._layout.unflatten(bundle.next), **self._constants, **self._statistics(bundle.next)}
+        return _record(following), settled.metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -322,9 +327,8 @@ class PayingStrategy(Strategy):
         self.on_phase(server_round, "training")
         self._started = time.perf_counter()
         named = _numpy(arrays)
-        self._layout = Layout.of(named)
         self._base = self._layout.flatten(named)
-        # Integer buffers are sent along as they are, so that a model loads, and never come back.
+        # Buffers and what is frozen are sent along, so that a model loads, and never come back.
         self._constants = {name: array for name, array in named.items() if name not in self._layout.names}
         self._enrolments, self._schedule = self.task.enrolments(), self.task.schedule()
         self._enrolled = {account: one for account, one in self._enrolments.items() if one.counts_in(server_round)}
@@ -370,6 +374,7 @@ class PayingStrategy(Strategy):
             receipt=receipt,
             receipt_round=round_number,
             receipt_root=root,
+            names=self._layout.names,
         )
         content = RecordDict(dict(message.content.items()))  # the inner strategy shares one record between all nodes
         content[next(iter(content.array_records))] = arrays
@@ -524,6 +529,11 @@ class PayingStrategy(Strategy):
         receipt = self.task.receipt(round_number=server_round, client=account, update_root=root)
         self._receipts[account] = (server_round, root, receipt)
         return receipt
+
+    def _statistics(self, model: NDArray[np.float32]) -> dict[str, NDArray]:
+        """The batch norms' statistics at a model, as far as they are sent along: clients start from them."""
+        self.scoring.measure(model)
+        return self.scoring.statistics
 
     @contextmanager
     def _step(self, server_round: int, name: str) -> Iterator[None]:

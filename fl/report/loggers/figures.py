@@ -20,7 +20,8 @@ def figures_of(report: RoundReport, test: Evaluation) -> dict[str, float]:
     hold one figure for each account. The price is left out where nobody's total is above zero.
     """
     return {
-        "accuracy": test.accuracy,
+        **({} if test.accuracy is None else {"accuracy": test.accuracy}),
+        **({} if test.perplexity is None else {"perplexity": test.perplexity}),
         "loss/test": test.loss,
         "loss/validation_before": report.loss_before,
         "loss/validation_aggregated": report.loss_aggregated,

@@ -15,16 +15,22 @@ how far another training run would move it.
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.func import functional_call, jvp, vmap
+from torch.func import functional_call, jvp
 
 from fl.scoring.game import ValidationGame
+from fl.task.draws import drawing_alike
+from fl.task.objectives import Batch
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,12 +64,12 @@ def sample_scores(
     points = [frozen.tensors(np.asarray(base, dtype=np.float64) + place * step) for place in (places + 1) / 2]
     rows = []
     for part in parts:
-        tangents = frozen.tangents(part)
-        row = np.zeros(len(game.features))
+        tangents = frozen.tensors(part)
+        row = np.zeros(len(game))
         for weight, point in zip(weights / 2, points, strict=True):
             row -= weight * frozen.slopes(point, tangents)
         rows.append(row)
-    return np.array(rows).reshape(len(rows), len(game.features))
+    return np.array(rows).reshape(len(rows), len(game))
 
 
 def certainty(samples: NDArray[np.float64]) -> Certainty:
@@ -84,39 +90,49 @@ class _Frozen:
     def __init__(self, game: ValidationGame) -> None:
         self.game = game
         self.model = copy.deepcopy(game.model).eval()
-        self.trained = {name for name, one in self.model.named_parameters() if one.requires_grad}
-        self.losses = _per_sample(game.loss_fn)
+        self._has_duals = True
 
     def tensors(self, vector: NDArray[np.floating]) -> dict[str, Tensor]:
-        """Parameters and float buffers of a vector, by name."""
+        """The parameters of a vector, by name."""
         arrays = self.game.layout.unflatten(np.asarray(vector, dtype=np.float32))
-        return {name: torch.tensor(array).to(self.game.device) for name, array in arrays.items()}
-
-    def tangents(self, part: NDArray[np.floating]) -> dict[str, Tensor]:
-        """The same of an update: only what is trained moves the loss, buffers and frozen layers do not."""
-        return {name: one for name, one in self.tensors(part).items() if name in self.trained}
+        held = dict(self.model.named_parameters())
+        return {name: torch.tensor(array).to(held[name]) for name, array in arrays.items()}
 
     def slopes(self, point: dict[str, Tensor], tangents: dict[str, Tensor]) -> NDArray[np.float64]:
         """d/dε of each sample's loss along the tangents, shape (n,)."""
-        fixed = {name: one for name, one in point.items() if name not in tangents}
-        moving = {name: one for name, one in point.items() if name in tangents}
         found = []
-        for x, y in self.game.batches():
+        for batch in self.game.batches():
 
-            def losses(moved: dict[str, Tensor], x: Tensor = x, y: Tensor = y) -> Tensor:
-                return self.losses(functional_call(self.model, {**fixed, **moved}, (x,)), y)
+            def losses(moved: dict[str, Tensor], batch: Batch = batch) -> Tensor:
+                return self.game.objective(_Moved(self.model, moved), batch)
 
-            with torch.no_grad():
-                slope = jvp(losses, (moving,), (tangents,))[1]
+            with torch.no_grad(), drawing_alike(self.game.device):
+                slope = self._slope(losses, point, tangents)
             found.append(slope.double().cpu().numpy())
         return np.concatenate(found)
 
+    def _slope(
+        self, losses: Callable[[dict[str, Tensor]], Tensor], point: dict[str, Tensor], tangents: dict[str, Tensor]
+    ) -> Tensor:
+        if self._has_duals:
+            try:
+                return jvp(losses, (point,), (tangents,))[1]
+            except (NotImplementedError, RuntimeError) as error:
+                # Recurrent layers and fused kernels know no dual numbers.
+                log.info("errors are taken from differences, the model has no forward derivatives: %s", error)
+                self._has_duals = False
+        ahead, behind = ({name: one + side * tangents[name] for name, one in point.items()} for side in (0.5, -0.5))
+        return losses(ahead) - losses(behind)
 
-def _per_sample(loss: nn.Module) -> Callable[[Tensor, Tensor], Tensor]:
-    """A loss that means over a batch, as one that gives each sample's part, shape (B,)."""
-    if getattr(loss, "reduction", None) == "mean" and getattr(loss, "weight", None) is None:
-        single = copy.deepcopy(loss)
-        single.reduction = "none"  # type: ignore[assignment]  # a module's attributes are typed as its parts
-        # A loss over several outputs (MSE) has one part each; the mean over samples means over them too.
-        return lambda outputs, labels: single(outputs, labels).reshape(len(outputs), -1).mean(1)
-    return vmap(lambda output, label: loss(output[None], label[None]))
+
+class _Moved:
+    """A model as its objective calls it, with other values in the place of its parameters."""
+
+    def __init__(self, model: nn.Module, values: dict[str, Tensor]) -> None:
+        self._model, self._values = model, values
+
+    def __call__(self, *given: Any, **named: Any) -> Any:
+        return functional_call(self._model, self._values, given, named)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._model, name)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from fl.scoring.direction import direction
 from fl.scoring.game import ValidationGame
+from fl.task.rows import NAMED
 
 
 def group_directions(
@@ -48,7 +49,7 @@ def group_directions(
 
 def can_group(game: ValidationGame) -> bool:
     """Whether validation samples have one class each."""
-    return game.labels.ndim == 1 and not game.labels.is_floating_point()
+    return game.rows.form != NAMED and game.labels.ndim == 1 and not game.labels.is_floating_point()
 
 
 def names_of(groups: NDArray[np.int64], class_names: Sequence[str]) -> tuple[str, ...]:

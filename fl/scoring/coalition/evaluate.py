@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.scoring.game import ValidationGame
+from fl.task.draws import drawing_alike
+from fl.task.objectives import Batch, OutputObjective, rows_in
+from fl.task.rows import PAIR
 
 ROWS_BYTES = 64 << 20  # of model vectors held at once
 CPU_BATCH = 64  # samples of one pass: LeNet's widest activations then stay within a core's cache
@@ -76,8 +79,10 @@ class _Seat:
         model = copy.deepcopy(game.model).eval()
         for parameter in model.parameters():
             parameter.requires_grad_(False)
-        self.labels = game.labels.to(game.device)
-        self.model = _with_relus_in_place(model, game.features[:2].to(game.device))
+        self.model = _with_relus_in_place(model, next(game.batches(2)))
+        # A loss of output and target alone means over samples, so once over all of them is the mean of the batches.
+        plain = isinstance(game.objective, OutputObjective) and game.rows.form == PAIR
+        self.labels = game.labels.to(game.device) if plain else None
         self.setters = _setters(self.model, game)
         self.batch = CPU_BATCH if game.device.type == "cpu" else max(game.batch_size, 1024)
 
@@ -85,20 +90,22 @@ class _Seat:
         """Mean loss and number of right answers of one model's vector."""
         for point in self.setters:
             point(vector)
-        features, device = self.game.features, self.game.device
-        outputs = []
-        with torch.inference_mode():
-            for start in range(0, len(features), self.batch):
-                outputs.append(self.model(features[start : start + self.batch].to(device, copy=True)))
-            # The loss means over samples, so once over all of them is the mean of the batches, in fewer calls.
-            logits = torch.cat(outputs)
-            total = float(self.game.loss_fn(logits, self.labels))
-            if self.labels.ndim == 1 and logits.ndim == 2:
-                return total, int((logits.argmax(1) == self.labels).sum())
-        return total, 0
+        objective, outputs, total, right = self.game.objective, [], 0.0, 0
+        with torch.inference_mode(), drawing_alike(self.game.device):
+            for batch in self.game.batches(self.batch):
+                if self.labels is not None:
+                    outputs.append(self.model(batch[0]))
+                else:
+                    loss, correct = objective.judge(self.model, batch)
+                    total += float(loss) * rows_in(batch)
+                    right += correct or 0
+            if self.labels is not None:
+                logits = torch.cat(outputs)
+                return float(objective.mean_of(logits, self.labels)), objective.right_of(logits, self.labels) or 0
+        return total / len(self.game), right
 
 
-def _with_relus_in_place(model: nn.Module, x: Tensor) -> nn.Module:
+def _with_relus_in_place(model: nn.Module, batch: Batch) -> nn.Module:
     """Let ReLUs overwrite their input, which saves an array each, where nothing reads that input again."""
     hasty, spoilt = copy.deepcopy(model), copy.deepcopy(model)
     for one in hasty.modules():
@@ -107,12 +114,14 @@ def _with_relus_in_place(model: nn.Module, x: Tensor) -> nn.Module:
     for one in spoilt.modules():
         if isinstance(one, nn.ReLU) and not one.inplace:
             one.register_forward_hook(_spoil_input, with_kwargs=True)
+    if not any(isinstance(one, nn.ReLU) for one in model.modules()) or isinstance(batch, dict):
+        return model
     with torch.no_grad():
         try:
-            expected = model(x.clone())
+            expected, *others = (one(*(part.clone() for part in batch[:-1])) for one in (model, spoilt, hasty))
             # Whatever the values are: what is read again shows, as it is no number any more.
-            unread = torch.equal(expected, spoilt(x.clone())) and torch.equal(expected, hasty(x.clone()))
-        except RuntimeError:  # a view that may not be written
+            unread = all(torch.equal(expected, one) for one in others)
+        except (RuntimeError, TypeError):  # a view that may not be written; an output that is no tensor
             return model
     return hasty if unread else model
 

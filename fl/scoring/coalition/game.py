@@ -92,4 +92,4 @@ class CoalitionGame:
         """Standings in units of the utility."""
         if self.utility == "loss":
             return -standings.losses
-        return standings.correct / len(self.inputs.game.features)
+        return standings.correct / len(self.inputs.game)

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 
 from fl.scoring.coalition.evaluate import Standings
 from fl.scoring.game import ValidationGame
+from fl.task.objectives import ModuleObjective, Objective
+from fl.task.rows import PAIR
 
 _PASSIVE = (nn.Flatten, nn.Identity, nn.Dropout)  # in evaluation mode they change nothing but the shape
 BLOCK_BYTES = 24 << 20  # of first layers held at once: what a last-level cache holds
@@ -40,9 +42,11 @@ class LinearLayers:
 
 def fast_path(game: ValidationGame, *, utility: str) -> LinearLayers | None:
     """The layers, if the game can be evaluated here: numba is there, the model is of the kind, and so is the loss."""
-    if importlib.util.find_spec("numba") is None or game.labels.ndim != 1 or game.labels.is_floating_point():
+    if importlib.util.find_spec("numba") is None or game.rows.form != PAIR:
         return None
-    if utility == "loss" and not _is_cross_entropy(game.loss_fn):
+    if game.labels.ndim != 1 or game.labels.is_floating_point() or not game.features.is_floating_point():
+        return None
+    if utility == "loss" and not _is_cross_entropy(game.objective):
         return None
     layers = layers_of(game)
     if layers is None or int(game.labels.min()) < 0 or int(game.labels.max()) >= layers.widths[-1]:
@@ -168,7 +172,8 @@ def all_standings(
     return Standings(losses=losses / len(labels), correct=correct)
 
 
-def _is_cross_entropy(loss: nn.Module) -> bool:
+def _is_cross_entropy(objective: Objective) -> bool:
+    loss = objective.loss if isinstance(objective, ModuleObjective) else None
     return (
         type(loss) is nn.CrossEntropyLoss
         and loss.weight is None

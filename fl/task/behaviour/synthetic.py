@@ -16,6 +16,7 @@ from torch import nn
 
 from fl.errors import ConfigError
 from fl.task.model_vector import layout_of, load_vector
+from fl.task.objectives import Objective, objective_of
 
 _ITERATIONS, _RATE = 40, 0.1
 
@@ -23,7 +24,7 @@ _ITERATIONS, _RATE = 40, 0.1
 def synthetic_rows(
     model: nn.Module,
     *,
-    loss: nn.Module,
+    loss: nn.Module | Objective,
     moves: Sequence[tuple[NDArray[np.float32], NDArray[np.float64]]],
     feature_shape: tuple[int, ...],
     num_classes: int,
@@ -58,7 +59,9 @@ def synthetic_rows(
         for before, target in targets:
             load_vector(model, before)
             values = [value for name, value in model.named_parameters() if name in names]
-            gradients = torch.autograd.grad(loss(model(features), labels), values, create_graph=True)
+            gradients = torch.autograd.grad(
+                objective_of(loss).mean(model, (features, labels)), values, create_graph=True
+            )
             flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
             # The cosine of gradient and step, which point against each other. Each model's before the next one's values come in.
             (torch.dot(flat, target) / (flat.norm() * target.norm() + 1e-12)).backward(inputs=[features])

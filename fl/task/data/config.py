@@ -13,8 +13,14 @@ from fl.task.data.file_style import FileStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
 _TABLES = ("csv", "folder")
-_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "holdout")
-_FILES = {"csv": "FILE", "folder": "FOLDER", "idx": "FOLDER", "holdout": "FOLDER"}  # what data.path is
+_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "holdout", "text")
+_FILES = {
+    "csv": "FILE",
+    "folder": "FOLDER",
+    "idx": "FOLDER",
+    "holdout": "FOLDER",
+    "text": "FOLDER",
+}  # what data.path is
 _PARTITION_NAMES = ("iid", "dirichlet", "sizes", "labels", "natural")
 
 
@@ -65,6 +71,7 @@ class DataConfig:
     scale: list[str] = field(default_factory=list)  # COLUMN:FACTOR, or SITE:COLUMN:FACTOR: numbers in another unit
     group: int | str | None = None  # csv: the column whose values are the natural clients; never a feature
     limit: int | None = None  # use at most so many rows, drawn with the seed; separate files are used whole
+    context: int = 64  # text: tokens of one row
     seed: int | None = None  # draws limit, validation and test; None: the seed of the run
 
     def __post_init__(self) -> None:
@@ -80,6 +87,8 @@ class DataConfig:
             )
         self._check_classes()
         self.style()  # refuses what makes no sense
+        if not 1 <= self.context <= 1 << 20:
+            raise ConfigError(f"data.context is {self.context}; set 1 to {1 << 20} tokens")
         if self.limit is not None and self.limit < 1:
             raise ConfigError(f"data.limit is {self.limit}; set 1 or more rows, or leave it out to use all")
         if self.seed is not None and self.seed < 0:
@@ -116,11 +125,12 @@ class DataConfig:
         allowed = {"name", "validation", "test", "limit", "seed"}
         allowed |= {"path"} if self.name in _FILES else set()
         allowed |= {"classes"} if self.name == "idx" else set()
+        allowed |= {"context"} if self.name == "text" else set()
         for setting in fields(self):
-            if self.name in _TABLES and (setting.name != "group" or self.name == "csv"):
+            if self.name in _TABLES and setting.name != "context" and (setting.name != "group" or self.name == "csv"):
                 continue
             if self.name == "holdout":  # what it holds besides is seen when it is read
-                allowed = {one.name for one in fields(self)} - {"group", "validation", "limit"}
+                allowed = {one.name for one in fields(self)} - {"group", "validation", "limit", "context"}
             value = getattr(self, setting.name)
             if setting.name not in allowed and value != _default(setting):
                 raise ConfigError(

@@ -24,8 +24,8 @@ class Dataset:
 
     def class_counts(self, num_classes: int) -> NDArray[np.int64]:
         """Rows of each class, shape (num_classes,); of none where labels are numbers."""
-        if not np.issubdtype(self.labels.dtype, np.integer):
-            return np.zeros(0, dtype=np.int64)
+        if self.labels.ndim != 1 or not np.issubdtype(self.labels.dtype, np.integer):
+            return np.zeros(0, dtype=np.int64)  # numbers, or a token for each place
         return np.bincount(self.labels, minlength=num_classes).astype(np.int64)
 
 

@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from fl.task.data.config import DataConfig, PartitionConfig
 from fl.task.data.dataset import Federation, Shard
+from fl.task.data.errors import DataError
 from fl.task.data.holdout import Split, split_rows
 from fl.task.data.holdout_files import load_holdout
 from fl.task.data.images import ImageRows, read_digits, read_images
 from fl.task.data.partition import deal
 from fl.task.data.schema import TableSchema
 from fl.task.data.tables import TableRows, read_breast_cancer, read_csv, read_folder
+from fl.task.data.text import load_texts
 
 _HOLD_OUT, _DEAL = 0, 1  # one stream of random numbers each, so that a new split leaves the held-out rows alone
 
@@ -33,6 +35,21 @@ def load_federation(data: DataConfig, partition: PartitionConfig, *, seed: int) 
         seed: 0 or more; draws the partition, and what is held back unless data.seed is set.
     Raises: DataError if the files cannot be read as the settings say, or not be dealt to the clients.
     """
+    if data.name == "text":
+        if partition.name != "natural":
+            raise DataError(
+                seen=f"data=text with partition={partition.name}",
+                expected="partition=natural: each file is a client's",
+                fix="leave the partition out, or set partition=natural",
+            )
+        return load_texts(
+            data.path,
+            context=data.context,
+            validation=data.validation,
+            test=data.test,
+            limit=data.limit,
+            rng=np.random.default_rng([seed if data.seed is None else data.seed, _HOLD_OUT]),
+        )
     if data.name == "holdout":
         return load_holdout(data, seed=seed)
     return deal_rows(data, partition, seed=seed).encode()

@@ -156,3 +156,27 @@ def test_groups_of_ones_own_and_their_names():
         rows.sum(axis=0), direction(inputs.game, base=inputs.base, step=inputs.step()), atol=1e-7
     )
     assert names_of(np.array([0, 1, 5]), ["cat", "dog"]) == ("cat", "dog", "5")
+
+
+class Recurrent(nn.Module):
+    """An LSTM, which has no forward derivatives on a CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.out = nn.LSTM(2, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.out(self.rnn(x)[0][:, -1])
+
+
+def test_a_model_without_forward_derivatives_has_errors_from_differences():
+    draw = np.random.default_rng(0)
+    torch.manual_seed(0)
+    features = draw.normal(size=(12, 4, 2)).astype(np.float32)
+    game = ValidationGame(
+        Recurrent(), loss=nn.CrossEntropyLoss(), features=features, labels=draw.integers(2, size=12), device="cpu"
+    )
+    base = vector_of(game.model)
+    part = 0.01 * draw.normal(size=len(base))
+    found = sample_scores(game, base=base, step=part, parts=[part])
+    assert found.mean() == pytest.approx(float(-game.gradient(base + part / 2) @ part), rel=1e-2)

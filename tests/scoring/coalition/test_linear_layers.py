@@ -20,6 +20,7 @@ from fl.scoring.inputs import RoundInputs
 from fl.scoring.scorer import build_scorer
 from fl.task.model_vector import vector_of
 from fl.task.models import MLP, LeNet, LogisticRegression
+from fl.task.objectives import objective_of
 
 pytest.importorskip("numba")
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -206,7 +207,7 @@ def test_other_models_take_the_general_way(model):
 
 def test_other_losses_and_convolutions_take_the_general_way():
     inputs = chained(model=MODELS["mlp"]())
-    inputs.game.loss_fn = nn.CrossEntropyLoss(label_smoothing=0.1)
+    inputs.game.objective = objective_of(nn.CrossEntropyLoss(label_smoothing=0.1))
     assert fast_path(inputs.game, utility="loss") is None
     assert fast_path(inputs.game, utility="accuracy") is not None
     lenet = small_round(model=LeNet((1, 8, 8), 3), features=(1, 8, 8))

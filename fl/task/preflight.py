@@ -1,0 +1,249 @@
+"""Everything that can go wrong with a model and its loss, tried on a few rows before any money moves.
+
+Whoever opens a task tries it on validation rows, and a node on rows of its own before it stakes: forward and backward, what a
+loss means, what a gradient reaches, and whether the same comes out twice. What fails is refused in one line that says what to
+change.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from fl.errors import FairshareError
+from fl.task.draws import drawing_alike
+from fl.task.model_vector import batch_norms, travelling
+from fl.task.objectives import Batch, Objective
+from fl.task.rows import Rows
+
+FEW = 8  # rows that are tried
+_LONGEST = 200  # characters of torch's own words
+
+
+class UnfitModel(FairshareError):
+    """A model and its loss cannot be trained, scored or paid as they are."""
+
+    def __init__(self, problem: str, fix: str) -> None:
+        super().__init__(problem, fix)
+        self.problem, self.fix = problem, fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.fix}"
+
+
+def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_size: int | None = None) -> None:
+    """Try a model and its loss on a few rows.
+
+    Args:
+        model: As the task builds it; it is copied.
+        objective: What the task minimises.
+        rows: Rows to try it on; at most eight are taken, from all over the set.
+        batch_size: Of training, where it is done here: one batch is tried in training mode too.
+    Raises: UnfitModel, ConfigError or UnfitOutput, in one line each.
+    """
+    travelling(model)  # before a copy parts what shares memory
+    try:
+        model = copy.deepcopy(model)
+    except Exception as error:
+        raise UnfitModel(
+            f"the model cannot be copied ({_words(error)})", "make what it holds copyable; scoring works on copies"
+        ) from error
+    named = travelling(model)
+    if not named:
+        raise UnfitModel("the model has no parameter that is trained", "leave requires_grad on where it is to learn")
+    for name, one in named.items():
+        if not bool(torch.isfinite(one).all()):
+            raise UnfitModel(f"the initial parameter {name} holds NaN or infinity", "start from finite values")
+    rows = rows.spread(FEW)
+    model.eval()
+    first = _gradients(model, objective, rows)
+    _check_mean(model, objective, rows)
+    _check_reached(named, first)
+    _check_same(first, _gradients(model, objective, rows))
+    if batch_size is not None:
+        _check_training(model, objective, rows, batch_size=batch_size)
+
+
+def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, Tensor]:
+    """Gradients by name at the model as it stands; a parameter that none reaches is absent."""
+    model.zero_grad(set_to_none=True)
+    with drawing_alike():
+        loss = _loss(model, objective, rows.batch(), rows=rows)
+    if not loss.requires_grad:
+        raise UnfitModel(
+            "the loss does not depend on the model's parameters by a gradient",
+            "leave out detach(), no_grad(), argmax() and .item() between them",
+        )
+    try:
+        with drawing_alike():
+            loss.backward()
+    except (RuntimeError, NotImplementedError) as error:
+        raise UnfitModel(
+            f"the loss has no gradient ({_words(error)})", "use differentiable operations in forward and loss"
+        ) from error
+    found = {name: one.grad.detach().clone() for name, one in travelling(model).items() if one.grad is not None}
+    for name, one in found.items():
+        if not bool(torch.isfinite(one).all()):
+            raise UnfitModel(
+                f"the gradient of {name} holds NaN or infinity at the initial model",
+                "look for a division by zero, a log of 0 or an overflow of half precision in forward and loss",
+            )
+    return found
+
+
+def _loss(model: nn.Module, objective: Objective, batch: Batch, *, rows: Rows) -> Tensor:
+    try:
+        loss = objective.mean(model, batch)
+    except FairshareError:
+        raise
+    except Exception as error:  # whatever a model of somebody's own raises
+        raise UnfitModel(
+            f"the model or its loss fails on {rows.described()}: {_words(error)}", _hint(model, error)
+        ) from error
+    if not isinstance(loss, Tensor) or loss.ndim or loss.is_complex():
+        seen = (
+            f"has shape {tuple(loss.shape)}, {loss.dtype}"
+            if isinstance(loss, Tensor)
+            else f"is a {type(loss).__name__}"
+        )
+        raise UnfitModel(
+            f"the loss {seen}",
+            "make it one real number: reduction='mean', or a loss(model, batch) of one loss a row",
+        )
+    if not math.isfinite(float(loss.detach())):
+        raise UnfitModel(
+            f"the loss of the initial model is {float(loss.detach())}",
+            "look for NaN in the rows, a log of 0 or an overflow; standardise the inputs",
+        )
+    return loss
+
+
+def _check_mean(model: nn.Module, objective: Objective, rows: Rows) -> None:
+    if len(rows) < 2:
+        return
+    with torch.no_grad():
+        with drawing_alike():
+            whole = float(_loss(model, objective, rows.batch(), rows=rows))
+        alone = []
+        for row in range(len(rows)):
+            one = rows.take(slice(row, row + 1))
+            with drawing_alike():
+                alone.append(float(_loss(model, objective, one.batch(), rows=one)))
+    mean = sum(alone) / len(alone)
+    halves = any(one.dtype in (torch.bfloat16, torch.float16) for one in model.parameters())
+    # Whoever draws in forward draws otherwise for a row than for a batch: no more than its loss says of that can be asked.
+    allowed = (0.05 if halves else 1e-3) * max(abs(whole), abs(mean), 1e-6) + (1e-3 if halves else 1e-6)
+    if abs(whole - mean) <= allowed or _draws(model, objective, rows):
+        return
+    raise UnfitModel(
+        f"the loss of {len(rows)} rows together is {whole:.6g}, the mean of their losses one by one {mean:.6g} "
+        f"({_shapes(model, rows)})",
+        "a loss has to be the mean over its rows: give outputs and targets one shape, (N, 1) against (N,) pairs every output "
+        "with every target; leave out reduction='sum' and what looks at other rows of a batch",
+    )
+
+
+def _draws(model: nn.Module, objective: Objective, rows: Rows) -> bool:
+    """Whether the model draws random numbers as it stands: its loss is another with another seed."""
+    batch = rows.batch()
+    with torch.no_grad():
+        found = []
+        for seed in (1, 2):
+            with drawing_alike(seed=seed):
+                found.append(float(_loss(model, objective, batch, rows=rows)))
+    return found[0] != found[1]
+
+
+def _check_reached(named: dict[str, nn.Parameter], gradients: dict[str, Tensor]) -> None:
+    if unreached := [name for name in named if name not in gradients]:
+        shown = ", ".join(unreached[:4]) + (", …" if len(unreached) > 4 else "")
+        raise UnfitModel(
+            f"no gradient reaches {shown}, so nobody could be paid for moving it",
+            "freeze it with requires_grad_(False), leave it out of task.trainable, or use it in forward",
+        )
+
+
+def _check_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
+    for name, one in first.items():
+        gap, size = float((one - second[name]).float().norm()), float(one.float().norm())
+        if gap > 1e-5 * max(size, 1e-12):
+            raise UnfitModel(
+                f"two gradients of the initial model differ by {gap / max(size, 1e-12):.1e} at {name}",
+                "draw only from torch's, numpy's and Python's global generators, which are seeded for each gradient, and keep no "
+                "state in forward",
+            )
+
+
+def _check_training(model: nn.Module, objective: Objective, rows: Rows, *, batch_size: int) -> None:
+    if batch_size == 1 and batch_norms(model):
+        raise UnfitModel(
+            "the model has batch norms and task.batch_size is 1, which has no variance", "set task.batch_size=2 or more"
+        )
+    few = (
+        rows
+        if len(rows) >= 2
+        else Rows(arrays={name: torch.cat([one, one]) for name, one in rows.arrays.items()}, form=rows.form)
+    )
+    model.train()
+    try:
+        _gradients(model, objective, few)
+    except UnfitModel as error:
+        raise UnfitModel(f"in training mode: {error.problem}", error.fix) from error
+
+
+# What torch says of a misfit, and what to do about it; the first that fits counts.
+_HINTS = (
+    (
+        ("target size",),
+        "give outputs and targets one shape; for one logit a row use task.loss=binary, for several labels multi_label "
+        "(fl.task.objectives has both for paying)",
+    ),
+    (
+        ("target dtype", "result type"),
+        "classes have to be whole numbers, and targets of a regression or of binary cross-entropy floats",
+    ),
+    (
+        ("dtype", "scalar type", "can't be cast"),
+        "inputs come as float32 or int64 and the parameters are {kinds}: convert in forward (x.float(), x.long(), "
+        "x.to(self.weight.dtype)), or build the model in float32",
+    ),
+    (
+        ("out of bounds", "out of range"),
+        "raise the model's number of classes or words, or correct the labels",
+    ),
+    (
+        ("forward()",),
+        "give forward the inputs that it takes: (x, y) for one, ((x, z), y) for two, a dict for named ones",
+    ),
+    (
+        ("must be tensor", "has no attribute"),
+        "a loss is a module, such as nn.CrossEntropyLoss(), or a function loss(model, batch) that calls the model itself",
+    ),
+    (("",), "make forward take the inputs, and the loss (outputs, targets), in these shapes"),
+)
+
+
+def _hint(model: nn.Module, error: Exception) -> str:
+    words = str(error).lower()
+    kinds = sorted({str(one.dtype).removeprefix("torch.") for one in model.parameters()})
+    found = next(advice for signs, advice in _HINTS if any(sign in words for sign in signs))
+    return found.format(kinds=", ".join(kinds))
+
+
+def _shapes(model: nn.Module, rows: Rows) -> str:
+    try:
+        batch = rows.batch()
+        with torch.no_grad(), drawing_alike():
+            made = model(*batch[:-1]) if isinstance(batch, tuple) else None
+    except Exception:  # it is only for the message
+        made = None
+    outputs = f"outputs of shape {tuple(made.shape)}, " if isinstance(made, Tensor) else ""
+    return f"{outputs}targets of shape {tuple(rows.labels.shape)}"
+
+
+def _words(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}"

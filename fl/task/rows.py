@@ -1,0 +1,196 @@
+"""The rows that a loss is measured on, in whatever form a model takes them: inputs and targets, more inputs, or named ones."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fl.errors import ConfigError
+from fl.task.objectives import Batch
+
+PAIR, TUPLE, NAMED = "pair", "tuple", "named"
+_FEATURES, _LABELS = "features", "labels"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """N rows as arrays by name, each of shape (N, ...), and how a batch of them is put together.
+
+    Raises: ValueError if there are none, or not as many of each.
+    """
+
+    arrays: dict[str, Tensor]
+    form: str = PAIR  # pair: (features, labels); tuple: in the order of the arrays, the target last; named: a dict
+
+    def __post_init__(self) -> None:
+        counts = [len(one) for one in self.arrays.values()]
+        if self.form == PAIR and (counts[0] == 0 or counts[0] != counts[1]):
+            raise ValueError(
+                f"the validation set has {counts[0]} inputs and {counts[1]} labels; it needs as many of both, and at least one"
+            )
+        if not counts or min(counts) == 0 or len(set(counts)) > 1:
+            told = ", ".join(f"{len(one)} of {name}" for name, one in self.arrays.items())
+            raise ValueError(f"the validation set has {told or 'nothing'}; it needs as many of each, and at least one")
+
+    def __len__(self) -> int:
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def features(self) -> Tensor:
+        """The first input."""
+        return next(iter(self.arrays.values()))
+
+    @property
+    def labels(self) -> Tensor:
+        """The targets: the last of a tuple, what is called labels otherwise; the first input where there are none."""
+        if self.form == NAMED:
+            return self.arrays.get(_LABELS, self.features)
+        return list(self.arrays.values())[-1]
+
+    def take(self, chosen: Tensor | slice) -> Rows:
+        """Some of the rows, by flags, numbers or a slice."""
+        return Rows(arrays={name: one[chosen] for name, one in self.arrays.items()}, form=self.form)
+
+    def spread(self, count: int) -> Rows:
+        """So many rows from all over the set, in their order."""
+        places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
+        return self.take(torch.from_numpy(places))
+
+    def batch(self, device: torch.device | str = "cpu") -> Batch:
+        """All rows as one batch, copied: a model that standardises in place would write into the set."""
+        moved = {name: one.to(device, copy=True) for name, one in self.arrays.items()}
+        return moved if self.form == NAMED else tuple(moved.values())
+
+    def batches(self, size: int, *, device: torch.device | str = "cpu") -> Iterator[Batch]:
+        """Batches of at most so many rows."""
+        for start in range(0, len(self), size):
+            yield self.take(slice(start, start + size)).batch(device)
+
+    def described(self) -> str:
+        """Names, types and shapes, for messages."""
+        return ", ".join(
+            f"{name} {str(one.dtype).removeprefix('torch.')} {tuple(one.shape)}" for name, one in self.arrays.items()
+        )
+
+    def hash(self) -> bytes:
+        """Hash of the set, 32 bytes: as `fl.task.spec.dataset_hash` where it is a table's, over names and types otherwise."""
+        digest = hashlib.sha256()
+        features, labels = self.features.cpu().numpy(), self.labels.cpu().numpy()
+        if self.form == PAIR and features.dtype.kind == "f":
+            classes = labels.dtype.kind in "iub"
+            digest.update(b"\x04" + (b"i" if classes else b"f"))
+            for shape in (features.shape, labels.shape):
+                digest.update(np.array([len(shape), *shape], dtype="<u8").tobytes())
+            digest.update(np.ascontiguousarray(features.astype("<f4")).tobytes())
+            digest.update(np.ascontiguousarray(labels.astype("<i8" if classes else "<f4")).tobytes())
+            return digest.digest()
+        digest.update(b"\x05" + self.form.encode())
+        for name, one in self.arrays.items():
+            array = one.cpu().numpy()
+            array = array.astype("<f4" if array.dtype.kind == "f" else "<i8")
+            digest.update(len(name.encode()).to_bytes(8, "big") + name.encode() + array.dtype.kind.encode())
+            digest.update(np.array([array.ndim, *array.shape], dtype="<u8").tobytes())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.digest()
+
+
+def rows_of(validation: Any) -> Rows:
+    """Validation rows from what people have.
+
+    Args:
+        validation: (inputs, targets), where inputs may be a tuple of several; a dict of arrays; or batches of either (a list, a
+            DataLoader), which are joined. Floats become float32, whole numbers int64.
+    Raises: ConfigError with what is wrong.
+    """
+    try:
+        return _read(validation)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise ConfigError(f"validation cannot be read: {error}") from error
+
+
+def _read(validation: Any) -> Rows:
+    if isinstance(validation, Mapping):
+        return Rows(arrays={str(name): _tensor(one, name=str(name)) for name, one in validation.items()}, form=NAMED)
+    if isinstance(validation, tuple) and len(validation) == 2:
+        inputs, targets = validation
+        if isinstance(inputs, Mapping):
+            arrays = {str(name): _tensor(one, name=str(name)) for name, one in inputs.items()}
+            return Rows(arrays={**arrays, _LABELS: _tensor(targets, name=_LABELS)}, form=NAMED)
+        if isinstance(inputs, tuple):
+            return _in_order([*inputs, targets])
+        return Rows(
+            arrays={_FEATURES: _tensor(inputs, name="inputs"), _LABELS: _tensor(targets, name="targets")}, form=PAIR
+        )
+    if isinstance(validation, tuple) and len(validation) > 2:
+        return _in_order(list(validation))
+    if not isinstance(validation, Iterable) or isinstance(validation, np.ndarray | Tensor | str):
+        raise ConfigError(
+            f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either"
+        )
+    parts = [_read(tuple(one) if isinstance(one, list) else one) for one in validation]
+    if not parts:
+        raise ConfigError(
+            "validation has no batch; an iterator that was read before is empty, so give a list or a loader"
+        )
+    return _joined(parts)
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    first = parts[0]
+    for part in parts:
+        if part.form != first.form or list(part.arrays) != list(first.arrays):
+            raise ConfigError(
+                f"the batches of validation differ: {', '.join(first.arrays)} and {', '.join(part.arrays)}; give all the same"
+            )
+        for name, one in part.arrays.items():
+            if one.shape[1:] != first.arrays[name].shape[1:]:
+                raise ConfigError(
+                    f"the batches of validation have {name} of shapes {tuple(first.arrays[name].shape)} and {tuple(one.shape)}; pad "
+                    "all to one length"
+                )
+    return Rows(arrays={name: torch.cat([one.arrays[name] for one in parts]) for name in first.arrays}, form=first.form)
+
+
+def _in_order(arrays: Sequence[Any]) -> Rows:
+    names = [f"input {place}" for place in range(len(arrays) - 1)]
+    return Rows(
+        arrays={name: _tensor(one, name=name) for name, one in zip([*names, _LABELS], arrays, strict=True)}, form=TUPLE
+    )
+
+
+def _tensor(values: Any, *, name: str) -> Tensor:
+    found = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(_array(values, name=name))
+    if found.ndim == 0:
+        raise ConfigError(f"validation's {name} is a single number; give one row for each sample")
+    if found.is_complex():
+        raise ConfigError(f"validation's {name} is {found.dtype}; give real numbers")
+    if found.is_floating_point():
+        found = found.float()
+        if bad := int(
+            (~torch.isfinite(found)).flatten(1).any(1).sum() if found.ndim > 1 else (~torch.isfinite(found)).sum()
+        ):
+            raise ConfigError(
+                f"validation's {name} has NaN or infinity in {bad} of {len(found)} rows; fill these values in or leave the rows out"
+            )
+        return found
+    # A mask may have to be one; a class never does.
+    return found if found.dtype is torch.bool and name not in ("targets", _LABELS) else found.long()
+
+
+def _array(values: Any, *, name: str) -> NDArray:
+    try:
+        array = np.array(values)  # a copy: what is read-only may not back a tensor
+    except ValueError as error:  # rows of different lengths
+        raise ConfigError(f"validation's {name} has rows of different lengths; pad them to one") from error
+    if array.dtype.kind not in "fiub":
+        raise ConfigError(f"validation's {name} holds {array.dtype} and not numbers; encode it first")
+    return array

@@ -1,0 +1,244 @@
+"""Models and losses that people bring, tried on a few rows: what works passes, and what does not is refused in one line."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fl.errors import ConfigError, FairshareError
+from fl.task.objectives import Binary, Huber, MultiLabel, SquaredError, objective_of
+from fl.task.preflight import UnfitModel, check_model
+from fl.task.rows import rows_of
+
+DRAW = np.random.default_rng(0)
+X = DRAW.normal(size=(24, 5)).astype(np.float32)
+CLASSES = X[:, :3].argmax(1)
+IDS = DRAW.integers(0, 50, size=(24, 6))
+CROSS_ENTROPY = nn.CrossEntropyLoss()
+
+
+class Net(nn.Module):
+    """A linear layer and whatever a test does to its output."""
+
+    def __init__(self, change=lambda outputs: outputs, *, outputs=3, **options):
+        super().__init__()
+        self.layer, self.change = nn.Linear(5, outputs, **options), change
+
+    def forward(self, x):
+        return self.change(self.layer(x))
+
+
+class Casting(nn.Module):
+    """Half precision inside."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.layer = nn.Linear(5, 3, dtype=dtype)
+
+    def forward(self, x):
+        return self.layer(x.to(self.layer.weight.dtype)).float()
+
+
+class Words(nn.Module):
+    """Token ids through an LSTM."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.rnn, self.out = nn.Embedding(50, 4), nn.LSTM(4, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, ids):
+        return self.out(self.rnn(self.words(ids))[0][:, -1])
+
+
+class TwoInputs(nn.Module):
+    """Takes two arrays."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(5, 3), nn.Linear(2, 3)
+
+    def forward(self, x, z):
+        return self.a(x) + self.b(z)
+
+
+class Noisy(Net):
+    """Draws in forward, as a variational model does."""
+
+    def forward(self, x):
+        return self.layer(x + torch.randn_like(x) + random.random() + float(np.random.rand()))
+
+
+class Counting(Net):
+    """Gives something else each time."""
+
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.layer(x * self.calls)
+
+
+class Unused(Net):
+    """Has a layer that nothing reads."""
+
+    def __init__(self):
+        super().__init__()
+        self.spare = nn.Linear(2, 2)
+
+
+class Shared(Net):
+    """Two parameters over one memory."""
+
+    def __init__(self):
+        super().__init__()
+        self.twin = nn.Parameter(self.layer.weight.data)
+
+
+def normed():
+    return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))
+
+
+GOOD = {
+    "linear": (Net(), CROSS_ENTROPY, (X, CLASSES)),
+    "lists": (Net(), CROSS_ENTROPY, (X.tolist(), CLASSES.tolist())),
+    "float64 and int32": (Net(), CROSS_ENTROPY, (X.astype(np.float64), CLASSES.astype(np.int32))),
+    "bf16 that casts": (Casting(torch.bfloat16), CROSS_ENTROPY, (X, CLASSES)),
+    "double that casts": (Casting(torch.float64), CROSS_ENTROPY, (X, CLASSES)),
+    "token ids": (Words(), CROSS_ENTROPY, (IDS, IDS[:, -1] > 25)),
+    "two inputs": (TwoInputs(), CROSS_ENTROPY, ((X, X[:, :2]), CLASSES)),
+    "named inputs": (TwoInputs(), CROSS_ENTROPY, ({"x": X, "z": X[:, :2]}, CLASSES)),
+    "batches": (Net(), CROSS_ENTROPY, [(X[:12], CLASSES[:12]), (X[12:], CLASSES[12:])]),
+    "class weights": (Net(), nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0, 3.0])), (X, CLASSES)),
+    "one logit": (Net(outputs=1), Binary(), (X, CLASSES > 0)),
+    "several labels": (Net(), MultiLabel(), (X, (X[:, :3] > 0).astype(np.int64))),
+    "squared error of a flat target": (Net(outputs=1), SquaredError(), (X, X[:, 0])),
+    "huber of a column": (Net(outputs=1), Huber(), (X, X[:, :1])),
+    "dict and own loss": (
+        Net(lambda outputs: {"logits": outputs}),
+        lambda model, batch: functional.cross_entropy(model(batch[0])["logits"], batch[1], reduction="none"),
+        (X, CLASSES),
+    ),
+    "dict and own mean": (
+        Net(lambda outputs: {"logits": outputs}),
+        lambda model, batch: functional.cross_entropy(model(batch["x"])["logits"], batch["y"]),
+        {"x": X, "y": CLASSES},
+    ),
+    "noise": (Noisy(), CROSS_ENTROPY, (X, CLASSES)),
+    "batch norm": (normed(), CROSS_ENTROPY, (X * 1000, CLASSES)),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_model_that_works_passes_and_stays_as_it_was(name):
+    model, loss, validation = GOOD[name]
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    state = torch.random.get_rng_state(), random.getstate(), np.random.get_state()[1].copy()
+    check_model(model, objective_of(loss), rows_of(validation), batch_size=8)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert torch.equal(torch.random.get_rng_state(), state[0])
+    assert random.getstate() == state[1]
+    assert (np.random.get_state()[1] == state[2]).all()
+
+
+BAD = {
+    "bf16": (Net(dtype=torch.bfloat16), CROSS_ENTROPY, (X, CLASSES), "the parameters are bfloat16: convert in forward"),
+    "half": (Net(dtype=torch.float16), CROSS_ENTROPY, (X, CLASSES), "the parameters are float16: convert in forward"),
+    "double": (Net(dtype=torch.float64), CROSS_ENTROPY, (X, CLASSES), "the parameters are float64: convert in forward"),
+    "tuple": (Net(lambda out: (out, out)), CROSS_ENTROPY, (X, CLASSES), "the model gives a tuple of 2; return one tensor"),
+    "dict": (Net(lambda out: {"logits": out}), CROSS_ENTROPY, (X, CLASSES), "the model gives a dict with logits; return"),
+    "lazy": (nn.Sequential(nn.LazyLinear(3)), CROSS_ENTROPY, (X, CLASSES), "layer 0 is lazy and has no size yet; give its"),
+    "mse of (N, 1) and (N,)": (
+        Net(outputs=1), nn.MSELoss(), (X, X[:, 0]), r"\(outputs of shape \(8, 1\), targets of shape \(8,\)\); a loss has to be",
+    ),
+    "sum": (Net(), nn.CrossEntropyLoss(reduction="sum"), (X, CLASSES), "leave out reduction='sum'"),
+    "no reduction": (Net(), nn.CrossEntropyLoss(reduction="none"), (X, CLASSES), r"the loss has shape \(8,\), .*make it one real"),
+    "looks at other rows": (Net(lambda out: out - out.mean(0)), CROSS_ENTROPY, (X, CLASSES), "what looks at other rows of a batch"),
+    "one logit against classes": (Net(outputs=1), nn.BCEWithLogitsLoss(), (X, CLASSES > 0), "use task.loss=binary"),
+    "float classes": (Net(), CROSS_ENTROPY, (X, CLASSES.astype(float)), "classes have to be whole numbers"),
+    "words out of range": (Words(), CROSS_ENTROPY, (IDS + 50, IDS[:, -1] > 25), "raise the model's number of classes or words"),
+    "float words": (Words(), CROSS_ENTROPY, (IDS.astype(float), IDS[:, -1] > 25), "convert in forward"),
+    "an input too few": (TwoInputs(), CROSS_ENTROPY, (X, CLASSES), "give forward the inputs that it takes"),
+    "a function of outputs": (Net(), functional.cross_entropy, (X, CLASSES), "a loss is a module, such as nn.CrossEntropyLoss"),
+    "own loss of another shape": (Net(), lambda model, batch: model(batch[0]), (X, CLASSES), r"gives its loss function <lambda> shape"),
+    "unused layer": (Unused(), CROSS_ENTROPY, (X, CLASSES), "no gradient reaches spare.weight, spare.bias, .*freeze it"),
+    "state": (Counting(), CROSS_ENTROPY, (X, CLASSES), "two gradients of the initial model differ by .* at layer.weight"),
+    "nothing trained": (Net().requires_grad_(False), CROSS_ENTROPY, (X, CLASSES), "has no parameter that is trained"),
+    "detached": (Net(lambda out: out.detach()), CROSS_ENTROPY, (X, CLASSES), "leave out detach"),
+    "not finite": (Net(lambda out: out / 0 * 0), CROSS_ENTROPY, (X, CLASSES), "the loss of the initial model is nan"),
+    "infinite gradient": (
+        Net(lambda out: (out * 0).sqrt() + out), CROSS_ENTROPY, (X, CLASSES), "the gradient of layer.weight holds NaN",
+    ),
+    "shared memory": (Shared(), CROSS_ENTROPY, (X, CLASSES), "share memory without being one; tie them by assigning"),
+    "complex": (Net(dtype=torch.complex64), CROSS_ENTROPY, (X, CLASSES), "is torch.complex64, and only real floats travel"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.filterwarnings("ignore:Using a target size")
+def test_a_model_that_does_not_work_is_refused_in_one_line(name):
+    model, loss, validation, message = BAD[name]
+    with pytest.raises(FairshareError, match=message) as caught:
+        check_model(model, objective_of(loss), rows_of(validation), batch_size=8)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_batch_of_one_row_has_no_batch_statistics():
+    with pytest.raises(UnfitModel, match="has batch norms and task.batch_size is 1, .*set task.batch_size=2"):
+        check_model(normed(), objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)), batch_size=1)
+
+
+def test_what_fails_in_training_alone_says_so():
+    class Training(Net):
+        def forward(self, x):
+            return (self.layer(x), 1) if self.training else self.layer(x)
+
+    with pytest.raises(FairshareError, match="the model gives a tuple of 2"):
+        check_model(Training(), objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)), batch_size=8)
+    check_model(Training(), objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)))  # where nobody trains here
+
+
+def test_initial_values_that_are_no_numbers_are_refused():
+    model = Net()
+    with torch.no_grad():
+        model.layer.bias[0] = torch.nan
+    with pytest.raises(UnfitModel, match="the initial parameter layer.bias holds NaN or infinity; start from finite"):
+        check_model(model, objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)))
+
+
+def test_a_model_that_cannot_be_copied_is_refused():
+    class Held(Net):
+        def __deepcopy__(self, memo):
+            raise TypeError("a handle")
+
+    with pytest.raises(UnfitModel, match=r"the model cannot be copied \(TypeError: a handle\)"):
+        check_model(Held(), objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)))
+
+
+@pytest.mark.parametrize(
+    ("validation", "message"),
+    [
+        ((np.where(X > 2, np.nan, X), CLASSES), "validation's inputs has NaN or infinity in [0-9]+ of 24 rows; fill"),
+        ((X, CLASSES.astype(str)), "validation's targets holds <U21 and not numbers; encode it first"),
+        ((X, 3), "validation's targets is a single number; give one row for each sample"),
+        (([[1.0], [1.0, 2.0]], [0, 1]), "validation's inputs has rows of different lengths; pad them to one"),
+        ((X * 1j, CLASSES), "validation's inputs holds complex64 and not numbers"),
+        ((torch.from_numpy(X) * 1j, CLASSES), "validation's inputs is torch.complex64; give real numbers"),
+        ((X, CLASSES[:5]), "validation cannot be read: the validation set has 24 inputs and 5 labels"),
+        ({"x": X, "y": CLASSES[:5]}, "validation cannot be read: the validation set has 24 of x, 5 of y"),
+        (X, "validation is a ndarray; give"),
+        (7, "validation is a int; give"),
+        (iter(()), "validation has no batch; an iterator that was read before is empty"),
+        ([(X, CLASSES), {"x": X, "y": CLASSES}], "the batches of validation differ: features, labels and x, y"),
+        (
+            [(X, CLASSES), (X[:, :3], CLASSES)],
+            r"have features of shapes \(24, 5\) and \(24, 3\); pad all to one length",
+        ),
+    ],
+)
+def test_a_validation_set_that_cannot_be_read_is_refused(validation, message):
+    with pytest.raises(ConfigError, match=message):
+        rows_of(validation)
