@@ -21,7 +21,7 @@ import httpx
 from fl.errors import FairshareError
 from fl.plain_text import printable
 
-LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")  # as they stand in a URL
 _MOST_OF_A_REFUSAL = 64 << 10  # bytes of an error's page that are read, for its reason
 
 
@@ -165,7 +165,8 @@ async def _body(response: httpx.Response, *, most: int) -> bytes:
 def past_the_proxy() -> dict[str, str]:
     """What has a child process reach this machine's loopback without the proxy that the environment names."""
     named = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    past = ",".join(filter(None, [named, *LOOPBACK]))
+    # Without brackets: httpx, which Flower's node asks with, ends on them.
+    past = ",".join(filter(None, [named, *(host.strip("[]") for host in LOOPBACK)]))
     return {"NO_PROXY": past, "no_proxy": past}
 
 
