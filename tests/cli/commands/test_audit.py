@@ -181,7 +181,7 @@ def test_one_float_of_the_direction_even_if_hashes_are_refitted(run, finds):
 
 
 @pytest.mark.parametrize("consistent", [False, True])
-@pytest.mark.parametrize("field", ["score", "balance", "cumulative", "weight"])
+@pytest.mark.parametrize("field", ["score", "total", "cumulative", "weight"])
 def test_one_leaf(run, finds, field, consistent):
     accounts = []
 
@@ -193,7 +193,7 @@ def test_one_leaf(run, finds, field, consistent):
     edit(run, change, consistent=consistent)
     told = finds()
     account, value = accounts[0]
-    seen = "balance" if field == "score" else field  # a score shows in the balance that it should lead to
+    seen = "total" if field == "score" else field  # a score shows in the total that it should lead to
     assert f"{seen} of" in told
     assert account in told
     assert str(value) in told or field == "score"

@@ -4,7 +4,6 @@ import json
 import numpy as np
 import pytest
 from eth_utils import to_checksum_address
-from fl.rewards.payout import Account
 
 from clients.trainer import train
 from fl.bundle.format import Bundle, BundledUpdate, write_header
@@ -14,6 +13,7 @@ from fl.cli.commands.score import main
 from fl.codec import Blocks, block_root, model_hash
 from fl.errors import ConfigError
 from fl.rewards import Participant, cap_q64, settle, weigh
+from fl.rewards.price import Account
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.scoring.scorer import TooManyClients
