@@ -50,7 +50,8 @@ def test_a_peer_cannot_have_more_by_making_accounts(tap, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("account", "stake"), [("0x12", 1), ("0x" + "ab" * 20, 1), (None, 1), (Account.create().address, "1e18")]
+    ("account", "stake"),
+    [("0x12", 1), ("0x" + "ab" * 20, 1), (None, 1), ("0x000000000000000000000000000000000000dEaD", "1e18")],
 )
 def test_what_is_no_account_or_stake_is_refused(tap, account, stake):
     assert tap[2](account, stake).status_code == 422
