@@ -92,6 +92,8 @@ SLOW_FOLDERS = (
     "docs",
     "deploy",
 )
+# Whole federations of many processes, minutes each.
+LONG_FOLDERS = ("federation", "network")
 LONG = "LONG_TESTS"  # variable by which `scripts/test long` asks for them
 
 
@@ -105,6 +107,8 @@ def mark(item: pytest.Item) -> None:
     inside = any(item.path.is_relative_to(REPOSITORY / "tests" / folder) for folder in SLOW_FOLDERS)
     if inside or fixtures & SLOW_FIXTURES:
         item.add_marker("slow")
+    if any(item.path.is_relative_to(REPOSITORY / "tests" / folder) for folder in LONG_FOLDERS):
+        item.add_marker("long")
     if item.get_closest_marker("long") and not os.environ.get(LONG):
         item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test long"))
 
