@@ -74,7 +74,7 @@ def test_an_answer_without_end_is_cut_off_and_not_asked_for_again(provider, pool
     w3 = connect(provider.entry)
     monkeypatch.setattr("fl.chain.rpc_transport.MOST_BYTES", 3 << 20)
     provider.habit, provider.asked = endless, []
-    with pytest.raises(AnswerTooLarge, match="more than the 3,145,728 bytes that there can be; set chain.url"):
+    with pytest.raises(AnswerTooLarge, match="more than the 3,145,728 bytes that there can be; name another node"):
         _ = w3.eth.block_number
     assert len(provider.asked) == 1
 

@@ -10,7 +10,7 @@ MOST = (2**96 - 1) // 10**18
 
 @pytest.mark.parametrize(
     ("tokens", "amount"),
-    [("1e3", 10**21), ("0.000000000000000001", 1), ("0e999999999", 0), ("-0", 0), (f"{MOST}", MOST * 10**18), (2, 2 * 10**18), (0.5, 5 * 10**17)],
+    [("1000", 10**21), ("0.000000000000000001", 1), ("-0", 0), (f"{MOST}", MOST * 10**18), (2, 2 * 10**18), (0.5, 5 * 10**17)],
 )  # fmt: skip
 def test_every_spelling_of_an_amount_is_read(tokens, amount):
     assert wei(tokens, setting="stake") == amount
@@ -19,12 +19,13 @@ def test_every_spelling_of_an_amount_is_read(tokens, amount):
 @pytest.mark.parametrize(
     ("tokens", "problem"),
     [
-        ("1e99999999", "set at most 79228162514 tokens, the contract holds no more"),
-        ("1e999999999999999999", "set at most 79228162514 tokens, the contract holds no more"),
+        ("1e3", "without thousands' marks, exponents and leading zeros (1000?)"),
+        ("1e99999999", "write a number of tokens such as 1000 or 0.5"),
+        ("1e999999999999999999", "write a number of tokens such as 1000 or 0.5"),
         (str(MOST + 1), "set at most 79228162514 tokens, the contract holds no more"),
-        ("1e-99999999", "set 0 or more tokens, with at most 18 decimals"),
+        ("1e-99999999", "write a number of tokens such as 1000 or 0.5"),
         ("1.0000000000000000001", "set 0 or more tokens, with at most 18 decimals"),
-        ("-1e99999999", "set 0 or more tokens, with at most 18 decimals"),
+        ("-1e99999999", "write a number of tokens such as 1000 or 0.5"),
         ("inf", "write a number of tokens such as 1000 or 0.5"),
         ("nan", "write a number of tokens such as 1000 or 0.5"),
         ("ten", "write a number of tokens such as 1000 or 0.5"),

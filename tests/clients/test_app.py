@@ -132,6 +132,8 @@ def table_task(world, spec):
         "class_names": ["no", "yes"],
         "positive_above": None,
         "label_map": [],
+        "level_map": [],
+        "target_scale": None,
         "missing": [""],
     }
     model = {"in_features": 2, "out_features": 2}

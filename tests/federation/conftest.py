@@ -157,7 +157,7 @@ class Town:
             "rounds": 5,
             "steps": 5,
             "budget": 100,
-            "challenge_window": 5,
+            "challenge_window": 10,
             "poll": 0.3,
             **changes,
         }

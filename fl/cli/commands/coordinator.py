@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import importlib
 import logging
 import os
 import signal
@@ -223,7 +224,8 @@ def _log_to(path: Path) -> None:
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
-    # Flower's logger writes to the terminal by itself; its lines belong into the log with ours.
+    # Flower's logger writes to the terminal by itself, from its import on; its lines belong into the log with ours.
+    importlib.import_module("flwr.common.logger")
     flower = logging.getLogger("flwr")
     flower.handlers.clear()
     flower.propagate = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
@@ -85,7 +86,8 @@ def _run(raw: DictConfig) -> None:
 
 
 def _log_flower_to_file() -> None:
-    # Flower's logger writes to the terminal by itself; its lines belong into the run's log with ours.
+    # Flower's logger writes to the terminal by itself, from its import on; its lines belong into the run's log with ours.
+    importlib.import_module("flwr.common.logger")
     flower = logging.getLogger("flwr")
     flower.handlers.clear()
     flower.propagate = True

@@ -34,7 +34,7 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
     bonded(liar, doubter)
     token, least = liar.world.token, liar.task.terms.min_stake
     for number, place in enumerate((3, 1000), start=1):
-        assert liar.escrow.next_demand(opened.id, doubter.address) == number
+        assert liar.escrow.next_demand(liar.task.task_id, opened.id, doubter.address) == number
         held = token.balance(doubter.address)
         liar.escrow.submit("demand", (opened.challenge, place), account=doubter)
         assert held - token.balance(doubter.address) == number * least

@@ -22,6 +22,7 @@ def test_every_choice_of_every_group_composes():
         "csv": ["data.path=x.csv", "data.target=y"],
         "folder": ["data.path=x", "data.target=y"],
         "idx": ["data.path=x"],
+        "text": ["data.path=x"],
         "holdout": ["data.path=x"],
         "rpc": ["chain.url=http://127.0.0.1:1", "chain.key=x.json"],
         "custom": ["model.path=torch.nn:Linear"],

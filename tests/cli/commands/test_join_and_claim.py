@@ -61,9 +61,7 @@ def test_a_note_that_cannot_be_read_is_not_overwritten(tmp_path):
     shard, note = tmp_path / "shard.csv", tmp_path / "note.json"
     shard.write_text("a,b\n1,2\n")
     note.write_text("")
-    with pytest.raises(
-        ConfigError, match=r"note\.json is no note of a commitment \(JSONDecodeError\); restore it, or move"
-    ):
+    with pytest.raises(ConfigError, match=r"note\.json is no note of a commitment \(BadJson\); restore it, or move"):
         commit(shard, note=note, task_id="0x01", account="0xA")
     assert note.read_text() == ""
 

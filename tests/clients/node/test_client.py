@@ -24,7 +24,7 @@ def test_two_nodes_take_part_are_told_their_pay_and_claim_it(coordination, capsy
     earned = {leaf.account: leaf.cumulative for leaf in reports[-1].leaves}
     for node, account in zip(nodes, one.world.addresses, strict=True):
         line = node.says("round 2: score ")
-        assert f"earned {reports[-1].pays.get(account, 0) / 1e18:,.2f} of " in line
+        assert f"earned {reports[-1].pays.get(account, 0) / 1e18:,.2f} tokens" in line
         assert f"{earned[account] / 1e18:,.2f} in all" in line
         node.says("it is final after")
     first = one.world.addresses[0]
