@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fl.report.wording import loss, percent
-from fl.scoring.game import Evaluation
+
+if TYPE_CHECKING:  # a page needs no torch
+    from fl.scoring.game import Evaluation
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,7 +127,7 @@ def test_a_foreign_model_has_the_weights_of_ones_own(spec):
     for mine, theirs in zip(told.build_model().parameters(), foreign.build_model().parameters(), strict=True):
         assert (mine == theirs).all()
         assert theirs.device.type == "cpu"
-    assert isinstance(foreign.build_loss(), nn.CrossEntropyLoss)
+    assert isinstance(foreign.build_loss().loss, nn.CrossEntropyLoss)
 
 
 def test_a_preview_refuses_before_it_starts_torch(spec, monkeypatch):

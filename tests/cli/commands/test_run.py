@@ -199,7 +199,12 @@ def test_a_run_on_a_table_of_ones_own(deployment, tmp_path):
             height = rng.normal()
             shown = "?" if number % 10 == 0 else f"{height:.3f}"
             table.writerow(
-                [shown, "red" if height > 0 else "blue", f"city-{number % 3}", "yes" if height > 0 else "no"]
+                [
+                    shown,
+                    "red" if height > 0 else "blue",
+                    ("Bern", "Rome", "Oslo")[number % 3],
+                    "yes" if height > 0 else "no",
+                ]
             )
     path = f"data.path={tmp_path}/mine.csv"
     result = runs_on(deployment, tmp_path / "run", "data=csv", path, "data.target=ill", "partition=iid")
@@ -208,7 +213,7 @@ def test_a_run_on_a_table_of_ones_own(deployment, tmp_path):
     natural = runs_on(
         deployment, tmp_path / "natural", "data=csv", path, "data.target=ill", "data.group=city", "partition=natural"
     )
-    assert [client.name for client in natural.clients] == ["city-0", "city-1", "city-2"]
+    assert [client.name for client in natural.clients] == ["Bern", "Oslo", "Rome"]
 
 
 def test_a_run_on_four_hospitals(deployment, shared_data, tmp_path):

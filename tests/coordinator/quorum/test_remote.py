@@ -8,7 +8,7 @@ import pytest
 
 from fl.audit.recompute import ChainView
 from fl.bundle.format import header_from_json
-from fl.chain.typed_data import ZERO_HASH, sign, signer_of
+from fl.chain.typed_data import sign, signer_of
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, RoundRefused, WrongAnswer
 
@@ -32,8 +32,8 @@ class Open:
             domain=world.task.domain,
             terms=world.task.terms,
             enrolments=world.task.enrolments(),
+            schedule=world.task.schedule(),
             previous=None,
-            previous_digest=ZERO_HASH,
         )
 
         def wait():
