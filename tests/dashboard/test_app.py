@@ -12,7 +12,7 @@ import pytest
 from report.run_summary import run_summary
 from starlette.testclient import TestClient
 
-from fl.bundle.format import leaf_to_json
+from fl.bundle.format import VERSION, leaf_to_json
 from fl.chain.json_file import write_json
 from fl.cli.commands.dashboard import _Server, main
 from fl.codec import Blocks
@@ -80,11 +80,12 @@ def bundle_of(folder, *, weight: int = 1 << 31):
     (bundle / "updates").mkdir(parents=True)
     (bundle / "updates" / f"{account}.blocks").write_bytes(update.to_bytes())
     (bundle / "direction.blocks").write_bytes(direction.to_bytes())
+    listed = {"account": account, "stake": "1", "weight": str(weight), "selected": weight > 0, "root": "0x" + "00" * 32,
+              "signature": "0x" + "00" * 65}  # fmt: skip
     told = {
-        "shapes": [[100, 2], [100]],
-        "updates": [{"account": account, "weight": str(weight)}],
-        "leaves": [leaf_to_json(leaf)],
-    }
+        "version": VERSION, "taskId": "0x" + "00" * 32, "round": 1, "names": ["weight", "bias"], "shapes": [[100, 2], [100]],
+        "updates": [listed], "previous": [], "leaves": [leaf_to_json(leaf)], "price": "0", "length": "0", "public": None,
+    }  # fmt: skip
     (bundle / "round.json").write_text(json.dumps(told))
     return account, score(update, direction, weight=weight)
 
