@@ -13,10 +13,13 @@ from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "scripts" / "benches"))
+# Only while they are imported: the folder has a `scoring` too.
+sys.path.insert(0, BENCHES := str(Path(__file__).parents[1] / "scripts" / "benches"))
 import attacks
 import played_task
 from together import train_together
+
+sys.path.remove(BENCHES)
 
 
 @pytest.fixture(scope="module")

@@ -141,8 +141,7 @@ def fields_of(values: Mapping[str, str]) -> dict[str, Field]:
             setting=hospitals(values["hospitals"]), partition=natural, rounds=10, sized=False, seeds=seeds
         )
     if here(values["data.path"], "data.path"):
-        # Fast enough to learn something in six rounds of few steps.
-        lenet = replace(mnist(values["data.path"], validation=400), learning_rate=0.2, steps=15)
+        lenet = mnist(values["data.path"], validation=400)
         fields["MNIST, LeNet"] = Field(
             setting=lenet, partition=replace(iid, clients=6), rounds=6, seeds=int(values["mnist.seeds"])
         )
@@ -272,9 +271,11 @@ def by_attack(
 
 
 def against_honest(outcome: Mapping, cheats: Sequence[int], *, one_price: bool) -> float:
-    """Pay per stake of some clients over that of all others."""
+    """Pay per stake of some clients over that of all others; 0 where they earned nothing."""
     pay, stake = pay_of(outcome, one_price=one_price), np.array(outcome["stakes"], dtype=float)
     own = np.isin(outcome["shards"], cheats)
+    if pay[own].sum() == 0:
+        return 0.0  # even where nobody else was paid
     return float((pay[own].sum() / stake[own].sum()) / (pay[~own].sum() / stake[~own].sum()))
 
 
@@ -329,7 +330,8 @@ def draw(path: Path, matrix: Mapping[str, Mapping[str, Mapping[str, float]]]) ->
         values = np.array([[table[name][attack] for name in table] for attack in ATTACKS])
         image = panel.imshow(np.clip(values, 0, 2), cmap="RdYlGn_r", vmin=0, vmax=2, aspect="auto")
         for (row, column), value in np.ndenumerate(values):
-            panel.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8)
+            ink = "white" if value < 0.3 or value > 1.7 else "black"
+            panel.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
         panel.set_xticks(range(len(table)), list(table), rotation=35, ha="right", fontsize=8)
         panel.set_yticks(range(len(ATTACKS)), ATTACKS, fontsize=8)
         panel.set_title(f"rules {rule}", fontsize=10)
