@@ -80,10 +80,10 @@ def bundle_of(folder, *, weight: int = 1 << 31):
     (bundle / "updates").mkdir(parents=True)
     (bundle / "updates" / f"{account}.blocks").write_bytes(update.to_bytes())
     (bundle / "direction.blocks").write_bytes(direction.to_bytes())
-    listed = {"account": account, "stake": "1", "weight": str(weight), "selected": weight > 0, "root": "0x" + "00" * 32,
-              "signature": "0x" + "00" * 65}  # fmt: skip
+    listed = {"account": account, "stake": "1", "weight": str(weight), "selected": weight > 0, "root": "00" * 32,
+              "signature": "00" * 65}  # fmt: skip
     told = {
-        "version": VERSION, "taskId": "0x" + "00" * 32, "round": 1, "names": ["weight", "bias"], "shapes": [[100, 2], [100]],
+        "version": VERSION, "taskId": "00" * 32, "round": 1, "names": ["weight", "bias"], "shapes": [[100, 2], [100]],
         "updates": [listed], "previous": [], "leaves": [leaf_to_json(leaf)], "price": "0", "length": "0", "public": None,
     }  # fmt: skip
     (bundle / "round.json").write_text(json.dumps(told))
