@@ -129,7 +129,7 @@ def parsers(folder: Path) -> list[Parser]:
         Parser("kept receipts", (_receipts(),), lambda data: _read_kept_receipts(folder, data), 0.5),
         Parser("answer", (b'{"detail": "no"}', b'{"header": {}, "round": 1}'), _read_answer),
         Parser("shard", (b"age,sex,label\n41,f,sick\n38,,well\n55.5,m,sick\n",), lambda data: read_shard(at.file("rows.csv", data), schema=SCHEMA), 0.5),
-        Parser("amount", (b"1000", b"0.5", b"1e3"), lambda data: wei(data.decode("latin-1"), setting="stake")),
+        Parser("amount", (b"1000", b"0.5", b"1000"), lambda data: wei(data.decode("latin-1"), setting="stake")),
         Parser("number", (b"3", b"0.25"), lambda data: _both_numbers(data.decode("latin-1"))),
         Parser("overrides", (b"task.steps=5 model=mlp", b"scorer.duplicate_cosine=0.9 data=digits", b"task.budget=10,20 +model.arguments.hidden=[3,4]"), _read_overrides, 0.01),
     ]  # fmt: skip

@@ -105,7 +105,7 @@ def test_an_invite_that_the_chain_does_not_know_is_refused(task):
     [
         ({"anvil": "me"}, "anvil is 'me'; write the index of a test account, or key=FILE"),
         ({"accept": "yes"}, "accept is 'yes'; write accept=true or accept=false"),
-        ({"threads": "0"}, "threads is '0'; set 1 or more"),
+        ({"threads": "0"}, "threads is '0'; write a whole number, 1 or more"),
         ({"app": "no_such_package:app"}, "app is 'no_such_package:app': No module named"),
         ({"data": None}, "data is not set"),
         ({"decimal": "coma"}, "decimal is 'coma'; known are point, comma, either; did you mean comma"),
@@ -141,7 +141,8 @@ def test_a_shard_that_does_not_fit_is_refused_with_the_reason(task, tmp_path, co
 def test_a_table_that_is_written_otherwise_is_named_before_anything_is_staked_and_read_once_that_is_said(
     task, tmp_path, monkeypatch, capsys
 ):
-    _, _, typed = task
+    opened, _, typed = task
+    opened.token.mint(opened.addresses[0], 10**18, account=opened.clients[0])  # what two rows stake
     (tmp_path / "shard.csv").write_text("a;b;c;label\n1,5;2;3;0\n4;5;6;one\n")
     with pytest.raises(DataError, match="column 'a' holds '1,5'; expected a number; set decimal=comma$"):
         client(typed(label_map="one:1"))
