@@ -1,4 +1,8 @@
-"""Text that somebody else wrote, made fit to be printed or logged."""
+"""Text that somebody else wrote, made fit to be printed or logged; and lists as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 def printable(text: object, *, most: int = 1000) -> str:
@@ -21,3 +25,14 @@ def printable(text: object, *, most: int = 1000) -> str:
 def indented(line: str) -> str:
     """A line of ours with somebody else's words in it: as `printable` gives it, with the blanks that it begins with."""
     return " " * (len(line) - len(line.lstrip(" "))) + printable(line)
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers as people list them: 1–3, 5."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and parts[-1][-1] == number - 1:
+            parts[-1] = [parts[-1][0], number]
+        else:
+            parts.append([number])
+    return ", ".join("–".join(map(str, part)) for part in parts)

@@ -9,7 +9,7 @@ from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
 from fl.chain.tokens import tokens
-from fl.plain_text import printable
+from fl.plain_text import printable, ranges
 from fl.rewards import HIGHEST_PRICE, price_of
 
 _LONG = 0.995  # a factor below it is worth a word
@@ -53,7 +53,7 @@ def _why(rounds: Sequence[RoundPay]) -> list[str]:
     took = [one.header.round for one in rounds if one.leaf.weight]
     missed = [one for one in rounds if not one.leaf.weight]
     last = rounds[-1]
-    lines = [f"took part in {_listed(took)} of the rounds {rounds[0].header.round} to {last.header.round}" if took
+    lines = [f"took part in {ranges(took)} of the rounds {rounds[0].header.round} to {last.header.round}" if took
              else "took part in no round"]  # fmt: skip
     lines += [f"missed round {one.header.round}: {one.absence or 'no answer was counted'}" for one in missed[:5]]
     if len(missed) > 5:
@@ -84,13 +84,3 @@ def _spend(invite: Invite, wallet: str) -> list[str]:
     if invite.chain_id == ANVIL_CHAIN:
         lines.append("this chain is a devnet: its tokens are worth nothing elsewhere")
     return lines
-
-
-def _listed(numbers: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ", ".join("–".join(map(str, part)) for part in parts)

@@ -24,6 +24,8 @@ from pathlib import Path
 from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
 
 from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles
 from fl.bundle.store import BundleSource, Withheld, round_folder
@@ -107,6 +109,11 @@ def invite_text(invite: Invite) -> str:
     return json.dumps(vars(invite), indent=1) + "\n"
 
 
+# What a text of somebody's is refused with: JSON of another shape, or bytes that are no signature.
+_NO_LIST = (LookupError, TypeError, ValueError, AttributeError)
+_NO_SIGNATURE = (BadSignature, ValidationError)
+
+
 def is_archive(path: Path) -> bool:
     """Whether a path is a file that may be an archive."""
     return path.is_file() and zipfile.is_zipfile(path)
@@ -144,7 +151,7 @@ class Archive:
             raise BadArchive(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
         except (BadArchive, BadInvite):
             raise
-        except Exception as error:  # a text of somebody's: JSON of another shape, bytes that are no signature
+        except (*_NO_LIST, *_NO_SIGNATURE) as error:
             raise BadArchive(path=str(path), problem=f"is no archive of a task ({type(error).__name__})") from error
         if (listed["task"], listed["contract"]) != (invite.task_id, invite.contract):
             raise BadArchive(path=str(path), problem="holds the invite of another task")

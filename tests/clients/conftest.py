@@ -5,26 +5,17 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from waiting import wait_for
 
 
 @pytest.fixture
 def until() -> Callable[..., object]:
     """Polls until something is there."""
-
-    def poll(found: Callable[[], object], *, what: str, deadline_s: float = 120.0) -> object:
-        end = time.monotonic() + deadline_s
-        while time.monotonic() < end:
-            if value := found():
-                return value
-            time.sleep(0.05)
-        raise AssertionError(f"within {deadline_s:.0f} s not: {what}")
-
-    return poll
+    return wait_for
 
 
 class Relay:

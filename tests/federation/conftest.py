@@ -8,14 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from waiting import DEADLINE_S, wait_for
 
 from fl.chain.accounts import anvil_account
 from fl.chain.deployment import Deployment
@@ -23,19 +23,8 @@ from fl.chain.devnet import running_devnet
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect
 
-DEADLINE_S = 600.0  # of anything that happens in another process, on a machine that is busy
 FIRST_CLIENT = 5  # index of Anvil's published accounts
 KILLED = Path(__file__).parent / "killed.py"
-
-
-def wait_for(found: Callable[[], object], *, what: Callable[[], str], deadline_s: float = DEADLINE_S) -> object:
-    """Poll until something is there."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.1)
-    raise AssertionError(f"within {deadline_s:.0f} s not: {what()}")
 
 
 @dataclass(kw_only=True)

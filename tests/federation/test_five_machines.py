@@ -11,11 +11,12 @@ import sys
 
 import pytest
 from network.namespaces import available, lan
+from waiting import wait_for
 
 from fl.chain.deployment import Deployment
 from fl.chain.invite import Invite
 
-from .conftest import Command, left_behind, wait_for
+from .conftest import Command, left_behind
 
 pytestmark = pytest.mark.skipif(bool(available()), reason=available() or "namespaces are there")
 

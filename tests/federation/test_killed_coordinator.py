@@ -6,13 +6,14 @@ import signal
 import ssl
 import urllib.request
 
+from waiting import wait_for
 from web3.types import RPCEndpoint
 
 from fl.bundle.format import read_header
 from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 
-from .conftest import left_behind, wait_for
+from .conftest import left_behind
 
 # Collected, scored, signed, in a block and not written down, and sent to a node that makes no block.
 KILLS = {1: "scoring", 2: "evaluating", 3: "posting", 4: "posted", 5: "sent"}

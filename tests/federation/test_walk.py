@@ -12,12 +12,13 @@ import subprocess
 import sys
 
 import pytest
+from waiting import wait_for
 
 from fl.audit.archive import Archive
 from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 
-from .conftest import Command, left_behind, wait_for
+from .conftest import Command, left_behind
 
 CLIENTS = ("ann", "ben", "cleo", "dan")
 ROUNDS = 3

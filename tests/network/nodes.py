@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,17 +12,6 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 
 HERE = Path(__file__).parent
-DEADLINE_S = 400.0  # of anything that happens in another process, on a machine that is busy
-
-
-def wait_for(found: Callable[[], object], *, what: str, deadline_s: float = DEADLINE_S) -> object:
-    """Poll until something is there."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"{what} did not happen within {deadline_s:.0f} s")
 
 
 def asking(node_ids: Sequence[int], *, group: str = "1", size: int = 1000) -> list[Message]:

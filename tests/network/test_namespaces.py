@@ -17,7 +17,8 @@ from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.superlink.process import running_superlink
 from fl.coordinator.superlink.grid import open_grid
-from network.nodes import asking, wait_for
+from network.nodes import asking
+from waiting import wait_for
 
 folder, address, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 tls = own_tls(folder / "tls", names=[address])

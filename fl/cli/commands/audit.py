@@ -25,7 +25,7 @@ from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, s
 from fl.cli.arguments.values import address_of, whole
 from fl.errors import ConfigError
 from fl.foreign.files import GivenFolder, Unreadable, read_file
-from fl.plain_text import printable
+from fl.plain_text import printable, ranges
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec, rows_of_dataset
 from fl.task.trust import Trust
@@ -92,10 +92,10 @@ def _audited(audit: TaskAudit) -> bool:
         _show_pay(audit)
     wrong = [one.number for one in verdicts if one.differences]
     if wrong:
-        print(f"{len(wrong)} of {len(verdicts)} rounds differ: {_ranges(wrong)}")
+        print(f"{len(wrong)} of {len(verdicts)} rounds differ: {ranges(wrong)}")
     if missed := [one.number for one in verdicts if one.interrupted]:
         print(
-            f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {_ranges(missed)}; run it again"
+            f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {ranges(missed)}; run it again"
         )
     return not wrong and not missed
 
@@ -191,17 +191,7 @@ def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:
     for verdict in verdicts:
         for what in verdict.unchecked:
             rounds.setdefault(what, []).append(verdict.number)
-    return {what: f"round{'s' if len(numbers) > 1 else ''} {_ranges(numbers)}" for what, numbers in rounds.items()}
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and parts[-1][-1] == number - 1:
-            parts[-1] = [parts[-1][0], number]
-        else:
-            parts.append([number])
-    return ", ".join("–".join(map(str, part)) for part in parts)
+    return {what: f"round{'s' if len(numbers) > 1 else ''} {ranges(numbers)}" for what, numbers in rounds.items()}
 
 
 def _show_pay(audit: TaskAudit) -> None:

@@ -104,6 +104,17 @@ def test_a_changed_archive_is_refused_with_what_was_changed(path, name, data, me
         Archive.open(changed(path, name, data))
 
 
+@pytest.mark.parametrize(
+    "signature", ["", "none", "00" * 65, "ff" * 65, "11" * 64, "11" * 64 + "ff", "00" * 64 + "1b", 5, None, ["00"]]
+)
+def test_what_is_no_signature_is_refused(path, signature):
+    def forged(text):
+        return json.dumps({**json.loads(text), "signature": signature}).encode()
+
+    with pytest.raises(BadArchive, match="is no archive of a task"):
+        Archive.open(changed(path, "signature.json", forged))
+
+
 def test_a_changed_round_is_refused_when_it_is_read(path):
     other = changed(path, "rounds/round-0002/round.json", lambda text: text.replace(b"1", b"2", 1))
     with pytest.raises(BrokenBundle, match="round.json cannot be read .archive .* was changed"):

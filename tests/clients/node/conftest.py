@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from table_rows import SCHEMA
+from waiting import DEADLINE_S, wait_for
 
 from fl.chain.invite import Invite
 from fl.coordinator.gateway.bundle_api import archive_router
@@ -30,20 +30,9 @@ from fl.coordinator.superlink.node_registry import NodeRegistry
 from fl.coordinator.superlink.process import SuperLink, running_superlink
 from fl.protocol import RECORD, TrainRequest
 
-DEADLINE_S = 150.0  # of anything that another process does, on a machine that is busy
 # Tests that are killed leave no node behind either.
 DIE_WITH_TESTS = partial(ctypes.CDLL(None).prctl, 1, signal.SIGTERM) if sys.platform == "linux" else None
 FIRST_CLIENT = 5  # index of Anvil's published accounts
-
-
-def wait_for(found: Callable[[], object], *, what: str | Callable[[], str], deadline_s: float = DEADLINE_S) -> object:
-    """Poll until something is there."""
-    end = time.monotonic() + deadline_s
-    while time.monotonic() < end:
-        if value := found():
-            return value
-        time.sleep(0.05)
-    raise AssertionError(f"within {deadline_s:.0f} s not: {what() if callable(what) else what}")
 
 
 @dataclass(kw_only=True)
@@ -261,12 +250,6 @@ def coordination(
         superlink.unregister(node.node_id)
     for gateway in gateways:
         gateway.__exit__(None, None, None)
-
-
-@pytest.fixture(scope="session")
-def until() -> Callable[..., object]:
-    """Polls until something is there."""
-    return wait_for
 
 
 @pytest.fixture(scope="session")

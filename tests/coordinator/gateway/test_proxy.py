@@ -30,8 +30,9 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.routers.fleet.router import router as fleet_router
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-from network.nodes import asking, light_nodes, wait_for
+from network.nodes import asking, light_nodes
 from starlette.responses import PlainTextResponse
+from waiting import wait_for
 
 from fl.chain.node_key import flower_public_key
 from fl.coordinator.gateway import request_limits

@@ -5,7 +5,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from network.nodes import asking, light_nodes, wait_for
+from network.nodes import asking, light_nodes
+from waiting import wait_for
 
 from fl.coordinator.superlink import grid as module
 from fl.coordinator.superlink.grid import GridLost, open_grid

@@ -10,7 +10,7 @@ from flwr.proto.runtime_pb2 import AcquireTaskRequest
 from flwr.supercore.constant import TaskType
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor, SuperExecAuthHttpInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
-from network.nodes import wait_for
+from waiting import wait_for
 
 from fl.coordinator.superlink import process as module
 from fl.coordinator.superlink.process import SuperLink, SuperLinkFailed, SuperLinkRefused, direct, running_superlink
