@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flwr.serverapp.strategy import FedAvg
 
+from fl.chain.tokens import tokens
 from fl.task.model_vector import vector_of
 
 HERE = Path(__file__).parent
@@ -74,5 +75,5 @@ def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claim
     node = one.start(0, **settings)
     assert node.ends() == 0
     earned = world.reports[0].pays[address]
-    assert f"the task is over; {address} was paid {earned / 1e18:,.2f} tokens" in node.said()
+    assert f"earned: {tokens(earned)} tokens, paid out" in node.said()
     assert world.escrow.claimed(world.task.task_id, address) == earned > 0
