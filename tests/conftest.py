@@ -80,21 +80,43 @@ def test_key(index: int) -> LocalAccount:
 test_key.__test__ = False
 
 
-# What a test starts, by the fixtures that it uses and the folder that it is in. A test marked `slow` says why itself.
+# What a test starts, by the fixtures that it uses and the folder or file that it is in.
 CHAIN_FIXTURES = {"anvil", "deployment", "chain", "world", "lasting_world"}
 SLOW_FIXTURES = {"environment", "python", "superlink", "town", "coordination", "launcher", "fl_process"}
-SLOW_FOLDERS = (
-    "federation",
-    "network",
+SLOW_PLACES = (
+    "bundle/test_http_client.py",
+    "chain/test_accounts.py",  # deriving keys takes a second each, which is their point
+    "chain/test_contract_agrees.py",
+    "chain/test_devnet.py",
+    "chain/test_json_file.py",
+    "chain/test_node_key.py",
+    "chain/test_outages.py",
+    "cli/arguments/test_overrides.py",
+    "cli/commands/test_score.py",
     "clients/node",
     "coordinator/engines",
+    "coordinator/gateway/test_intake.py",
     "coordinator/superlink",
-    "docs",
+    "coordinator/test_any_model.py",
+    "coordinator/test_run.py",
     "deploy",
+    "docs",
+    "federation",
+    "fuzz",
+    "network",
+    "scoring/coalition/test_linear_layers.py",
+    "scoring/test_robust.py",
+    "scoring/test_rules.py",
+    "test_wheel.py",
 )
 # Whole federations of many processes, minutes each.
 LONG_FOLDERS = ("federation", "network")
 LONG = "LONG_TESTS"  # variable by which `scripts/test long` asks for them
+
+
+def is_in(item: pytest.Item, places: Sequence[str]) -> bool:
+    """Whether a test stands in one of these folders or files of tests/."""
+    return any(item.path.is_relative_to(REPOSITORY / "tests" / place) for place in places)
 
 
 def mark(item: pytest.Item) -> None:
@@ -104,10 +126,9 @@ def mark(item: pytest.Item) -> None:
         item.add_marker("chain")
     if "browser" in fixtures:
         item.add_marker("browser")
-    inside = any(item.path.is_relative_to(REPOSITORY / "tests" / folder) for folder in SLOW_FOLDERS)
-    if inside or fixtures & SLOW_FIXTURES:
+    if is_in(item, SLOW_PLACES) or fixtures & SLOW_FIXTURES:
         item.add_marker("slow")
-    if any(item.path.is_relative_to(REPOSITORY / "tests" / folder) for folder in LONG_FOLDERS):
+    if is_in(item, LONG_FOLDERS):
         item.add_marker("long")
     if item.get_closest_marker("long") and not os.environ.get(LONG):
         item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test long"))

@@ -4,6 +4,7 @@ import json
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from clients.joining.preview import preview
@@ -11,6 +12,7 @@ from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.invite import Invite
 from fl.cli.main import COMMANDS
 from fl.errors import ConfigError
+from fl.task.saved_model import SavedModel
 from fl.task.trust import UntrustedCode
 
 # What a command that reads an invite, a run's folder or an archive is asked, {} standing for the folder that somebody gave
@@ -31,6 +33,8 @@ FOREIGN = {
     "leave": (["folder={}/node", "anvil=9"], False),
     "doctor": (["invite={}/invite.json"], False),
     "dashboard": (["run={}", "port=-1"], False),
+    "finish": (["{}", "anvil=1"], False),
+    "predict": (["{}/best.safetensors", "{}/rows.csv"], True),
 }
 # These read their owner's own settings, or what the chain says.
 OWN = {"run", "shards", "coordinator", "devnet", "deploy", "mint", "key", "completion", "compile"}
@@ -61,6 +65,8 @@ def given(lasting_world, spec, table_schema, tmp_path_factory):
     world.invite.write(folder / "invite.json")
     replace(world.invite, gateway="https://127.0.0.1:9").write(folder / "with-gateway.json")
     write_validation(folder / VALIDATION, world.validation)
+    arrays = {"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32)}
+    SavedModel(arrays=arrays, spec=world.spec.to_json(), about={}).write(folder / "best.safetensors")
     (folder / "rows.csv").write_text("a,b,c,label\n" + "".join(f"{n},{n % 3},{n % 5},{n % 2}\n" for n in range(60)))
     return folder
 

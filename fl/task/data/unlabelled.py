@@ -43,8 +43,6 @@ def read_inputs(path: Path, *, schema: Mapping[str, Any] | None, feature_shape: 
 
 def _places(table: Table, schema: TableSchema) -> list[int]:
     used = [column.name for column in schema.columns]
-    if not (table.has_header and schema.has_header) and len(table.names) == len(schema.names) - 1:
-        # Without names, and without a label: the columns that are left stand in their order.
-        left = [name for name in schema.names if name != schema.target]
-        return [left.index(name) for name in used]
-    return column_order(table, names=schema.names, has_header=schema.has_header, needed=used)
+    unlabelled = len(table.names) == len(schema.names) - 1
+    names = [name for name in schema.names if not unlabelled or name != schema.target]
+    return column_order(table, names=names, has_header=schema.has_header, needed=used)

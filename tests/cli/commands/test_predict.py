@@ -41,12 +41,13 @@ def test_a_row_needs_no_label(fl, model, tmp_path):
     assert predicted(fl("predict", model, table(tmp_path, "c,label,b,a\n0,,0,9\n0,?,0,-9\n"))) == ["1", "0"]
 
 
-def test_without_names_nobody_can_tell_the_columns(refuses, model, tmp_path):
+@pytest.mark.parametrize("row", ["9,0,0", "9,0,0,1"])
+def test_without_names_nobody_can_tell_the_columns(refuses, model, tmp_path, row):
     refuses(
         "predict",
         model,
-        table(tmp_path, "9,0,0\n-9,0,0\n"),
-        saying="expected a header like the other files of the task",
+        table(tmp_path, f"{row}\n-{row}\n"),
+        saying=f"{tmp_path / 'new.csv'} has no header; expected a header",
     )
 
 
