@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 # Flower reads these when it is imported.
@@ -182,10 +182,14 @@ def ask(w3: Web3, method: str, *arguments: object) -> object:
 
 @pytest.fixture
 def chain(deployment: Deployment) -> Iterator[Deployment]:
-    """The deployment, for a test that changes the chain: put back as it was afterwards."""
+    """The deployment, for a test that changes the chain: put back as it was afterwards.
+
+    Its token is a new one: runs on the session's chain leave tokens behind with the published accounts.
+    """
     w3 = connect(deployment.url)
     snapshot = ask(w3, "evm_snapshot")
-    yield deployment
+    token, _ = Token.deploy(w3, account=test_key(SPONSOR))
+    yield replace(deployment, token=token.address)
     assert ask(w3, "evm_revert", snapshot)
 
 

@@ -126,7 +126,7 @@ def watch(fl, account, tmp_path):
 
     def call(opened):
         watcher = account(WATCHER)
-        opened.token.mint(watcher.address, TOKENS, account=watcher)
+        opened.token.mint(watcher.address, 100 * TOKENS, account=watcher)
         return fl("watch", opened.folder, f"anvil={WATCHER}", "once=true", f"folder={tmp_path / 'watch'}")
 
     return call
@@ -137,7 +137,7 @@ def test_pay_for_a_friend(lying_run, audit, watch):
     assert "the cumulative of 0x" in audit(opened)
     done = watch(opened)
     assert done.code == 1
-    assert "round 2 FRAUD: a balance or payout does not follow from the round before" in done.out
+    assert "round 2 FRAUD: a total or payout does not follow from the round before" in done.out
     assert (opened.task.state().status, opened.task.state().posted) == (Status.HALTED, 1)
 
 
