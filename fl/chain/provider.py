@@ -82,6 +82,18 @@ def depth_of(w3: Web3) -> int:
     return 0 if w3.eth.chain_id == ANVIL_CHAIN else _DEEP
 
 
+@dataclass
+class _Highest:
+    """The highest block that something of this process's was seen in, and when."""
+
+    block: int = 0
+    seen_at: float = float("-inf")  # monotonic
+
+
+# By URL: what one connection has seen holds for all others of this process, and so does that a devnet was put back.
+_HIGHEST: dict[str, _Highest] = {}
+
+
 class _Passing(Exception):
     """No answer, for a reason that may pass."""
 
@@ -105,18 +117,18 @@ class PatientProvider(JSONBaseProvider):
         self.endpoint_uri, self.patience, self.timeout_s = url, patience, timeout_s
         self.log_span = LogSpan()
         self._transport = transport_to(url, wait_s=timeout_s)
-        self._seen, self._seen_at = 0, float("-inf")  # the highest block that something of ours was seen in, and when
+        self._highest = _HIGHEST.setdefault(url, _Highest())
 
     def saw(self, block: int) -> None:
         """Something that matters stands in this block: for a while nothing is read as it was before it."""
-        if block >= self._seen:
-            self._seen, self._seen_at = block, time.monotonic()
+        if block >= self._highest.block:
+            self._highest.block, self._highest.seen_at = block, time.monotonic()
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         """Ask, and ask again as `patience` says. Raises: ChainUnreachable."""
         started, wait, told = time.monotonic(), 0.1, False
         if method in _REWRITES:
-            self._seen = 0
+            self._highest.block = 0
         while True:
             try:
                 answer = self._ask_pinned(method, params)
@@ -150,10 +162,11 @@ class PatientProvider(JSONBaseProvider):
         """Ask of no block before the highest one that is known here, while that is fresh news to other nodes."""
         wait = 0.05
         while True:
-            fresh = self._seen and time.monotonic() - self._seen_at < self.patience.lag_s
+            highest = self._highest.block
+            fresh = highest and time.monotonic() - self._highest.seen_at < self.patience.lag_s
             if not fresh or method not in (*_BLOCK_AT, "eth_blockNumber"):
                 return self._ask(method, params)
-            head = max(int(self._ask("eth_blockNumber", [])["result"], 16), self._seen)
+            head = max(int(self._ask("eth_blockNumber", [])["result"], 16), highest)
             if method == "eth_blockNumber":
                 return {"jsonrpc": "2.0", "id": 0, "result": hex(head)}
             pinned, place = list(params), _BLOCK_AT[method]
