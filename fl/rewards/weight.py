@@ -1,8 +1,8 @@
 """What an update weighs in a round: its stake's share, less what the round's length takes.
 
 a_k = stake_k / Σ stake, factor_k = min(1, R / ‖Δ_k‖), weight_k = round(a_k · factor_k · 2^32). R is the stake-weighted median
-of the round's lengths, and at most the spec's cap: an update that is longer counts as if it had that length, so that
-multiplying an honest one gains nothing. Everything is an integer or an exact fraction, the same bits on every machine.
+of the round's lengths but those of 0, and at most the spec's cap: an update that is longer counts as if it had that length, so
+that multiplying an honest one gains nothing. Everything is an integer or an exact fraction, the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -44,18 +44,25 @@ def cap_q64(cap: str | Decimal) -> int:
 
 
 def median_q64(*, stakes: Sequence[int], norms: Sequence[int], accounts: Sequence[str]) -> int:
-    """The stake-weighted median of a round's lengths, in units of 2^−64; 0 for no updates.
+    """The stake-weighted median of a round's lengths above 0, in units of 2^−64; 0 where there are none.
 
-    The first norm, ascending by (norm, account), at which twice the summed stake reaches the round's total. Whoever holds less
-    than half of the stake cannot push it beyond what the others sent.
+    The first norm, ascending by (norm, account), at which twice the summed stake reaches the total of those who sent something. A
+    zero update says nothing of how long the others should be, and counted, half of the stake could stop a task by sending nothing.
+    Whoever holds less than half of that total pushes the median neither above the others' longest update nor below their shortest;
+    with exactly half it can still be made short, which pays nobody more, but not long.
 
     Args:
         stakes: Stake of each participant in wei, 0 or more.
         norms: `norm_q64` of each update.
         accounts: 0x addresses, which break ties.
     """
-    summed, total = 0, sum(stakes)
-    for norm, _, stake in sorted(zip(norms, (int(account, 16) for account in accounts), stakes, strict=True)):
+    sent = sorted(
+        (norm, int(account, 16), stake)
+        for norm, account, stake in zip(norms, accounts, stakes, strict=True)
+        if norm and stake
+    )
+    summed, total = 0, sum(stake for _, _, stake in sent)
+    for norm, _, stake in sent:
         summed += stake
         if 2 * summed >= total:
             return norm

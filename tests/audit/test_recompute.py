@@ -12,7 +12,7 @@ from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.bundle.format import Bundle
 from fl.chain.typed_data import Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
-from fl.rewards import RoundTree
+from fl.rewards import RoundTree, norm_q64
 from fl.scoring.direction import direction
 from fl.scoring.paid import PaidScoring
 from fl.scoring.public_vectors import PublicStep, products, public_vectors, without_public
@@ -348,6 +348,15 @@ def test_a_direction_of_the_steering_rows_is_refused(world, judge, bundles):
 
 def test_another_length_is_refused(judge, bundles):
     refused(judge, "the round's length", bundle=replace(bundles[1], length=bundles[1].length + 1))
+
+
+@pytest.mark.parametrize("length", [0, 1])
+def test_a_length_that_counts_who_sent_nothing_is_refused(judge, bundles, length):
+    norms = {one.account: norm_q64(Blocks.from_bytes(one.wire, size=8)) for one in bundles[0].updates}
+    assert list(norms.values()).count(0) == 1  # client 0, in round 1
+    told = replace(bundles[0], length=sorted(norms.values())[length])
+    error = refused(judge, "the round's length", number=1, bundle=told)
+    assert int(error.expected) == sorted(norms.values())[2]
 
 
 def test_a_bundle_without_its_public_step_is_refused(judge, bundles):

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from vector_files import cases, unhex
+from vector_files import cases, document, unhex
 
 from fl.codec import Blocks
 from fl.rewards import WEIGHT_ONE, EmptyRound, cap_q64, median_q64, norm_q64, weights_q32
@@ -67,7 +67,9 @@ def test_a_norm_cap_of_nothing_is_refused(cap):
         ([1, 3], [1, 5], 5),
         ([3, 1], [1, 5], 1),
         ([0, 0, 1], [1, 2, 9], 9),
-        ([1, 1, 1], [0, 0, 7], 0),
+        ([1, 1, 1], [0, 0, 7], 7),  # who sent nothing has no say
+        ([5, 1, 2, 1], [0, 4, 6, 9], 6),
+        ([1, 1], [0, 0], 0),
         ([], [], 0),
     ],
 )
@@ -76,9 +78,41 @@ def test_the_median_is_the_first_length_that_half_of_the_stake_reaches(stakes, n
     assert median_q64(stakes=stakes, norms=norms, accounts=accounts) == median
 
 
-def test_whoever_holds_less_than_half_of_the_stake_cannot_lengthen_the_round():
-    accounts = [f"0x{number:040x}" for number in range(3)]
-    assert median_q64(stakes=[4, 3, 3], norms=[10**30, 5, 7], accounts=accounts) == 7
+@given(
+    st.lists(st.tuples(st.integers(1, 10**6), st.integers(1, 10**6)), min_size=1, max_size=6),
+    st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 10**30)), max_size=4),
+)
+def test_whoever_holds_less_than_half_of_the_stake_keeps_the_length_within_that_of_the_others(honest, others):
+    sent = sum(stake for stake, norm in others if norm)
+    if sent >= sum(stake for stake, _ in honest):
+        return
+    everybody = [*honest, *others]
+    median = median_q64(
+        stakes=[stake for stake, _ in everybody],
+        norms=[norm for _, norm in everybody],
+        accounts=[f"0x{number:040x}" for number in range(len(everybody))],
+    )
+    assert min(norm for _, norm in honest) <= median <= max(norm for _, norm in honest)
+
+
+def test_half_of_the_stake_cannot_lengthen_the_round():
+    assert median_q64(stakes=[3, 1, 2], norms=[10**30, 5, 7], accounts=["0x01", "0x02", "0x03"]) == 7
+
+
+@given(st.permutations(range(5)), st.lists(st.integers(0, 4), min_size=5, max_size=5))
+def test_the_order_of_updates_and_splitting_one_leave_the_median(order, norms):
+    stakes, accounts = [2, 4, 6, 8, 2], [f"0x{number + 1:040x}" for number in range(5)]
+    median = median_q64(stakes=stakes, norms=norms, accounts=accounts)
+    turned = [[values[place] for place in order] for values in (stakes, norms, accounts)]
+    assert median_q64(stakes=turned[0], norms=turned[1], accounts=turned[2]) == median
+    split = median_q64(stakes=[1, 1, *stakes[1:]], norms=[norms[0], *norms], accounts=[*accounts, f"0x{9:040x}"])
+    assert split == median
+
+
+@pytest.mark.parametrize("case", document("weight")["medians"], ids=lambda case: f"{len(case['stakes'])} clients")
+def test_medians_are_those_of_the_vectors(case):
+    stakes, norms = ([int(value) for value in case[key]] for key in ("stakes", "norms"))
+    assert median_q64(stakes=stakes, norms=norms, accounts=case["accounts"]) == int(case["median"])
 
 
 def test_multiplying_a_long_update_gains_nothing():

@@ -15,6 +15,7 @@ from fl.chain.typed_data import signer_of
 from fl.codec import Blocks, model_hash
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.errors import ConfigError
+from fl.rewards import norm_q64
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
@@ -148,6 +149,18 @@ def test_a_cap_that_holds_nobody_back_is_told_once(world, caplog):
     world = world(rounds=2)
     world.run(world.app(lambda number, round_number, base: 0.01 * world.downhill(number, round_number, base)))
     assert caplog.text.count("times the median update") == 1
+
+
+def test_half_of_the_stake_cannot_stop_a_task_by_sending_nothing(world, spec):
+    one = world(rounds=2, clients=4, stakes=[3 * TOKENS, 3 * TOKENS, 2 * TOKENS, TOKENS], spec=spec(length="median"))
+    one.run(one.app(lambda number, *rest: np.zeros(8) if number < 2 else one.downhill(number, *rest)))
+    for report in one.reports:
+        bundle = Bundle.read(report.bundle)[0]
+        lengths = sorted(norm_q64(update_of(update, bundle)) for update in bundle.updates)
+        assert lengths[:2] == [0, 0]
+        assert bundle.length in lengths[2:]
+        assert [report.pays[who] > 0 for who in one.addresses] == [False, False, True, True]
+    assert one.game().evaluate(bundle.next).loss < one.game().evaluate(one.base).loss
 
 
 def test_of_equal_updates_the_stakes_decide_the_pay(world):
