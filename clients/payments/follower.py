@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _POLL_S = 3
 _LOOKS = 3  # after which an account that the contract does not know has left before the start
 _PROBE_S = 30  # of the gateway, when no round needs it
+_GATEWAY_LAG_S = 20  # in which a gateway may not know yet that a round is posted
 
 
 class PayFollower:
@@ -65,6 +66,7 @@ class PayFollower:
         self._told = 0  # rounds
         self._rounds: dict[int, RoundPay] = {}
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
+        self._late: dict[int, float] = {}  # when a round's files were first asked for in vain, monotonic
         self._lacks_receipts = False
         self._home: Homecoming | None = None
         self._unknown = 0  # looks in a row at which the contract did not know the account
@@ -141,6 +143,9 @@ class PayFollower:
             self._rounds[number] = book.round(number)
             self._say(str(self._rounds[number]))
         except (ArchiveUnreachable, ArchiveRefused) as error:
+            first = self._late.setdefault(number, time.monotonic())
+            if isinstance(error, ArchiveRefused) and error.status == 404 and time.monotonic() - first < _GATEWAY_LAG_S:
+                return False  # the gateway looks at the chain every few seconds, as this does
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
             return False
         except NoLeaf as error:

@@ -4,6 +4,7 @@ Each lie of `LIES` is told by an account of Anvil's, from FIRST_ACCOUNT on, that
 nodes speak to the coordinator's gateway as a SuperNode does.
 """
 
+import signal
 import sys
 import tempfile
 import threading
@@ -133,6 +134,7 @@ def main() -> None:
     """Join, and one thread for each lie."""
     invite, first, lies = Invite.read(Path(sys.argv[1])), int(sys.argv[2]), sys.argv[3:]
     domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Flower's to itself while the coordinator does not know the key yet
     threads = []
     with tempfile.TemporaryDirectory() as folder:
         for number, lie in enumerate(lies):

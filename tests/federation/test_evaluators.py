@@ -44,6 +44,7 @@ def test_two_of_three_sign_from_their_machines_and_anybody_audits_over_the_gatew
         "coordinator.evaluation=200",
         f"coordinator.archive={archive}",
         "coordinator.keep=1",
+        "scorer.public_rounds=0",  # the public step needs the rounds before, so that they are kept for it
     )
     coordinator.says("invite")
     invite = town.folder / "coordinator" / "invite.json"

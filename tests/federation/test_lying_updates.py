@@ -33,7 +33,7 @@ REASONS = {
 def test_signed_lies_are_refused_by_name_and_cost_nobody_else_anything(town):
     coordinator = town.coordinator(*town.settings(rounds=ROUNDS, clients=HONEST + 1 + len(REASONS), stay="closed"))
     nodes = [town.node(number) for number in range(HONEST)]
-    town.environment["PYTHONPATH"] = str(Path(__file__).parent)
+    town.environment = {**town.environment, "PYTHONPATH": str(Path(__file__).parent)}
     nodes.append(town.node(HONEST, "app=diverging_app:app"))
     first = FIRST_CLIENT + len(nodes)
     accounts = {lie: anvil_account(first + number, chain_id=31337).address for number, lie in enumerate(REASONS)}

@@ -19,6 +19,7 @@ os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # with the test that started it
 
+import httpx  # noqa: E402
 from cryptography.hazmat.primitives import serialization  # noqa: E402
 from flwr.app import ConfigRecord, Error, Message, RecordDict  # noqa: E402
 from flwr.proto.message_pb2 import ObjectTree  # noqa: E402
@@ -50,7 +51,7 @@ def serve(address: str, ca: bytes, key_file: str, **settings: object) -> None:
         try:
             with http_request_response(address, False, ca, (private, private.public_key())) as connection:
                 answer_all(connection, **settings)
-        except SystemExit:  # Flower's way to say that it is not let in
+        except (SystemExit, httpx.HTTPStatusError):  # Flower's ways to say that it is not let in
             if not settings["again"]:
                 return
             time.sleep(1)

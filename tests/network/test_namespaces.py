@@ -1,7 +1,9 @@
 """Machines with addresses of their own: what the gateway shows is all that another machine can reach."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from network.namespaces import available, lan
@@ -48,7 +50,8 @@ def start(environment):
     started = []
 
     def on(machine, *arguments):
-        paths = f"{environment['PYTHONPATH']}:{environment['PYTHONPATH'].split(':')[0]}/tests"
+        tests = str(Path(__file__).parents[1])
+        paths = os.pathsep.join([environment["PYTHONPATH"], tests])
         process = subprocess.Popen(
             machine.command([sys.executable, *arguments]),
             stdin=subprocess.PIPE,

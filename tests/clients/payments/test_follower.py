@@ -137,6 +137,36 @@ def test_a_receipt_for_another_update_is_told(played, gateway, tmp_path):
     assert str(pay).endswith("receipt is for another update than this round holds, which is provable on chain")
 
 
+def test_a_gateway_that_is_a_look_behind_the_chain_is_no_trouble(played, gateway, until, tmp_path):
+    start, tls = gateway
+    said, asked = [], []
+    behind_still = APIRouter()
+
+    @behind_still.get("/api/bundles/round-0001/{file}")
+    def file(file: str) -> Response:
+        asked.append(file)
+        if len(asked) == 1:
+            return Response('{"detail": "round 1 is not posted yet"}', 404, media_type="application/json")
+        return Response((tmp_path / "bundles" / "round-0001" / file).read_bytes())
+
+    with start(before=[behind_still]) as running:
+        invite = behind(played, running, tls)
+        follower = PayFollower(
+            invite,
+            folder=NodeFolder(path=tmp_path / "node"),
+            gateway=Gateway(invite.gateway, ca=invite.ca),
+            account=played.clients[0],
+            claims=False,
+            grace_s=0,
+            say=said.append,
+        )
+        follower.start()
+        until(lambda: said, what="the first line")
+        follower.stop()
+    assert len(asked) > 1
+    assert said[0].startswith("round 1: score ")
+
+
 def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, until, devnet, tmp_path):
     start, tls = gateway
     said = []
