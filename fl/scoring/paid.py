@@ -147,6 +147,13 @@ class PaidScoring:
             self._rule = build_scorer(spec.scorer, spec.scorer_arguments)
 
     @property
+    def scoring_rows(self) -> ValidationGame:
+        """The loss on the rows that score. Raises: ValueError for an auditor without the validation set."""
+        if self.game is None:
+            raise ValueError("the validation set is not here, and this needs its loss; give it with the game")
+        return self.game
+
+    @property
     def most_clients(self) -> int | None:
         """How many updates of a round the rule can value; None for any number."""
         return getattr(self._rule, "most_clients", None)
@@ -211,7 +218,7 @@ class PaidScoring:
             past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
         """
         self.measure(base)
-        found = direction(cast(ValidationGame, self.game), base=base, step=step, nodes=self.spec.quadrature)
+        found = direction(self.scoring_rows, base=base, step=step, nodes=self.spec.quadrature)
         return without_public(found, public_vectors(past[: self.spec.public_rounds]))
 
     def public_basis(
@@ -259,7 +266,7 @@ class PaidScoring:
 
     def loss(self, model: NDArray[np.float32]) -> float:
         """The loss of a model on the rows that score; infinity where it is no number."""
-        return loss_on(cast(ValidationGame, self.game), model)
+        return loss_on(self.scoring_rows, model)
 
     def scores(
         self,

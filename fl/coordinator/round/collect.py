@@ -60,28 +60,15 @@ class Question:
 
 
 def collect(
-    replies: Iterable[Message],
-    *,
-    task_id: bytes,
-    round_number: int,
-    base_model: bytes,
-    size: int,
-    enrolled: Mapping[str, Enrolment],
-    domain: Domain,
-    owners: Mapping[int, tuple[str, ...]] | None = None,
+    replies: Iterable[Message], question: Question, *, owners: Mapping[int, tuple[str, ...]] | None = None
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
     """Sort the replies of a round into accepted updates, ascending by account, and refusals.
 
     Args:
         replies: Train replies, error replies among them.
-        base_model: Hash of the model that was sent.
-        size: Number of values of the model's vector.
-        enrolled: Clients on chain by account.
+        question: What was asked.
         owners: Accounts that joined with the key of each node; None where nodes have no keys.
     """
-    question = Question(
-        task_id=task_id, round=round_number, base_model=base_model, size=size, enrolled=enrolled, domain=domain
-    )
     accepted: dict[str, AcceptedUpdate] = {}
     refused = []
     for reply in replies:
@@ -100,7 +87,7 @@ def collect(
             # A node that gave no answer says no name: its key does, so that its owner can read why nothing counted.
             account = claimed or (known[0] if len(known) == 1 else "")
             refused.append(Refusal(node_id=node_id, account=account, reason=printable(error)))
-    return sorted(accepted.values(), key=lambda one: int(one.account, 16)), refused
+    return sorted(accepted.values(), key=lambda update: int(update.account, 16)), refused
 
 
 class NotAccepted(FairshareError):

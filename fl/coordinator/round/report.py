@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 
-from fl.chain.typed_data import Header
+import numpy as np
+
+from fl.chain.escrow import Posting
+from fl.chain.typed_data import Header, header_hash, signer_of
 from fl.coordinator.round.collect import Refusal
-from fl.rewards import Leaf
-from fl.scoring.analysis.uncertainty import ScoreReading
+from fl.coordinator.round.opening import OpenRound
+from fl.coordinator.round.settle import SettledRound
+from fl.rewards import WEIGHT_ONE, Leaf
+from fl.scoring.analysis.uncertainty import ScoreReading, read_attested, read_scores
+from fl.scoring.inputs import BlockUpdates, RoundInputs
+from fl.scoring.lengths import length_factor
+from fl.scoring.paid import PaidScoring
+from fl.scoring.public_vectors import public_vectors
+from fl.scoring.replication import duplicate_groups
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,3 +50,92 @@ class RoundReport:
     duplicates: tuple[tuple[str, ...], ...] = ()  # groups of accounts that shared one weight
     reading: ScoreReading | None = None  # of rounds that are small enough to be read
     seconds: dict[str, float] = field(default_factory=dict)  # by step; training and signing are told by the clients
+
+
+def report_of(
+    opened: OpenRound,
+    settled: SettledRound,
+    posting: Posting,
+    *,
+    scoring: PaidScoring,
+    signatures: Sequence[bytes],
+    folder: Path,
+    refusals: Sequence[Refusal],
+    receipts: Mapping[str, bytes],
+    reading: ScoreReading | None,
+) -> RoundReport:
+    """Tell a round that is on chain.
+
+    Args:
+        opened: What was known before anybody answered.
+        settled: What was made of the answers.
+        posting: How it came onto the chain.
+        scoring: By the task's rule; says the losses of the models.
+        signatures: The evaluators', of the header.
+        folder: Of the bundle.
+        refusals: Of the nodes' replies; those that only scoring saw are in `settled`.
+        receipts: The coordinator's signatures, by account.
+        reading: Of a round that is small enough.
+    Returns: the report but for its seconds, which count this step too.
+    """
+    bundle, header, rows = settled.bundle, posting.header, scoring.scoring_rows
+    taken = {participant.account for participant in settled.participants}
+    paid_before = {leaf.account: leaf.cumulative for leaf in opened.before.leaves}
+    before, after = rows.evaluate(opened.base), rows.evaluate(bundle.next)
+    aggregated = after if bundle.aggregate is None else rows.evaluate(bundle.aggregate)
+    return RoundReport(
+        round=opened.number,
+        header=header,
+        header_hash=header_hash(header),
+        evaluators=tuple(signer_of(header, domain=opened.chain.domain, signature=one) for one in signatures),
+        leaves=bundle.leaves,
+        scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
+        left_out=tuple(one.account for one in settled.participants if not one.selected),
+        pays={leaf.account: leaf.cumulative - paid_before.get(leaf.account, 0) for leaf in bundle.leaves},
+        stakes={account: enrolment.stake for account, enrolment in opened.enrolled.items()},
+        refusals=(*refusals, *settled.refusals),
+        loss_before=before.loss,
+        loss_aggregated=aggregated.loss,
+        loss_after=after.loss,
+        public_rate=bundle.public.rate if bundle.public else None,
+        factors={one.account: length_factor(one.blocks, length=bundle.length) for one in settled.participants},
+        bundle=folder,
+        transaction=posting.sent.hash,
+        gas=posting.sent.gas,
+        posted_at=posting.time,
+        receipts=dict(receipts),
+        duplicates=_duplicates(settled, threshold=scoring.spec.duplicate_cosine),
+        reading=reading,
+    )
+
+
+def read_round(
+    opened: OpenRound, settled: SettledRound, *, scoring: PaidScoring, most_clients: int
+) -> ScoreReading | None:
+    """Standard errors and scores by class; None of a round in which nobody is, or more clients than are read.
+
+    Args:
+        opened: What was known before anybody answered.
+        settled: What was made of the answers.
+        scoring: By the task's rule.
+        most_clients: How many clients a round may have and still be read.
+    """
+    participants, bundle, spec = settled.participants, settled.bundle, scoring.spec
+    accounts = [participant.account for participant in participants]
+    if not 0 < len(participants) <= most_clients:
+        return None
+    if spec.attested:
+        return read_attested(settled.attested, accounts=accounts)
+    inputs = RoundInputs(
+        game=scoring.scoring_rows,
+        base=opened.base,
+        updates=BlockUpdates(blocks=[participant.blocks for participant in participants]),
+        weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),
+        public=public_vectors(opened.before.public[: spec.public_rounds]),
+    )
+    return read_scores(inputs, accounts=accounts, class_names=spec.class_names, nodes=spec.quadrature)
+
+
+def _duplicates(settled: SettledRound, *, threshold: str | Decimal | None) -> tuple[tuple[str, ...], ...]:
+    groups = duplicate_groups([participant.blocks for participant in settled.participants], threshold=threshold)
+    return tuple(tuple(settled.participants[member].account for member in group) for group in groups)

@@ -44,7 +44,7 @@ class PastRounds:
     model: NDArray[np.float32]
 
 
-def resume_task(task: PaidTask, journal: Journal, *, follow: Callable[[Bundle], None] | None) -> PastRounds | None:
+def resume_task(task: PaidTask, journal: Journal, *, follow: Callable[[Bundle], object] | None) -> PastRounds | None:
     """Walk through the rounds that are on chain already.
 
     A round that is on chain and was not reported yet is not done with: it is gone through again, without asking or posting.

@@ -11,39 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
-from numpy.typing import NDArray
 
 from fl.aggregation.replay import aggregate
 from fl.aggregation.selection import content_for, selected_by
 from fl.bundle.format import Bundle, BundledUpdate
-from fl.codec import Blocks, Layout, UnencodableVector
+from fl.codec import Blocks, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
-from fl.rewards import Account, Leaf, Participant, settle, weigh
+from fl.coordinator.round.opening import OpenRound
+from fl.rewards import Participant, settle, weigh
 from fl.scoring.direction import weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length, loose_cap
 from fl.scoring.paid import PaidScoring, UnusableScore
-from fl.scoring.public_vectors import PublicRound
 from fl.scoring.replication import share_stakes
 from fl.scoring.rows import few_rows
 from fl.scoring.scores import Scores
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class OpenRound:
-    """What is known of a round before anybody answered."""
-
-    number: int
-    task_id: bytes
-    allowed: int  # wei that all rounds up to this one may pay together
-    layout: Layout
-    base: NDArray[np.float32]  # shape (P,)
-    previous: tuple[Leaf, ...]  # of the round before
-    past: tuple[PublicRound, ...]  # the rounds before, the latest first, as far back as they are public
-    accounts: dict[str, Account]  # every enrolled client before the round
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -78,14 +63,14 @@ def settle_updates(
     with step("scoring"):
         updates, refusals = _within(updates, most=scoring.most_clients, scorer=spec.scorer)
         if current.number == 1:
-            _warn(updates, spec=spec, rows=len(scoring.whole))
+            _warn(updates, scoring=scoring)
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
             participants, contents, length = _seats(current, updates, inner=inner, spec=spec)
             weights = weigh(participants, cap=length)
             try:
                 way = scoring.step(participants, base=current.base, weights=weights)
-                blocks = Blocks.encode(scoring.direction(base=current.base, step=way, past=current.past))
+                blocks = Blocks.encode(scoring.direction(base=current.base, step=way, past=current.before.public))
                 scores, attested = scoring.scores(
                     participants,
                     base=current.base,
@@ -98,12 +83,12 @@ def settle_updates(
             except (UnencodableVector, UnusableScore):
                 if not updates:
                     raise
-                updates, ruinous = _without_ruinous(current, updates, weights, game=scoring.game)
+                updates, ruinous = _without_ruinous(current, updates, weights, game=scoring.scoring_rows)
                 refusals += ruinous
     with step("aggregating"):
         made, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
     with step("public step"):
-        public = scoring.public_step(base=current.base, aggregate=made, direction=blocks, past=current.past)
+        public = scoring.public_step(base=current.base, aggregate=made, direction=blocks, past=current.before.public)
     with step("settling"):
         settlement = settle(
             participants, weights=weights, scores=scores, accounts=current.accounts, allowed=current.allowed
@@ -116,7 +101,7 @@ def settle_updates(
         next=public[1] if public else made,
         updates=tuple(_bundled(one, seat, weights) for one, seat in zip(updates, participants, strict=True)),
         direction=blocks,
-        previous=current.previous,
+        previous=current.before.leaves,
         leaves=settlement.tree.leaves,
         price=settlement.payout.price,
         length=length,
@@ -160,10 +145,11 @@ def _seats(
     return participants, contents, length
 
 
-def _warn(updates: Sequence[AcceptedUpdate], *, spec: TaskSpec, rows: int) -> None:
+def _warn(updates: Sequence[AcceptedUpdate], *, scoring: PaidScoring) -> None:
     """Say in the first round's log what makes pay follow worth badly."""
-    capped = loose_cap((one.blocks for one in updates), cap=spec.norm_cap) if spec.length == "capped" else None
-    for warning in (capped, few_rows(rows) if spec.public_rounds else None):
+    spec, rows = scoring.spec, scoring.whole
+    capped = loose_cap((update.blocks for update in updates), cap=spec.norm_cap) if spec.length == "capped" else None
+    for warning in (capped, few_rows(len(rows)) if spec.public_rounds and rows is not None else None):
         if warning:
             log.warning(warning)
 

@@ -9,7 +9,7 @@ from flwr.app import ConfigRecord, Error, Message, MetricRecord, RecordDict
 from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, Update, sign
 from fl.codec import Blocks, block_root, model_hash
-from fl.coordinator.round.collect import collect
+from fl.coordinator.round.collect import Question, collect
 from fl.protocol import RECORD, SignedUpdate, TrainRequest
 
 DOMAIN = Domain(chain_id=31337, contract="0x" + "11" * 20)
@@ -60,16 +60,8 @@ def reply(content, *, node=2):
 
 def sort(replies, enrolled, *, number=1, size=8, owners=None):
     """Collect round `number`."""
-    return collect(
-        replies,
-        task_id=TASK,
-        round_number=number,
-        base_model=BASE,
-        size=size,
-        enrolled=enrolled,
-        domain=DOMAIN,
-        owners=owners,
-    )
+    question = Question(task_id=TASK, round=number, base_model=BASE, size=size, enrolled=enrolled, domain=DOMAIN)
+    return collect(replies, question, owners=owners)
 
 
 def refusal_from(answer, enrolled, **options):

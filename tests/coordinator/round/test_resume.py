@@ -14,6 +14,7 @@ from fl.codec import model_hash
 from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.round.collect import Question
 from fl.coordinator.round.journal import Journal, NotKept
+from fl.coordinator.round.posting import post_round
 from fl.coordinator.round.resume import LostRound
 from fl.task.strategies import build_strategy
 
@@ -103,15 +104,14 @@ def test_a_post_that_was_sent_and_not_seen_is_found_and_reported(world, monkeypa
     app, _ = counted(one)
     grid, strategy = one.grid(app), one.strategy()
 
-    post = strategy._post
-
-    def sent_and_killed(header, signatures):
-        post(header, signatures)
+    def sent_and_killed(task, header, *, signatures):
+        post_round(task, header, signatures=signatures)
         raise Killed
 
-    monkeypatch.setattr(strategy, "_post", sent_and_killed)
-    with pytest.raises(Killed):
-        strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
+    with monkeypatch.context() as patched:
+        patched.setattr("fl.coordinator.round.strategy.post_round", sent_and_killed)
+        with pytest.raises(Killed):
+            strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
     assert one.task.state().posted == 1
     assert one.reports == []
 
@@ -216,7 +216,8 @@ def test_receipts_of_before_reach_the_clients(world):
 
     grid.send_and_receive = noting
     strategy = one.strategy()
-    strategy._nodes = {number + 2: one.clients[number].address for number in range(3)}
+    for number in range(3):
+        strategy.nodes.note_sender(number + 2, one.clients[number].address)
     strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
     assert {message.content["fairshare"]["receipt-round"] for message in asked} == {1}
 

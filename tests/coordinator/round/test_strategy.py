@@ -379,3 +379,8 @@ def test_without_a_quorum_nothing_is_posted_and_the_reason_is_told(world):
     assert caught.value.what == "the validation set at hand"
     assert one.task.state().posted == 0
     assert one.reports == []
+
+
+def test_a_round_that_was_not_opened_cannot_be_aggregated(ordinary):
+    with pytest.raises(ConfigError, match="round 1 was not opened; call configure_train for it first"):
+        ordinary.strategy().aggregate_train(1, [])
