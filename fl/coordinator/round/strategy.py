@@ -226,7 +226,7 @@ class PayingStrategy(Strategy):
         )
 
     def _remember(self, bundle: Bundle) -> None:
-        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
+        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction, layout=bundle.layout)
         self._past = (done, *self._past)[: self.spec.public_rounds]
 
     def _go_on_from(self, past: PastRounds) -> None:
