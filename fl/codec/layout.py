@@ -43,9 +43,14 @@ class Layout:
         return cls(names=tuple(kept), shapes=tuple(tuple(shape) for shape in kept.values()))
 
     @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of values in each array."""
+        return tuple(map(math.prod, self.shapes))
+
+    @cached_property
     def size(self) -> int:
         """Number of values in the vector."""
-        return sum(map(math.prod, self.shapes))
+        return sum(self.sizes)
 
     def flatten(self, arrays: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Join the arrays to a vector of shape (P,); arrays outside the layout are left out.

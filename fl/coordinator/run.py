@@ -215,7 +215,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         norm_cap=task.norm_cap,
         length=task.length,
         public_rounds=config.scorer.public_rounds,
-        public_iterations=config.scorer.public_iterations,
+        public_gradients=config.scorer.public_gradients,
         scorer=scorer,
         scorer_arguments=scorer_arguments,
         quadrature=config.scorer.nodes,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fl.codec import Blocks
 from fl.errors import FairshareError
 from fl.scoring.game import ValidationGame
+from fl.scoring.public_vectors import PublicVector
 
 
 class UnscorableUpdate(FairshareError):
@@ -68,8 +69,8 @@ class RoundInputs:
     clips: NDArray[np.floating] | None = None
     # The round's direction, shape (P,), where it is known: it is read, not computed anew.
     direction: NDArray[np.floating] | None = None
-    # An orthonormal basis of what everybody knew before the round, shape (P,) each: nobody is paid for going along it.
-    public: Sequence[NDArray[np.float64]] = ()
+    # An orthonormal basis of what everybody knew before the round: nobody is paid for going along it.
+    public: Sequence[PublicVector] = ()
 
     def __post_init__(self) -> None:
         if len(self.updates) != len(self.weights):

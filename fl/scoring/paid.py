@@ -16,7 +16,7 @@ from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from fl.aggregation.selection import check_scorable, clip_of
-from fl.codec import Blocks
+from fl.codec import Blocks, Layout
 from fl.errors import ConfigError, FairshareError
 from fl.rewards import WEIGHT_ONE, Participant, direction_scores, quantised
 from fl.scoring.direction import direction, weighted_step
@@ -24,7 +24,7 @@ from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import agreed_length
 from fl.scoring.public_step import loss_on, search
-from fl.scoring.public_vectors import PublicRound, PublicStep, public_vectors, without_public
+from fl.scoring.public_vectors import PublicRound, PublicStep, PublicVector, public_vectors, without_public
 from fl.scoring.rows import SplitRows, split_rows
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
 from fl.scoring.scorer import Scorer, TooManyClients, build_scorer
@@ -227,11 +227,14 @@ class PaidScoring:
         base: NDArray[np.float32],
         aggregate: NDArray[np.float32],
         direction: Blocks,
+        layout: Layout,
         past: Sequence[PublicRound] = (),
-    ) -> list[NDArray[np.float64]]:
+    ) -> list[PublicVector]:
         """What is public once this round is known: what the public step may go along."""
         this = PublicRound(
-            step=aggregate.astype(np.float64) - base.astype(np.float64), direction=direction.decode().astype(np.float64)
+            step=aggregate.astype(np.float64) - base.astype(np.float64),
+            direction=direction.decode().astype(np.float64),
+            parts=layout.sizes,
         )
         return public_vectors((this, *past)[: self.spec.public_rounds])
 
@@ -241,6 +244,7 @@ class PaidScoring:
         base: NDArray[np.float32],
         aggregate: NDArray[np.float32],
         direction: Blocks,
+        layout: Layout,
         past: Sequence[PublicRound] = (),
     ) -> tuple[PublicStep, NDArray[np.float32]] | None:
         """The round's public step and the model after it; None in a task without public rounds.
@@ -249,18 +253,19 @@ class PaidScoring:
             base: The model before the round, shape (P,).
             aggregate: What the inner strategy made of it, shape (P,).
             direction: As posted.
+            layout: Of the model.
             past: The rounds before, the latest first.
         """
         if self._rows is None:
             return None
         self.measure(base)
-        basis = self.public_basis(base=base, aggregate=aggregate, direction=direction, past=past)
+        basis = self.public_basis(base=base, aggregate=aggregate, direction=direction, layout=layout, past=past)
         step = search(
             self._rows,
             aggregate=aggregate,
             basis=basis,
             scale=float(np.linalg.norm(aggregate.astype(np.float64) - base)),
-            iterations=self.spec.public_iterations,
+            gradients=self.spec.public_gradients,
         )
         return step, step.applied(aggregate, basis)
 

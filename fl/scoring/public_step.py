@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from fl.scoring.game import ValidationGame
-from fl.scoring.public_vectors import RATES, PublicStep, combined, products
+from fl.scoring.public_vectors import RATES, PublicStep, PublicVector, combined, products
 from fl.scoring.rows import SplitRows
 
 _WALL = 1e30  # what the search sees where the loss is no number
@@ -32,30 +32,29 @@ def search(
     rows: SplitRows,
     *,
     aggregate: NDArray[np.float32],
-    basis: Sequence[NDArray[np.float64]],
+    basis: Sequence[PublicVector],
     scale: float,
-    iterations: int,
+    gradients: int,
 ) -> PublicStep:
     """Find the public step by BFGS on the steering rows and a choice of length on the scoring rows.
 
     Args:
         rows: The halves of the validation set.
         aggregate: The inner strategy's model w′, shape (P,).
-        basis: Public vectors, orthonormal, shape (P,) each.
+        basis: Public vectors, orthonormal.
         scale: About how far to look first, such as the length of the round's own step, in weight units.
-        iterations: At most so many of BFGS, each about one gradient on the steering rows.
+        gradients: The search asks for at most so many, each on the steering rows, which are half.
     """
     nowhere = PublicStep(coefficients=(0.0,) * len(basis), rate=0.0)
     if not basis or not scale > 0 or not math.isfinite(scale):
         return nowhere
 
-    # Line searches may ask often; so many gradients on half of the rows is what the public step may cost.
     asked: list[tuple[float, NDArray[np.float64]]] = []
     calls = 0
 
     def value(places: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         nonlocal calls
-        if calls >= 2 * iterations + 4:
+        if calls >= gradients:
             raise _EnoughAsked
         calls += 1
         model = combined(aggregate, basis, (scale * places).tolist())
@@ -67,7 +66,7 @@ def search(
         return loss, slopes
 
     with contextlib.suppress(_EnoughAsked):
-        minimize(value, np.zeros(len(basis)), jac=True, method="BFGS", options={"maxiter": iterations})
+        minimize(value, np.zeros(len(basis)), jac=True, method="BFGS", options={"maxiter": gradients})
     if not asked:
         return nowhere
     best_places = min(asked, key=lambda one: one[0])[1]

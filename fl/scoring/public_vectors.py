@@ -1,19 +1,24 @@
 """What everybody can know of a task belongs to nobody: the last steps and the last directions, taken out of what pays.
 
 A replay of the last step or direction is aligned with the next direction, because losses are smooth. So the posted direction is
-the part of the gradient that is orthogonal to these vectors, and any sum of replays scores 0. Sums run in one order in
-float64, element by element, so that every machine gets the same bits.
+the part of the gradient that is orthogonal to these vectors, and any sum of replays scores 0. The latest round's are taken tensor by
+tensor, so that no layer of them can be replayed at another strength; the sign of the latest direction and what Adam makes of all
+directions and of all steps are public too, since anybody can make them. Sums run in one order in float64, element by element, so that
+every machine gets the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
 _LEAST = 1e-6  # of a vector's length, below which what is left of it is rounding
+_VALUES_EACH = 4  # a model has at most one public vector for so many values
+_ADAM = (0.9, 0.999, 1e-8)  # β1, β2, ε; Kingma and Ba 2015, arXiv:1412.6980
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,6 +27,20 @@ class PublicRound:
 
     step: NDArray[np.float64]  # the model after it less the one before, shape (P,)
     direction: NDArray[np.float64]  # as posted, shape (P,)
+    parts: tuple[int, ...] = ()  # how many values each tensor of the model has, in order; none: the vector is one part
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PublicVector:
+    """A vector of shape (P,) that is 0 outside of one range, which is all that is held of it."""
+
+    values: NDArray[np.float64]
+    start: int = 0
+
+    @property
+    def stop(self) -> int:
+        """Where the range ends."""
+        return self.start + len(self.values)
 
 
 RATES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)  # λ, exact in binary
@@ -34,7 +53,7 @@ class PublicStep:
     coefficients: tuple[float, ...]  # γ, one for each public vector, in weight units
     rate: float  # λ, one of RATES
 
-    def applied(self, aggregate: NDArray[np.float32], basis: Sequence[NDArray[np.float64]]) -> NDArray[np.float32]:
+    def applied(self, aggregate: NDArray[np.float32], basis: Sequence[PublicVector]) -> NDArray[np.float32]:
         """The next model, the same bits on every machine, shape (P,).
 
         Raises: ValueError if there are not as many coefficients as vectors.
@@ -44,51 +63,102 @@ class PublicStep:
         return combined(aggregate, basis, [self.rate * one for one in self.coefficients]).astype(np.float32)
 
 
-def public_vectors(rounds: Sequence[PublicRound]) -> list[NDArray[np.float64]]:
-    """An orthonormal basis of what is public, each of shape (P,).
+def public_vectors(rounds: Sequence[PublicRound]) -> list[PublicVector]:
+    """An orthonormal basis of what is public.
+
+    In this order: the latest round's step by tensor, its direction by tensor, the step and the direction of each round before it,
+    the sign of the latest direction, Adam's step on the directions, and Adam's on the steps; the first P // 4 of these.
 
     Args:
         rounds: The last rounds, the latest first.
     """
-    return orthonormal([vector for past in rounds for vector in (past.step, past.direction)])
+    if not rounds:
+        return []
+    latest, *older = rounds
+    vectors = [
+        *_by_part(latest.step, latest.parts),
+        *_by_part(latest.direction, latest.parts),
+        *(PublicVector(values=vector) for past in older for vector in (past.step, past.direction)),
+        PublicVector(values=np.sign(latest.direction)),
+        PublicVector(values=adam([past.direction for past in reversed(rounds)])),
+        PublicVector(values=adam([past.step for past in reversed(rounds)])),
+    ]
+    # In a model of few values, more would leave clients little to be paid for.
+    return orthonormal(vectors[: len(latest.step) // _VALUES_EACH])
 
 
-def orthonormal(vectors: Sequence[NDArray[np.float64]]) -> list[NDArray[np.float64]]:
+def orthonormal(vectors: Sequence[PublicVector]) -> list[PublicVector]:
     """Modified Gram–Schmidt, twice; what is left of less than 10^−6 of a vector's length is dropped.
 
     Source: Giraud, Langou, Rozložník 2005, "The loss of orthogonality in the Gram–Schmidt process": twice is enough.
+
+    Args:
+        vectors: Those of a part of the range have to come before those that reach beyond it.
     """
-    basis: list[NDArray[np.float64]] = []
+    basis: list[PublicVector] = []
     for vector in vectors:
-        rest = without_public(np.asarray(vector, dtype=np.float64), basis)
+        near = [one for one in basis if one.start < vector.stop and vector.start < one.stop]
+        within = [PublicVector(values=one.values, start=one.start - vector.start) for one in near]
+        rest = without_public(vector.values, within)
         left = _length(rest)
-        if left > _LEAST * _length(vector):
-            basis.append(rest / left)
+        if left > _LEAST * _length(vector.values):
+            basis.append(PublicVector(values=rest / left, start=vector.start))
     return basis
 
 
-def without_public(vector: NDArray[np.floating], basis: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+def without_public(vector: NDArray[np.floating], basis: Sequence[PublicVector]) -> NDArray[np.float64]:
     """The part of a vector that no sum of the basis makes, shape (P,)."""
     rest = np.array(vector, dtype=np.float64)
     for _ in range(2):
         for one in basis:
-            rest -= _product(one, rest) * one
+            there = rest[one.start : one.stop]
+            there -= _product(one.values, there) * one.values
     return rest
 
 
 def combined(
-    origin: NDArray[np.floating], basis: Sequence[NDArray[np.float64]], places: Sequence[float]
+    origin: NDArray[np.floating], basis: Sequence[PublicVector], places: Sequence[float]
 ) -> NDArray[np.float64]:
     """origin + Σ place_i · basis_i, added in this order, shape (P,)."""
     total = np.array(origin, dtype=np.float64)
     for one, place in zip(basis, places, strict=True):
-        total += place * one
+        total[one.start : one.stop] += place * one.values
     return total
 
 
-def products(vector: NDArray[np.floating], basis: Sequence[NDArray[np.float64]]) -> list[float]:
+def products(vector: NDArray[np.floating], basis: Sequence[PublicVector]) -> list[float]:
     """⟨vector, basis_i⟩ for each of the basis."""
-    return [_product(one, np.asarray(vector, dtype=np.float64)) for one in basis]
+    values = np.asarray(vector, dtype=np.float64)
+    return [_product(one.values, values[one.start : one.stop]) for one in basis]
+
+
+def adam(vectors: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
+    """Adam's step on vectors for gradients, shape (P,), of any length.
+
+    Args:
+        vectors: The oldest first, shape (P,) each.
+    """
+    first, second, epsilon = _ADAM
+    mean, square = np.zeros(len(vectors[0])), np.zeros(len(vectors[0]))
+    for vector in vectors:
+        values = np.asarray(vector, dtype=np.float64)
+        mean = first * mean + (1 - first) * values
+        square = second * square + (1 - second) * (values * values)
+    rounds = len(vectors)
+    # A square root and a quotient are rounded alike on every machine; a power by the C library need not be.
+    mean_left, square_left = 1.0, 1.0
+    for _ in range(rounds):
+        mean_left, square_left = mean_left * first, square_left * second
+    return (mean / (1 - mean_left)) / (np.sqrt(square / (1 - square_left)) + epsilon)
+
+
+def _by_part(vector: NDArray[np.floating], parts: Sequence[int]) -> list[PublicVector]:
+    stops = list(accumulate(parts or (len(vector),)))
+    return [
+        PublicVector(values=np.asarray(vector[start:stop], dtype=np.float64), start=start)
+        for start, stop in zip([0, *stops], stops, strict=False)
+        if stop > start
+    ]
 
 
 def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:

@@ -23,7 +23,7 @@ WHOLE = {
     "num_classes": (1, 1_000_000, "task.num_classes"),
     "quadrature": (1, 64, "scorer.nodes"),
     "public_rounds": (0, 16, "scorer.public_rounds"),
-    "public_iterations": (1, 64, "scorer.public_iterations"),
+    "public_gradients": (1, 64, "scorer.public_gradients"),
     "seed": (0, 2**63 - 1, "seed"),
 }
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32

@@ -49,8 +49,9 @@ RULES = {
 }
 REPLAYS = ("replay_step", "replay_direction", "replay_average:0.9", "adam", "sign")
 SCALES = ("scale:2", "scale:5", "scale:50")
+SHORT = "lazy:1/10+scale:10"  # a tenth of the steps, made as long as all of them
 ATTACKS = (
-    *REPLAYS, "zero", "noise", "opposite", *SCALES, "stale", "lazy:1/2", "lazy:1/10", "label_flip:0.4", "label_flip:1",
+    *REPLAYS, "zero", "noise", "opposite", *SCALES, "stale", "lazy:1/2", "lazy:1/10", SHORT, "label_flip:0.4", "label_flip:1",
     "label_flip:0.4+scale:5", "backdoor:1", "synthetic", "copy", "split:4", "ring", "ring of a third", "harm",
     "replay_step by a third",
 )  # fmt: skip
@@ -199,7 +200,13 @@ def play(task: Task) -> dict:
     federation, spec = dealt(name, seed, sized=attack == "sizes")
     behaviours = behaviours_of(attack, name, seed)
     changed = replace(spec, **PLAYED[side])
-    played = play_task(federation, changed, rounds=FIELDS[name].rounds, behaviours=behaviours)
+    played = play_task(
+        federation,
+        changed,
+        rounds=FIELDS[name].rounds,
+        behaviours=behaviours,
+        trained=trained_of(name, seed, sized=attack == "sizes"),
+    )
     return {
         "scores": [row.tolist() for row in played.scores],
         "shards": [wallet.shard for wallet in played.wallets],
@@ -216,11 +223,17 @@ def dealt(name: str, seed: int, *, sized: bool = False) -> tuple[Federation, Tas
     return federation_of(field.setting, SIZES if sized else field.partition, seed=seed)
 
 
+@lru_cache(maxsize=2)
+def trained_of(name: str, seed: int, *, sized: bool) -> dict:
+    """What honest clients of a field trained so far: in round 1 every attack on it starts from the same model."""
+    return {}
+
+
 @lru_cache(maxsize=64)
 def order_of(name: str, seed: int) -> tuple[int, ...]:
     """Clients by how near their honest pay is to their stake: the first ones cheat."""
     federation, spec = dealt(name, seed)
-    played = play_task(federation, spec, rounds=FIELDS[name].rounds)
+    played = play_task(federation, spec, rounds=FIELDS[name].rounds, trained=trained_of(name, seed, sized=False))
     pay, stake = played.pay(), np.array([float(wallet.stake) for wallet in played.wallets])
     return tuple(np.argsort(np.abs(np.log(np.maximum(pay, 1e-9) / (stake / stake.sum())))).tolist())
 
@@ -241,8 +254,8 @@ def behaviours_of(attack: str, name: str, seed: int) -> dict[int, str]:
     if attack in together:
         return together[attack]
     if attack.startswith("lazy:"):
-        share = attack.partition("/")[2]
-        return {first: f"lazy:{max(1, FIELDS[name].setting.steps // int(share))}"}
+        share, sign, rest = attack.partition("/")[2].partition("+")
+        return {first: f"lazy:{max(1, FIELDS[name].setting.steps // int(share))}{sign}{rest}"}
     return {first: attack}
 
 

@@ -20,6 +20,7 @@ from clients.behaviours import Turn, batch_seed, play
 from clients.workbench import Tools
 from fl.aggregation.replay import replay
 from fl.aggregation.selection import clip_of
+from fl.audit.public_state import public_round
 from fl.codec import Blocks
 from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE, Account, Participant, settle_round, weigh
 from fl.scoring.game import ValidationGame
@@ -79,6 +80,7 @@ def play_task(
     held: bool = True,
     strategy: Strategy | None = None,
     on_round: Callable[[RoundInputs], None] = lambda inputs: None,
+    trained: dict[tuple, NDArray[np.float32]] | None = None,
 ) -> Played:
     """Play all rounds of a task; the spec says which rules hold.
 
@@ -91,6 +93,7 @@ def play_task(
         held: Whether those who are present weigh what they would if all took part; else weights are rescaled among them.
         strategy: Makes the next model of the round's replies; the weighted mean by default.
         on_round: Gets each round as scorers see it.
+        trained: What honest clients came to in round 1 of other tasks with the same data and training; it is added to.
     """
     model, data = spec.build_model(), federation.validation
     loss = spec.build_loss()
@@ -99,7 +102,7 @@ def play_task(
     played = Played(wallets=wallets_for(federation, behaviours or {}))
     accounts = [f"0x{place + 1:040x}" for place in range(len(played.wallets))]
     told = {wallet.shard: read_behaviour(wallet.behaviour) for wallet in played.wallets}
-    base = vector_of(model)
+    base, layout = vector_of(model), layout_of(model)
     models: list[NDArray[np.float32]] = []
     directions: list[NDArray[np.float32]] = []
     tools = Tools(model, spec)
@@ -108,7 +111,7 @@ def play_task(
     for number in range(1, rounds + 1):
         here = [shard for shard in range(len(federation.shards)) if present is None or shard in present]
         honest = [shard for shard in here if told[shard].text == HONEST]
-        answers = dict(zip(honest, _honest(federation, spec, model, base, shards=honest, number=number), strict=True))
+        answers = _honest(federation, spec, model, base, shards=honest, number=number, trained=trained)
         for shard in sorted(set(here) - set(honest)):
             known = Known(base=base, models=models, directions=directions, first=first.get(shard))
             turn = Turn(
@@ -146,14 +149,12 @@ def play_task(
         )
         aggregate = (base + step).astype(np.float32)
         if strategy is not None:
-            aggregate = replay(strategy, number, participants, base=base, layout=layout_of(model), cap=length)
-        public = scoring.public_step(base=base, aggregate=aggregate, direction=direction, past=past)
+            aggregate = replay(strategy, number, participants, base=base, layout=layout, cap=length)
+        public = scoring.public_step(base=base, aggregate=aggregate, direction=direction, layout=layout, past=past)
         after = public[1] if public else aggregate
         models, directions = [*models, base][-3:], [*directions, direction.decode()]
-        past = (
-            PublicRound(step=after.astype(np.float64) - base, direction=direction.decode().astype(np.float64)),
-            *past,
-        )[: spec.public_rounds]
+        done = public_round(base=base, following=after, direction=direction, layout=layout)
+        past = (done, *past)[: spec.public_rounds]
         played.scores.append(np.array([scores.get(account, 0) for account in accounts]) / (1 << SCORE_FRACTION_BITS))
         base = after
         standing = test.evaluate(base)
@@ -171,10 +172,18 @@ def _honest(
     *,
     shards: Sequence[int],
     number: int,
-) -> list[NDArray[np.float32]]:
+    trained: dict[tuple, NDArray[np.float32]] | None,
+) -> dict[int, NDArray[np.float32]]:
+    # Stacked clients differ in the last bits by who else is in the stack, so the whole of it is one entry.
+    key = tuple(shards)
+    if number == 1 and trained is not None and key in trained:
+        return dict(zip(shards, trained[key], strict=True))
     data = [federation.shards[shard].data for shard in shards]
     seeds = [batch_seed(spec.seed, number=shard, round_number=number) for shard in shards]
-    return train_together(model, base, data=data, spec=spec, seeds=seeds)
+    found = train_together(model, base, data=data, spec=spec, seeds=seeds)
+    if number == 1 and trained is not None:
+        trained[key] = np.array(found)
+    return dict(zip(shards, found, strict=True))
 
 
 def one_price_pay(scores: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ random blocks of LeNet's size, signed with its own wallet, and trains nothing. T
 they spend is left out of `seconds`, which end when the round is on chain; the evaluator is counted apart too, since it has
 a machine of its own where it matters, and its memory is in the peak.
 
-`tree_10k_seconds` is the round tree of 10,000 leaves with every proof checked for a hundred of them.
+`tree_10k_seconds` is the round tree of 10,000 leaves with every proof checked for a hundred of them, and
+`price_10k_seconds` the price of 10,000 clients, in CPU seconds.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import requests
@@ -41,7 +43,8 @@ from fl.coordinator.lifecycle.open import put_contracts, terms_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
-from fl.rewards import Leaf, RoundTree, verify_leaf
+from fl.rewards import Account as Standing
+from fl.rewards import Leaf, RoundTree, largest_price, verify_leaf
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, PartitionConfig
 from fl.task.model_vector import vector_of
@@ -77,6 +80,7 @@ def main() -> None:
             "client_seconds": round(members.seconds, 2),
             "parts": {name: round(one, 3) for name, one in seconds.items()},
             "tree_10k_seconds": round(tree_seconds(10_000), 3),
+            "price_10k_seconds": round(price_seconds(10_000), 3),
             "values_per_update": members.size,
         },
     )
@@ -213,6 +217,20 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
 def peak_mb() -> float:
     """The most that this process has held."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
+
+
+def price_seconds(count: int) -> float:
+    """The slowest of a few exact searches for the price, of clients whose totals and earlier prices lie far apart; CPU seconds."""
+    rng, taken = Random(0), []
+    totals = [int(10 ** rng.uniform(3, 14)) for _ in range(count)]
+    accounts = [Standing(total=total, cumulative=int(total * 10 ** rng.uniform(-2, 12))) for total in totals]
+    paid = sum(account.cumulative for account in accounts)
+    for more in (1, 10**12, 10**21):
+        started = time.process_time()
+        price = largest_price(accounts, allowed=paid + more)
+        taken.append(time.process_time() - started)
+        assert sum(account.at(price) for account in accounts) <= paid + more
+    return max(taken)
 
 
 def tree_seconds(count: int) -> float:

@@ -15,6 +15,7 @@ from fl.scoring.public_vectors import (
     RATES,
     PublicRound,
     PublicStep,
+    PublicVector,
     combined,
     orthonormal,
     products,
@@ -26,18 +27,23 @@ from fl.scoring.rows import few_rows, split_rows
 VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=6)
 
 
+def whole(vectors):
+    """As public vectors over the whole range."""
+    return [PublicVector(values=np.asarray(one, dtype=np.float64)) for one in vectors]
+
+
 @given(VECTORS)
 def test_the_basis_is_orthonormal(rows):
-    basis = orthonormal([np.array(row) for row in rows])
+    basis = orthonormal(whole(rows))
     for place, one in enumerate(basis):
-        assert np.linalg.norm(one) == pytest.approx(1)
-        assert all(abs(one @ other) < 1e-9 for other in basis[:place])
+        assert np.linalg.norm(one.values) == pytest.approx(1)
+        assert all(abs(one.values @ other.values) < 1e-9 for other in basis[:place])
 
 
 @given(VECTORS, st.lists(st.floats(-3, 3), min_size=6, max_size=6))
 def test_any_sum_of_what_is_public_leaves_nothing(rows, places):
     vectors = [np.array(row) for row in rows]
-    basis = orthonormal(vectors)
+    basis = orthonormal(whole(vectors))
     replayed = sum((place * vector for place, vector in zip(places, vectors, strict=False)), np.zeros(6))
     # A vector whose new part is below 10^-6 of its length counts as said before.
     longest = max(np.linalg.norm(vector) for vector in vectors)
@@ -46,19 +52,50 @@ def test_any_sum_of_what_is_public_leaves_nothing(rows, places):
 
 def test_a_vector_that_was_said_before_is_dropped():
     one = np.array([3.0, 4.0, 0.0])
-    assert len(orthonormal([one, 2 * one, one + np.array([0, 0, 1e-7])])) == 1
-    assert len(orthonormal([one, one + np.array([0, 0, 1e-3])])) == 2
-    assert orthonormal([np.zeros(3)]) == []
+    assert len(orthonormal(whole([one, 2 * one, one + np.array([0, 0, 1e-7])]))) == 1
+    assert len(orthonormal(whole([one, one + np.array([0, 0, 1e-3])]))) == 2
+    assert orthonormal(whole([np.zeros(3)])) == []
 
 
-def test_the_latest_round_comes_first_and_its_step_before_its_direction():
-    x, y, z = np.eye(3)
-    basis = public_vectors([PublicRound(step=x, direction=y), PublicRound(step=x + z, direction=y + z)])
-    np.testing.assert_array_equal(basis, [x, y, z])
+def test_the_latest_round_comes_first_by_tensor_and_its_step_before_its_direction():
+    x, y, z, w = np.eye(24)[[0, 1, 2, 3]]
+    latest = PublicRound(step=3 * x + y, direction=z - w, parts=(1, 2, 21))
+    basis = public_vectors([latest, PublicRound(step=y + z, direction=x + w)])
+    assert [(one.start, one.values.tolist()) for one in basis] == [
+        (0, [1]), (1, [1, 0]), (1, [0, 1]), (3, [-1, *[0] * 20])
+    ]  # fmt: skip
+
+
+def test_an_older_round_is_one_vector_and_no_part_of_it():
+    rng = np.random.default_rng(0)
+    latest, older = (
+        PublicRound(step=rng.normal(size=40), direction=rng.normal(size=40), parts=(30, 10)) for _ in range(2)
+    )
+    basis = public_vectors([latest, older])
+    assert [(one.start, one.stop) for one in basis] == [(0, 30), (30, 40)] * 2 + [(0, 40)] * 5
+    known = [latest.step, latest.direction, older.step, older.direction]
+    part = np.where(np.arange(40) < 30, latest.direction, 0)
+    # Adam's step for the second vector of two, from its paper.
+    mean = (0.9 * 0.1 * older.direction + 0.1 * latest.direction) / (1 - 0.9**2)
+    square = (0.999 * 0.001 * older.direction**2 + 0.001 * latest.direction**2) / (1 - 0.999**2)
+    for replay in (*known, part, np.sign(latest.direction), mean / (np.sqrt(square) + 1e-8)):
+        assert np.linalg.norm(without_public(replay, basis)) < 1e-9 * np.linalg.norm(replay)
+    half = np.where(np.arange(40) < 30, older.direction, 0)
+    assert np.linalg.norm(without_public(half, basis)) > 0.1 * np.linalg.norm(half)
+
+
+def test_a_small_model_keeps_three_quarters_for_its_clients():
+    rng = np.random.default_rng(1)
+    rounds = [PublicRound(step=rng.normal(size=11), direction=rng.normal(size=11), parts=(8, 3)) for _ in range(3)]
+    assert [(one.start, one.stop) for one in public_vectors(rounds)] == [(0, 8), (8, 11)]
+
+
+def test_before_the_first_round_nothing_is_public():
+    assert public_vectors([]) == []
 
 
 def test_a_step_is_added_in_one_order_and_rounded_once():
-    basis = [np.array([1.0, 0, 0]), np.array([0, 1.0, 0])]
+    basis = [PublicVector(values=np.array([1.0, 0, 0])), PublicVector(values=np.array([1.0]), start=1)]
     step = PublicStep(coefficients=(0.1, -0.2), rate=0.5)
     aggregate = np.array([1, 2, 3], dtype=np.float32)
     np.testing.assert_array_equal(
@@ -102,13 +139,13 @@ def test_the_search_lowers_the_steering_loss_and_never_raises_the_scoring_loss()
     inputs = small_round()
     rows = split_rows(inputs.game)
     downhill = direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))
-    basis = orthonormal([downhill, np.arange(len(inputs.base), dtype=np.float64)])
-    step = search(rows, aggregate=inputs.base, basis=basis, scale=1.0, iterations=6)
+    basis = orthonormal(whole([downhill, np.arange(len(inputs.base), dtype=np.float64)]))
+    step = search(rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=18)
     moved = step.applied(inputs.base, basis)
     assert step.rate in RATES
     assert rows.scoring.evaluate(moved).loss <= rows.scoring.evaluate(inputs.base).loss
-    whole = PublicStep(coefficients=step.coefficients, rate=1.0).applied(inputs.base, basis)
-    assert rows.steering.evaluate(whole).loss < rows.steering.evaluate(inputs.base).loss
+    full = PublicStep(coefficients=step.coefficients, rate=1.0).applied(inputs.base, basis)
+    assert rows.steering.evaluate(full).loss < rows.steering.evaluate(inputs.base).loss
 
 
 def test_the_search_costs_no_more_than_ten_gradients():
@@ -116,8 +153,8 @@ def test_the_search_costs_no_more_than_ten_gradients():
     rows, asked = split_rows(inputs.game), []
     measured = rows.steering.value_and_gradient
     rows.steering.value_and_gradient = lambda model: asked.append(1) or measured(model)
-    basis = orthonormal([direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))])
-    search(rows, aggregate=inputs.base, basis=basis, scale=1.0, iterations=6)
+    basis = orthonormal(whole([direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))]))
+    search(rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=18)
     assert 0 < len(asked) / 2 <= 10  # each on half of the rows
 
 
@@ -125,9 +162,9 @@ def test_the_search_costs_no_more_than_ten_gradients():
 def test_without_a_length_or_a_vector_nothing_moves(scale):
     inputs = small_round()
     rows = split_rows(inputs.game)
-    assert search(rows, aggregate=inputs.base, basis=[], scale=1.0, iterations=6).rate == 0
-    basis = orthonormal([np.ones(len(inputs.base))])
-    step = search(rows, aggregate=inputs.base, basis=basis, scale=scale, iterations=6)
+    assert search(rows, aggregate=inputs.base, basis=[], scale=1.0, gradients=18).rate == 0
+    basis = orthonormal(whole([np.ones(len(inputs.base))]))
+    step = search(rows, aggregate=inputs.base, basis=basis, scale=scale, gradients=18)
     assert step == PublicStep(coefficients=(0.0,), rate=0.0)
 
 
@@ -135,9 +172,12 @@ def test_a_model_that_is_no_number_moves_nothing():
     inputs = small_round()
     rows = split_rows(inputs.game)
     broken = np.full_like(inputs.base, np.nan)
-    assert search(rows, aggregate=broken, basis=orthonormal([np.ones(len(broken))]), scale=1.0, iterations=6).rate == 0
+    assert (
+        search(rows, aggregate=broken, basis=orthonormal(whole([np.ones(len(broken))])), scale=1.0, gradients=18).rate
+        == 0
+    )
 
 
 def test_products_are_those_of_the_basis():
-    basis = list(np.eye(3))
-    assert products(np.array([1.0, -2.0, 0.5]), basis) == [1.0, -2.0, 0.5]
+    basis = [*whole(np.eye(3)), PublicVector(values=np.array([2.0, 2.0]), start=1)]
+    assert products(np.array([1.0, -2.0, 0.5]), basis) == [1.0, -2.0, 0.5, -3.0]

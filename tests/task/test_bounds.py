@@ -33,7 +33,7 @@ FOREIGN = Trust()
         ({"num_classes": 10**9}, "task.num_classes is 1000000000; set 1000000 or less"),
         ({"quadrature": 65}, "scorer.nodes is 65; set 64 or less"),
         ({"public_rounds": 17}, "scorer.public_rounds is 17; set 16 or less"),
-        ({"public_iterations": 0}, "scorer.public_iterations is 0; set 1 or more"),
+        ({"public_gradients": 0}, "scorer.public_gradients is 0; set 1 or more"),
         ({"seed": -1}, "seed is -1; set 0 or more"),
         ({"seed": 2**64}, "seed is 18446744073709551616; set 9223372036854775807 or less"),
         ({"learning_rate": 1e9}, "task.learning_rate is 1000000000.0; set 1000000 or less"),

@@ -201,7 +201,9 @@ def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
             before, _ = Bundle.read(folder.resolve().parent / f"round-{number:04d}")
         except BrokenBundle:
             break
-        found.append(public_round(base=before.base, following=before.next, direction=before.direction))
+        found.append(
+            public_round(base=before.base, following=before.next, direction=before.direction, layout=before.layout)
+        )
     return found
 
 

@@ -39,7 +39,7 @@ class RoundsBefore:
             bundle: Of that round.
             public_rounds: How many rounds back are public, as the spec says.
         """
-        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
+        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction, layout=bundle.layout)
         return RoundsBefore(header=header, leaves=bundle.leaves, public=(done, *self.public)[:public_rounds])
 
 

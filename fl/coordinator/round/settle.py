@@ -88,7 +88,9 @@ def settle_updates(
     with step("aggregating"):
         made, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
     with step("public step"):
-        public = scoring.public_step(base=current.base, aggregate=made, direction=blocks, past=current.before.public)
+        public = scoring.public_step(
+            base=current.base, aggregate=made, direction=blocks, layout=current.layout, past=current.before.public
+        )
     with step("settling"):
         settlement = settle(
             participants, weights=weights, scores=scores, accounts=current.accounts, allowed=current.allowed
