@@ -175,6 +175,13 @@ def flower() -> None:
     LocalGrid(ClientApp(), {})
 
 
+@pytest.fixture(autouse=True)
+def gateways_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test's own client does not say good-bye, and a gateway would give it seconds to."""
+    if proxy := sys.modules.get("fl.coordinator.gateway.proxy"):
+        monkeypatch.setattr(proxy, "_STOP_S", 0.2)
+
+
 def ask(w3: Web3, method: str, *arguments: object) -> object:
     """A call that only devnets know."""
     return w3.manager.request_blocking(RPCEndpoint(method), list(arguments))

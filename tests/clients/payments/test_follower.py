@@ -10,6 +10,7 @@ from fastapi import APIRouter, Response
 from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
+from clients.payments import follower
 from clients.payments.book import NoLeaf, PayBook
 from clients.payments.follower import PayFollower
 from fl.audit.disputes.evidence import BadEvidence
@@ -19,6 +20,12 @@ from fl.chain.tokens import tokens
 from fl.coordinator.gateway.bundle_api import archive_router
 from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.superlink.certificates import own_tls
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """A follower looks at its chain many times a second."""
+    monkeypatch.setattr(follower, "_POLL_S", 0.05)
 
 
 @pytest.fixture
