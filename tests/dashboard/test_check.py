@@ -12,6 +12,7 @@ from audit.liar import TOKENS, Liar, rescored, robbed
 from dashboard.reading import audit_accessibility, fits
 from playwright.sync_api import Locator, Page, expect
 from report.run_summary import run_summary
+from waiting import wait_for
 
 from fl.audit.disputes.proofs import Published
 from fl.bundle.format import read_header, write_header
@@ -375,6 +376,10 @@ def test_a_chain_that_was_put_back_is_read_anew(liar, devnet, monkeypatch):
         assert devnet(w3, "evm_revert", before)
         before = devnet(w3, "evm_snapshot")
         posted = liar.post_leaves(made, leaves)
-        told.append(standing.of_task(task_id)["rounds"][0]["hash"])
-        assert told[-1] == "0x" + header_hash(posted.header).hex()[:54]
+        told.append("0x" + header_hash(posted.header).hex()[:54])
+        # Who asks is given what was read last, while the chain is asked anew.
+        wait_for(
+            lambda hash=told[-1]: [row["hash"] for row in standing.of_task(task_id).get("rounds", [])] == [hash],
+            what="the round that is on chain now",
+        )
     assert told[0] != told[1]
