@@ -70,14 +70,33 @@ class NoTask(ChainError):
 
 
 class NoFunds(ChainError):
-    """An account cannot pay for its transaction."""
+    """An account cannot pay for its transaction.
 
-    def __init__(self, address: str, chain_id: int) -> None:
-        super().__init__(address, chain_id)
-        self.address, self.chain_id = address, chain_id
+    Args:
+        held: Wei of ETH that it has.
+        needed: Wei of ETH that it takes, where that is known.
+    """
+
+    def __init__(
+        self, address: str, chain_id: int, held: int = 0, needed: int = 0, purpose: str = "to pay for gas"
+    ) -> None:
+        super().__init__(address, chain_id, held, needed, purpose)
+        self.address, self.chain_id, self.held, self.needed, self.purpose = address, chain_id, held, needed, purpose
 
     def __str__(self) -> str:
-        return f"{self.address} has no ETH on chain {self.chain_id} to pay for gas; send it some and try again"
+        if not self.held:
+            return f"{self.address} has no ETH on chain {self.chain_id} to pay for gas; send it some and try again"
+        needed = (
+            f"and {self.purpose} takes up to {_ether(self.needed)} ETH" if self.needed else f"too little {self.purpose}"
+        )
+        return (
+            f"{self.address} has {_ether(self.held)} ETH on chain {self.chain_id}, {needed}; nothing was sent; send it more and "
+            "try again"
+        )
+
+
+def _ether(amount: int) -> str:
+    return f"{amount / 10**18:.6g}"
 
 
 class NotPosted(ChainError):

@@ -1,7 +1,8 @@
 """Gets one transaction into one block, once: through outages, restarts of the node and fees that turn out too low.
 
 All attempts share one nonce, and an account's nonce is used up by the first transaction that has it: so it is never paid twice,
-whichever attempt it is that gets in.
+whichever attempt it is that gets in. What this process did not sign is not its own, however like it is: of two processes with one
+key that make the same call, each has made one.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
@@ -25,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_POLL_S, _LAST_POLL_S = 0.02, 1.0  # a devnet answers at once
 _BUMP_PERCENT = 125  # nodes want 10 % more for a transaction that takes another's place
-_LOOK_BACK = 256  # blocks in which a transaction of another wallet with our nonce is looked for
+_LOOK_BACK = 256  # blocks in which the transaction that has our nonce is looked for
 _FEES = ("gasPrice", "maxFeePerGas", "maxPriorityFeePerGas")
 
 
@@ -57,37 +59,49 @@ class NotIncluded(ChainError):
         )
 
 
-def free_nonce(w3: Web3, address: ChecksumAddress, *, name: str) -> int:
-    """The nonce of an account's next transaction.
+def free_nonce(w3: Web3, address: ChecksumAddress, *, name: str) -> tuple[int, bool]:
+    """The nonce of an account's next transaction, and whether it is to take the place of one that is stuck.
 
-    What an earlier program of the account left unconfirmed is waited for, and then replaced: one of the two happens, not both.
+    What another program of the account has under way is waited for; what does not get on is replaced: one of the two happens, not
+    both.
     """
     patience = _patience(w3)
     end = time.monotonic() + 3 * patience.stuck_s
-    wait, told = _FIRST_POLL_S, False
+    wait, told, before = _FIRST_POLL_S, False, -1
     while (pending := w3.eth.get_transaction_count(address, "pending")) > (
         mined := w3.eth.get_transaction_count(address, "latest")
     ):
+        if mined != before:  # whoever else uses the account gets on: none of theirs is stuck
+            before, end = mined, time.monotonic() + 3 * patience.stuck_s
         if time.monotonic() > end:
             log.warning("%s takes the place of a transaction of %s that is stuck at nonce %d", name, address, mined)
-            return mined
+            return mined, True
         if not told and wait > 1:
             told = True
             log.info("%d transactions of %s are in no block yet; waiting for them", pending - mined, address)
         time.sleep(wait)
         wait = min(2 * wait, 2.0)
-    return max(pending, mined)  # of two nodes of a service, the one asked for what is pending may be behind
+    return max(pending, mined), False  # of two nodes of a service, the one asked for what is pending may be behind
 
 
-def include(w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, name: str) -> TxReceipt:
+def include(
+    w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, name: str, outbid: bool = False
+) -> TxReceipt:
     """Send a transaction until it is in a block, and return its receipt.
 
+    Args:
+        outbid: Whether another one with its nonce, which waits for a block, is to be replaced; else that one is left alone.
     Raises: TransactionTaken; NotIncluded; ChainUnreachable; Web3RPCError if the node refuses it.
     """
     patience, transaction = _patience(w3), dict(transaction)
     started_at_block = w3.eth.block_number
     started = sent_at = looked = time.monotonic()
-    attempts = [_broadcast(w3, transaction, account=account)]
+    first = _broadcast(w3, transaction, account=account, outbid=outbid)
+    if first is None:
+        raise TransactionTaken(name=name, nonce=transaction["nonce"], address=account.address)
+    attempts = [first.hash]
+    if first.late:
+        looked -= patience.look_s  # whose it is, is to be seen at once
     wait = _FIRST_POLL_S
     while True:
         if (receipt := _receipt_of_any(w3, attempts)) is not None:
@@ -97,17 +111,20 @@ def include(w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, 
         if now - looked >= patience.look_s:
             looked = now
             if w3.eth.get_transaction_count(account.address, "latest") > transaction["nonce"]:
-                return _settled_elsewhere(w3, transaction, attempts, since=started_at_block, name=name)
-            if not _known(w3, attempts[-1]):
+                receipt = _settled(w3, transaction, attempts, since=started_at_block, name=name)
+                if receipt is not None:
+                    return receipt
+            elif not _known(w3, attempts[-1]):
                 log.warning("%s is unknown to the node and is sent again", name)
-                _broadcast(w3, transaction, account=account)
+                _broadcast(w3, transaction, account=account, outbid=False)
         if now - started > patience.give_up_s:
             raise NotIncluded(name=name, transaction=attempts[-1].to_0x_hex(), waited_s=now - started)
         if now - sent_at > patience.stuck_s:
             sent_at = now
             higher = _with_higher_fee(w3, transaction)
             try:
-                attempts.append(_broadcast(w3, higher, account=account))
+                if (again := _broadcast(w3, higher, account=account, outbid=True)) is not None:
+                    attempts.append(again.hash)
                 log.warning("%s is in no block yet; sent again at nonce %d with a higher fee", name, higher["nonce"])
                 transaction = higher
             except Web3RPCError as error:  # the account cannot pay more: the attempt that is out may still get in
@@ -116,24 +133,38 @@ def include(w3: Web3, transaction: Mapping[str, Any], *, account: LocalAccount, 
         wait = min(1.5 * wait, _LAST_POLL_S)
 
 
-def _broadcast(w3: Web3, transaction: dict[str, Any], *, account: LocalAccount) -> HexBytes:
-    """Send one attempt; returns its hash, also where the node has it or its nonce is used up."""
+@dataclass(frozen=True, kw_only=True)
+class _Attempt:
+    """What was sent."""
+
+    hash: HexBytes
+    late: bool  # its nonce was used up by then: by this very transaction, whose answer was lost, or by another
+
+
+def _broadcast(w3: Web3, transaction: dict[str, Any], *, account: LocalAccount, outbid: bool) -> _Attempt | None:
+    """Send one attempt, also where the node has it or its nonce is used up; None if another one waits in its place.
+
+    Args:
+        outbid: Raise the fee until it takes that place.
+    """
     while True:
         signed = account.sign_transaction(transaction)
+        late = False
         try:
             w3.eth.send_raw_transaction(signed.raw_transaction)
         except Web3RPCError as error:
             message = str(error).lower()
             if "underpriced" in message and "replacement" in message:
-                # Of a program before this one, whose fee is not known here.
+                if not outbid:
+                    return None
                 transaction.update(_with_higher_fee(w3, transaction))
                 continue
-            if not any(
-                words in message
-                for words in ("already known", "already imported", "known transaction", "nonce too low")
+            late = "nonce too low" in message
+            if not late and not any(
+                words in message for words in ("already known", "already imported", "known transaction")
             ):
                 raise
-        return signed.hash
+        return _Attempt(hash=signed.hash, late=late)
 
 
 def _receipt_of_any(w3: Web3, attempts: list[HexBytes]) -> TxReceipt | None:
@@ -159,13 +190,18 @@ def _known(w3: Web3, tx_hash: HexBytes) -> bool:
     return True
 
 
-def _settled_elsewhere(
+def _settled(
     w3: Web3, transaction: Mapping[str, Any], attempts: list[HexBytes], *, since: int, name: str
-) -> TxReceipt:
-    """The nonce is used up: by one of ours, by the same call sent by another wallet, or by something else."""
+) -> TxReceipt | None:
+    """The nonce is used up: the receipt if by one of ours; None while the node that answers does not show by what.
+
+    Raises: TransactionTaken if by another transaction, the same call or not.
+    """
     if (receipt := _receipt_of_any(w3, attempts)) is not None:
         return receipt
-    sender = transaction["from"]
+    sender, nonce = transaction["from"], transaction["nonce"]
+    if w3.eth.get_transaction_count(sender, since) > nonce:  # before anything of ours was sent
+        raise TransactionTaken(name=name, nonce=nonce, address=sender)
     latest = w3.eth.block_number
     for number in range(latest, max(since - 1, latest - _LOOK_BACK), -1):
         try:
@@ -173,20 +209,11 @@ def _settled_elsewhere(
         except BlockNotFound:
             continue
         for found in block["transactions"]:
-            if found["from"] == sender and found["nonce"] == transaction["nonce"]:
-                if _same_call(found, transaction):
-                    log.info("%s was replaced by the same call, %s", name, found["hash"].to_0x_hex())
+            if found["from"] == sender and found["nonce"] == nonce:
+                if found["hash"] in attempts:
                     return w3.eth.get_transaction_receipt(found["hash"])
-                raise TransactionTaken(name=name, nonce=transaction["nonce"], address=sender)
-    raise TransactionTaken(name=name, nonce=transaction["nonce"], address=sender)
-
-
-def _same_call(found: Mapping[str, Any], transaction: Mapping[str, Any]) -> bool:
-    return (
-        HexBytes(found["input"]) == HexBytes(transaction.get("data") or b"")
-        and (found.get("to") or None) == (transaction.get("to") or None)
-        and found["value"] == transaction["value"]
-    )
+                raise TransactionTaken(name=name, nonce=nonce, address=sender)
+    return None  # it would be sent twice on a guess
 
 
 def _with_higher_fee(w3: Web3, transaction: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import random
+import secrets
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +30,8 @@ from fl.codec.keccak import keccak
 
 log = logging.getLogger(__name__)
 
-_TRIES = 3  # with a new nonce, where another program keeps taking ours
+_APART = 1 << 20  # wei of the largest fee a unit of gas, by which two processes that sign the same call are told apart
+_SHUFFLE_S = 0.1  # before another try, so that processes do not stay in step
 _turns: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)  # by chain and account
 
 
@@ -39,6 +43,7 @@ class Sent:
     gas: int  # gas used, calldata included
     block: int
     contract: str | None  # address of a contract that it created
+    fee: int = 0  # wei of ETH that its gas came to
 
 
 def connect(url: str, *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
@@ -100,7 +105,7 @@ def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccou
     hashes = []
     with _turns[w3.eth.chain_id, account.address]:
         first = calls[0].build_transaction({"from": account.address, "chainId": w3.eth.chain_id})
-        nonce = free_nonce(w3, account.address, name=name)
+        nonce, _ = free_nonce(w3, account.address, name=name)
         shared = {key: value for key, value in first.items() if key not in ("data", "to", "nonce")}
         shared["gas"] += shared["gas"] // 2
         for place, call in enumerate(calls):
@@ -130,22 +135,30 @@ def transfer_ether(w3: Web3, *, account: LocalAccount, to: str, amount: int) -> 
 
 def _in_turn(w3: Web3, build: Callable[[int], dict[str, Any]], *, account: LocalAccount, name: str) -> Sent:
     chain_id = w3.eth.chain_id
+    patience = getattr(w3.provider, "patience", None) or Patience()
+    end = time.monotonic() + patience.give_up_s
     with _turns[chain_id, account.address]:
-        for tries_left in reversed(range(_TRIES)):
+        while True:
             try:
-                transaction = build(free_nonce(w3, account.address, name=name))
-                return _sent(include(w3, transaction, account=account, name=name), name=name)
+                nonce, outbid = free_nonce(w3, account.address, name=name)
+                transaction = build(nonce)
+                # Another process that makes the same call with this key at this nonce would sign the very same bytes, and
+                # each would take the one transaction for its own.
+                fee = "maxFeePerGas" if "maxFeePerGas" in transaction else "gasPrice"
+                transaction[fee] += secrets.randbelow(_APART)
+                return _sent(include(w3, transaction, account=account, name=name, outbid=outbid), name=name)
             except ContractCustomError as error:
                 raise _refused(name, error) from error
             except ContractLogicError as error:
                 raise Refused(call=name, name=str(error.message or "reverted"), values={}) from error
             except Web3RPCError as error:
-                raise _said_no(error, account=account, chain_id=chain_id, name=name) from error
+                raise _said_no(w3, error, account=account, chain_id=chain_id, name=name) from error
             except TransactionTaken:
-                # Its nonce is used up, so it can never happen; made anew, it is held against the chain as it is now.
-                if not tries_left:
+                # Its nonce is another's, so it can never happen; made anew, it is held against the chain as it is now. As many
+                # processes as use the account may be before this one.
+                if time.monotonic() > end:
                     raise
-        raise AssertionError("the last try returns or raises")
+                time.sleep(random.uniform(0, _SHUFFLE_S))
 
 
 def _sent(receipt: TxReceipt, *, name: str) -> Sent:
@@ -158,13 +171,14 @@ def _sent(receipt: TxReceipt, *, name: str) -> Sent:
         gas=receipt["gasUsed"],
         block=receipt["blockNumber"],
         contract=receipt["contractAddress"],
+        fee=receipt["gasUsed"] * receipt.get("effectiveGasPrice", 0),
     )
 
 
-def _said_no(error: Web3RPCError, *, account: LocalAccount, chain_id: int, name: str) -> ChainError:
+def _said_no(w3: Web3, error: Web3RPCError, *, account: LocalAccount, chain_id: int, name: str) -> ChainError:
     message = str(error).lower()
     if "insufficient funds" in message or "gas required exceeds allowance" in message:
-        return NoFunds(address=account.address, chain_id=chain_id)
+        return NoFunds(address=account.address, chain_id=chain_id, held=w3.eth.get_balance(account.address))
     return ChainError(f"the node refused {name}: {error}; see its own log")
 
 

@@ -21,15 +21,15 @@ def dying_after_sending(w3: Web3, call: str) -> Iterator[None]:
     """What runs inside dies when its transaction `call` is with the node; it is in no block, and none comes."""
     include, broadcast = inclusion.include, inclusion._broadcast
 
-    def last(w3_: Web3, transaction, *, account):
-        broadcast(w3_, transaction, account=account)
+    def last(w3_: Web3, transaction, *, account, outbid):
+        broadcast(w3_, transaction, account=account, outbid=outbid)
         raise Dead
 
-    def watched(w3_: Web3, transaction, *, account, name):
+    def watched(w3_: Web3, transaction, *, account, name, outbid):
         if name == call:
             _ask(w3, "evm_setAutomine", False)
             patch.setattr(inclusion, "_broadcast", last)
-        return include(w3_, transaction, account=account, name=name)
+        return include(w3_, transaction, account=account, name=name, outbid=outbid)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sender, "include", watched)

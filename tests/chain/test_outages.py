@@ -2,16 +2,19 @@
 
 import logging
 import threading
+from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 from chain.wires import Wire
 from eth_account import Account
 from web3.exceptions import TransactionNotFound
 
+from fl.chain import inclusion
 from fl.chain.anvil import running_anvil
 from fl.chain.errors import ChainUnreachable
-from fl.chain.inclusion import NotIncluded, TransactionTaken
+from fl.chain.inclusion import NotIncluded, TransactionTaken, include
 from fl.chain.provider import Patience
 from fl.chain.rpc_transport import RpcAnswer
 from fl.chain.sender import connect, transfer_ether
@@ -169,7 +172,7 @@ def test_a_transaction_that_the_node_forgot_is_sent_again(url, pair, beside, by_
     assert sending.result(60).hash == first["hash"]
 
 
-def test_the_same_call_from_another_wallet_is_taken_for_ours(url, pair, beside, by_hand):
+def test_the_same_call_from_another_wallet_is_not_ours(url, pair, beside, by_hand):
     sender, receiver = pair
     w3 = connect(url, patience=CALM)
     sending = beside(transfer_ether, w3, account=sender, to=receiver, amount=5)
@@ -179,8 +182,57 @@ def test_the_same_call_from_another_wallet_is_taken_for_ours(url, pair, beside, 
     )
     w3.eth.send_raw_transaction(faster.raw_transaction)
     by_hand()
-    assert sending.result(60).hash == faster.hash.to_0x_hex()
-    assert w3.eth.get_balance(receiver) == 5
+    until(lambda: waiting(w3))
+    by_hand()
+    assert sending.result(60).hash != faster.hash.to_0x_hex()
+    assert w3.eth.get_balance(receiver) == 10
+
+
+def test_processes_with_one_key_that_make_the_same_call_each_make_it_once(url, pair, monkeypatch):
+    sender, receiver = pair
+    monkeypatch.setattr("fl.chain.sender._turns", defaultdict(nullcontext))  # as if each thread were a process
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        made = [pool.submit(transfer_ether, connect(url), account=sender, to=receiver, amount=5) for _ in range(8)]
+        assert len({each.result(60).hash for each in made}) == 8
+    assert connect(url).eth.get_balance(receiver) == 40
+
+
+def test_processes_that_wait_for_a_block_queue_and_none_pushes_out_another(url, pair, by_hand, monkeypatch):
+    sender, receiver = pair
+    monkeypatch.setattr("fl.chain.sender._turns", defaultdict(nullcontext))
+    w3 = connect(url, patience=CALM)
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        made = [
+            pool.submit(transfer_ether, connect(url, patience=CALM), account=sender, to=receiver, amount=5)
+            for _ in range(3)
+        ]
+        hashes = []
+        for _ in made:
+            hashes.append(until(lambda: waiting(w3))[0]["hash"])
+            by_hand()
+        assert {each.result(60).hash for each in made} == set(hashes)
+    assert w3.eth.get_balance(receiver) == 15
+
+
+def test_a_nonce_that_was_used_up_before_anything_was_sent_is_anothers(url, pair):
+    sender, receiver = pair
+    w3 = connect(url, patience=CALM)
+    transfer_ether(w3, account=sender, to=receiver, amount=1)
+    late = {"to": receiver, "value": 1, "gas": 21_000, "nonce": 0, "chainId": 31337, "from": sender.address}
+    late |= {"maxFeePerGas": 3 * w3.eth.gas_price, "maxPriorityFeePerGas": 1}
+    with pytest.raises(TransactionTaken, match="another transaction of .* took its nonce 0"):
+        include(w3, late, account=sender, name="a transfer of ETH")
+
+
+def test_a_nonce_that_a_node_shows_as_used_by_nothing_is_looked_up_again(url, pair, monkeypatch):
+    """The node that counts is ahead of the one that shows the blocks: nothing is sent twice on a guess."""
+    sender, receiver = pair
+    w3 = connect(url, patience=CALM)
+    real, hidden = inclusion._receipt_of_any, [True] * 3
+    monkeypatch.setattr(inclusion, "_receipt_of_any", lambda *given: None if hidden and hidden.pop() else real(*given))
+    monkeypatch.setattr(inclusion, "_LOOK_BACK", 0)
+    transfer_ether(w3, account=sender, to=receiver, amount=5)
+    assert (w3.eth.get_balance(receiver), w3.eth.get_transaction_count(sender.address)) == (5, 1)
 
 
 def test_a_nonce_that_something_else_took_is_made_up_for(url, pair, beside, by_hand):

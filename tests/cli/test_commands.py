@@ -1,5 +1,6 @@
 """The small commands: what they do, and what they say when they will not."""
 
+import re
 import subprocess
 
 import pytest
@@ -73,7 +74,8 @@ def test_deploying_to_a_chain_that_runs_writes_a_file_that_leads_to_the_contract
     deployment = Deployment.read(out)
     _, escrow, token = deployment.connect()
     assert deployment.chain_id == 31337
-    assert f"contract {escrow.address}\ntoken {token.address}\nwritten to {out}" in done.out
+    assert f"contract {escrow.address}\ntoken {token.address}\nspent 0.0" in done.out
+    assert done.out.endswith(f" ETH on gas\nwritten to {out}\n")
 
 
 def test_deploying_with_a_token_that_is_there_deploys_none(fl, chain, tmp_path):
@@ -146,9 +148,10 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
     chain.write(tmp_path / "d.json")
     to = Account.create().address
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=2.5")
-    assert (done.code, done.out) == (0, f"{to} holds 2.50 tokens and 1 ETH\n")
+    assert (done.code, done.err) == (0, "")
+    assert re.fullmatch(rf"{to} holds 2.50 tokens and 1 ETH\nspent [\de.-]+ ETH on gas, and sent 1 along\n", done.out)
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to.lower()}", "tokens=1", "ether=0.5")
-    assert (done.code, done.out) == (0, f"{to} holds 3.50 tokens and 1.5 ETH\n")
+    assert done.out.startswith(f"{to} holds 3.50 tokens and 1.5 ETH\nspent ")
     assert chain.connect()[2].balance(to) == 35 * 10**17
 
 

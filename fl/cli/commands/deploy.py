@@ -12,11 +12,14 @@ from eth_utils import is_address
 from web3 import Web3
 
 from fl.chain.anvil import running_anvil
+from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainUnreachable, NoFunds
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import PARTS, Escrow, Token
+from fl.chain.fork import check_fork
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
+from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
@@ -30,6 +33,7 @@ KNOWN = {
     "out": "deployment file to write, deployment.json by default",
     "port": "port of that Anvil, 8545 by default",
 }
+_GAS_A_PART, _GAS_A_BYTE = 300_000, 250  # more than a part of the contract takes: 200 to store a byte, 16 to send it
 ANVIL_HOST, ANVIL_PORT = "http://127.0.0.1", 8545
 
 
@@ -39,6 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     out = Path(values.get("out", "deployment.json"))
     chain, expected = values["chain"], _integer(values.get("id"), "id")
     port = _integer(values.get("port"), "port") or ANVIL_PORT
+    _try_to_write(out)
     if chain != "anvil" and "://" not in chain:
         raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
     if "token" in values and not is_address(values["token"]):
@@ -53,10 +58,14 @@ def main(arguments: Sequence[str]) -> None:
             log = out.with_suffix(".anvil.log")
             w3 = connect(stack.enter_context(running_anvil(log=log, port=port)), chain_id=expected)
             started = True
-        deployment = deploy(w3, account=signer(values.get("key"), chain_id=w3.eth.chain_id), token=values.get("token"))
-        deployment.write(out)
+        account = signer(values.get("key"), chain_id=w3.eth.chain_id)
+        held = w3.eth.get_balance(account.address)
+        deployment = deploy(w3, account=account, token=values.get("token"))
         print(f"chain {deployment.chain_id} at {shown(deployment.url)}")
-        print(f"contract {deployment.contract}\ntoken {deployment.token}\nwritten to {out}", flush=True)
+        print(f"contract {deployment.contract}\ntoken {deployment.token}")
+        print(f"spent {(held - w3.eth.get_balance(account.address)) / WEI:.6g} ETH on gas", flush=True)
+        _write(deployment, out)
+        print(f"written to {out}", flush=True)
         if started:
             print("Anvil runs until Ctrl-C; it forgets everything then", flush=True)
             threading.Event().wait()
@@ -65,11 +74,19 @@ def main(arguments: Sequence[str]) -> None:
 def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Deployment:
     """Put the contract, and a devnet token unless there is one, on a chain.
 
-    Raises: NoFunds before anything is sent if the account has no ETH; NoContract if `token` is no contract.
+    Raises: before anything is sent NoFunds if the account has too little ETH, OldChain, NoContract if `token` is no contract.
     """
     chain_id = w3.eth.chain_id
-    if w3.eth.get_balance(account.address) == 0:
+    held = w3.eth.get_balance(account.address)
+    if held == 0:
         raise NoFunds(address=account.address, chain_id=chain_id)
+    check_fork(w3)
+    if token:
+        Token(w3, token)
+    # All or nothing: a wallet that is empty in the middle would have paid for parts that nobody uses.
+    needed = gas_of(PARTS if token else ("DevToken", *PARTS)) * 3 * w3.eth.gas_price // 2
+    if held < needed:
+        raise NoFunds(address=account.address, chain_id=chain_id, held=held, needed=needed, purpose="a deployment")
     paid_in = Token(w3, token) if token else Token.deploy(w3, account=account)[0]
     escrow, parts = Escrow.deploy(w3, account=account)
     return Deployment(
@@ -79,6 +96,36 @@ def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Depl
         token=paid_in.address,
         block=parts[-1].block,
     )
+
+
+def gas_of(names: Sequence[str]) -> int:
+    """Gas that putting these contracts on a chain does not exceed."""
+    return sum(_GAS_A_PART + _GAS_A_BYTE * (len(artifact(name).bytecode) // 2) for name in names)
+
+
+def _try_to_write(out: Path) -> None:
+    """Raises: ConfigError for a file that could not be written once everything is paid for."""
+    if out.is_dir():
+        raise ConfigError(f"out is {out}, which is a folder; name a file in it, such as {out / 'deployment.json'}")
+    probe = out.with_name(out.name + ".try")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(bytes(4096))
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(
+            f"out is {out}, which cannot be written ({error.strerror or error}); name another file"
+        ) from None
+
+
+def _write(deployment: Deployment, out: Path) -> None:
+    try:
+        deployment.write(out)
+    except OSError as error:
+        raise ConfigError(
+            f"{out} cannot be written ({error.strerror or error}); the contract is there all the same: write its address, the "
+            f"token's, the chain's id and URL, and block={deployment.block} into it by hand"
+        ) from None
 
 
 def _integer(text: str | None, setting: str) -> int | None:

@@ -20,6 +20,7 @@ from packaging.requirements import Requirement
 from rich.console import Console
 from web3 import Web3
 
+from fl.bounded_http import BoundedHttp, NoAnswer, UnusableAnswer
 from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ANVIL_CHAIN, without_secrets
 from fl.chain.anvil import find_anvil
@@ -33,7 +34,7 @@ from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.foreign.files import Unreadable, read_file
-from fl.foreign.json_text import read_json
+from fl.foreign.json_text import BadJson, object_of, read_json, text_of
 
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
@@ -46,6 +47,7 @@ PORTS = {8545: "a local chain (`fl devnet`)", 8443: "`fl coordinator`", 8700: "`
 _LEAST_PYTHON, _LEAST_NODE = (3, 11), 20
 _GB = 10**9
 _TIMEOUT_S = 10
+_MOST_BYTES = 1 << 20  # of a gateway's answer
 # Flower's authentication of nodes takes a timestamp that is at most so far from the SuperLink's clock; seconds.
 _AHEAD_S, _BEHIND_S = 5, 305
 
@@ -298,29 +300,35 @@ def funds(w3: Web3, token: Token, address: str) -> Iterator[Finding]:
 
 def gateway(invite: Invite) -> Iterator[Finding]:
     """The coordinator's gateway, trusted by the invite's certificate, and this machine's clock against its own."""
-    context = ssl.create_default_context(cadata=invite.ca or None)
     try:
-        answer = httpx.get(f"{invite.gateway}/api/invite", verify=context, timeout=_TIMEOUT_S)
-        answer.raise_for_status()
-        task = answer.json().get("task_id")
-    except ssl.SSLError as error:  # while connecting httpx wraps it, while reading it does not
-        yield _untrusted(invite, error)
-        return
-    except (httpx.HTTPError, ValueError, AttributeError) as error:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            yield _untrusted(invite, error)
-            return
-        advice = "check the address, the coordinator, and firewalls in between"
-        seen = f"{invite.gateway} does not answer ({type(error).__name__}: {error})"
+        context = ssl.create_default_context(cadata=invite.ca or None)
+    except (ssl.SSLError, ValueError) as error:
+        seen, advice = f"the invite's certificate cannot be read ({error})", "ask for a fresh invite"
         yield Finding(level=FAIL, what="gateway", seen=seen, advice=advice)
         return
+    http = BoundedHttp(verify=context, wait_s=_TIMEOUT_S)
+    try:
+        answer = http.ask("GET", f"{invite.gateway}/api/invite", most=_MOST_BYTES, deadline_s=2 * _TIMEOUT_S)
+        if answer.status != 200:
+            raise UnusableAnswer(reason=f"HTTP {answer.status} {answer.phrase}".strip())
+        task = text_of(object_of(read_json(answer.body, most=_MOST_BYTES))["task_id"], most=100, what="task_id")
+    except (NoAnswer, BadJson, KeyError) as error:
+        reason = error.reason if isinstance(error, NoAnswer) else "it answers with something else than an invite"
+        if "certificate" in reason:
+            yield _untrusted(invite, reason)
+            return
+        advice = "check the address, the coordinator, and firewalls in between"
+        yield Finding(level=FAIL, what="gateway", seen=f"{invite.gateway} does not answer ({reason})", advice=advice)
+        return
+    finally:
+        http.close()
     if task != invite.task_id:
         seen, advice = f"{invite.gateway} runs task {task}, the invite's is {invite.task_id}", "ask for a fresh invite"
         yield Finding(level=FAIL, what="gateway", seen=seen, advice=advice)
     else:
         yield Finding(level=OK, what="gateway", seen=f"{invite.gateway} answers, with a certificate of the invite's")
-    if date := answer.headers.get("date"):
-        ahead = time.time() - parsedate_to_datetime(date).timestamp()
+    if (at := _date(answer.headers.get("date"))) is not None:
+        ahead = time.time() - at
         seen = f"{ahead:+.0f} s from the gateway's"
         if -_BEHIND_S < ahead < _AHEAD_S:
             yield Finding(level=OK, what="clock", seen=seen)
@@ -329,12 +337,19 @@ def gateway(invite: Invite) -> Iterator[Finding]:
             yield Finding(level=WARN, what="clock", seen=seen, advice=advice)
 
 
-def _untrusted(invite: Invite, error: Exception) -> Finding:
+def _date(header: str | None) -> float | None:
+    try:
+        return None if header is None else parsedate_to_datetime(header).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _untrusted(invite: Invite, reason: str) -> Finding:
     advice = "somebody may be in between, or the coordinator made a new certificate: ask for a fresh invite"
     return Finding(
         level=FAIL,
         what="gateway",
-        seen=f"{invite.gateway} shows a certificate that is not of the invite's ({error})",
+        seen=f"{invite.gateway} shows a certificate that is not of the invite's ({reason})",
         advice=advice,
     )
 

@@ -11,6 +11,7 @@ from web3 import Web3
 from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.deployment import Deployment
+from fl.chain.errors import ChainError, NoFunds
 from fl.chain.escrow import Token
 from fl.chain.sender import connect, transfer_ether
 from fl.chain.tokens import WEI, tokens, wei
@@ -28,22 +29,56 @@ KNOWN = {
 }
 
 
+_GAS = 250_000  # more than a mint and a transfer take together
+
+
+class NotSentAlong(ChainError):
+    """The tokens are minted, the ETH is not sent."""
+
+    def __init__(self, *, amount: int, to: str, ether: int, error: ChainError) -> None:
+        super().__init__(amount, to, ether, str(error))
+        self.amount, self.to, self.ether, self.error = amount, to, ether, error
+
+    def __str__(self) -> str:
+        return (
+            f"{tokens(self.amount)} tokens are minted to {self.to}, and {self.ether / WEI:g} ETH did not get there: {self.error}; "
+            "send the ETH alone, with tokens=0"
+        )
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Mint, and print the new balance."""
+    """Mint, and print the new balance and what it cost."""
     values = parse(
         named(arguments, "invite", command="mint"), known=KNOWN, command="mint INVITE", required=["to", "tokens"]
     )
     if not is_address(values["to"]):
         raise ConfigError(f"to is {values['to']!r}, which is no address; write 0x and 40 hex digits")
+    amount = wei(values["tokens"], setting="tokens")
+    told = wei(values["ether"], setting="ether") if values.get("ether") else None
     w3, token = _token(values)
     to = to_checksum_address(values["to"])
     account = signer(values.get("key"), chain_id=w3.eth.chain_id)
-    token.mint(to, wei(values["tokens"], setting="tokens"), account=account)
     # A new wallet can do nothing without gas, and on a devnet there is no other tap.
     needy = w3.eth.chain_id == ANVIL_CHAIN and w3.eth.get_balance(to) == 0
-    if ether := wei(values.get("ether") or ("1" if needy else "0"), setting="ether"):
-        transfer_ether(w3, account=account, to=to, amount=ether)
+    ether = (WEI if needy else 0) if told is None else told
+    held = w3.eth.get_balance(account.address)
+    needed = ether + _GAS * 2 * w3.eth.gas_price
+    if 0 < held < needed:  # both are sent or neither
+        raise NoFunds(
+            address=account.address,
+            chain_id=w3.eth.chain_id,
+            held=held,
+            needed=needed,
+            purpose=f"sending {ether / WEI:g} ETH along (ether=0 sends none)" if ether else "minting",
+        )
+    spent = token.mint(to, amount, account=account).fee
+    if ether:
+        try:
+            spent += transfer_ether(w3, account=account, to=to, amount=ether).fee
+        except ChainError as error:
+            raise NotSentAlong(amount=amount, to=to, ether=ether, error=error) from error
     print(f"{to} holds {tokens(token.balance(to))} tokens and {w3.eth.get_balance(to) / WEI:.4g} ETH")
+    print(f"spent {spent / WEI:.3g} ETH on gas" + (f", and sent {ether / WEI:g} along" if ether else ""))
 
 
 def _token(values: dict[str, str]) -> tuple[Web3, Token]:

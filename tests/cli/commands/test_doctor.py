@@ -6,6 +6,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from types import SimpleNamespace
@@ -32,12 +33,13 @@ def gateway(tmp_path):
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self):
-            body = json.dumps({"task_id": said["task_id"]}).encode()
+            body = said.get("body", json.dumps({"task_id": said["task_id"]}).encode())
             self.send_response_only(said["status"] if self.path == "/api/invite" else 404)
-            self.send_header("Date", formatdate(time.time() - said["ahead"], usegmt=True))
+            self.send_header("Date", said.get("date", formatdate(time.time() - said["ahead"], usegmt=True)))
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):
+                self.wfile.write(body)
 
         def log_message(self, *arguments):
             pass
@@ -151,7 +153,35 @@ def test_a_gateway_is_trusted_by_the_invites_certificate_only(world, gateway, tm
     assert found.seen.startswith(f"{url} shows a certificate that is not of the invite's")
     said["status"] = 502
     (found,) = doctor.gateway(invite)
-    assert found.seen.startswith(f"{url} does not answer (HTTPStatusError")
+    assert found.seen == f"{url} does not answer (HTTP 502 Bad Gateway)"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"<html>please log in</html>", "it answers with something else than an invite"),
+        (b"[" * 100_000, "it answers with something else than an invite"),
+        (b'{"task_id": 7}', "it answers with something else than an invite"),
+        (b"{}", "it answers with something else than an invite"),
+        (bytes(2 << 20), "it has more than the 1,048,576 bytes that there can be"),
+    ],
+)
+def test_what_is_no_gateway_is_told_and_fills_no_memory(world, gateway, body, problem):
+    url, ca, said = gateway
+    said["body"] = body
+    (found,) = doctor.gateway(dataclasses.replace(world().invite, gateway=url, ca=ca))
+    assert (found.level, found.seen) == ("fail", f"{url} does not answer ({problem})")
+
+
+def test_a_gateways_clock_that_cannot_be_read_and_an_invites_certificate_that_is_none(world, gateway):
+    url, ca, said = gateway
+    invite = dataclasses.replace(world().invite, gateway=url, ca=ca)
+    said |= {"task_id": invite.task_id, "date": "the day after"}
+    (found,) = doctor.gateway(invite)
+    assert found.level == "ok"
+    (found,) = doctor.gateway(dataclasses.replace(invite, ca="-----BEGIN CERTIFICATE-----"))
+    assert (found.level, found.advice) == ("fail", "ask for a fresh invite")
+    assert found.seen.startswith("the invite's certificate cannot be read (")
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, "ok"), (-200, "ok"), (30, "warn"), (-1000, "warn")])
