@@ -51,7 +51,7 @@ from fl.scoring.public_vectors import PublicStep
 from fl.task.bounds import MOST_MODEL
 
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
-VERSION = 2  # of round.json; another one is refused by its number
+VERSION = 3  # of round.json; another one is refused by its number
 AGGREGATE = "aggregate.safetensors"
 _ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
 _FRAME_BYTES = 1 << 20  # of a file of arrays beside their values: names, shapes, scales
