@@ -90,6 +90,8 @@ def _cheats(summary: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 def _against_honest(client: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     honest = [other for other in summary["clients"] if other["behaviour"] == HONEST]
+    # Those of its own stake, where there are any: what others did for theirs says less of it.
+    honest = [other for other in honest if other["stake_wei"] == client["stake_wei"]] or honest
     staked = sum(int(other["stake_wei"]) for other in honest)
     due = sum(int(other["paid_wei"]) for other in honest) * int(client["stake_wei"]) / staked if staked else 0
     if not due:

@@ -66,6 +66,12 @@ def test_cheats_are_held_against_an_honest_client_of_their_size(summary):
     ]
 
 
+def test_an_honest_client_of_the_same_stake_is_the_one_that_a_cheat_is_held_against(summary):
+    summary["clients"].append(client("client-4", stake=20, score=0.03, paid=30.0))
+    assert notes(summary)[1].endswith("earned 10.00, 33% of what honest work of its size did (30.00)")
+    assert notes(summary)[2].endswith("earned 0.00, 0% of what honest work of its size did (18.89)")
+
+
 def test_what_else_there_is_to_say_is_said(summary):
     summary["rounds"] += [{"price": None, "scores": {}, "refusals": [{"reason": "too late"}]}]
     summary["task"] = {"attested": True, "scorer": "loo"}
