@@ -20,7 +20,8 @@ from fl.coordinator.config import (
     StrategyConfig,
     TaskConfig,
 )
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.errors import ConfigError
 from fl.rewards import HIGHEST_PRICE, RoundTree
 from fl.scoring.paid import TooFewToAggregate
