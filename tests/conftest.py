@@ -28,6 +28,7 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
+from hypothesis import settings as hypothesis_settings
 from numpy.typing import NDArray
 from table_rows import SCHEMA
 from web3 import Web3
@@ -54,6 +55,9 @@ from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 
 torch.set_num_threads(1)
+# A machine that is busy is no failure.
+hypothesis_settings.register_profile("any machine", deadline=None)
+hypothesis_settings.load_profile("any machine")
 # A test run that a script started in the background ignores Ctrl-C, and so would every process that it starts.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -132,6 +136,14 @@ def mark(item: pytest.Item) -> None:
         item.add_marker("long")
     if item.get_closest_marker("long") and not os.environ.get(LONG):
         item.add_marker(pytest.mark.skip(reason="takes minutes: scripts/test long"))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not read what the asked marks leave out as a whole: reading every test takes longer than the fast ones run."""
+    asked = config.getoption("markexpr")
+    left_out = () if " or " in asked else asked.split(" and ")
+    places = (SLOW_PLACES if "not slow" in left_out else ()) + (LONG_FOLDERS if "not long" in left_out else ())
+    return True if any(collection_path == REPOSITORY / "tests" / place for place in places) else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
