@@ -21,6 +21,7 @@ from pathlib import Path
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
@@ -28,7 +29,6 @@ from eth_account.signers.local import LocalAccount
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp.strategy import FedAvg, Strategy
-from hypothesis import settings as hypothesis_settings
 from numpy.typing import NDArray
 from table_rows import SCHEMA
 from web3 import Web3
@@ -41,7 +41,7 @@ from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.escrow import Escrow, Terms, Token
 from fl.chain.invite import Invite
-from fl.chain.membership import join
+from fl.chain.membership import Joining, join, join_all
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.codec import model_hash
@@ -55,9 +55,10 @@ from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec, dataset_hash
 
 torch.set_num_threads(1)
-# A machine that is busy is no failure.
-hypothesis_settings.register_profile("any machine", deadline=None)
-hypothesis_settings.load_profile("any machine")
+hypothesis.settings.register_profile(
+    "any machine", deadline=None
+)  # a loaded machine takes a second for what takes a millisecond
+hypothesis.settings.load_profile("any machine")
 # A test run that a script started in the background ignores Ctrl-C, and so would every process that it starts.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -413,9 +414,25 @@ def open_world(
         invite_path=folder / "invite.json",
         base=base,
     )
-    for number in range(clients if joining is None else joining):
-        enrol(world, number)
+    enrol_all(world, range(clients if joining is None else joining))
     return world
+
+
+def enrol_all(world: World, numbers: Sequence[int]) -> None:
+    """As `enrol`, in one transaction, which takes a third of the time."""
+    if numbers:
+        stakes = {world.clients[number].address: world.stakes[number] for number in numbers}
+        world.token.mint_many(stakes, account=world.sponsor)
+        joinings = [
+            Joining(
+                account=world.clients[number],
+                stake=world.stakes[number],
+                node_key=b"node",
+                dataset=bytes([number + 1]) * 32,
+            )
+            for number in numbers
+        ]
+        join_all(world.invite, joinings, relayer=world.sponsor)
 
 
 def enrol(world: World, number: int) -> None:
