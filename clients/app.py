@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import importlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -55,13 +55,13 @@ def train(message: Message, context: Context) -> Message:
         importlib.import_module("torch").set_num_threads(int(context.node_config["threads"]))
     rows = _rows_of(context)
     behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
-    config = message.content.config_records.get("config", {})
+    config = _config_of(message)
     arrays = next(iter(message.content.array_records.values()))
     received = received_model(arrays, names=names_in(message))
     base, layout = received.vector, received.layout
     tools = rows.bench.tools()
     importlib.import_module("fl.task.model_vector").load_buffers(tools.model, received.arrays)
-    number = int(config.get("server-round", 0))
+    number = config.round
     turn = behaviours.Turn(
         spec=rows.spec,
         tools=tools,
@@ -70,7 +70,7 @@ def train(message: Message, context: Context) -> Message:
         seed=rows.seed,
         known=_known(behaviour, context, number, base=base, layout=layout),
         rows=rows.of,
-        proximal_mu=float(config.get("proximal-mu", 0.0)),
+        proximal_mu=config.proximal_mu,
     )
     trained, loss = behaviours.play(behaviour, turn)
     content = RecordDict(
@@ -93,13 +93,14 @@ def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -
 
 
 # An engine that has all nodes in one process looks for these.
-app.answer_together, app.trains_together = answer_together, trains_together
+vars(app).update(answer_together=answer_together, trains_together=trains_together)
 
 
 def names_in(message: Message) -> tuple[str, ...]:
     """The arrays that the message asks an update of, in order; none where it does not say."""
     asked = message.content.config_records.get(RECORD)
-    return tuple(map(str, asked.get("names", ()))) if asked is not None else ()
+    names = asked.get("names") if asked is not None else None
+    return tuple(map(str, names)) if isinstance(names, list) else ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,10 +117,24 @@ def honest_work(message: Message, context: Context) -> HonestWork | None:
     """What a node of a simulation trains on; None for one that does something else than honest training."""
     if message.metadata.message_type != "train" or str(context.node_config.get("behaviour", HONEST)) != HONEST:
         return None
-    rows, config = _rows_of(context), message.content.config_records.get("config", {})
-    number = int(config.get("server-round", 0))
-    seed = importlib.import_module("clients.behaviours").batch_seed(rows.seed, number=rows.number, round_number=number)
-    return HonestWork(spec=rows.spec, data=rows.data, seed=seed, proximal_mu=float(config.get("proximal-mu", 0.0)))
+    rows, config = _rows_of(context), _config_of(message)
+    batch_seed = importlib.import_module("clients.behaviours").batch_seed
+    seed = batch_seed(rows.seed, number=rows.number, round_number=config.round)
+    return HonestWork(spec=rows.spec, data=rows.data, seed=seed, proximal_mu=config.proximal_mu)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RoundConfig:
+    """What the strategy says of the round."""
+
+    round: int
+    proximal_mu: float  # FedProx's μ; 0 for none
+
+
+def _config_of(message: Message) -> _RoundConfig:
+    # Any: Flower's record holds lists too, which are refused here.
+    told: Mapping[str, Any] = message.content.config_records.get("config", ConfigRecord())
+    return _RoundConfig(round=int(told.get("server-round", 0)), proximal_mu=float(told.get("proximal-mu", 0.0)))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -183,7 +198,7 @@ def _known(behaviour: Behaviour, context: Context, number: int, *, base: NDArray
     )
 
 
-def _setting(settings: dict, key: str) -> object:
+def _setting(settings: Mapping[str, str | int | float | bool], key: str) -> str | int | float | bool:
     if key not in settings:
         raise ConfigError(f"the node configuration lacks {key!r}; see clients/app.py for what it needs")
     return settings[key]

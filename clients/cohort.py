@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,24 +31,28 @@ class Job:
     """What one client trains on."""
 
     features: NDArray[np.float32]  # shape (N, ...)
-    labels: NDArray[np.int64]  # shape (N,)
+    labels: NDArray[Any]  # class or number of each row, shape (N, ...)
     seed: int  # draws the batches
 
 
 def why_not(spec: TaskSpec) -> str | None:
     """Why clients of a spec cannot be trained together here; None if they can."""
     model, loss = spec.build_model(), spec.build_loss()
-    loss = loss.loss if isinstance(loss, ModuleObjective) else loss
+    module = loss.loss if isinstance(loss, ModuleObjective) else None
     if type(model) not in (MLP, LogisticRegression):
         return f"the model is {spec.model}, and only fl.task.models:MLP and LogisticRegression are trained in one batch"
-    plain = type(loss) is nn.CrossEntropyLoss and loss.weight is None and not loss.label_smoothing
-    if not plain or loss.reduction != "mean" or loss.ignore_index >= 0:
+    if not isinstance(module, nn.CrossEntropyLoss) or not _is_plain(module):
         return f"the loss is {spec.loss}, and only the plain cross-entropy is trained in one batch"
     if spec.optimizer != "sgd":
         return f"the optimizer is {spec.optimizer}, and only SGD is done in one batch"
-    if not all(one.requires_grad and one.dtype == torch.float32 for one in model.parameters()):
+    if not all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in model.parameters()):
         return "a part of the model is frozen or not float32"
     return None
+
+
+def _is_plain(loss: nn.CrossEntropyLoss) -> bool:
+    changed = type(loss) is not nn.CrossEntropyLoss or loss.weight is not None or loss.label_smoothing
+    return not changed and loss.reduction == "mean" and loss.ignore_index < 0
 
 
 def train_together(
@@ -72,7 +77,7 @@ def train_together(
 def _shapes(spec: TaskSpec) -> list[tuple[int, int]]:
     """(outward, inward) of each layer."""
     model = spec.build_model()
-    return [tuple(one.weight.shape) for one in model.modules() if isinstance(one, nn.Linear)]
+    return [(layer.out_features, layer.in_features) for layer in model.modules() if isinstance(layer, nn.Linear)]
 
 
 def _train_chunk(
@@ -120,7 +125,7 @@ def _train_chunk(
                 for (w, b), (dw, db) in zip(own, gradients, strict=True):
                     w.sub_(dw, alpha=rate)
                     b.sub_(db, alpha=rate)
-    trained = torch.cat([one.reshape(clients, -1) for pair in own for one in pair], dim=1).numpy()
+    trained = torch.cat([part.reshape(clients, -1) for layer in own or shared for part in layer], dim=1).numpy()
     return [(trained[client], float(losses[client]) / spec.steps) for client in range(clients)]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from fl.task.data import (
     DataError,
@@ -21,14 +22,14 @@ from fl.task.data import (
 
 
 def read_own_shard(
-    path: Path, *, spec: Mapping[str, object], style: FileStyle | None = None, drop_unlabelled: bool = False
+    path: Path, *, spec: Mapping[str, Any], style: FileStyle | None = None, drop_unlabelled: bool = False
 ) -> Shard:
     """What `survey_own_shard` reads, alone. Raises: DataError."""
     return survey_own_shard(path, spec=spec, style=style, drop_unlabelled=drop_unlabelled)[0]
 
 
 def survey_own_shard(
-    path: Path, *, spec: Mapping[str, object], style: FileStyle | None = None, drop_unlabelled: bool = False
+    path: Path, *, spec: Mapping[str, Any], style: FileStyle | None = None, drop_unlabelled: bool = False
 ) -> tuple[Shard, DataReading]:
     """Read a table by the spec's schema, or a pair of IDX files by its shape, and say what was understood.
 
@@ -76,7 +77,7 @@ def _of_text(shard: Shard, *, path: Path) -> DataReading:
     )
 
 
-def _of_images(shard: Shard, *, path: Path, spec: Mapping[str, object]) -> DataReading:
+def _of_images(shard: Shard, *, path: Path, spec: Mapping[str, Any]) -> DataReading:
     counts = shard.data.class_counts(int(spec["num_classes"])).tolist()
     names = [str(name) for name in spec.get("class_names") or range(len(counts))]
     height, width = shard.data.features.shape[2:]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import Any
 
 import numpy as np
 from flwr.app import Context, Message, MessageType, RecordDict
@@ -90,7 +91,7 @@ def _trained(answer: Message, layout: Layout) -> NDArray[np.float32]:
     records = list(answer.content.array_records.values())
     if not records:
         raise UnfitAnswer(problem="it holds no arrays; answer with the trained model's")
-    arrays: dict[str, NDArray] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for record in reversed(records):  # an array that several records hold counts as the first has it
         arrays |= {name: array.numpy() for name, array in record.items()}
     try:

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Sequence
 from statistics import median
 
+import numpy as np
 from flwr.app import Context, Message, MetricRecord, RecordDict
+from numpy.typing import NDArray
 
 from clients.app import HonestWork, honest_work, names_in
 from clients.cohort import Job, train_together, why_not
@@ -47,11 +49,13 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
     seconds = (time.perf_counter() - started) / len(found)
     answers = {}
     for (place, work), (vector, loss) in zip(found.items(), trained, strict=True):
-        content = {
-            "arrays": record_of(received.layout.unflatten(vector)),
-            "metrics": MetricRecord({"num-examples": len(work.data), "train-loss": loss}),
-        }
-        made = Message(RecordDict(content), reply_to=messages[place])
+        content = RecordDict(
+            {
+                "arrays": record_of(received.layout.unflatten(vector)),
+                "metrics": MetricRecord({"num-examples": len(work.data), "train-loss": loss}),
+            }
+        )
+        made = Message(content, reply_to=messages[place])
         setattr(made, TRAINED_IN, seconds)
         try:
             answers[place] = sign_updates(messages[place], contexts[place], _told(made))
@@ -74,7 +78,9 @@ def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -
         return False, reason
     if wanted == "true":
         return True, "asked for"
-    jobs = [Job(features=one.features, labels=one.labels, seed=place) for place, one in enumerate(shards[:_TRIED])]
+    jobs = [
+        Job(features=shard.features, labels=shard.labels, seed=place) for place, shard in enumerate(shards[:_TRIED])
+    ]
     model = spec.build_model()
     base = vector_of(model)
 
@@ -90,8 +96,8 @@ def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -
     return together < alone, told
 
 
-def _trained(received: ReceivedModel, works: Sequence[HonestWork]) -> list:
-    jobs = [Job(features=one.data.features, labels=one.data.labels, seed=one.seed) for one in works]
+def _trained(received: ReceivedModel, works: Sequence[HonestWork]) -> list[tuple[NDArray[np.float32], float]]:
+    jobs = [Job(features=work.data.features, labels=work.data.labels, seed=work.seed) for work in works]
     return train_together(works[0].spec, received.vector, jobs, proximal_mu=works[0].proximal_mu)
 
 

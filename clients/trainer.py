@@ -7,6 +7,7 @@ shard. Plain SGD on mini-batches, drawn by a generator of the round's own, so th
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ def train(
     base: NDArray[np.float32],
     *,
     features: NDArray[np.float32],
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     spec: TaskSpec,
     seed: int,
     proximal_mu: float = 0.0,
@@ -64,7 +65,12 @@ def train(
 
 
 def gradient(
-    model: nn.Module, vector: NDArray[np.float32], *, features: NDArray[np.float32], labels: NDArray, spec: TaskSpec
+    model: nn.Module,
+    vector: NDArray[np.float32],
+    *,
+    features: NDArray[np.float32],
+    labels: NDArray[Any],
+    spec: TaskSpec,
 ) -> NDArray[np.float64]:
     """∇loss of a vector on all rows at once, shape (P,). The module's values are overwritten."""
     load_vector(model, vector)

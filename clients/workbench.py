@@ -41,7 +41,7 @@ class Tools:
 
     def __init__(self, model: nn.Module, spec: TaskSpec) -> None:
         self.model, self.loss = model.train(), spec.build_loss()
-        trained = [one for one in model.parameters() if one.requires_grad]
+        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(trained, lr=spec.learning_rate)
             if spec.optimizer == "adam"

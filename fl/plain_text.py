@@ -18,7 +18,7 @@ def printable(text: object, *, most: int = 1000) -> str:
     turn the direction of writing, and halves of surrogate pairs.
     """
     words = " ".join(str(text).split())
-    line = "".join(one if one.isprintable() else "?" for one in words[: most + 1])
+    line = "".join(letter if letter.isprintable() else "?" for letter in words[: most + 1])
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,14 @@ _FEW = 10  # rows of a class below which it is said
 _LOPSIDED = 10  # times as many rows of one class as of another
 
 
-def differences(*, spec: Mapping[str, object], data: Dataset) -> list[str]:
+def differences(*, spec: Mapping[str, Any], data: Dataset) -> list[str]:
     """Lines about columns and classes that are unlike the task's; none where nothing stands out.
 
     Args:
         spec: The spec's parsed JSON.
         data: The rows, as the task reads them.
     """
-    lines = []
+    lines: list[str] = []
     if spec.get("schema") is not None:
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
         lines += _values(schema, data)
@@ -67,7 +68,7 @@ def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> It
         )
 
 
-def _classes(spec: Mapping[str, object], data: Dataset) -> Iterator[str]:
+def _classes(spec: Mapping[str, Any], data: Dataset) -> Iterator[str]:
     if not np.issubdtype(data.labels.dtype, np.integer):
         return
     counts = data.class_counts(int(spec["num_classes"]))

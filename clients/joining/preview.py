@@ -72,7 +72,7 @@ def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Previ
     )
 
 
-def _few(rows: Dataset) -> dict[str, dict]:
+def _few(rows: Dataset) -> dict[str, dict[str, object]]:
     """At most eight rows from all over a shard, as JSON."""
     places = sorted({round(place * (len(rows) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
     return {

@@ -9,6 +9,7 @@ from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreacha
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.escrow import Escrow, Token
 from fl.chain.invite import Invite
+from fl.chain.sender import ether_of
 from fl.chain.tokens import tokens
 from fl.errors import FairshareError
 from fl.plain_text import printable
@@ -44,7 +45,7 @@ class Purse:
         return cls(
             account=account,
             tokens=token.balance(account),
-            ether=escrow.w3.eth.get_balance(account),
+            ether=ether_of(escrow.w3, account),
             stake=stake,
             gas=GAS * escrow.w3.eth.gas_price,
         )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import clients
 import fl
@@ -30,7 +31,7 @@ class Offer:
     """Everything that the question is about."""
 
     invite: Invite
-    spec: Mapping[str, object]  # the invite's, parsed
+    spec: Mapping[str, Any]  # the invite's, parsed
     terms: Terms
     state: TaskState
     others: Sequence[Enrolment]  # who joined before
@@ -132,7 +133,7 @@ def _code_hash() -> str:
     """The first 16 hex digits of sha256 over all Python files of the two packages, by name."""
     digest = hashlib.sha256()
     for package in (fl, clients):
-        root = Path(package.__file__).parent
+        root = Path(str(package.__file__)).parent
         for path in sorted(root.rglob("*.py")):
             digest.update(f"{package.__name__}/{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -82,9 +82,9 @@ def read_invite(path: str) -> Invite:
     return Invite.read(Path(path))
 
 
-def unlock(keystore: Path, account: LocalAccount) -> None:
+def unlock(keystore: str, account: LocalAccount) -> None:
     """Hand over the key of a keystore that was opened in this process, so that its password is asked for once."""
-    _unlocked[str(keystore)] = account
+    _unlocked[keystore] = account
 
 
 _unlocked: dict[str, LocalAccount] = {}

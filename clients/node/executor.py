@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 
 import httpx
 from flwr.app import Context, Error, Message
-from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 from flwr.common.constant import ErrorCode, SubStatus
 from flwr.common.serde import context_from_proto, message_from_proto
 from flwr.proto.message_pb2 import ObjectTree
@@ -35,6 +35,7 @@ from flwr.supercore.interceptors import (
     RuntimeVersionHttpInterceptor,
     SuperExecAuthHttpInterceptor,
 )
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supercore.runtime import RuntimeHttpClient
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.runtime.run_clientapp import push_message, push_task_output
@@ -63,7 +64,7 @@ class Executor:
         address: str,
         *,
         secret: bytes,
-        app: Callable[[], ClientApp],
+        app: Callable[[], ClientAppCallable],
         node_config: Mapping[str, str | int | float | bool],
         clock_offset_s: float = 0.0,
     ) -> None:
@@ -126,7 +127,7 @@ class Executor:
         """Let the connection go."""
         self._client.close()
 
-    def _connect(self, *interceptors: object) -> RuntimeHttpClient:
+    def _connect(self, *interceptors: ProtobufClientInterceptor) -> RuntimeHttpClient:
         # Plain HTTP on loopback, and no retries: a SuperNode that does not answer is restarted.
         client = RuntimeHttpClient.from_server_address(
             server_address=self._address, insecure=True, root_certificates=None, interceptors=list(interceptors)

@@ -77,8 +77,8 @@ class NodeFolder:
         """Refuse a folder of another task or account. Raises: ForeignFolder; BadInvite."""
         if self.invite_path.exists() and (known := Invite.read(self.invite_path)).task_id != invite.task_id:
             raise ForeignFolder(folder=str(self.path), what="task", seen=known.task_id, expected=invite.task_id)
-        if (known := self.account) not in ("", account):
-            raise ForeignFolder(folder=str(self.path), what="account", seen=known, expected=account)
+        if (own := self.account) not in ("", account):
+            raise ForeignFolder(folder=str(self.path), what="account", seen=own, expected=account)
 
     def bind(self, *, invite: Invite, account: str) -> None:
         """Write down which task and account the folder is for; an invite may bring a new gateway or certificate."""

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 
 import httpx
 from flwr.clientapp import ClientApp
+from flwr.clientapp.typing import ClientAppCallable
 
 from clients.errors import AnswerLost, GatewayUnreachable
 from clients.node.executor import Executor
@@ -54,7 +55,8 @@ class Node:
         say: Callable[[str], None],
     ) -> None:
         self._gateway, self._node_config, self._pay, self._say = gateway, node_config, pay, say
-        self._app_path, self._app = app, None
+        self._app_path = app
+        self._app: ClientAppCallable | None = None
         self._node_key = folder.node_key_path
         self._supernode = SuperNode(folder=folder.path, superlink=gateway.address, ca=ca, node_key=self._node_key)
         self._last_message = time.monotonic()
@@ -142,7 +144,7 @@ class Node:
         while time.monotonic() < until and not self._pay.over:
             time.sleep(0.1)
 
-    def _client_app(self) -> Callable:
+    def _client_app(self) -> ClientAppCallable:
         if self._app is None:
             self._app = load_app(self._app_path)
         return self._app
@@ -153,7 +155,7 @@ class Node:
         self._said = line
 
 
-def load_app(path: str) -> Callable:
+def load_app(path: str) -> ClientAppCallable:
     """The locally installed ClientApp, made to sign if it does not by itself.
 
     Raises: ConfigError if the path names no ClientApp.

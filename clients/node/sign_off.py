@@ -10,9 +10,11 @@ import logging
 from pathlib import Path
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from cryptography.hazmat.primitives.serialization import load_ssh_private_key
 from flwr.proto.fleet_pb2 import DeactivateNodeRequest
 from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supercore.protobuf.client import ProtobufClientInterceptor
 from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
@@ -32,8 +34,9 @@ def sign_off(node_id: int, *, superlink: str, ca: Path | None, node_key: Path, c
         clock_offset_s: The coordinator's clock less this machine's.
     """
     private = load_ssh_private_key(node_key.read_bytes(), None)
+    assert isinstance(private, EllipticCurvePrivateKey), "a node's key is of the curve, or it could not have connected"
     go_by_clock(clock_offset_s)
-    signed = [
+    signed: list[ProtobufClientInterceptor] = [
         RuntimeVersionHttpInterceptor(component_name="SuperNode"),
         NodeAuthHttpInterceptor(private, private.public_key()),
     ]

@@ -62,7 +62,7 @@ class SuperNode:
         self.log = folder / "supernode.log"
         self.secret = os.urandom(32)
         self.port = 0  # of its runtime API, on loopback
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._said = 0  # bytes of the log before this start
 
     def start(self, *, clock_offset_s: float) -> None:
@@ -182,7 +182,7 @@ def go_by_clock(offset_s: float) -> None:
 
     A SuperLink takes requests that are dated up to 5 s ahead and 305 s behind of its own clock.
     """
-    authentication = importlib.import_module("flwr.supernode.node_auth_http_interceptor")
+    authentication: Any = importlib.import_module("flwr.supernode.node_auth_http_interceptor")
     authentication.now = lambda: datetime.now(tz=UTC) + timedelta(seconds=offset_s)
 
 
@@ -192,7 +192,7 @@ def give_up_ended_runs() -> None:
     Flower 1.41 leaves its task in the books: what says that a run has ended is no `Exception`, and passes the clean-up by. An
     executor that takes the task waits for the contents for ever, and the node never answers again.
     """
-    client = importlib.import_module("flwr.supernode.start_client_internal")
+    client: Any = importlib.import_module("flwr.supernode.start_client_internal")
     ended = importlib.import_module("flwr.supercore.run").RunNotRunningException
     pull_and_store = client._pull_and_store_message
 
@@ -218,7 +218,7 @@ def look_sooner() -> None:
 
     Shorter looks would cost a coordinator of fifty nodes more than they save.
     """
-    client = importlib.import_module("flwr.supernode.start_client_internal")
+    client: Any = importlib.import_module("flwr.supernode.start_client_internal")
     client.time = SimpleNamespace(sleep=lambda seconds: time.sleep(min(seconds, _LOOK_S)))
 
 

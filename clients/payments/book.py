@@ -120,9 +120,9 @@ class PayBook:
             path, account=self.account, task_id=self._task_id, domain=self._domain, coordinator=self._coordinator
         )
         known = self._receipts.receipts()
-        for number, one in told.items():
+        for number, entry in told.items():
             if number not in known:
-                self._receipts.keep_receipt(round_number=number, update_root=one.update_root, receipt=one.signature)
+                self._receipts.keep_receipt(round_number=number, update_root=entry.update_root, receipt=entry.signature)
 
     def _fetch(self, number: int, path: Path) -> None:
         if self._archive is None:
@@ -158,10 +158,10 @@ class PayBook:
             updates = read_round((path / ROUND).read_bytes(), where=str(path)).updates
         except BrokenBundle:  # what pay needs of it was read
             return None
-        own = next((one.stake for one in updates if one.account == self.account), 0)
+        own = next((update.stake for update in updates if update.account == self.account), 0)
         if not own or not leaf.weight:
             return None
-        return min(1.0, leaf.weight * sum(one.stake for one in updates if one.selected) / (own * WEIGHT))
+        return min(1.0, leaf.weight * sum(update.stake for update in updates if update.selected) / (own * WEIGHT))
 
     def _absence(self, number: int, path: Path) -> str:
         """Why the account took no part in a round, as the coordinator says it; "" where it says nothing now."""
@@ -169,8 +169,8 @@ class PayBook:
         if not note.exists() and self._archive is not None:
             try:
                 summary = read_json(self._archive.get("summary", most=_MOST_OF_A_SUMMARY), most=_MOST_OF_A_SUMMARY)
-                told = next(one for one in summary["rounds"] if one["round"] == number)["refusals"]
-                reasons = [str(one["reason"]) for one in told if one["account"] == self.account]
+                told = next(round_ for round_ in summary["rounds"] if round_["round"] == number)["refusals"]
+                reasons = [str(entry["reason"]) for entry in told if entry["account"] == self.account]
             except (ArchiveUnreachable, ArchiveRefused, *_NOT_THIS):
                 return ""
             note.write_text(printable(reasons[0] if reasons else _SILENT, most=300))

@@ -50,8 +50,8 @@ def receipt(
 def _why(rounds: Sequence[RoundPay]) -> list[str]:
     if not rounds:
         return ["no round has a place of this account"]
-    took = [one.header.round for one in rounds if one.leaf.weight]
-    missed = [one for one in rounds if not one.leaf.weight]
+    took = [round_.header.round for round_ in rounds if round_.leaf.weight]
+    missed = [round_ for round_ in rounds if not round_.leaf.weight]
     last = rounds[-1]
     lines = [f"took part in {ranges(took)} of the rounds {rounds[0].header.round} to {last.header.round}" if took
              else "took part in no round"]  # fmt: skip
@@ -66,7 +66,7 @@ def _why(rounds: Sequence[RoundPay]) -> list[str]:
         )
     elif last.leaf.total <= 0:
         lines.append(f"all in all its updates took nothing off the loss ({total:+.4f}); that pays nothing")
-    if lengths := [one.factor for one in rounds if one.factor is not None and one.factor < _LONG]:
+    if lengths := [round_.factor for round_ in rounds if round_.factor is not None and round_.factor < _LONG]:
         lines.append(
             f"in {len(lengths)} round{'s' * (len(lengths) > 1)} the update was longer than the round's median and counted "
             f"for {min(lengths):.0%} at the least"

@@ -22,7 +22,7 @@ from io import BytesIO
 from pathlib import Path
 
 from eth_account import Account
-from eth_account.messages import encode_defunct
+from eth_account.messages import SignableMessage, encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
@@ -88,8 +88,8 @@ def write_archive(
                 files[f"rounds/{round_folder(number)}/{_DIRECTION}"] = bundle.read(_DIRECTION)
             except BrokenBundle as error:  # dropped since, as `coordinator.keep` wants it
                 log.info("round %d: the archive has no direction: %s", number, error)
-    for one in sorted(receipts.glob("0x*.json")):
-        files[f"receipts/{one.name}"] = one.read_bytes()
+    for receipt in sorted(receipts.glob("0x*.json")):
+        files[f"receipts/{receipt.name}"] = receipt.read_bytes()
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
     listed = {"version": VERSION, "task": invite.task_id, "chain_id": invite.chain_id, "contract": invite.contract}
     text = json.dumps({**listed, "files": sums}, sort_keys=True, indent=1).encode() + b"\n"
@@ -199,7 +199,7 @@ class _ArchivedBundle:
             raise BrokenBundle(folder=self.where, problem=f"{name} cannot be read ({error})") from error
 
 
-def _message(text: bytes):
+def _message(text: bytes) -> SignableMessage:
     return encode_defunct(text=f"Fairshare archive, sha256 of its list of files: {hashlib.sha256(text).hexdigest()}")
 
 

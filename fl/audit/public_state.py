@@ -55,7 +55,14 @@ class PublicState:
 
 
 def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks, layout: Layout) -> PublicRound:
-    """What a round leaves for everybody to know."""
+    """What a round leaves for everybody to know.
+
+    Args:
+        base: The model before the round, shape (P,).
+        following: The model after it, shape (P,).
+        direction: As posted.
+        layout: Of the parameter vector.
+    """
     return PublicRound(
         step=following.astype(np.float64) - base.astype(np.float64),
         direction=direction.decode().astype(np.float64),

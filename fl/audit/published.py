@@ -48,7 +48,7 @@ def check_published(record: RoundRecord, header: Header, *, view: ChainView, spe
     else:
         _check_tree("the previous leaves", record.previous, view.previous, equal)
     before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in record.previous}
-    enrolled = [account for account, one in view.enrolments.items() if one.counts_in(number)]
+    enrolled = [account for account, enrolment in view.enrolments.items() if enrolment.counts_in(number)]
     equal("the enrolment", header.enrolment, view.enrolments.hash(number))
     _check_leaves(record, header, {account: before.get(account, Account()) for account in enrolled}, view, equal)
     _check_tree("the leaves", record.leaves, header, equal)
@@ -99,7 +99,7 @@ def _check_leaves(
     for account in leaves:
         if account not in before:
             equal(f"the leaf of {account}", "there", "absent: it is not enrolled")
-    listed = {one.account: one for one in record.updates}
+    listed = {update.account: update for update in record.updates}
     for account, leaf in leaves.items():
         one = listed.get(account)
         equal(f"the update root of the leaf of {account}", leaf.update_root, one.root if one else NO_UPDATE)

@@ -69,12 +69,12 @@ def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
     """Those whose updates a bundle holds, as they were weighed."""
     seats = [
         Participant(
-            account=one.account,
-            stake=one.stake,
-            blocks=Blocks.from_bytes(one.wire, size=bundle.layout.size),
-            root=one.root,
-            selected=one.selected,
+            account=update.account,
+            stake=update.stake,
+            blocks=Blocks.from_bytes(update.wire, size=bundle.layout.size),
+            root=update.root,
+            selected=update.selected,
         )
-        for one in bundle.updates
+        for update in bundle.updates
     ]
     return share_stakes(seats, threshold=spec.duplicate_cosine)

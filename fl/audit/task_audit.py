@@ -217,7 +217,7 @@ class _RoundAudit:
         if not self.posted:
             self.unchecked.append(f"scores, direction and next model (the {MANIFEST} at hand is not the posted one)")
             return False
-        names = [f"updates/{one.account}.blocks" for one in record.updates]
+        names = [f"updates/{update.account}.blocks" for update in record.updates]
         named = [name for name in names if name not in self.absent]
         heavy = files_named_by(record)
         for name in heavy:

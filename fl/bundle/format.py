@@ -17,7 +17,7 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -128,7 +128,13 @@ def most_bytes(name: str, *, model_size: int = MOST_MODEL) -> int:
 
 
 def broken_by(error: Unreadable, *, name: str, where: str) -> BrokenBundle:
-    """What it says of a bundle that one of its files cannot be read."""
+    """What it says of a bundle that one of its files cannot be read.
+
+    Args:
+        error: Why it cannot be read.
+        name: Of the file.
+        where: The bundle is, for messages.
+    """
     told = printable(name, most=200)
     if isinstance(error, Outside):
         return BrokenBundle(folder=where, problem=f"{told} lies outside the bundle")
@@ -243,7 +249,7 @@ class Bundle:
             public=record.public,
         )
 
-    def _round(self) -> dict:
+    def _round(self) -> dict[str, object]:
         return {
             "version": VERSION,
             "taskId": self.task_id.hex(),
@@ -307,12 +313,19 @@ def header_from_json(raw: object) -> Header:
     """What `header_to_json` wrote. Raises: BadJson or KeyError for anything else."""
     told = object_of(raw)
     return Header(
-        **{
-            one.name: hex_of(told[one.name], size=32)
-            if one.type == "bytes"
-            else decimal_of(told[one.name], bits=32 if one.name in ("round", "leaf_count") else 128)
-            for one in fields(Header)
-        }
+        task_id=hex_of(told["task_id"], size=32),
+        round=decimal_of(told["round"], bits=32),
+        previous=hex_of(told["previous"], size=32),
+        base_model=hex_of(told["base_model"], size=32),
+        next_model=hex_of(told["next_model"], size=32),
+        validation=hex_of(told["validation"], size=32),
+        direction_root=hex_of(told["direction_root"], size=32),
+        tree_root=hex_of(told["tree_root"], size=32),
+        leaf_count=decimal_of(told["leaf_count"], bits=32),
+        enrolment=hex_of(told["enrolment"], size=32),
+        cumulative=decimal_of(told["cumulative"], bits=128),
+        price=decimal_of(told["price"], bits=128),
+        bundle=hex_of(told["bundle"], size=32),
     )
 
 
@@ -459,7 +472,14 @@ def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
 
 
 def checked_file(files: BundleFiles, name: str, *, sha256: str) -> bytes:
-    """A file whose hash is the manifest's. Raises: BrokenBundle."""
+    """A file whose hash is the manifest's.
+
+    Args:
+        files: Of the bundle.
+        name: Of the file.
+        sha256: In hex, as the manifest has it.
+    Raises: BrokenBundle.
+    """
     data = files.read(name)
     if (seen := hashlib.sha256(data).hexdigest()) != sha256:
         raise BrokenBundle(folder=files.where, problem=f"{name} has sha256 {seen}, the manifest says {sha256}")

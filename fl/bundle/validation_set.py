@@ -40,13 +40,20 @@ def write_validation(path: Path, data: Dataset) -> None:
 
 
 def read_validation(data: bytes, *, where: str, expected: bytes) -> Dataset:
-    """Read a file's content. Raises: OtherValidation if it is none, or its hash is not `expected`."""
+    """Read a file's content.
+
+    Args:
+        data: The file's content.
+        where: It came from, for messages.
+        expected: Hash of the data set, as on chain.
+    Raises: OtherValidation if it is none, or its hash is not `expected`.
+    """
     try:
         arrays = load(data)
         found = Dataset(features=arrays["features"], labels=arrays["labels"])
     except (SafetensorError, FairshareError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
-        seen = f"no validation set ({type(error).__name__}: {error})"
-        raise OtherValidation(where=where, seen=seen, expected=expected.hex()) from error
+        problem = f"no validation set ({type(error).__name__}: {error})"
+        raise OtherValidation(where=where, seen=problem, expected=expected.hex()) from error
     if (seen := dataset_hash(found)) != expected:
         raise OtherValidation(where=where, seen=f"0x{seen.hex()}", expected=expected.hex())
     return found

@@ -31,7 +31,14 @@ class AccessRefused(ChainError):
 
 
 def access_token(account: LocalAccount, *, domain: Domain, task_id: bytes, expires: int) -> str:
-    """A token `address.expires.signature` that is good until `expires`, in Unix seconds."""
+    """A token `address.expires.signature` that is good until `expires`, in Unix seconds.
+
+    Args:
+        account: Asks.
+        domain: Of the contract.
+        task_id: Whose bundles are asked for, 32 bytes.
+        expires: Last second that it is good for, Unix.
+    """
     signature = sign(Access(task_id=task_id, expires=expires), domain=domain, account=account)
     return f"{account.address}.{expires}.{urlsafe_b64encode(signature).decode()}"
 
@@ -39,7 +46,13 @@ def access_token(account: LocalAccount, *, domain: Domain, task_id: bytes, expir
 def account_of(token: str, *, domain: Domain, task_id: bytes, now: int) -> str:
     """The checksum address that made a token.
 
-    Raises: AccessRefused if it is malformed, expired, good for more than an hour, or signed by another key or for another task.
+    Args:
+        token: As `access_token` makes it, or anything else.
+        domain: Of the contract.
+        task_id: Whose bundles are asked for, 32 bytes.
+        now: Unix seconds.
+    Raises: AccessRefused if it is malformed, expired, good for more than an hour, or signed by another key or for
+        another task.
     """
     address, _, rest = token.partition(".")
     until, _, encoded = rest.partition(".")

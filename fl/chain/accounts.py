@@ -119,9 +119,10 @@ def open_keystore(path: Path, *, password: str) -> LocalAccount:
 
 def _is_bearable(content: object) -> bool:
     """Whether a keystore's numbers are in their places and ask for no more memory and time than keystores do."""
-    if not isinstance(content, dict) or not isinstance(content.get("crypto", content.get("Crypto")), dict):
+    crypto = content.get("crypto", content.get("Crypto")) if isinstance(content, dict) else None
+    if not isinstance(crypto, dict):
         return False
-    costs = content.get("crypto", content.get("Crypto")).get("kdfparams")
+    costs = crypto.get("kdfparams")
     if not isinstance(costs, dict):
         return False
     told = {name: costs[name] for name in _MOST_COST if name in costs}

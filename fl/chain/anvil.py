@@ -93,7 +93,7 @@ def running_anvil(
                 process.wait()
 
 
-def _wait_until_listening(process: subprocess.Popen, log: Path, *, deadline_s: float = 30) -> str:
+def _wait_until_listening(process: subprocess.Popen[bytes], log: Path, *, deadline_s: float = 30) -> str:
     steps = int(deadline_s / 0.02)
     for _ in range(steps):
         if found := _LISTENING.search(log.read_text(errors="replace")):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import solcx
 from solcx.exceptions import SolcError, SolcInstallationError
@@ -38,7 +39,7 @@ class CompileError(ChainError):
         return self.problem
 
 
-def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm") -> dict[str, dict]:
+def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm") -> dict[str, dict[str, Any]]:
     """Compile the project's contracts: name → {"abi", "bytecode", "solc"}.
 
     Args:
@@ -82,7 +83,7 @@ def compile_contracts(*, contracts: Path = CHECKOUT_CONTRACTS, solc: str = "npm"
     }
 
 
-def write_artifacts(compiled: dict[str, dict], *, folder: Path = ARTIFACTS) -> list[Path]:
+def write_artifacts(compiled: dict[str, dict[str, Any]], *, folder: Path = ARTIFACTS) -> list[Path]:
     """Write one JSON file a contract; returns those whose content changed."""
     changed = []
     for name, content in compiled.items():
@@ -93,7 +94,7 @@ def write_artifacts(compiled: dict[str, dict], *, folder: Path = ARTIFACTS) -> l
     return changed
 
 
-def _joined(*abis: list[dict]) -> list[dict]:
+def _joined(*abis: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every entry once, in order: two ABIs share the types' errors and events."""
     entries = {json.dumps(entry, sort_keys=True): entry for abi in abis for entry in abi}
     return list(entries.values())

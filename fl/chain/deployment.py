@@ -55,7 +55,9 @@ class Deployment:
         """Read the file. Raises: BadDeployment."""
         try:
             raw = object_of(read_json(read_file(path, most=_MOST_BYTES)))
-            found = cls(**{one.name: raw[one.name] for one in fields(cls) if one.name in raw or one.name != "block"})
+            found = cls(
+                **{field.name: raw[field.name] for field in fields(cls) if field.name in raw or field.name != "block"}
+            )
             whole_of(found.chain_id, least=1, most=_LARGEST, what="chain_id")
             whole_of(found.block, least=0, most=_LARGEST, what="block")
             text_of(found.url, most=_LONGEST_URL, what="url")

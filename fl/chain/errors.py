@@ -133,6 +133,13 @@ class Refused(ChainError):
         super().__init__(call, name, values)
         self.call, self.name, self.values = call, name, values
 
+    def number(self, key: str) -> int:
+        """A value of the contract's error that is a number. Raises: KeyError; TypeError for one of another kind."""
+        value = self.values[key]
+        if not isinstance(value, int):
+            raise TypeError(f"{key} of {self.name} is {value!r}, and no number")
+        return value
+
     def __str__(self) -> str:
         details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
         return f"the contract refused {self.call}: {self.name}({details})"
@@ -140,8 +147,9 @@ class Refused(ChainError):
 
 def _amount(name: str, value: object) -> object:
     # Rounds, seconds and counts are never that large.
-    large = isinstance(value, int) and value >= _LARGE and name in _AMOUNTS
-    return f"{tokens(value)} tokens" if large else value
+    if isinstance(value, int) and value >= _LARGE and name in _AMOUNTS:
+        return f"{tokens(value)} tokens"
+    return value
 
 
 class AnvilMissing(ChainError):

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from eth_typing import HexStr
 from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
@@ -68,7 +69,7 @@ class Terms:
     base_model: bytes
     salt: bytes
 
-    def as_tuple(self) -> tuple:
+    def as_tuple(self) -> tuple[object, ...]:
         """Values in the order of the Solidity struct."""
         return tuple(asdict(self).values())
 
@@ -122,7 +123,7 @@ class OpenedChallenge:
     """A challenge of one score, as its `Challenged` event tells it."""
 
     id: bytes
-    challenge: tuple  # the Solidity struct, which further steps have to repeat
+    challenge: tuple[Any, ...]  # the Solidity struct, which further steps have to repeat
     sums: tuple[int, ...]  # the challenger's
 
 
@@ -134,6 +135,10 @@ class Posting:
     cover: bytes  # what the next post has to give back
     time: int  # s, of its block
     sent: Sent
+
+
+PermitValues = tuple[object, ...]  # (value, deadline, v, r, s) of `Token.permit`
+SignedJoin = tuple[Join, bytes, PermitValues]  # with the account's signature
 
 
 class Escrow:
@@ -169,7 +174,7 @@ class Escrow:
                 *(one.contract for one in sent[-1:])
             )
             sent.append(send(w3, constructor, account=account, name=f"deploy {name.lower()}"))
-        return Escrow(w3, sent[-1].contract), sent
+        return Escrow(w3, sent[-1].created), sent
 
     # ---- reading ---------------------------------------------------------------------------------------------------
 
@@ -281,7 +286,7 @@ class Escrow:
     def signatures_in(self, transaction: str) -> list[bytes]:
         """The signatures that a post carried, 65 bytes each; none if the node does not know the transaction any more."""
         try:
-            data = self.w3.eth.get_transaction(transaction)["input"]
+            data = self.w3.eth.get_transaction(HexStr(transaction))["input"]
             _, arguments = self._contract.decode_function_input(data)
         except (TransactionNotFound, ValueError):
             return []
@@ -309,7 +314,7 @@ class Escrow:
     def open(self, terms: Terms, *, account: LocalAccount) -> tuple[bytes, Sent]:
         """Escrow the budget, which the sponsor has approved before; returns the task id."""
         sent = self._send("open", terms.as_tuple(), account=account)
-        receipt = self.w3.eth.get_transaction_receipt(sent.hash)
+        receipt = self.w3.eth.get_transaction_receipt(HexStr(sent.hash))
         (event,) = self._contract.events.Opened().process_receipt(receipt, errors=DISCARD)
         return event["args"]["taskId"], sent
 
@@ -327,7 +332,13 @@ class Escrow:
         return self._send("join", task_id, stake, node_key, dataset, list(membership), account=account)
 
     def join_for(
-        self, order: Join, *, signature: bytes, permit: tuple, account: LocalAccount, membership: Sequence[bytes] = ()
+        self,
+        order: Join,
+        *,
+        signature: bytes,
+        permit: PermitValues,
+        account: LocalAccount,
+        membership: Sequence[bytes] = (),
     ) -> Sent:
         """Enrol an account that has signed for it; `account` pays the gas and gets the fee.
 
@@ -336,7 +347,7 @@ class Escrow:
         """
         return self._send("joinFor", *_join_for(order, signature, permit, membership), account=account)
 
-    def join_for_all(self, orders: Sequence[tuple[Join, bytes, tuple]], *, account: LocalAccount) -> Sent:
+    def join_for_all(self, orders: Sequence[SignedJoin], *, account: LocalAccount) -> Sent:
         """Enrol many accounts that have signed for it in one transaction; each with its signature and permit, as `join_for`."""
         calls = [self._contract.encode_abi("joinFor", args=_join_for(*order, ())) for order in orders]
         return self._send("multicall", calls, account=account)
@@ -512,7 +523,7 @@ class Escrow:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
 
 
-def _join_for(order: Join, signature: bytes, permit: tuple, membership: Sequence[bytes]) -> tuple:
+def _join_for(order: Join, signature: bytes, permit: PermitValues, membership: Sequence[bytes]) -> tuple[object, ...]:
     enrolment = (order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature)
     return order.task_id, enrolment, permit, list(membership)
 
@@ -564,7 +575,7 @@ class Token:
             account=account,
             name="deploy token",
         )
-        return Token(w3, sent.contract), sent
+        return Token(w3, sent.created), sent
 
     def balance(self, account: str) -> int:
         """Wei held by an account."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,21 +64,21 @@ def read_history(w3: Web3, contract: str, task_id: bytes, *, from_block: int = 0
 # ---- as flat columns -------------------------------------------------------------------------------------------------
 
 
-def _columns(abi: dict) -> dict[str, str]:
+def _columns(abi: Mapping[str, Any]) -> dict[str, str]:
     return {name: kind for name, kind, _ in _flat(abi["inputs"])}
 
 
-def _flat(inputs: Sequence[dict]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _flat(inputs: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     """(column, ABI type, way to the value): the fields of a struct become columns that begin with its name."""
-    for one in inputs:
-        if one["type"] == "tuple":
-            for name, kind, way in _flat(one["components"]):
-                yield f"{_snake(one['name'])}_{name}", kind, (one["name"], *way)
+    for given in inputs:
+        if given["type"] == "tuple":
+            for name, kind, way in _flat(given["components"]):
+                yield f"{_snake(given['name'])}_{name}", kind, (given["name"], *way)
         else:
-            yield _snake(one["name"]), one["type"], (one["name"],)
+            yield _snake(given["name"]), given["type"], (given["name"],)
 
 
-def _values(inputs: Sequence[dict], args: Any) -> dict[str, Any]:
+def _values(inputs: Sequence[Mapping[str, Any]], args: Any) -> dict[str, Any]:
     values = {}
     for name, _, way in _flat(inputs):
         value = args

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from eth_account.signers.local import LocalAccount
 from eth_typing import ChecksumAddress
 from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import BlockNotFound, TransactionNotFound, Web3RPCError
-from web3.types import TxReceipt
+from web3.types import TxData, TxReceipt
 
 from fl.chain.errors import ChainError
 from fl.chain.provider import Patience
@@ -208,7 +208,7 @@ def _settled(
             block = w3.eth.get_block(number, full_transactions=True)
         except BlockNotFound:
             continue
-        for found in block["transactions"]:
+        for found in cast(Sequence[TxData], block["transactions"]):  # in full, as asked for
             if found["from"] == sender and found["nonce"] == nonce:
                 if found["hash"] in attempts:
                     return w3.eth.get_transaction_receipt(found["hash"])

@@ -13,6 +13,7 @@ import re
 import ssl
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -159,12 +160,14 @@ class Invite:
             raise BadInvite(path=where, problem=f"is not one (it has no {error})") from error
         except BadJson as error:
             raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
-        for name, fits in {
+        checks: dict[str, Callable[[str], object]] = {
             **dict.fromkeys(("contract", "token", "coordinator"), is_checksum_address),
-            "task_id": lambda value: isinstance(value, str) and re.fullmatch(r"0x[0-9a-f]{64}", value),
+            "task_id": re.compile(r"0x[0-9a-f]{64}").fullmatch,
             # Nothing but TLS: what goes through it is signed, but who asks for it is nobody else's business.
-            "gateway": lambda value: isinstance(value, str) and re.fullmatch(r"(https://[!-.0-~]+)?", value),
-        }.items():
-            if not fits(value := getattr(invite, name)):
+            "gateway": re.compile(r"(https://[!-.0-~]+)?").fullmatch,
+        }
+        for name, fits in checks.items():
+            value = getattr(invite, name)
+            if not isinstance(value, str) or not fits(value):
                 raise BadInvite(path=where, problem=f"is not one ({name} is {shown(value)})")
         return invite

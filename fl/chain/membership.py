@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError, Refused, TokenTooLow
-from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
+from fl.chain.escrow import Escrow, SignedJoin, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.sender import Sent, connect
 from fl.chain.typed_data import Join, Permit, sign
@@ -103,19 +103,21 @@ def join_all(invite: Invite, joinings: Sequence[Joining], *, relayer: LocalAccou
     return sent
 
 
-def _order(one: Joining, nonce: int, *, escrow: Escrow, token: Token, task_id: bytes) -> tuple[Join, bytes, tuple]:
+def _order(joining: Joining, nonce: int, *, escrow: Escrow, token: Token, task_id: bytes) -> SignedJoin:
     order = Join(
         task_id=task_id,
-        account=one.account.address,
-        stake=one.stake,
-        node_key=one.node_key,
-        dataset=one.dataset,
+        account=joining.account.address,
+        stake=joining.stake,
+        node_key=joining.node_key,
+        dataset=joining.dataset,
         fee=0,
         deadline=_FOREVER,
     )
-    permit = Permit(owner=one.account.address, spender=escrow.address, value=one.stake, nonce=nonce, deadline=_FOREVER)
-    signed = permit.as_tuple(sign(permit, domain=token.domain, account=one.account))
-    return order, sign(order, domain=escrow.domain, account=one.account), signed
+    permit = Permit(
+        owner=joining.account.address, spender=escrow.address, value=joining.stake, nonce=nonce, deadline=_FOREVER
+    )
+    signed = permit.as_tuple(sign(permit, domain=token.domain, account=joining.account))
+    return order, sign(order, domain=escrow.domain, account=joining.account), signed
 
 
 def join(

@@ -219,7 +219,7 @@ class PaidTask:
                     raise
                 log.warning(
                     "round %d: %s tokens of pay would not be final, and the bond covers %s; waiting until round %d is final",
-                    header.round, tokens(error.values["pay"]), tokens(error.values["bond"]), last,
+                    header.round, tokens(error.number("pay")), tokens(error.number("bond")), last,
                 )  # fmt: skip
                 self._wait_until_final(last)
 

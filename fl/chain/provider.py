@@ -12,7 +12,7 @@ import logging
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from web3 import Web3
 from web3.providers.base import JSONBaseProvider
@@ -214,7 +214,8 @@ def _read(body: bytes) -> RPCResponse | None:
         answer = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return answer if isinstance(answer, dict) and ("result" in answer or "error" in answer) else None
+    said = isinstance(answer, dict) and ("result" in answer or "error" in answer)
+    return cast(RPCResponse, answer) if said else None
 
 
 def _words(answer: RPCResponse) -> str:

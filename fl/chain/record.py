@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from web3.exceptions import Web3Exception
 from web3.types import EventData
@@ -163,9 +164,13 @@ class TaskRecord:
 
 
 def _header(told: Mapping[str, object]) -> Header:
-    values = dict(zip((one.name for one in fields(Header)), told.values(), strict=True))
-    return Header(**{name: bytes(value) if isinstance(value, bytes) else value for name, value in values.items()})
+    values: dict[str, Any] = dict(zip((field.name for field in fields(Header)), told.values(), strict=True))
+    plain: dict[str, Any] = {
+        name: bytes(value) if isinstance(value, bytes) else value for name, value in values.items()
+    }
+    return Header(**plain)
 
 
 def _leaf(told: Mapping[str, object]) -> Leaf:
-    return Leaf(**dict(zip((one.name for one in fields(Leaf)), told.values(), strict=True)))
+    values: dict[str, Any] = dict(zip((field.name for field in fields(Leaf)), told.values(), strict=True))
+    return Leaf(**values)

@@ -10,10 +10,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from fl.bounded_http import LOOPBACK, BoundedHttp, NoAnswer, UnusableAnswer
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 MOST_BYTES = 32 << 20  # of an answer
 _JSON = {"Content-Type": "application/json"}
@@ -68,7 +71,7 @@ class _Direct:
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
-        self._host, self._port = parts.hostname, parts.port or 80
+        self._host, self._port = parts.hostname or "", parts.port or 80
         self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._own = threading.local()
 
@@ -140,11 +143,11 @@ class _Timed(socket.socket):
         super().__init__(opened.family, opened.type, opened.proto, fileno=opened.detach())
         self._connection = connection
 
-    def sendall(self, data: bytes, flags: int = 0) -> None:
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         self.settimeout(self._connection.left())
         super().sendall(data, flags)
 
-    def recv_into(self, buffer: bytearray, nbytes: int = 0, flags: int = 0) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int = 0, flags: int = 0) -> int:
         self.settimeout(self._connection.left())
         return super().recv_into(buffer, nbytes, flags)
 
@@ -165,7 +168,7 @@ class _WebSocket:
         with self._turn:
             try:
                 if self._open is None:
-                    proxy = None if any(f"://{host}" in self._url for host in LOOPBACK) else True
+                    proxy: Literal[True] | None = None if any(f"://{host}" in self._url for host in LOOPBACK) else True
                     self._open = connect(
                         self._url, max_size=MOST_BYTES, open_timeout=deadline_s, close_timeout=1, proxy=proxy
                     )

@@ -54,7 +54,7 @@ def with_key(url: str) -> str:
         return url
     if parts.path.strip("/"):
         return url  # a whole one, that needs none
-    named = [one.strip() for one in os.environ.get(RPC_URL_VARIABLE, "").split(",")]
+    named = [part.strip() for part in os.environ.get(RPC_URL_VARIABLE, "").split(",")]
     known = {_host(found): one for one in named if (found := _split(one)) is not None}
     return {**known, **_used}.get(_host(parts), url)
 

@@ -19,7 +19,7 @@ from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import TxReceipt
+from web3.types import Nonce, TxReceipt, Wei
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
@@ -44,6 +44,13 @@ class Sent:
     block: int
     contract: str | None  # address of a contract that it created
     fee: int = 0  # wei of ETH that its gas came to
+
+    @property
+    def created(self) -> str:
+        """Address of the contract that it created. Raises: ValueError if it created none."""
+        if self.contract is None:
+            raise ValueError(f"{self.hash} created no contract")
+        return self.contract
 
 
 def connect(url: str, *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
@@ -79,8 +86,10 @@ def send(
     """
 
     def build(nonce: int) -> dict[str, Any]:
-        transaction = call.build_transaction(
-            {"from": account.address, "nonce": nonce, "chainId": w3.eth.chain_id, "value": value}
+        transaction: dict[str, Any] = dict(
+            call.build_transaction(
+                {"from": account.address, "nonce": Nonce(nonce), "chainId": w3.eth.chain_id, "value": Wei(value)}
+            )
         )
         # The node estimated on the latest block. In the next one a time that is stored may differ from the one that is
         # there, which takes up to 2,800 gas more a word; what is not used costs nothing.
@@ -106,12 +115,17 @@ def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccou
     with _turns[w3.eth.chain_id, account.address]:
         first = calls[0].build_transaction({"from": account.address, "chainId": w3.eth.chain_id})
         nonce, _ = free_nonce(w3, account.address, name=name)
-        shared = {key: value for key, value in first.items() if key not in ("data", "to", "nonce")}
+        shared: dict[str, Any] = {key: value for key, value in first.items() if key not in ("data", "to", "nonce")}
         shared["gas"] += shared["gas"] // 2
         for place, call in enumerate(calls):
             filled = {**shared, "to": call.address, "data": call._encode_transaction_data(), "nonce": nonce + place}
             hashes.append(w3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction))
         return [_sent(w3.eth.wait_for_transaction_receipt(one), name=name) for one in hashes]
+
+
+def ether_of(w3: Web3, account: str) -> int:
+    """Wei of ETH that an account holds, for gas."""
+    return w3.eth.get_balance(to_checksum_address(account))
 
 
 def transfer_ether(w3: Web3, *, account: LocalAccount, to: str, amount: int) -> Sent:
@@ -192,13 +206,13 @@ def _refused(call: str, error: ContractCustomError) -> Refused:
     return Refused(call=call, name=known["name"], values=shown)
 
 
-def _shown(value: object, *, kind: str) -> object:
+def _shown(value: Any, *, kind: str) -> object:  # Any: what the ABI says it is
     if isinstance(value, bytes):
         return f"0x{value.hex()}"
     return to_checksum_address(value) if kind == "address" else value
 
 
-def _custom_errors() -> dict[bytes, dict]:
+def _custom_errors() -> dict[bytes, dict[str, Any]]:
     # Our own errors, and those of OpenZeppelin's ERC-20 and ECDSA, which the artifacts' ABIs hold too.
     found = {}
     for name in ("Fairshare", "DevToken"):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from typing import Any, cast
 
+from eth_typing import ABIEvent
+from eth_utils import to_checksum_address
 from eth_utils.abi import event_abi_to_log_topic
 from web3 import Web3
 from web3._utils.events import get_event_data
@@ -19,12 +21,13 @@ _UNSETTLED = 64  # blocks that are read again at each look: two epochs, after wh
 _BEHIND, _BEHIND_S = 3, 30.0  # blocks that another node of the same service may lack, and for how long
 
 
-def event_kinds() -> dict[bytes, dict]:
+def event_kinds() -> dict[bytes, ABIEvent]:
     """The contract's events by topic, each with its ABI."""
-    return {event_abi_to_log_topic(abi): abi for abi in artifact("Fairshare").abi if abi["type"] == "event"}
+    events = [cast(ABIEvent, abi) for abi in artifact("Fairshare").abi if abi["type"] == "event"]
+    return {event_abi_to_log_topic(abi): abi for abi in events}
 
 
-def key_of(abi: Mapping) -> tuple[str, int] | None:
+def key_of(abi: ABIEvent) -> tuple[str, int] | None:
     """By which indexed input an event belongs to a task, and its place among the topics: taskId, or a challenge's id."""
     indexed = [given["name"] for given in abi["inputs"] if given["indexed"]]
     return next(((name, 1 + indexed.index(name)) for name in ("taskId", "id") if name in indexed), None)
@@ -41,7 +44,8 @@ class TaskLog:
     """
 
     def __init__(self, w3: Web3, contract: str, task_id: bytes, *, from_block: int = 0) -> None:
-        self._w3, self._contract, self._task_id, self._from = w3, contract, task_id, from_block
+        self._w3, self._task_id, self._from = w3, task_id, from_block
+        self._contract = to_checksum_address(contract)
         self._kinds = event_kinds()
         self._keys = {topic: key for topic, abi in self._kinds.items() if (key := key_of(abi))}
         self._places = sorted({place for name, place in self._keys.values() if name == "taskId"})
@@ -110,16 +114,20 @@ class TaskLog:
             return False
 
     def _read(self, first: int, until: int) -> list[LogReceipt]:
-        blocks = {"address": self._contract, "fromBlock": first, "toBlock": until}
+        def logs(*topics: Any) -> list[LogReceipt]:  # each a topic, some of which one has to be there, or None for any
+            return self._w3.eth.get_logs(
+                {"address": self._contract, "fromBlock": first, "toBlock": until, "topics": list(topics)}
+            )
+
         found: list[LogReceipt] = []
         for place in self._places:
             kinds = [topic for topic, key in self._keys.items() if key == ("taskId", place)]
-            found += self._w3.eth.get_logs({**blocks, "topics": [kinds, *[None] * (place - 1), self._task_id]})
+            found += logs(kinds, *[None] * (place - 1), self._task_id)
         opened = [bytes(log["topics"][1]) for log in found if self._keys[bytes(log["topics"][0])][1] == 2]
-        self._challenges += [one for one in opened if one not in self._challenges]
+        self._challenges += [challenge for challenge in opened if challenge not in self._challenges]
         if self._challenges:
             steps = [topic for topic, key in self._keys.items() if key == ("id", 1)]
-            found += self._w3.eth.get_logs({**blocks, "topics": [steps, self._challenges]})
+            found += logs(steps, self._challenges)
         return found
 
     def _decoded(self, log: LogReceipt) -> EventData:

@@ -6,9 +6,10 @@ Source: EIP-712, https://eips.ethereum.org/EIPS/eip-712; compact signatures: EIP
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Hashable
+from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 from coincurve import PrivateKey, PublicKey
 from eth_account.signers.local import LocalAccount
@@ -191,15 +192,29 @@ class Header:
         "bundle": "bytes32",
     }
 
-    def as_tuple(self) -> tuple:
+    def as_tuple(self) -> tuple[bytes | int, ...]:
         """Field values in the order of the Solidity struct."""
         return tuple(asdict(self).values())
 
 
 def no_round(task_id: bytes) -> Header:
     """What stands for the last valid header of a task that has none: of it the contract reads nothing but the id."""
-    empty = {one.name: bytes(32) if one.type == "bytes" else 0 for one in fields(Header)}
-    return Header(**{**empty, "task_id": task_id})
+    none = bytes(32)
+    return Header(
+        task_id=task_id,
+        round=0,
+        previous=none,
+        base_model=none,
+        next_model=none,
+        validation=none,
+        direction_root=none,
+        tree_root=none,
+        leaf_count=0,
+        enrolment=none,
+        cumulative=0,
+        price=0,
+        bundle=none,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,11 +286,11 @@ def _recovered(hashed: bytes, signature: bytes) -> str:
 def _struct_hash(message: Signable) -> bytes:
     kind = type(message)
     values = (getattr(message, name) for name in kind.__dataclass_fields__)
-    return keccak(_type_hash(kind) + b"".join(map(_word, kind.SOLIDITY.values(), values)))
+    return keccak(_type_hash(cast(Hashable, kind)) + b"".join(map(_word, kind.SOLIDITY.values(), values)))
 
 
 @cache
-def _type_hash(kind: type[Signable]) -> bytes:
+def _type_hash(kind: Any) -> bytes:  # a Signable's class, whose hash mypy takes for its instances'
     members = ",".join(f"{solidity} {name}" for name, solidity in kind.SOLIDITY.items())
     return keccak(f"{kind.__name__}({members})".encode())
 
@@ -283,11 +298,10 @@ def _type_hash(kind: type[Signable]) -> bytes:
 @lru_cache(maxsize=16)
 def _separator(domain: Domain) -> bytes:
     kind = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-    told = domain.as_dict()
     return keccak(
         keccak(kind.encode())
-        + keccak(told["name"].encode())
-        + keccak(told["version"].encode())
+        + keccak(domain.name.encode())
+        + keccak(domain.version.encode())
         + _word("uint256", domain.chain_id)
         + _word("address", domain.contract)
     )
@@ -295,12 +309,12 @@ def _separator(domain: Domain) -> bytes:
 
 def _word(solidity: str, value: int | str | bytes) -> bytes:
     """A value as EIP-712 encodes it, 32 bytes. Raises: ValueError for one that its type does not hold."""
-    if solidity == "address":
+    if solidity == "address" and not isinstance(value, int):
         return bytes(12) + raw_address(value)
     if solidity == "bytes32" and isinstance(value, bytes) and len(value) == 32:
         return bytes(value)
     if solidity == "bytes" and isinstance(value, bytes):
         return keccak(value)
-    if solidity.startswith("uint") and 0 <= value < 1 << int(solidity[4:]):
+    if solidity.startswith("uint") and isinstance(value, int) and 0 <= value < 1 << int(solidity[4:]):
         return value.to_bytes(32, "big")
     raise ValueError(f"{value!r} is no {solidity}")

@@ -13,6 +13,11 @@ try:
         return keccak_256(data).digest()
 
 except ImportError:  # no wheel for this platform, and no compiler
-    from eth_hash.auto import keccak
+    from eth_hash.auto import keccak as eth_hash_keccak
+
+    def keccak(data: bytes) -> bytes:
+        """32 bytes."""
+        return eth_hash_keccak(data)
+
 
 __all__ = ["keccak"]

@@ -84,7 +84,7 @@ class Layout:
 _WRAPPERS = ("module.", "_orig_mod.", "_module.", "_fsdp_wrapped_module.")
 
 
-def matched(arrays: Mapping[str, NDArray], names: Sequence[str]) -> dict[str, NDArray]:
+def matched(arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Those of the arrays that have one of the names, or would have it without what a wrapper adds.
 
     Args:

@@ -7,24 +7,25 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from flwr.app import Array, ArrayRecord, MetricRecord
+from eth_account.signers.local import LocalAccount
 
 from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.anvil import CHAIN_STATE, running_anvil
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Terms
+from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import Joining, join, join_all
 from fl.chain.paid_task import PaidTask
-from fl.chain.sender import Sent, connect
+from fl.chain.sender import connect
 from fl.chain.tokens import wei
 from fl.codec import model_hash
 from fl.coordinator.config import EngineConfig, RunConfig
@@ -34,13 +35,14 @@ from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stake
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
 from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
 from fl.coordinator.quorum.local import LocalQuorum
-from fl.coordinator.round.report import RoundReport
+from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher, note_gas
 from fl.coordinator.round.strategy import PayingStrategy
+from fl.coordinator.training import begin_training, game_on
 from fl.errors import ConfigError
-from fl.scoring.game import Evaluation, ValidationGame
+from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.data import DataReading, Federation, load_federation
-from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.data import Federation, load_federation
+from fl.task.model_vector import vector_of
 from fl.task.preflight import UnfitModel, check_model
 from fl.task.spec import TOGETHER, TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.strategies import build_strategy
@@ -50,70 +52,6 @@ log = logging.getLogger(__name__)
 READING = "data.json"  # what was understood of the data
 _FEW = 32  # clients up to which each joins by transactions of its own, as on real machines
 _FIRST_NODE = 2  # Flower keeps node id 1 for the server
-
-
-@dataclass(kw_only=True)
-class Watcher:
-    """What a view is told while the federation runs; every method may be replaced."""
-
-    on_setup: Callable[[str], None] = lambda what: None
-    on_data: Callable[[DataReading], None] = lambda reading: (
-        None
-    )  # what was understood of the data, before anything else
-    on_task: Callable[[FederationResult], None] = lambda result: None  # before round 1; it fills as the rounds go
-    on_phase: Callable[[int, str], None] = lambda number, phase: None
-    on_reply: Callable[[int], None] = lambda node_id: None
-    on_round: Callable[[RoundReport, Evaluation], None] = lambda report, test: None
-
-
-@dataclass(kw_only=True)
-class ClientResult:
-    """What one client put in and got out."""
-
-    number: int
-    name: str
-    account: str
-    behaviour: str
-    samples: int | None  # None where only the client itself knows
-    class_counts: list[int] | None
-    stake: int  # wei
-    score: int = 0  # units of 2^−40 of loss, all rounds
-    earned: int = 0  # wei
-    claimed: int = 0  # wei, as the contract says
-    balance: int = 0  # wei of the token after claiming and before the stake came back, as the token says
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineUse:
-    """How a run's clients were trained."""
-
-    name: str
-    workers: int  # processes at the same time
-    vectorised: bool  # whether in one batch, where the app could
-    why: str  # in words
-
-
-@dataclass(kw_only=True)
-class FederationResult:
-    """What a run came to."""
-
-    task_id: bytes
-    chain_id: int
-    contract: str
-    token: str
-    terms: Terms
-    spec: TaskSpec
-    initial: Evaluation  # of the initial model on the test set
-    parameters: int  # values of the model's vector
-    validation_samples: int
-    test_samples: int
-    rounds: list[RoundReport] = field(default_factory=list)
-    tests: list[Evaluation] = field(default_factory=list)  # after each round, on the test set
-    clients: list[ClientResult] = field(default_factory=list)
-    gas: dict[str, list[int]] = field(default_factory=dict)  # by operation, one figure a transaction
-    seconds: dict[str, float] = field(default_factory=dict)
-    engine: EngineUse | None = None  # None where the clients are on machines of their own
-    paid: int = 0  # wei of the task's total that was claimed, as the contract says
 
 
 def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> FederationResult:
@@ -141,26 +79,51 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
     together, reason = trains_together(config.engine, spec, federation)
     if together:
         spec = replace(spec, training=TOGETHER)
-    game = ValidationGame(model, loss=spec.build_loss(), rows=rows_of_dataset(federation.validation))
     check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
-    PaidScoring(spec, game=game).check_clients(len(wallets))
+    PaidScoring(spec, game=game_on(federation.validation, spec=spec, model=model)).check_clients(len(wallets))
+    setup = _Setup(config=config, folder=folder, watcher=watcher, data=federation, wallets=wallets, spec=spec)
+    seconds: dict[str, float] = {}
+    gas: dict[str, list[int]] = {}
     with ExitStack() as stack:
-        run = _Run(config=config, folder=folder, watcher=watcher, federation=federation, wallets=wallets, spec=spec)
         watcher.on_setup(f"starting the engine {config.engine.name}")
-        run.together, run.reason = together, reason
-        run.engine = stack.enter_context(
+        engine = stack.enter_context(
             open_engine(config.engine, folder=folder, clients=len(federation.shards), together=together)
         )
-        run.open_chain(stack)
-        run.open_task(base_model=model_hash(vector_of(model)))
-        run.enrol()
-        run.train(model)
-        run.pay()
-        return run.result
+        use = EngineUse(name=config.engine.name, workers=engine.workers, vectorised=together, why=reason)
+        with _timed(seconds, "chain"):
+            chain = _open_chain(setup, stack, gas=gas)
+        task, invite = _open_task(setup, chain, base_model=model_hash(vector_of(model)), gas=gas)
+        clients = _enrol(setup, chain, task, invite, engine=engine, gas=gas)
+        with _timed(seconds, "rounds"):
+            training = begin_training(
+                task,
+                spec,
+                federation,
+                model=model,
+                watcher=watcher,
+                gas=gas,
+                seconds=seconds,
+                clients=clients,
+                engine=use,
+            )
+            result = training.result
+            watcher.on_task(result)
+            grid = engine.grid(_node_configs(setup, chain), on_reply=watcher.on_reply)
+            training.run(_strategy(setup, chain, task, model=model, result=result), grid)
+            gas.setdefault("post", []).extend(report.gas for report in result.rounds)
+        with _timed(seconds, "claiming"):
+            _pay(setup, chain, task, result)
+        return result
 
 
 def keep_reading(federation: Federation, *, folder: Path, watcher: Watcher) -> None:
-    """Show what was understood of the data, and store it beside the run."""
+    """Show what was understood of the data, and store it beside the run.
+
+    Args:
+        federation: As loaded.
+        folder: Of the run.
+        watcher: Told of the reading.
+    """
     if federation.reading is not None:
         write_json(folder / READING, federation.reading.to_json())
         watcher.on_data(federation.reading)
@@ -229,7 +192,13 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
 
 
 def trains_together(engine: EngineConfig, spec: TaskSpec, federation: Federation) -> tuple[bool, str]:
-    """Whether the engine's app trains a run's clients in one batch, and why or why not."""
+    """Whether the engine's app trains a run's clients in one batch, and why or why not.
+
+    Args:
+        engine: Names the app, and whether it is asked to.
+        spec: The task's.
+        federation: With the clients' rows.
+    """
     if engine.vectorised == "false":
         return False, "not asked for"
     asks = getattr(client_app(engine), "trains_together", None)
@@ -240,243 +209,221 @@ def trains_together(engine: EngineConfig, spec: TaskSpec, federation: Federation
     return found, reason
 
 
-class _Run:
-    """The steps of one federation, in order; each leaves what the next one needs."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Setup:
+    """What a federation is run with, from its first step to its last."""
 
-    def __init__(
-        self,
-        *,
-        config: RunConfig,
-        folder: Path,
-        watcher: Watcher,
-        federation: Federation,
-        wallets: Sequence[Wallet],
-        spec: TaskSpec,
-    ) -> None:
-        self.config, self.folder, self.watcher = config, folder, watcher
-        self.federation, self.wallets, self.spec = federation, wallets, spec
-        self.engine: Engine
-        self.together, self.reason = False, ""
-        self.gas: dict[str, list[int]] = {}
-        self.seconds: dict[str, float] = {}
+    config: RunConfig
+    folder: Path
+    watcher: Watcher
+    data: Federation
+    wallets: Sequence[Wallet]
+    spec: TaskSpec
 
-    def open_chain(self, stack: ExitStack) -> None:
-        """Reach or start the chain, and find or put the contracts on it."""
-        self.watcher.on_setup("opening the chain")
-        started = time.perf_counter()
-        chain, task, clients = self.config.chain, self.config.task, len(self.wallets)
-        deployment = Deployment.read(Path(chain.deployment)) if chain.deployment else None
-        self.url = chain.url or (deployment.url if deployment else None)
-        if self.url is None:
-            accounts = Roles.anvil_accounts(evaluators=task.evaluators, clients=clients)
-            self.url = stack.enter_context(
-                # Kept, so that the run can be audited when its chain is gone.
-                running_anvil(accounts=accounts, log=self.folder / "anvil.log", state=self.folder / CHAIN_STATE)
+    @property
+    def invite(self) -> Path:
+        """Where the clients find it."""
+        return self.folder / "invite.json"
+
+    @property
+    def bundles(self) -> Path:
+        """One folder a round."""
+        return self.folder / "bundles"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Chain:
+    """A chain with the contracts on it, and everybody's keys."""
+
+    url: str
+    own: bool  # it ends with the run
+    deployment: Deployment
+    roles: Roles
+
+
+def _open_chain(setup: _Setup, stack: ExitStack, *, gas: dict[str, list[int]]) -> _Chain:
+    """Reach or start the chain, and find or put the contracts on it."""
+    setup.watcher.on_setup("opening the chain")
+    chain, task, clients = setup.config.chain, setup.config.task, len(setup.wallets)
+    deployment = Deployment.read(Path(chain.deployment)) if chain.deployment else None
+    url = chain.url or (deployment.url if deployment else None)
+    if url is None:
+        accounts = Roles.anvil_accounts(evaluators=task.evaluators, clients=clients)
+        url = stack.enter_context(
+            # Kept, so that the run can be audited when its chain is gone.
+            running_anvil(accounts=accounts, log=setup.folder / "anvil.log", state=setup.folder / CHAIN_STATE)
+        )
+    w3 = connect(url, chain_id=chain.id)
+    roles = roles_for(
+        chain_id=w3.eth.chain_id,
+        key=chain.key,
+        folder=setup.folder / "keys",
+        evaluators=task.evaluators,
+        clients=clients,
+    )
+    fund(w3, roles)
+    if deployment is None:
+        deployment = put_contracts(w3, url=url, sponsor=roles.sponsor, spent=partial(note_gas, gas))
+    deployment.write(setup.folder / "deployment.json")
+    own = chain.url is None and chain.deployment is None
+    return _Chain(url=url, own=own, deployment=deployment, roles=roles)
+
+
+def _open_task(
+    setup: _Setup, chain: _Chain, *, base_model: bytes, gas: dict[str, list[int]]
+) -> tuple[PaidTask, Invite]:
+    """Escrow the budget and write the invite."""
+    setup.watcher.on_setup("escrowing the budget")
+    _, escrow, token = chain.deployment.connect()
+    sponsor, coordinator = chain.roles.sponsor, chain.roles.coordinator
+    terms = terms_of(
+        setup.config.task,
+        spec=setup.spec,
+        validation=setup.data.validation,
+        base_model=base_model,
+        token=token.address,
+        coordinator=coordinator.address,
+        evaluators=[evaluator.address for evaluator in chain.roles.evaluators],
+        salt=free_salt(escrow, sponsor=sponsor.address, seed=setup.config.seed),
+    )
+    for owner, amount in ((sponsor, terms.budget), (coordinator, terms.bond)):
+        note_gas(gas, "mint", token.mint(owner.address, amount, account=sponsor))
+    task, sent = PaidTask.open(chain.deployment, terms=terms, sponsor=sponsor, coordinator=coordinator, leaps=True)
+    for name, transaction in sent.items():
+        note_gas(gas, name, transaction)
+    invite = task.invite(url=chain.url, spec=setup.spec.to_json())
+    invite.write(setup.invite)
+    write_validation(setup.folder / VALIDATION, setup.data.validation)
+    return task, invite
+
+
+def _enrol(
+    setup: _Setup, chain: _Chain, task: PaidTask, invite: Invite, *, engine: Engine, gas: dict[str, list[int]]
+) -> list[ClientResult]:
+    """Every client stakes in proportion to its shard, with its own key."""
+    setup.watcher.on_setup("enrolling the clients")
+    per_sample = wei(setup.config.task.stake_per_sample, setting="task.stake_per_sample")
+    clients: list[ClientResult] = []
+    joinings: list[Joining] = []
+    for wallet, account in zip(setup.wallets, chain.roles.clients, strict=True):
+        stake = min(len(wallet.rows) * per_sample, task.terms.max_stake)
+        salt = hashlib.sha256(f"{setup.config.seed}/{wallet.number}".encode()).digest()
+        joinings.append(
+            Joining(
+                account=account,
+                stake=stake,
+                node_key=engine.node_key(wallet.number + _FIRST_NODE),
+                dataset=hashlib.sha256(salt + dataset_hash(wallet.rows)).digest(),
             )
-        w3 = connect(self.url, chain_id=chain.id)
-        self.roles = roles_for(
-            chain_id=w3.eth.chain_id,
-            key=chain.key,
-            folder=self.folder / "keys",
-            evaluators=task.evaluators,
-            clients=clients,
         )
-        fund(w3, self.roles)
-        if deployment is None:
-            deployment = put_contracts(w3, url=self.url, sponsor=self.roles.sponsor, spent=self._spent)
-        deployment.write(self.folder / "deployment.json")
-        self.deployment = deployment
-        self.w3, self.escrow, self.token = deployment.connect()
-        self.seconds["chain"] = time.perf_counter() - started
-
-    def open_task(self, *, base_model: bytes) -> None:
-        """Escrow the budget and write the invite."""
-        self.watcher.on_setup("escrowing the budget")
-        task, sponsor = self.config.task, self.roles.sponsor
-        terms = terms_of(
-            task,
-            spec=self.spec,
-            validation=self.federation.validation,
-            base_model=base_model,
-            token=self.token.address,
-            coordinator=self.roles.coordinator.address,
-            evaluators=[one.address for one in self.roles.evaluators],
-            salt=free_salt(self.escrow, sponsor=sponsor.address, seed=self.config.seed),
-        )
-        for owner, amount in ((sponsor, terms.budget), (self.roles.coordinator, terms.bond)):
-            self._spent("mint", self.token.mint(owner.address, amount, account=sponsor))
-        self.task, sent = PaidTask.open(
-            self.deployment, terms=terms, sponsor=sponsor, coordinator=self.roles.coordinator, leaps=True
-        )
-        for name, one in sent.items():
-            self._spent(name, one)
-        self.invite_path = self.folder / "invite.json"
-        self.invite = self.task.invite(url=self.url, spec=self.spec.to_json())
-        self.invite.write(self.invite_path)
-        write_validation(self.folder / VALIDATION, self.federation.validation)
-
-    def enrol(self) -> None:
-        """Every client stakes in proportion to its shard, with its own key."""
-        self.watcher.on_setup("enrolling the clients")
-        per_sample = wei(self.config.task.stake_per_sample, setting="task.stake_per_sample")
-        self.clients, joinings = [], []
-        for wallet, account in zip(self.wallets, self.roles.clients, strict=True):
-            stake = min(len(wallet.rows) * per_sample, self.task.terms.max_stake)
-            salt = hashlib.sha256(f"{self.config.seed}/{wallet.number}".encode()).digest()
-            joinings.append(
-                Joining(
-                    account=account,
-                    stake=stake,
-                    node_key=self.engine.node_key(wallet.number + _FIRST_NODE),
-                    dataset=hashlib.sha256(salt + dataset_hash(wallet.rows)).digest(),
-                )
+        clients.append(
+            ClientResult(
+                number=wallet.number,
+                name=wallet.name,
+                account=account.address,
+                behaviour=wallet.behaviour,
+                samples=len(wallet.rows),
+                class_counts=wallet.rows.class_counts(setup.data.num_classes).tolist(),
+                stake=stake,
             )
-            self.clients.append(
-                ClientResult(
-                    number=wallet.number,
-                    name=wallet.name,
-                    account=account.address,
-                    behaviour=wallet.behaviour,
-                    samples=len(wallet.rows),
-                    class_counts=wallet.rows.class_counts(self.federation.num_classes).tolist(),
-                    stake=stake,
-                )
-            )
-        if len(joinings) > _FEW and self.config.chain.url is None and self.config.chain.deployment is None:
-            self._enrol_together(joinings)
-            return
-        for one in joinings:
-            # Devnet tokens for the stake; on other chains a client brings its own.
-            self._spent("mint", self.token.mint(one.account.address, one.stake, account=self.roles.sponsor))
-            approved, joined = join(
-                self.invite, account=one.account, stake=one.stake, node_key=one.node_key, dataset=one.dataset
-            )
-            self._spent("approve", approved)
-            self._spent("join", joined)
-
-    def _enrol_together(self, joinings: Sequence[Joining]) -> None:
-        """Many clients, on a chain of the run's own: by orders that each signs, a hundred in a transaction."""
-        amounts = {one.account.address: one.stake for one in joinings}
-        for sent in self.token.mint_many(amounts, account=self.roles.sponsor):
-            self._spent("mint", sent)
-        for count, sent in join_all(self.invite, joinings, relayer=self.roles.sponsor):
-            self._spent("join_together", sent)
-            self.gas.setdefault("join_together_each", []).append(sent.gas // count)
-
-    def train(self, model: torch.nn.Module) -> None:
-        """All rounds, each on chain before the next one begins."""
-        started = time.perf_counter()
-        test = ValidationGame(
-            model,
-            loss=self.spec.build_loss(),
-            rows=rows_of_dataset(self.federation.test),
         )
-        base = vector_of(model)
-        test.load_statistics(self._game(model).measure_statistics(base))
-        self.result = FederationResult(
-            task_id=self.task.task_id,
-            chain_id=self.deployment.chain_id,
-            contract=self.escrow.address,
-            token=self.token.address,
-            terms=self.task.terms,
-            spec=self.spec,
-            initial=test.evaluate(base),
-            parameters=len(base),
-            validation_samples=len(self.federation.validation),
-            test_samples=len(self.federation.test),
-            clients=self.clients,
-            gas=self.gas,
-            seconds=self.seconds,
-            engine=EngineUse(
-                name=self.config.engine.name, workers=self.engine.workers, vectorised=self.together, why=self.reason
-            ),
+    if len(joinings) > _FEW and chain.own:
+        _join_together(joinings, task, invite, sponsor=chain.roles.sponsor, gas=gas)
+        return clients
+    for joining in joinings:
+        # Devnet tokens for the stake; on other chains a client brings its own.
+        note_gas(gas, "mint", task.token.mint(joining.account.address, joining.stake, account=chain.roles.sponsor))
+        approved, joined = join(
+            invite,
+            account=joining.account,
+            stake=joining.stake,
+            node_key=joining.node_key,
+            dataset=joining.dataset,
         )
-        self.watcher.on_task(self.result)
-        strategy = PayingStrategy(
-            build_strategy(self.spec.strategy, self.spec.strategy_arguments),
-            task=self.task,
-            spec=self.spec,
-            game=self._game(model),
-            quorum=LocalQuorum(
-                evaluators=[
-                    Evaluator(account=one, spec=self.spec, game=self._game(model)) for one in self.roles.evaluators
-                ]
-            ),
-            bundles=self.folder / "bundles",
-            seed=self.config.seed,
-            read_clients=self.config.scorer.read_clients,
-            resumable=False,  # a run that was killed is run again: its clients are gone too
-            on_phase=self.watcher.on_phase,
-            on_round=self.result.rounds.append,
-        )
-        layout = layout_of(model)
+        note_gas(gas, "approve", approved)
+        note_gas(gas, "join", joined)
+    return clients
 
-        def evaluate(number: int, arrays: ArrayRecord) -> MetricRecord | None:
-            if number == 0:
-                return None
-            named = {name: array.numpy() for name, array in arrays.items()}
-            test.load_statistics(named)
-            vector = layout.flatten(named)
-            self.result.tests.append(test.evaluate(vector))
-            self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
-            return None
 
-        grid = self.engine.grid(self._node_configs(), on_reply=self.watcher.on_reply)
-        strategy.start(
-            grid,
-            ArrayRecord({name: Array(one) for name, one in sent_arrays(model, whole=self.spec.frozen is None).items()}),
-            evaluate_fn=evaluate,
-        )
-        for report in self.result.rounds:
-            self.gas.setdefault("post", []).append(report.gas)
-        self.seconds["rounds"] = time.perf_counter() - started
+def _join_together(
+    joinings: Sequence[Joining], task: PaidTask, invite: Invite, *, sponsor: LocalAccount, gas: dict[str, list[int]]
+) -> None:
+    """Many clients, on a chain of the run's own: by orders that each signs, a hundred in a transaction."""
+    amounts: dict[str, int] = {joining.account.address: joining.stake for joining in joinings}
+    for sent in task.token.mint_many(amounts, account=sponsor):
+        note_gas(gas, "mint", sent)
+    for count, sent in join_all(invite, joinings, relayer=sponsor):
+        note_gas(gas, "join_together", sent)
+        gas.setdefault("join_together_each", []).append(sent.gas // count)
 
-    def pay(self) -> None:
-        """Claim for everybody, read back what the chain says, and give the stakes back."""
-        self.watcher.on_setup("claiming for everybody")
-        started = time.perf_counter()
-        last = self.result.rounds[-1]
-        for count, sent in claim_for_all(self.task, last.header, leaves=last.leaves, account=self.roles.sponsor):
-            self.gas.setdefault("claim_range", []).append(sent.gas)
-            self.gas.setdefault("claim_range_each", []).append(sent.gas // count)
-        leaves = {leaf.account: leaf for leaf in last.leaves}
-        accounts = [client.account for client in self.clients]
-        told = zip(self.escrow.claimed_by_all(self.task.task_id, accounts), self.token.balances(accounts), strict=True)
-        for client, (claimed, balance) in zip(self.clients, told, strict=True):
-            client.earned = leaves[client.account].cumulative
-            client.score = sum(report.scores.get(client.account, 0) for report in self.result.rounds)
-            client.claimed, client.balance = claimed, balance
-        self.result.paid = self.task.state().paid
-        for name, sent_all in close_and_return_stakes(self.task, account=self.roles.sponsor).items():
-            for sent in sent_all:
-                self._spent(name, sent)
-        self.seconds["claiming"] = time.perf_counter() - started
 
-    def _game(self, model: torch.nn.Module) -> ValidationGame:
-        rows = rows_of_dataset(self.federation.validation)
-        return ValidationGame(model, loss=self.spec.build_loss(), rows=rows)
+def _strategy(
+    setup: _Setup, chain: _Chain, task: PaidTask, *, model: torch.nn.Module, result: FederationResult
+) -> PayingStrategy:
+    def game() -> ValidationGame:
+        return game_on(setup.data.validation, spec=setup.spec, model=model)
 
-    def _node_configs(self) -> dict[int, dict[str, str | int | float | bool]]:
-        shared = {
-            "invite": str(self.invite_path.resolve()),
-            # This run's own settings name the model, so its clients take it.
-            "trust": ",".join(path.partition(":")[0] for path in (self.spec.model, self.spec.loss) if ":" in path),
-            "data": json.dumps(asdict(self.config.data)),
-            "partition": json.dumps(asdict(self.config.partition)),
-            "seed": self.config.seed,
-            "num-partitions": len(self.federation.shards),
-            "bundles": str((self.folder / "bundles").resolve()),
-            "reveals": self.config.task.reveal == "round",
+    signers = chain.roles.evaluators
+    return PayingStrategy(
+        build_strategy(setup.spec.strategy, setup.spec.strategy_arguments),
+        task=task,
+        spec=setup.spec,
+        game=game(),
+        quorum=LocalQuorum(evaluators=[Evaluator(account=one, spec=setup.spec, game=game()) for one in signers]),
+        bundles=setup.bundles,
+        seed=setup.config.seed,
+        read_clients=setup.config.scorer.read_clients,
+        resumable=False,  # a run that was killed is run again: its clients are gone too
+        on_phase=setup.watcher.on_phase,
+        on_round=result.rounds.append,
+    )
+
+
+def _pay(setup: _Setup, chain: _Chain, task: PaidTask, result: FederationResult) -> None:
+    """Claim for everybody, read back what the chain says, and give the stakes back."""
+    setup.watcher.on_setup("claiming for everybody")
+    last, sponsor = result.rounds[-1], chain.roles.sponsor
+    for count, sent in claim_for_all(task, last.header, leaves=last.leaves, account=sponsor):
+        note_gas(result.gas, "claim_range", sent)
+        result.gas.setdefault("claim_range_each", []).append(sent.gas // count)
+    leaves = {leaf.account: leaf for leaf in last.leaves}
+    accounts = [client.account for client in result.clients]
+    told = zip(task.escrow.claimed_by_all(task.task_id, accounts), task.token.balances(accounts), strict=True)
+    for client, (claimed, balance) in zip(result.clients, told, strict=True):
+        client.earned = leaves[client.account].cumulative
+        client.score = sum(report.scores.get(client.account, 0) for report in result.rounds)
+        client.claimed, client.balance = claimed, balance
+    result.paid = task.state().paid
+    for name, sent_all in close_and_return_stakes(task, account=sponsor).items():
+        for sent in sent_all:
+            note_gas(result.gas, name, sent)
+
+
+def _node_configs(setup: _Setup, chain: _Chain) -> dict[int, dict[str, str | int | float | bool]]:
+    shared: dict[str, str | int | float | bool] = {
+        "invite": str(setup.invite.resolve()),
+        # This run's own settings name the model, so its clients take it.
+        "trust": ",".join(path.partition(":")[0] for path in (setup.spec.model, setup.spec.loss) if ":" in path),
+        "data": json.dumps(asdict(setup.config.data)),
+        "partition": json.dumps(asdict(setup.config.partition)),
+        "seed": setup.config.seed,
+        "num-partitions": len(setup.data.shards),
+        "bundles": str(setup.bundles.resolve()),
+        "reveals": setup.config.task.reveal == "round",
+    }
+    return {
+        wallet.number + _FIRST_NODE: {
+            **shared,
+            **chain.roles.client_keys[wallet.number],
+            "partition-id": wallet.shard,
+            "behaviour": wallet.behaviour,
         }
-        return {
-            wallet.number + _FIRST_NODE: {
-                **shared,
-                **self.roles.client_keys[wallet.number],
-                "partition-id": wallet.shard,
-                "behaviour": wallet.behaviour,
-            }
-            for wallet in self.wallets
-        }
+        for wallet in setup.wallets
+    }
 
-    def _spent(self, name: str, sent: Sent) -> None:
-        self.gas.setdefault(name, []).append(sent.gas)
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started

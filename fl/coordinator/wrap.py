@@ -43,7 +43,7 @@ from fl.task.trust import is_path
 
 log = logging.getLogger(__name__)
 
-Values = NDArray | Tensor
+Values = NDArray[Any] | Tensor
 Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] | Mapping[str, Values] | Iterable[Any]
 
 

@@ -129,10 +129,10 @@ class ChainStatus:
 
     def _schedule(self, escrow: Escrow, task_id: bytes, state: TaskState) -> dict[str, Any]:
         seen = (state.rounds, state.budget, state.added)
-        before, schedule = self._schedules.get(task_id, (None, None))
-        if before != seen:  # what was added is read from events, all of the task's
-            schedule = escrow.schedule(task_id, from_block=self._from_block)
-            self._schedules[task_id] = (seen, schedule)
+        known = self._schedules.get(task_id)
+        if known is None or known[0] != seen:  # what was added is read from events, all of the task's
+            known = self._schedules[task_id] = (seen, escrow.schedule(task_id, from_block=self._from_block))
+        schedule = known[1]
         budgets = [[first, str(budget)] for first, budget in schedule.budgets]
         return {"planned": schedule.planned, "rounds": schedule.rounds, "budgets": budgets}
 

@@ -23,8 +23,8 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
     Args:
         summary: Of a finished run, or of one that still goes on (`status` and `live` tell).
     """
-    names = {one["account"]: one["name"] for one in summary["clients"]}
-    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
+    names = {client["account"]: client["name"] for client in summary["clients"]}
+    places = {client["account"]: place for place, client in enumerate(plotted_clients(summary).named)}
     rounds = summary["rounds"]
     return jsonable(
         {
@@ -34,16 +34,16 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
             "task": _task(summary),
             "totals": {
                 **summary["totals"],
-                "earned_wei": str(sum(int(one["paid_wei"]) for one in summary["clients"])),
+                "earned_wei": str(sum(int(client["paid_wei"]) for client in summary["clients"])),
             },
-            "clients": [_client(one, summary, place=places.get(one["account"])) for one in summary["clients"]],
-            "rounds": [_round(one) for one in rounds],
+            "clients": [_client(client, summary, place=places.get(client["account"])) for client in summary["clients"]],
+            "rounds": [_round(round_) for round_ in rounds],
             "refusals": [
-                {"round": one["round"], "name": names.get(refusal["account"], ""), **refusal}
-                for one in reversed(rounds)
-                for refusal in one["refusals"]
+                {"round": round_["round"], "name": names.get(refusal["account"], ""), **refusal}
+                for round_ in reversed(rounds)
+                for refusal in round_["refusals"]
             ][:_REFUSALS],
-            "refused": sum(len(one["refusals"]) for one in rounds),
+            "refused": sum(len(round_["refusals"]) for round_ in rounds),
             "charts": {
                 name: _chart(plot(summary))
                 for name, plot in {
@@ -68,19 +68,19 @@ def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | Non
         return None
     account = client["account"]
     rows = []
-    for one in summary["rounds"]:
-        reading = one.get("reading") or {}
+    for round_ in summary["rounds"]:
+        reading = round_.get("reading") or {}
         rows.append(
             {
-                "round": one["round"],
-                "score_q40": one["scores_q40"].get(account),
-                "total_q40": one["totals_q40"].get(account),
-                "factor": one["factors"].get(account),
-                "price_q64": one["price_q64"],
+                "round": round_["round"],
+                "score_q40": round_["scores_q40"].get(account),
+                "total_q40": round_["totals_q40"].get(account),
+                "factor": round_["factors"].get(account),
+                "price_q64": round_["price_q64"],
                 "error": reading.get("errors", {}).get(account),
-                "pay_wei": one["pays_wei"].get(account),
-                "cumulative_wei": one["cumulative_wei"].get(account),
-                "refusals": [refusal["reason"] for refusal in one["refusals"] if refusal["account"] == account],
+                "pay_wei": round_["pays_wei"].get(account),
+                "cumulative_wei": round_["cumulative_wei"].get(account),
+                "refusals": [refusal["reason"] for refusal in round_["refusals"] if refusal["account"] == account],
             }
         )
     classes, by_class = class_sums(summary, account)
@@ -126,7 +126,9 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
         "last_score": last and last["scores"].get(account),
         "last_error": reading.get("errors", {}).get(account),
         "last_factor": last and last["factors"].get(account),
-        "refusals": sum(refusal["account"] == account for one in summary["rounds"] for refusal in one["refusals"]),
+        "refusals": sum(
+            refusal["account"] == account for round_ in summary["rounds"] for refusal in round_["refusals"]
+        ),
     }
 
 

@@ -87,14 +87,29 @@ def list_of(value: object) -> list[Any]:
 
 
 def text_of(value: object, *, most: int, what: str = "") -> str:
-    """A string of at most so many characters. Raises: BadJson for anything else, naming `what` it is."""
+    """A string of at most so many characters.
+
+    Args:
+        value: As parsed.
+        most: Characters.
+        what: It is, for messages.
+    Raises: BadJson for anything else, naming `what` it is.
+    """
     if not isinstance(value, str) or len(value) > most:
         raise BadJson(problem=f"{_named(what)}{shown(value)}, no text of at most {most} characters")
     return value
 
 
 def whole_of(value: object, *, least: int, most: int, what: str = "") -> int:
-    """A whole number that stands there as a number. Raises: BadJson for anything else, and outside of its range, naming `what` it is."""
+    """A whole number that stands there as a number.
+
+    Args:
+        value: As parsed.
+        least: The smallest that is taken.
+        most: The largest.
+        what: It is, for messages.
+    Raises: BadJson for anything else, and outside of its range, naming `what` it is.
+    """
     if type(value) is not int or not least <= value <= most:
         raise BadJson(problem=f"{_named(what)}{shown(value)}, no whole number from {least} to {most}")
     return value
@@ -102,7 +117,7 @@ def whole_of(value: object, *, least: int, most: int, what: str = "") -> int:
 
 def number_of(value: object) -> float:
     """A number, which is finite as everything that is read here. Raises: BadJson for anything else."""
-    if type(value) not in (int, float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise BadJson(problem=f"{shown(value)} is no number")
     return float(value)
 
@@ -110,6 +125,10 @@ def number_of(value: object) -> float:
 def decimal_of(value: object, *, bits: int, signed: bool = False) -> int:
     """A whole number that stands there as a decimal string, as amounts do, in its one spelling.
 
+    Args:
+        value: As parsed.
+        bits: That it may have.
+        signed: Whether it may be below 0.
     Raises: BadJson for anything else, and for what does not fit into so many bits.
     """
     if isinstance(value, str) and len(value) <= MOST_DIGITS + 1 and _DECIMAL.fullmatch(value):

@@ -20,7 +20,7 @@ class BadYaml(FairshareError):
         return f"it is no plain YAML ({self.problem}); write it as key: value"
 
 
-class _Plain(yaml.SafeLoader):
+class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
         # An alias repeats what stands elsewhere: nine lines of nine aliases each are a billion values.
         if self.check_event(yaml.AliasEvent):

@@ -30,9 +30,9 @@ def pay_plot(summary: dict[str, Any]) -> Plot:
         # A client that is not in a round's tree (not enrolled yet, or gone) has what it had.
         wei = 0
         line = [(0, 0.0)]
-        for one in rounds:
-            wei = int(one["cumulative_wei"].get(account, wei))
-            line.append((one["round"], wei / WEI))
+        for round_ in rounds:
+            wei = int(round_["cumulative_wei"].get(account, wei))
+            line.append((round_["round"], wei / WEI))
         return line
 
     return Plot(
@@ -41,7 +41,7 @@ def pay_plot(summary: dict[str, Any]) -> Plot:
         drawing=_client_lines(
             summary,
             so_far,
-            rounds=[0, *(one["round"] for one in rounds)],
+            rounds=[0, *(round_["round"] for round_ in rounds)],
             name="Line chart of cumulative pay per client by round; totals are in the table of clients",
             unit="tokens paid so far",
             written=lambda value: f"{value:,.4f} tokens",
@@ -55,15 +55,15 @@ def total_plot(summary: dict[str, Any]) -> Plot:
 
     def so_far(account: str) -> list[tuple[int, float]]:
         line, total = [(0, 0.0)], 0.0
-        for one in rounds:
-            if account in one["totals_q40"]:
-                total = int(one["totals_q40"][account]) / (1 << SCORE_FRACTION_BITS)
-            line.append((one["round"], total))
+        for round_ in rounds:
+            if account in round_["totals_q40"]:
+                total = int(round_["totals_q40"][account]) / (1 << SCORE_FRACTION_BITS)
+            line.append((round_["round"], total))
         return line
 
     if any(one["scores"] for one in rounds):
-        high, low = max(clients, key=lambda one: one["score"]), min(clients, key=lambda one: one["score"])
-        below = [one for one in clients if one["score"] < 0]
+        high, low = max(clients, key=lambda client: client["score"]), min(clients, key=lambda client: client["score"])
+        below = [client for client in clients if client["score"] < 0]
         finding = f"{_name(high)} has the highest whole score, {score(high['score'])}"
         if len(clients) > 1:
             finding += f", and {_name(low)} the lowest, {score(low['score'])}"
@@ -71,7 +71,7 @@ def total_plot(summary: dict[str, Any]) -> Plot:
         if below:
             finding += f"{plural(len(below), 'client')} {'is' if len(below) == 1 else 'are'} below zero and "
             finding += f"{'earns' if len(below) == 1 else 'earn'} nothing more until that is made good. "
-        finding += f"All whole scores come to {score(sum(one['score'] for one in clients))}."
+        finding += f"All whole scores come to {score(sum(client['score'] for client in clients))}."
     else:
         finding = "No update was accepted, so there is no score."
     return Plot(
@@ -80,7 +80,7 @@ def total_plot(summary: dict[str, Any]) -> Plot:
         drawing=_client_lines(
             summary,
             so_far,
-            rounds=[0, *(one["round"] for one in rounds)],
+            rounds=[0, *(round_["round"] for round_ in rounds)],
             name="Line chart of the whole score per client by round; the values are under the table of clients",
             unit="whole score (in units of loss)",
             written=score,
@@ -93,7 +93,7 @@ def score_plot(summary: dict[str, Any]) -> Plot:
     rounds = summary["rounds"]
 
     def by_round(account: str) -> list[tuple[int, float]]:
-        return [(one["round"], one["scores"][account]) for one in rounds if account in one["scores"]]
+        return [(round_["round"], round_["scores"][account]) for round_ in rounds if account in round_["scores"]]
 
     return Plot(
         title="Score per round",
@@ -101,7 +101,7 @@ def score_plot(summary: dict[str, Any]) -> Plot:
         drawing=_client_lines(
             summary,
             by_round,
-            rounds=[one["round"] for one in rounds],
+            rounds=[round_["round"] for round_ in rounds],
             name="Chart of score per client by round; the values are under the table of clients",
             unit="score (in units of loss)",
             written=score,
@@ -131,7 +131,9 @@ def share_plot(summary: dict[str, Any]) -> Plot:
         label = "" if place is None else shortened(client["name"], _LABEL_LENGTH)
         return Series(label=label, place=place, points=(Point(x=x, y=y, note=note),))
 
-    spots = [spot(one, None) for one in names.rest] + [spot(one, place) for place, one in enumerate(names.named)]
+    spots = [spot(client, None) for client in names.rest] + [
+        spot(client, place) for place, client in enumerate(names.named)
+    ]
     finding = _share_finding(summary["clients"], data=data, pay=pay, of=of) if paid else "Nothing was paid."
     return Plot(
         title=f"Share of pay against share of {of}",
@@ -194,7 +196,7 @@ def _band(names: PlottedClients, line_of: Callable[[str], list[tuple[int, float]
 
 
 def _score_finding(rounds: list[dict[str, Any]]) -> str:
-    scored = [value for one in rounds for value in one["scores"].values()]
+    scored = [value for round_ in rounds for value in round_["scores"].values()]
     if not scored:
         return "No update was accepted, so there is no score."
     below = sum(value < 0 for value in scored)
@@ -202,11 +204,11 @@ def _score_finding(rounds: list[dict[str, Any]]) -> str:
         f"{below:,} of {plural(len(scored), 'score')} {'is' if below == 1 else 'are'}" if below else "No score is"
     )
     finding = f"{negative} negative. All scores come to {score(sum(scored))}"
-    drop = sum(one["loss_before"] - one["loss_aggregated"] for one in rounds)
+    drop = sum(round_["loss_before"] - round_["loss_aggregated"] for round_ in rounds)
     if not math.isfinite(drop):
         return f"{finding}."
     fell = f"the clients' updates {'took' if drop >= 0 else 'put'} {loss(abs(drop))} {'off' if drop >= 0 else 'on'} the loss"
-    if all(one["public_rate"] is None for one in rounds):
+    if all(round_["public_rate"] is None for round_ in rounds):
         return f"{finding}, and {fell}."
     return f"{finding}; {fell}. The difference lay along earlier steps and directions, which score nothing."
 
@@ -215,14 +217,14 @@ def _pay_finding(summary: dict[str, Any], paid: int) -> str:
     clients = summary["clients"]
     if not paid:
         return "Nobody was paid: no whole score is above zero."
-    best = max(clients, key=lambda one: int(one["paid_wei"]))
+    best = max(clients, key=lambda client: int(client["paid_wei"]))
     finding = (
         f"{_name(best)} was paid most: {tokens(best['paid_wei'])} of {tokens(paid)} tokens "
         f"({percent(int(best['paid_wei']) / paid)})."
     )
-    empty = [one for one in clients if int(one["paid_wei"]) == 0]
+    empty = [client for client in clients if int(client["paid_wei"]) == 0]
     if 0 < len(empty) <= 3:
-        finding += f" {' and '.join(_name(one) for one in empty)} earned nothing."
+        finding += f" {' and '.join(_name(client) for client in empty)} earned nothing."
     elif empty:
         finding += f" {len(empty):,} of {plural(len(clients), 'client')} earned nothing."
     return finding
@@ -243,7 +245,7 @@ def _share_finding(clients: list[dict[str, Any]], *, data: dict[str, float], pay
 
 def _paid(summary: dict[str, Any]) -> int:
     # Not the total of the task: that counts what was claimed, and these plots are about what was earned.
-    return sum(int(one["paid_wei"]) for one in summary["clients"])
+    return sum(int(client["paid_wei"]) for client in summary["clients"])
 
 
 def _name(client: dict[str, Any]) -> str:

@@ -18,9 +18,9 @@ OPEN_REASONS = 10  # those of more clients are folded away
 
 def clients_table(summary: dict[str, Any]) -> str:
     """Who put in what and was paid what."""
-    places = {one["account"]: place for place, one in enumerate(plotted_clients(summary).named)}
-    earned = sum(int(one["paid_wei"]) for one in summary["clients"])
-    rows = []
+    places = {client["account"]: place for place, client in enumerate(plotted_clients(summary).named)}
+    earned = sum(int(client["paid_wei"]) for client in summary["clients"])
+    rows: list[list[str | Cell]] = []
     for one in summary["clients"]:
         share = percent(int(one["paid_wei"]) / earned) if earned else "–"
         rows.append(
@@ -54,9 +54,9 @@ def reasons_list(summary: dict[str, Any]) -> str:
     """Why each client earned what it earned, in words."""
     clients = summary["clients"]
     rows = "".join(
-        f"<dt><bdi>{escaped(shortened(one['name'], 40))}</bdi></dt>"
-        f"<dd>{escaped(explanation(standing_of(summary, one['account']), whose='Its'))}</dd>"
-        for one in clients[:REASONS]
+        f"<dt><bdi>{escaped(shortened(client['name'], 40))}</bdi></dt>"
+        f"<dd>{escaped(explanation(standing_of(summary, client['account']), whose='Its'))}</dd>"
+        for client in clients[:REASONS]
     )
     rest = len(clients) - REASONS
     more = f"<p>{plural(rest, 'more client')}: the live page tells each why.</p>" if rest > 0 else ""
@@ -79,12 +79,15 @@ def matrix_tables(summary: dict[str, Any]) -> str:
         return [
             [
                 Cell(f"<bdi>{escaped(client['name'])}</bdi>"),
-                *(write(one[key][client["account"]]) if client["account"] in one[key] else "–" for one in rounds),
+                *(
+                    write(round_[key][client["account"]]) if client["account"] in round_[key] else "–"
+                    for round_ in rounds
+                ),
             ]
             for client in clients
         ]
 
-    numbers = [f"Round {one['round']}" for one in rounds]
+    numbers = [f"Round {round_['round']}" for round_ in rounds]
     return "".join(
         table(caption, ["Client"], numbers, rows(key, write))
         for caption, key, write in (

@@ -23,14 +23,14 @@ class Standing:
 
 def standing_of(summary: dict[str, Any], account: str) -> Standing | None:
     """Where a client stood after the last round that has it; None before its first."""
-    rounds = [one for one in summary["rounds"] if account in one["totals_q40"]]
+    rounds = [round_ for round_ in summary["rounds"] if account in round_["totals_q40"]]
     if not rounds:
         return None
     return Standing(
         total=int(rounds[-1]["totals_q40"][account]),
         cumulative=int(rounds[-1]["cumulative_wei"][account]),
         price=int(rounds[-1]["price_q64"]),
-        factors=tuple(one["factors"][account] for one in rounds if account in one["factors"]),
+        factors=tuple(round_["factors"][account] for round_ in rounds if account in round_["factors"]),
         by_class=tuple(zip(*class_sums(summary, account), strict=True)),
     )
 
@@ -39,8 +39,8 @@ def class_sums(summary: dict[str, Any], account: str) -> tuple[list[str], list[f
     """The names of the classes, and a client's scores by class over all rounds that were read."""
     classes: list[str] = []
     sums: list[float] = []
-    for one in summary["rounds"]:
-        reading = one.get("reading") or {}
+    for round_ in summary["rounds"]:
+        reading = round_.get("reading") or {}
         if parts := reading.get("by_class", {}).get(account):
             fresh = list(reading["classes"]) != classes
             classes = list(reading["classes"])

@@ -28,7 +28,7 @@ def hand_over(folder: Path, *, account: LocalAccount | None, revealed: bool = Tr
     written = write_models(folder, summary, spec=invite.spec, archive=elsewhere)
     lines = [f"models and their card: {folder / MODELS}"] if written else ["no round was posted, so there is no model"]
     store = BundleStore.at(str(folder / "bundles"))
-    rounds = [one for one in store.rounds() if one <= summary["totals"]["rounds"]]
+    rounds = [number for number in store.rounds() if number <= summary["totals"]["rounds"]]
     if account is None:
         return [*lines, "no archive: the key that would sign it is not here"]
     try:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
+from fl.coordinator.result import FederationResult, Watcher
 from fl.coordinator.round.report import RoundReport
-from fl.coordinator.run import FederationResult, Watcher
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, read_json
 from fl.report.summary import SUMMARY, summarise
 from fl.scoring.game import Evaluation
 
 log = logging.getLogger(__name__)
+
+W = TypeVar("W", bound=Watcher)
 
 _MOST_SUMMARY = 256 << 20  # bytes
 
@@ -42,7 +44,7 @@ class LiveSummary:
         self.over = False  # the run is finished, and nothing is written any more
         self._lock = threading.Lock()  # nodes come and go on another thread than rounds
 
-    def watching(self, watcher: Watcher) -> Watcher:
+    def watching(self, watcher: W) -> W:
         """The watcher, with this summary behind it."""
 
         def on_task(result: FederationResult) -> None:
@@ -55,23 +57,24 @@ class LiveSummary:
 
         def on_round(report: RoundReport, test: Evaluation) -> None:
             # A round that was reported and killed before it was forgotten comes again.
-            self._earlier = [one for one in self._earlier if one["round"] < self._result.rounds[0].round]
+            first = self._begun().rounds[0].round
+            self._earlier = [earlier for earlier in self._earlier if earlier["round"] < first]
             self._set()
             watcher.on_round(report, test)
 
         return replace(watcher, on_task=on_task, on_phase=on_phase, on_round=on_round)
 
-    def show_nodes(self, nodes: Sequence[dict[str, Any]]) -> None:
+    def show_nodes(self, nodes: Sequence[Mapping[str, object]]) -> None:
         """Say which nodes are there; written only when that changed."""
-        there = [(one["account"], one["online"]) for one in nodes]
-        if there != [(one["account"], one["online"]) for one in self._now["nodes"]]:
+        there = [(node["account"], node["online"]) for node in nodes]
+        if there != [(node["account"], node["online"]) for node in self._now["nodes"]]:
             self._set(nodes=list(nodes))
 
     def finished(self) -> dict[str, Any]:
         """The summary of the finished run, which nothing is written over any more."""
         with self._lock:
             self.over = True
-        summary = summarise(self._config, self._result, folder=self._folder, earlier=self._earlier)
+        summary = summarise(self._config, self._begun(), folder=self._folder, earlier=self._earlier)
         summary["totals"]["seconds"] += self._seconds_before
         return summary
 
@@ -89,6 +92,11 @@ class LiveSummary:
         except (Unreadable, BadJson, KeyError, TypeError):
             pass  # the first life
         self._set()
+
+    def _begun(self) -> FederationResult:
+        if self._result is None:
+            raise ValueError("the task was not told yet; call the watcher's on_task first")
+        return self._result
 
     def _set(self, **changes: Any) -> None:
         with self._lock:

@@ -32,12 +32,12 @@ def write_models(folder: Path, summary: Mapping[str, Any], *, spec: str, archive
         archive: Store that has copies of bundles whose models are not in the folder any more, None for none.
     """
     stores = [BundleStore.at(str(folder / "bundles")), *([BundleStore.at(archive)] if archive else [])]
-    by_loss = sorted(summary["rounds"], key=lambda one: (one["test_loss"], one["round"]))
+    by_loss = sorted(summary["rounds"], key=lambda round_: (round_["test_loss"], round_["round"]))
     chosen = {}
-    for name, candidates in ((BEST, by_loss), (LAST, sorted(summary["rounds"], key=lambda one: -one["round"]))):
-        for one in candidates:
-            if (model := _model_after(one, stores, summary=summary, spec=spec)) is not None:
-                chosen[name] = one
+    for name, candidates in ((BEST, by_loss), (LAST, sorted(summary["rounds"], key=lambda round_: -round_["round"]))):
+        for candidate in candidates:
+            if (model := _model_after(candidate, stores, summary=summary, spec=spec)) is not None:
+                chosen[name] = candidate
                 model.write(folder / MODELS / name)
                 break
     if not chosen:
@@ -81,8 +81,8 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
         lines += [printable(task["description"], most=2000), ""]
     lines += ["| file | after round | test accuracy | test loss |", "|---|---|---|---|"]
     lines += [
-        f"| `{name}` | {one['round']} of {task.get('rounds', totals['rounds'])} | {one['accuracy']:.1%} | {one['test_loss']:.4f} |"
-        for name, one in chosen.items()
+        f"| `{name}` | {round_['round']} of {task.get('rounds', totals['rounds'])} | {round_['accuracy']:.1%} | {round_['test_loss']:.4f} |"
+        for name, round_ in chosen.items()
     ]
     lines += ["", "Each file holds its preprocessing and schema as metadata. To use one:", ""]
     lines += ["```sh", f"fl predict {MODELS}/{BEST} TABLE", "```", "", "## What it predicts", ""]
@@ -91,7 +91,7 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     if classes:
         lines.append(f"- classes: {', '.join(classes[:50])}" + (", …" if len(classes) > 50 else ""))
     if schema := spec.get("schema"):
-        columns = [f"`{printable(one['name'], most=60)}`" for one in schema["columns"]]
+        columns = [f"`{printable(column['name'], most=60)}`" for column in schema["columns"]]
         lines.append(
             f"- from {len(columns)} columns: {', '.join(columns[:100])}" + (", …" if len(columns) > 100 else "")
         )
@@ -117,14 +117,14 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
         "whose hash is in its header there"
     )
     lines += ["", "## Who trained it", "", "| client | stake share | score | earned, tokens |", "|---|---|---|---|"]
-    ranked = sorted(summary["clients"], key=lambda one: -int(one["score_q40"]))
+    ranked = sorted(summary["clients"], key=lambda client: -int(client["score_q40"]))
     lines += [
-        f"| `{printable(one['name'], most=60)}` | {one['stake_share']:.1%} | {one['score']:+.4f} | {tokens(int(one['paid_wei']))} |"
-        for one in ranked[:_MOST_CLIENTS]
+        f"| `{printable(client['name'], most=60)}` | {client['stake_share']:.1%} | {client['score']:+.4f} | {tokens(int(client['paid_wei']))} |"
+        for client in ranked[:_MOST_CLIENTS]
     ]
     if len(ranked) > _MOST_CLIENTS:
         lines.append(f"| and {len(ranked) - _MOST_CLIENTS} more | | | |")
-    refused = sum(len(one["refusals"]) for one in summary["rounds"])
+    refused = sum(len(round_["refusals"]) for round_ in summary["rounds"])
     lines += ["", "Score is what a client's updates took off the validation loss over all rounds.", "", "## Limits", ""]
     lines.append(
         "- It has seen rows like those of its clients, and the figures are of the coordinator's rows: elsewhere it may be worse."

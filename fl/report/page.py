@@ -96,9 +96,9 @@ def page(summary: dict[str, Any]) -> str:
 
 def _lead(summary: dict[str, Any]) -> str:
     totals, clients = summary["totals"], summary["clients"]
-    earned = sum(int(one["paid_wei"]) for one in clients)
-    unpaid = sum(int(one["paid_wei"]) == 0 for one in clients)
-    refused = sum(len(one["refusals"]) for one in summary["rounds"])
+    earned = sum(int(client["paid_wei"]) for client in clients)
+    unpaid = sum(int(client["paid_wei"]) == 0 for client in clients)
+    refused = sum(len(round_["refusals"]) for round_ in summary["rounds"])
     quality = quality_of(summary)
     first, last = quality.first_and_last(summary)
     text = (
@@ -130,11 +130,11 @@ def _figures(summary: dict[str, Any]) -> str:
     steps = round_seconds(summary)
     wall = wall_seconds(steps)
     paying = sum(steps.get(name, 0.0) for name in PAYING)
-    earned = sum(int(one["paid_wei"]) for one in clients)
-    unclaimed = sum(int(one["paid_wei"]) - int(one["claimed_wei"]) for one in clients)
+    earned = sum(int(client["paid_wei"]) for client in clients)
+    unclaimed = sum(int(client["paid_wei"]) - int(client["claimed_wei"]) for client in clients)
     budget = int(totals["budget_wei"])
     posts = summary["gas"].get("post")
-    paid = sum(int(one["paid_wei"]) > 0 for one in clients)
+    paid = sum(int(client["paid_wei"]) > 0 for client in clients)
     quality = quality_of(summary)
     first, last = quality.first_and_last(summary)
     figures = [
@@ -160,10 +160,10 @@ def _plots(summary: dict[str, Any]) -> str:
     rounds = _figures_of([quality_plot(summary), loss_plot(summary), gain_plot(summary), price_plot(summary)])
     names = plotted_clients(summary)
     key = "".join(
-        f"<li>{client_mark(place)}<span><bdi>{escaped(shortened(one['name'], 40))}</bdi>"
-        + (f' <span class="tell">{escaped(one["behaviour"])}</span>' if one["behaviour"] != "honest" else "")
+        f"<li>{client_mark(place)}<span><bdi>{escaped(shortened(client['name'], 40))}</bdi>"
+        + (f' <span class="tell">{escaped(client["behaviour"])}</span>' if client["behaviour"] != "honest" else "")
         + "</span></li>"
-        for place, one in enumerate(names.named)
+        for place, client in enumerate(names.named)
     )
     note = ""
     if names.rest:
@@ -187,8 +187,8 @@ def _plots(summary: dict[str, Any]) -> str:
 
 def _figures_of(plots: Iterable[Plot]) -> str:
     return "\n".join(
-        f"<figure><h3>{escaped(one.title)}</h3>\n<figcaption>{escaped(one.finding)}</figcaption>\n{_chart(one)}</figure>"
-        for one in plots
+        f"<figure><h3>{escaped(plot.title)}</h3>\n<figcaption>{escaped(plot.finding)}</figcaption>\n{_chart(plot)}</figure>"
+        for plot in plots
     )
 
 

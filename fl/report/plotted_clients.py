@@ -23,12 +23,16 @@ def plotted_clients(summary: dict[str, Any]) -> PlottedClients:
     clients = summary["clients"]
     if len(clients) <= NAMED:
         return PlottedClients(named=tuple(clients), rest=(), marked=0)
-    marked = sorted((one for one in clients if one["behaviour"] != "honest"), key=lambda one: -one["samples"])[:MARKED]
-    taken = {one["account"] for one in marked}
-    best = sorted((one for one in clients if one["account"] not in taken), key=lambda one: -int(one["paid_wei"]))
-    taken |= {one["account"] for one in best[: NAMED - len(marked)]}
+    marked = sorted(
+        (client for client in clients if client["behaviour"] != "honest"), key=lambda client: -client["samples"]
+    )[:MARKED]
+    taken = {client["account"] for client in marked}
+    best = sorted(
+        (client for client in clients if client["account"] not in taken), key=lambda client: -int(client["paid_wei"])
+    )
+    taken |= {client["account"] for client in best[: NAMED - len(marked)]}
     return PlottedClients(
-        named=tuple(one for one in clients if one["account"] in taken),
-        rest=tuple(one for one in clients if one["account"] not in taken),
+        named=tuple(client for client in clients if client["account"] in taken),
+        rest=tuple(client for client in clients if client["account"] not in taken),
         marked=len(marked),
     )

@@ -25,7 +25,7 @@ class Quality:
 
     def values(self, summary: dict[str, Any]) -> list[tuple[int, float]]:
         """The measure by round, that of the initial model at 0."""
-        rounds = ((one["round"], one[self.key]) for one in summary["rounds"])
+        rounds = ((round_["round"], round_[self.key]) for round_ in summary["rounds"])
         return [(0, summary["totals"][self.initial]), *rounds]
 
     def first_and_last(self, summary: dict[str, Any]) -> tuple[str, str]:
@@ -47,9 +47,9 @@ TEST_LOSS = Quality(name="test loss", key="test_loss", initial="initial_loss", w
 
 def quality_of(summary: dict[str, Any]) -> Quality:
     """The measure that a run's task has."""
-    for one in (ACCURACY, PERPLEXITY):
-        if summary["totals"].get(one.initial) is not None:
-            return one
+    for quality_ in (ACCURACY, PERPLEXITY):
+        if summary["totals"].get(quality_.initial) is not None:
+            return quality_
     return TEST_LOSS
 
 

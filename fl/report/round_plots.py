@@ -35,7 +35,8 @@ def quality_plot(summary: dict[str, Any]) -> Plot:
             tick="percent" if is_share else "number",
             series=(Series(label="test set", place=0, points=points(values, write)),),
             rounds=tuple(number for number, _ in values),
-            **({"least": 0, "most": 1} if is_share else {}),
+            least=0 if is_share else None,
+            most=1 if is_share else None,
         ),
     )
 
@@ -43,9 +44,9 @@ def quality_plot(summary: dict[str, Any]) -> Plot:
 def loss_plot(summary: dict[str, Any]) -> Plot:
     """Loss on the test set and on the validation set, which scores are measured on."""
     rounds, totals = summary["rounds"], summary["totals"]
-    test = [(0, totals["initial_loss"]), *((one["round"], one["test_loss"]) for one in rounds)]
+    test = [(0, totals["initial_loss"]), *((round_["round"], round_["test_loss"]) for round_ in rounds)]
     validation = [(0, rounds[0]["loss_before"])] if rounds else []
-    validation += [(one["round"], one["loss_after"]) for one in rounds]
+    validation += [(round_["round"], round_["loss_after"]) for round_ in rounds]
     scored = (
         f"; loss on the validation set, which scores are measured on, {change_of(validation, loss)}" if rounds else ""
     )
@@ -70,9 +71,9 @@ def loss_plot(summary: dict[str, Any]) -> Plot:
 def gain_plot(summary: dict[str, Any]) -> Plot:
     """What each round took off the validation loss: the clients' updates, and the public step after them."""
     rounds = summary["rounds"]
-    public = [one for one in rounds if one["public_rate"] is not None]
-    by_clients = [(one["round"], one["loss_before"] - one["loss_aggregated"]) for one in rounds]
-    by_public = [(one["round"], one["loss_aggregated"] - one["loss_after"]) for one in public]
+    public = [round_ for round_ in rounds if round_["public_rate"] is not None]
+    by_clients = [(round_["round"], round_["loss_before"] - round_["loss_aggregated"]) for round_ in rounds]
+    by_public = [(round_["round"], round_["loss_aggregated"] - round_["loss_after"]) for round_ in public]
     series = [Series(label="clients", place=1, points=points(by_clients, score, of="clients"))]
     if public:
         series.append(Series(label="public step", place=6, points=points(by_public, score, of="public step")))
@@ -87,7 +88,7 @@ def gain_plot(summary: dict[str, Any]) -> Plot:
             y_unit="taken off the loss",
             tick="number",
             series=tuple(series),
-            rounds=tuple(one["round"] for one in rounds),
+            rounds=tuple(round_["round"] for round_ in rounds),
             from_zero=True,
         ),
     )
@@ -96,7 +97,7 @@ def gain_plot(summary: dict[str, Any]) -> Plot:
 def price_plot(summary: dict[str, Any]) -> Plot:
     """What a whole score of 1.0 was worth after each round; a gap where nobody's was above zero."""
     rounds = summary["rounds"]
-    priced = [one for one in rounds if one["price"] is not None]
+    priced = [round_ for round_ in rounds if round_["price"] is not None]
     if priced:
         finding = (
             f"A whole score of 1.0 {_worth(priced)}. It is the same for everybody, and as high as the schedule of the "
@@ -104,7 +105,7 @@ def price_plot(summary: dict[str, Any]) -> Plot:
         )
     else:
         finding = "There is no price yet: nobody's whole score is above zero."
-    values = [(one["round"], one["price"]) for one in priced]
+    values = [(round_["round"], round_["price"]) for round_ in priced]
     return Plot(
         title="Price by round",
         finding=finding,
@@ -115,7 +116,7 @@ def price_plot(summary: dict[str, Any]) -> Plot:
             y_unit="tokens for 1.0 of loss",
             tick="number",
             series=(Series(label="price", place=2, points=points(values, _priced)),),
-            rounds=tuple(one["round"] for one in rounds),
+            rounds=tuple(round_["round"] for round_ in rounds),
             from_zero=True,
         ),
     )
@@ -127,9 +128,9 @@ def _gain_finding(rounds: list[dict[str, Any]], clients: float, public: float) -
     if not (math.isfinite(clients) and math.isfinite(public)):
         return "A loss is not finite, so the gains cannot be summed."
     taken = f"The clients' updates {_took(clients)}"
-    if all(one["public_rate"] is None for one in rounds):
+    if all(round_["public_rate"] is None for round_ in rounds):
         return f"{taken}. This task takes no public step."
-    idle = sum(one["public_rate"] == 0 for one in rounds)
+    idle = sum(round_["public_rate"] == 0 for round_ in rounds)
     of = f", {percent(public / (clients + public))} of the whole gain" if public > 0 and clients > 0 else ""
     left_out = f" It was left out in {plural(idle, 'round')}, where it would not have helped." if idle else ""
     return f"{taken}, and the public step, which pays nobody, {_took(public)}{of}.{left_out}"

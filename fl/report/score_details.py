@@ -14,8 +14,8 @@ MOST_NAMES = 6  # neighbours that one row names
 
 def score_details(summary: dict[str, Any]) -> str:
     """Doubts, classes and groups of a run whose rounds were read; a sentence where none was."""
-    names = {one["account"]: one["name"] for one in summary["clients"]}
-    read = [one for one in summary["rounds"] if one.get("reading")]
+    names = {client["account"]: client["name"] for client in summary["clients"]}
+    read = [round_ for round_ in summary["rounds"] if round_.get("reading")]
     grouped = _groups(summary, names)
     if not read and summary["task"]["attested"]:
         return f"<p>This task's rule states no standard errors, and splits no score by class.</p>{grouped}"
@@ -30,10 +30,10 @@ def score_details(summary: dict[str, Any]) -> str:
 def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
     reading = last["reading"]
     near: dict[str, list[str]] = {account: [] for account in reading["errors"]}
-    for one, other in reading["untold"]:
-        near[one].append(names.get(other, other))
-        near[other].append(names.get(one, one))
-    rows = []
+    for account, other in reading["untold"]:
+        near[account].append(names.get(other, other))
+        near[other].append(names.get(account, account))
+    rows: list[list[str | Cell]] = []
     for account in _in_order(reading["errors"], names):
         error = reading["errors"][account]
         others = near[account]
@@ -66,14 +66,14 @@ def _doubts(last: dict[str, Any], names: dict[str, str]) -> str:
 
 def _classes(read: list[dict[str, Any]], names: dict[str, str]) -> str:
     classes = read[-1]["reading"]["classes"]
-    if not classes or len(classes) > MOST_CLASSES or any(one["reading"]["classes"] != classes for one in read):
+    if not classes or len(classes) > MOST_CLASSES or any(round_["reading"]["classes"] != classes for round_ in read):
         return ""
     sums: dict[str, list[float]] = {}
     for one in read:
         for account, parts in one["reading"]["by_class"].items():
             before = sums.get(account, [0.0] * len(classes))
             sums[account] = [old + new for old, new in zip(before, parts, strict=True)]
-    rows = []
+    rows: list[list[str | Cell]] = []
     for account in _in_order(sums, names):
         parts = sums[account]
         best = sorted((place for place, part in enumerate(parts) if part > 0), key=lambda place: -parts[place])[:2]
@@ -99,9 +99,9 @@ def _in_order(accounts: Iterable[str], names: dict[str, str]) -> list[str]:
 
 def _groups(summary: dict[str, Any], names: dict[str, str]) -> str:
     lines = [
-        f"<li>Round {one['round']}: <bdi>{escaped(', '.join(names.get(account, account) for account in group))}</bdi></li>"
-        for one in summary["rounds"]
-        for group in one.get("duplicates", [])
+        f"<li>Round {round_['round']}: <bdi>{escaped(', '.join(names.get(account, account) for account in group))}</bdi></li>"
+        for round_ in summary["rounds"]
+        for group in round_.get("duplicates", [])
     ]
     if not lines:
         return ""

@@ -61,7 +61,7 @@ def _public(rounds: int | None) -> str:
 
 def _dealt(summary: dict[str, Any]) -> str:
     clients = plural(len(summary["clients"]), "client")
-    counts = [one["samples"] for one in summary["clients"]]
+    counts = [client["samples"] for client in summary["clients"]]
     if None in counts:
         return f"on the machines of {clients}"
     return f"{plural(sum(counts), 'training sample')} with {clients}, dealt by {summary['config']['partition']['name']}"

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig
+from fl.coordinator.result import FederationResult
 from fl.coordinator.round.report import RoundReport
-from fl.coordinator.run import FederationResult
 from fl.report.files import LATEST, STATUS, SUMMARY
 from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS, price_of
 from fl.scoring.analysis.uncertainty import ScoreReading

@@ -55,28 +55,28 @@ class Cell:
 def rounds_table(summary: dict[str, Any]) -> str:
     """What each round came to, and where it stands on chain."""
     quality = quality_of(summary)
-    rows = []
-    for one in summary["rounds"]:
-        spent = one["seconds"]
+    rows: list[list[str | Cell]] = []
+    for round_ in summary["rounds"]:
+        spent = round_["seconds"]
         rows.append(
             [
-                str(one["round"]),
-                quality.write(one[quality.key]),
-                f"{loss(one['loss_before'])} → {loss(one['loss_after'])}",
-                score(one["loss_before"] - one["loss_aggregated"]),
-                "none" if one["public_rate"] is None else score(one["loss_aggregated"] - one["loss_after"]),
-                price(one["price_q64"]),
-                wei_html(sum(int(pay) for pay in one["pays_wei"].values())),
-                str(len(one["scores"])),
-                str(len(one["refusals"])),
+                str(round_["round"]),
+                quality.write(round_[quality.key]),
+                f"{loss(round_['loss_before'])} → {loss(round_['loss_after'])}",
+                score(round_["loss_before"] - round_["loss_aggregated"]),
+                "none" if round_["public_rate"] is None else score(round_["loss_aggregated"] - round_["loss_after"]),
+                price(round_["price_q64"]),
+                wei_html(sum(int(pay) for pay in round_["pays_wei"].values())),
+                str(len(round_["scores"])),
+                str(len(round_["refusals"])),
                 seconds(spent.get("training", 0.0)),
                 seconds(spent.get("scoring", 0.0) + spent.get("settling", 0.0)),
                 seconds(spent.get("signing", 0.0)),
                 seconds(spent.get("posting", 0.0)),
-                f"{one['gas']:,}",
-                Cell(hash_html(one["header_hash"])),
-                Cell(hash_html(one["header"]["tree_root"])),
-                Cell(hash_html(one["transaction"])),
+                f"{round_['gas']:,}",
+                Cell(hash_html(round_["header_hash"])),
+                Cell(hash_html(round_["header"]["tree_root"])),
+                Cell(hash_html(round_["transaction"])),
             ]
         )
     return table(
@@ -106,11 +106,11 @@ def rounds_table(summary: dict[str, Any]) -> str:
 
 def refusals_table(summary: dict[str, Any]) -> str:
     """Every refused update with its reason."""
-    names = {one["account"]: one["name"] for one in summary["clients"]}
-    refusals = [(one["round"], refusal) for one in summary["rounds"] for refusal in one["refusals"]]
+    names = {client["account"]: client["name"] for client in summary["clients"]}
+    refusals = [(round_["round"], refusal) for round_ in summary["rounds"] for refusal in round_["refusals"]]
     if not refusals:
         return "<p>No update was refused.</p>"
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             str(number),
             Cell(f"<bdi>{escaped(names.get(refusal['account'], 'unknown'))}</bdi>"),
@@ -127,7 +127,7 @@ def refusals_table(summary: dict[str, Any]) -> str:
 
 def gas_table(summary: dict[str, Any]) -> str:
     """Gas per operation."""
-    rows = [
+    rows: list[list[str | Cell]] = [
         [
             Cell(f"<code>{escaped(name)}</code>"),
             prose_html(_GAS_OF.get(name, "")),
@@ -151,9 +151,11 @@ def gas_total(summary: dict[str, Any]) -> int:
 def round_seconds(summary: dict[str, Any]) -> dict[str, float]:
     """Seconds of all rounds by step, in the order of a round."""
     names = list(_STEP_OF)
-    names += sorted({name for one in summary["rounds"] for name in one["seconds"]} - set(names))
-    sums = {name: sum(one["seconds"].get(name, 0.0) for one in summary["rounds"]) for name in names}
-    return {name: spent for name, spent in sums.items() if any(name in one["seconds"] for one in summary["rounds"])}
+    names += sorted({name for round_ in summary["rounds"] for name in round_["seconds"]} - set(names))
+    sums = {name: sum(round_["seconds"].get(name, 0.0) for round_ in summary["rounds"]) for name in names}
+    return {
+        name: spent for name, spent in sums.items() if any(name in round_["seconds"] for round_ in summary["rounds"])
+    }
 
 
 def wall_seconds(steps: dict[str, float]) -> float:
@@ -165,7 +167,7 @@ def steps_table(summary: dict[str, Any]) -> str:
     """Seconds by step of a round, with each step's share of the clock."""
     steps = round_seconds(summary)
     wall = wall_seconds(steps)
-    rows = []
+    rows: list[list[str | Cell]] = []
     for name, spent in steps.items():
         share = spent / wall if wall else 0.0
         inside = " (inside collecting)" if name in _WITHIN_COLLECTING else ""
@@ -190,19 +192,19 @@ def steps_table(summary: dict[str, Any]) -> str:
 def headers_list(summary: dict[str, Any]) -> str:
     """Every round's header in full, each in a section that opens."""
     parts = []
-    for one in summary["rounds"]:
+    for round_ in summary["rounds"]:
         fields = {
-            "header hash": one["header_hash"],
-            "signed by": ", ".join(one["evaluators"]),
-            **one["header"],
-            "transaction": one["transaction"],
-            "bundle folder": one["bundle"],
+            "header hash": round_["header_hash"],
+            "signed by": ", ".join(round_["evaluators"]),
+            **round_["header"],
+            "transaction": round_["transaction"],
+            "bundle folder": round_["bundle"],
         }
         rows = "".join(
             f"<dt>{escaped(name.replace('_', ' '))}</dt><dd><code>{escaped(value)}</code></dd>"
             for name, value in fields.items()
         )
-        parts.append(f'<details><summary>Round {one["round"]}</summary><dl class="facts">{rows}</dl></details>')
+        parts.append(f'<details><summary>Round {round_["round"]}</summary><dl class="facts">{rows}</dl></details>')
     return "\n".join(parts)
 
 
@@ -228,7 +230,7 @@ def table(caption: str, words: Sequence[str], numbers: Sequence[str], rows: Iter
     )
     body = []
     for row in rows:
-        cells = [one.html if isinstance(one, Cell) else escaped(one) for one in row]
+        cells = [cell.html if isinstance(cell, Cell) else escaped(cell) for cell in row]
         body.append(
             f'<tr><th scope="row"><div>{cells[0]}</div></th>'
             + "".join(f'<td class="{side}">{cell}</td>' for side, cell in zip(sides[1:], cells[1:], strict=True))

@@ -66,7 +66,7 @@ def plural(count: int, noun: str) -> str:
 def clean(text: object) -> str:
     """Text that every browser shows and UTF-8 can hold: control characters and broken bytes become U+FFFD."""
     # Names come from file names and columns: a lone surrogate would stop the write of the whole page.
-    return "".join("\ufffd" if unicodedata.category(one) in ("Cc", "Cs") else one for one in str(text))
+    return "".join("\ufffd" if unicodedata.category(letter) in ("Cc", "Cs") else letter for letter in str(text))
 
 
 def escaped(text: object) -> str:

@@ -95,10 +95,10 @@ def largest_price(accounts: Sequence[Account], *, allowed: int) -> int:
         allowed: Wei.
     Raises: ValueError if the cumulatives alone are more than that.
     """
-    paid = sum(one.cumulative for one in accounts)
+    paid = sum(account.cumulative for account in accounts)
     if paid > allowed:
         raise ValueError(f"{paid} wei were paid before, and the schedule allows {allowed}")
-    earners = [one for one in accounts if one.total > 0]
+    earners = [account for account in accounts if account.total > 0]
     if not earners:
         return HIGHEST_PRICE
     idle = paid - sum(one.cumulative for one in earners)

@@ -88,11 +88,12 @@ class ValidationGame:
     def evaluate(self, vector: NDArray[np.float32]) -> Evaluation:
         """Loss, accuracy and perplexity of a model's vector, shape (P,), as far as there are any."""
         load_vector(self.model, vector, layout=self.layout)
-        total, right = 0.0, 0
+        total = 0.0
+        right: int | None = 0
         with torch.no_grad(), drawing_alike(self.device):
             for batch in self.batches():
-                loss, correct = self.objective.judge(self.model, batch)
-                total += float(loss) * rows_in(batch)
+                mean, correct = self.objective.judge(self.model, batch)
+                total += float(mean) * rows_in(batch)
                 right = None if correct is None or right is None else right + correct
         loss = total / len(self)
         return Evaluation(
@@ -116,7 +117,9 @@ class ValidationGame:
                 loss = self.objective.mean(self.model, batch) * (rows_in(batch) / len(self))
                 loss.backward()
                 total += float(loss.detach())
-        gradients = {name: one.grad for name, one in self.model.named_parameters() if one.grad is not None}
+        gradients = {
+            name: parameter.grad for name, parameter in self.model.named_parameters() if parameter.grad is not None
+        }
         parts = [
             gradients[name].detach().cpu().double().numpy().ravel()
             if name in gradients
@@ -126,7 +129,7 @@ class ValidationGame:
         self.model.zero_grad(set_to_none=True)
         return total, np.concatenate(parts)
 
-    def measure_statistics(self, vector: NDArray[np.float32]) -> dict[str, NDArray]:
+    def measure_statistics(self, vector: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Measure the running statistics of the model's batch norms on these rows; they are this game's from then on.
 
         A client's running averages say more of its shard than of the task, and no score sees them. So they are measured
@@ -156,7 +159,7 @@ class ValidationGame:
             self._measured = mark
         return {name: one.detach().cpu().numpy().copy() for name, one in statistics_of(self.model).items()}
 
-    def load_statistics(self, arrays: Mapping[str, NDArray]) -> None:
+    def load_statistics(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take running statistics that were measured elsewhere, by name."""
         load_buffers(self.model, arrays)
         self._measured = None

@@ -37,12 +37,15 @@ def share_stakes(participants: Sequence[Participant], *, threshold: str | Decima
             nothing.
     """
     stakes = {}
-    for group in duplicate_groups([one.blocks for one in participants], threshold=threshold):
+    for group in duplicate_groups([participant.blocks for participant in participants], threshold=threshold):
         own = [participants[member].stake for member in group]
         together = sum(own)
         for member, stake in zip(group, own, strict=True):
             stakes[member] = max(own) * stake // together if together else 0
-    return [replace(one, stake=stakes[place]) if place in stakes else one for place, one in enumerate(participants)]
+    return [
+        replace(participant, stake=stakes[place]) if place in stakes else participant
+        for place, participant in enumerate(participants)
+    ]
 
 
 def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal | None) -> list[tuple[int, ...]]:
@@ -87,8 +90,8 @@ def cosines(updates: Sequence[Blocks]) -> NDArray[np.float64]:
     for start in range(0, blocks, at_once):
         stop = min(start + at_once, blocks)
         piece = rows[:, : (stop - start) * BLOCK_VALUES]
-        for row, one in zip(piece, updates, strict=True):
-            row[:] = _decoded(one, slice(start, stop))
+        for row, update in zip(piece, updates, strict=True):
+            row[:] = _decoded(update, slice(start, stop))
         products += piece @ piece.T
     norms = np.sqrt(np.diag(products))
     scale = np.outer(norms, norms)

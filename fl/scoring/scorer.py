@@ -71,7 +71,7 @@ def known_scorers() -> Mapping[str, str]:
     A package adds one with an entry point in the group `fairshare.scorers`, whose name is the rule's and whose object is a
     class (a dataclass of its settings) with a `score` method; it cannot take the name of a rule that is here.
     """
-    found = {one.name: one.value for one in entry_points(group=ENTRY_POINTS)}
+    found = {entry.name: entry.value for entry in entry_points(group=ENTRY_POINTS)}
     return {**found, **BUILT_IN}
 
 
@@ -105,4 +105,4 @@ def build_scorer(name: str, arguments: Mapping[str, Any] | None = None) -> Score
 def settings_of(name: str) -> dict[str, Any]:
     """Settings of a rule with their defaults; empty for a rule that is no dataclass."""
     cls = import_object(known_scorers()[name], setting=f"scorer={name}")
-    return {one.name: one.default for one in fields(cls)} if is_dataclass(cls) else {}
+    return {field.name: field.default for field in fields(cls)} if is_dataclass(cls) else {}

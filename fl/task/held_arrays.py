@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord
@@ -29,19 +30,19 @@ class HeldArray(Array):
         shape: Likewise.
     """
 
-    def __init__(self, read: Callable[[], NDArray], *, dtype: str, shape: tuple[int, ...]) -> None:
+    def __init__(self, read: Callable[[], NDArray[Any]], *, dtype: str, shape: tuple[int, ...]) -> None:
         # Not through Flower's own, which wants bytes.
         self.__dict__.update(dtype=dtype, shape=tuple(shape), stype=_NPY, _read=read, _is_dirty=True)
 
     @classmethod
-    def own(cls, array: NDArray) -> HeldArray:
+    def own(cls, array: NDArray[Any]) -> HeldArray:
         """An array for one reader, who gets it as it is."""
         held = cls(lambda: array, dtype=str(array.dtype), shape=array.shape)
         held.__dict__["_held"] = array
         return held
 
     @classmethod
-    def shared(cls, array: NDArray) -> HeldArray:
+    def shared(cls, array: NDArray[Any]) -> HeldArray:
         """An array for many readers: each gets a copy to write to; `view` is for those who only look."""
         seen = array.view()
         seen.flags.writeable = False
@@ -50,11 +51,11 @@ class HeldArray(Array):
         return held
 
     @property
-    def view(self) -> NDArray | None:
+    def view(self) -> NDArray[Any] | None:
         """The array of a shared one, read-only; None for any other."""
         return self.__dict__.get("_view")
 
-    def numpy(self) -> NDArray:
+    def numpy(self) -> NDArray[Any]:
         """See `Array`."""
         return self.__dict__["_read"]()
 
@@ -79,11 +80,11 @@ class HeldArray(Array):
         """See `Array`, whose name the bytes carry."""
         return Array(dtype=self.dtype, shape=self.shape, stype=self.stype, data=self.data).deflate()
 
-    def __reduce__(self) -> tuple:
+    def __reduce__(self) -> tuple[Any, ...]:
         return (HeldArray.shared, (self.view,)) if self.view is not None else (HeldArray.own, (self.numpy(),))
 
 
-def record_of(arrays: Mapping[str, NDArray], *, shared: bool = False) -> ArrayRecord:
+def record_of(arrays: Mapping[str, NDArray[Any]], *, shared: bool = False) -> ArrayRecord:
     """A Flower record of named arrays, none of which is copied or written as bytes.
 
     Args:
@@ -100,7 +101,7 @@ def record_of(arrays: Mapping[str, NDArray], *, shared: bool = False) -> ArrayRe
 class ReceivedModel:
     """A model as a message carries it."""
 
-    arrays: dict[str, NDArray]  # all that came, by name; not to be written to
+    arrays: dict[str, NDArray[Any]]  # all that came, by name; not to be written to
     layout: Layout
     vector: NDArray[np.float32]  # shape (P,), read-only
 
@@ -136,7 +137,7 @@ def received_model(record: ArrayRecord, *, names: tuple[str, ...] = ()) -> Recei
     return model
 
 
-def _layout(arrays: Mapping[str, NDArray], names: tuple[str, ...]) -> Layout:
+def _layout(arrays: Mapping[str, NDArray[Any]], names: tuple[str, ...]) -> Layout:
     if not names:
         return Layout.of(arrays)
     if absent := [name for name in names if name not in arrays]:
@@ -149,7 +150,7 @@ def _source(array: Array) -> object:
     return array.view if isinstance(array, HeldArray) else array.data
 
 
-def _seen(array: Array) -> NDArray:
+def _seen(array: Array) -> NDArray[Any]:
     view = array.view if isinstance(array, HeldArray) else None
     return array.numpy() if view is None else view
 

@@ -52,7 +52,7 @@ class CausalLM(nn.Module):
         if dtype not in _DTYPES:
             raise ConfigError(f"model.arguments.dtype is {dtype!r}; set {' or '.join(_DTYPES)}")
         transformers = _extra("transformers")
-        model = _drawn(transformers, config) if base is None else _found(transformers, base)
+        model: Any = _drawn(transformers, config or {}) if base is None else _found(transformers, base)
         model = model.to(_DTYPES[dtype])
         if checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,15 +31,17 @@ def travelling(model: nn.Module) -> dict[str, nn.Parameter]:
 
     Raises: ConfigError for lazy layers, complex numbers, or two parameters that share a part of their memory.
     """
-    found = {name: one for name, one in model.named_parameters() if one.requires_grad}  # a tied one has its first name
-    if lazy := [name for name, one in model.named_parameters() if is_lazy(one)]:
+    found = {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }  # a tied one has its first name
+    if lazy := [name for name, parameter in model.named_parameters() if is_lazy(parameter)]:
         raise ConfigError(
             f"the model's layer {lazy[0].rpartition('.')[0] or lazy[0]} is lazy and has no size yet; give its size (nn.Linear "
             "for nn.LazyLinear), so that everybody builds the same model"
         )
-    for name, one in found.items():
-        if not one.is_floating_point():
-            raise ConfigError(f"parameter {name} is {one.dtype}, and only real floats travel; hold it as float32")
+    for name, tensor in found.items():
+        if not tensor.is_floating_point():
+            raise ConfigError(f"parameter {name} is {tensor.dtype}, and only real floats travel; hold it as float32")
     _check_memory(found)
     # state_dict may be told otherwise by hooks; its order is what files and messages have.
     order = {name: place for place, name in enumerate(model.state_dict())}
@@ -55,8 +58,8 @@ def choose(model: nn.Module, trainable: str) -> nn.Module:
     """
     if trainable == ALL:
         return model
-    patterns = _ADAPTER_PATTERNS if trainable == ADAPTERS else tuple(one.strip() for one in trainable.split(","))
-    names = [name for name, one in model.named_parameters() if one.requires_grad]
+    patterns = _ADAPTER_PATTERNS if trainable == ADAPTERS else tuple(part.strip() for part in trainable.split(","))
+    names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
     if not chosen:
         shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
@@ -73,15 +76,15 @@ def choose(model: nn.Module, trainable: str) -> nn.Module:
 def layout_of(model: nn.Module) -> Layout:
     """The layout of the parameters that travel. Raises: ConfigError, as `travelling`."""
     found = travelling(model)
-    return Layout(names=tuple(found), shapes=tuple(tuple(one.shape) for one in found.values()))
+    return Layout(names=tuple(found), shapes=tuple(tuple(tensor.shape) for tensor in found.values()))
 
 
-def arrays_of(model: nn.Module) -> dict[str, NDArray]:
+def arrays_of(model: nn.Module) -> dict[str, NDArray[Any]]:
     """The module's whole state dict as numpy arrays; half precision, which numpy lacks in part, as float32."""
     return {name: _numpy(tensor) for name, tensor in model.state_dict().items()}
 
 
-def sent_arrays(model: nn.Module, *, whole: bool) -> dict[str, NDArray]:
+def sent_arrays(model: nn.Module, *, whole: bool) -> dict[str, NDArray[Any]]:
     """What a train message carries: the state dict, or of a model with a frozen base only what travels and its statistics."""
     arrays = arrays_of(model)
     if whole:
@@ -93,8 +96,8 @@ def sent_arrays(model: nn.Module, *, whole: bool) -> dict[str, NDArray]:
 def vector_of(model: nn.Module) -> NDArray[np.float32]:
     """The parameters that travel as one vector, shape (P,)."""
     found = travelling(model)
-    layout = Layout(names=tuple(found), shapes=tuple(tuple(one.shape) for one in found.values()))
-    return layout.flatten({name: _numpy(one) for name, one in found.items()})
+    layout = Layout(names=tuple(found), shapes=tuple(tuple(tensor.shape) for tensor in found.values()))
+    return layout.flatten({name: _numpy(tensor) for name, tensor in found.items()})
 
 
 def load_vector(model: nn.Module, vector: NDArray[np.float32], *, layout: Layout | None = None) -> None:
@@ -129,7 +132,7 @@ def batch_norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
     ]
 
 
-def load_buffers(model: nn.Module, arrays: Mapping[str, NDArray]) -> None:
+def load_buffers(model: nn.Module, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write those of the arrays that are buffers of the module; others are not looked at."""
     with torch.no_grad():
         for name, buffer in model.named_buffers():
@@ -143,28 +146,28 @@ def frozen_hash(model: nn.Module) -> str | None:
     Over each in `state_dict` order: name, type, shape and bytes, little-endian; half precision as float32.
     """
     sent = set(travelling(model))
-    rest = {name: one for name, one in model.named_parameters() if name not in sent}
+    rest = {name: parameter for name, parameter in model.named_parameters() if name not in sent}
     if not rest:
         return None
     digest = hashlib.sha256(b"\x06")
-    for name, one in rest.items():
-        array = np.ascontiguousarray(_numpy(one))
+    for name, tensor in rest.items():
+        array = np.ascontiguousarray(_numpy(tensor))
         digest.update(f"{name}\0{array.dtype.str.lstrip('<>=|')}\0{array.shape}\0".encode())
         digest.update(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()
 
 
-def _numpy(tensor: Tensor) -> NDArray:
+def _numpy(tensor: Tensor) -> NDArray[Any]:
     held = tensor.detach().cpu()
     return (held.float() if held.dtype in (torch.bfloat16, torch.float16) else held).numpy()
 
 
 def _check_memory(found: Mapping[str, nn.Parameter]) -> None:
     spans: list[tuple[int, int, str]] = []
-    for name, one in found.items():
-        if one.numel():
-            reach = sum((size - 1) * step for size, step in zip(one.shape, one.stride(), strict=True)) + 1
-            spans.append((one.data_ptr(), one.data_ptr() + reach * one.element_size(), name))
+    for name, tensor in found.items():
+        if tensor.numel():
+            reach = sum((size - 1) * step for size, step in zip(tensor.shape, tensor.stride(), strict=True)) + 1
+            spans.append((tensor.data_ptr(), tensor.data_ptr() + reach * tensor.element_size(), name))
     spans.sort()
     for (_, end, name), (start, _, other) in pairwise(spans):
         if start < end:

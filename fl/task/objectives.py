@@ -96,8 +96,9 @@ class ModuleObjective(OutputObjective):
         self.weighted = getattr(loss, "reduction", None) == "mean" and getattr(loss, "weight", None) is not None
         self.single: nn.Module | None = None
         if getattr(loss, "reduction", None) == "mean":
-            self.single = copy.deepcopy(loss)
-            self.single.reduction = "none"
+            single: Any = copy.deepcopy(loss)  # a module says nothing of its own settings' types
+            single.reduction = "none"
+            self.single = single
 
     def rows_of(self, output: Tensor, target: Tensor) -> Tensor:
         """One loss a row; a loss over several outputs (MSE) means over those of a row."""

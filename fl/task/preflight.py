@@ -85,8 +85,8 @@ def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, 
             f"the loss has no gradient ({_words(error)})", "use differentiable operations in forward and loss"
         ) from error
     found = {name: one.grad.detach().clone() for name, one in travelling(model).items() if one.grad is not None}
-    for name, one in found.items():
-        if not bool(torch.isfinite(one).all()):
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
             raise UnfitModel(
                 f"the gradient of {name} holds NaN or infinity at the initial model",
                 "look for a division by zero, a log of 0 or an overflow of half precision in forward and loss",
@@ -133,7 +133,7 @@ def _check_mean(model: nn.Module, objective: Objective, rows: Rows) -> None:
             with drawing_alike():
                 alone.append(float(_loss(model, objective, one.batch(), rows=one)))
     mean = sum(alone) / len(alone)
-    halves = any(one.dtype in (torch.bfloat16, torch.float16) for one in model.parameters())
+    halves = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
     # Whoever draws in forward draws otherwise for a row than for a batch: no more than its loss says of that can be asked.
     allowed = (0.05 if halves else 1e-3) * max(abs(whole), abs(mean), 1e-6) + (1e-3 if halves else 1e-6)
     if abs(whole - mean) <= allowed or _draws(model, objective, rows):
@@ -185,7 +185,7 @@ def _check_training(model: nn.Module, objective: Objective, rows: Rows, *, batch
     few = (
         rows
         if len(rows) >= 2
-        else Rows(arrays={name: torch.cat([one, one]) for name, one in rows.arrays.items()}, form=rows.form)
+        else Rows(arrays={name: torch.cat([row, row]) for name, row in rows.arrays.items()}, form=rows.form)
     )
     model.train()
     try:
@@ -228,7 +228,7 @@ _HINTS = (
 
 def _hint(model: nn.Module, error: Exception) -> str:
     words = str(error).lower()
-    kinds = sorted({str(one.dtype).removeprefix("torch.") for one in model.parameters()})
+    kinds = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()})
     found = next(advice for signs, advice in _HINTS if any(sign in words for sign in signs))
     return found.format(kinds=", ".join(kinds))
 

@@ -30,13 +30,13 @@ class Rows:
     form: str = PAIR  # pair: (features, labels); tuple: in the order of the arrays, the target last; named: a dict
 
     def __post_init__(self) -> None:
-        counts = [len(one) for one in self.arrays.values()]
+        counts = [len(array) for array in self.arrays.values()]
         if self.form == PAIR and (counts[0] == 0 or counts[0] != counts[1]):
             raise ValueError(
                 f"the validation set has {counts[0]} inputs and {counts[1]} labels; it needs as many of both, and at least one"
             )
         if not counts or min(counts) == 0 or len(set(counts)) > 1:
-            told = ", ".join(f"{len(one)} of {name}" for name, one in self.arrays.items())
+            told = ", ".join(f"{len(array)} of {name}" for name, array in self.arrays.items())
             raise ValueError(f"the validation set has {told or 'nothing'}; it needs as many of each, and at least one")
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Rows:
 
     def take(self, chosen: Tensor | slice) -> Rows:
         """Some of the rows, by flags, numbers or a slice."""
-        return Rows(arrays={name: one[chosen] for name, one in self.arrays.items()}, form=self.form)
+        return Rows(arrays={name: array[chosen] for name, array in self.arrays.items()}, form=self.form)
 
     def spread(self, count: int) -> Rows:
         """So many rows from all over the set, in their order."""
@@ -65,7 +65,7 @@ class Rows:
 
     def batch(self, device: torch.device | str = "cpu") -> Batch:
         """All rows as one batch, copied: a model that standardises in place would write into the set."""
-        moved = {name: one.to(device, copy=True) for name, one in self.arrays.items()}
+        moved = {name: array.to(device, copy=True) for name, array in self.arrays.items()}
         return moved if self.form == NAMED else tuple(moved.values())
 
     def batches(self, size: int, *, device: torch.device | str = "cpu") -> Iterator[Batch]:
@@ -76,7 +76,8 @@ class Rows:
     def described(self) -> str:
         """Names, types and shapes, for messages."""
         return ", ".join(
-            f"{name} {str(one.dtype).removeprefix('torch.')} {tuple(one.shape)}" for name, one in self.arrays.items()
+            f"{name} {str(array.dtype).removeprefix('torch.')} {tuple(array.shape)}"
+            for name, array in self.arrays.items()
         )
 
     def hash(self) -> bytes:
@@ -123,7 +124,7 @@ def _read(validation: Any) -> Rows:
     if isinstance(validation, tuple) and len(validation) == 2:
         inputs, targets = validation
         if isinstance(inputs, Mapping):
-            arrays = {str(name): _tensor(one, name=str(name)) for name, one in inputs.items()}
+            arrays = {str(name): _tensor(given, name=str(name)) for name, given in inputs.items()}
             return Rows(arrays={**arrays, _LABELS: _tensor(targets, name=_LABELS)}, form=NAMED)
         if isinstance(inputs, tuple):
             return _in_order([*inputs, targets])
@@ -151,10 +152,10 @@ def _joined(parts: Sequence[Rows]) -> Rows:
             raise ConfigError(
                 f"the batches of validation differ: {', '.join(first.arrays)} and {', '.join(part.arrays)}; give all the same"
             )
-        for name, one in part.arrays.items():
-            if one.shape[1:] != first.arrays[name].shape[1:]:
+        for name, array in part.arrays.items():
+            if array.shape[1:] != first.arrays[name].shape[1:]:
                 raise ConfigError(
-                    f"the batches of validation have {name} of shapes {tuple(first.arrays[name].shape)} and {tuple(one.shape)}; pad "
+                    f"the batches of validation have {name} of shapes {tuple(first.arrays[name].shape)} and {tuple(array.shape)}; pad "
                     "all to one length"
                 )
     return Rows(arrays={name: torch.cat([one.arrays[name] for one in parts]) for name in first.arrays}, form=first.form)
@@ -163,7 +164,8 @@ def _joined(parts: Sequence[Rows]) -> Rows:
 def _in_order(arrays: Sequence[Any]) -> Rows:
     names = [f"input {place}" for place in range(len(arrays) - 1)]
     return Rows(
-        arrays={name: _tensor(one, name=name) for name, one in zip([*names, _LABELS], arrays, strict=True)}, form=TUPLE
+        arrays={name: _tensor(array, name=name) for name, array in zip([*names, _LABELS], arrays, strict=True)},
+        form=TUPLE,
     )
 
 
@@ -186,7 +188,7 @@ def _tensor(values: Any, *, name: str) -> Tensor:
     return found if found.dtype is torch.bool and name not in ("targets", _LABELS) else found.long()
 
 
-def _array(values: Any, *, name: str) -> NDArray:
+def _array(values: Any, *, name: str) -> NDArray[Any]:
     try:
         array = np.array(values)  # a copy: what is read-only may not back a tensor
     except ValueError as error:  # rows of different lengths

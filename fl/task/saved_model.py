@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +38,7 @@ class BadModelFile(FairshareError):
 class SavedModel:
     """A model's arrays and what they are of."""
 
-    arrays: dict[str, NDArray]
+    arrays: dict[str, NDArray[Any]]
     spec: str  # canonical JSON of the task's spec
     about: dict[str, str]  # task, round and what else is told of it
 
@@ -46,7 +47,7 @@ class SavedModel:
         told = {**self.about, "format": _FORMAT, "version": _VERSION, "spec": self.spec}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(
-            path, save_safetensors({name: np.ascontiguousarray(one) for name, one in self.arrays.items()}, told)
+            path, save_safetensors({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, told)
         )
 
     @classmethod

@@ -12,7 +12,7 @@ import importlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.json_text import BadJson, read_json
@@ -112,7 +112,7 @@ class Trust:
 OWN = Trust(own=True)
 
 
-def is_path(path: object) -> bool:
+def is_path(path: object) -> TypeGuard[str]:
     """Whether something is an import path by its form."""
     return isinstance(path, str) and len(path) <= _LONGEST_PATH and _PATH.fullmatch(path) is not None
 

@@ -18,7 +18,8 @@ from measurement import ROOT, report, settings
 from fl.bundle.format import Bundle
 from fl.codec import Blocks
 from fl.coordinator.config import AttackConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
-from fl.coordinator.run import FederationResult, Watcher, run_federation
+from fl.coordinator.result import FederationResult, Watcher
+from fl.coordinator.run import run_federation
 from fl.report.page import PAYING
 from fl.report.summary import summarise
 from fl.report.tables import round_seconds, wall_seconds

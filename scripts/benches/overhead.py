@@ -17,7 +17,8 @@ from pathlib import Path
 from measurement import mnist_folder, report, settings
 
 from fl.coordinator.config import EngineConfig, ModelConfig, RunConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.task.data import DataConfig, PartitionConfig
 
 # `collecting` is the clients' work, one after the other in this engine, with their signing inside it.

@@ -40,7 +40,8 @@ from peers_app import Row, row_of
 from clients.trainer import batches_of
 from fl.coordinator.config import EngineConfig, ModelConfig, RunConfig, TaskConfig
 from fl.coordinator.engines.local import LocalGrid, workers_for
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.task.data import DataConfig, PartitionConfig
 from fl.task.held_arrays import record_of
 from fl.task.model_vector import layout_of, vector_of

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from chain_view import view_of
 
 from fl.audit.evaluators.local import Evaluator
 from fl.audit.public_state import public_round
-from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.recompute import RoundDiffers, check_round
 from fl.bundle.format import Bundle
 from fl.chain.typed_data import Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
@@ -35,18 +36,6 @@ def world(lasting_world, spec):
 def bundles(world):
     """The rounds' bundles."""
     return [Bundle.read(report.bundle)[0] for report in world.reports]
-
-
-def view_of(world, number):
-    """What the chain says before round `number` is posted."""
-    previous = world.reports[number - 2].header if number > 1 else None
-    return ChainView(
-        domain=world.task.domain,
-        terms=world.task.terms,
-        enrolments=world.task.enrolments(),
-        schedule=world.task.schedule(),
-        previous=previous,
-    )
 
 
 def past_of(bundles, number):

@@ -2,6 +2,7 @@ import json
 from dataclasses import asdict, replace
 
 import pytest
+from some_invite import INVITE
 
 from fl.chain.deployment import BadDeployment, Deployment
 from fl.chain.errors import NoContract, NoTask, TokenTooLow
@@ -9,16 +10,6 @@ from fl.chain.invite import BadInvite, Invite
 from fl.chain.membership import InviteDiffers, TaskOver, check_invite, join
 from fl.chain.paid_task import NotCoordinator, PaidTask
 
-INVITE = Invite(
-    chain_id=31337,
-    url="http://127.0.0.1:8545",
-    contract="0x" + "11" * 20,
-    token="0x" + "22" * 20,
-    block=3,
-    task_id="0x" + "ab" * 32,
-    coordinator="0x" + "33" * 20,
-    spec="{}",
-)
 DEPLOYMENT = Deployment(
     chain_id=31337, url="http://127.0.0.1:8545", contract="0x" + "11" * 20, token="0x" + "22" * 20, block=3
 )

@@ -6,7 +6,7 @@ from eth_account import Account
 
 from fl.chain.errors import ChainUnreachable, NoContract, NoFunds, Refused, TokenTooLow, WrongChain
 from fl.chain.escrow import Escrow, Token
-from fl.chain.sender import connect, transfer_ether
+from fl.chain.sender import Sent, connect, transfer_ether
 
 NOBODY = "0x" + "77" * 20
 
@@ -124,3 +124,15 @@ def test_another_contract_is_not_taken_for_fairshare(chain):
     with pytest.raises(NoContract) as caught:
         Escrow(w3, token.address)
     assert (caught.value.address, caught.value.what) == (token.address, "Fairshare contract")
+
+
+def test_a_value_that_is_no_number_is_not_taken_for_one():
+    refused = Refused(call="post", name="NotCovered", values={"pay": 3, "reason": "none"})
+    assert refused.number("pay") == 3
+    with pytest.raises(TypeError, match="reason of NotCovered is 'none', and no number"):
+        refused.number("reason")
+
+
+def test_a_call_creates_no_contract():
+    with pytest.raises(ValueError, match="0x12 created no contract"):
+        _ = Sent(hash="0x12", gas=1, block=1, contract=None).created

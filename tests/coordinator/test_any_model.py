@@ -10,7 +10,8 @@ from torch import nn
 
 from fl.bundle.format import Bundle
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.errors import FairshareError
 from fl.report.page import page
 from fl.report.summary import summarise

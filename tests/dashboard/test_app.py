@@ -9,6 +9,7 @@ import subprocess
 import httpx
 import numpy as np
 import pytest
+from asgi_scope import scope_of
 from report.run_summary import run_summary
 from starlette.testclient import TestClient
 
@@ -131,21 +132,7 @@ def test_one_address_cannot_take_all_live_feeds(folder, monkeypatch):
                 if message["type"] == "http.response.start":
                     said.append((host, message["status"]))
 
-            scope = {
-                "type": "http",
-                "asgi": {"version": "3.0"},
-                "http_version": "1.1",
-                "method": "GET",
-                "path": "/data/feed",
-                "raw_path": b"/data/feed",
-                "query_string": b"",
-                "root_path": "",
-                "scheme": "http",
-                "headers": [],
-                "client": (host, 1),
-                "server": ("127.0.0.1", 2),
-            }
-            await app(scope, receive, send)
+            await app(scope_of("/data/feed", host=host), receive, send)
 
         for host in hosts:
             tasks.append(asyncio.create_task(watch(host)))
@@ -209,20 +196,7 @@ def test_the_feed_tells_each_new_summary_and_what_of_it_is_new(folder):
                 if line.startswith("data: ") and '"content"' in line:
                     events.append(json.loads(line.removeprefix("data: ")))
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "path": "/data/feed",
-            "raw_path": b"/data/feed",
-            "query_string": b"",
-            "root_path": "",
-            "scheme": "http",
-            "headers": [(b"host", b"127.0.0.1")],
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
+        scope = scope_of("/data/feed", headers=[(b"host", b"127.0.0.1")])
         task = asyncio.create_task(app(scope, receive, send))
 
         async def until(count):

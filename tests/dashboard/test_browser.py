@@ -22,7 +22,8 @@ from fl.chain.deployment import Deployment
 from fl.chain.escrow import Escrow, Token
 from fl.chain.sender import connect
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.report.explanation import explanation, standing_of
 from fl.report.page import write_page
 from fl.report.summary import summarise

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from fl.chain.json_file import write_json
 from fl.coordinator.config import RunConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.report.live import LiveSummary
 from fl.task.data import DataConfig, PartitionConfig
 
@@ -22,6 +25,9 @@ def test_a_summary_grows_with_its_run_and_stays_finished(tmp_path, no_room, capl
         assert (told["status"], told["live"]["round"], told["live"]["phase"]) == ("running", number, phase)
         seen.append(len(told["rounds"]))
 
+    live = LiveSummary(config, folder=tmp_path)
+    with pytest.raises(ValueError, match="the task was not told yet; call the watcher's on_task first"):
+        live.finished()
     live = LiveSummary(config, folder=tmp_path)
     run_federation(config, folder=tmp_path, watcher=live.watching(Watcher(on_phase=look)))
     assert sorted(set(seen)) == [0, 1]

@@ -7,7 +7,7 @@ from mlflow.tracking import MlflowClient
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fl.chain.tokens import WEI
-from fl.coordinator.run import Watcher
+from fl.coordinator.result import Watcher
 from fl.errors import ConfigError
 from fl.report.loggers import LoggerMissing, check_loggers, figures_of, logged
 from fl.scoring.game import Evaluation

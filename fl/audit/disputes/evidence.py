@@ -42,7 +42,14 @@ def read_receipts(
 ) -> dict[int, KeptReceipt]:
     """A node's `receipts.json`, or a coordinator's: an account's receipts by round, every signature checked.
 
-    Raises: BadEvidence for a file that is none, or a receipt that is not the coordinator's for this account and task.
+    Args:
+        path: Of the file, somebody else's.
+        account: Whose receipts they have to be.
+        task_id: 32 bytes.
+        domain: Of the contract, which every signature is for.
+        coordinator: Who has to have signed.
+    Raises: BadEvidence for a file that is none, or a receipt that is not the coordinator's for this account and
+        task.
     """
     try:
         text = read_file(path, most=MOST_BYTES)
@@ -54,7 +61,17 @@ def read_receipts(
 def receipts_of(
     text: bytes, *, where: str, account: str, task_id: bytes, domain: Domain, coordinator: str
 ) -> dict[int, KeptReceipt]:
-    """As `read_receipts`, from the content of such a file. Raises: BadEvidence."""
+    """As `read_receipts`, from the content of such a file.
+
+    Args:
+        text: The content.
+        where: It came from, for messages.
+        account: Whose receipts they have to be.
+        task_id: 32 bytes.
+        domain: Of the contract, which every signature is for.
+        coordinator: Who has to have signed.
+    Raises: BadEvidence.
+    """
     receipts = {}
     try:
         for number, raw in object_of(read_json(text)).items():
@@ -117,9 +134,9 @@ def read_seen(path: Path) -> list[SeenUpdate]:
         raise BadEvidence(
             path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
         ) from error
-    for one in found:
-        if not is_checksum_address(one.client):
-            raise BadEvidence(path=str(path), problem=f"names {shown(one.client)}, which is no address")
+    for finding in found:
+        if not is_checksum_address(finding.client):
+            raise BadEvidence(path=str(path), problem=f"names {shown(finding.client)}, which is no address")
     return found
 
 

@@ -126,7 +126,14 @@ def prove_broken_chain(previous: Published, current: Published) -> Call | None:
 
 
 def prove_omission(current: Published, *, account: str, update_root: bytes, receipt: bytes) -> Call | None:
-    """A receipt that the coordinator signed for an update which is not in the account's leaf."""
+    """A receipt that the coordinator signed for an update which is not in the account's leaf.
+
+    Args:
+        current: The round as published.
+        account: Whose update is missing.
+        update_root: Of the update, 32 bytes.
+        receipt: The coordinator's signature that it took it, 65 bytes.
+    """
     for place, leaf in enumerate(current.leaves):
         if leaf.account == account and leaf.update_root != update_root:
             told, proof = current.proven(place)
@@ -292,18 +299,27 @@ def _path(said: Mapping[tuple[int, int], Sibling], *, level: int, index: int, co
 def prove_equivocation(
     task_id: bytes, *, round_number: int, client: str, first: Signed, second: Signed, domain: Domain
 ) -> Call | None:
-    """Two different updates that one client signed for one round; both signatures have to be its own."""
+    """Two different updates that one client signed for one round; both signatures have to be its own.
+
+    Args:
+        task_id: 32 bytes.
+        round_number: Of both updates.
+        client: Who signed them.
+        first: One of the two.
+        second: The other.
+        domain: Of the contract, which both signatures are for.
+    """
     if first.commitment == second.commitment:
         return None
-    for one in (first, second):
+    for signed in (first, second):
         update = Update(
             task_id=task_id,
             round=round_number,
             client=client,
-            base_model=one.base_model,
-            update_root=one.update_root,
+            base_model=signed.base_model,
+            update_root=signed.update_root,
         )
-        if signer_of(update, domain=domain, signature=one.signature) != client:
+        if signer_of(update, domain=domain, signature=signed.signature) != client:
             return None
     return Call(
         function="proveEquivocation",
@@ -312,7 +328,14 @@ def prove_equivocation(
 
 
 def challenge_score(current: Published, *, account: str, update: Blocks, direction: Blocks) -> Call | None:
-    """A score that is not floor(Σ partials · weight / 2^32): publishes the right sums, with a bond."""
+    """A score that is not floor(Σ partials · weight / 2^32): publishes the right sums, with a bond.
+
+    Args:
+        current: The round as published.
+        account: Whose score it is.
+        update: Its blocks, as signed.
+        direction: The round's.
+    """
     for place, leaf in enumerate(current.leaves):
         if leaf.account != account:
             continue
@@ -324,7 +347,14 @@ def challenge_score(current: Published, *, account: str, update: Blocks, directi
 
 
 def challenge_with(current: Published, *, place: int, update: Blocks, sums: Sequence[int]) -> Call:
-    """A challenge of the leaf at `place` with these sums, right or wrong."""
+    """A challenge of the leaf at `place` with these sums, right or wrong.
+
+    Args:
+        current: The round as published.
+        place: Number of the leaf.
+        update: Its client's blocks, as signed.
+        sums: The challenger's, right or wrong.
+    """
     told, proof = current.proven(place)
     data = update.to_bytes()
     return Call(
@@ -334,7 +364,13 @@ def challenge_with(current: Published, *, place: int, update: Blocks, sums: Sequ
 
 
 def wrong_sum(sums: Sequence[int], *, update: Blocks, direction: Blocks) -> int | None:
-    """The first sum of a challenge that the two vectors do not multiply out to, or None: the challenge is right."""
+    """The first sum of a challenge that the two vectors do not multiply out to, or None: the challenge is right.
+
+    Args:
+        sums: Of the challenge.
+        update: The client's blocks, as signed.
+        direction: The round's.
+    """
     right = fold(partials(update, direction), span=span_of(len(update)))
     return next((index for index, (told, true) in enumerate(zip(sums, right, strict=True)) if told != true), None)
 
@@ -363,7 +399,15 @@ def demand(challenge: tuple[Any, ...], *, place: int) -> Call:
 
 
 def answer(challenge: tuple[Any, ...], *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
-    """Breaks a demanded sum down into the partial sums of its blocks."""
+    """Breaks a demanded sum down into the partial sums of its blocks.
+
+    Args:
+        challenge: The contract's Challenge, as its event tells it.
+        place: Number of the sum that is demanded.
+        sums: Of the challenge.
+        update: The client's blocks, as signed.
+        direction: The round's.
+    """
     span = span_of(len(update))
     parts = partials(update, direction)[place * span : (place + 1) * span]
     return Call(

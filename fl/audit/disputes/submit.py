@@ -85,6 +85,10 @@ class Filings:
 def file_finding(finding: Finding, *, record: TaskRecord, account: LocalAccount) -> Sent:
     """Send a finding's call, its bond approved before.
 
+    Args:
+        finding: With its call.
+        record: Of the task.
+        account: Signs and pays.
     Raises: TokenTooLow if the account does not hold the bond; Refused with the contract's reason; ChainError.
     """
     if bond := bond_of(finding, record=record, account=account.address):
@@ -96,7 +100,13 @@ def file_finding(finding: Finding, *, record: TaskRecord, account: LocalAccount)
 
 
 def bond_of(finding: Finding, *, record: TaskRecord, account: str) -> int:
-    """Wei that a finding's call escrows from an account: its n-th demand of a challenge costs n times as much as the first."""
+    """Wei that a finding's call escrows from an account: its n-th demand of a challenge costs n times as much as the first.
+
+    Args:
+        finding: With its call.
+        record: Of the task.
+        account: That escrows.
+    """
     if finding.call.function != "demand":
         return finding.bond
     challenge = finding.call.arguments[0]

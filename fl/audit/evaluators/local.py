@@ -33,6 +33,10 @@ class Evaluator:
     def evaluate(self, folder: Path, header: Header, *, view: ChainView) -> bytes:
         """Check a round and sign its header, 65 bytes.
 
+        Args:
+            folder: Of the bundle.
+            header: To sign.
+            view: What the chain says before the round is posted.
         Raises: BrokenBundle or RoundDiffers with what is wrong; then nothing is signed.
         """
         bundle, bundle_hash = Bundle.read(folder)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,7 +14,7 @@ class Artifact:
     """One compiled contract."""
 
     name: str
-    abi: list[dict]
+    abi: list[dict[str, Any]]
     bytecode: str  # 0x hex of the creation code
 
 

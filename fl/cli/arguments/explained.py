@@ -22,16 +22,19 @@ def explained(settings: type) -> list[Setting]:
     """Every field of a dataclass with its default and its comment, in order."""
     source = textwrap.dedent(inspect.getsource(settings))
     lines = source.splitlines()
+    (definition,) = ast.parse(source).body
     places = {
         node.target.id: (node.lineno - 1, (node.end_lineno or node.lineno) - 1)
-        for node in ast.parse(source).body[0].body
+        for node in (definition.body if isinstance(definition, ast.ClassDef) else ())
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
     return [
         Setting(
-            name=one.name, default=_default(one), about=_comment(lines, *places[one.name]) if one.name in places else ""
+            name=field.name,
+            default=_default(field),
+            about=_comment(lines, *places[field.name]) if field.name in places else "",
         )
-        for one in fields(settings)
+        for field in fields(settings)
     ]
 
 
@@ -39,7 +42,7 @@ def _comment(lines: list[str], first: int, last: int) -> str:
     beside = lines[last].partition("  # ")[2]
     if beside:
         return beside.strip()
-    above = []
+    above: list[str] = []
     while first > 0 and lines[first - 1].lstrip().startswith("#") and "# fmt:" not in lines[first - 1]:
         first -= 1
         above.insert(0, lines[first].strip().removeprefix("#").strip())

@@ -32,6 +32,10 @@ class OtherSettings(ConfigError):
 def check_frozen(before: RunConfig, now: RunConfig, *, folder: str) -> None:
     """Hold the settings of a start against those that the folder's task was opened with.
 
+    Args:
+        before: The settings of the first start.
+        now: Those of this one.
+        folder: Of the task, for messages.
     Raises: OtherSettings that names each difference.
     """
     old, new = dict(_flat(asdict(before))), dict(_flat(asdict(now)))

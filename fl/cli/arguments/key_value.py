@@ -17,12 +17,16 @@ def named(arguments: Sequence[str], *keys: str, command: str) -> list[str]:
 
     Raises: ConfigError for more of them than there are keys.
     """
-    bare = [one for one in arguments if one.startswith(_TEXTS) or ("=" not in one and not one.startswith("-"))]
+    bare = [
+        argument
+        for argument in arguments
+        if argument.startswith(_TEXTS) or ("=" not in argument and not argument.startswith("-"))
+    ]
     if len(bare) > len(keys):
         shown = ", ".join(printable(one, most=60) for one in bare)
         raise ConfigError(f"fl {command} takes {' and '.join(keys)} without a key, and {shown} are named")
     told = [f"{key}={one}" for key, one in zip(keys, bare, strict=False)]
-    return [*told, *(one for one in arguments if one not in bare)]
+    return [*told, *(argument for argument in arguments if argument not in bare)]
 
 
 def parse(
@@ -36,7 +40,7 @@ def parse(
     Returns: the given values by key.
     Raises: ConfigError for an argument that is no key=value, an unknown key (with the nearest), or a missing one.
     """
-    if any(one in ("-h", "--help") for one in arguments):
+    if any(word in ("-h", "--help") for word in arguments):
         print(f"usage: fl {command} key=value …\n")
         for key, line in known.items():
             print(f"  {key:<12} {line}{' (required)' if key in required else ''}")

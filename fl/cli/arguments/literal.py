@@ -98,13 +98,13 @@ def _settings() -> dict[str, frozenset[Any]]:
 
     def walk(prefix: str, cls: Any) -> None:  # a dataclass
         hints = typing.get_type_hints(cls)
-        for one in fields(cls):
-            hint = hints[one.name]
+        for field in fields(cls):
+            hint = hints[field.name]
             kinds = _kinds(hint)
             if is_dataclass(hint):
-                walk(f"{prefix}{one.name}.", hint)
+                walk(f"{prefix}{field.name}.", hint)
             elif kinds:
-                found[prefix + one.name] = kinds
+                found[prefix + field.name] = kinds
 
     walk("", RunConfig)
     return found

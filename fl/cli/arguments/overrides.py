@@ -38,9 +38,9 @@ def groups() -> dict[str, dict[str, str]]:
     """Configuration groups: group → choice → its one-line description."""
     found: dict[str, dict[str, str]] = {}
     order = [
-        next(iter(one))
-        for one in yaml.safe_load((CONFIGS / "run.yaml").read_text())["defaults"]
-        if isinstance(one, dict)
+        next(iter(default))
+        for default in yaml.safe_load((CONFIGS / "run.yaml").read_text())["defaults"]
+        if isinstance(default, dict)
     ]
     for group in order:
         found[group] = {
@@ -73,7 +73,7 @@ def check(overrides: Sequence[str]) -> RunConfig:
     points = [_first_point(one) for one in parsed]
     _check_names(parsed)
     try:
-        return to_config(_compose([one for one in points if not one.startswith("hydra.")]))
+        return to_config(_compose([override for override in points if not override.startswith("hydra.")]))
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_told(error, overrides)) from error
 
@@ -142,7 +142,7 @@ def _check_names(parsed: Sequence[Override]) -> None:
                         + ", ".join(f"{key}={choice}" for choice in choices[key])
                     )
         # Arguments of a model or strategy depend on its choice, so composing checks them.
-        elif not any(one == key or one.startswith(f"{key}.") for one in flat) and not key.startswith(_FREE):
+        elif not any(name == key or name.startswith(f"{key}.") for name in flat) and not key.startswith(_FREE):
             raise ConfigError(f"{key} is no setting{_nearest(key, known)}; `fl run --help` lists them all")
 
 
@@ -150,10 +150,10 @@ def _nearest(seen: str, known: Sequence[str] | dict[str, str], *, prefix: str = 
     found = difflib.get_close_matches(seen, list(known), n=1, cutoff=0.5)
     if not found and not prefix:
         # task.round is near task.rounds; plain `steps` is nearest to the key that ends with it.
-        found = [one for one in known if one.rsplit(".", 1)[-1] == seen][:1] or difflib.get_close_matches(
-            seen, [one.rsplit(".", 1)[-1] for one in known], n=1, cutoff=0.6
+        found = [name for name in known if name.rsplit(".", 1)[-1] == seen][:1] or difflib.get_close_matches(
+            seen, [name.rsplit(".", 1)[-1] for name in known], n=1, cutoff=0.6
         )
-        found = [one for one in known if one.rsplit(".", 1)[-1] == found[0]][:1] if found else []
+        found = [name for name in known if name.rsplit(".", 1)[-1] == found[0]][:1] if found else []
     return f", the nearest is {prefix}{found[0]}" if found else ""
 
 
@@ -167,7 +167,9 @@ def _first_point(override: Override) -> str:
 def _told(error: Exception, overrides: Sequence[str]) -> str:
     line = _first_line(error.__cause__ or error)
     found = re.match(r"Key '(.+)' is not in struct", line)
-    written = next((one for one in overrides if found and one.startswith(_FREE) and found[1] in one), None)
+    written = next(
+        (override for override in overrides if found and override.startswith(_FREE) and found[1] in override), None
+    )
     if written is None:
         return line
     group, argument = written.partition(".")[0], written.partition("=")[0]

@@ -12,6 +12,10 @@ from fl.chain.accounts import anvil_account, ask_password, open_keystore
 def signer(key: str | None, *, chain_id: int, anvil_index: int = 0) -> LocalAccount:
     """The keystore's key or, on chain 31337 only, one of Anvil's published test keys.
 
+    Args:
+        key: File of the keystore; None for a test key.
+        chain_id: Of the chain that is signed for.
+        anvil_index: Of the test key.
     Raises: KeystoreError; TestKeysElsewhere if no keystore is named on another chain.
     """
     if key:

@@ -38,11 +38,15 @@ class NamedTask:
 
 def split(arguments: Sequence[str], *, command: str) -> tuple[str, list[str]]:
     """The TASK among the arguments, and the others. Raises: ConfigError unless there is one."""
-    places = [one for one in arguments if one.startswith(_TEXTS) or ("=" not in one and not one.startswith("-"))]
-    rest = [one for one in arguments if one not in places]
+    places = [
+        argument
+        for argument in arguments
+        if argument.startswith(_TEXTS) or ("=" not in argument and not argument.startswith("-"))
+    ]
+    rest = [argument for argument in arguments if argument not in places]
     if len(places) > 1:
         raise ConfigError(f"fl {command} is about one task, and {' and '.join(places)} are named; name one")
-    if not places and not any(one in ("-h", "--help") for one in rest):
+    if not places and not any(argument in ("-h", "--help") for argument in rest):
         raise ConfigError(f"no task is named; write fl {command} TASK, with an invite, a run's folder, or an archive")
     return (places or [""])[0], rest
 
@@ -68,11 +72,11 @@ def record_of(task: NamedTask) -> Iterator[TaskRecord]:
 
     Raises: ChainError with what to do.
     """
-    state = task.folder / CHAIN_STATE if task.folder else None
+    own = task.folder
     try:
         record = TaskRecord(task.invite)
     except (ChainUnreachable, WrongChain, NoContract, NoTask):  # nobody is there, or another chain got the port
-        if state is None or not state.exists():
+        if own is None or not (own / CHAIN_STATE).exists():
             raise
     else:
         yield record
@@ -80,13 +84,20 @@ def record_of(task: NamedTask) -> Iterator[TaskRecord]:
     with TemporaryDirectory() as folder:
         kept = Path(folder) / CHAIN_STATE
         # The folder may be somebody else's: a link or a pipe in it is not followed.
-        kept.write_bytes(GivenFolder(task.folder).read(CHAIN_STATE, most=_MOST_STATE))
+        kept.write_bytes(GivenFolder(own).read(CHAIN_STATE, most=_MOST_STATE))
         with running_anvil(log=Path(folder) / "anvil.log", state=kept) as url:
             yield TaskRecord(replace(task.invite, url=url))
 
 
 def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | None) -> BundleSource:
-    """Where the task's bundles are: as told, beside its invite, or at its gateway. Raises: ConfigError."""
+    """Where the task's bundles are: as told, beside its invite, or at its gateway.
+
+    Args:
+        task: As named.
+        where: A folder or URL; None to look.
+        account: Signs for what only some may read.
+    Raises: ConfigError.
+    """
     invite = task.invite
     if where is None and task.archive is not None:
         return task.archive

@@ -13,7 +13,14 @@ _MOST_DIGITS = 20
 
 
 def whole(text: str, *, setting: str, least: int = 1) -> int:
-    """A whole number. Raises: ConfigError for anything else, or less than `least`."""
+    """A whole number.
+
+    Args:
+        text: As written.
+        setting: Its name, for messages.
+        least: The smallest that is taken.
+    Raises: ConfigError for anything else, or less than `least`.
+    """
     if not is_whole(text) or int(text) < least:
         raise ConfigError(f"{setting} is {shown(text)}; write a whole number, {least} or more")
     return int(text)

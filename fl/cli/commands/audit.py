@@ -112,7 +112,7 @@ def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[
         domain=record.domain,
         coordinator=record.terms.coordinator,
     )
-    return {number: one.update_root for number, one in receipts.items()}
+    return {number: receipt.update_root for number, receipt in receipts.items()}
 
 
 def _archived_receipts(archive: Archive, record: TaskRecord) -> dict[str, dict[int, bytes]]:
@@ -152,13 +152,14 @@ def game_of(
 
     Raises: ConfigError for a file that cannot be read; OtherValidation.
     """
-    where = Path(named).expanduser() if named else (task.folder or Path()) / VALIDATION
-    if named or (task.folder and where.exists()):
+    folder = task.folder if not named and task.folder and (task.folder / VALIDATION).exists() else None
+    where = Path(named).expanduser() if named else (folder or Path()) / VALIDATION
+    if named or folder:
         try:
-            if named:
+            if folder is None:
                 data = read_file(where, most=most_bytes(VALIDATION))
             else:
-                data = GivenFolder(task.folder).read(VALIDATION, most=most_bytes(VALIDATION))
+                data = GivenFolder(folder).read(VALIDATION, most=most_bytes(VALIDATION))
         except Unreadable as error:
             raise ConfigError(
                 f"validation is {where}, which {error.problem}; name another with validation=FILE"

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     escrow = Escrow(w3, invite.contract)
     store = BundleStore.at(values["bundles"])
     rounds = store.rounds()
-    final = next((one for one in reversed(rounds) if escrow.is_final(invite.id_bytes, one)), None)
+    final = next((number for number in reversed(rounds) if escrow.is_final(invite.id_bytes, number)), None)
     if final is None:
         raise ConfigError(f"none of the {len(rounds)} rounds in {values['bundles']} is final yet; wait for its window")
     header, _ = read_header(store.bundle(final))

@@ -94,7 +94,7 @@ def main(arguments: Sequence[str]) -> None:
             Path(values["data"]),
             spec=read_spec(invite.spec),
             style=FileStyle.of(values),
-            drop_unlabelled=settings["drop-unlabelled"],
+            drop_unlabelled=bool(settings["drop-unlabelled"]),
         )
         print_reading(reading, console=Console())
         write_json(folder.path / "data.json", reading.to_json())
@@ -324,7 +324,7 @@ class _PlainLines(logging.Formatter):
         record.message = printable(record.message, most=2000)
         return super().formatMessage(record)
 
-    def formatException(self, ei: object) -> str:
+    def formatException(self, ei: logging._SysExcInfoType) -> str:
         """The lines of a traceback."""
         lines = super().formatException(ei).splitlines()
         return "\n".join(" " * (4 + len(line) - len(line.lstrip(" "))) + printable(line) for line in lines)

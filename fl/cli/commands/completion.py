@@ -25,12 +25,12 @@ SHELLS = {
 # Commands whose settings are a run's: all of them, or these.
 OF_A_RUN = {"run": None, "coordinator": None, "shards": ("data", "partition", "seed")}
 # Choices that no description begins with.
-_CHOICES = {
+_CHOICES: dict[str, dict[str, list[str]]] = {
     "run": {"loggers": list(LOGGERS)},
     "shards": {"out": []},
     # Its own settings and those of the task go by their short names too.
     "coordinator": {
-        **{one.name: [] for of in (CoordinatorConfig, TaskConfig) for one in fields(of)},
+        **{attribute.name: [] for of in (CoordinatorConfig, TaskConfig) for attribute in fields(of)},
         "stay": ["claims", "closed", "rounds"],
     },
     "score": {"game": list(GAMES), "utility": list(UTILITIES), "scorer": sorted(known_scorers())},
@@ -51,7 +51,7 @@ class Words:
 
 def main(arguments: Sequence[str]) -> None:
     """Print the script of a shell."""
-    if any(one in ("-h", "--help") for one in arguments):
+    if any(argument in ("-h", "--help") for argument in arguments):
         print("usage: fl completion SHELL\n")
         for shell, line in SHELLS.items():
             print(f"  {shell:<5} put in use with: {line}")
@@ -70,8 +70,8 @@ def vocabulary() -> dict[str, Words]:
         words = found[command] = Words(about=about)
         if command in OF_A_RUN:
             prefixes = OF_A_RUN[command]
-            names = [one for one in (*choices, *settings) if prefixes is None or one.partition(".")[0] in prefixes]
-            words.keys = {one: list(choices.get(one, [])) for one in names}
+            names = [name for name in (*choices, *settings) if prefixes is None or name.partition(".")[0] in prefixes]
+            words.keys = {name: list(choices.get(name, [])) for name in names}
         elif command != "completion":
             for key, line in importlib.import_module(module).KNOWN.items():
                 words.keys[key] = ["true", "false"] if line.startswith(("true ", "false ")) else []
@@ -83,10 +83,12 @@ def vocabulary() -> dict[str, Words]:
 def bash(words: dict[str, Words]) -> str:
     """For bash, 3.2 or newer."""
     lines = ["# fl, for bash: " + SHELLS["bash"], "_fl_words() {", '  case "$1" in']
-    for command, one in words.items():
-        keys = " ".join([*(f"{key}=" for key in one.keys), *one.bare, "--help"])
+    for command, word in words.items():
+        keys = " ".join([*(f"{key}=" for key in word.keys), *word.bare, "--help"])
         lines.append(f"    {command}) echo '{keys}' ;;")
-        lines += [f"    {command}/{key}) echo '{' '.join(choices)}' ;;" for key, choices in one.keys.items() if choices]
+        lines += [
+            f"    {command}/{key}) echo '{' '.join(choices)}' ;;" for key, choices in word.keys.items() if choices
+        ]
     lines += ["  esac", "}", _BASH.replace("COMMANDS", " ".join(words))]
     return "\n".join(lines)
 
@@ -143,7 +145,7 @@ def zsh(words: dict[str, Words]) -> str:
         keys = " ".join([*(f"{key}=" for key in one.keys), *one.bare, "--help"])
         lines.append(f"  {command} '{keys}'")
         lines += [f"  {command}/{key} '{' '.join(choices)}'" for key, choices in one.keys.items() if choices]
-    about = [f"    '{command}:{_quoted(one.about)}'" for command, one in words.items()]
+    about = [f"    '{command}:{_quoted(word.about)}'" for command, word in words.items()]
     return "\n".join([*lines, ")", _ZSH.replace("    COMMANDS", "\n".join(about))])
 
 
@@ -178,12 +180,12 @@ compdef _fl fl
 def fish(words: dict[str, Words]) -> str:
     """For fish, which completes files after a = by itself."""
     lines = ["# fl, for fish: " + SHELLS["fish"], "complete -c fl -n __fish_use_subcommand -f -l help -l version"]
-    for command, one in words.items():
-        lines.append(f"complete -c fl -n __fish_use_subcommand -f -a {command} -d '{_quoted(one.about)}'")
+    for command, word in words.items():
+        lines.append(f"complete -c fl -n __fish_use_subcommand -f -a {command} -d '{_quoted(word.about)}'")
         seen = f"complete -c fl -n '__fish_seen_subcommand_from {command}'"
-        told = [f"{key}={choice}" for key, choices in one.keys.items() for choice in choices]
-        told += [f"{key}=" for key, choices in one.keys.items() if not choices]
-        lines.append(f"{seen} -a '{' '.join([*told, *one.bare])}'")
+        told = [f"{key}={choice}" for key, choices in word.keys.items() for choice in choices]
+        told += [f"{key}=" for key, choices in word.keys.items() if not choices]
+        lines.append(f"{seen} -a '{' '.join([*told, *word.bare])}'")
     return "\n".join(lines) + "\n"
 
 

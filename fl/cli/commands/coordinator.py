@@ -197,7 +197,7 @@ def _room_in(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise NoRoom(folder=str(folder), reason=error.strerror) from error
+        raise NoRoom(folder=str(folder), reason=error.strerror or str(error)) from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import cast
 
 from eth_account.signers.local import LocalAccount
 from eth_utils import is_address
@@ -17,6 +18,7 @@ from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainUnreachable, NoFunds
 from fl.chain.escrow import PARTS, Escrow, Token
 from fl.chain.fork import check_fork
+from fl.chain.provider import PatientProvider
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.chain.tokens import WEI
@@ -91,7 +93,7 @@ def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Depl
     escrow, parts = Escrow.deploy(w3, account=account)
     return Deployment(
         chain_id=chain_id,
-        url=w3.provider.endpoint_uri,
+        url=cast(PatientProvider, w3.provider).endpoint_uri,
         contract=escrow.address,
         token=paid_in.address,
         block=parts[-1].block,

@@ -30,7 +30,7 @@ from fl.chain.errors import AnvilMissing, ChainError, ChainUnreachable
 from fl.chain.escrow import Token
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite
-from fl.chain.sender import connect
+from fl.chain.sender import connect, ether_of
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.foreign.files import Unreadable, read_file
@@ -287,7 +287,7 @@ def block_time(w3: Web3) -> Finding:
 
 def funds(w3: Web3, token: Token, address: str) -> Iterator[Finding]:
     """What an account holds."""
-    ether = w3.eth.get_balance(address)
+    ether = ether_of(w3, address)
     if not ether:
         seen, advice = f"{address} has no ETH", "send it some: every transaction costs gas"
         yield Finding(level=WARN, what="gas", seen=seen, advice=advice)

@@ -27,6 +27,7 @@ from fl.cli.arguments.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.plain_text import printable
+from fl.task.data import Dataset
 from fl.task.spec import TaskSpec
 from fl.task.trust import Trust
 
@@ -117,7 +118,7 @@ def _line(evaluation: EvaluatedRound) -> str:
     return f"round {evaluation.round} signed{late}{distance}, {evaluation.seconds:.1f} s"
 
 
-def _validation(named: str | None, record: TaskRecord):
+def _validation(named: str | None, record: TaskRecord) -> Dataset | None:
     if named is None:
         return None
     path = Path(named).expanduser()

@@ -104,16 +104,16 @@ def _typed(kind: str, values: list[Any], pyarrow: Any) -> tuple[list[Any], Any]:
         return values, pyarrow.uint64() if unsigned and bits > 32 else pyarrow.int64()
     # The widest decimal that SQL engines share. The contract holds no amount above 2^96; what a header merely states may
     # be any 128 bits, and is text then.
-    if all(abs(one) < 10**38 for one in values):
+    if all(abs(value) < 10**38 for value in values):
         return values, pyarrow.decimal128(38, 0)
-    return [str(one) for one in values], pyarrow.string()
+    return [str(value) for value in values], pyarrow.string()
 
 
 def _formats(text: str | None) -> list[str]:
     installed = importlib.util.find_spec("pyarrow") is not None
     if text is None:
         return ["csv", "parquet"] if installed else ["csv"]
-    formats = [one.strip() for one in text.split(",")]
+    formats = [part.strip() for part in text.split(",")]
     for one in formats:
         if one not in ("csv", "parquet"):
             raise ConfigError(f"format is {text!r}; choose csv, parquet or csv,parquet")

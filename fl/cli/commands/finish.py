@@ -85,7 +85,7 @@ def _coordinator_key(folder: Path, values: dict[str, str], *, invite: Invite) ->
         return signer(values.get("key"), chain_id=invite.chain_id, anvil_index=index)
     settings = folder / "settings.json"
     told = json.loads(settings.read_text())["settings"] if settings.exists() else []
-    key = next((one.partition("=")[2] for one in told if one.startswith("chain.key=")), None)
+    key = next((entry.partition("=")[2] for entry in told if entry.startswith("chain.key=")), None)
     if key:
         return signer(key, chain_id=invite.chain_id)
     if invite.chain_id == ANVIL_CHAIN:

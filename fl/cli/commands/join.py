@@ -82,7 +82,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     """
     try:
         if data.is_dir():
-            files = sorted(one for one in data.iterdir() if one.is_file())
+            files = sorted(path for path in data.iterdir() if path.is_file())
             sums = [(one.name, hashlib.sha256(one.read_bytes()).hexdigest()) for one in files]
             content = hashlib.sha256(json.dumps(sums).encode()).digest()
         else:

@@ -67,7 +67,7 @@ def outputs(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.f
     model.eval()
     with torch.no_grad():
         parts = [model(torch.from_numpy(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)]
-    return torch.cat([one.reshape(len(one), -1) for one in parts]).double().numpy()
+    return torch.cat([part.reshape(len(part), -1) for part in parts]).double().numpy()
 
 
 def write_onnx(model: torch.nn.Module, spec: TaskSpec, *, path: Path) -> None:
@@ -120,7 +120,7 @@ def _rows(file: Any, found: NDArray[np.float64], spec: TaskSpec) -> None:
         writer.writerow(["row", "value"])
         writer.writerows([number, f"{value[0]:.6g}"] for number, value in enumerate(found, start=1))
         return
-    names = [printable(one, most=60) for one in spec.class_names] or [str(place) for place in range(found.shape[1])]
+    names = [printable(name, most=60) for name in spec.class_names] or [str(place) for place in range(found.shape[1])]
     shifted = np.exp(found - found.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
     writer.writerow(["row", "class", *(f"p({name})" for name in names)])

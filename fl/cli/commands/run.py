@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 def main(arguments: Sequence[str]) -> None:
     """Check the arguments, then hand them to Hydra, which makes the run's folder (or, with -m, one for each point)."""
     arguments = spell_out(arguments)
-    if any(one in ("-h", "--help") for one in arguments):
+    if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return
-    check_loggers(check([one for one in arguments if not one.startswith("-")]).loggers)
+    check_loggers(check([argument for argument in arguments if not argument.startswith("-")]).loggers)
     register_schema()
     sys.argv = ["fl run", *arguments]
     os.environ.setdefault(

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -37,7 +38,7 @@ from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import length_factor, loose_cap
 from fl.scoring.paid import ROBUST, PaidScoring, draws_of
 from fl.scoring.public_vectors import PublicRound, public_vectors
-from fl.scoring.scorer import Scorer, build_scorer, known_scorers, settings_of
+from fl.scoring.scorer import SCALING, Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.spec import TaskSpec, dataset_hash, rows_of_dataset
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str]) -> None:
     updates = [Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]
     scoring, past = PaidScoring(spec, game=game), _past(folder, bundle, spec=spec)
     inputs = RoundInputs(
-        game=scoring.game,
+        game=scoring.scoring_rows,
         base=bundle.base,
         updates=BlockUpdates(blocks=updates),
         weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
@@ -116,7 +117,7 @@ def main(arguments: Sequence[str]) -> None:
         console.print(line, highlight=False)
     for one in results:
         if one.scores.by_group is not None:
-            console.print(_classes_table(one, names, class_names=spec.class_names))
+            console.print(_classes_table(one, one.scores.by_group, names, class_names=spec.class_names))
     if values.get("plot") != "none":
         default = (run or Path.cwd()) / "scores" / f"round-{bundle.round:04d}.svg"
         path = Path(values.get("plot", default))
@@ -154,12 +155,14 @@ def _run_folder(values: Mapping[str, str], folder: Path) -> Path | None:
 
 
 def _spec(values: Mapping[str, str], run: Path | None) -> TaskSpec:
-    path = Path(values["invite"]) if "invite" in values else run / "invite.json" if run else None
-    if path is None:
+    if "invite" in values:
+        invite = Invite.read(Path(values["invite"]))
+    elif run is not None:
+        invite = Invite.read("invite.json", inside=GivenFolder(run))
+    else:
         raise ConfigError(
             "the bundle lies in no run's folder, and the model is in the task's spec; add run=FOLDER, or invite=FILE"
         )
-    invite = Invite.read(path) if "invite" in values else Invite.read("invite.json", inside=GivenFolder(run))
     return TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
 
 
@@ -179,7 +182,7 @@ def _game(values: Mapping[str, str], run: Path | None, *, spec: TaskSpec, expect
 def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfig, int]:
     own = {key: value for key, value in values.items() if key == "data" or key.startswith("data.")}
     config = run / "hydra" / "config.yaml" if run else None
-    if "data" in values or config is None or not config.exists():
+    if "data" in values or run is None or config is None or not config.exists():
         if "data" not in values:
             raise ConfigError("there is no hydra/config.yaml that names the data; add data=…, as for `fl run`")
         checked = check([f"{key}={value}" for key, value in own.items()])
@@ -273,7 +276,7 @@ def _draws(values: Mapping[str, str], bundle: Bundle) -> np.random.Generator:
 
 
 def _default_rules(clients: int, *, paid: str) -> list[str]:
-    others = ["direction", *(["shapley"] if clients <= 10 else []), "leverage", "permutation", "gtg", "loo", "cosine"]
+    others = [SCALING[0], *(["shapley"] if clients <= 10 else []), *SCALING[1:]]
     return [*([] if paid in others else [paid]), *others]
 
 
@@ -363,14 +366,16 @@ def _words(results: Sequence[RuleResult], names: Sequence[str]) -> list[str]:
     return lines
 
 
-def _classes_table(one: RuleResult, names: Sequence[str], *, class_names: Sequence[str]) -> Table:
+def _classes_table(
+    one: RuleResult, by_group: NDArray[np.float64], names: Sequence[str], *, class_names: Sequence[str]
+) -> Table:
     table = Table(title=f"{one.rule}: what each client was paid for, thousandths by class")
     table.add_column("client")
     labels = [class_names[int(group)] if int(group) < len(class_names) else group for group in one.scores.group_names]
     for label in labels:
         table.add_column(label, justify="right")
     table.add_column("most for")
-    for name, row in zip(names, one.scores.by_group, strict=True):
+    for name, row in zip(names, by_group, strict=True):
         best = [labels[place] for place in np.argsort(-row)[:2] if row[place] > 0]
         table.add_row(name, *(f"{1e3 * value:.2f}" for value in row), " and ".join(best) or "–")
     return table

@@ -14,6 +14,7 @@ from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
 from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
+from fl.chain.sender import ether_of
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, account_of, folder_of, invite_of
@@ -98,7 +99,7 @@ def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escro
     if account in _officers(terms, state):
         if credit := escrow.credit(token.address, account):
             yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"
-        yield f"{account} holds {tokens(token.balance(account))} tokens and {escrow.w3.eth.get_balance(account) / 10**18:.4g} ETH"
+        yield f"{account} holds {tokens(token.balance(account))} tokens and {ether_of(escrow.w3, account) / 10**18:.4g} ETH"
 
 
 def _show_client(
@@ -121,7 +122,7 @@ def _show_client(
         )
     if credit := escrow.credit(token.address, account):
         print(f"to be withdrawn: {tokens(credit)} tokens; `fl finish` fetches them")
-    print(f"holds {tokens(token.balance(account))} tokens and {escrow.w3.eth.get_balance(account) / 10**18:.4g} ETH")
+    print(f"holds {tokens(token.balance(account))} tokens and {ether_of(escrow.w3, account) / 10**18:.4g} ETH")
 
 
 def _rounds(book: PayBook, state: TaskState) -> int | None:

@@ -147,7 +147,7 @@ class _Watcher:
         return self._filings is None or not self._is_ours(finding) or self._filings.is_settled(finding)
 
     def _reward(self) -> str:
-        came = take_reward(self.watch.record, account=self.account)
+        came = take_reward(self.watch.record, account=self.account) if self.account else 0
         return f"; {came / WEI:g} tokens came in" if came else ""
 
     def _remember(self) -> None:

@@ -57,9 +57,9 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     task = summary["task"]
     if task["attested"]:
         lines.append(f"scores by {task['scorer']}: attested by evaluators, not provable on chain")
-    empty = [one for one in summary["rounds"] if not one["scores"]]
+    empty = [round_ for round_ in summary["rounds"] if not round_["scores"]]
     if empty:
-        reasons = {refusal["reason"] for one in empty for refusal in one["refusals"]}
+        reasons = {refusal["reason"] for round_ in empty for refusal in round_["refusals"]}
         lines.append(f"no update was accepted in {len(empty)} rounds: {'; '.join(sorted(reasons)[:3])}")
     return lines
 

@@ -19,6 +19,11 @@ _MARKERS = "osD^vP*X"
 def draw(path: Path, results: Sequence[RuleResult], *, names: Sequence[str], round_number: int) -> None:
     """Write the plot; scores are shares of each rule's absolute sum, so that rules in other units stand beside each other.
 
+    Args:
+        path: Of the picture; its ending says the format.
+        results: One a rule.
+        names: Of the clients.
+        round_number: For the title.
     Raises: ConfigError for a file ending that no plot has.
     """
     import matplotlib as mpl  # noqa: PLC0415 - a second that other commands need not wait
@@ -33,20 +38,20 @@ def draw(path: Path, results: Sequence[RuleResult], *, names: Sequence[str], rou
     with plt.rc_context({"svg.hashsalt": "fairshare", "svg.fonttype": "none"}):
         figure, axes = plt.subplots(figsize=(max(6.0, 1.1 + 0.55 * len(shown)), 4.2), layout="constrained")
         spread = 0.7 / max(1, len(results))
-        for number, one in enumerate(results):
-            total = float(np.abs(one.scores.values).sum()) or 1.0
+        for number, result in enumerate(results):
+            total = float(np.abs(result.scores.values).sum()) or 1.0
             places = np.arange(len(shown)) + (number - (len(results) - 1) / 2) * spread
-            errors = one.scores.errors
+            errors = result.scores.errors
             bars = None if errors is None or not np.isfinite(errors).all() else 1.96 * errors[shown] / total
             axes.errorbar(
                 places,
-                one.scores.values[shown] / total,
+                result.scores.values[shown] / total,
                 yerr=bars,
                 fmt=_MARKERS[number % len(_MARKERS)],
                 color=_COLOURS[number % len(_COLOURS)],
                 markersize=5,
                 capsize=2,
-                label=one.rule,
+                label=result.rule,
             )
         axes.axhline(0, color="#888888", linewidth=0.8)
         labels = [names[place] if len(names[place]) <= 18 else names[place][:17] + "…" for place in shown]

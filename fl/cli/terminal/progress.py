@@ -11,8 +11,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from fl.chain.tokens import WEI
 from fl.cli.terminal.data_table import print_reading
 from fl.cli.terminal.pay_table import notes, pay_table, tokens
+from fl.coordinator.result import Watcher
 from fl.coordinator.round.report import RoundReport
-from fl.coordinator.run import Watcher
 from fl.report.quality import quality_of, told
 from fl.scoring.game import Evaluation
 

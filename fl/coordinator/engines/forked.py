@@ -58,8 +58,10 @@ class ForkedWorkers:
         for number, share in shares.items():
             self._ask(number, share)
         while busy := {worker.pipe: number for number, worker in self._workers.items() if worker.asked}:
-            for pipe in wait(list(busy)):
-                yield from self._take(busy[pipe])
+            ready = wait(list(busy))
+            for pipe, number in busy.items():
+                if pipe in ready:
+                    yield from self._take(number)
 
     def close(self) -> None:
         """End the processes."""
@@ -102,7 +104,7 @@ class ForkedWorkers:
     def _start(self, number: int) -> _Worker:
         context = multiprocessing.get_context("fork")
         ours, theirs = context.Pipe()
-        others = [one.pipe for one in self._workers.values()]
+        others = [worker.pipe for worker in self._workers.values()]
         process = context.Process(
             target=self._serve, args=(theirs, [ours, *others]), daemon=True, name=f"clients-{number}"
         )

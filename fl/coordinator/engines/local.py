@@ -75,7 +75,9 @@ class LocalGrid(EmbeddedGrid):
             yield from self._in_turn(messages[:1])
             messages = messages[1:]
         count = self._workers.count
-        yield from self._workers.answer(messages, place=lambda one: self._places[one.metadata.dst_node_id] % count)
+        yield from self._workers.answer(
+            messages, place=lambda message: self._places[message.metadata.dst_node_id] % count
+        )
 
     def _in_turn(self, messages: Sequence[Message]) -> Iterator[Message]:
         contexts = [self._contexts[message.metadata.dst_node_id] for message in messages]

@@ -189,7 +189,7 @@ def _connect(workers: RayWorkers) -> None:
             runtime_env={"env_vars": variables},
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({} if workers.address else {"include_dashboard": False}),
+            include_dashboard=None if workers.address else False,
         )
     except Exception as error:  # Ray raises many kinds, some of them bare
         where = f"reach Ray at {workers.address}" if workers.address else "start Ray on this machine"

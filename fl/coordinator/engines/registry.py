@@ -54,8 +54,8 @@ def open_engine(engine: EngineConfig, *, folder: Path, clients: int = 1, togethe
     """
     app = client_app(engine)
     if engine.name == "ray":
-        workers = RayWorkers(address=engine.address, cpus=engine.cpus, gpus=engine.gpus, threads=engine.threads)
-        with open_ray(engine.client_app, workers=workers) as make_grid:
+        rays = RayWorkers(address=engine.address, cpus=engine.cpus, gpus=engine.gpus, threads=engine.threads)
+        with open_ray(engine.client_app, workers=rays) as make_grid:
             yield Engine(grid=make_grid)
     elif engine.name == "superlink":
         with open_superlink(engine.client_app, folder=folder, threads=engine.threads) as nodes:

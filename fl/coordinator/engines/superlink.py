@@ -72,7 +72,7 @@ class SuperLinkEngine:
             processes.append(self._stack.enter_context(_process(self._at(node_id))))
         until = time.monotonic() + _CONNECT_S
         while (connected := sum(node.online for node in self._superlink.nodes())) < len(processes):
-            if time.monotonic() > until or any(one.poll() is not None for one in processes):
+            if time.monotonic() > until or any(process.poll() is not None for process in processes):
                 logs = sorted(str(path) for path in self._folder.glob("*/node.log"))
                 raise NodesMissing(connected=connected, expected=len(processes), words=", ".join(logs[:3]))
             time.sleep(0.1)
@@ -98,7 +98,7 @@ def open_superlink(client_app: str, *, folder: Path, threads: int) -> Iterator[S
 
 
 @contextmanager
-def _process(folder: Path) -> Iterator[subprocess.Popen]:
+def _process(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     with (folder / "node.log").open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", _NODE, str(folder)],

@@ -10,6 +10,7 @@ import traceback
 import uuid
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NoReturn
 
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -49,7 +50,7 @@ class EmbeddedGrid(Grid):
         """Nothing to set: there is one run."""
 
     @property
-    def run(self) -> object:
+    def run(self) -> NoReturn:
         """Raises: NotImplementedError, as there is no SuperLink that knows a run."""
         raise NotImplementedError("this engine has no Flower run; only a SuperLink knows one")
 
@@ -90,7 +91,13 @@ class EmbeddedGrid(Grid):
 
 
 def answer(app: ClientApp, message: Message, context: Context) -> Message:
-    """The app's answer, or an error reply that says what it raised, as a SuperNode sends one: its failure, not ours."""
+    """The app's answer, or an error reply that says what it raised, as a SuperNode sends one: its failure, not ours.
+
+    Args:
+        app: Of the node.
+        message: To answer.
+        context: The node's, which lasts from message to message.
+    """
     try:
         return app(message, context)
     except Exception as error:  # whatever the app raises

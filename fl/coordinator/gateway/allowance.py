@@ -40,7 +40,13 @@ class Allowances:
         return size <= self._of(key).size
 
     def take(self, key: str, *, size: int = 0, announcements: int = 0) -> bool:
-        """Use some of what a node has; False, and nothing is used, where it has too little."""
+        """Use some of what a node has; False, and nothing is used, where it has too little.
+
+        Args:
+            key: Of the node.
+            size: Bytes that it sends.
+            announcements: Objects that it names.
+        """
         left = self._of(key)
         if size > left.size or announcements > left.announcements:
             return False
@@ -49,7 +55,13 @@ class Allowances:
         return True
 
     def give_back(self, key: str, *, size: int = 0, announcements: int = 0) -> None:
-        """It was not stored after all."""
+        """It was not stored after all.
+
+        Args:
+            key: Of the node.
+            size: Bytes, as taken.
+            announcements: As taken.
+        """
         left = self._of(key)
         left.size += size
         left.announcements += announcements

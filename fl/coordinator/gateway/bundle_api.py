@@ -31,7 +31,7 @@ from fl.bundle.validation_set import VALIDATION
 from fl.chain.access import AccessRefused, account_of
 from fl.chain.enrolment import Enrolments
 from fl.chain.escrow import Status, TaskState
-from fl.chain.last_known import Known, LastKnown
+from fl.chain.last_known import LastKnown
 from fl.chain.paid_task import PaidTask
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
@@ -76,11 +76,11 @@ def archive_router(
 
     @router.get("/rounds")
     def rounds(response: Response) -> list[dict[str, Any]]:
-        known = archive.known()
-        response.headers["Age"] = str(int(known.age_s))
+        state, _, age_s = archive.known()
+        response.headers["Age"] = str(int(age_s))
         return [
             {"round": number, "bundle": f"round-{number:04d}", "revealed": archive.revealed(number)}
-            for number in range(1, known.value[0].posted + 1)
+            for number in range(1, state.posted + 1)
         ]
 
     @router.get("/bundles/{name}/{file:path}")
@@ -142,20 +142,20 @@ class _Archive:
         self.folder, self.task, self.clock = folder, task, clock
         self._chain = LastKnown(lambda: (task.state(), task.enrolments()), every_s=_FRESH_S)
 
-    def known(self) -> Known[tuple[TaskState, Enrolments]]:
-        """Where the task stands, and who takes part in it, as they were last read from the chain."""
+    def known(self) -> tuple[TaskState, Enrolments, float]:
+        """Where the task stands, who takes part in it, and how many seconds ago both were read from the chain."""
         known = self._chain.get()
         if known.value is None:
             raise HTTPException(503, "the coordinator does not know the chain yet; ask again", {"Retry-After": "1"})
-        return known
+        return *known.value, known.age_s
 
     def state(self) -> TaskState:
         """The task's."""
-        return self.known().value[0]
+        return self.known()[0]
 
     def enrolments(self) -> Enrolments:
         """Everybody who joined."""
-        return self.known().value[1]
+        return self.known()[1]
 
     def account(self, request: Request) -> str:
         """Who asks, "" for somebody without a token."""

@@ -20,7 +20,7 @@ from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
-from fl.chain.sender import transfer_ether
+from fl.chain.sender import ether_of, transfer_ether
 from fl.plain_text import printable
 
 _HOUR_S = 3600.0
@@ -63,7 +63,7 @@ def _give(task: PaidTask, *, who: str, stake: int, account: LocalAccount) -> dic
     try:
         if (tokens := max(0, stake - task.token.balance(who))) > 0:
             task.token.mint(who, tokens, account=account)
-        ether = _ETHER if w3.eth.get_balance(who) < _ETHER // 2 else 0
+        ether = _ETHER if ether_of(w3, who) < _ETHER // 2 else 0
         if ether:
             transfer_ether(w3, account=account, to=who, amount=ether)
     except ChainError as error:  # a token that cannot be minted, or a coordinator without ETH

@@ -27,6 +27,7 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequ
 from flwr.proto.run_pb2 import GetRunRequest
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
 from google.protobuf.message import DecodeError
+from google.protobuf.message import Message as ProtobufMessage
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.types import Scope, Send
@@ -42,7 +43,7 @@ log = logging.getLogger(__name__)
 
 # What a node of flwr 1.41 calls, by name: what a later version adds stays closed until somebody has looked at it. A node's
 # own registration is not here; who may connect is decided on chain.
-_REQUESTS = {
+_REQUESTS: dict[str, type[ProtobufMessage]] = {
     "activate-node": ActivateNodeRequest,
     "deactivate-node": DeactivateNodeRequest,
     "send-node-heartbeat": SendNodeHeartbeatRequest,
@@ -158,11 +159,11 @@ class NodeCalls:
             size = asked.size
         elif call == "push-messages":
             announced = 1
-            if problem := _problem_of(asked.bytes()):
+            if problem := _problem_of(asked.whole()):
                 self._turn_away(request.scope, problem)
                 return _said(f"{problem} is not taken", 400)
         # An object is as large as a model: the SuperLink reads whose it is.
-        if call != "push-object" and not _is_of(caller, call, asked.bytes()):
+        if call != "push-object" and not _is_of(caller, call, asked.whole()):
             self._turn_away(request.scope, "the node API in another node's name")
             return _said("the key is another node's", 401)
         if not self.allowances.take(caller.key, size=size, announcements=announced):
@@ -181,7 +182,9 @@ class NodeCalls:
         return answer
 
     async def _ask_superlink(self, request: Request, asked: Held, given: Held, caller: Caller) -> Response:
-        sent = self.client.build_request(
+        if (client := self.client) is None:
+            return _said("the gateway is starting", 503, **_RETRY)
+        sent = client.build_request(
             "POST",
             f"https://{self._superlink.address}{request.scope['path']}",
             headers={
@@ -197,7 +200,7 @@ class NodeCalls:
         async with self._turns.turn(
             caller.key
         ):  # for as long as the SuperLink takes, and not for as long as the peer does
-            answer = await self.client.send(sent, stream=True)
+            answer = await client.send(sent, stream=True)
             try:
                 async for part in answer.aiter_raw():
                     given.write(part)
@@ -229,7 +232,7 @@ def _is_of(caller: Caller, call: str, body: bytes) -> bool:
 
 def _messages_in(given: Held) -> int:
     try:
-        return len(PullMessagesResponse.FromString(given.bytes()).messages_list)
+        return len(PullMessagesResponse.FromString(given.whole()).messages_list)
     except DecodeError:
         return 0
 

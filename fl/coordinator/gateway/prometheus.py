@@ -72,15 +72,17 @@ class _Collected:
             if rounds:
                 yield GaugeMetricFamily(f"fairshare_{name}", about, value=rounds[-1][key])
         yield CounterMetricFamily(
-            "fairshare_refused_updates", "Replies refused so far", value=sum(len(one["refusals"]) for one in rounds)
+            "fairshare_refused_updates",
+            "Replies refused so far",
+            value=sum(len(round_["refusals"]) for round_ in rounds),
         )
         gas = CounterMetricFamily("fairshare_gas", "Gas used so far, by operation", labels=["operation"])
         for operation, used in summary["gas"].items():
             gas.add_metric([operation], used["total"])
         yield gas
         spent = CounterMetricFamily("fairshare_seconds", "Time spent so far, by step of a round", labels=["step"])
-        for step in sorted({step for one in rounds for step in one["seconds"]}):
-            spent.add_metric([step], sum(one["seconds"].get(step, 0) for one in rounds))
+        for step in sorted({step for round_ in rounds for step in round_["seconds"]}):
+            spent.add_metric([step], sum(round_["seconds"].get(step, 0) for round_ in rounds))
         yield spent
         yield from self._clients(rounds, live)
 
@@ -90,8 +92,8 @@ class _Collected:
         # Gauges, since a score may be negative, and a void round takes pay back.
         score = GaugeMetricFamily("fairshare_client_score", "Taken off the loss so far", labels=["account"])
         pay = GaugeMetricFamily("fairshare_client_earned_tokens", "Earned so far", labels=["account"])
-        for account in sorted({account for one in rounds for account in one["cumulative_wei"]}):
-            score.add_metric([account], sum(one["scores"].get(account, 0) for one in rounds))
+        for account in sorted({account for round_ in rounds for account in round_["cumulative_wei"]}):
+            score.add_metric([account], sum(round_["scores"].get(account, 0) for round_ in rounds))
             pay.add_metric([account], _tokens(rounds[-1]["cumulative_wei"].get(account, "0")))
         online = GaugeMetricFamily(
             "fairshare_node_online", "1 while the client's node is connected", labels=["account"]

@@ -39,7 +39,7 @@ _MOST_CONNECTIONS = 1000  # of everybody; a newcomer then ends one of the addres
 _OPENED_S, _OPENED_AT_ONCE = 10, 100  # connections of one address, each second and at once: fifty nodes may share one
 _FILES_OF_A_CONNECTION = 3  # itself, and what it has on disk
 _PAGES_AT_ONCE, _PAGES_OF_ONE, _PAGES_WAITING_OF_ONE = 30, 8, 64  # answers that are made: the threads for them are 40
-_STOP_S = 3.0
+_STOP_S = 3
 _HANDSHAKE_S = 15.0
 _MOST_STRANGERS = 10_000  # peers of whom is remembered that they were logged
 
@@ -218,10 +218,10 @@ class Gateway:
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         # Uvicorn has no word for how long a handshake may take.
-        loop.create_server = partial(
+        loop.create_server = partial(  # type: ignore[method-assign]
             loop.create_server, ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_STOP_S
         )
-        if self.nodes is None:
+        if self.nodes is None or self._superlink is None:
             await self._server.serve(sockets=[self._socket])
             return
         limits = httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE, keepalive_expiry=2)

@@ -12,11 +12,10 @@ import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 _FIRST_S = 60.0  # until the first bytes of a body count, and for an answer of any size
 _SLOWEST = 8 << 10  # bytes per second that a peer has to manage after that
@@ -57,7 +56,14 @@ class Intake:
         self._held: Counter[str] = Counter()  # bytes by peer
 
     async def read(self, request: Request, *, largest: int, peer: str) -> Held:
-        """The whole body. Raises: TooLarge; TooSlow; TooMuch; ClientDisconnect."""
+        """The whole body.
+
+        Args:
+            request: Whose body is read.
+            largest: Bytes that it may have.
+            peer: Who sends it.
+        Raises: TooLarge; TooSlow; TooMuch; ClientDisconnect.
+        """
         body = self.held(peer)
         started = asyncio.get_running_loop().time()
         try:
@@ -103,7 +109,9 @@ class Held:
     def __init__(self, intake: Intake, *, peer: str, folder: Path | None) -> None:
         self.peer, self.size = peer, 0
         self._intake = intake
-        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=folder)  # noqa: SIM115 (`close`)
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(  # noqa: SIM115 (`close`)
+            _IN_MEMORY, dir=None if folder is None else str(folder)
+        )
 
     def write(self, part: bytes) -> None:
         """Add to it. Raises: TooMuch."""
@@ -111,7 +119,7 @@ class Held:
         self.size += len(part)
         self._file.write(part)
 
-    def bytes(self) -> bytes:
+    def whole(self) -> bytes:
         """All of it."""
         self._file.seek(0)
         return self._file.read()
@@ -218,10 +226,16 @@ class Clock:
             raise TooSlow from None
 
 
+if TYPE_CHECKING:  # the choice below is one of two classes that have the same of all that is used here
+    from uvicorn.protocols.http.h11_impl import H11Protocol as AutoHTTPProtocol
+else:
+    from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+
 class PromptProtocol(AutoHTTPProtocol):
     """A connection that is closed if it asks for nothing, or without end: uvicorn's own waits for a request's head for ever."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Uvicorn's."""
         super().connection_made(transport)
         self._head: asyncio.TimerHandle | None = None

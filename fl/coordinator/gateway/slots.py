@@ -16,6 +16,8 @@ from contextlib import suppress
 from functools import lru_cache
 
 _AT_ONCE_CLOSED = struct.pack("ii", 1, 0)  # SO_LINGER: a reset, so that nothing of it stays here
+Peer = tuple[str, int]  # host and port
+Address = Peer | tuple[str, int, int, int]  # as a socket tells it; that of IPv6 has two more
 _MOST_REMEMBERED = 10_000  # addresses without a connection whose pace is still known
 
 
@@ -56,8 +58,8 @@ class Slots:
         self.most, self.most_of_one, self.rate, self.burst = most, most_of_one, rate, burst
         self.turned_away = 0
         self._clock = clock
-        self._open: dict[str, dict[tuple, Accepted]] = {}  # by address, oldest first
-        self._known: dict[tuple, Accepted] = {}  # by the peer's host and port
+        self._open: dict[str, dict[Peer, Accepted]] = {}  # by address, oldest first
+        self._known: dict[Peer, Accepted] = {}  # by the peer's host and port
         self._pace: dict[str, tuple[float, float]] = {}  # address -> what is left of its burst, and when that was
 
     def __len__(self) -> int:
@@ -74,14 +76,14 @@ class Slots:
         self._known[accepted.peer] = accepted
         return True
 
-    def trust(self, peer: tuple) -> None:
+    def trust(self, peer: Address) -> None:
         """Keep a connection for as long as others can be ended: a key that is enrolled speaks through it."""
-        if found := self._known.get(tuple(peer[:2])):
+        if found := self._known.get(_peer(peer)):
             found.trusted = True
 
-    def end(self, peer: tuple) -> None:
+    def end(self, peer: Address) -> None:
         """End a connection now, whatever it is in the middle of."""
-        if found := self._known.get(tuple(peer[:2])):
+        if found := self._known.get(_peer(peer)):
             found.end()
 
     def release(self, accepted: Accepted) -> None:
@@ -111,7 +113,7 @@ class Slots:
         left, since = self._pace.get(address, (self.burst, now))
         left = min(self.burst, left + (now - since) * self.rate)
         if len(self._pace) > _MOST_REMEMBERED:
-            self._pace = {one: pace for one, pace in self._pace.items() if one in self._open}
+            self._pace = {known: pace for known, pace in self._pace.items() if known in self._open}
         if left < 1:
             self._pace[address] = (left, now)
             return False
@@ -124,9 +126,9 @@ class Accepted(socket.socket):
 
     __slots__ = ("_slots", "peer", "trusted")
 
-    def __init__(self, listener: Listener, descriptor: int, peer: tuple) -> None:
+    def __init__(self, listener: Listener, descriptor: int, peer: Address) -> None:
         super().__init__(listener.family, listener.type, listener.proto, fileno=descriptor)
-        self._slots, self.peer, self.trusted = listener.slots, tuple(peer[:2]), False
+        self._slots, self.peer, self.trusted = listener.slots, _peer(peer), False
 
     def end(self) -> None:
         """Make whatever waits for it, a handshake too, see its end."""
@@ -149,13 +151,17 @@ class Listener(socket.socket):
         super().__init__(listening.family, listening.type, listening.proto, fileno=listening.detach())
         self.slots = slots
 
-    def accept(self) -> tuple[Accepted, tuple]:
+    def accept(self) -> tuple[Accepted, Address]:
         """The next connection that is admitted. Raises: BlockingIOError when there is none."""
         while True:
-            descriptor, peer = self._accept()
-            accepted = Accepted(self, descriptor, peer)
+            connection, peer = super().accept()
+            accepted = Accepted(self, connection.detach(), peer)
             if self.slots.admit(accepted):
                 return accepted, peer
             with suppress(OSError):
                 accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE_CLOSED)
             accepted.close()
+
+
+def _peer(address: Address) -> Peer:
+    return address[0], address[1]

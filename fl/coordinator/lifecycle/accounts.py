@@ -33,7 +33,14 @@ class Roles:
 
 
 def anvil_roles(*, chain_id: int, evaluators: int, clients: int) -> Roles:
-    """Anvil's test accounts, in order. Raises: TestKeysElsewhere unless the chain is 31337."""
+    """Anvil's test accounts, in order.
+
+    Args:
+        chain_id: Of the chain.
+        evaluators: How many.
+        clients: How many.
+    Raises: TestKeysElsewhere unless the chain is 31337.
+    """
     accounts = [
         anvil_account(index, chain_id=chain_id)
         for index in range(Roles.anvil_accounts(evaluators=evaluators, clients=clients))
@@ -42,7 +49,7 @@ def anvil_roles(*, chain_id: int, evaluators: int, clients: int) -> Roles:
     return Roles(
         sponsor=accounts[0],
         coordinator=accounts[1],
-        evaluators=tuple(sorted(accounts[2:first_client], key=lambda one: int(one.address, 16))),
+        evaluators=tuple(sorted(accounts[2:first_client], key=lambda account: int(account.address, 16))),
         clients=tuple(accounts[first_client:]),
         client_keys=tuple({"anvil-account": first_client + number} for number in range(clients)),
     )
@@ -51,7 +58,14 @@ def anvil_roles(*, chain_id: int, evaluators: int, clients: int) -> Roles:
 def keystore_roles(key: Path, *, folder: Path, evaluators: int, clients: int) -> Roles:
     """The sponsor's keystore, which is the coordinator's too, and keystores of the others in `folder`, made if absent.
 
-    All have the sponsor's password. Raises: KeystoreError.
+    All have the sponsor's password.
+
+    Args:
+        key: File of the sponsor's keystore.
+        folder: Takes the keystores of the others, made where they are not.
+        evaluators: How many.
+        clients: How many.
+    Raises: KeystoreError.
     """
     password = ask_password(key)
     sponsor = open_keystore(key, password=password)
@@ -66,7 +80,7 @@ def keystore_roles(key: Path, *, folder: Path, evaluators: int, clients: int) ->
     return Roles(
         sponsor=sponsor,
         coordinator=sponsor,
-        evaluators=tuple(sorted(signers, key=lambda one: int(one.address, 16))),
+        evaluators=tuple(sorted(signers, key=lambda evaluator: int(evaluator.address, 16))),
         clients=tuple(account for account, _ in owners),
         client_keys=tuple({"keystore": str(path.resolve())} for _, path in owners),
     )
@@ -82,7 +96,16 @@ def fund(w3: Web3, roles: Roles) -> None:
 
 
 def roles_for(*, chain_id: int, key: str | None, folder: Path, evaluators: int, clients: int) -> Roles:
-    """Keystores if one is named, Anvil's test accounts otherwise. Raises: TestKeysElsewhere on any other chain than 31337."""
+    """Keystores if one is named, Anvil's test accounts otherwise.
+
+    Args:
+        chain_id: Of the chain.
+        key: File of the sponsor's keystore, if one is named.
+        folder: Takes the keystores of the others.
+        evaluators: How many.
+        clients: How many.
+    Raises: TestKeysElsewhere on any other chain than 31337.
+    """
     if key:
         return keystore_roles(Path(key), folder=folder, evaluators=evaluators, clients=clients)
     return anvil_roles(chain_id=chain_id, evaluators=evaluators, clients=clients)

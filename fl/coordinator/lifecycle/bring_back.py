@@ -91,7 +91,8 @@ class BringBack:
         try:
             self.task.escrow.sweep(self.task.task_id, account=self.task.coordinator)
         except Refused as error:
-            until = _when(int(error.values.get("earliest", state.since + self.task.terms.claim_period)))
+            last = state.since + self.task.terms.claim_period
+            until = _when(error.number("earliest") if "earliest" in error.values else last)
             yield (
                 f"{tokens(rest)} tokens are for clients who have not claimed yet; what is left comes to the sponsor by "
                 f"`fl finish` from {until} on"

@@ -28,6 +28,12 @@ def claim_for_all(
     """Wait until the round is final and pay every leaf that is owed something.
 
     Returns: for each transaction, how many accounts it paid.
+
+    Args:
+        task: On chain.
+        header: Of the last round.
+        leaves: Of that round.
+        account: Pays the gas.
     """
     window = task.terms.challenge_window
     pass_time(task.escrow.w3, until=task.escrow.posted_at(task.task_id, header.round) + window)

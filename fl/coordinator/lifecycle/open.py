@@ -21,7 +21,15 @@ from fl.task.spec import TaskSpec, dataset_hash
 def put_contracts(
     w3: Web3, *, url: str, sponsor: LocalAccount, spent: Callable[[str, Sent], None] = lambda name, sent: None
 ) -> Deployment:
-    """Put token and contract on a chain. Raises: NoFunds."""
+    """Put token and contract on a chain.
+
+    Args:
+        w3: The chain.
+        url: By which it is reached, for the deployment file.
+        sponsor: Pays the gas.
+        spent: Told of each transaction and its name.
+    Raises: NoFunds.
+    """
     token, token_sent = Token.deploy(w3, account=sponsor)
     escrow, parts = Escrow.deploy(w3, account=sponsor)
     spent("deploy_token", token_sent)
@@ -43,11 +51,23 @@ def terms_of(
     evaluators: Sequence[str],
     salt: bytes,
 ) -> Terms:
-    """The terms that freeze a task. Raises: ConfigError for an amount that the contract cannot hold."""
+    """The terms that freeze a task.
+
+    Args:
+        task: The settings.
+        spec: Its hash goes to the chain.
+        validation: Likewise.
+        base_model: Hash of the initial model, 32 bytes.
+        token: Address of the token that pays.
+        coordinator: Its address.
+        evaluators: Their addresses, in any order.
+        salt: 32 bytes, which tell a sponsor's tasks apart.
+    Raises: ConfigError for an amount that the contract cannot hold.
+    """
     return Terms(
         token=token,
         coordinator=coordinator,
-        evaluators=tuple(sorted(evaluators, key=lambda one: int(one, 16))),
+        evaluators=tuple(sorted(evaluators, key=lambda evaluator: int(evaluator, 16))),
         quorum=task.quorum,
         reveal_each_round=task.reveal == "round",
         attested=spec.attested,
@@ -70,7 +90,13 @@ def terms_of(
 
 
 def free_salt(escrow: Escrow, *, sponsor: str, seed: int) -> bytes:
-    """The first salt of a seed whose task is not on this chain yet: the same seed opens the same task on a fresh chain."""
+    """The first salt of a seed whose task is not on this chain yet: the same seed opens the same task on a fresh chain.
+
+    Args:
+        escrow: The contract.
+        sponsor: Address of who opens the task.
+        seed: Of the run.
+    """
     for attempt in range(1_000_000):
         salt = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
         if not escrow.has_task(escrow.task_id(sponsor, salt)):

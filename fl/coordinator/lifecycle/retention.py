@@ -34,19 +34,19 @@ class RetentionPolicy:
 
     def after_round(self) -> None:
         """Copy what is not in the archive yet, then drop what is too old. An archive that is away is tried again next time."""
-        if self.archive is not None and not self._copied():
+        if self.archive is not None and not self._copied(self.archive):
             return  # nothing is dropped that has no copy
         if self.keep and (gone := self.bundles.prune(keep=self.keep)):
             log.info("dropped %d files of bundles older than %d rounds", gone, self.keep)
 
-    def _copied(self) -> bool:
+    def _copied(self, archive: BundleStore) -> bool:
         try:
-            there = set(self.archive.rounds())
+            there = set(archive.rounds())
             for number in self.bundles.rounds():
                 if number not in there:
-                    self.archive.put(number, self.bundles.bundle(number))
-                    log.info("round %d: bundle copied to %s", number, self.archive.where)
+                    archive.put(number, self.bundles.bundle(number))
+                    log.info("round %d: bundle copied to %s", number, archive.where)
         except (OSError, BrokenBundle) as error:
-            log.warning("bundles are not copied to %s: %s; tried again after the next round", self.archive.where, error)
+            log.warning("bundles are not copied to %s: %s; tried again after the next round", archive.where, error)
             return False
         return True

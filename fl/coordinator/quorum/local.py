@@ -26,6 +26,10 @@ class EvaluatorQuorum(Protocol):
     def sign(self, folder: Path, header: Header, *, view: ChainView) -> list[bytes]:
         """Have a round checked; returns the signatures that came, 65 bytes each, the quorum or fewer.
 
+        Args:
+            folder: Of the bundle.
+            header: To sign.
+            view: What the chain says before the round is posted.
         Raises: the first refusal, if refusals are why the quorum was not reached.
         """
 
@@ -39,11 +43,15 @@ class LocalQuorum:
     @property
     def addresses(self) -> frozenset[str]:
         """Their accounts."""
-        return frozenset(one.account.address for one in self.evaluators)
+        return frozenset(evaluator.account.address for evaluator in self.evaluators)
 
     def sign(self, folder: Path, header: Header, *, view: ChainView) -> list[bytes]:
         """Let every evaluator recompute the round from its bundle.
 
+        Args:
+            folder: Of the bundle.
+            header: To sign.
+            view: What the chain says before the round is posted.
         Raises: BrokenBundle or RoundDiffers, the first one, if too few signed and somebody refused.
         """
         signatures, refusals = [], []

@@ -101,6 +101,10 @@ class RemoteQuorum:
     def sign(self, folder: Path, header: Header, *, view: ChainView) -> list[bytes]:
         """Offer a round and wait; returns the signatures that came, the quorum or fewer.
 
+        Args:
+            folder: Of the bundle.
+            header: To sign.
+            view: What the chain says before the round is posted.
         Raises: RoundRefused if refusals are why the quorum was not reached.
         """
         quorum = view.terms.quorum
@@ -141,7 +145,14 @@ class RemoteQuorum:
             }
 
     def accept(self, account: str, *, round_number: int, signature: bytes) -> None:
-        """Take an evaluator's signature. Raises: NotWaiting; WrongAnswer if it is not the account's over this header."""
+        """Take an evaluator's signature.
+
+        Args:
+            account: Of the evaluator.
+            round_number: That it signed.
+            signature: Of the header, 65 bytes.
+        Raises: NotWaiting; WrongAnswer if it is not the account's over this header.
+        """
         with self._changed:
             round_ = self._expect(account, round_number)
             try:
@@ -156,7 +167,14 @@ class RemoteQuorum:
             self._changed.notify_all()
 
     def refuse(self, account: str, *, round_number: int, reason: str) -> None:
-        """Take an evaluator's refusal, which is logged and kept with the bundle. Raises: NotWaiting; WrongAnswer."""
+        """Take an evaluator's refusal, which is logged and kept with the bundle.
+
+        Args:
+            account: Of the evaluator.
+            round_number: That it refuses.
+            reason: In its words.
+        Raises: NotWaiting; WrongAnswer.
+        """
         with self._changed:
             round_ = self._expect(account, round_number)
             self._refused(round_, account, reason)

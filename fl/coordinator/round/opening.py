@@ -65,7 +65,11 @@ class OpenRound:
     @cached_property
     def enrolled(self) -> dict[str, Enrolment]:
         """The clients that count in this round, by account."""
-        return {account: one for account, one in self.chain.enrolments.items() if one.counts_in(self.number)}
+        return {
+            account: enrolment
+            for account, enrolment in self.chain.enrolments.items()
+            if enrolment.counts_in(self.number)
+        }
 
     @cached_property
     def accounts(self) -> dict[str, Account]:

@@ -87,10 +87,12 @@ def report_of(
         round=opened.number,
         header=header,
         header_hash=header_hash(header),
-        evaluators=tuple(signer_of(header, domain=opened.chain.domain, signature=one) for one in signatures),
+        evaluators=tuple(
+            signer_of(header, domain=opened.chain.domain, signature=signature) for signature in signatures
+        ),
         leaves=bundle.leaves,
         scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
-        left_out=tuple(one.account for one in settled.participants if not one.selected),
+        left_out=tuple(participant.account for participant in settled.participants if not participant.selected),
         pays={leaf.account: leaf.cumulative - paid_before.get(leaf.account, 0) for leaf in bundle.leaves},
         stakes={account: enrolment.stake for account, enrolment in opened.enrolled.items()},
         refusals=(*refusals, *settled.refusals),
@@ -98,7 +100,10 @@ def report_of(
         loss_aggregated=aggregated.loss,
         loss_after=after.loss,
         public_rate=bundle.public.rate if bundle.public else None,
-        factors={one.account: length_factor(one.blocks, length=bundle.length) for one in settled.participants},
+        factors={
+            participant.account: length_factor(participant.blocks, length=bundle.length)
+            for participant in settled.participants
+        },
         bundle=folder,
         transaction=posting.sent.hash,
         gas=posting.sent.gas,

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fl.chain.whole_file import write_whole
@@ -72,6 +73,8 @@ def own_tls(folder: Path, *, names: Sequence[str], now: dt.datetime | None = Non
         _make_authority(ca_path, ca_key_path, now=now)
     ca, ca_key = _open(ca_path, ca_key_path)
     try:
+        if not isinstance(ca_key, ec.EllipticCurvePrivateKey):
+            raise TypeError("the key is of another kind")
         ca.verify_directly_issued_by(ca)
     except (ValueError, TypeError, InvalidSignature) as error:
         raise BadCertificate(
@@ -93,6 +96,11 @@ def own_tls(folder: Path, *, names: Sequence[str], now: dt.datetime | None = Non
 def given_tls(certificate: Path, key: Path, *, ca: Path | None = None, now: dt.datetime | None = None) -> Tls:
     """Use the user's own files; without `ca`, clients trust what their system trusts.
 
+    Args:
+        certificate: PEM file of the server's, with the chain behind it.
+        key: PEM file of its private key.
+        ca: PEM file of the authority that clients are to trust.
+        now: Time of day, for tests.
     Raises: BadCertificate if a file is absent or no PEM, if the certificate has expired or is of another key.
     """
     now = now or dt.datetime.now(dt.UTC)
@@ -144,7 +152,7 @@ def _make_server(
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Fairshare coordinator")])
     signed = (
         _certificate(name, issuer=ca.subject, key=key, now=now, days=_SERVER_DAYS, last=ca.not_valid_after_utc)
-        .add_extension(x509.SubjectAlternativeName([_general_name(one) for one in names]), critical=False)
+        .add_extension(x509.SubjectAlternativeName([_general_name(word) for word in names]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(certificates=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -210,7 +218,7 @@ def _still_good(path: Path, key_path: Path, *, ca: x509.Certificate, names: Sequ
     return not (ends_soon and renewable) and set(map(_general_name, names)) <= set(held)
 
 
-def _open(path: Path, key_path: Path) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
+def _open(path: Path, key_path: Path) -> tuple[x509.Certificate, PrivateKeyTypes]:
     try:
         certificate = x509.load_pem_x509_certificates(path.read_bytes())[0]
         public = certificate.public_key()

@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 import httpx
 from flwr.app import Error, Message
 from flwr.common.constant import SUPERLINK_NODE_ID, ErrorCode, SubStatus
 from flwr.common.serde import run_from_proto
+from flwr.proto.node_pb2 import NodeInfo
 from flwr.proto.runtime_pb2 import (
     AcquireTaskRequest,
     GetNodesRequest,
@@ -119,7 +120,7 @@ class SuperLinkGrid(HttpGrid):
 
     # ---- who is there ------------------------------------------------------------------------------------------------
 
-    def get_nodes(self) -> Sequence:
+    def get_nodes(self) -> list[NodeInfo]:
         """Nodes that are connected now, as Flower describes them."""
         return list(self._steadily(super().get_nodes))
 
@@ -143,7 +144,8 @@ class SuperLinkGrid(HttpGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
         """Replies that are there, each once; one that cannot be read is an error reply of its node."""
-        largest, taken = dict.fromkeys(message_ids, _LARGEST_REPLY), []
+        largest = dict.fromkeys(message_ids, _LARGEST_REPLY)
+        taken: list[Message] = []
         if largest:
             self._steadily(lambda: taken.extend(self._arrivals.take(self.run.run_id, largest)))
         return taken
@@ -154,7 +156,7 @@ class SuperLinkGrid(HttpGrid):
         What has not come within `timeout` seconds, or the grid's own deadline where that is shorter, is an error reply that
         says so; so is the reply of a node that went away.
         """
-        limits = [one for one in (timeout, self.round_deadline_s) if one is not None]
+        limits = [limit for limit in (timeout, self.round_deadline_s) if limit is not None]
         end = time.monotonic() + min(limits) if limits else float("inf")
         orders = [
             _Order(message=message, node_id=message.metadata.dst_node_id, largest=_size(message) + _REPLY_SLACK)
@@ -177,7 +179,7 @@ class SuperLinkGrid(HttpGrid):
         self._orders = []
         while len(self._late) > _MOST_LATE:
             self._late.pop(next(iter(self._late)))
-        return [order.answer for order in orders]
+        return [order.answer for order in orders if order.answer is not None]  # as all have by now
 
     def close(self) -> None:
         """End the run: nodes hear no more of it, and its messages are dropped."""
@@ -210,7 +212,7 @@ class SuperLinkGrid(HttpGrid):
         self._send([order for order in orders if not order.ids and order.gone_since is None])  # of a run that was lost
         by_id = {message_id: order for order in orders for message_id in order.ids}
         largest = {message_id: order.largest for message_id, order in by_id.items()}
-        answered, again = 0, []
+        answered, again = 0, list[_Order]()
         try:
             for reply in self._arrivals.take(self.run.run_id, largest, late=self._late):
                 order = by_id[reply.metadata.reply_to_message_id]
@@ -236,7 +238,7 @@ class SuperLinkGrid(HttpGrid):
             order.repeats += 1
             again.append(order)
         else:
-            order.answer = _refusal(order, reply.error.reason, code=reply.error.code)
+            order.answer = _refusal(order, reply.error.reason or "the SuperLink gave no reason", code=reply.error.code)
         if order.answer is not None:
             self._on_reply(order.node_id)
         return order.answer is not None
@@ -272,9 +274,9 @@ class SuperLinkGrid(HttpGrid):
             log.info("stopped %d runs that an earlier coordinator left behind", len(left))
         run_id = self.superlink.start_run(self.app_name)
         super().__init__(self.superlink.address, False, self.superlink.ca, token=self._acquire(run_id))
-        self._retry_invoker = None  # Flower's own ends the process when a token is refused
+        self._retry_invoker = None  # type: ignore[assignment]  # Flower's own ends the process when a token is refused
         self._connect()
-        direct(self._client, self.superlink.ca)
+        direct(self._runtime_client, self.superlink.ca)
         answer = self._runtime_client.PullTaskInput(PullTaskInputRequest())
         TaskIdentity.task_id, TaskIdentity.run_id = answer.task_id, answer.run.run_id
         TaskIdentity.node_id = SUPERLINK_NODE_ID
@@ -350,8 +352,17 @@ class SuperLinkGrid(HttpGrid):
         raise GridLost(waited_s=_PATIENCE_S, reason=_shown(error)) from error
 
 
+class GridOptions(TypedDict, total=False):
+    """Those of `SuperLinkGrid`."""
+
+    app_name: str
+    round_deadline_s: float | None
+    rejoin_s: float
+    on_reply: Callable[[int], None]
+
+
 @contextmanager
-def open_grid(superlink: SuperLink, **options: object) -> Iterator[SuperLinkGrid]:
+def open_grid(superlink: SuperLink, **options: Unpack[GridOptions]) -> Iterator[SuperLinkGrid]:
     """A grid over a running SuperLink, closed at the end; options as those of `SuperLinkGrid`."""
     grid = SuperLinkGrid(superlink, **options)
     try:

@@ -48,9 +48,12 @@ class NodeRegistry:
         """
         with self._turn:
             nodes = {node.node_key: node for node in self._superlink.nodes()}
-            gone_accounts = {one.node_key: one.account for one in enrolments if _left(one, round_number)}
-            owners = accounts_by_key(one for one in enrolments if not _left(one, round_number))
-            registered, refused = [], []
+            gone_accounts = {
+                enrolment.node_key: enrolment.account for enrolment in enrolments if _left(enrolment, round_number)
+            }
+            owners = accounts_by_key(enrolment for enrolment in enrolments if not _left(enrolment, round_number))
+            registered: list[str] = []
+            refused: list[str] = []
             for key, accounts in owners.items():
                 if key in nodes:
                     continue

@@ -40,6 +40,7 @@ from flwr.proto.control_pb2 import (
 from flwr.proto.fab_pb2 import Fab
 from flwr.proto.node_pb2 import NodeInfo
 from flwr.supercore.control.control_http_client import ControlHttpClient
+from flwr.supercore.protobuf.client import ProtobufClient
 
 from fl.chain.accounts import without_secrets
 from fl.chain.node_key import BadNodeKey, flower_public_key, node_key_of
@@ -64,6 +65,7 @@ _DIE_WITH_PARENT = (
     partial(ctypes.CDLL(None).prctl, _PR_SET_PDEATHSIG, signal.SIGKILL) if sys.platform == "linux" else None
 )
 _Answer = TypeVar("_Answer")
+_Client = TypeVar("_Client", bound=ProtobufClient)
 
 
 class SuperLinkFailed(FairshareError):
@@ -115,7 +117,7 @@ class SuperLink:
         self.secret = secrets.token_bytes(32)
         self.port, self.restarts = 0, 0
         self._start_s, self._lasting_port = start_s, False
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes] | None = None
         self._ready, self._stopping = threading.Event(), threading.Event()
         self._failure: SuperLinkFailed | None = None
         self._control: ControlHttpClient | None = None
@@ -201,7 +203,8 @@ class SuperLink:
         for wait in patient_waits(_PATIENCE_S):
             self.wait_until_ready()
             try:
-                return ask(self._control)
+                if (control := self._control) is not None:
+                    return ask(control)
             except httpx.HTTPStatusError as error:
                 if error.response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                     raise SuperLinkRefused(
@@ -244,17 +247,17 @@ class SuperLink:
         # The kernel ties a child to the THREAD that forked it, so the one that starts it is the one that waits for it.
         silent = 0
         while not self._stopping.is_set():
-            self._launch()
+            process = self._launch()
             if self._stopping.is_set():
                 self._kill()
-            answered = self._answers()
+            answered = self._answers(process)
             if answered:
                 silent, self._lasting_port = 0, True
                 self._ready.set()
                 log.info("SuperLink answers at %s (process %d)", self.address, self.pid)
             else:
                 self._kill()
-            status = self._process.wait()
+            status = process.wait()
             self._ready.clear()
             self._kill()  # what it may have started
             if self._stopping.is_set():
@@ -268,7 +271,7 @@ class SuperLink:
             log.warning("the SuperLink ended (status %d) and is started again", status)
             self._stopping.wait(min(0.2 * 2**silent, 5.0) if silent else 0.0)
 
-    def _launch(self) -> None:
+    def _launch(self) -> subprocess.Popen[bytes]:
         if not self._lasting_port:  # kept once it answered there, for the clients that know it
             self.port = _free_port()
             self._control = direct(ControlHttpClient.from_server_address(self.address, False, self.ca, ()), self.ca)
@@ -295,6 +298,8 @@ class SuperLink:
                 preexec_fn=_DIE_WITH_PARENT,  # noqa: PLW1509 (one system call; no lock that a thread could hold)
             )
 
+        return self._process
+
     def _command(self, secret: Path) -> Sequence[str]:
         paths = {
             "--ssl-certfile": self._tls.certificate,
@@ -315,7 +320,7 @@ class SuperLink:
             *(part for name, path in paths.items() for part in (name, str(path.resolve()))),
         ]
 
-    def _answers(self) -> bool:
+    def _answers(self, process: subprocess.Popen[bytes]) -> bool:
         with httpx.Client(verify=self._tls.trust(), trust_env=False, timeout=5) as client:
             for _ in range(int(self._start_s / 0.1)):
                 try:
@@ -325,7 +330,7 @@ class SuperLink:
                 if self._stopping.is_set():
                     return False
                 try:
-                    self._process.wait(timeout=0.1)
+                    process.wait(timeout=0.1)
                 except subprocess.TimeoutExpired:
                     continue
                 return False
@@ -365,7 +370,7 @@ def patient_waits(limit_s: float) -> Iterator[float]:
         wait = min(wait * 1.5, 1.0)
 
 
-def direct(client: _Answer, ca: bytes) -> _Answer:
+def direct(client: _Client, ca: bytes) -> _Client:
     """Make one of Flower's HTTP clients go straight to loopback, whatever proxy the environment names."""
     client._client.close()
     client._client = httpx.Client(

@@ -122,7 +122,7 @@ class Arrivals:
 
 
 def _pieces(tree: ObjectTree) -> list[str]:
-    return list(dict.fromkeys(one.object_id for one in iterate_object_tree(tree)))[::-1]
+    return list(dict.fromkeys(piece.object_id for piece in iterate_object_tree(tree)))[::-1]
 
 
 def _reply(arrival: _Arrival, problem: Exception | None) -> Message:

@@ -14,8 +14,8 @@ from fl.errors import ConfigError, FairshareError
 from fl.report.loggers.figures import figures_of
 
 if TYPE_CHECKING:  # torch comes with them, and names are checked before a command waits for it
+    from fl.coordinator.result import Watcher
     from fl.coordinator.round.report import RoundReport
-    from fl.coordinator.run import Watcher
     from fl.scoring.game import Evaluation
 
 __all__ = ["KNOWN", "LoggerMissing", "RoundLogger", "check_loggers", "figures_of", "logged", "open_loggers"]
@@ -80,13 +80,20 @@ W = TypeVar("W", bound="Watcher")
 
 @contextmanager
 def logged(watcher: W, *, loggers: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Iterator[W]:
-    """A watcher that passes everything on and hands each round's figures to the loggers; they are closed at the end."""
+    """A watcher that passes everything on and hands each round's figures to the loggers; they are closed at the end.
+
+    Args:
+        watcher: Gets everything first.
+        loggers: Names of those that are asked for.
+        folder: Of the run.
+        settings: Of the run, for loggers that keep them.
+    """
     opened = open_loggers(loggers, folder=folder, settings=settings)
 
     def on_round(report: RoundReport, test: Evaluation) -> None:
         figures = figures_of(report, test)
-        for one in opened:
-            one.log(figures, round_number=report.round)
+        for logger in opened:
+            logger.log(figures, round_number=report.round)
         watcher.on_round(report, test)
 
     finished = False
@@ -94,5 +101,5 @@ def logged(watcher: W, *, loggers: Sequence[str], folder: Path, settings: Mappin
         yield replace(watcher, on_round=on_round)
         finished = True
     finally:
-        for one in opened:
-            one.close(finished=finished)
+        for logger in opened:
+            logger.close(finished=finished)

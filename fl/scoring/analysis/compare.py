@@ -57,4 +57,4 @@ def agreement(one: RuleResult, reference: RuleResult) -> Agreement:
 
 def reference_of(results: Sequence[RuleResult]) -> RuleResult:
     """The rule that others are held against: exact Shapley where it is there, else the first."""
-    return next((one for one in results if one.rule.split()[0] == "shapley"), results[0])
+    return next((result for result in results if result.rule.split()[0] == "shapley"), results[0])

@@ -40,11 +40,11 @@ def read_scores(
     """
     found = Direction(nodes=nodes, explain=True).score(inputs, rng=np.random.default_rng(0))
     assert found.errors is not None, "confidence is on"
-    groups = np.array([int(one) for one in found.group_names], dtype=np.int64)
+    groups = np.array([int(name) for name in found.group_names], dtype=np.int64)
     parts = found.by_group if found.by_group is not None else np.zeros((len(accounts), 0))
     return ScoreReading(
         errors=dict(zip(accounts, found.errors.tolist(), strict=True)),
-        untold=tuple((accounts[one], accounts[other]) for one, other in untold_pairs(found)),
+        untold=tuple((accounts[first], accounts[other]) for first, other in untold_pairs(found)),
         by_class={account: tuple(row) for account, row in zip(accounts, parts.tolist(), strict=True)},
         classes=names_of(groups, class_names),
     )
@@ -56,7 +56,7 @@ def read_attested(found: Scores | None, *, accounts: Sequence[str]) -> ScoreRead
         return None
     return ScoreReading(
         errors=dict(zip(accounts, found.errors.tolist(), strict=True)),
-        untold=tuple((accounts[one], accounts[other]) for one, other in untold_pairs(found)),
+        untold=tuple((accounts[first], accounts[other]) for first, other in untold_pairs(found)),
         by_class=dict.fromkeys(accounts, ()),
         classes=(),
         over=str(found.diagnostics.get("error", "as the rule states them")),

@@ -10,6 +10,7 @@ import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -81,8 +82,9 @@ class _Seat:
             parameter.requires_grad_(False)
         self.model = _with_relus_in_place(model, next(game.batches(2)))
         # A loss of output and target alone means over samples, so once over all of them is the mean of the batches.
-        plain = isinstance(game.objective, OutputObjective) and game.rows.form == PAIR
-        self.labels = game.labels.to(game.device) if plain else None
+        self.plain: tuple[OutputObjective, Tensor] | None = None
+        if isinstance(game.objective, OutputObjective) and game.rows.form == PAIR:
+            self.plain = game.objective, game.labels.to(game.device)
         self.setters = _setters(self.model, game)
         self.batch = CPU_BATCH if game.device.type == "cpu" else max(game.batch_size, 1024)
 
@@ -90,19 +92,22 @@ class _Seat:
         """Mean loss and number of right answers of one model's vector."""
         for point in self.setters:
             point(vector)
-        objective, outputs, total, right = self.game.objective, [], 0.0, 0
+        if self.plain is not None:
+            return self._evaluate_at_once(*self.plain)
+        total, right = 0.0, 0
         with torch.inference_mode(), drawing_alike(self.game.device):
             for batch in self.game.batches(self.batch):
-                if self.labels is not None:
-                    outputs.append(self.model(batch[0]))
-                else:
-                    loss, correct = objective.judge(self.model, batch)
-                    total += float(loss) * rows_in(batch)
-                    right += correct or 0
-            if self.labels is not None:
-                logits = torch.cat(outputs)
-                return float(objective.mean_of(logits, self.labels)), objective.right_of(logits, self.labels) or 0
+                loss, correct = self.game.objective.judge(self.model, batch)
+                total += float(loss) * rows_in(batch)
+                right += correct or 0
         return total / len(self.game), right
+
+    def _evaluate_at_once(self, objective: OutputObjective, labels: Tensor) -> tuple[float, int]:
+        with torch.inference_mode(), drawing_alike(self.game.device):
+            logits = torch.cat(
+                [self.model(cast(tuple[Tensor, ...], batch)[0]) for batch in self.game.batches(self.batch)]
+            )
+            return float(objective.mean_of(logits, labels)), objective.right_of(logits, labels) or 0
 
 
 def _with_relus_in_place(model: nn.Module, batch: Batch) -> nn.Module:
@@ -114,7 +119,7 @@ def _with_relus_in_place(model: nn.Module, batch: Batch) -> nn.Module:
     for one in spoilt.modules():
         if isinstance(one, nn.ReLU) and not one.inplace:
             one.register_forward_hook(_spoil_input, with_kwargs=True)
-    if not any(isinstance(one, nn.ReLU) for one in model.modules()) or isinstance(batch, dict):
+    if not any(isinstance(module, nn.ReLU) for module in model.modules()) or isinstance(batch, dict):
         return model
     with torch.no_grad():
         try:
@@ -127,8 +132,8 @@ def _with_relus_in_place(model: nn.Module, batch: Batch) -> nn.Module:
 
 
 def _spoil_input(module: nn.Module, given: tuple[Tensor, ...], named: dict[str, Tensor], made: Tensor) -> None:
-    for one in (*given, *named.values()):
-        one.fill_(torch.nan)
+    for value in (*given, *named.values()):
+        value.fill_(torch.nan)
 
 
 def _setters(model: nn.Module, game: ValidationGame) -> list[Callable[[Tensor], None]]:

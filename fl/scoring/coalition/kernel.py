@@ -11,13 +11,21 @@ import math
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
 
 LANES = 64  # samples of one tile; their first layer's sums are 16 KB for 64 units
 LOG_LANES = 16  # samples that share a logarithm: their product is within float64 for any number of classes below 2^63
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _two_rows(w, place, inward, before, one, two):  # noqa: PLR0917
+def _two_rows(  # noqa: PLR0917
+    w: NDArray[np.float32],
+    place: int,
+    inward: int,
+    before: NDArray[np.float32],
+    one: NDArray[np.float32],
+    two: NDArray[np.float32],
+) -> None:
     # Eight sources a turn and two outputs: a load for two products, where one source a turn would store as often as it multiplies.
     source = 0
     while source + 8 <= inward:
@@ -44,7 +52,9 @@ def _two_rows(w, place, inward, before, one, two):  # noqa: PLR0917
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _one_row(w, place, inward, before, one):
+def _one_row(
+    w: NDArray[np.float32], place: int, inward: int, before: NDArray[np.float32], one: NDArray[np.float32]
+) -> None:
     for source in range(inward):
         weight = w[place + source]
         for lane in range(LANES):
@@ -52,7 +62,20 @@ def _one_row(w, place, inward, before, one):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def tiles(first, last, start, parts, high, factors, tails, widths, labels, want_loss, correct, losses):  # noqa: PLR0912, PLR0915, PLR0917
+def tiles(  # noqa: PLR0912, PLR0915, PLR0917
+    first: int,
+    last: int,
+    start: NDArray[np.float32],
+    parts: NDArray[np.int32],
+    high: int,
+    factors: NDArray[np.float32],
+    tails: NDArray[np.float32],
+    widths: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    want_loss: bool,
+    correct: NDArray[np.int64],
+    losses: NDArray[np.float64],
+) -> None:
     """Evaluate 2^K coalitions on tiles first to last.
 
     Args:

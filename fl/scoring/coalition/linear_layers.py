@@ -100,11 +100,11 @@ def layers_of(game: ValidationGame) -> LinearLayers | None:
     names = {id(parameter): name for name, parameter in game.model.named_parameters()}
     if any(id(one) not in names for layer in found for one in (layer.weight, layer.bias) if one is not None):
         return None  # computed from other parameters: pruned, normalised
-    weights = tuple(names[id(one.weight)] for one in found)
-    biases = tuple(names[id(one.bias)] if one.bias is not None else None for one in found)
+    weights = tuple(names[id(layer.weight)] for layer in found)
+    biases = tuple(names[id(layer.bias)] if layer.bias is not None else None for layer in found)
     if set(game.layout.names) != {*weights, *(one for one in biases if one)} or len(set(weights)) != len(weights):
         return None
-    return LinearLayers(weights=weights, biases=biases, widths=tuple(one.out_features for one in found))
+    return LinearLayers(weights=weights, biases=biases, widths=tuple(layer.out_features for layer in found))
 
 
 def all_standings(

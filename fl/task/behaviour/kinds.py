@@ -120,8 +120,8 @@ def read_behaviour(text: str) -> Behaviour:
     source = sources[0] if sources else HONEST
     if not _KINDS[source].trains and (useless := set(names) & {"label_flip", "backdoor", "copy", "lazy"}):
         raise ConfigError(f"behaviour {text!r} does not train, so {min(useless)} means nothing; leave one of both out")
-    found = dict(parts)
-    members = found.get(source) if source in ("ring", "opposite") else ()
+    members = next((value for _, value in parts if isinstance(value, tuple)), ())
+    found = {name: value for name, value in parts if not isinstance(value, tuple)}
     return Behaviour(
         text=text,
         source="zero" if source == "free_ride" else source,

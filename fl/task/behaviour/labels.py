@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,9 +12,7 @@ from fl.errors import ConfigError
 _MARKED = 16  # one of so many values of an input carries the mark
 
 
-def flip_labels(
-    labels: NDArray[np.int64], *, share: float, num_classes: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
+def flip_labels(labels: NDArray[Any], *, share: float, num_classes: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Move a share of the labels to the next class; shape (N,). Raises: ConfigError for labels that are no classes."""
     _check_classes(labels, what="label_flip")
     flipped = labels.copy()
@@ -22,7 +22,7 @@ def flip_labels(
 
 
 def with_backdoor(
-    features: NDArray[np.float32], labels: NDArray[np.int64], *, target: int, rng: np.random.Generator
+    features: NDArray[np.float32], labels: NDArray[Any], *, target: int, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Half of the rows with a mark, and labelled as the target: a model that learns them answers the target where it sees the mark.
 
@@ -45,7 +45,7 @@ def marked(features: NDArray[np.float32], *, value: float) -> NDArray[np.float32
     return flat.reshape(features.shape)
 
 
-def _check_classes(labels: NDArray, *, what: str) -> None:
+def _check_classes(labels: NDArray[Any], *, what: str) -> None:
     if not np.issubdtype(labels.dtype, np.integer):
         raise ConfigError(
             f"behaviour {what} changes classes, and the labels of this task are numbers; choose another one"

@@ -6,7 +6,7 @@ looks like work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -55,14 +55,14 @@ def replayed(source: str, *, known: Known, decay: float, rng: np.random.Generato
     if source == "noise":
         return as_long(rng.standard_normal(len(known.base)), length=known.length())
     directions = list(known.directions) or [known.step()]
-    vector = {
+    made: dict[str, Callable[[], NDArray[np.floating]]] = {
         "replay_step": known.step,
         "replay_direction": lambda: directions[-1],
         "replay_average": lambda: decayed(directions, decay=decay),
         "adam": lambda: adam(directions),
         "sign": lambda: np.sign(directions[-1]),
-    }[source]()
-    return as_long(vector, length=known.length())
+    }
+    return as_long(made[source](), length=known.length())
 
 
 def opposite(size: int, *, pair: tuple[int, ...], number: int, length: float, seed: int) -> NDArray[np.float64]:

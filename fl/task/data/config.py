@@ -6,6 +6,7 @@ OmegaConf reads the types themselves.
 
 import math
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from fl.errors import ConfigError
@@ -109,19 +110,32 @@ class DataConfig:
             scale=self.scale,
         )
 
+    def source(self) -> Path:
+        """Where the rows are read from. Raises: ConfigError if it is not set, and there have to be files."""
+        if not self.path:
+            fitting = _FILES.get(self.name, "PATH")
+            raise ConfigError(f"data.path is not set; data={self.name} reads it, add data.path={fitting}")
+        return Path(self.path).expanduser()
+
+    def predicted(self) -> int | str:
+        """The column that is predicted. Raises: ConfigError if it is not set."""
+        if self.target is None or self.target == "":
+            raise ConfigError(
+                f"data.target is not set; data={self.name} has to know which column to predict, "
+                "add data.target=COLUMN (its name, or its place counted from 0; -1 is the last)"
+            )
+        return self.target
+
     @property
     def class_by_value(self) -> dict[str, str]:
         """The label map: class name by value of the target."""
         return dict(pairs(self.label_map))
 
     def _check_that_settings_apply(self) -> None:
-        if self.name in _FILES and not self.path:
-            raise ConfigError(f"data.path is not set; data={self.name} reads it, add data.path={_FILES[self.name]}")
-        if self.name in _TABLES and (self.target is None or self.target == ""):
-            raise ConfigError(
-                f"data.target is not set; data={self.name} has to know which column to predict, "
-                "add data.target=COLUMN (its name, or its place counted from 0; -1 is the last)"
-            )
+        if self.name in _FILES:
+            self.source()
+        if self.name in _TABLES:
+            self.predicted()
         allowed = {"name", "validation", "test", "limit", "seed"}
         allowed |= {"path"} if self.name in _FILES else set()
         allowed |= {"classes"} if self.name == "idx" else set()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.reading import DataReading
-from fl.task.data.schema import TableSchema
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # eq=False: == on arrays has no single truth value
@@ -37,6 +37,13 @@ class Shard:
     data: Dataset  # at least one row
 
 
+class RowSchema(Protocol):
+    """How rows were encoded: what a client needs to encode its own alike."""
+
+    def to_json(self) -> str:
+        """The text that the spec holds."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Federation:
     """All shards, and the two sets that the coordinator holds: one to score on, one to report on.
@@ -48,7 +55,7 @@ class Federation:
     validation: Dataset  # committed to by hash; scores are the loss on these rows
     test: Dataset  # never used for scoring or training
     class_names: tuple[str, ...]  # label i is class_names[i]; empty where a number is predicted
-    schema: TableSchema | None  # how rows of a table were encoded; None for images
+    schema: RowSchema | None  # how rows of a table or a text were encoded; None for images
     reading: DataReading | None = None  # what was understood of the files, to show to whoever owns them
 
     @property

@@ -43,7 +43,7 @@ def load_federation(data: DataConfig, partition: PartitionConfig, *, seed: int) 
                 fix="leave the partition out, or set partition=natural",
             )
         return load_texts(
-            data.path,
+            data.source(),
             context=data.context,
             validation=data.validation,
             test=data.test,

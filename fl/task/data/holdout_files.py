@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def load_holdout(data: DataConfig, *, seed: int) -> Federation:
         seed: Draws the test rows from the coordinator's own, unless data.seed is set.
     Raises: DataError if the files cannot be read, or a setting is given that the folder of `fl shards` settles.
     """
-    path = Path(data.path).expanduser()
+    path = data.source()
     if (path / _TERMS).exists():
         return _read_dealt(data, folder=path)
     rows = read_images(data) if path.is_dir() else _read_own_table(data)
@@ -118,7 +119,7 @@ def _write_terms(folder: Path, terms: dict[str, object]) -> None:
     (folder / _TERMS).write_text(json.dumps(terms, indent=1) + "\n", encoding="utf-8")
 
 
-def _read_terms(folder: Path) -> dict:
+def _read_terms(folder: Path) -> dict[str, Any]:  # Any: parsed JSON
     path = folder / _TERMS
     try:
         terms = read_json(read_file(path, most=MOST_BYTES))

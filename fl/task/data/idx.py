@@ -11,6 +11,7 @@ import math
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class ImagePair:
 
     source: Path  # the file of images
     images: NDArray[np.uint8] | NDArray[np.float32]  # shape (N, height, width)
-    labels: NDArray[np.uint8]  # shape (N,)
+    labels: NDArray[Any]  # whole numbers from 0 on, shape (N,)
     white: float  # the brightest value that a pixel can have: 255 for bytes, 1 for floats
 
     def take(self, rows: NDArray[np.int64]) -> ImagePair:

@@ -93,7 +93,7 @@ def read_images(config: DataConfig) -> ImageRows:
 
     Raises: DataError if labels are outside the classes, fewer than 2 classes occur, or shapes differ.
     """
-    pair = read_pair(Path(config.path).expanduser())
+    pair = read_pair(config.source())
     separate = {
         key: read_pair(Path(value).expanduser())
         for key, value in (("validation", config.validation), ("test", config.test))

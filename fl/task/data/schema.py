@@ -111,18 +111,15 @@ class TableSchema:
 
 
 def _column(raw: dict[str, Any]) -> NumericColumn | CategoricalColumn:  # Any: parsed JSON
-    common = {
-        "name": str(raw["name"]),
-        "marks_missing": bool(raw["marks_missing"]),
-        "zero_is_missing": bool(raw["zero_is_missing"]),
-    }
+    name, marks, zero = str(raw["name"]), bool(raw["marks_missing"]), bool(raw["zero_is_missing"])
     if "levels" in raw:
-        return CategoricalColumn(levels=tuple(map(str, raw["levels"])), **common)
+        levels = tuple(map(str, raw["levels"]))
+        return CategoricalColumn(name=name, marks_missing=marks, zero_is_missing=zero, levels=levels)
     mean, std = _scale(raw["mean"], raw["std"])
-    return NumericColumn(mean=mean, std=std, **common)
+    return NumericColumn(name=name, marks_missing=marks, zero_is_missing=zero, mean=mean, std=std)
 
 
-def _scale(mean: object, std: object) -> tuple[float, float]:
+def _scale(mean: Any, std: Any) -> tuple[float, float]:
     center, spread = float(mean), float(std)
     if not (abs(center) < float("inf") and 0 < spread < float("inf")):
         raise ValueError(f"a column has mean {mean} and std {std}")

@@ -24,8 +24,10 @@ from fl.task.data.holdout_files import load_holdout, write_image_holdout, write_
 from fl.task.data.idx import ImagePair, write_pair
 from fl.task.data.images import ImageRows
 from fl.task.data.reading import DataReading
+from fl.task.data.schema import TableSchema
 from fl.task.data.shard import read_image_shard, read_shard
 from fl.task.data.table import Table, write_table
+from fl.task.data.tables import TableRows
 
 _LONGEST = 60  # characters of a file's name
 READING, CLIENTS = "data.json", "clients.csv"  # beside the two folders: what was understood, and whose each file is
@@ -67,7 +69,7 @@ def write_shards(folder: Path, *, data: DataConfig, partition: PartitionConfig, 
     if isinstance(dealt.rows, ImageRows):
         paths = _write_images(dealt, dealt.rows, clients=clients, coordinator=coordinator)
     else:
-        paths = _write_tables(dealt, clients=clients, coordinator=coordinator)
+        paths = _write_tables(dealt, dealt.rows, clients=clients, coordinator=coordinator)
     federation = dealt.encode()
     _check(federation, paths, coordinator=coordinator)
     names = {path: shard.name for path, shard in zip(paths, federation.shards, strict=True)}
@@ -82,8 +84,8 @@ def write_shards(folder: Path, *, data: DataConfig, partition: PartitionConfig, 
     )
 
 
-def _write_tables(dealt: Dealt, *, clients: Path, coordinator: Path) -> list[Path]:
-    rows = dealt.rows
+def _write_tables(dealt: Dealt, rows: TableRows, *, clients: Path, coordinator: Path) -> list[Path]:
+    assert dealt.schema is not None, "a table has a schema"
 
     def part(key: str, held: NDArray[np.int64] | None) -> Table:
         return rows.separate[key] if held is None else rows.table.take(held)
@@ -148,7 +150,7 @@ def _check(federation: Federation, paths: list[Path], *, coordinator: Path) -> N
         try:
             read = (
                 read_shard(path, schema=federation.schema)
-                if federation.schema
+                if isinstance(federation.schema, TableSchema)
                 else read_image_shard(path, num_classes=federation.num_classes, feature_shape=federation.feature_shape)
             )
         except DataError as error:

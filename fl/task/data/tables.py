@@ -53,7 +53,7 @@ class TableRows:
         owned = self.separate["validation"] if validation is None else self.table.take(validation)
         return fit_schema(
             owned,
-            target=self.table.names[self.table.find(config.target)],
+            target=self.table.names[self.table.find(config.predicted())],
             class_names=self.class_names,
             categorical=_names(self.table, config.categorical),
             drop=self.no_feature,
@@ -79,8 +79,7 @@ class TableRows:
 
 def read_csv(config: DataConfig) -> TableRows:
     """One file, its natural clients told by a column if there is one."""
-    path = Path(config.path).expanduser()
-    return _gather(config, tables=[_read(path, config=config)], sites=None)
+    return _gather(config, tables=[_read(config.source(), config=config)], sites=None)
 
 
 def read_folder(config: DataConfig) -> TableRows:
@@ -89,7 +88,7 @@ def read_folder(config: DataConfig) -> TableRows:
     Raises: DataError if the folder is absent or holds no table.
     """
     aside = {Path(value).expanduser().resolve() for value in (config.validation, config.test) if isinstance(value, str)}
-    sites = find_sites(Path(config.path).expanduser(), aside=aside)
+    sites = find_sites(config.source(), aside=aside)
     tables: list[Table] = []
     for entry in sites.files:
         tables.append(_read(entry, config=config, like=tables[0] if tables else None))
@@ -137,7 +136,7 @@ def _read(path: Path, *, config: DataConfig, like: Table | None = None) -> Table
 
 def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None) -> TableRows:
     first = tables[0]
-    place = first.find(config.target)
+    place = first.find(config.predicted())
     for column in (*config.categorical, *config.drop, *config.missing_zero):
         first.find(column)  # a name that is wrong is refused before anything is drawn
     target, group = first.names[place], None if config.group is None else first.names[first.find(config.group)]
@@ -166,8 +165,10 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         for key, value in (("validation", config.validation), ("test", config.test))
         if isinstance(value, str)
     }
+    class_names: tuple[str, ...] = ()
+    classes: dict[str, int] = {}
     if config.regression:
-        class_names, labels, classes = (), _tenths(table, place), {}
+        labels = _tenths(table, place)
     else:
         class_names, labels = _classes(config, table=table, separate=list(separate.values()), place=place)
         counts = np.bincount(labels, minlength=len(class_names)).tolist()

@@ -3,22 +3,12 @@
 import os
 
 import pytest
+from some_invite import INVITE
 
 from fl.chain.errors import ChainUnreachable
-from fl.chain.invite import BadInvite, Invite
+from fl.chain.invite import BadInvite
 from fl.cli.arguments.task import NamedTask, open_task, record_of
 from fl.foreign.files import Unreadable
-
-INVITE = Invite(
-    chain_id=31337,
-    url="http://127.0.0.1:9",
-    contract="0x" + "11" * 20,
-    token="0x" + "22" * 20,
-    block=3,
-    task_id="0x" + "ab" * 32,
-    coordinator="0x" + "33" * 20,
-    spec="{}",
-)
 
 
 @pytest.fixture

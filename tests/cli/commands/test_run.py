@@ -12,7 +12,8 @@ import pytest
 
 from fl.chain.deployment import Deployment
 from fl.cli.arguments.overrides import check
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 
 TINY = ["task.rounds=1", "task.steps=2", "data.limit=200", "partition=iid", "partition.clients=3", "model=logistic"]
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from fl.coordinator.config import EngineConfig, RunConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.errors import ConfigError
 from fl.task.data import DataConfig, PartitionConfig
 

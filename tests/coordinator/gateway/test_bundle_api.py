@@ -5,6 +5,7 @@ import threading
 import time
 
 import pytest
+from asgi_scope import scope_of
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -237,21 +238,8 @@ def test_of_a_strangers_answer_not_a_byte_is_read(running):
         async def send(message):
             said.append(message)
 
-        scope = {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "POST",
-            "path": "/api/evaluations/1",
-            "raw_path": b"/api/evaluations/1",
-            "query_string": b"",
-            "root_path": "",
-            "scheme": "https",
-            "headers": headers,
-            "client": ("127.0.0.1", 1),
-            "server": ("127.0.0.1", 2),
-        }
-        await client.app(scope, receive, send)
+        asked = scope_of("/api/evaluations/1", method="POST", scheme="https", headers=headers)
+        await client.app(asked, receive, send)
         return said[0]["status"]
 
     assert asyncio.run(heard([])) == 401

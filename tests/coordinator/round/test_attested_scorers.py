@@ -6,9 +6,10 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
+from chain_view import view_of
 
 from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.recompute import RoundDiffers, check_round
 from fl.bundle.format import Bundle
 from fl.errors import ConfigError
 from fl.rewards import Account, RoundTree, settle_round
@@ -52,18 +53,6 @@ def played(request, lasting_world):
     world = lasting_world(spec=spec, clients=8 if request.param == "bulyan" else 3)
     world.run(world.app(world.downhill), build_strategy(spec.strategy, spec.strategy_arguments))
     return world
-
-
-def view_of(world, number):
-    """What the chain says before round `number` is posted."""
-    previous = world.reports[number - 2].header if number > 1 else None
-    return ChainView(
-        domain=world.task.domain,
-        terms=world.task.terms,
-        enrolments=world.task.enrolments(),
-        schedule=world.task.schedule(),
-        previous=previous,
-    )
 
 
 def judged(world, bundle, folder, *, header=None):

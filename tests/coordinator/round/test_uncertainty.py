@@ -4,7 +4,8 @@ import pytest
 
 from fl.bundle.format import Bundle
 from fl.coordinator.config import ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.errors import ConfigError
 from fl.report.summary import summarise
 from fl.rewards import SCORE_FRACTION_BITS, WEIGHT_ONE

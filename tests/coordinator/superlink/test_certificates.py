@@ -4,6 +4,7 @@ import stat
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from fl.coordinator.superlink.certificates import BadCertificate, given_tls, own_tls
 
@@ -120,3 +121,11 @@ def test_a_flipped_byte_renews_the_server_or_is_told(tmp_path):
             assert x509.load_pem_x509_certificate(tls.ca.encode()) == x509.load_pem_x509_certificate(authority.encode())
             whole = path.read_bytes() if path.name.startswith("server") else whole
             path.write_bytes(whole)
+
+
+def test_an_authority_with_a_key_of_another_kind_is_not_ours(tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(ec, "generate_private_key", lambda curve: rsa.generate_private_key(65537, 2048))
+        with pytest.raises(BadCertificate) as caught:
+            own_tls(tmp_path, names=["127.0.0.1"])
+    assert "is not what was written there; restore it, or remove its folder" in str(caught.value)

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from fl.coordinator.config import RunConfig
-from fl.coordinator.run import Watcher, run_federation
+from fl.coordinator.result import Watcher
+from fl.coordinator.run import run_federation
 from fl.errors import ConfigError
 from fl.task.data import (
     DataConfig,

@@ -1,0 +1,1 @@
+"""A coordinator of real machines, step by step; `fl.coordinator.serve` is the script."""

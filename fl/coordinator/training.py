@@ -1,0 +1,107 @@
+"""The rounds of a task that is open, and the test set's losses between them: the same for a run and for real machines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flwr.app import Array, ArrayRecord, MetricRecord
+from flwr.serverapp import Grid
+from torch import nn
+
+from fl.chain.paid_task import PaidTask
+from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher
+from fl.coordinator.round.strategy import PayingStrategy
+from fl.scoring.game import ValidationGame
+from fl.task.data import Dataset, Federation
+from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.spec import TaskSpec, rows_of_dataset
+
+
+def game_on(rows: Dataset, *, spec: TaskSpec, model: nn.Module | None = None) -> ValidationGame:
+    """The task's loss on rows, with the task's model unless one is given.
+
+    Args:
+        rows: To measure on.
+        spec: The task's, with its loss.
+        model: The spec's, if it was built before.
+    """
+    return ValidationGame(model or spec.build_model(), loss=spec.build_loss(), rows=rows_of_dataset(rows))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Training:
+    """What the rounds start from, and the result that they fill."""
+
+    spec: TaskSpec
+    model: nn.Module
+    test: ValidationGame
+    result: FederationResult
+    watcher: Watcher
+
+    def run(self, strategy: PayingStrategy, grid: Grid, *, timeout: float = 3600) -> None:
+        """All rounds that are not on chain yet, each on chain before the next one begins.
+
+        Args:
+            strategy: Adds each round to the result.
+            grid: Carries the messages.
+            timeout: Seconds that nodes have to answer.
+        """
+        arrays = sent_arrays(self.model, whole=self.spec.frozen is None)
+        initial = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+        strategy.start(grid, initial, timeout=timeout, evaluate_fn=self._evaluate)
+
+    def _evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord | None:
+        if number:
+            named = {name: array.numpy() for name, array in arrays.items()}
+            self.test.load_statistics(named)
+            self.result.tests.append(self.test.evaluate(layout_of(self.model).flatten(named)))
+            self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
+        return None
+
+
+def begin_training(
+    task: PaidTask,
+    spec: TaskSpec,
+    data: Federation,
+    *,
+    model: nn.Module,
+    watcher: Watcher,
+    gas: dict[str, list[int]],
+    seconds: dict[str, float],
+    clients: Sequence[ClientResult] = (),
+    engine: EngineUse | None = None,
+) -> Training:
+    """Look at the initial model, and begin the result.
+
+    Args:
+        task: On chain.
+        spec: What its hash stands for.
+        data: The validation set for the batch norms' statistics, the test set for the result.
+        model: The spec's, with its initial weights.
+        watcher: Told of each round.
+        gas: By operation, so far.
+        seconds: By step, so far.
+        clients: Those that are known.
+        engine: How they are trained; None where they are on machines of their own.
+    """
+    base = vector_of(model)
+    test = game_on(data.test, spec=spec, model=model)
+    test.load_statistics(game_on(data.validation, spec=spec, model=model).measure_statistics(base))
+    result = FederationResult(
+        task_id=task.task_id,
+        chain_id=task.domain.chain_id,
+        contract=task.escrow.address,
+        token=task.token.address,
+        terms=task.terms,
+        spec=spec,
+        initial=test.evaluate(base),
+        parameters=len(base),
+        validation_samples=len(data.validation),
+        test_samples=len(data.test),
+        clients=list(clients),
+        gas=gas,
+        seconds=seconds,
+        engine=engine,
+    )
+    return Training(spec=spec, model=model, test=test, result=result, watcher=watcher)
