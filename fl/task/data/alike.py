@@ -35,8 +35,11 @@ def alike(values: Mapping[str, int]) -> list[list[str]]:
     for value in values:
         groups.setdefault(("truth", truths[value]) if value in truths else _key(value), []).append(value)
     found = [
-        # A word before the 0 or 1 that stands for it.
-        sorted(group, key=lambda value: (value in truths and parse_number(value) is not None, -values[value], value))
+        # A word before the number or sign that stands for it, and before itself in a wrong encoding.
+        sorted(
+            group,
+            key=lambda value: (value in truths and not value[:1].isalpha(), _misread(value), -values[value], value),
+        )
         for group in groups.values()
         if len(group) > 1
     ]
@@ -91,11 +94,21 @@ def _key(value: str) -> object:
     return text.replace(" ", "") if not any(mark.isdecimal() for mark in text) else text
 
 
-def _plain(value: str) -> str:
-    """Without case, accents and marks that nobody sees; what was read in a wrong encoding as it was meant."""
+def _as_meant(value: str) -> str:
+    """UTF-8 that somebody read as cp1252, read anew; all else as it is."""
     if _MISREAD.search(value):
         with suppress(UnicodeError):
-            value = value.encode("cp1252").decode("utf-8")
+            return value.encode("cp1252").decode("utf-8")
+    return value
+
+
+def _misread(value: str) -> bool:
+    return _as_meant(value) != value
+
+
+def _plain(value: str) -> str:
+    """Without case, accents and marks that nobody sees; what was read in a wrong encoding as it was meant."""
+    value = _as_meant(value)
     text = unicodedata.normalize("NFKD", value).casefold().replace("\u0131", "i").replace("\u0142", "l")
     return "".join(mark for mark in text if unicodedata.category(mark) not in ("Mn", "Cf"))
 

@@ -92,8 +92,8 @@ class Table:
         """What to do where the header stands further down, or its titles are not parted; empty if neither is."""
         for row in range(min(len(self), _LINES_ABOVE)):
             if title in (str(column[row]) for column in self.columns):
-                above = "line" if self.lines[row] == 2 else "lines"
-                return f"line {self.lines[row]} holds it: remove the {above} above, which are no part of the table"
+                above = "line above, which is" if self.lines[row] == 2 else "lines above, which are"
+                return f"line {self.lines[row]} holds it: remove the {above} no part of the table"
         marks = [mark for mark in ":~^ \u00a6" if title in self.names[0].split(mark)]
         if len(self.names) == 1 and marks:
             return f"its cells are parted by {marks[0]!r}: set 'data.delimiter={marks[0]}'"

@@ -36,8 +36,8 @@ NATURAL = PartitionConfig(name="natural", clients=0)
         (["\u0434\u0430", "\u041d\u0435\u0442", "1", "0"], [["\u041d\u0435\u0442", "0"], ["\u0434\u0430", "1"]]),
         (["hay\u0131r", "Evet", "HAYIR"], [["HAYIR", "hay\u0131r"]]),
         (["NO", "SI", "NE", "DE", "FR", "IT", "ES"], []),  # countries
-        (["pos", "+", "positive", "neg", "-"], [["+", "pos", "positive"], ["-", "neg"]]),
-        (["K\u00c3\u00b6ln", "K\u00f6ln", "Ulm"], [["K\u00c3\u00b6ln", "K\u00f6ln"]]),  # UTF-8 read as cp1252
+        (["pos", "+", "positive", "neg", "-"], [["neg", "-"], ["pos", "positive", "+"]]),
+        (["K\u00c3\u00b6ln", "K\u00f6ln", "Ulm"], [["K\u00f6ln", "K\u00c3\u00b6ln"]]),  # UTF-8 read as cp1252
         (["2024-01-01", "2024-02-01"], []),
     ],
 )

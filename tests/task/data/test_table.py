@@ -171,7 +171,7 @@ def test_a_file_that_is_no_table_is_refused(write, text, message):
         ),
         (
             "patient,,lab\nage,crea,y\n1,2,a\n3,4,b\n",
-            "no column 'y'; .*; line 2 holds it: remove the line above, which",
+            "no column 'y'; .*; line 2 holds it: remove the line above, which is no",
         ),
         ("age:crea:y\n1:2:a\n", "no column 'y'; .*; its cells are parted by ':': set 'data.delimiter=:'"),
         ("age crea y\n1 2 a\n", "no column 'y'; .*; its cells are parted by ' ': set 'data.delimiter= '"),
