@@ -5,12 +5,20 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 
 from fl.task.data.number import by_size, parse_number
 
-_TRUE = {"true", "t", "yes", "y", "wahr", "ja", "oui", "si", "vrai"}
-_FALSE = {"false", "f", "no", "n", "falsch", "nein", "non", "faux"}
+# Words of one meaning in several languages, without accents, as `_plain` writes them.
+_YES = "true t yes y on wahr ja j oui vrai si sim verdadeiro verdadero vero tak prawda ano da да истина evet kylla igen hai ναι 是 はい 예"
+_NO = "false f no n off falsch nein non faux nao falso nie falsz ne нет ложь hayir ei nem nee nej nei iie οχι 否 いいえ 아니오"
+_SEEN, _UNSEEN = (
+    "pos positive positiv positif positivo + detected",
+    "neg negative negativ negatif negativo - undetected",
+)
+_OPPOSITES = tuple((frozenset(yes.split()), frozenset(no.split())) for yes, no in ((_YES, _NO), (_SEEN, _UNSEEN)))
+_MISREAD = re.compile("[\u00c2\u00c3\u00e2\u00d0\u00d1]")  # what UTF-8 begins with where it was read as cp1252: KÃ¶ln
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-./,'\u2019]+(?=\w)")  # what may part two words, or a word and its number
 _LONG = 5  # characters from which one wrong letter is a slip
 
@@ -27,8 +35,11 @@ def alike(values: Mapping[str, int]) -> list[list[str]]:
     for value in values:
         groups.setdefault(("truth", truths[value]) if value in truths else _key(value), []).append(value)
     found = [
-        # A word before the 0 or 1 that stands for it.
-        sorted(group, key=lambda value: (value in truths and parse_number(value) is not None, -values[value], value))
+        # A word before the number or sign that stands for it, and before itself in a wrong encoding.
+        sorted(
+            group,
+            key=lambda value: (value in truths and not value[:1].isalpha(), _misread(value), -values[value], value),
+        )
         for group in groups.values()
         if len(group) > 1
     ]
@@ -55,30 +66,51 @@ def merge_map(groups: Iterable[Sequence[str]]) -> dict[str, str]:
     return {value: group[0] for group in groups for value in group}
 
 
-def _truths(values: Iterable[str]) -> dict[str, bool]:
-    folded = {value: value.casefold() for value in values}
-    words = set(folded.values())
+def _truths(values: Iterable[str]) -> dict[str, object]:
+    """What values say that stand for yes or no, or for positive or negative."""
+    folded = {value: _plain(value) for value in values}
     digits = {value for value in values if parse_number(value) is not None}
-    # 0 and 1 stand for no and yes where no other number does, a single letter where no other letter stands alone.
-    bits = all(parse_number(value) in (0, 1) for value in digits)
-    letters = all(word in _TRUE | _FALSE for word in words if len(word) == 1 and word.isalpha())
-    long = {word for word in words if word in _TRUE | _FALSE and (letters or len(word) > 1)}
-    if not long:
-        return {}
-    truths = {value: word in _TRUE for value, word in folded.items() if word in long}
-    if bits:
-        truths |= {value: parse_number(value) == 1 for value in digits}
-    return truths
+    words = {word for value, word in folded.items() if value not in digits}
+    for true, false in _OPPOSITES:
+        # A single letter where no other letter stands alone; and most of them, for NO, SI and NE are countries too.
+        letters = all(word in true | false for word in words if len(word) == 1 and word.isalpha())
+        meant = {word for word in words if word in true | false and (letters or len(word) > 1 or not word.isalpha())}
+        if not meant or 2 * len(meant) < len(words):
+            continue
+        truths: dict[str, object] = {value: word in true for value, word in folded.items() if word in meant}
+        # 0 and 1 stand for no and yes where no other number does.
+        if all(parse_number(value) in (0, 1) for value in digits):
+            truths |= {value: parse_number(value) == 1 for value in digits}
+        return truths
+    return {}
 
 
 def _key(value: str) -> object:
     number = parse_number(value)
     if number is not None:
         return Decimal(value)  # exact: long codes must not meet in a float
-    text = unicodedata.normalize("NFKD", value).casefold()
-    text = "".join(mark for mark in text if unicodedata.category(mark) not in ("Mn", "Cf"))
+    text = _plain(value)
     text = _BETWEEN.sub(" ", " ".join(text.split())).strip(" .\"'")
     return text.replace(" ", "") if not any(mark.isdecimal() for mark in text) else text
+
+
+def _as_meant(value: str) -> str:
+    """UTF-8 that somebody read as cp1252, read anew; all else as it is."""
+    if _MISREAD.search(value):
+        with suppress(UnicodeError):
+            return value.encode("cp1252").decode("utf-8")
+    return value
+
+
+def _misread(value: str) -> bool:
+    return _as_meant(value) != value
+
+
+def _plain(value: str) -> str:
+    """Without case, accents and marks that nobody sees; what was read in a wrong encoding as it was meant."""
+    value = _as_meant(value)
+    text = unicodedata.normalize("NFKD", value).casefold().replace("\u0131", "i").replace("\u0142", "l")
+    return "".join(mark for mark in text if unicodedata.category(mark) not in ("Mn", "Cf"))
 
 
 def _one_off(one: str, other: str) -> bool:
@@ -86,4 +118,6 @@ def _one_off(one: str, other: str) -> bool:
         return False
     start = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     one, other = one[start:], other[start:]
+    if any(mark.isdecimal() for mark in (one[:1] + other[:1])):
+        return False  # another number is another thing: stage 2, 2024-02-01
     return one[1:] == other[1:] or one[1:] == other or one == other[1:]

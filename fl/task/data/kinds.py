@@ -21,7 +21,7 @@ from fl.task.data.table import DEFAULT_MISSING, Table
 # A column of words is taken for a name of the row rather than for a category if it has more levels than the first
 # number, or more than the second and more than half as many as it has values.
 MAX_LEVELS, FEW_LEVELS = 200, 20
-_FEW_NUMBERS = 5  # different numbers that may be levels among words
+FEW_NUMBERS = 5  # different numbers that may be levels among words
 _DATES = 5  # different numbers that all read as dates are dates
 
 
@@ -63,9 +63,11 @@ def kind_of(
         rows = sum(held.values())
         with_digits = sum(count for cell, count in words.items() if holds_digit(cell))
         in_words = sum(words.values())
-        if 2 * in_words < rows or (not with_digits and len(held) - len(words) > max(_FEW_NUMBERS, len(words))):
+        if 2 * in_words < rows or (not with_digits and len(held) - len(words) > max(FEW_NUMBERS, len(words))):
             numbers(table, place, present=~absent, spelling=spelling, missing=missing)  # refuses the first word
-        if 2 * with_digits > in_words:
+        digits = [cell for cell in held if holds_digit(cell)]
+        many = len(digits) > max(FEW_NUMBERS, len(held) - len(digits))
+        if 2 * with_digits > in_words or (with_digits and many and settings_that_read(digits, now=spelling)):
             _refuse_digits(table, place, held=held, words=words, spelling=spelling)
     by_level = Counter(levels(cells[~absent]).tolist())
     if len(by_level) > MAX_LEVELS or (len(by_level) > FEW_LEVELS and 2 * len(by_level) > (~absent).sum()):

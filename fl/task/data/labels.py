@@ -41,7 +41,8 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
         raise DataError(
             seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({places})",
             expected="a label in every row",
-            fix=f"add the labels, {hint}set data.drop_unlabelled=true to leave these rows out",
+            fix=f"add the labels, {hint}set data.drop_unlabelled=true to leave these rows out"
+            + ("; or delete that line, if it is a row of totals or of units" if rows.size == 1 else ""),
         )
     return table.take(np.flatnonzero(~unlabelled))
 

@@ -28,7 +28,9 @@ def spell(cell: str) -> str:
     All else stays as it is written, to the last digit: an identifier is text, and a float would merge long ones.
     """
     whole = _WHOLE.fullmatch(cell)
-    return whole[1] if whole else cell
+    if whole is None:
+        return cell
+    return "0" if whole[1] in ("-0", "+0") else whole[1]
 
 
 def by_size(cell: str) -> tuple[bool, float, str]:

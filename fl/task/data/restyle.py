@@ -12,6 +12,7 @@ from fl.task.data.cells import distinct, missing_cells
 from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
 from fl.task.data.header import normal
+from fl.task.data.kinds import FEW_NUMBERS
 from fl.task.data.number import parse_number, spell
 from fl.task.data.spelling import Spelling, looks_like_thousands
 from fl.task.data.table import Table
@@ -112,7 +113,10 @@ def _respell(
     read = {str(cell): None if gone else spelling.read(str(cell)) for cell, gone in zip(values, absent, strict=True)}
     present = int(counts[~absent].sum())
     readable = sum(int(count) for cell, count in zip(values, counts, strict=True) if read[str(cell)] is not None)
-    if not readable or 2 * readable < present:
+    words = [cell for cell, gone in zip(map(str, values), absent, strict=True) if not gone and read[cell] is None]
+    kinds = len(values) - int(absent.sum()) - len(words)
+    # Many numbers beside few words are numbers, however often the words stand there.
+    if not readable or (2 * readable < present and kinds <= max(FEW_NUMBERS, len(words))):
         return None
     name = table.names[place]
     units = sorted({found[1] for found in read.values() if found and found[1]})

@@ -18,6 +18,12 @@ _FAR = 3.0  # times the range of the others
 _COUNTER = 10  # rows from which a column that counts them is no accident
 _ORDER = 8.0  # times as much is another unit
 _LONG = 10**10  # whole numbers that are so long name something
+# A title that calls a column a name of its rows: id, patient_no, CaseID.
+_NAMES_ROWS = re.compile(
+    r"(?:^|[\W_])(?:id|ids|nr|no|num|number|key|code|pid|mrn|uid|patient|case|record|person|subject|customer|user|account)"
+    r"(?:[\W_]|$)|(?-i:[a-z]I[Dd]$)",
+    re.IGNORECASE,
+)
 _RARE, _COMMON = 10, 0.95  # rows of a class; share of one
 
 
@@ -65,11 +71,24 @@ def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
             f"column {name!r} has points before three digits only ({shown(dotted, most=3)}); if they part thousands, set "
             "data.thousands=point data.decimal=comma"
         )
+    padded = sorted(cell for cell in held if re.fullmatch(r"0\d+", cell))
+    if padded:
+        notes.append(
+            f"column {name!r} holds numbers with zeros in front ({shown(padded, most=3)}), read as amounts; if they are codes, "
+            f"{setting('categorical', [name])} takes each for itself and {setting('drop', [name])} leaves them out"
+        )
+    each_its_own = len(found) == len(values) >= _COUNTER and bool((values == np.round(values)).all())
     if (
-        len(found) == len(values) >= _COUNTER
-        and float(np.abs(values).min()) >= _LONG
-        and (values == np.round(values)).all()
+        each_its_own
+        and float(np.abs(values).min()) < _LONG
+        and _NAMES_ROWS.search(name)
+        and (np.diff(values) != 1).any()
     ):
+        notes.append(
+            f"column {name!r} holds a whole number of its own in each row, as a name of the row would; "
+            f"{setting('drop', [name])} leaves it out"
+        )
+    if each_its_own and float(np.abs(values).min()) >= _LONG:
         notes.append(
             f"column {name!r} holds a long number of its own in each row, as a name of the row would; "
             f"{setting('drop', [name])} leaves it out"
@@ -96,12 +115,16 @@ def about_classes(classes: dict[str, int]) -> list[str]:
 
 def about_words(what: str, values: dict[str, int]) -> list[str]:
     """Sentences on values that may stand for one another, though nothing proves it."""
-    notes = []
+    notes: list[str] = []
     names = sorted(values, key=len)
+    told: set[frozenset[str]] = set()
     for value in names:
         others = [other for other in names if other != value and len(other) >= len(value)]
         near = similar(value, others)
-        if near is not None and not any({value, near} <= set(group) for group in alike(values)):
+        if near is None or frozenset((value, near)) in told:
+            continue
+        told.add(frozenset((value, near)))
+        if not any({value, near} <= set(group) for group in alike(values)):
             notes.append(f"{what} holds {value!r} ({values[value]}) and {near!r} ({values[near]}), which may be one")
     return notes[:4]
 

@@ -17,6 +17,7 @@ from fl.task.data.spelling import Spelling
 from fl.task.data.text_file import read_bytes, read_text
 from fl.task.data.workbook import WORKBOOK, kind_of, read_parquet, read_workbook
 
+_LINES_ABOVE = 20  # of remarks above a header
 DEFAULT_MISSING = ("", "?", "NA", "N/A", "#N/A", "nan", "null")
 
 
@@ -67,14 +68,14 @@ class Table:
             return self.names.index(title)
         if not re.fullmatch(r"0|-?[1-9]\d*", title):
             twins = [name for name in self.names if re.fullmatch(re.escape(title) + r"\.\d+", name)]
-            near = twins or difflib.get_close_matches(title, self.names, n=3)
+            near = twins or ([] if len(self.names) == 1 else difflib.get_close_matches(title, self.names, n=3))
             listed = ", ".join(self.names[:12]) + (", ..." if len(self.names) > 12 else "")
             raise DataError(
                 seen=f"{self.source} has no column {title!r}"
                 + (f" but {len(twins)} with that title" if len(twins) > 1 else ""),
                 expected=f"one of its {len(self.names)} columns ({listed})",
-                fix=f"did you mean {' or '.join(map(repr, near))}?"
-                if near
+                fix=self._where(title) or f"did you mean {' or '.join(map(repr, near))}?"
+                if near or self._where(title)
                 else "name one of them, or its place counted from 0"
                 + ("" if self.has_header else "; set data.header=true if the first line names the columns"),
             )
@@ -86,6 +87,17 @@ class Table:
                 fix=f"name one of its {len(self.names)} columns",
             )
         return place % len(self.names)
+
+    def _where(self, title: str) -> str:
+        """What to do where the header stands further down, or its titles are not parted; empty if neither is."""
+        for row in range(min(len(self), _LINES_ABOVE)):
+            if title in (str(column[row]) for column in self.columns):
+                above = "line above, which is" if self.lines[row] == 2 else "lines above, which are"
+                return f"line {self.lines[row]} holds it: remove the {above} no part of the table"
+        marks = [mark for mark in ":~^ \u00a6" if title in self.names[0].split(mark)]
+        if len(self.names) == 1 and marks:
+            return f"its cells are parted by {marks[0]!r}: set 'data.delimiter={marks[0]}'"
+        return ""
 
 
 def read_table(
@@ -119,12 +131,16 @@ def read_table(
     if not rows:
         raise DataError(seen=f"{path} is empty", expected="one or more rows", fix="add rows, or leave the file out")
     width = len(rows[0])
-    for row, line in zip(rows, lines, strict=True):
+    for place, (row, line) in enumerate(zip(rows, lines, strict=True)):
         if len(row) != width:
+            # A title, or a remark, above a table that is whole from here on.
+            above = place <= _LINES_ABOVE and len(row) > 1 and all(len(each) == len(row) for each in rows[place:])
             raise DataError(
-                seen=f"{path}, line {line} has {len(row)} cells",
+                seen=f"{path}, line {line} has {len(row)} cell{'s' * (len(row) != 1)}",
                 expected=f"{width}, as in line {lines[0]}",
-                fix="mend that line, or set data.delimiter if cells are not parted where they should be",
+                fix=f"remove the {place} line{'s' * (place > 1)} above it if the table begins there, or mend that line"
+                if above and len(rows) - place > place
+                else "mend that line, or set data.delimiter if cells are not parted where they should be",
             )
     if kind is None or kind == WORKBOOK:
         named = (

@@ -21,6 +21,7 @@ from fl.task.data.fit import fit_schema
 from fl.task.data.kinds import na_word
 from fl.task.data.labels import index_classes, keep_labelled, list_classes, name_classes, threshold_names
 from fl.task.data.number import by_size, spell
+from fl.task.data.odd_rows import about_leaks, about_repeats, check_totals
 from fl.task.data.reading import DataReading, range_of
 from fl.task.data.restyle import restyle, split_level_map
 from fl.task.data.schema import TableSchema
@@ -159,7 +160,10 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         return keep_labelled(table, place, missing=config.missing, drop_unlabelled=config.drop_unlabelled)
 
     # Not stacked at once: a file in which no row has a label is refused by its own name.
-    table = stack_tables([prepare(each) for each in tables])
+    prepared = [prepare(each) for each in tables]
+    for each in prepared:
+        check_totals(each)
+    table = stack_tables(prepared)
     separate = {
         key: prepare(_read(Path(value).expanduser(), config=config, like=first))
         for key, value in (("validation", config.validation), ("test", config.test))
@@ -192,7 +196,9 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
     notes = [
         *_about_files(tables, sites=sites, counters=counters),
         *found.notes,
+        *about_repeats(table),
         *(about_classes(classes) if classes else []),
+        *(about_leaks(table, labels=labels, skip={target, *optional}) if classes else []),
         *about_names(group_names),
     ]
     if groups is not None and classes:

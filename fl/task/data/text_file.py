@@ -19,6 +19,12 @@ Rows = tuple[list[list[str]], list[int]]  # cells of each row, and its line in t
 
 PACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 _BEGINNINGS = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+_MARKS = {  # the longer one first: one begins like the other
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
 _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # as Excel writes it, above the header
 
 
@@ -58,7 +64,7 @@ def read_text(path: Path, content: bytes, *, delimiter: str | None, encoding: st
         content: Of the file.
         delimiter: Character between two cells; None takes whichever of , ; | and tab the first line has most of, or the
             one that a first line `sep=;` names.
-        encoding: A name that Python knows; auto is UTF-8, or UTF-16 with a byte-order mark.
+        encoding: A name that Python knows; auto is UTF-8, or UTF-16 or UTF-32 with a byte-order mark.
     Raises: DataError if it is not text, or its quotes do not match.
     """
     lines = io.StringIO(_decode(path, content, encoding=encoding), newline="")
@@ -77,10 +83,14 @@ def read_text(path: Path, content: bytes, *, delimiter: str | None, encoding: st
     lines.seek(start)
     rows: list[list[str]] = []
     numbers: list[int] = []
-    reader = csv.reader(lines, delimiter=delimiter or _guess_delimiter(line), strict=True)
+    mark = delimiter or _guess_delimiter(line)
+    # Where blanks part cells, several of them do so once.
+    reader = csv.reader(lines, delimiter=mark, strict=True, skipinitialspace=mark == " ")
     try:
         for row in reader:
             cells = [cell.strip() for cell in row]
+            if mark == " " and len(cells) > 1 and not cells[-1]:
+                cells.pop()
             if cells and (len(cells) > 1 or cells[0]):  # a blank line reads as no cell, or as one that is empty
                 rows.append(cells)
                 numbers.append(reader.line_num + skipped)
@@ -95,8 +105,14 @@ def read_text(path: Path, content: bytes, *, delimiter: str | None, encoding: st
 
 def absent(path: Path) -> DataError:
     """The refusal of a path where there is nothing; names what is near."""
+    if path.is_symlink():
+        return DataError(
+            seen=f"{path} is a link to {path.readlink()}, which is not there",
+            expected="a link to a file",
+            fix="name the file itself, or mend the link",
+        )
     parent = path.parent
-    here = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    here = sorted(entry.name for entry in parent.iterdir() if entry.name != path.name) if parent.is_dir() else []
     near = difflib.get_close_matches(path.name, here, n=1)
     place = f"in {parent.resolve()}" if parent.is_dir() else f"and no folder {parent}"
     return DataError(
@@ -108,22 +124,35 @@ def absent(path: Path) -> DataError:
 
 def _decode(path: Path, content: bytes, *, encoding: str) -> str:
     if encoding == "auto":
-        utf_16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        encoding = "utf-16" if utf_16 else "utf-8-sig"
+        encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8-sig")
     try:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
-        name = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16"}.get(encoding, encoding)
+        name = {"utf-8-sig": "UTF-8", "utf-16": "UTF-16", "utf-32": "UTF-32"}.get(encoding, encoding)
         raise DataError(
             seen=f"{path} is not {name} text (byte {error.start})",
             expected="a text file with one row per line",
-            fix="save it as CSV in UTF-8, or set data.encoding, to cp1252 for most files of Windows in the West",
+            fix=_without_mark(content)
+            or "save it as CSV in UTF-8, or set data.encoding, to cp1252 for most files of Windows in the West",
         ) from None
+    text = text.rstrip("\x1a")  # the end of a file, as DOS wrote it
     if "\0" in text:
         raise DataError(
-            seen=f"{path} holds null bytes", expected="a text file with one row per line", fix="save it as CSV in UTF-8"
+            seen=f"{path} holds null bytes",
+            expected="a text file with one row per line",
+            fix=_without_mark(content) or "save it as CSV in UTF-8",
         )
     return text.removeprefix("\ufeff")
+
+
+def _without_mark(content: bytes) -> str:
+    """What to set for text of two bytes a character that does not say so; empty for other files."""
+    begin = content[: 1 << 16]
+    for parity, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        other = begin[1 - parity :: 2]
+        if len(other) > 4 and 2 * begin[parity::2].count(0) > len(other) and 10 * other.count(0) < len(other):
+            return f"it looks like UTF-16 without its mark: set data.encoding={encoding}, or save it as CSV in UTF-8"
+    return ""
 
 
 def _guess_delimiter(line: str) -> str:

@@ -11,6 +11,19 @@ from zipfile import BadZipFile
 from fl.task.data.errors import DataError
 from fl.task.data.text_file import Rows
 
+_AS_CSV = "save the table as CSV in UTF-8"
+# How other files begin, what they are, and what to do.
+_OTHERS = (
+    (b"<!doctype", "a web page", "it may be that of a login: fetch the file itself"),
+    (b"<html", "a web page", "it may be that of a login: fetch the file itself"),
+    (b"<?xml", "XML", _AS_CSV),
+    (b"[{", "JSON", _AS_CSV),
+    (b'{"', "JSON", _AS_CSV),
+    (b"@relation", "ARFF, of Weka", _AS_CSV),
+    (b"sqlite format 3", "a SQLite database", _AS_CSV),
+    (b"%pdf-", "a PDF", _AS_CSV),
+    (b"version https://git-lfs", "what Git LFS leaves in place of a file", "fetch the file with `git lfs pull`"),
+)
 WORKBOOK, PARQUET = ".xlsx", ".parquet"
 
 
@@ -25,9 +38,17 @@ def kind_of(path: Path, content: bytes) -> str | None:
             expected="CSV, .xlsx or Parquet",
             fix="save it as CSV in UTF-8",
         )
+    for begin, what, fix in _OTHERS:
+        if content[:512].lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(begin):
+            raise DataError(seen=f"{path} is {what}", expected="CSV, .xlsx or Parquet", fix=fix)
+    named = path.suffix.lower() in (WORKBOOK, ".xlsm")
+    if content.startswith(b"PK\x03\x04") and b"[Content_Types].xml" not in content and not named:
+        raise DataError(
+            seen=f"{path} is a zip archive", expected="CSV, .xlsx or Parquet", fix="unpack it, and name the file in it"
+        )
     if content.startswith(b"PAR1") or path.suffix.lower() == PARQUET:
         return PARQUET
-    if content.startswith(b"PK\x03\x04") or path.suffix.lower() in (WORKBOOK, ".xlsm"):
+    if content.startswith(b"PK\x03\x04") or named:
         return WORKBOOK
     return None
 
@@ -42,7 +63,9 @@ def read_workbook(path: Path, content: bytes) -> Rows:
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
     except (BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise DataError(
-            seen=f"{path} is no Excel workbook ({error})", expected="an .xlsx file", fix="save it again, or as CSV"
+            seen=f"{path} is no Excel workbook ({error})",
+            expected="an .xlsx file",
+            fix="save it again, or as CSV, or take it out",
         ) from None
     found = {}
     for sheet in book.worksheets:

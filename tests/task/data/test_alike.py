@@ -31,6 +31,14 @@ NATURAL = PartitionConfig(name="natural", clients=0)
         (["900719925474099267", "900719925474099268"], []),
         (["1.10", "1.01", "-1", "1"], []),
         (["low", "mid", "high"], []),
+        (["s\u00ed", "si", "Sim", "no", "n\u00e3o"], [["Sim", "si", "s\u00ed"], ["no", "n\u00e3o"]]),
+        (["tak", "nie", "yes", "no"], [["nie", "no"], ["tak", "yes"]]),
+        (["\u0434\u0430", "\u041d\u0435\u0442", "1", "0"], [["\u041d\u0435\u0442", "0"], ["\u0434\u0430", "1"]]),
+        (["hay\u0131r", "Evet", "HAYIR"], [["HAYIR", "hay\u0131r"]]),
+        (["NO", "SI", "NE", "DE", "FR", "IT", "ES"], []),  # countries
+        (["pos", "+", "positive", "neg", "-"], [["neg", "-"], ["pos", "positive", "+"]]),
+        (["K\u00c3\u00b6ln", "K\u00f6ln", "Ulm"], [["K\u00f6ln", "K\u00c3\u00b6ln"]]),  # UTF-8 read as cp1252
+        (["2024-01-01", "2024-02-01"], []),
     ],
 )
 def test_values_that_a_reader_takes_for_one(values, groups):

@@ -137,7 +137,22 @@ def test_a_workbook_holds_one_table(tmp_path):
             b"PK not a real workbook",
             "a.xlsx is no Excel workbook .*; expected an .xlsx file; save it again, or as CSV",
         ),
-        ("a.csv", b"PK\x03\x04 nor this", "a.csv is no Excel workbook"),  # by what it is, whatever its name
+        # By what it is, whatever its name.
+        ("a.csv", b"PK\x03\x04 [Content_Types].xml nor this", "a.csv is no Excel workbook"),
+        ("a.csv", b"PK\x03\x04 nor this", "a.csv is a zip archive; .*; unpack it, and name the file in it"),
+        (
+            "a.csv",
+            b"\n<!DOCTYPE html><html>",
+            "a.csv is a web page; .*; it may be that of a login: fetch the file itself",
+        ),
+        ("a.csv", b'[{"age": 1}]', "a.csv is JSON; .*; save the table as CSV in UTF-8"),
+        ("a.csv", b"@RELATION heart", "a.csv is ARFF, of Weka; "),
+        ("a.csv", b"SQLite format 3\0", "a.csv is a SQLite database; "),
+        (
+            "a.csv",
+            b"version https://git-lfs.github.com/spec/v1",
+            "a.csv is what Git LFS leaves .*; fetch the file with `git lfs pull`",
+        ),
         ("a.parquet", b"PAR1", "a.parquet is no Parquet file"),
         (
             "a.xls",

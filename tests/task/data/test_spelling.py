@@ -210,3 +210,18 @@ def test_a_unit_beside_another_spelling_of_the_number_is_read():
 def test_values_keep_every_digit(write):
     federation = load(write, ["0,1", "0,30000000000000004"], decimal="comma")
     assert np.isfinite(federation.validation.features).all()
+
+
+@pytest.mark.parametrize("said", [{}, {"decimal": "comma"}])
+def test_numbers_written_otherwise_behind_a_word_that_nobody_announced_are_no_category(write, said):
+    """More rows say "unknown" than hold a number: that makes no levels of the numbers."""
+    cells = [f"{n},{n * 7 % 10}" for n in range(9)]
+    rows = "".join(f"{cells[n // 3 % 9] if n % 3 == 0 else 'unknown'};{('ill', 'well')[n % 2]}\n" for n in range(120))
+    data = {"name": "csv", "path": str(write("t.csv", "x;y\n" + rows)), "target": "y"}
+    with pytest.raises(
+        DataError, match="data.decimal=comma, and add 'unknown' to data.missing|data.missing=.*unknown.* if"
+    ):
+        load_federation(DataConfig(**data, **said), IID, seed=0)
+    read = load_federation(DataConfig(**data, decimal="comma", missing=["unknown"]), IID, seed=0)
+    assert read.schema.columns[0].name == "x"
+    assert read.reading.columns[0].holds == "0 to 8.6"

@@ -80,14 +80,14 @@ def test_packed_text_is_read_by_what_it_is(tmp_path, name, pack):
         read_table(tmp_path / name)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252", "latin-1", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "cp1252", "latin-1", "utf-16-le"])
 def test_text_is_read_in_its_encoding(tmp_path, encoding):
     path = tmp_path / "t.csv"
     path.write_bytes("größe,y\n1,é\n".encode(encoding))
     known = encoding if encoding in ("cp1252", "latin-1", "utf-16-le") else "auto"
     assert read_table(path, encoding=known).names == ("größe", "y")
     if known != "auto":
-        with pytest.raises(DataError, match="is not UTF-8 text .* or set data.encoding|holds null bytes"):
+        with pytest.raises(DataError, match="is not UTF-8 text .*set data.encoding"):
             read_table(path)
 
 
@@ -143,8 +143,16 @@ def test_a_name_looked_for_without_a_header_says_how_to_declare_one(write):
     [
         ("", "t.csv is empty; expected one or more rows"),
         ("\n \n", "t.csv is empty"),
-        ("a,b\n1,2\n3\n", "t.csv, line 3 has 1 cells; expected 2, as in line 1"),
-        ("a,b\n1,2,3\n", "t.csv, line 2 has 3 cells; expected 2"),
+        ("a,b\n1,2\n3\n", "t.csv, line 3 has 1 cell; expected 2, as in line 1"),
+        ("a,b\n1,2,3\n", "t.csv, line 2 has 3 cells; expected 2, as in line 1; mend that line"),
+        (
+            "Export of Monday\na,b\n1,2\n3,4\n",
+            "line 2 has 2 cells; expected 1, as in line 1; remove the 1 line above it if",
+        ),
+        (
+            "# tool\n\n# v 3\na,b\n1,2\n3,4\n5,6\n",
+            "line 4 has 2 cells; .*; remove the 2 lines above it if the table begins",
+        ),
         ('a,b\n1,"2\n', "t.csv, line 2 cannot be read: .*; expected cells quoted as in RFC 4180"),
         ("word,other\n", "t.csv holds a header and no row; .*data.header=false"),
     ],
@@ -152,6 +160,52 @@ def test_a_name_looked_for_without_a_header_says_how_to_declare_one(write):
 def test_a_file_that_is_no_table_is_refused(write, text, message):
     with pytest.raises(DataError, match=message):
         read_table(write("t.csv", text))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "Export,,\n,,\nage,crea,y\n1,2,a\n3,4,b\n",
+            "no column 'y'; .*; line 3 holds it: remove the lines above, which",
+        ),
+        (
+            "patient,,lab\nage,crea,y\n1,2,a\n3,4,b\n",
+            "no column 'y'; .*; line 2 holds it: remove the line above, which is no",
+        ),
+        ("age:crea:y\n1:2:a\n", "no column 'y'; .*; its cells are parted by ':': set 'data.delimiter=:'"),
+        ("age crea y\n1 2 a\n", "no column 'y'; .*; its cells are parted by ' ': set 'data.delimiter= '"),
+    ],
+)
+def test_a_header_further_down_or_in_one_cell_is_found(write, text, message):
+    table = read_table(write("t.csv", text), header=True)
+    with pytest.raises(DataError, match=message):
+        table.find("y")
+
+
+def test_runs_of_blanks_part_cells_once(write):
+    table = read_table(write("t.csv", "age   crea  y \n  1    2.5  a\n10  3 b  \n"), delimiter=" ")
+    assert (table.names, [column.tolist() for column in table.columns]) == (
+        ("age", "crea", "y"),
+        [["1", "10"], ["2.5", "3"], ["a", "b"]],
+    )
+
+
+def test_the_end_mark_of_dos_is_no_row_and_text_of_two_bytes_is_told(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a,b\n1,2\n\x1a")
+    assert len(read_table(path)) == 1
+    path.write_bytes("age,crea\n1,2\n3,4\n".encode("utf-16-be"))
+    with pytest.raises(
+        DataError, match="holds null bytes; .*; it looks like UTF-16 without its mark: set data.encoding=utf-16-be,"
+    ):
+        read_table(path)
+
+
+def test_a_link_to_nothing_is_no_near_name_of_itself(tmp_path):
+    (tmp_path / "t.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match="t.csv is a link to .*gone.csv, which is not there; expected a link to a file"):
+        read_table(tmp_path / "t.csv")
 
 
 def test_an_absent_file_is_refused_with_what_is_near(write):
