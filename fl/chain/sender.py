@@ -7,7 +7,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from eth_abi import decode
 from eth_account.signers.local import LocalAccount
@@ -16,7 +16,7 @@ from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import TxReceipt
+from web3.types import TxParams, TxReceipt
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
@@ -134,7 +134,11 @@ def _in_turn(w3: Web3, build: Callable[[int], dict[str, Any]], *, account: Local
         for tries_left in reversed(range(_TRIES)):
             try:
                 transaction = build(free_nonce(w3, account.address, name=name))
-                return _sent(include(w3, transaction, account=account, name=name), name=name)
+                receipt = include(w3, transaction, account=account, name=name)
+                if receipt["status"] != 1:  # asked once more, the node says why
+                    asked = {key: transaction[key] for key in ("from", "to", "data", "value") if key in transaction}
+                    w3.eth.call(cast(TxParams, asked), receipt["blockNumber"])
+                return _sent(receipt, name=name)
             except ContractCustomError as error:
                 raise _refused(name, error) from error
             except ContractLogicError as error:
