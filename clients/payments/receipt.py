@@ -55,7 +55,10 @@ def _why(rounds: Sequence[RoundPay]) -> list[str]:
     last = rounds[-1]
     lines = [f"took part in {ranges(took)} of the rounds {rounds[0].header.round} to {last.header.round}" if took
              else "took part in no round"]  # fmt: skip
-    lines += [f"missed round {one.header.round}: {one.absence or 'no answer was counted'}" for one in missed[:5]]
+    lines += [
+        f"missed round {missed_round.header.round}: {missed_round.absence or 'no answer was counted'}"
+        for missed_round in missed[:5]
+    ]
     if len(missed) > 5:
         lines.append(f"and missed {len(missed) - 5} more")
     total = last.leaf.total / SCORE

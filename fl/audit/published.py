@@ -65,7 +65,7 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
     for left, right in pairwise(record.updates):
         if int(left.account, 16) >= int(right.account, 16):
             equal("the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once")
-    staked = sum(one.stake for one in record.updates if one.selected)
+    staked = sum(update.stake for update in record.updates if update.selected)
     for one in record.updates:
         enrolment = view.enrolments.get(one.account)
         if enrolment is None or not enrolment.weighs_in(header.round):

@@ -99,7 +99,7 @@ class BundleStore:
     def rounds(self) -> list[int]:
         """Numbers of the rounds that are here, ascending."""
         try:
-            names = [PurePosixPath(one).name for one in self.fs.ls(self.root, detail=False)]
+            names = [PurePosixPath(path).name for path in self.fs.ls(self.root, detail=False)]
         except FileNotFoundError:
             return []
         return sorted(int(found.group(1)) for name in names if (found := _FOLDER.fullmatch(name)))

@@ -92,7 +92,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return "0x" + value.hex()
     if isinstance(value, list | tuple):
-        return json.dumps([_plain(one) for one in value])
+        return json.dumps([_plain(entry) for entry in value])
     return value
 
 

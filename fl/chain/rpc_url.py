@@ -55,7 +55,7 @@ def with_key(url: str) -> str:
     if parts.path.strip("/"):
         return url  # a whole one, that needs none
     named = [part.strip() for part in os.environ.get(RPC_URL_VARIABLE, "").split(",")]
-    known = {_host(found): one for one in named if (found := _split(one)) is not None}
+    known = {_host(found): url for url in named if (found := _split(url)) is not None}
     return {**known, **_used}.get(_host(parts), url)
 
 

@@ -19,7 +19,7 @@ def checksummed(raw: bytes) -> str:
     """The address of 20 bytes, 0x and 40 digits."""
     digits = raw.hex()
     upper = keccak(digits.encode()).hex()
-    return "0x" + "".join(one.upper() if mark > "7" else one for one, mark in zip(digits, upper, strict=False))
+    return "0x" + "".join(digit.upper() if mark > "7" else digit for digit, mark in zip(digits, upper, strict=False))
 
 
 @lru_cache(maxsize=_REMEMBERED)

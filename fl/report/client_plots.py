@@ -61,7 +61,7 @@ def total_plot(summary: dict[str, Any]) -> Plot:
             line.append((round_["round"], total))
         return line
 
-    if any(one["scores"] for one in rounds):
+    if any(round_["scores"] for round_ in rounds):
         high, low = max(clients, key=lambda client: client["score"]), min(clients, key=lambda client: client["score"])
         below = [client for client in clients if client["score"] < 0]
         finding = f"{_name(high)} has the highest whole score, {score(high['score'])}"
@@ -116,14 +116,14 @@ def share_plot(summary: dict[str, Any]) -> Plot:
     Only its owner knows how many samples a shard on another machine has; there the stake stands for them.
     """
     names, paid = plotted_clients(summary), _paid(summary)
-    told = all(one["samples"] is not None for one in summary["clients"])
+    told = all(client["samples"] is not None for client in summary["clients"])
     of = "data" if told else "stake"
-    samples = sum(one["samples"] for one in summary["clients"]) if told else 0
+    samples = sum(client["samples"] for client in summary["clients"]) if told else 0
     data = {
-        one["account"]: (one["samples"] / samples if samples else 0.0) if told else one["stake_share"]
-        for one in summary["clients"]
+        client["account"]: (client["samples"] / samples if samples else 0.0) if told else client["stake_share"]
+        for client in summary["clients"]
     }
-    pay = {one["account"]: int(one["paid_wei"]) / paid if paid else 0.0 for one in summary["clients"]}
+    pay = {client["account"]: int(client["paid_wei"]) / paid if paid else 0.0 for client in summary["clients"]}
 
     def spot(client: dict[str, Any], place: int | None) -> Series:
         x, y = data[client["account"]], pay[client["account"]]

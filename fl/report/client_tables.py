@@ -21,23 +21,23 @@ def clients_table(summary: dict[str, Any]) -> str:
     places = {client["account"]: place for place, client in enumerate(plotted_clients(summary).named)}
     earned = sum(int(client["paid_wei"]) for client in summary["clients"])
     rows: list[list[str | Cell]] = []
-    for one in summary["clients"]:
-        share = percent(int(one["paid_wei"]) / earned) if earned else "–"
+    for client in summary["clients"]:
+        share = percent(int(client["paid_wei"]) / earned) if earned else "–"
         rows.append(
             [
                 Cell(
-                    f'<span class="client">{client_mark(places.get(one["account"]))}<bdi>{escaped(one["name"])}</bdi></span>'
+                    f'<span class="client">{client_mark(places.get(client["account"]))}<bdi>{escaped(client["name"])}</bdi></span>'
                 ),
-                Cell(hash_html(one["account"])),
+                Cell(hash_html(client["account"])),
                 # Of a shard on another machine the coordinator knows neither.
-                Cell("–" if one["samples"] is None else f"<bdi>{escaped(one['behaviour'])}</bdi>"),
-                "–" if one["samples"] is None else f"{one['samples']:,}",
-                percent(one["stake_share"]),
-                score(one["score"] if int(one["score_q40"]) else 0.0),
-                wei_html(one["paid_wei"]),
+                Cell("–" if client["samples"] is None else f"<bdi>{escaped(client['behaviour'])}</bdi>"),
+                "–" if client["samples"] is None else f"{client['samples']:,}",
+                percent(client["stake_share"]),
+                score(client["score"] if int(client["score_q40"]) else 0.0),
+                wei_html(client["paid_wei"]),
                 share,
-                wei_html(one["claimed_wei"]),
-                wei_html(one["balance_wei"]),
+                wei_html(client["claimed_wei"]),
+                wei_html(client["balance_wei"]),
             ]
         )
     last = summary["rounds"][-1] if summary["rounds"] else None

@@ -71,7 +71,8 @@ def _worth(standing: Standing, whose: str) -> str:
 def _classes(standing: Standing) -> str:
     sign = 1 if standing.total > 0 else -1
     parts = sorted(
-        ((sign * part, name) for name, part in standing.by_class if sign * part > 0), key=lambda one: -one[0]
+        ((sign * part, name) for name, part in standing.by_class if sign * part > 0),
+        key=lambda part_and_name: -part_and_name[0],
     )
     if len(standing.by_class) < 2 or not parts:
         return ""

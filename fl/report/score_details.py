@@ -69,8 +69,8 @@ def _classes(read: list[dict[str, Any]], names: dict[str, str]) -> str:
     if not classes or len(classes) > MOST_CLASSES or any(round_["reading"]["classes"] != classes for round_ in read):
         return ""
     sums: dict[str, list[float]] = {}
-    for one in read:
-        for account, parts in one["reading"]["by_class"].items():
+    for round_ in read:
+        for account, parts in round_["reading"]["by_class"].items():
             before = sums.get(account, [0.0] * len(classes))
             sums[account] = [old + new for old, new in zip(before, parts, strict=True)]
     rows: list[list[str | Cell]] = []

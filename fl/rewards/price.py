@@ -78,12 +78,12 @@ def settle_round(accounts: Mapping[str, Account], *, scores: Mapping[str, int], 
         for address, account in accounts.items()
     }
     price = largest_price(list(due.values()), allowed=allowed)
-    after = {address: Account(total=one.total, cumulative=one.at(price)) for address, one in due.items()}
+    after = {address: Account(total=account.total, cumulative=account.at(price)) for address, account in due.items()}
     return RoundPayout(
         allowed=allowed,
         price=price,
         accounts=after,
-        pays={address: after[address].cumulative - one.cumulative for address, one in due.items()},
+        pays={address: after[address].cumulative - account.cumulative for address, account in due.items()},
     )
 
 
@@ -101,13 +101,13 @@ def largest_price(accounts: Sequence[Account], *, allowed: int) -> int:
     earners = [account for account in accounts if account.total > 0]
     if not earners:
         return HIGHEST_PRICE
-    idle = paid - sum(one.cumulative for one in earners)
+    idle = paid - sum(account.cumulative for account in earners)
     # Rounding down takes less than a wei from each: the price lies between where the unrounded sum meets what is allowed,
     # and where it is as many wei beyond that as there are earners.
     low, high = (_crossing(earners, target=allowed - idle + slack) for slack in (0, len(earners)))
     while low < high:
         price = (low + high + 1) // 2
-        if idle + sum(one.at(price) for one in earners) <= allowed:
+        if idle + sum(account.at(price) for account in earners) <= allowed:
             low = price
         else:
             high = price - 1
@@ -123,10 +123,10 @@ def _crossing(earners: Sequence[Account], *, target: int) -> int:
     moving, held = list(earners), 0
     price = HIGHEST_PRICE
     while moving:
-        price = min(price, ((target - held) << PRICE_BITS) // sum(one.total for one in moving))
-        staying = [one for one in moving if price * one.total < one.cumulative << PRICE_BITS]
+        price = min(price, ((target - held) << PRICE_BITS) // sum(account.total for account in moving))
+        staying = [account for account in moving if price * account.total < account.cumulative << PRICE_BITS]
         if not staying:
             break
-        held += sum(one.cumulative for one in staying)
-        moving = [one for one in moving if price * one.total >= one.cumulative << PRICE_BITS]
+        held += sum(account.cumulative for account in staying)
+        moving = [account for account in moving if price * account.total >= account.cumulative << PRICE_BITS]
     return price

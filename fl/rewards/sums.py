@@ -30,7 +30,7 @@ def fold(partials: Sequence[int], *, span: int) -> list[int]:
 
 def sums_bytes(sums: Sequence[int]) -> bytes:
     """16 bytes each, big-endian two's complement, as the contract takes them."""
-    return b"".join(one.to_bytes(16, "big", signed=True) for one in sums)
+    return b"".join(number.to_bytes(16, "big", signed=True) for number in sums)
 
 
 def sums_root(sums: Sequence[int]) -> bytes:
@@ -44,7 +44,7 @@ def sums_path(sums: Sequence[int], *, index: int) -> list[bytes]:
 
 
 def _levels(sums: Sequence[int]) -> list[list[bytes]]:
-    level = [keccak(b"\x00" + one.to_bytes(16, "big", signed=True)) for one in sums]
+    level = [keccak(b"\x00" + number.to_bytes(16, "big", signed=True)) for number in sums]
     levels = [level]
     while len(level) > 1:
         paired = [keccak(b"\x01" + level[i] + level[i + 1]) for i in range(0, len(level) - 1, 2)]

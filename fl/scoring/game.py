@@ -142,22 +142,22 @@ class ValidationGame:
         vector = np.asarray(vector, dtype=np.float32)
         if (mark := vector.tobytes()) != self._measured:
             load_vector(self.model, vector, layout=self.layout)
-            momenta = [one.momentum for one in norms]
-            for one in norms:
-                one.reset_running_stats()
-                one.momentum = None  # a plain mean over the batches
-                one.train()
+            momenta = [norm.momentum for norm in norms]
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # a plain mean over the batches
+                norm.train()
             try:
                 with torch.no_grad(), drawing_alike(self.device):
                     # Of a batch of one row there is no variance, so the last rows are shared out.
                     for places in np.array_split(np.arange(len(self)), max(1, len(self) // max(2, self.batch_size))):
                         self.objective.mean(self.model, self.rows.take(torch.from_numpy(places)).batch(self.device))
             finally:
-                for one, momentum in zip(norms, momenta, strict=True):
-                    one.momentum = momentum
-                    one.eval()
+                for norm, momentum in zip(norms, momenta, strict=True):
+                    norm.momentum = momentum
+                    norm.eval()
             self._measured = mark
-        return {name: one.detach().cpu().numpy().copy() for name, one in statistics_of(self.model).items()}
+        return {name: statistic.detach().cpu().numpy().copy() for name, statistic in statistics_of(self.model).items()}
 
     def load_statistics(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Take running statistics that were measured elsewhere, by name."""

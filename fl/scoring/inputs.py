@@ -49,7 +49,7 @@ class BlockUpdates:
         return self.blocks[client].decode()
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        return (one.decode() for one in self.blocks)
+        return (blocks.decode() for blocks in self.blocks)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

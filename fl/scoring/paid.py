@@ -197,7 +197,9 @@ class PaidScoring:
         """The step that the round makes, shape (P,): the weighted sum, or what the robust rule picks."""
         if self._robust is not None:
             return robust_step(self._robust, self._inputs(participants, base=base, weights=weights))
-        return weighted_step(((one.blocks, weights[one.account]) for one in participants), size=len(base))
+        return weighted_step(
+            ((participant.blocks, weights[participant.account]) for participant in participants), size=len(base)
+        )
 
     def picked_model(
         self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
@@ -299,8 +301,8 @@ class PaidScoring:
         inputs = self._inputs(participants, base=base, weights=weights, direction=direction.decode())
         found = self._rule.score(inputs, rng=draws_of(task_id, round_number))
         return {
-            one.account: self._quantised(one.account, float(value))
-            for one, value in zip(participants, found.values, strict=True)
+            participant.account: self._quantised(participant.account, float(value))
+            for participant, value in zip(participants, found.values, strict=True)
         }, found
 
     def _inputs(
@@ -316,9 +318,9 @@ class PaidScoring:
         return RoundInputs(
             game=cast(ValidationGame, self.game),  # a robust step needs none
             base=base,
-            updates=BlockUpdates(blocks=[one.blocks for one in participants]),
-            weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
-            clips=np.array([clip_of(one.blocks, cap=length) for one in participants], dtype=np.float32),
+            updates=BlockUpdates(blocks=[participant.blocks for participant in participants]),
+            weights=np.array([weights[participant.account] / WEIGHT_ONE for participant in participants]),
+            clips=np.array([clip_of(participant.blocks, cap=length) for participant in participants], dtype=np.float32),
             direction=direction,
         )
 

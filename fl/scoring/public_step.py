@@ -69,7 +69,7 @@ def search(
         minimize(value, np.zeros(len(basis)), jac=True, method="BFGS", options={"maxiter": gradients})
     if not asked:
         return nowhere
-    best_places = min(asked, key=lambda one: one[0])[1]
+    best_places = min(asked, key=lambda loss_and_places: loss_and_places[0])[1]
     coefficients = tuple(float(scale * place) for place in best_places)
     if not all(map(math.isfinite, coefficients)) or not any(coefficients):
         return nowhere

@@ -60,7 +60,9 @@ class PublicStep:
         """
         if self.rate == 0:
             return aggregate
-        return combined(aggregate, basis, [self.rate * one for one in self.coefficients]).astype(np.float32)
+        return combined(aggregate, basis, [self.rate * coefficient for coefficient in self.coefficients]).astype(
+            np.float32
+        )
 
 
 def public_vectors(rounds: Sequence[PublicRound]) -> list[PublicVector]:
@@ -97,8 +99,8 @@ def orthonormal(vectors: Sequence[PublicVector]) -> list[PublicVector]:
     """
     basis: list[PublicVector] = []
     for vector in vectors:
-        near = [one for one in basis if one.start < vector.stop and vector.start < one.stop]
-        within = [PublicVector(values=one.values, start=one.start - vector.start) for one in near]
+        near = [part for part in basis if part.start < vector.stop and vector.start < part.stop]
+        within = [PublicVector(values=part.values, start=part.start - vector.start) for part in near]
         rest = without_public(vector.values, within)
         left = _length(rest)
         if left > _LEAST * _length(vector.values):
@@ -129,7 +131,7 @@ def combined(
 def products(vector: NDArray[np.floating], basis: Sequence[PublicVector]) -> list[float]:
     """⟨vector, basis_i⟩ for each of the basis."""
     values = np.asarray(vector, dtype=np.float64)
-    return [_product(one.values, values[one.start : one.stop]) for one in basis]
+    return [_product(part.values, values[part.start : part.stop]) for part in basis]
 
 
 def adam(vectors: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:

@@ -67,9 +67,9 @@ def choose(model: nn.Module, trainable: str) -> nn.Module:
             f"task.trainable is {trainable!r}, which names no parameter of the model ({shown or 'it has none to train'}); "
             f"write {ALL}, {ADAPTERS}, or patterns such as 'classifier.*'"
         )
-    for name, one in model.named_parameters():
+    for name, parameter in model.named_parameters():
         if name not in chosen:
-            one.requires_grad_(False)
+            parameter.requires_grad_(False)
     return model
 
 

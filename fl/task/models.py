@@ -123,7 +123,7 @@ def build_model(
             ) from error
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{path} makes a {type(model).__name__}; model.path has to name a torch.nn.Module")
-    values = sum(one.numel() for one in model.state_dict().values() if not nn.parameter.is_lazy(one))
+    values = sum(tensor.numel() for tensor in model.state_dict().values() if not nn.parameter.is_lazy(tensor))
     if values > MOST_MODEL:
         raise ModelTooLarge(path=path, problem=f"has {values:,} values, {MOST_MODEL:,} are the most")
     return model

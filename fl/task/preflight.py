@@ -54,8 +54,8 @@ def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_siz
     named = travelling(model)
     if not named:
         raise UnfitModel("the model has no parameter that is trained", "leave requires_grad on where it is to learn")
-    for name, one in named.items():
-        if not bool(torch.isfinite(one).all()):
+    for name, array in named.items():
+        if not bool(torch.isfinite(array).all()):
             raise UnfitModel(f"the initial parameter {name} holds NaN or infinity", "start from finite values")
     rows = rows.spread(FEW)
     model.eval()
@@ -84,7 +84,11 @@ def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, 
         raise UnfitModel(
             f"the loss has no gradient ({_words(error)})", "use differentiable operations in forward and loss"
         ) from error
-    found = {name: one.grad.detach().clone() for name, one in travelling(model).items() if one.grad is not None}
+    found = {
+        name: parameter.grad.detach().clone()
+        for name, parameter in travelling(model).items()
+        if parameter.grad is not None
+    }
     for name, tensor in found.items():
         if not bool(torch.isfinite(tensor).all()):
             raise UnfitModel(
@@ -167,8 +171,8 @@ def _check_reached(named: dict[str, nn.Parameter], gradients: dict[str, Tensor])
 
 
 def _check_same(first: dict[str, Tensor], second: dict[str, Tensor]) -> None:
-    for name, one in first.items():
-        gap, size = float((one - second[name]).float().norm()), float(one.float().norm())
+    for name, tensor in first.items():
+        gap, size = float((tensor - second[name]).float().norm()), float(tensor.float().norm())
         if gap > 1e-5 * max(size, 1e-12):
             raise UnfitModel(
                 f"two gradients of the initial model differ by {gap / max(size, 1e-12):.1e} at {name}",

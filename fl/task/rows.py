@@ -120,7 +120,9 @@ def rows_of(validation: Any) -> Rows:
 
 def _read(validation: Any) -> Rows:
     if isinstance(validation, Mapping):
-        return Rows(arrays={str(name): _tensor(one, name=str(name)) for name, one in validation.items()}, form=NAMED)
+        return Rows(
+            arrays={str(name): _tensor(values, name=str(name)) for name, values in validation.items()}, form=NAMED
+        )
     if isinstance(validation, tuple) and len(validation) == 2:
         inputs, targets = validation
         if isinstance(inputs, Mapping):
@@ -137,7 +139,7 @@ def _read(validation: Any) -> Rows:
         raise ConfigError(
             f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either"
         )
-    parts = [_read(tuple(one) if isinstance(one, list) else one) for one in validation]
+    parts = [_read(tuple(batch) if isinstance(batch, list) else batch) for batch in validation]
     if not parts:
         raise ConfigError(
             "validation has no batch; an iterator that was read before is empty, so give a list or a loader"
@@ -158,7 +160,9 @@ def _joined(parts: Sequence[Rows]) -> Rows:
                     f"the batches of validation have {name} of shapes {tuple(first.arrays[name].shape)} and {tuple(array.shape)}; pad "
                     "all to one length"
                 )
-    return Rows(arrays={name: torch.cat([one.arrays[name] for one in parts]) for name in first.arrays}, form=first.form)
+    return Rows(
+        arrays={name: torch.cat([part.arrays[name] for part in parts]) for name in first.arrays}, form=first.form
+    )
 
 
 def _in_order(arrays: Sequence[Any]) -> Rows:

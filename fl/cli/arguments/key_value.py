@@ -23,9 +23,9 @@ def named(arguments: Sequence[str], *keys: str, command: str) -> list[str]:
         if argument.startswith(_TEXTS) or ("=" not in argument and not argument.startswith("-"))
     ]
     if len(bare) > len(keys):
-        shown = ", ".join(printable(one, most=60) for one in bare)
+        shown = ", ".join(printable(word, most=60) for word in bare)
         raise ConfigError(f"fl {command} takes {' and '.join(keys)} without a key, and {shown} are named")
-    told = [f"{key}={one}" for key, one in zip(keys, bare, strict=False)]
+    told = [f"{key}={word}" for key, word in zip(keys, bare, strict=False)]
     return [*told, *(argument for argument in arguments if argument not in bare)]
 
 

@@ -16,7 +16,7 @@ FOLDER = "the node's or the coordinator's folder (default node or, where there i
 
 def folder_of(values: dict[str, str]) -> NodeFolder:
     """The folder that was named, or ./node; ./coordinator where only that is there."""
-    default = next((one for one in ("node", "coordinator") if Path(one, "invite.json").exists()), "node")
+    default = next((folder for folder in ("node", "coordinator") if Path(folder, "invite.json").exists()), "node")
     return NodeFolder(path=Path(values.get("folder") or default).expanduser().absolute())
 
 

@@ -24,7 +24,9 @@ from fl.errors import ConfigError
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 # A wheel carries configs/ inside the package; a checkout has it beside the package.
-CONFIGS = next(one for one in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if (one / "run.yaml").exists())
+CONFIGS = next(
+    folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if (folder / "run.yaml").exists()
+)
 # What a model, a strategy or a scorer takes depends on which one it is.
 _FREE = ("model.arguments.", "strategy.arguments.", "scorer.arguments.")
 
@@ -70,7 +72,7 @@ def check(overrides: Sequence[str]) -> RunConfig:
         parsed = OverridesParser.create().parse_overrides(list(overrides))
     except (OverrideParseException, HydraException) as error:
         raise ConfigError(f"cannot read the arguments: {_first_line(error)}; write them as key=value") from error
-    points = [_first_point(one) for one in parsed]
+    points = [_first_point(override) for override in parsed]
     _check_names(parsed)
     try:
         return to_config(_compose([override for override in points if not override.startswith("hydra.")]))
@@ -129,13 +131,13 @@ def _compose(overrides: list[str]) -> DictConfig:
 def _check_names(parsed: Sequence[Override]) -> None:
     choices, flat = groups(), defaults()
     known = [*choices, *flat]
-    for one in parsed:
-        key = one.key_or_group
+    for override in parsed:
+        key = override.key_or_group
         # +key=value too: Hydra would add an unknown key, and nobody would read it.
-        if key.startswith("hydra.") or one.is_delete():
+        if key.startswith("hydra.") or override.is_delete():
             continue
         if key in choices:
-            for value in one.sweep_string_iterator() if one.is_sweep_override() else [str(one.value())]:
+            for value in override.sweep_string_iterator() if override.is_sweep_override() else [str(override.value())]:
                 if value not in choices[key]:
                     raise ConfigError(
                         f"{key}={value} is unknown{_nearest(value, choices[key], prefix=f'{key}=')}; there are "

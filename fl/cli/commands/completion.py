@@ -141,10 +141,10 @@ complete -F _fl fl
 def zsh(words: dict[str, Words]) -> str:
     """For zsh, after compinit."""
     lines = ["#compdef fl", "# fl, for zsh: " + SHELLS["zsh"], "typeset -gA _fl_words", "_fl_words=("]
-    for command, one in words.items():
-        keys = " ".join([*(f"{key}=" for key in one.keys), *one.bare, "--help"])
+    for command, told in words.items():
+        keys = " ".join([*(f"{key}=" for key in told.keys), *told.bare, "--help"])
         lines.append(f"  {command} '{keys}'")
-        lines += [f"  {command}/{key} '{' '.join(choices)}'" for key, choices in one.keys.items() if choices]
+        lines += [f"  {command}/{key} '{' '.join(choices)}'" for key, choices in told.keys.items() if choices]
     about = [f"    '{command}:{_quoted(word.about)}'" for command, word in words.items()]
     return "\n".join([*lines, ")", _ZSH.replace("    COMMANDS", "\n".join(about))])
 

@@ -83,7 +83,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     try:
         if data.is_dir():
             files = sorted(path for path in data.iterdir() if path.is_file())
-            sums = [(one.name, hashlib.sha256(one.read_bytes()).hexdigest()) for one in files]
+            sums = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
             content = hashlib.sha256(json.dumps(sums).encode()).digest()
         else:
             content = hashlib.sha256(data.read_bytes()).digest()

@@ -114,8 +114,8 @@ class ForkedWorkers:
         return self._workers[number]
 
     def _serve(self, pipe: Connection, not_ours: Sequence[Connection]) -> None:
-        for one in not_ours:
-            one.close()  # or a worker would never see that the process that asks is gone
+        for connection in not_ours:
+            connection.close()  # or a worker would never see that the process that asks is gone
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; who asked ends us
         while True:

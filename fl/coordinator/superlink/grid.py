@@ -165,7 +165,7 @@ class SuperLinkGrid(HttpGrid):
         self._orders = orders
         self._send(orders)
         started, looked = time.monotonic(), time.monotonic()
-        while (open_orders := [one for one in orders if one.answer is None]) and (now := time.monotonic()) < end:
+        while (open_orders := [order for order in orders if order.answer is None]) and (now := time.monotonic()) < end:
             came = self._receive(open_orders)
             if now - looked >= _LOOK_S:
                 looked = now

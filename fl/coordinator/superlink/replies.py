@@ -81,7 +81,7 @@ class Arrivals:
                     self._open[proto.metadata.reply_to_message_id] = _Arrival(
                         told=proto.metadata, missing=_pieces(tree)
                     )
-        for message_id in [one for one in self._open if one in largest or one in late]:
+        for message_id in [known for known in self._open if known in largest or known in late]:
             arrival, problem = self._open[message_id], None
             try:
                 if message_id not in late and not self._fetch(run_id, arrival, most=largest[message_id]):

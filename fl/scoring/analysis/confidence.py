@@ -121,7 +121,7 @@ class _Frozen:
                 # Recurrent layers and fused kernels know no dual numbers.
                 log.info("errors are taken from differences, the model has no forward derivatives: %s", error)
                 self._has_duals = False
-        ahead, behind = ({name: one + side * tangents[name] for name, one in point.items()} for side in (0.5, -0.5))
+        ahead, behind = ({name: array + side * tangents[name] for name, array in point.items()} for side in (0.5, -0.5))
         return losses(ahead) - losses(behind)
 
 

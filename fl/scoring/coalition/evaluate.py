@@ -113,19 +113,19 @@ class _Seat:
 def _with_relus_in_place(model: nn.Module, batch: Batch) -> nn.Module:
     """Let ReLUs overwrite their input, which saves an array each, where nothing reads that input again."""
     hasty, spoilt = copy.deepcopy(model), copy.deepcopy(model)
-    for one in hasty.modules():
-        if isinstance(one, nn.ReLU):
-            one.inplace = True
-    for one in spoilt.modules():
-        if isinstance(one, nn.ReLU) and not one.inplace:
-            one.register_forward_hook(_spoil_input, with_kwargs=True)
+    for module in hasty.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True
+    for module in spoilt.modules():
+        if isinstance(module, nn.ReLU) and not module.inplace:
+            module.register_forward_hook(_spoil_input, with_kwargs=True)
     if not any(isinstance(module, nn.ReLU) for module in model.modules()) or isinstance(batch, dict):
         return model
     with torch.no_grad():
         try:
-            expected, *others = (one(*(part.clone() for part in batch[:-1])) for one in (model, spoilt, hasty))
+            expected, *others = (copied(*(part.clone() for part in batch[:-1])) for copied in (model, spoilt, hasty))
             # Whatever the values are: what is read again shows, as it is no number any more.
-            unread = all(torch.equal(expected, one) for one in others)
+            unread = all(torch.equal(expected, other) for other in others)
         except (RuntimeError, TypeError):  # a view that may not be written; an output that is no tensor
             return model
     return hasty if unread else model

@@ -98,11 +98,11 @@ def layers_of(game: ValidationGame) -> LinearLayers | None:
     if not found or not due_relu or not _same(_seen(output), last) or not _gives(found, features, output):
         return None
     names = {id(parameter): name for name, parameter in game.model.named_parameters()}
-    if any(id(one) not in names for layer in found for one in (layer.weight, layer.bias) if one is not None):
+    if any(id(tensor) not in names for layer in found for tensor in (layer.weight, layer.bias) if tensor is not None):
         return None  # computed from other parameters: pruned, normalised
     weights = tuple(names[id(layer.weight)] for layer in found)
     biases = tuple(names[id(layer.bias)] if layer.bias is not None else None for layer in found)
-    if set(game.layout.names) != {*weights, *(one for one in biases if one)} or len(set(weights)) != len(weights):
+    if set(game.layout.names) != {*weights, *(bias for bias in biases if bias)} or len(set(weights)) != len(weights):
         return None
     return LinearLayers(weights=weights, biases=biases, widths=tuple(layer.out_features for layer in found))
 

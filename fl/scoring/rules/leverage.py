@@ -194,7 +194,7 @@ def _subsets(players: int, size: int, *, count: int, rng: np.random.Generator) -
             found[_unrank(int(number), from_, take)] = None
     while len(found) < count:  # so many subsets that two equal draws are rare
         found[tuple(sorted(rng.choice(from_, size=take, replace=False).tolist()))] = None
-    return [(0, *(one + 1 for one in members)) if halved else members for members in found]
+    return [(0, *(member + 1 for member in members)) if halved else members for members in found]
 
 
 def _unrank(number: int, players: int, size: int) -> tuple[int, ...]:
