@@ -205,7 +205,7 @@ contract Disputes is IDisputes, Ledger {
         // Effect.
         a.stake = 0;
         t.stakes -= uint96(stake);
-        _forfeit(t, msg.sender, stake, t.minStake);
+        _forfeit(t, t.holds[round], msg.sender, stake, t.minStake);
         emit Slashed(taskId, client, msg.sender, stake);
     }
 
@@ -235,15 +235,15 @@ contract Disputes is IDisputes, Ledger {
         _hold(t, header.round);
         emit Challenged(id, header.taskId, header.round, challenge, sums);
         // Interaction.
-        _pull(t.token, msg.sender, bond);
+        _pull(_token(t), msg.sender, bond);
     }
 
     /// @inheritdoc IDisputes
     function refute(
         Challenge calldata challenge,
         uint64 index,
-        Opening calldata update,
-        Opening calldata direction,
+        bytes calldata update,
+        bytes calldata direction,
         int128 partialSum,
         bytes32[] calldata path
     ) external {
@@ -251,19 +251,12 @@ contract Disputes is IDisputes, Ledger {
         // Check.
         if (block.timestamp >= standing.deadline) revert TooLate(block.timestamp, standing.deadline);
         if (index >= challenge.blocks) revert NoSuchBlock(index, challenge.blocks);
-        if (challenge.span == 1) {
-            SumTree.check(challenge.sumsRoot, challenge.blocks, index, partialSum, path);
-        } else {
-            uint64 sum = index / challenge.span;
-            bytes32 root = _answers[id][sum];
-            if (root == 0) revert NotAnswered(id, sum);
-            SumTree.check(root, _width(challenge, sum), index % challenge.span, partialSum, path);
-        }
+        _requireIn(challenge, id, index, partialSum, path);
         BlockTree.check(challenge.updateRoot, challenge.blocks, index, update);
         BlockTree.check(challenge.directionRoot, challenge.blocks, index, direction);
-        if (ScoreMath.partialSum(update.data, direction.data) == partialSum) revert SumIsRight(partialSum);
+        if (ScoreMath.partialSum(update, direction) == partialSum) revert SumIsRight(partialSum);
         // Effect.
-        _fail(id, t, challenge, msg.sender);
+        _fail(challenge.taskId, t, challenge.round, id, msg.sender);
     }
 
     /// @inheritdoc IDisputes
@@ -272,9 +265,10 @@ contract Disputes is IDisputes, Ledger {
         // Check.
         uint256 latest = uint256(challenge.openedAt) + t.clock.responseWindow;
         if (block.timestamp >= latest) revert TooLate(block.timestamp, latest);
-        uint64 count = _sums(challenge.blocks, challenge.span);
+        uint64 span = _span(challenge.blocks);
+        uint64 count = _sums(challenge.blocks, span);
         if (sum >= count) revert NoSuchBlock(sum, count);
-        if (challenge.span == 1 || _demands[id][sum].demander != address(0)) revert NothingToDemand(id, sum);
+        if (span == 1 || _demands[id][sum].demander != address(0)) revert NothingToDemand(id, sum);
         // Effect: time to answer, and then to refute.
         uint32 number = ++_demanded[id][msg.sender];
         _demands[id][sum] = Demand({demander: msg.sender, since: uint40(block.timestamp), number: number});
@@ -283,7 +277,7 @@ contract Disputes is IDisputes, Ledger {
         uint256 bond = uint256(number) * t.minStake;
         emit Demanded(id, sum, msg.sender, bond);
         // Interaction.
-        _pull(t.token, msg.sender, bond);
+        _pull(_token(t), msg.sender, bond);
     }
 
     /// @inheritdoc IDisputes
@@ -298,8 +292,9 @@ contract Disputes is IDisputes, Ledger {
         // Check: the challenger alone, since a stranger could break a right sum down into wrong parts.
         if (msg.sender != challenge.challenger) revert NotChallenger(msg.sender, challenge.challenger);
         if (_demands[id][sum].demander == address(0) || _answers[id][sum] != 0) revert NotDemanded(id, sum);
-        SumTree.check(challenge.sumsRoot, _sums(challenge.blocks, challenge.span), sum, value, path);
-        uint256 length = uint256(_width(challenge, sum)) * 16;
+        uint64 span = _span(challenge.blocks);
+        SumTree.check(challenge.sumsRoot, _sums(challenge.blocks, span), sum, value, path);
+        uint256 length = uint256(_width(challenge.blocks, span, sum)) * 16;
         if (partials.length != length) revert WrongSumsLength(partials.length, length);
         (bytes32 root, int256 total) = SumTree.build(partials);
         if (total != value) revert WrongPartials(total, value);
@@ -324,8 +319,8 @@ contract Disputes is IDisputes, Ledger {
         if (open && block.timestamp < earliest) revert TooEarly(block.timestamp, earliest);
         // Effect.
         delete _demands[id][sum];
-        _credit(t.token, standing.upheld ? challenge.challenger : made.demander, uint256(made.number) * t.minStake);
-        if (open) _fail(id, t, challenge, made.demander);
+        _credit(_token(t), standing.upheld ? challenge.challenger : made.demander, uint256(made.number) * t.minStake);
+        if (open) _fail(challenge.taskId, t, challenge.round, id, made.demander);
     }
 
     /// @inheritdoc IDisputes
@@ -342,9 +337,9 @@ contract Disputes is IDisputes, Ledger {
         // and no more.
         uint256 bond = standing.bond;
         if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, t.minStake);
-        _settle(id, t, challenge);
-        standing.upheld = true;
-        _credit(t.token, challenge.challenger, bond);
+        (standing.open, standing.upheld) = (false, true);
+        _unhold(t, header.round);
+        _credit(_token(t), challenge.challenger, bond);
         emit Upheld(id);
     }
 
@@ -363,7 +358,7 @@ contract Disputes is IDisputes, Ledger {
         _hold(t, header.round);
         emit LeafRequested(header.taskId, header.round, account, msg.sender, request.deadline);
         // Interaction.
-        _pull(t.token, msg.sender, t.minStake);
+        _pull(_token(t), msg.sender, t.minStake);
     }
 
     /// @inheritdoc IDisputes
@@ -376,7 +371,7 @@ contract Disputes is IDisputes, Ledger {
         // Effect: the deadline stays, so that nobody asks again.
         t.requests[_headerHash(header)][leaf.account].asker = address(0);
         _unhold(t, header.round);
-        _credit(t.token, msg.sender, t.minStake);
+        _credit(_token(t), msg.sender, t.minStake);
         emit LeafShown(header.taskId, header.round, leaf.account, leaf, proof);
     }
 
@@ -391,7 +386,7 @@ contract Disputes is IDisputes, Ledger {
         t.requests[_headerHash(header)][account].asker = address(0);
         if (header.round <= t.progress.posted()) _convict(t, header, request.asker, 0);
         _unhold(t, header.round);
-        _credit(t.token, request.asker, t.minStake);
+        _credit(_token(t), request.asker, t.minStake);
     }
 
     /* VIEWS AND WHAT IS BURNED */
@@ -407,14 +402,19 @@ contract Disputes is IDisputes, Ledger {
     }
 
     /// @inheritdoc IDisputes
-    function burn(bytes32 taskId) external returns (uint256 amount) {
+    function burnedIn(bytes32 taskId, uint32 round) external view returns (uint256) {
+        return _tasks[taskId].holds[round].burned;
+    }
+
+    /// @inheritdoc IDisputes
+    function burn(bytes32 taskId, uint32 round) external returns (uint256 amount) {
         Task storage t = _tasks[taskId];
         // Check.
-        amount = t.burned;
-        if (amount == 0) revert NothingCredited(address(t.token), BURNED);
+        amount = t.holds[round].burned;
+        if (amount == 0) revert NothingCredited(address(_token(t)), BURNED);
         // Effect: from here it is a withdrawal like any other, so a token that refuses it blocks nothing.
-        t.burned = 0;
-        _credit(t.token, BURNED, amount);
+        t.holds[round].burned = 0;
+        _credit(_token(t), BURNED, amount);
     }
 
     /* INTERNAL */
@@ -522,11 +522,14 @@ contract Disputes is IDisputes, Ledger {
 
     /// @dev Half to whoever proved it, but at most `most`, and the rest burned: a prover that is the culprit itself gains
     /// nothing.
-    function _forfeit(Task storage t, address prover, uint256 amount, uint256 most) internal returns (uint256 reward) {
+    function _forfeit(Task storage t, Hold storage hold, address prover, uint256 amount, uint256 most)
+        internal
+        returns (uint256 reward)
+    {
         reward = amount / 2;
         if (reward > most) reward = most;
-        _credit(t.token, prover, reward);
-        t.burned += uint128(amount - reward); // bonds and stakes, each below 2^96: 2^32 of them fit
+        _credit(_token(t), prover, reward);
+        hold.burned += uint128(amount - reward); // bonds and stakes, each below 2^96: 2^32 of them fit
     }
 
     /// @dev Halts a task at the last round before the header's, which was proven wrong and is not final. Its bond waits for
@@ -534,17 +537,18 @@ contract Disputes is IDisputes, Ledger {
     function _convict(Task storage t, Header calldata header, address prover, uint256 bounty) internal {
         Progress p = t.progress;
         if (p.status() == Status.Started) {
-            t.clock.since = uint40(block.timestamp);
+            t.since = uint40(block.timestamp);
             t.reached = uint24(p.posted() + 1);
             p = p.withStatus(Status.Halted);
         }
         if (t.bounty != 0) bounty = 0;
         if (bounty != 0) {
             t.bounty = uint96(bounty); // at most the bond
-            _credit(t.token, prover, bounty);
+            _credit(_token(t), prover, bounty);
         }
         t.progress = p.withVoid(header.round);
         t.clock.voidFrom = uint24(header.round);
+        t.purse = t.purse.withUnsettled();
         emit Voided(header.taskId, header.round);
         emit Halted(header.taskId, header.round, prover, msg.sig, bounty);
     }
@@ -559,9 +563,7 @@ contract Disputes is IDisputes, Ledger {
         if (blocks == 0 || blocks > MAX_SUMS * MAX_SUMS) revert BlocksOutOfRange(blocks, MAX_SUMS * MAX_SUMS);
         bytes32 updateRoot = BlockTree.root(blocks, top);
         if (updateRoot != leaf.updateRoot) revert WrongBlockRoot(updateRoot, leaf.updateRoot);
-        uint64 span = 1;
-        while (_sums(blocks, span) > MAX_SUMS) span *= 2;
-        uint256 length = uint256(_sums(blocks, span)) * 16;
+        uint256 length = uint256(_sums(blocks, _span(blocks))) * 16;
         if (sums.length != length) revert WrongSumsLength(sums.length, length);
         (bytes32 sumsRoot, int256 raw) = SumTree.build(sums);
         if (ScoreMath.score(raw, leaf.weight) == leaf.score) revert SameScore(leaf.score);
@@ -572,7 +574,6 @@ contract Disputes is IDisputes, Ledger {
         challenge.updateRoot = updateRoot;
         challenge.directionRoot = header.directionRoot;
         challenge.blocks = blocks;
-        challenge.span = span;
         challenge.sumsRoot = sumsRoot;
         challenge.openedAt = uint40(block.timestamp);
     }
@@ -588,26 +589,28 @@ contract Disputes is IDisputes, Ledger {
         if (!standing.open) revert NotOpen(id);
     }
 
-    /// @dev A challenge that was wrong. That does not make the score right: whoever stood back for it has another window.
-    function _fail(bytes32 id, Task storage t, Challenge calldata challenge, address refuter) internal {
-        uint256 bond = _standings[id].bond;
-        _settle(id, t, challenge);
-        uint256 reward = _forfeit(t, refuter, bond, bond);
-        emit Refuted(id, refuter, reward);
-        uint32 round = challenge.round;
-        if (t.holds[round].reopened || round > t.progress.posted()) return;
-        t.holds[round].reopened = true;
-        uint40 until = uint40(block.timestamp + t.clock.challengeWindow);
-        if (block.timestamp >= t.heldUntil || round < t.reopenedFrom) t.reopenedFrom = uint24(round);
-        t.heldUntil = until;
-        t.clock.reopened = true;
-        t.progress = t.progress.withFlag(HELD);
-        emit Reopened(challenge.taskId, round, until);
-    }
-
-    function _settle(bytes32 id, Task storage t, Challenge calldata challenge) internal {
-        _standings[id].open = false; // the rest stays, so that nobody opens it again
-        _unhold(t, challenge.round);
+    /// @dev A challenge that was wrong. That does not make the score right: whoever stood back for it has another window. What is
+    /// settled stays stored, so that nobody opens it again.
+    function _fail(bytes32 taskId, Task storage t, uint32 round, bytes32 id, address refuter) internal {
+        Standing storage standing = _standings[id];
+        uint256 bond = standing.bond;
+        standing.open = false;
+        Hold storage hold = t.holds[round];
+        Clock memory clock = _clock(t);
+        _unhold(t, hold, clock);
+        emit Refuted(id, refuter, _forfeit(t, hold, refuter, bond, bond));
+        Progress p = t.progress;
+        if (!hold.reopened && round <= p.posted()) {
+            hold.reopened = true;
+            uint256 reopened = clock.reopenedFrom;
+            if (reopened == 0 || block.timestamp >= clock.heldUntil || round < reopened) {
+                clock.reopenedFrom = uint24(round);
+            }
+            clock.heldUntil = uint40(block.timestamp + clock.challengeWindow);
+            t.progress = p.withFlag(HELD);
+            emit Reopened(taskId, round, clock.heldUntil);
+        }
+        _keep(t, clock);
     }
 
     function _hold(Task storage t, uint32 round) internal {
@@ -615,28 +618,67 @@ contract Disputes is IDisputes, Ledger {
         t.clock.holds++;
         if (t.clock.heldFrom == 0 || round < t.clock.heldFrom) t.clock.heldFrom = uint24(round);
         t.progress = t.progress.withFlag(HELD);
+        t.purse = t.purse.withUnsettled();
     }
 
-    /// @dev Moves on to the next held round. Some one is held while `holds` is not 0, so the search ends; it stops after
-    /// 64 rounds, since a round that waits for one more settlement is no harm and an endless loop would be.
     function _unhold(Task storage t, uint32 round) internal {
-        t.holds[round].count--;
-        t.clock.holds--;
-        uint24 from = t.clock.heldFrom;
-        if (t.clock.holds == 0) {
+        Clock memory clock = _clock(t);
+        _unhold(t, t.holds[round], clock);
+        _keep(t, clock);
+    }
+
+    /// @dev Moves on to the next held round; the caller stores the clock. Some one is held while `holds` is not 0, so the search
+    /// ends; it stops after 64 rounds, since a round that waits for one more settlement is no harm and an endless loop
+    /// would be.
+    function _unhold(Task storage t, Hold storage hold, Clock memory clock) internal {
+        hold.count--;
+        clock.holds--;
+        uint24 from = clock.heldFrom;
+        if (clock.holds == 0) {
             from = 0;
         } else {
             for (uint256 i; i < 64 && t.holds[from].count == 0; i++) {
                 from++;
             }
         }
-        t.clock.heldFrom = from;
-        if (block.timestamp > t.heldUntil) t.heldUntil = uint40(block.timestamp);
+        clock.heldFrom = from;
+        if (block.timestamp > clock.heldUntil) clock.heldUntil = uint40(block.timestamp);
+    }
+
+    /// @dev A function, since the copy takes 300 bytes of code.
+    function _keep(Task storage t, Clock memory clock) internal {
+        t.clock = clock;
     }
 
     /// @dev Now and some response windows.
     function _later(Task storage t, uint256 windows) internal view returns (uint40) {
         return uint40(block.timestamp + windows * t.clock.responseWindow);
+    }
+
+    /// @dev Reverts unless a block's partial sum is the challenger's: in its tree or, where a sum spans many blocks, in the
+    /// one that it broke the sum down into.
+    function _requireIn(
+        Challenge calldata challenge,
+        bytes32 id,
+        uint64 index,
+        int128 partialSum,
+        bytes32[] calldata path
+    ) internal view {
+        uint64 blocks = challenge.blocks;
+        uint64 span = _span(blocks);
+        if (span == 1) return SumTree.check(challenge.sumsRoot, blocks, index, partialSum, path);
+        uint64 sum = index / span;
+        bytes32 root = _answers[id][sum];
+        if (root == 0) revert NotAnswered(id, sum);
+        SumTree.check(root, _width(blocks, span, sum), index % span, partialSum, path);
+    }
+
+    /// @dev Blocks in a sum: the smallest power of two with at most MAX_SUMS sums.
+    function _span(uint64 blocks) internal pure returns (uint64 span) {
+        span = 1;
+        unchecked {
+            while (blocks > MAX_SUMS * span) span *= 2; // a challenge has at most 2^24 blocks, so span ends at 2^12
+        }
     }
 
     /// @dev Sums of `span` blocks each that `blocks` blocks have.
@@ -645,8 +687,8 @@ contract Disputes is IDisputes, Ledger {
     }
 
     /// @dev Blocks in one sum: the last one may have fewer.
-    function _width(Challenge calldata challenge, uint64 sum) internal pure returns (uint64) {
-        uint64 left = challenge.blocks - sum * challenge.span;
-        return left < challenge.span ? left : challenge.span;
+    function _width(uint64 blocks, uint64 span, uint64 sum) internal pure returns (uint64) {
+        uint64 left = blocks - sum * span;
+        return left < span ? left : span;
     }
 }

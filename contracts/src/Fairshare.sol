@@ -15,6 +15,7 @@ import {Ledger} from "./Ledger.sol";
 import {Cover} from "./types/Cover.sol";
 import {Posting, toPosting} from "./types/Posting.sol";
 import {CHANGED, HELD, STOPPING, Progress} from "./types/Progress.sol";
+import {Purse} from "./types/Purse.sol";
 import {Seat} from "./types/Seat.sol";
 
 /// @title Fairshare
@@ -76,7 +77,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         _requireOrder(account, enrolment.deadline, structHash, enrolment.signature);
         // Interaction: nothing was read yet that a call back could change, and nothing depends on how it ends; without
         // an allowance the stake cannot be pulled.
-        IERC20 token = _tasks[taskId].token;
+        IERC20 token = _token(_tasks[taskId]);
         _permit(address(token), account, permit_);
         // Check, effect and interaction of the joining itself.
         firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset, membership);
@@ -94,7 +95,12 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         bytes32 hash = _headerHash(header);
         Seat seat = _requireQuorum(t, header, _hashTypedDataV4(hash), signatures);
         // Check: the header follows from the terms and the round before.
-        uint32 round = p.posted() + 1;
+        uint32 round;
+        uint256 windowEnd;
+        unchecked {
+            // A round has 24 bits; times and windows have 32.
+            (round, windowEnd) = (p.posted() + 1, block.timestamp + seat.challengeWindow());
+        }
         uint256 rounds = p.has(STOPPING) ? t.rounds : seat.rounds();
         if (header.round != round || round > rounds) revert RoundOutOfOrder(header.round, round, uint32(rounds));
         if (p.commitment() != bytes10(_hash3(header.previous, header.enrolment, cover))) _refuse(t, p, header, cover);
@@ -102,46 +108,46 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         uint256 total = header.cumulative;
         _requireScheduled(p, header, total, seat.budget(), rounds);
         // Check: the bond covers what is not final.
-        if (p.has(HELD) && _heldFrom(t, t.clock) == 0) p = p.withoutFlag(HELD);
+        if (p.has(HELD) && _heldFrom(_clock(t)) == 0) p = p.withoutFlag(HELD);
         cover = _covered(p, total, seat, cover);
         // Effect.
         bytes32 enrolment = p.has(CHANGED) ? _arrive(header.taskId, t) : header.enrolment;
         t.progress = p.withRound(total).withCommitment(_hash3(hash, enrolment, cover));
-        t.postings[round] = toPosting(hash, block.timestamp);
+        t.postings[round] = toPosting(hash, windowEnd);
         _emitPosted(header, round, cover);
     }
 
     /// @inheritdoc IFairshare
-    function claim(Header calldata header, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount) {
+    function claim(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount) {
         IERC20 token;
-        (token, amount) = _claim(header, leaf, proof);
+        (token, amount) = _claim(roll, leaf, proof);
         // Interaction.
-        token.safeTransfer(_payee(_tasks[header.taskId], leaf.account), amount);
+        token.safeTransfer(_payee(_tasks[roll.taskId], leaf.account), amount);
     }
 
     /// @inheritdoc IFairshare
-    function claimBatch(Header calldata header, Leaf[] calldata leaves, Proof[] calldata proofs)
+    function claimBatch(Payroll calldata roll, Leaf[] calldata leaves, Proof[] calldata proofs)
         external
         returns (uint256 total)
     {
         if (leaves.length != proofs.length) revert LengthMismatch(leaves.length, proofs.length);
         for (uint256 i; i < leaves.length; i++) {
-            RoundTree.check(header, leaves[i], proofs[i]);
+            RoundTree.check(roll, leaves[i], proofs[i]);
         }
-        return _claimAll(header, leaves);
+        return _claimAll(roll, leaves);
     }
 
     /// @inheritdoc IFairshare
-    function claimRange(Header calldata header, uint32 from, Leaf[] calldata leaves, Sibling[] calldata siblings)
+    function claimRange(Payroll calldata roll, uint32 from, Leaf[] calldata leaves, bytes calldata siblings)
         external
         returns (uint256 total)
     {
-        RoundTree.checkRange(header, from, leaves, siblings);
-        return _claimAll(header, leaves);
+        RoundTree.checkRange(roll, from, leaves, siblings);
+        return _claimAll(roll, leaves);
     }
 
     /// @inheritdoc IFairshare
-    function claimTo(Header calldata header, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
+    function claimTo(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
         external
         returns (uint256 amount)
     {
@@ -149,8 +155,8 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         bytes32 structHash = keccak256(
             abi.encode(
                 REDIRECT_TYPEHASH,
-                header.taskId,
-                header.round,
+                roll.taskId,
+                roll.round,
                 leaf.account,
                 redirect.recipient,
                 redirect.fee,
@@ -158,13 +164,13 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             )
         );
         _requireOrder(leaf.account, redirect.deadline, structHash, redirect.signature);
-        address payee = _payee(_tasks[header.taskId], leaf.account);
+        address payee = _payee(_tasks[roll.taskId], leaf.account);
         if (payee != leaf.account && payee != redirect.recipient) revert NotRecipient(redirect.recipient, payee);
         // Check and effect.
         IERC20 token;
-        (token, amount) = _claim(header, leaf, proof);
+        (token, amount) = _claim(roll, leaf, proof);
         if (redirect.fee > amount) revert FeeAboveAmount(redirect.fee, amount);
-        emit Redirected(header.taskId, header.round, leaf.account, redirect.recipient, msg.sender, redirect.fee);
+        emit Redirected(roll.taskId, roll.round, leaf.account, redirect.recipient, msg.sender, redirect.fee);
         // Interaction.
         token.safeTransfer(redirect.recipient, amount - redirect.fee);
         if (redirect.fee != 0) token.safeTransfer(msg.sender, redirect.fee);
@@ -210,7 +216,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             delete t.accounts[msg.sender];
             t.stakes -= stake;
             t.progress = p.withoutClient();
-            _credit(t.token, payee, stake);
+            _credit(_token(t), payee, stake);
             emit Released(taskId, msg.sender, stake, 0);
         } else {
             leftRound = p.posted() + 2;
@@ -226,7 +232,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         Task storage t = _tasks[taskId];
         if (t.accounts[account].stake == 0) revert NothingStaked(taskId, account);
         uint256 amount = _release(taskId, t, account);
-        _credit(t.token, _payee(t, account), amount);
+        _credit(_token(t), _payee(t, account), amount);
     }
 
     /// @inheritdoc IFairshare
@@ -240,7 +246,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             total += amounts[i];
         }
         // Interaction.
-        IERC20 token = t.token;
+        IERC20 token = _token(t);
         for (uint256 i; i < accounts.length; i++) {
             _send(token, _payee(t, accounts[i]), amounts[i]);
         }
@@ -307,7 +313,9 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     /// @inheritdoc IFairshare
     function roundOf(bytes32 taskId, uint32 round) external view returns (bytes27 hash, uint40 postedAt) {
         Posting posting = _tasks[taskId].postings[round];
-        return (posting.digest(), uint40(posting.postedAt()));
+        uint256 windowEnd = posting.windowEnd();
+        if (windowEnd != 0) postedAt = uint40(windowEnd - _tasks[taskId].clock.challengeWindow);
+        return (posting.digest(), postedAt);
     }
 
     /// @inheritdoc IFairshare
@@ -362,7 +370,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         _enrol(t, 1, account, firstRound, stake);
         emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
         // Interaction.
-        _pull(t.token, account, stake);
+        _pull(_token(t), account, stake);
     }
 
     /// @dev The first round that an account which joins now has a leaf in; reverts if it cannot.
@@ -374,7 +382,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         if (stake < t.minStake || stake > t.maxStake) revert StakeOutOfRange(stake, t.minStake, t.maxStake);
         firstRound = p.status() == Status.Open ? 1 : p.posted() + 2;
         if (firstRound > t.rounds) revert EnrolmentOver(taskId, firstRound, t.rounds);
-        uint256 deadline = _deadline(t, p, t.clock);
+        uint256 deadline = _deadline(t, p);
         if (block.timestamp >= deadline) revert IDisputes.TooLate(block.timestamp, deadline);
     }
 
@@ -428,7 +436,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         uint256 least = p.cumulative();
         uint256 allowed = budget;
         unchecked {
-            // A budget is below 2^96 and a round below 2^24; `rounds` is at least as much as the round, so not 0.
+            // A budget is below 2^95 and a round below 2^24; `rounds` is at least as much as the round, so not 0.
             uint256 round = p.posted() + 1;
             if (round != rounds) allowed = budget * round / rounds;
             if (header.price != type(uint128).max && allowed + 1 > leafCount + least) least = allowed + 1 - leafCount;
@@ -449,10 +457,11 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     function _emitPosted(Header calldata header, uint256 round, bytes32 cover) internal {
         (bytes32 topic, bytes32 taskId) = (Posted.selector, header.taskId);
         assembly ("memory-safe") {
-            let buffer := mload(0x40) // 448 bytes behind the free memory pointer
-            calldatacopy(buffer, header, 416)
-            mstore(add(buffer, 416), cover)
-            log3(buffer, 448, topic, taskId, round)
+            let buffer := mload(0x40) // 320 bytes behind the free memory pointer
+            calldatacopy(buffer, add(header, 64), 96) // treeRoot to cumulative
+            calldatacopy(add(buffer, 96), add(header, 224), 192) // baseModel to bundle
+            mstore(add(buffer, 288), cover)
+            log3(buffer, 320, topic, taskId, round)
         }
     }
 
@@ -477,7 +486,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     /// @dev Books a client's stake, and its share of the pool if that goes by stake, as gone; the caller pays it.
     function _release(bytes32 taskId, Task storage t, address account) internal returns (uint256 amount) {
         Account storage a = t.accounts[account];
-        Clock memory clock = t.clock;
+        Clock memory clock = _clock(t);
         Progress p = t.progress;
         // Check.
         uint256 stake = a.stake;
@@ -488,7 +497,7 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             t.stakes -= uint96(stake); // it has a place since the round before `left`
         } else if (clock.pooled && !clock.swept && t.poolByStake && _placed(t, a)) {
             share = uint256(t.pool) * stake / t.poolBase;
-            t.paid += uint96(share);
+            t.purse = t.purse.withPaid(t.purse.paid() + share);
         }
         // Effect.
         a.stake = 0;
@@ -509,8 +518,12 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         returns (Seat seat)
     {
         address last;
-        for (uint256 i; i < signatures.length; i++) {
+        uint256 count = signatures.length;
+        for (uint256 i; i < count;) {
             Signature calldata signature = signatures[i];
+            unchecked {
+                i++; // below the count
+            }
             address signer = ECDSA.recover(digest, signature.r, signature.vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
             if (seat.quorum() == 0) {
@@ -522,24 +535,28 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             last = signer;
         }
         // Without signatures there is no seat and its quorum is 0, hence the second condition.
-        if (signatures.length < seat.quorum() || signatures.length == 0) {
+        if (count < seat.quorum() || count == 0) {
             _requireCoordinator(t);
-            revert QuorumNotReached(signatures.length, t.quorum);
+            revert QuorumNotReached(count, t.quorum);
         }
     }
 
-    /// @dev Reverts unless the header's round is final and the claim period is not over.
+    /// @dev Reverts unless the payroll's round is final and the claim period is not over.
     /// @return pool What its leaves are worth beyond their cumulatives, all together.
-    function _requireClaimable(Task storage t, Header calldata header) internal view returns (uint256 pool) {
-        uint256 postedAt = _requirePosted(t, header);
-        Clock memory clock = t.clock;
-        uint32 round = header.round;
-        if (clock.swept) revert ClaimPeriodOver(header.taskId);
-        if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
-        uint32 held = _heldFrom(t, clock);
-        if (held != 0 && round >= held) revert RoundHeld(round, held);
-        uint256 finalAt = postedAt + clock.challengeWindow;
+    function _requireClaimable(Task storage t, Payroll calldata roll, Purse purse) internal view returns (uint256 pool) {
+        uint32 round = roll.round;
+        uint256 finalAt = _requirePosted(t, roll.taskId, round, _headerHash(roll));
+        if (purse.unsettled()) pool = _requireSettled(t, roll.taskId, round);
         if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
+    }
+
+    /// @dev Reverts if a round is void or held, or the claim period is over.
+    function _requireSettled(Task storage t, bytes32 taskId, uint32 round) internal view returns (uint256 pool) {
+        Clock memory clock = _clock(t);
+        if (clock.swept) revert ClaimPeriodOver(taskId);
+        if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
+        uint32 held = _heldFrom(clock);
+        if (held != 0 && round >= held) revert RoundHeld(round, held);
         if (clock.pooled && round == t.progress.posted() && !t.poolByStake) pool = t.pool;
     }
 
@@ -556,61 +573,63 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     }
 
     /// @dev Check and effect of claiming for one account.
-    function _claim(Header calldata header, Leaf calldata leaf, Proof calldata proof)
+    function _claim(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof)
         internal
         returns (IERC20 token, uint256 amount)
     {
-        Task storage t = _tasks[header.taskId];
-        uint256 pool = _requireClaimable(t, header);
-        RoundTree.check(header, leaf, proof);
-        amount = _take(t, header, leaf, pool);
+        Task storage t = _tasks[roll.taskId];
+        Purse purse = t.purse;
+        uint256 pool = _requireClaimable(t, roll, purse);
+        RoundTree.check(roll, leaf, proof);
+        amount = _take(t, roll, leaf, pool);
         if (amount == 0) revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
-        token = _pay(t, header, amount);
+        _pay(t, roll, purse, amount);
+        token = IERC20(purse.token());
     }
 
     /// @dev Claims for leaves that were checked.
-    function _claimAll(Header calldata header, Leaf[] calldata leaves) internal returns (uint256 total) {
-        Task storage t = _tasks[header.taskId];
+    function _claimAll(Payroll calldata roll, Leaf[] calldata leaves) internal returns (uint256 total) {
+        Task storage t = _tasks[roll.taskId];
+        Purse purse = t.purse;
         // Check and effect, for all of them before the first transfer.
-        uint256 pool = _requireClaimable(t, header);
+        uint256 pool = _requireClaimable(t, roll, purse);
         uint256[] memory amounts = new uint256[](leaves.length);
         for (uint256 i; i < leaves.length; i++) {
-            amounts[i] = _take(t, header, leaves[i], pool);
+            amounts[i] = _take(t, roll, leaves[i], pool);
             total += amounts[i];
         }
-        IERC20 token = _pay(t, header, total);
+        _pay(t, roll, purse, total);
         // Interaction.
         for (uint256 i; i < leaves.length; i++) {
-            _send(token, _payee(t, leaves[i].account), amounts[i]);
+            _send(IERC20(purse.token()), _payee(t, leaves[i].account), amounts[i]);
         }
     }
 
     /// @dev Books what a leaf is still owed as claimed by its account; the caller has checked the leaf, books the amount
     /// for the task and pays it.
-    function _take(Task storage t, Header calldata header, Leaf calldata leaf, uint256 pool)
+    function _take(Task storage t, Payroll calldata roll, Leaf calldata leaf, uint256 pool)
         internal
         returns (uint256 amount)
     {
         Account storage a = t.accounts[leaf.account];
-        if (a.firstRound == 0) revert NotJoined(header.taskId, leaf.account);
+        if (a.firstRound == 0) revert NotJoined(roll.taskId, leaf.account);
         uint256 claimed = a.claimed;
         uint256 worth = leaf.cumulative;
-        if (pool != 0) worth += pool * worth / header.cumulative;
+        if (pool != 0) worth += pool * worth / roll.cumulative;
         if (worth <= claimed) return 0;
         amount = worth - claimed;
-        a.claimed = uint96(worth); // a part of budget and bond, which are below 2^96 together
-        emit Claimed(header.taskId, header.round, leaf.account, amount);
+        a.claimed = uint96(worth); // a part of budget and bond, which are below 2^95 together
+        emit Claimed(roll.taskId, roll.round, leaf.account, amount);
     }
 
     /// @dev Books a payment. What a valid header promises is part of the task's total, so the total itself is read only
     /// if accounts were paid from different trees beyond this header's promise, or from the pool.
-    function _pay(Task storage t, Header calldata header, uint256 amount) internal returns (IERC20 token) {
-        token = t.token;
-        uint256 paid = t.paid + amount;
-        if (paid > header.cumulative) {
+    function _pay(Task storage t, Payroll calldata roll, Purse purse, uint256 amount) internal {
+        uint256 paid = purse.paid() + amount;
+        if (paid > roll.cumulative) {
             uint256 total = t.progress.cumulative() + t.pool;
             if (paid > total) revert PaidBeyondTotal(paid, total);
         }
-        t.paid = uint96(paid); // at most the total, which is at most budget and bond
+        t.purse = purse.withPaid(paid); // at most the total, which is at most budget and bond
     }
 }

@@ -8,27 +8,28 @@ import {IDisputes} from "./interfaces/IDisputes.sol";
 import {ITask} from "./interfaces/ITask.sol";
 import {Posting} from "./types/Posting.sol";
 import {Progress} from "./types/Progress.sol";
+import {Purse} from "./types/Purse.sol";
 import {Seat, toSeat} from "./types/Seat.sol";
 
 /// @title What the contract stores, reads and owes
 /// @notice Storage and the internal steps that Fairshare and Disputes share.
-/// @dev Slots are cut so that `post` writes two (one of them new) and reads two more, and a claim writes two and reads
-/// two more; amounts are uint96, which one check in `open` and one in `join` make safe.
+/// @dev Slots are cut so that `post` writes two (one of them new) and reads one more, a claim writes two and reads one more,
+/// and a refutation writes three and the refuter's credit; amounts are uint96, which one check in `open` and one in `join`
+/// make safe.
 abstract contract Ledger is ITask, EIP712 {
     using SafeERC20 for IERC20;
 
     /* TYPES */
 
-    /// @dev What finality depends on; one slot.
+    /// @dev What finality depends on but the time of the post; one slot.
     struct Clock {
         uint32 challengeWindow; // seconds
         uint32 responseWindow; // seconds
-        uint32 roundTimeout; // seconds
         uint24 voidFrom; // round, 0 if none
         uint24 heldFrom; // the first round with an open challenge or request, 0 if none
-        uint40 since; // when the status last changed
         uint32 holds; // open challenges and requests
-        bool reopened; // a round's window was opened once more; when and which is in another slot
+        uint40 heldUntil; // something was held until then
+        uint24 reopenedFrom; // the round whose window is open until then, again; 0 if none was
         bool swept;
         bool pooled; // the task ended otherwise than planned, and its clients share the pool
     }
@@ -55,16 +56,16 @@ abstract contract Ledger is ITask, EIP712 {
         uint40 deadline;
     }
 
-    /// @dev What makes a round wait.
+    /// @dev What makes a round wait, and what was forfeited over it.
     struct Hold {
         uint32 count; // open challenges and requests
         bool reopened; // its window was opened once more
+        uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
     }
 
     /// @dev Slots are marked by empty lines.
     struct Task {
-        IERC20 token;
-        uint96 paid; // wei
+        Purse purse;
 
         Clock clock;
 
@@ -99,13 +100,11 @@ abstract contract Ledger is ITask, EIP712 {
         uint96 poolBase; // wei
         uint96 bounty; // wei, that was paid out of the bond
 
-        // Not zero from `open` on, which makes refuting cheaper.
-        uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
-        uint40 heldUntil; // something was held until then
-        uint24 reopenedFrom; // the round whose window is open until then, again
+        uint40 since; // when the status last changed
+        uint32 roundTimeout; // seconds
+        uint32 claimPeriod; // seconds
         uint24 reached; // the round under way when the task was halted
         bool joiningClosed;
-        uint32 claimPeriod; // seconds
 
         address offered; // may take the coordinator's place
 
@@ -128,7 +127,10 @@ abstract contract Ledger is ITask, EIP712 {
     address internal constant BURNED = address(0xdEaD); // nobody has its key; many tokens refuse to go to address 0
 
     bytes32 internal constant HEADER_TYPEHASH = keccak256(
-        "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,bytes32 enrolment,uint128 cumulative,uint128 price,bytes32 bundle)"
+        "Header(bytes32 taskId,uint32 round,bytes32 treeRoot,uint32 leafCount,uint128 cumulative,Rest rest)Rest(bytes32 previous,bytes32 validation,bytes32 baseModel,bytes32 nextModel,bytes32 directionRoot,bytes32 enrolment,uint128 price,bytes32 bundle)"
+    );
+    bytes32 internal constant REST_TYPEHASH = keccak256(
+        "Rest(bytes32 previous,bytes32 validation,bytes32 baseModel,bytes32 nextModel,bytes32 directionRoot,bytes32 enrolment,uint128 price,bytes32 bundle)"
     );
 
     mapping(bytes32 taskId => Task) internal _tasks;
@@ -143,15 +145,30 @@ abstract contract Ledger is ITask, EIP712 {
 
     /* INTERNAL */
 
-    /// @dev The EIP-712 struct hash of a header: of its type hash and its 13 words as they came. A field with dirty high
-    /// bits would hash to something that no evaluator signed.
+    /// @dev The EIP-712 struct hash of a header: of its type hash, its first 5 words as they came, and the struct hash of the
+    /// other 8. A field with dirty high bits would hash to something that no evaluator signed.
     function _headerHash(Header calldata header) internal pure returns (bytes32 hash) {
+        (bytes32 typehash, bytes32 typehashOfRest) = (HEADER_TYPEHASH, REST_TYPEHASH);
+        assembly ("memory-safe") {
+            let buffer := mload(0x40) // 288 bytes behind the free memory pointer
+            mstore(buffer, typehashOfRest)
+            calldatacopy(add(buffer, 32), add(header, 160), 256)
+            let rest := keccak256(buffer, 288)
+            mstore(buffer, typehash)
+            calldatacopy(add(buffer, 32), header, 160)
+            mstore(add(buffer, 192), rest)
+            hash := keccak256(buffer, 224)
+        }
+    }
+
+    /// @dev The same of a header that is known by its payroll: its 6 words are all that is hashed.
+    function _headerHash(Payroll calldata roll) internal pure returns (bytes32 hash) {
         bytes32 typehash = HEADER_TYPEHASH;
         assembly ("memory-safe") {
-            let buffer := mload(0x40) // 448 bytes behind the free memory pointer
+            let buffer := mload(0x40) // 224 bytes behind the free memory pointer
             mstore(buffer, typehash)
-            calldatacopy(add(buffer, 32), header, 416)
-            hash := keccak256(buffer, 448)
+            calldatacopy(add(buffer, 32), roll, 192)
+            hash := keccak256(buffer, 224)
         }
     }
 
@@ -192,31 +209,45 @@ abstract contract Ledger is ITask, EIP712 {
 
     /// @dev The first round that waits for a challenge or whose window is open once more, 0 if there is none; all after it
     /// wait with it.
-    function _heldFrom(Task storage t, Clock memory clock) internal view returns (uint32 from) {
+    function _heldFrom(Clock memory clock) internal view returns (uint32 from) {
         from = clock.heldFrom;
-        if (clock.reopened && block.timestamp < t.heldUntil) {
-            uint32 reopened = t.reopenedFrom;
-            if (from == 0 || reopened < from) from = reopened;
-        }
+        uint32 reopened = clock.reopenedFrom;
+        if (reopened != 0 && block.timestamp < clock.heldUntil && (from == 0 || reopened < from)) from = reopened;
     }
 
     /// @dev Whether a round was posted, is not void, is not held, and its challenge window is over.
     function _isFinal(Task storage t, uint32 round) internal view returns (bool) {
-        Clock memory clock = t.clock;
-        uint256 postedAt = t.postings[round].postedAt();
-        uint32 held = _heldFrom(t, clock);
-        return postedAt != 0 && (clock.voidFrom == 0 || round < clock.voidFrom) && (held == 0 || round < held)
-            && block.timestamp >= postedAt + clock.challengeWindow;
+        uint256 windowEnd = t.postings[round].windowEnd();
+        if (windowEnd == 0 || block.timestamp < windowEnd) return false;
+        Clock memory clock = _clock(t);
+        uint32 held = _heldFrom(clock);
+        return (clock.voidFrom == 0 || round < clock.voidFrom) && (held == 0 || round < held);
     }
 
     /// @dev Reverts unless the header is the posted one of its round.
-    function _requirePosted(Task storage t, Header calldata header) internal view returns (uint256 postedAt) {
-        bytes32 hash = _headerHash(header);
-        Posting posting = t.postings[header.round];
-        postedAt = posting.postedAt();
-        if (postedAt == 0 || posting.digest() != bytes27(hash)) {
-            revert UnknownHeader(header.taskId, header.round, hash);
-        }
+    function _requirePosted(Task storage t, Header calldata header) internal view {
+        _requirePosted(t, header.taskId, header.round, _headerHash(header));
+    }
+
+    /// @dev Reverts unless this is the hash of the round's posted header.
+    function _requirePosted(Task storage t, bytes32 taskId, uint32 round, bytes32 hash)
+        internal
+        view
+        returns (uint256 windowEnd)
+    {
+        Posting posting = t.postings[round];
+        windowEnd = posting.windowEnd();
+        if (windowEnd == 0 || posting.digest() != bytes27(hash)) revert UnknownHeader(taskId, round, hash);
+    }
+
+    /// @dev What finality depends on. A function, since the copy takes 300 bytes of code.
+    function _clock(Task storage t) internal view returns (Clock memory) {
+        return t.clock;
+    }
+
+    /// @dev The token of a task.
+    function _token(Task storage t) internal view returns (IERC20) {
+        return IERC20(t.purse.token());
     }
 
     /// @dev Notes a join (kind 1) or a leave (2) in the rolling hash; its low 12 bytes are cut off.
@@ -251,16 +282,17 @@ abstract contract Ledger is ITask, EIP712 {
     /// @dev Until when the task can go on, and after which it can end: its last round's window is over, nothing is held
     /// any more and, if rounds are missing from a task that was not halted, so is the time to post the next: a whole
     /// timeout after the last post and after the last hold.
-    function _deadline(Task storage t, Progress p, Clock memory clock) internal view returns (uint256 deadline) {
-        if (p.status() == Status.Open) return uint256(clock.since) + clock.roundTimeout;
-        uint256 postedAt = t.postings[p.posted()].postedAt(); // 0 before the first
-        if (postedAt != 0) deadline = postedAt + clock.challengeWindow;
-        uint256 heldUntil = t.heldUntil;
+    function _deadline(Task storage t, Progress p) internal view returns (uint256 deadline) {
+        uint256 since = t.since;
+        if (p.status() == Status.Open) return since + t.roundTimeout;
+        deadline = t.postings[p.posted()].windowEnd(); // 0 before the first
+        uint256 postedAt = deadline == 0 ? 0 : deadline - t.clock.challengeWindow;
+        uint256 heldUntil = t.clock.heldUntil;
         if (heldUntil > deadline) deadline = heldUntil;
         if (p.status() == Status.Started && p.posted() != t.rounds) {
-            uint256 silent = postedAt > clock.since ? postedAt : clock.since;
+            uint256 silent = postedAt > since ? postedAt : since;
             if (heldUntil > silent) silent = heldUntil;
-            silent += clock.roundTimeout;
+            silent += t.roundTimeout;
             if (silent > deadline) deadline = silent;
         }
     }

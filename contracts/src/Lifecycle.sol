@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity ^0.8.30;
 
-import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {ILifecycle} from "./interfaces/ILifecycle.sol";
 import {Ledger} from "./Ledger.sol";
 import {CHANGED, STOPPING, Progress} from "./types/Progress.sol";
+import {MOST, toPurse} from "./types/Purse.sol";
 
 /// @title The code behind opening, steering and ending a task
 /// @notice Runs by delegatecall from Fairshare only, on its storage; called by itself it knows of no task. See ILifecycle
@@ -29,16 +29,16 @@ contract Lifecycle is ILifecycle, Ledger {
         _requireRange("responseWindow", terms.responseWindow, LEAST_WINDOW, type(uint32).max);
         _requireRange("roundTimeout", terms.roundTimeout, 2 * uint256(terms.challengeWindow), type(uint32).max);
         _requireRange("claimPeriod", terms.claimPeriod, LEAST_CLAIM_PERIOD, type(uint32).max);
-        _requireRange("budget", terms.budget, 1, type(uint96).max);
-        _requireRange("maxStake", terms.maxStake, 1, type(uint96).max);
+        _requireRange("budget", terms.budget, 1, MOST);
+        _requireRange("maxStake", terms.maxStake, 1, MOST);
         _requireRange("minStake", terms.minStake, 1, terms.maxStake);
-        _requireRange("bond", terms.bond, terms.minStake, type(uint96).max - terms.budget);
-        // Effect: every amount below fits, it was just compared with type(uint96).max.
-        t.token = IERC20(terms.token);
+        _requireRange("bond", terms.bond, terms.minStake, MOST - terms.budget);
+        // Effect: every amount below fits, it was just compared with MOST.
+        t.purse = toPurse(terms.token);
         t.clock.challengeWindow = terms.challengeWindow;
         t.clock.responseWindow = terms.responseWindow;
-        t.clock.roundTimeout = terms.roundTimeout;
-        t.clock.since = uint40(block.timestamp);
+        t.roundTimeout = terms.roundTimeout;
+        t.since = uint40(block.timestamp);
         t.claimPeriod = terms.claimPeriod;
         t.progress = t.progress.withStatus(Status.Open);
         t.sponsor = msg.sender;
@@ -69,7 +69,7 @@ contract Lifecycle is ILifecycle, Ledger {
         _seat(taskId, t, true);
         emit Opened(taskId, msg.sender, terms.token, terms);
         // Interaction.
-        _pull(t.token, msg.sender, terms.budget);
+        _pull(_token(t), msg.sender, terms.budget);
     }
 
     /// @inheritdoc ILifecycle
@@ -88,10 +88,10 @@ contract Lifecycle is ILifecycle, Ledger {
         t.progress = p.withStatus(Status.Started).withoutFlag(CHANGED).withCommitment(
             keccak256(abi.encode(bytes32(0), bytes32(bytes20(enrolment)), bytes32(0)))
         );
-        t.clock.since = uint40(block.timestamp);
+        t.since = uint40(block.timestamp);
         emit Started(taskId, clients);
         // Interaction.
-        _pull(t.token, msg.sender, t.bond);
+        _pull(_token(t), msg.sender, t.bond);
     }
 
     /// @inheritdoc ILifecycle
@@ -134,13 +134,13 @@ contract Lifecycle is ILifecycle, Ledger {
         uint256 first = p.status() == Status.Open ? 1 : p.posted() + 2;
         if (first > t.rounds) revert EnrolmentOver(taskId, uint32(first), t.rounds);
         uint256 budget = uint256(t.budget) + t.added;
-        _requireRange("budget", amount, t.minStake, type(uint96).max - budget - t.bond);
+        _requireRange("budget", amount, t.minStake, MOST - budget - t.bond);
         // Effect.
         t.added += uint96(amount);
         t.progress = p.withFlag(CHANGED);
         emit BudgetAdded(taskId, msg.sender, amount, budget + amount);
         // Interaction.
-        _pull(t.token, msg.sender, amount);
+        _pull(_token(t), msg.sender, amount);
     }
 
     /// @inheritdoc ILifecycle
@@ -194,7 +194,7 @@ contract Lifecycle is ILifecycle, Ledger {
         if (p.posted() != t.rounds) revert RoundsMissing(taskId, p.posted(), t.rounds);
         _requireEnd(taskId, t, p);
         // Effect.
-        _credit(t.token, t.coordinator, t.bond);
+        _credit(_token(t), t.coordinator, t.bond);
         _close(taskId, t, p.cumulative(), _budget(t) - p.cumulative(), 0);
     }
 
@@ -223,12 +223,13 @@ contract Lifecycle is ILifecycle, Ledger {
         Progress p = t.progress;
         p.requireStatus(taskId, Status.Closed);
         if (t.clock.swept) revert ClaimPeriodOver(taskId);
-        uint256 earliest = uint256(t.clock.since) + t.claimPeriod;
+        uint256 earliest = uint256(t.since) + t.claimPeriod;
         if (block.timestamp < earliest) revert TooEarly(block.timestamp, earliest);
         // Effect.
-        uint256 rest = p.cumulative() + t.pool - t.paid;
+        uint256 rest = p.cumulative() + t.pool - t.purse.paid();
         t.clock.swept = true;
-        _credit(t.token, t.sponsor, rest);
+        t.purse = t.purse.withUnsettled();
+        _credit(_token(t), t.sponsor, rest);
         emit Swept(taskId, rest);
     }
 
@@ -238,7 +239,7 @@ contract Lifecycle is ILifecycle, Ledger {
     function task(bytes32 taskId) external view returns (Terms memory terms, State memory state) {
         Task storage t = _tasks[taskId];
         Clock memory clock = t.clock;
-        terms.token = address(t.token);
+        terms.token = t.purse.token();
         terms.coordinator = t.coordinator;
         terms.evaluators = t.evaluators;
         terms.quorum = t.quorum;
@@ -249,7 +250,7 @@ contract Lifecycle is ILifecycle, Ledger {
         terms.rounds = t.rounds;
         terms.challengeWindow = clock.challengeWindow;
         terms.responseWindow = clock.responseWindow;
-        terms.roundTimeout = clock.roundTimeout;
+        terms.roundTimeout = t.roundTimeout;
         terms.claimPeriod = t.claimPeriod;
         terms.budget = t.budget;
         terms.bond = t.bond;
@@ -270,18 +271,17 @@ contract Lifecycle is ILifecycle, Ledger {
         state.rounds = t.rounds;
         state.posted = p.posted();
         state.voidFrom = clock.voidFrom;
-        state.heldFrom = _heldFrom(t, clock);
+        state.heldFrom = _heldFrom(clock);
         state.clients = p.counted() + p.arriving();
         state.openChallenges = clock.holds;
-        state.since = clock.since;
+        state.since = t.since;
         state.budget = t.budget;
         state.added = t.added;
         state.bond = status == Status.Started || status == Status.Halted ? t.bond - t.bounty : 0;
         state.cumulative = uint128(p.cumulative());
-        state.paid = t.paid;
+        state.paid = uint128(t.purse.paid());
         state.pool = t.pool;
         state.poolBase = t.poolBase;
-        state.burned = t.burned;
         state.enrolment = bytes32(bytes20(t.due));
     }
 
@@ -301,10 +301,10 @@ contract Lifecycle is ILifecycle, Ledger {
 
     /// @dev Reverts before the task's last deadline, or while anything is challenged.
     function _requireEnd(bytes32 taskId, Task storage t, Progress p) internal view {
-        Clock memory clock = t.clock;
-        uint256 deadline = _deadline(t, p, clock);
+        uint256 deadline = _deadline(t, p);
         if (block.timestamp < deadline) revert TooEarly(block.timestamp, deadline);
-        if (clock.holds != 0) revert ChallengesOpen(taskId, clock.holds);
+        uint32 holds = t.clock.holds;
+        if (holds != 0) revert ChallengesOpen(taskId, holds);
     }
 
     /// @dev All that the sponsor, and whoever added, escrowed.
@@ -315,7 +315,8 @@ contract Lifecycle is ILifecycle, Ledger {
     /// @dev The end that nobody planned. `valid` is what the valid rounds promise, `posted` what all did, void ones too.
     function _closeUnplanned(bytes32 taskId, Task storage t, uint256 valid, uint256 posted) internal {
         // Dishonest evaluators may have let more be paid from earlier trees; it comes out of the rest.
-        uint256 total = valid < t.paid ? t.paid : valid;
+        uint256 paid = t.purse.paid();
+        uint256 total = valid < paid ? paid : valid;
         uint256 rest = _budget(t) - total;
         uint256 void = posted - valid;
         // Sponsor and prover get no more than the coordinator lost, or the three together would gain by ending.
@@ -326,11 +327,11 @@ contract Lifecycle is ILifecycle, Ledger {
         uint256 base = valid == 0 ? t.stakes : valid;
         // Nobody is left to share anything.
         if (base == 0) (refund, pool) = (refund + pool, 0);
-        // Below 2^96: budget and bond together are.
+        // Below 2^95: budget and bond together are.
         t.pool = uint96(pool);
         t.poolBase = uint96(base);
         t.poolByStake = valid == 0;
-        t.clock.pooled = pool != 0;
+        if (pool != 0) (t.clock.pooled, t.purse) = (true, t.purse.withUnsettled());
         t.progress = t.progress.withTotal(total);
         _close(taskId, t, total, refund, pool);
     }
@@ -339,8 +340,8 @@ contract Lifecycle is ILifecycle, Ledger {
     function _close(bytes32 taskId, Task storage t, uint256 total, uint256 refund, uint256 pool) internal {
         Progress p = t.progress;
         t.progress = p.withStatus(Status.Closed);
-        t.clock.since = uint40(block.timestamp);
-        _credit(t.token, t.sponsor, refund);
+        t.since = uint40(block.timestamp);
+        _credit(_token(t), t.sponsor, refund);
         emit Closed(taskId, p.posted(), total, refund, pool);
     }
 }

@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {Blocks} from "./world/Blocks.sol";
+import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -106,7 +107,6 @@ contract ChallengeTest is World {
             updateRoot: leaves[0].updateRoot,
             directionRoot: header.directionRoot,
             blocks: count,
-            span: count > 4096 ? 2 : 1,
             sumsRoot: Blocks.top(_sumHashes(sums), false),
             openedAt: uint40(clock)
         });
@@ -123,13 +123,13 @@ contract ChallengeTest is World {
         sums[at] += 2 ** 20;
     }
 
-    function _opening(bytes[] storage data, uint256 at) internal view returns (IDisputes.Opening memory) {
-        return IDisputes.Opening(_block(data, at), Blocks.path(_leafHashes(data), at, true));
+    function _opening(bytes[] storage data, uint256 at) internal view returns (bytes memory) {
+        return bytes.concat(_block(data, at), abi.encodePacked(Blocks.path(_leafHashes(data), at, true)));
     }
 
     function _refute(uint256 at, int128[] memory sums) internal {
-        IDisputes.Opening memory update = _opening(updates, at);
-        IDisputes.Opening memory direction = _opening(directions, at);
+        bytes memory update = _opening(updates, at);
+        bytes memory direction = _opening(directions, at);
         bytes32[] memory path = Blocks.path(_sumHashes(sums), at, false);
         IDisputes.Challenge memory challenge = open;
         vm.prank(REFUTER);
@@ -293,7 +293,7 @@ contract ChallengeTest is World {
         vm.assertFalse(fairshare.isFinal(taskId, 1)); // its window is over, the time to answer is not
         ITask.Proof memory proof = _proof(1);
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundHeld.selector, 1, 1));
-        fairshare.claim(header, leaves[1], proof);
+        fairshare.claim(payroll(header), leaves[1], proof);
         vm.assertEq(_state().openChallenges, 1);
         vm.assertEq(_state().heldFrom, 1);
     }
@@ -354,7 +354,7 @@ contract ChallengeTest is World {
         vm.assertEq(_state().heldFrom, 1); // its window is open once more
         _wait(1 hours);
         vm.assertEq(_state().heldFrom, 0);
-        fairshare.claim(header, leaves[1], _proof(1));
+        fairshare.claim(payroll(header), leaves[1], _proof(1));
     }
 
     /// forge-config: default.fuzz.runs = 10
@@ -371,8 +371,8 @@ contract ChallengeTest is World {
     }
 
     function _refuteReverts(uint256 at, int128[] memory sums, bytes memory expected) internal {
-        IDisputes.Opening memory update = _opening(updates, at);
-        IDisputes.Opening memory direction = _opening(directions, at);
+        bytes memory update = _opening(updates, at);
+        bytes memory direction = _opening(directions, at);
         bytes32[] memory path = Blocks.path(_sumHashes(sums), at, false);
         vm.expectRevert(expected);
         court.refute(open, uint64(at), update, direction, sums[at], path);
@@ -407,8 +407,8 @@ contract ChallengeTest is World {
         ITask.Header memory header = _begun();
         int128[] memory sums = _false(1);
         _challenge(header, sums);
-        IDisputes.Opening memory update = _opening(updates, 1);
-        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes memory update = _opening(updates, 1);
+        bytes memory direction = _opening(directions, 1);
         bytes32[] memory path = Blocks.path(_sumHashes(sums), 1, false);
         // There is no block 5.
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NoSuchBlock.selector, 5, 5));
@@ -434,11 +434,17 @@ contract ChallengeTest is World {
         court.refute(open, 1, update, direction, sums[1], new bytes32[](0));
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 4, 3));
         court.refute(open, 1, update, direction, sums[1], new bytes32[](4));
-        update.path = new bytes32[](2);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 2, 3));
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 513 + 97, 513 + 96));
+        court.refute(open, 1, bytes.concat(update, hex"00"), direction, sums[1], path);
+        assembly ("memory-safe") {
+            mstore(update, 608)
+        }
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 513 + 95, 513 + 96));
         court.refute(open, 1, update, direction, sums[1], path);
-        update.path = new bytes32[](4);
-        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 4, 3));
+        assembly ("memory-safe") {
+            mstore(update, 512)
+        }
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 512, 0));
         court.refute(open, 1, update, direction, sums[1], path);
     }
 
@@ -461,8 +467,8 @@ contract ChallengeTest is World {
         int128[] memory sums = new int128[](5);
         sums[0] = 1 << 40;
         _challenge(header, sums);
-        _refuteReverts(0, sums, abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 513, int256(1)));
-        _refuteReverts(1, sums, abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 514, int256(0)));
+        _refuteReverts(0, sums, abi.encodeWithSelector(IDisputes.MalformedBlock.selector, 513 + 96, int256(1)));
+        _refuteReverts(1, sums, abi.encodeWithSelector(IDisputes.WrongPathLength.selector, 514 + 96, 513 + 96));
     }
 
     /// forge-config: default.fuzz.runs = 48
@@ -592,7 +598,7 @@ contract ChallengeTest is World {
         vm.assertEq(_state().heldFrom, 1); // as long as its window is open again
         _wait(1 hours);
         vm.assertEq(_state().heldFrom, 3);
-        fairshare.claim(first, firstLeaves[1], Tree.prove(firstLeaves, 1));
+        fairshare.claim(payroll(first), firstLeaves[1], Tree.prove(firstLeaves, 1));
         vm.assertTrue(fairshare.isFinal(taskId, 2));
         vm.assertFalse(fairshare.isFinal(taskId, 3));
         court.uphold(two, third);
@@ -657,8 +663,8 @@ contract ChallengeTest is World {
 
     /// @dev Refutes block `at`, whose sum of two was answered with these partials.
     function _refutePart(uint256 at, int128[] memory partials) internal {
-        IDisputes.Opening memory update = _opening(updates, at);
-        IDisputes.Opening memory direction = _opening(directions, at);
+        bytes memory update = _opening(updates, at);
+        bytes memory direction = _opening(directions, at);
         uint256 first = at - at % 2;
         bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[first], partials[first + 1])), at % 2, false);
         vm.prank(REFUTER);
@@ -683,8 +689,8 @@ contract ChallengeTest is World {
         int128[] memory sums = _pairs(partials);
         bytes32 id = _challenge(header, sums);
         // One block does not refute a sum of two.
-        IDisputes.Opening memory update = _opening(updates, 1);
-        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes memory update = _opening(updates, 1);
+        bytes memory direction = _opening(directions, 1);
         bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[0], partials[1])), 1, false);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.NotAnswered.selector, id, 0));
         court.refute(open, 1, update, direction, partials[1], path);
@@ -779,8 +785,8 @@ contract ChallengeTest is World {
         bytes32 answered = Blocks.top(_sumHashes(_two(partials[0], partials[1])), false);
         partials[1] += 1; // wrong, but nobody said so
         bytes32 told = Blocks.top(_sumHashes(_two(partials[0], partials[1])), false);
-        IDisputes.Opening memory update = _opening(updates, 1);
-        IDisputes.Opening memory direction = _opening(directions, 1);
+        bytes memory update = _opening(updates, 1);
+        bytes memory direction = _opening(directions, 1);
         bytes32[] memory path = Blocks.path(_sumHashes(_two(partials[0], partials[1])), 1, false);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongPath.selector, told, answered));
         court.refute(open, 1, update, direction, partials[1], path);
@@ -847,8 +853,8 @@ contract ChallengeTest is World {
         int128[] memory last = new int128[](1);
         last[0] = partials[4096];
         _answer(2048, sums, _pack(last));
-        IDisputes.Opening memory update = _opening(updates, 4096);
-        IDisputes.Opening memory direction = _opening(directions, 4096);
+        bytes memory update = _opening(updates, 4096);
+        bytes memory direction = _opening(directions, 4096);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.SumIsRight.selector, last[0]));
         court.refute(open, 4096, update, direction, last[0], new bytes32[](0));
         _wait(1 hours);

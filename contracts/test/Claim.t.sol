@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {ITask} from "../src/interfaces/ITask.sol";
+import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -22,10 +23,18 @@ contract ClaimTest is World {
         header.bundle = 0;
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 1, _hash(header)));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
         header.round = 2;
         vm.expectRevert(abi.encodeWithSelector(ITask.UnknownHeader.selector, taskId, 2, _hash(header)));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
+    }
+
+    function test_claim_paysFromWhatWasPostedBeforeTheChainChangedItsId() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        vm.chainId(block.chainid + 1);
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
+        vm.assertEq(token.balanceOf(leaves[0].account), leaves[0].cumulative);
     }
 
     function test_claim_revertsUntilTheRoundIsFinal() public {
@@ -34,9 +43,9 @@ contract ClaimTest is World {
         _wait(1 hours - 1);
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
         _wait(1);
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
     }
 
     function test_claim_revertsIfTheLeafIsNotInTheTree() public {
@@ -47,17 +56,17 @@ contract ClaimTest is World {
         changed[0].cumulative += 1;
         bytes32 wrong = Tree.root(changed).node;
         vm.expectRevert(abi.encodeWithSelector(ITask.WrongRoot.selector, wrong, header.treeRoot));
-        fairshare.claim(header, changed[0], proof);
+        fairshare.claim(payroll(header), changed[0], proof);
     }
 
     function test_claim_revertsIfNothingIsLeftToPay() public {
         _begin();
         ITask.Header memory header = _postFinal();
-        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
         uint256 earned = leaves[0].cumulative;
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingToClaim.selector, _client(0), earned, earned));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
     }
 
     function test_claim_revertsIfAnEarlierRoundWasClaimedLater() public {
@@ -66,13 +75,13 @@ contract ClaimTest is World {
         ITask.Leaf memory early = leaves[0];
         ITask.Proof memory proof = _proof(0);
         ITask.Header memory second = _postFinal();
-        fairshare.claim(second, leaves[0], _proof(0));
+        fairshare.claim(payroll(second), leaves[0], _proof(0));
         vm.expectRevert(
             abi.encodeWithSelector(
                 ITask.NothingToClaim.selector, _client(0), early.cumulative, leaves[0].cumulative
             )
         );
-        fairshare.claim(first, early, proof);
+        fairshare.claim(payroll(first), early, proof);
     }
 
     function test_claim_revertsForAnAccountThatNeverJoined() public {
@@ -88,7 +97,7 @@ contract ClaimTest is World {
         _wait(1 hours);
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.NotJoined.selector, taskId, ANYONE));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
     }
 
     function test_claim_revertsIfDishonestTreesPromiseMoreThanTheTotal() public {
@@ -107,13 +116,13 @@ contract ClaimTest is World {
             _send(posted[i]);
         }
         _wait(1 hours);
-        fairshare.claim(posted[0], trees[0][0], Tree.prove(trees[0], 0));
+        fairshare.claim(payroll(posted[0]), trees[0][0], Tree.prove(trees[0], 0));
         ITask.Proof memory proof = Tree.prove(trees[1], 1);
         uint256 total = posted[1].cumulative;
         vm.expectRevert(
             abi.encodeWithSelector(ITask.PaidBeyondTotal.selector, total + posted[0].cumulative, total)
         );
-        fairshare.claim(posted[1], trees[1][1], proof);
+        fairshare.claim(payroll(posted[1]), trees[1][1], proof);
     }
 
     function test_claim_paysFromAnEarlierTreeAfterOthersWerePaidFromALaterOne() public {
@@ -122,9 +131,9 @@ contract ClaimTest is World {
         ITask.Leaf memory early = leaves[0];
         ITask.Proof memory proof = _proof(0);
         ITask.Header memory second = _postFinal();
-        fairshare.claim(second, leaves[1], _proof(1));
-        fairshare.claim(second, leaves[2], _proof(2));
-        fairshare.claim(first, early, proof); // the sum is beyond the first header's promise, not beyond the total
+        fairshare.claim(payroll(second), leaves[1], _proof(1));
+        fairshare.claim(payroll(second), leaves[2], _proof(2));
+        fairshare.claim(payroll(first), early, proof); // the sum is beyond the first header's promise, not beyond the total
         vm.assertEq(token.balanceOf(_client(0)), early.cumulative);
     }
 
@@ -138,9 +147,9 @@ contract ClaimTest is World {
         ITask.Header memory second = _next(scores);
         _send(second);
         _wait(1 hours);
-        fairshare.claim(second, leaves[1], _proof(1));
-        fairshare.claim(second, leaves[2], _proof(2));
-        fairshare.claim(first, early, proof);
+        fairshare.claim(payroll(second), leaves[1], _proof(1));
+        fairshare.claim(payroll(second), leaves[2], _proof(2));
+        fairshare.claim(payroll(first), early, proof);
         vm.assertEq(_state().paid, second.cumulative);
     }
 
@@ -154,7 +163,7 @@ contract ClaimTest is World {
         fairshare.sweep(taskId);
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.ClaimPeriodOver.selector, taskId));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
     }
 
     function test_claim_paysTheAccountWhoeverCalls() public {
@@ -165,7 +174,7 @@ contract ClaimTest is World {
         vm.expectEmit(address(fairshare));
         emit ITask.Claimed(taskId, 1, _client(1), earned);
         vm.prank(ANYONE);
-        vm.assertEq(fairshare.claim(header, leaves[1], proof), earned);
+        vm.assertEq(fairshare.claim(payroll(header), leaves[1], proof), earned);
         vm.assertEq(token.balanceOf(_client(1)), earned);
         vm.assertEq(fairshare.clientOf(taskId, _client(1)).claimed, earned);
         vm.assertEq(_state().paid, earned);
@@ -174,9 +183,9 @@ contract ClaimTest is World {
     function test_claim_paysOnlyWhatIsNewAfterALaterRound() public {
         _begin();
         ITask.Header memory header = _postFinal();
-        uint256 first = fairshare.claim(header, leaves[2], _proof(2));
+        uint256 first = fairshare.claim(payroll(header), leaves[2], _proof(2));
         header = _postFinal();
-        uint256 second = fairshare.claim(header, leaves[2], _proof(2));
+        uint256 second = fairshare.claim(payroll(header), leaves[2], _proof(2));
         vm.assertEq(first + second, leaves[2].cumulative);
         vm.assertEq(token.balanceOf(_client(2)), leaves[2].cumulative);
     }
@@ -186,7 +195,7 @@ contract ClaimTest is World {
         ITask.Header memory header = _postFinal();
         ITask.Leaf[] memory some = leaves;
         vm.expectRevert(abi.encodeWithSelector(ITask.LengthMismatch.selector, 3, 2));
-        fairshare.claimBatch(header, some, new ITask.Proof[](2));
+        fairshare.claimBatch(payroll(header), some, new ITask.Proof[](2));
     }
 
     function test_claimBatch_revertsUntilTheRoundIsFinal() public {
@@ -194,7 +203,7 @@ contract ClaimTest is World {
         ITask.Header memory header = _post();
         (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundNotFinal.selector, 1, clock + 1 hours));
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
     }
 
     function test_claimBatch_revertsIfOneProofIsWrong() public {
@@ -204,29 +213,29 @@ contract ClaimTest is World {
         some[1].cumulative += 1;
         bytes32 wrong = Tree.root(some).node;
         vm.expectRevert(abi.encodeWithSelector(ITask.WrongRoot.selector, wrong, header.treeRoot));
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
     }
 
     function test_claimBatch_skipsWhoWasPaidBefore() public {
         _begin();
         ITask.Header memory header = _postFinal();
-        fairshare.claim(header, leaves[1], _proof(1)); // somebody's attempt to spoil the batch
+        fairshare.claim(payroll(header), leaves[1], _proof(1)); // somebody's attempt to spoil the batch
         (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
-        uint256 total = fairshare.claimBatch(header, some, proofs);
+        uint256 total = fairshare.claimBatch(payroll(header), some, proofs);
         vm.assertEq(total, leaves[0].cumulative + leaves[2].cumulative);
         for (uint256 i; i < 3; i++) {
             vm.assertEq(token.balanceOf(_client(i)), leaves[i].cumulative);
         }
-        vm.assertEq(fairshare.claimBatch(header, some, proofs), 0);
+        vm.assertEq(fairshare.claimBatch(payroll(header), some, proofs), 0);
     }
 
     function test_claimBatch_saysNothingOfWhoWasPaidBefore() public {
         _begin();
         ITask.Header memory header = _postFinal();
         (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
         vm.recordLogs();
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
         vm.assertEq(vm.getRecordedLogs().length, 0);
     }
 
@@ -235,7 +244,7 @@ contract ClaimTest is World {
         ITask.Header memory header = _postFinal();
         (ITask.Leaf[] memory some, ITask.Proof[] memory proofs) = _all();
         (some[1], proofs[1]) = (some[0], proofs[0]);
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
         vm.assertEq(token.balanceOf(_client(0)), leaves[0].cumulative);
         vm.assertEq(_state().paid, leaves[0].cumulative + leaves[2].cumulative);
     }

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.30;
 
 import {ITask} from "../src/interfaces/ITask.sol";
+import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -18,7 +19,7 @@ contract EndTest is World {
 
     /// @dev Claims for everybody, releases every stake and withdraws every credit; nothing may be left in the contract.
     function _drain(ITask.Header memory last, ITask.Leaf[] memory lastLeaves) internal {
-        if (lastLeaves.length != 0) fairshare.claimRange(last, 0, lastLeaves, new ITask.Sibling[](0));
+        if (lastLeaves.length != 0) fairshare.claimRange(payroll(last), 0, lastLeaves, "");
         _drain();
     }
 
@@ -111,7 +112,7 @@ contract EndTest is World {
         _small();
         ITask.Header memory header = _post();
         _wait(1 hours);
-        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
         _wait(1 days);
         uint256 rest = 1000 ether - header.cumulative;
         vm.expectEmit(address(fairshare));
@@ -125,7 +126,7 @@ contract EndTest is World {
         vm.assertEq(_state().bond, 0);
         for (uint256 i; i < 3; i++) {
             uint256 cumulative = leaves[i].cumulative;
-            fairshare.claim(header, leaves[i], _proof(i));
+            fairshare.claim(payroll(header), leaves[i], _proof(i));
             vm.assertEq(token.balanceOf(_client(i)), cumulative + rest * cumulative / header.cumulative);
             fairshare.release(taskId, _client(i));
             vm.assertEq(_credit(_client(i)), 1 ether);
@@ -137,7 +138,7 @@ contract EndTest is World {
                 ITask.NothingToClaim.selector, _client(0), leaves[0].cumulative, token.balanceOf(_client(0)) - 1 ether
             )
         );
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
         _drain();
     }
 
@@ -159,7 +160,7 @@ contract EndTest is World {
         _postFinal();
         _wait(1 days);
         fairshare.expire(taskId);
-        fairshare.claim(first, early[0], Tree.prove(early, 0));
+        fairshare.claim(payroll(first), early[0], Tree.prove(early, 0));
         vm.assertEq(token.balanceOf(_client(0)), early[0].cumulative);
     }
 
@@ -416,7 +417,7 @@ contract EndTest is World {
     function test_sweep_creditsTheSponsorWithWhatNobodyClaimed() public {
         _begin();
         ITask.Header memory header = _postFinal();
-        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
         _wait(1 days);
         fairshare.expire(taskId);
         _wait(30 days);

@@ -5,13 +5,27 @@ import {DevToken} from "../src/DevToken.sol";
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {Blocks} from "./world/Blocks.sol";
+import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {Vm, vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
+abstract contract Floors is World {
+    /// @dev The least that a transaction with this calldata costs: by EIP-7623, 10 gas a token, of which a zero byte is one and
+    /// another four; and by EIP-7976, 64 gas a byte.
+    function _floors(string memory name, bytes memory data) internal {
+        uint256 tokens;
+        for (uint256 i; i < data.length; i++) {
+            tokens += data[i] == 0 ? 1 : 4;
+        }
+        vm.snapshotValue("calldata", string.concat(name, "_7623"), 21_000 + 10 * tokens);
+        vm.snapshotValue("calldata", string.concat(name, "_7976"), 21_000 + 64 * data.length);
+    }
+}
+
 /// @notice What a transaction costs: 21,000, its calldata, and the call with every slot cold. Each measurement is one
 /// isolated call (forge test --isolate), written to snapshots/ by Foundry.
-abstract contract GasOfRounds is World {
+abstract contract GasOfRounds is Floors {
     function _group() internal view returns (string memory) {
         return clients.length > 1000 ? "gas_large" : "gas";
     }
@@ -54,17 +68,6 @@ abstract contract GasOfRounds is World {
         _wait(1 hours);
     }
 
-    /// @dev The least that a transaction with this calldata costs: by EIP-7623, 10 gas a token, of which a zero byte is one and
-    /// another four; and by EIP-7976, 64 gas a byte.
-    function _floors(string memory name, bytes memory data) internal {
-        uint256 tokens;
-        for (uint256 i; i < data.length; i++) {
-            tokens += data[i] == 0 ? 1 : 4;
-        }
-        vm.snapshotValue("calldata", string.concat(name, "_7623"), 21_000 + 10 * tokens);
-        vm.snapshotValue("calldata", string.concat(name, "_7976"), 21_000 + 64 * data.length);
-    }
-
     /// @dev First: the account holds no token yet. Later: it was paid before. Batched: 100 of them at once.
     function _claims(uint256 size, string memory suffix) internal {
         _many(size, 1);
@@ -72,18 +75,18 @@ abstract contract GasOfRounds is World {
         ITask.Header memory header = headers[0];
         uint256 who = size / 3;
         // One payment before, so that the task's own counters are not zero any more.
-        fairshare.claim(header, leaves[0], _proof(0));
-        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[who], Tree.proveIn(Tree.levels(leaves), who));
         vm.snapshotGasLastCall(_group(), string.concat("claim_first_", suffix));
         uint256 count = size < 100 ? size : 100;
         _claimBatch(header, 0, count);
         _round(1);
         header = headers[1];
-        fairshare.claim(header, leaves[who], Tree.proveIn(Tree.levels(leaves), who));
+        fairshare.claim(payroll(header), leaves[who], Tree.proveIn(Tree.levels(leaves), who));
         vm.snapshotGasLastCall(_group(), string.concat("claim_later_", suffix));
         _floors(
             string.concat("claim_", suffix),
-            abi.encodeCall(fairshare.claim, (header, leaves[who], Tree.proveIn(Tree.levels(leaves), who)))
+            abi.encodeCall(fairshare.claim, (payroll(header), leaves[who], Tree.proveIn(Tree.levels(leaves), who)))
         );
         vm.snapshotValue(_group(), string.concat("claim_batched_later_", suffix), _claimBatch(header, 0, count) / count);
         _round(1);
@@ -95,7 +98,7 @@ abstract contract GasOfRounds is World {
         for (uint256 i; i < count; i++) {
             some[i] = leaves[from + i];
         }
-        fairshare.claimRange(header, uint32(from), some, Tree.proveRange(Tree.levels(leaves), from, count));
+        fairshare.claimRange(payroll(header), uint32(from), some, Tree.proveRange(Tree.levels(leaves), from, count));
         return vm.lastCallGas().gasTotalUsed;
     }
 
@@ -107,7 +110,7 @@ abstract contract GasOfRounds is World {
             some[i] = leaves[from + i];
             proofs[i] = Tree.proveIn(levels, from + i);
         }
-        fairshare.claimBatch(header, some, proofs);
+        fairshare.claimBatch(payroll(header), some, proofs);
         return vm.lastCallGas().gasTotalUsed;
     }
 }
@@ -157,7 +160,7 @@ contract NaivePush {
 }
 
 /// forge-config: default.isolate = true
-contract GasOfTheRestTest is World {
+contract GasOfTheRestTest is Floors {
     bytes internal update = Blocks.random(1, -30);
     bytes internal direction = Blocks.random(2, -31);
 
@@ -173,6 +176,39 @@ contract GasOfTheRestTest is World {
         vm.prank(_client(1));
         fairshare.join(taskId, 1 ether, nodeKey, dataset, new bytes32[](0));
         vm.snapshotGasLastCall("gas", "join");
+        _floors("join", abi.encodeCall(fairshare.join, (taskId, 1 ether, nodeKey, dataset, new bytes32[](0))));
+    }
+
+    /// @dev The same with the allowance in the same transaction, where approving takes another one.
+    function test_join_by_permit() public {
+        _open(_terms());
+        _join(0, 1 ether);
+        address account = _client(1);
+        _fund(account, 1 ether);
+        vm.prank(account);
+        token.approve(address(fairshare), 0); // `_fund` approved
+        bytes[] memory calls = new bytes[](2);
+        calls[0] = abi.encodeCall(fairshare.permit, (address(token), _permit(account, 1 ether)));
+        bytes memory nodeKey = abi.encodePacked(keccak256("x"), keccak256("y"), bytes1(0x04));
+        calls[1] = abi.encodeCall(fairshare.join, (taskId, 1 ether, nodeKey, keccak256("data"), new bytes32[](0)));
+        vm.prank(account);
+        fairshare.multicall(calls);
+        vm.snapshotGasLastCall("gas", "join_by_permit");
+        vm.prank(account);
+        token.approve(address(fairshare), 1 ether);
+        vm.snapshotGasLastCall("gas", "approve");
+    }
+
+    function _permit(address account, uint256 value) internal view returns (ITask.Permit memory permit) {
+        permit.value = value;
+        permit.deadline = clock + 1 days;
+        bytes32 typehash =
+            keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
+        bytes32 order = keccak256(
+            abi.encode(typehash, account, address(fairshare), value, token.nonces(account), permit.deadline)
+        );
+        bytes32 digest = keccak256(bytes.concat(hex"1901", token.DOMAIN_SEPARATOR(), order));
+        (permit.v, permit.r, permit.s) = vm.sign(keyOf[account], digest);
     }
 
     function test_release_range_100() public {
@@ -303,12 +339,13 @@ contract GasOfTheRestTest is World {
         }
         sumHashes[77] = Blocks.sumLeaf(lie);
         IDisputes.Challenge memory challenge = _challenge(header, blocks, Blocks.top(updates, true), sums);
-        IDisputes.Opening memory one = IDisputes.Opening(update, Blocks.path(updates, 77, true));
-        IDisputes.Opening memory two = IDisputes.Opening(direction, Blocks.path(directions, 77, true));
+        bytes memory one = bytes.concat(update, abi.encodePacked(Blocks.path(updates, 77, true)));
+        bytes memory two = bytes.concat(direction, abi.encodePacked(Blocks.path(directions, 77, true)));
         bytes32[] memory path = Blocks.path(sumHashes, 77, false);
         vm.prank(COORDINATOR);
         court.refute(challenge, 77, one, two, lie, path);
         vm.snapshotGasLastCall("gas", "refute_242");
+        _floors("refute_242", abi.encodeCall(court.refute, (challenge, 77, one, two, lie, path)));
     }
 
     /// @dev The siblings of block 0 among 2^depth equal ones, and the top.
@@ -352,8 +389,8 @@ contract GasOfTheRestTest is World {
     function _refuteDeep(IDisputes.Challenge memory challenge, int128 lie, bytes32[] memory path) internal {
         (bytes32[] memory updatePath,) = _deep(Blocks.leaf(update), 20);
         (bytes32[] memory directionPath,) = _deep(Blocks.leaf(direction), 20);
-        IDisputes.Opening memory one = IDisputes.Opening(update, updatePath);
-        IDisputes.Opening memory two = IDisputes.Opening(direction, directionPath);
+        bytes memory one = bytes.concat(update, abi.encodePacked(updatePath));
+        bytes memory two = bytes.concat(direction, abi.encodePacked(directionPath));
         vm.prank(COORDINATOR);
         court.refute(challenge, 0, one, two, lie, path);
         vm.snapshotGasLastCall("gas", "refute_1048576");

@@ -2,7 +2,6 @@
 pragma solidity ^0.8.30;
 
 import {Disputes} from "../src/Disputes.sol";
-import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {BlockTree} from "../src/libraries/BlockTree.sol";
 import {RoundTree} from "../src/libraries/RoundTree.sol";
@@ -22,23 +21,23 @@ contract Mirror {
         return RoundTree.hashNode(left, right);
     }
 
-    function checkLeaf(ITask.Header calldata header, ITask.Leaf calldata leaf, ITask.Proof calldata proof)
+    function checkLeaf(ITask.Payroll calldata roll, ITask.Leaf calldata leaf, ITask.Proof calldata proof)
         external
         pure
     {
-        RoundTree.check(header, leaf, proof);
+        RoundTree.check(roll, leaf, proof);
     }
 
     function checkRange(
-        ITask.Header calldata header,
+        ITask.Payroll calldata roll,
         uint32 from,
         ITask.Leaf[] calldata leaves,
-        ITask.Sibling[] calldata siblings
+        bytes calldata siblings
     ) external pure {
-        RoundTree.checkRange(header, from, leaves, siblings);
+        RoundTree.checkRange(roll, from, leaves, siblings);
     }
 
-    function checkBlock(bytes32 root, uint64 blocks, uint64 index, IDisputes.Opening calldata opening) external view {
+    function checkBlock(bytes32 root, uint64 blocks, uint64 index, bytes calldata opening) external view {
         BlockTree.check(root, blocks, index, opening);
     }
 
@@ -96,7 +95,7 @@ contract SignedMirror is Disputes(address(0)) {
         Task storage t = _tasks[header.taskId];
         t.progress = Progress.wrap(uint256(type(uint24).max) << 96).withStatus(Status.Started); // all rounds are posted
         t.clock.challengeWindow = 1; // and may still be disputed
-        t.postings[header.round] = toPosting(_headerHash(header), block.timestamp);
+        t.postings[header.round] = toPosting(_headerHash(header), block.timestamp + 1);
         this.proveOmission(header, leaf, proof, updateRoot, receipt);
     }
 }

@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {MOST} from "../src/types/Purse.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
@@ -85,21 +86,21 @@ contract OpenTest is World {
     function test_open_revertsIfAnAmountIsOutOfRange() public {
         ITask.Terms memory terms = _terms();
         terms.budget = 0;
-        _expectRange("budget", 0, 1, type(uint96).max);
+        _expectRange("budget", 0, 1, MOST);
         _refused(terms);
-        terms.budget = 2 ** 96;
-        _expectRange("budget", 2 ** 96, 1, type(uint96).max);
+        terms.budget = 2 ** 95;
+        _expectRange("budget", 2 ** 95, 1, MOST);
         _refused(terms);
         terms = _terms();
-        terms.bond = type(uint96).max - 1000 ether + 1;
-        _expectRange("bond", terms.bond, 1 ether, type(uint96).max - 1000 ether);
+        terms.bond = uint128(MOST - 1000 ether + 1);
+        _expectRange("bond", terms.bond, 1 ether, MOST - 1000 ether);
         _refused(terms);
         terms.bond = 1 ether - 1; // less than a client risks
-        _expectRange("bond", 1 ether - 1, 1 ether, type(uint96).max - 1000 ether);
+        _expectRange("bond", 1 ether - 1, 1 ether, MOST - 1000 ether);
         _refused(terms);
         terms = _terms();
-        terms.maxStake = 2 ** 96;
-        _expectRange("maxStake", 2 ** 96, 1, type(uint96).max);
+        terms.maxStake = 2 ** 95;
+        _expectRange("maxStake", 2 ** 95, 1, MOST);
         _refused(terms);
         terms = _terms();
         terms.minStake = 0;
@@ -151,10 +152,10 @@ contract OpenTest is World {
 
     function test_open_keepsTheLargestTerms() public {
         ITask.Terms memory terms = _terms();
-        terms.budget = type(uint96).max - 1 ether;
+        terms.budget = uint128(MOST - 1 ether);
         terms.bond = 1 ether;
         terms.members = keccak256("root");
-        terms.maxStake = type(uint96).max;
+        terms.maxStake = uint128(MOST);
         terms.rounds = 2 ** 24 - 3;
         terms.claimPeriod = type(uint32).max;
         _open(terms);

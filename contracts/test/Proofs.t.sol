@@ -3,6 +3,7 @@ pragma solidity ^0.8.30;
 
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
@@ -54,7 +55,9 @@ contract ProofsTest is World {
         vm.assertEq(state.voidFrom, posted + 1);
         vm.assertEq(_credit(ANYONE), bounty);
         vm.assertEq(state.bond, 1000 ether - bounty);
-        vm.assertEq(state.burned, 0);
+        for (uint32 round = 1; round < 4; round++) {
+            vm.assertEq(court.burnedIn(taskId, round), 0);
+        }
     }
 
     /// @dev The task halted at `posted` rounds with this total, the prover has its bounty, and the rest is shared as agreed.
@@ -103,17 +106,17 @@ contract ProofsTest is World {
         ITask.Header memory second = _theft(1);
         _prove(2);
         _wait(1 hours);
-        fairshare.claim(first, early[0], Tree.prove(early, 0)); // the others wait for the end
+        fairshare.claim(payroll(first), early[0], Tree.prove(early, 0)); // the others wait for the end
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 2, 2));
-        fairshare.claim(second, leaves[0], proof);
+        fairshare.claim(payroll(second), leaves[0], proof);
         fairshare.closeHalted(first);
         uint256 refund = 1000 ether - second.cumulative; // what the void round had promised stays here
         vm.assertEq(_credit(SPONSOR), refund);
         uint256 pool = _state().pool;
         vm.assertEq(pool, 1000 ether - 1 ether + 1000 ether - first.cumulative - refund);
         for (uint256 i; i < 3; i++) {
-            fairshare.claim(first, early[i], Tree.prove(early, i));
+            fairshare.claim(payroll(first), early[i], Tree.prove(early, i));
             uint256 share = pool * early[i].cumulative / first.cumulative;
             vm.assertEq(token.balanceOf(_client(i)), early[i].cumulative + share);
             fairshare.release(taskId, _client(i));
@@ -176,12 +179,12 @@ contract ProofsTest is World {
         _send(second);
         ITask.Leaf[] memory secondLeaves = leaves;
         _wait(1 hours);
-        fairshare.claim(second, secondLeaves[1], Tree.prove(secondLeaves, 1));
+        fairshare.claim(payroll(second), secondLeaves[1], Tree.prove(secondLeaves, 1));
         // Round 3 is pending and raises the total, so that round 1's tree can be claimed from as well.
         ITask.Header memory third = _next(_scores(2 ** 40, 2 ** 40, 2 ** 40));
         third.baseModel = keccak256("another");
         _send(third);
-        fairshare.claim(first, firstLeaves[0], Tree.prove(firstLeaves, 0));
+        fairshare.claim(payroll(first), firstLeaves[0], Tree.prove(firstLeaves, 0));
         uint256 paid = _state().paid;
         vm.assertEq(paid, first.cumulative + second.cumulative);
         vm.prank(ANYONE);
@@ -234,14 +237,14 @@ contract ProofsTest is World {
 
     function test_burn_revertsIfNothingWasBurned() public {
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
-        court.burn(taskId);
+        court.burn(taskId, 1);
         address client = _client(0);
         court.proveEquivocation(taskId, 1, client, _update(client, "one", taskId), _update(client, "two", taskId));
-        vm.assertEq(_state().burned, 0.5 ether);
-        vm.assertEq(court.burn(taskId), 0.5 ether);
-        vm.assertEq(_state().burned, 0);
+        vm.assertEq(court.burnedIn(taskId, 1), 0.5 ether);
+        vm.assertEq(court.burn(taskId, 1), 0.5 ether);
+        vm.assertEq(court.burnedIn(taskId, 1), 0);
         vm.expectRevert(abi.encodeWithSelector(ITask.NothingCredited.selector, address(token), BURNED));
-        court.burn(taskId);
+        court.burn(taskId, 1);
     }
 
     /// @dev The call is refused because a leaf in it does not open.
@@ -791,8 +794,7 @@ contract ProofsTest is World {
         header.treeRoot = Tree.join(Tree.join(lie, right), odd).node;
         _send(header);
         said = _sibling(lie);
-        proof.siblings = new ITask.Sibling[](2);
-        (proof.siblings[0], proof.siblings[1]) = (_sibling(right), _sibling(odd));
+        proof.siblings = bytes.concat(Tree.pack(right), Tree.pack(odd));
     }
 
     function test_proveBadLeaf_convictsSumsThatAreNotTheLeafs() public {
@@ -861,8 +863,7 @@ contract ProofsTest is World {
         header.treeRoot = Tree.join(parent, odd).node;
         _send(header);
         ITask.Proof memory proof;
-        proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = _sibling(odd);
+        proof.siblings = Tree.pack(odd);
         vm.prank(ANYONE);
         court.proveBadNode(header, 1, _sibling(left), _sibling(right), _sibling(parent), proof);
         _assertHalted(0, 0);
@@ -893,8 +894,7 @@ contract ProofsTest is World {
         _send(header);
         ITask.Proof memory proof;
         proof.index = 1;
-        proof.siblings = new ITask.Sibling[](2);
-        (proof.siblings[0], proof.siblings[1]) = (_sibling(first), _sibling(Tree.leafNode(empty)));
+        proof.siblings = bytes.concat(Tree.pack(first), Tree.pack(Tree.leafNode(empty)));
         ITask.Sibling memory left = _sibling(Tree.leafNode(leaves[1]));
         vm.prank(ANYONE);
         court.proveBadNode(header, 0, left, _sibling(Tree.leafNode(leaves[2])), _sibling(hidden), proof);
@@ -905,13 +905,12 @@ contract ProofsTest is World {
         ITask.Header memory header = _post();
         Tree.Node[][] memory levels = Tree.levels(leaves);
         ITask.Proof memory proof;
-        proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = _sibling(levels[1][1]);
+        proof.siblings = Tree.pack(levels[1][1]);
         _expectNoFraud();
         court.proveBadNode(
             header, 1, _sibling(levels[0][0]), _sibling(levels[0][1]), _sibling(levels[1][0]), proof
         );
-        proof.siblings = new ITask.Sibling[](0);
+        proof.siblings = "";
         _expectNoFraud();
         court.proveBadNode(
             header, 2, _sibling(levels[1][0]), _sibling(levels[1][1]), _sibling(levels[2][0]), proof
@@ -922,8 +921,7 @@ contract ProofsTest is World {
         ITask.Header memory header = _post();
         Tree.Node[][] memory levels = Tree.levels(leaves);
         ITask.Proof memory proof;
-        proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = _sibling(levels[1][1]);
+        proof.siblings = Tree.pack(levels[1][1]);
         ITask.Sibling memory left = _sibling(levels[0][0]);
         ITask.Sibling memory right = _sibling(levels[0][1]);
         ITask.Sibling memory said = _sibling(levels[1][0]);

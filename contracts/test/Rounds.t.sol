@@ -4,8 +4,9 @@ pragma solidity ^0.8.30;
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {IERC20Errors} from "@openzeppelin/contracts/interfaces/draft-IERC6093.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {MOST} from "../src/types/Purse.sol";
 import {Tree} from "./world/Tree.sol";
-import {vm} from "./world/Vm.sol";
+import {Vm, vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
 /// @notice start and post.
@@ -353,9 +354,18 @@ contract RoundsTest is World {
         ITask.Header memory header = _header();
         vm.assertEq(fairshare.headerDigest(header), _digest(header));
         vm.assertEq(fairshare.headerHash(header), _hash(header));
-        vm.expectEmit(address(fairshare));
-        emit ITask.Posted(taskId, 1, header, _nextCover(header.cumulative));
+        bytes memory data = bytes.concat(
+            abi.encode(header.treeRoot, header.leafCount, header.cumulative, header.baseModel, header.nextModel),
+            abi.encode(header.directionRoot, header.enrolment, header.price, header.bundle),
+            _nextCover(header.cumulative)
+        );
+        vm.recordLogs();
         _send(header);
+        Vm.Log memory log = vm.getRecordedLogs()[0];
+        vm.assertEq(log.topics[0], ITask.Posted.selector);
+        vm.assertEq(log.topics[1], taskId);
+        vm.assertEq(uint256(log.topics[2]), 1);
+        vm.assertEq(log.data, data);
         (bytes27 digest, uint40 postedAt) = fairshare.roundOf(taskId, 1);
         vm.assertEq(bytes32(digest), bytes32(bytes27(_hash(header))));
         vm.assertEq(postedAt, clock);
@@ -529,7 +539,7 @@ contract RoundsTest is World {
         _begin();
         vm.expectRevert(
             abi.encodeWithSelector(
-                ITask.TermOutOfRange.selector, bytes32("budget"), 1, 1 ether, type(uint96).max - 2000 ether
+                ITask.TermOutOfRange.selector, bytes32("budget"), 1, 1 ether, MOST - 2000 ether
             )
         );
         fairshare.addBudget(taskId, 1);

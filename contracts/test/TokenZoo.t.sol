@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {DevToken} from "../src/DevToken.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
+import {payroll} from "./world/Payroll.sol";
 import {vm} from "./world/Vm.sol";
 import {World} from "./world/World.sol";
 
@@ -167,13 +168,13 @@ contract TokenZooTest is World {
         _begin();
         ITask.Header memory header = _postFinal();
         for (uint256 i; i < 3; i++) {
-            fairshare.claim(header, leaves[i], _proof(i));
+            fairshare.claim(payroll(header), leaves[i], _proof(i));
             vm.assertEq(token.balanceOf(_client(i)), leaves[i].cumulative);
         }
         _wait(1 days);
         fairshare.expire(taskId);
         for (uint256 i; i < 3; i++) {
-            fairshare.claim(header, leaves[i], _proof(i)); // its share of the pool
+            fairshare.claim(payroll(header), leaves[i], _proof(i)); // its share of the pool
             fairshare.release(taskId, _client(i));
             fairshare.withdrawFor(address(token), _client(i));
         }
@@ -215,10 +216,10 @@ contract TokenZooTest is World {
         zoo.setRefuses(true);
         ITask.Proof memory proof = _proof(0);
         vm.expectRevert(abi.encodeWithSelector(SafeERC20.SafeERC20FailedOperation.selector, address(zoo)));
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
         vm.assertEq(_state().paid, 0); // nothing is booked that was not paid
         zoo.setRefuses(false);
-        fairshare.claim(header, leaves[0], proof);
+        fairshare.claim(payroll(header), leaves[0], proof);
     }
 
     function test_aTokenThatTakesAFee_isRefusedAtOpen() public {
@@ -244,7 +245,7 @@ contract TokenZooTest is World {
         vm.expectRevert(abi.encodeWithSelector(ITask.TokenTookFee.selector, address(token), 1 ether - 1, 1 ether));
         vm.prank(late);
         fairshare.join(taskId, 1 ether, "", 0, new bytes32[](0));
-        fairshare.claim(header, leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
         vm.assertEq(zoo.balanceOf(_client(0)), leaves[0].cumulative - 1);
         vm.assertEq(zoo.balanceOf(address(fairshare)), 2003 ether - leaves[0].cumulative); // its books are exact
     }
@@ -258,12 +259,12 @@ contract TokenZooTest is World {
         zoo.ban(address(0xdEaD));
         ITask.Proof memory proof = _proof(1);
         vm.expectRevert(abi.encodeWithSignature("Error(string)", "banned"));
-        fairshare.claim(header, leaves[1], proof);
-        fairshare.claim(header, leaves[0], _proof(0));
-        fairshare.claim(header, leaves[2], _proof(2));
+        fairshare.claim(payroll(header), leaves[1], proof);
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
+        fairshare.claim(payroll(header), leaves[2], _proof(2));
         _wait(1 days);
         fairshare.expire(taskId); // credits, no transfers
-        fairshare.claimRange(header, 0, leaves, new ITask.Sibling[](0)); // pays two, and credits the third
+        fairshare.claimRange(payroll(header), 0, leaves, ""); // pays two, and credits the third
         vm.assertGe(_credit(_client(1)), leaves[1].cumulative);
         fairshare.releaseRange(taskId, clients);
         vm.assertEq(zoo.balanceOf(_client(1)), 0);
@@ -290,15 +291,15 @@ contract TokenZooTest is World {
         ITask.Header memory header = _postFinal();
         zoo.rebase(address(fairshare), 10 ether);
         uint256 balance = zoo.balanceOf(_client(0));
-        fairshare.claim(header, leaves[0], _proof(0)); // a gain changes nothing for anybody
+        fairshare.claim(payroll(header), leaves[0], _proof(0)); // a gain changes nothing for anybody
         vm.assertEq(zoo.balanceOf(_client(0)) - balance, leaves[0].cumulative);
         zoo.rebase(address(fairshare), -int256(zoo.balanceOf(address(fairshare)))); // all gone
         ITask.Proof memory proof = _proof(1);
         vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 0x11));
-        fairshare.claim(header, leaves[1], proof);
+        fairshare.claim(payroll(header), leaves[1], proof);
         // The other task never notices.
         vm.assertNotEq(steady, taskId);
-        fairshare.claim(steadyHeader, steadyLeaf, steadyProof);
+        fairshare.claim(payroll(steadyHeader), steadyLeaf, steadyProof);
         vm.assertEq(dev.balanceOf(steadyLeaf.account), steadyLeaf.cumulative);
     }
 
@@ -309,8 +310,8 @@ contract TokenZooTest is World {
         ITask.Header memory header = _postFinal();
         Hook hook = new Hook();
         zoo.setHook(_client(0), address(hook));
-        hook.arm(address(fairshare), abi.encodeCall(fairshare.claim, (header, leaves[0], _proof(0))));
-        fairshare.claim(header, leaves[0], _proof(0));
+        hook.arm(address(fairshare), abi.encodeCall(fairshare.claim, (payroll(header), leaves[0], _proof(0))));
+        fairshare.claim(payroll(header), leaves[0], _proof(0));
         vm.assertFalse(hook.done());
         vm.assertEq(bytes32(bytes4(hook.reason())), bytes32(ITask.NothingToClaim.selector));
         vm.assertEq(zoo.balanceOf(_client(0)), leaves[0].cumulative);

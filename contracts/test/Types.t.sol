@@ -5,9 +5,10 @@ import {ITask} from "../src/interfaces/ITask.sol";
 import {Posting, toPosting} from "../src/types/Posting.sol";
 import {Cover} from "../src/types/Cover.sol";
 import {CHANGED, HELD, STOPPING, Progress} from "../src/types/Progress.sol";
+import {MOST, Purse, toPurse} from "../src/types/Purse.sol";
 import {vm} from "./world/Vm.sol";
 
-/// @notice The three words that are packed by hand: no field ever touches another.
+/// @notice The words that are packed by hand: no field ever touches another.
 contract TypesTest {
     struct Fields {
         uint96 cumulative;
@@ -163,6 +164,18 @@ contract TypesTest {
     function testFuzz_posting_readsWhatWasWritten(bytes32 digest, uint40 time) public pure {
         Posting posting = toPosting(digest, time);
         vm.assertEq(bytes32(posting.digest()), bytes32(bytes27(digest)));
-        vm.assertEq(posting.postedAt(), time);
+        vm.assertEq(posting.windowEnd(), time);
+    }
+
+    function testFuzz_purse_keepsItsFieldsApart(address token, uint96 first, uint96 second) public pure {
+        (uint256 before, uint256 then) = (first % (MOST + 1), second % (MOST + 1));
+        Purse purse = toPurse(token).withPaid(before);
+        vm.assertFalse(purse.unsettled());
+        vm.assertEq(purse.paid(), before);
+        purse = purse.withUnsettled().withPaid(then);
+        vm.assertTrue(purse.unsettled());
+        vm.assertEq(purse.paid(), then);
+        vm.assertEq(purse.token(), token);
+        vm.assertTrue(purse.withUnsettled().unsettled());
     }
 }

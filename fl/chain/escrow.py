@@ -14,7 +14,6 @@ from eth_typing import HexStr
 from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.logs import DISCARD
 from web3.types import EventData
 
 from fl.chain.artifacts import artifact
@@ -23,9 +22,9 @@ from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent, ask_all, send, send_all
 from fl.chain.task_log import TaskLog
-from fl.chain.typed_data import Domain, Header, Join, Permit, Redirect, compact, expanded, sign
+from fl.chain.typed_data import ZERO_HASH, Domain, Header, Join, Permit, Redirect, compact, expanded, header_hash, sign
 from fl.codec.keccak import keccak
-from fl.rewards.tree import Leaf, Sibling
+from fl.rewards.tree import Leaf, Sibling, packed
 
 _MOST_LOGS = 8  # tasks whose events are kept
 _LAG_S, _LAG_LOOK_S = 30.0, 0.2  # that a node's events may be behind its state
@@ -97,7 +96,6 @@ class TaskState:
     paid: int  # wei
     pool: int  # wei, shared by the clients because the task ended otherwise than planned
     pool_base: int  # what the pool is shared by: cumulative or, if that is 0, the stakes
-    burned: int  # wei, forfeited
     enrolment: bytes  # what the next header has to carry
 
     def due(self, cumulative: int) -> int:
@@ -267,21 +265,37 @@ class Escrow:
     def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
         """How a round was posted. Raises: NotPosted if it was not."""
         end = time.monotonic() + _LAG_S
-        while not (events := self._logs("Posted", task_id, from_block=from_block, round=round_number)):
+        while not (found := self.posted_headers(task_id, from_block=from_block).get(round_number)):
             # One node of a service may tell the state of a block whose events another one does not have yet.
             if not self.posted_at(task_id, round_number) or time.monotonic() > end:
                 raise NotPosted(task_id=task_id, round_number=round_number)
             time.sleep(_LAG_LOOK_S)
-        event = events[-1]
-        values = event["args"]["header"]
+        header, event = found
         return Posting(
-            header=Header(
-                **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
-            ),
+            header=header,
             cover=event["args"]["cover"],
             time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
             sent=self._sent_in(event),
         )
+
+    def posted_headers(self, task_id: bytes, *, from_block: int = 0) -> dict[int, tuple[Header, EventData]]:
+        """Every header that was posted, by round, and its event.
+
+        The events leave out what follows: a header names the one before, and the task's validation set.
+        """
+        found: dict[int, tuple[Header, EventData]] = {}
+        previous = validation = ZERO_HASH
+        for event in self._log(task_id, from_block).events("Opened", "Posted"):
+            if event["event"] == "Opened":
+                validation = event["args"]["terms"]["validationHash"]
+                continue
+            values = {**event["args"], "previous": previous, "validation": validation}
+            header = Header(
+                **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
+            )
+            found[header.round] = header, event
+            previous = header_hash(header)
+        return found
 
     def signatures_in(self, transaction: str) -> list[bytes]:
         """The signatures that a post carried, 65 bytes each; none if the node does not know the transaction any more."""
@@ -311,26 +325,6 @@ class Escrow:
 
     # ---- acting, in the order of a task's life ----------------------------------------------------------------------
 
-    def open(self, terms: Terms, *, account: LocalAccount) -> tuple[bytes, Sent]:
-        """Escrow the budget, which the sponsor has approved before; returns the task id."""
-        sent = self._send("open", terms.as_tuple(), account=account)
-        receipt = self.w3.eth.get_transaction_receipt(HexStr(sent.hash))
-        (event,) = self._contract.events.Opened().process_receipt(receipt, errors=DISCARD)
-        return event["args"]["taskId"], sent
-
-    def join(
-        self,
-        task_id: bytes,
-        *,
-        stake: int,
-        node_key: bytes,
-        dataset: bytes,
-        account: LocalAccount,
-        membership: Sequence[bytes] = (),
-    ) -> Sent:
-        """Stake for the account, which has approved the stake before; `membership` proves that it may join."""
-        return self._send("join", task_id, stake, node_key, dataset, list(membership), account=account)
-
     def join_for(
         self,
         order: Join,
@@ -352,10 +346,6 @@ class Escrow:
         calls = [self._contract.encode_abi("joinFor", args=_join_for(*order, ())) for order in orders]
         return self._send("multicall", calls, account=account)
 
-    def start(self, task_id: bytes, *, account: LocalAccount) -> Sent:
-        """Escrow the coordinator's bond, which it has approved before, and close the enrolment for round 1."""
-        return self._send("start", task_id, account=account)
-
     def stop(self, task_id: bytes, *, account: LocalAccount) -> Sent:
         """Make the round under way the last one, where the terms let the sponsor."""
         return self._send("stop", task_id, account=account)
@@ -375,7 +365,7 @@ class Escrow:
 
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
-        return self._send("claim", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), account=account)
+        return self._send("claim", header.as_payroll(), leaf.as_tuple(), (index, packed(proof)), account=account)
 
     def claim_to(
         self,
@@ -391,7 +381,7 @@ class Escrow:
         """Claim to where the leaf's account has signed for; `account` pays the gas and gets the fee."""
         redirect = (order.recipient, order.fee, order.deadline, signature)
         return self._send(
-            "claimTo", header.as_tuple(), leaf.as_tuple(), (index, list(proof)), redirect, account=account
+            "claimTo", header.as_payroll(), leaf.as_tuple(), (index, packed(proof)), redirect, account=account
         )
 
     def claim_range(
@@ -405,7 +395,7 @@ class Escrow:
     ) -> Sent:
         """Claim for neighbouring leaves from number `start` on, with one proof for all of them."""
         told = [leaf.as_tuple() for leaf in leaves]
-        return self._send("claimRange", header.as_tuple(), start, told, list(siblings), account=account)
+        return self._send("claimRange", header.as_payroll(), start, told, packed(siblings), account=account)
 
     def claim_batch(
         self,
@@ -418,9 +408,9 @@ class Escrow:
         """Claim for any leaves at once; `proofs` are (index, siblings)."""
         return self._send(
             "claimBatch",
-            header.as_tuple(),
+            header.as_payroll(),
             [leaf.as_tuple() for leaf in leaves],
-            [(index, list(siblings)) for index, siblings in proofs],
+            [(index, packed(siblings)) for index, siblings in proofs],
             account=account,
         )
 
@@ -459,8 +449,30 @@ class Escrow:
     # ---- disputes ---------------------------------------------------------------------------------------------------
 
     def submit(self, function: str, arguments: Sequence[object], *, account: LocalAccount) -> Sent:
-        """Send a proof or a step of a challenge, as `fl.audit.disputes.proofs` builds it. Raises: Refused."""
+        """Call any function: a proof or a step of a challenge, as `fl.audit.disputes.proofs` builds it, or what takes tokens
+        (`fl.chain.payment.pay` sees to those). Raises: Refused."""
         return self._send(function, *arguments, account=account)
+
+    def submit_permitted(
+        self,
+        function: str,
+        arguments: Sequence[object],
+        *,
+        token: str,
+        permit: tuple[int, int, int, bytes, bytes],
+        account: LocalAccount,
+    ) -> Sent:
+        """Use a permit of the account's and call what needs its allowance, in one transaction; see `fl.chain.payment`.
+
+        Args:
+            permit: (value, deadline, v, r, s) of `Token.permit`.
+        Raises: Refused.
+        """
+        calls = [
+            self._contract.encode_abi("permit", args=[token, permit]),
+            self._contract.encode_abi(function, args=list(arguments)),
+        ]
+        return send(self.w3, self._contract.functions.multicall(calls), account=account, name=function)
 
     def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:
         """Every score challenge of a task, settled ones included, in order."""
@@ -618,6 +630,10 @@ class Token:
             deadline=deadline,
         )
         return permit.as_tuple(sign(permit, domain=self.domain, account=account))
+
+    def try_permit(self, owner: str, spender: str, permit: tuple[int, int, int, bytes, bytes]) -> None:
+        """See whether the token would take a permit; nothing is sent. Raises: Web3Exception if it would not."""
+        self._contract.functions.permit(owner, spender, *permit).call()
 
     @cached_property
     def domain(self) -> Domain:

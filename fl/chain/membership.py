@@ -11,6 +11,7 @@ from eth_account.signers.local import LocalAccount
 from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Escrow, SignedJoin, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
+from fl.chain.payment import pay
 from fl.chain.sender import Sent, connect
 from fl.chain.typed_data import Join, Permit, sign
 
@@ -123,7 +124,7 @@ def _order(joining: Joining, nonce: int, *, escrow: Escrow, token: Token, task_i
 def join(
     invite: Invite, *, account: LocalAccount, stake: int, node_key: bytes, dataset: bytes
 ) -> tuple[Sent | None, Sent]:
-    """Approve the stake and join.
+    """Join with a stake: in one transaction where the token knows permits, else after an approval.
 
     A join that an earlier start sent, and did not live to see in a block, is found again.
 
@@ -131,17 +132,23 @@ def join(
         stake: Wei; what the client's weight stands on.
         node_key: Public key of the client's Flower node, empty where the engine has none.
         dataset: Commitment to the shard, 32 bytes.
-    Returns: the approval, None if it was not needed any more, and the joining.
+    Returns: the approval, None if it was not needed, and the joining.
     Raises: as `check_invite`; TokenTooLow; Refused with the contract's reason (stake out of range, joined before).
     """
     escrow, token, _ = check_invite(invite)
-    approved = None
     try:
-        approved = token.approve(escrow.address, stake, purpose="stake", account=account)
-        return approved, escrow.join(invite.id_bytes, stake=stake, node_key=node_key, dataset=dataset, account=account)
+        return pay(
+            escrow,
+            token,
+            function="join",
+            arguments=[invite.id_bytes, stake, node_key, dataset, []],
+            amount=stake,
+            purpose="stake",
+            account=account,
+        )
     except (Refused, TokenTooLow):
         earlier = escrow.joining(invite.id_bytes, account.address, from_block=invite.block)
         if earlier is None or (earlier[0].stake, earlier[0].node_key, earlier[0].dataset) != (stake, node_key, dataset):
             raise
         log.info("%s joined in the transaction that was sent before", account.address)
-        return approved, earlier[1]
+        return None, earlier[1]

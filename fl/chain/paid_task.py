@@ -16,6 +16,7 @@ from fl.chain.enrolment import Enrolments
 from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Escrow, Posting, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
+from fl.chain.payment import pay
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
 from fl.chain.tokens import tokens
@@ -106,8 +107,17 @@ class PaidTask:
         _, escrow, token = deployment.connect()
         task_id, sent = escrow.task_id(sponsor.address, terms.salt), {}
         try:
-            sent["approve"] = token.approve(escrow.address, terms.budget, purpose="task's budget", account=sponsor)
-            _, sent["open"] = escrow.open(terms, account=sponsor)
+            approved, sent["open"] = pay(
+                escrow,
+                token,
+                function="open",
+                arguments=[terms.as_tuple()],
+                amount=terms.budget,
+                purpose="task's budget",
+                account=sponsor,
+            )
+            if approved:
+                sent["approve"] = approved
         except (Refused, TokenTooLow):
             if not escrow.has_task(task_id) or escrow.task(task_id)[0] != terms:
                 raise
@@ -166,8 +176,16 @@ class PaidTask:
             return None
         bond = self.terms.bond
         try:
-            self.token.approve(self.escrow.address, bond, purpose="coordinator's bond", account=self.coordinator)
-            return self.escrow.start(self.task_id, account=self.coordinator)
+            _, sent = pay(
+                self.escrow,
+                self.token,
+                function="start",
+                arguments=[self.task_id],
+                amount=bond,
+                purpose="coordinator's bond",
+                account=self.coordinator,
+            )
+            return sent
         except (Refused, TokenTooLow):
             if self.state().status == Status.OPEN:
                 raise

@@ -19,7 +19,7 @@ from fl.chain.provider import depth_of
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Header
-from fl.rewards.tree import Leaf, Sibling
+from fl.rewards.tree import Leaf, Sibling, unpacked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,13 +102,12 @@ class TaskRecord:
 
     def posted(self) -> dict[int, PostedRound]:
         """Every round that was posted, by number, void ones included."""
+        posted = self.escrow.posted_headers(self.task_id, from_block=self.invite.block)
         return {
-            event["args"]["round"]: PostedRound(
-                header=_header(event["args"]["header"]),
-                block=event["blockNumber"],
-                transaction=event["transactionHash"].to_0x_hex(),
+            number: PostedRound(
+                header=header, block=event["blockNumber"], transaction=event["transactionHash"].to_0x_hex()
             )
-            for event in self._events("Posted")
+            for number, (header, event) in posted.items()
         }
 
     def shown_leaves(self, round_number: int) -> Iterator[ShownLeaves]:
@@ -118,7 +117,7 @@ class TaskRecord:
             yield ShownLeaves(
                 start=proof["index"],
                 leaves=(_leaf(leaf),),
-                siblings=tuple(Sibling(bytes(one["node"]), one["cumulative"]) for one in proof["siblings"]),
+                siblings=unpacked(proof["siblings"]),
             )
 
     def leaf_requests(self) -> list[LeafRequest]:
@@ -161,14 +160,6 @@ class TaskRecord:
 
     def _events(self, name: str, **filters: object) -> list[EventData]:
         return self.escrow.events(name, self.task_id, from_block=self.invite.block, **filters)
-
-
-def _header(told: Mapping[str, object]) -> Header:
-    values: dict[str, Any] = dict(zip((field.name for field in fields(Header)), told.values(), strict=True))
-    plain: dict[str, Any] = {
-        name: bytes(value) if isinstance(value, bytes) else value for name, value in values.items()
-    }
-    return Header(**plain)
 
 
 def _leaf(told: Mapping[str, object]) -> Leaf:

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from eth_abi import decode
 from eth_account.signers.local import LocalAccount
@@ -19,7 +19,7 @@ from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
 from web3.middleware import ExtraDataToPOAMiddleware
-from web3.types import Nonce, TxReceipt, Wei
+from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from fl.chain.artifacts import artifact
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
@@ -160,7 +160,11 @@ def _in_turn(w3: Web3, build: Callable[[int], dict[str, Any]], *, account: Local
                 # each would take the one transaction for its own.
                 fee = "maxFeePerGas" if "maxFeePerGas" in transaction else "gasPrice"
                 transaction[fee] += secrets.randbelow(_APART)
-                return _sent(include(w3, transaction, account=account, name=name, outbid=outbid), name=name)
+                receipt = include(w3, transaction, account=account, name=name, outbid=outbid)
+                if receipt["status"] != 1:  # asked once more, the node says why
+                    asked = {key: transaction[key] for key in ("from", "to", "data", "value") if key in transaction}
+                    w3.eth.call(cast(TxParams, asked), receipt["blockNumber"])
+                return _sent(receipt, name=name)
             except ContractCustomError as error:
                 raise _refused(name, error) from error
             except ContractLogicError as error:

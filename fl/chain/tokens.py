@@ -9,7 +9,7 @@ from fractions import Fraction
 from fl.errors import ConfigError
 
 WEI = 10**18  # of one token
-_MOST_WEI = 2**96 - 1  # of one amount in the contract
+_MOST_WEI = 2**95 - 1  # of one amount in the contract
 _LONGEST = 100  # characters
 _AMOUNT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 

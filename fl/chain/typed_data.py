@@ -164,30 +164,30 @@ class Header:
 
     task_id: bytes
     round: int  # from 1
-    previous: bytes  # `header_hash` of the header before, zeros in round 1
-    base_model: bytes
-    next_model: bytes
-    validation: bytes  # hash of the committed validation set
-    direction_root: bytes
     tree_root: bytes
     leaf_count: int
-    enrolment: bytes  # of all joins and leaves up to the post before, see `fl.chain.enrolment`
     cumulative: int  # C, wei
+    previous: bytes  # `header_hash` of the header before, zeros in round 1
+    validation: bytes  # hash of the committed validation set
+    base_model: bytes
+    next_model: bytes
+    direction_root: bytes
+    enrolment: bytes  # of all joins and leaves up to the post before, see `fl.chain.enrolment`
     price: int  # units of 2^−64 wei per 2^−40 of loss
     bundle: bytes  # hash of the bundle's manifest
 
     SOLIDITY: ClassVar[dict[str, str]] = {
         "taskId": "bytes32",
         "round": "uint32",
-        "previous": "bytes32",
-        "baseModel": "bytes32",
-        "nextModel": "bytes32",
-        "validation": "bytes32",
-        "directionRoot": "bytes32",
         "treeRoot": "bytes32",
         "leafCount": "uint32",
-        "enrolment": "bytes32",
         "cumulative": "uint128",
+        "previous": "bytes32",
+        "validation": "bytes32",
+        "baseModel": "bytes32",
+        "nextModel": "bytes32",
+        "directionRoot": "bytes32",
+        "enrolment": "bytes32",
         "price": "uint128",
         "bundle": "bytes32",
     }
@@ -195,6 +195,10 @@ class Header:
     def as_tuple(self) -> tuple[bytes | int, ...]:
         """Field values in the order of the Solidity struct."""
         return tuple(asdict(self).values())
+
+    def as_payroll(self) -> tuple:
+        """What a claim brings of it: the fields that pay, and the struct hash of the others."""
+        return *self.as_tuple()[:_PAYING], _struct_words(self)[-1]
 
 
 def no_round(task_id: bytes) -> Header:
@@ -229,12 +233,21 @@ class Access:
 
 Signable = Update | Receipt | Join | Permit | Redirect | Header | Access
 
+_PAYING = 5  # fields of a header that a claim needs; the others are its Rest, of which the struct hash is enough
 _VALUES = 1 << 14  # recovered signatures that are remembered: those of a round, for who checks it after the coordinator
 
 
 def digest(message: Signable, *, domain: Domain) -> bytes:
     """The 32 bytes that are signed: keccak(0x1901 ‖ domain separator ‖ struct hash)."""
     return keccak(b"\x19\x01" + _separator(domain) + _struct_hash(message))
+
+
+def type_of(kind: type[Signable]) -> str:
+    """The EIP-712 type of a message; a nested struct's stands behind the one that it is in."""
+    members = _members(kind)
+    if kind is Header:
+        return f"Header({','.join([*members[:_PAYING], 'Rest rest'])}){_rest_type()}"
+    return f"{kind.__name__}({','.join(members)})"
 
 
 def header_hash(header: Header) -> bytes:
@@ -284,15 +297,31 @@ def _recovered(hashed: bytes, signature: bytes) -> str:
 
 
 def _struct_hash(message: Signable) -> bytes:
+    return keccak(_type_hash(cast(Hashable, type(message))) + b"".join(_struct_words(message)))
+
+
+def _struct_words(message: Signable) -> list[bytes]:
+    """What is hashed of a message behind its type hash, 32 bytes each."""
     kind = type(message)
     values = (getattr(message, name) for name in kind.__dataclass_fields__)
-    return keccak(_type_hash(cast(Hashable, kind)) + b"".join(map(_word, kind.SOLIDITY.values(), values)))
+    words = list(map(_word, kind.SOLIDITY.values(), values))
+    if kind is Header:
+        words[_PAYING:] = [keccak(keccak(_rest_type().encode()) + b"".join(words[_PAYING:]))]
+    return words
 
 
 @cache
 def _type_hash(kind: Any) -> bytes:  # a Signable's class, whose hash mypy takes for its instances'
-    members = ",".join(f"{solidity} {name}" for name, solidity in kind.SOLIDITY.items())
-    return keccak(f"{kind.__name__}({members})".encode())
+    return keccak(type_of(kind).encode())
+
+
+@cache
+def _rest_type() -> str:
+    return f"Rest({','.join(_members(Header)[_PAYING:])})"
+
+
+def _members(kind: type[Signable]) -> list[str]:
+    return [f"{solidity} {name}" for name, solidity in kind.SOLIDITY.items()]
 
 
 @lru_cache(maxsize=16)

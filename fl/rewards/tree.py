@@ -18,6 +18,7 @@ from fl.codec.keccak import keccak
 from fl.codec.tree import siblings_of
 
 NO_UPDATE = bytes(32)  # update root of a client that took no part in the round
+SIBLING_BYTES = 48
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,19 @@ class Sibling(NamedTuple):
 
     node: bytes
     cumulative: int  # wei
+
+
+def packed(siblings: Sequence[Sibling]) -> bytes:
+    """Siblings as the contract takes them: 48 bytes each, hash ‖ uint128 sum."""
+    return b"".join(one.node + one.cumulative.to_bytes(16, "big") for one in siblings)
+
+
+def unpacked(data: bytes) -> tuple[Sibling, ...]:
+    """The siblings that `packed` made these bytes of."""
+    starts = range(0, len(data), SIBLING_BYTES)
+    return tuple(
+        Sibling(data[at : at + 32], int.from_bytes(data[at + 32 : at + SIBLING_BYTES], "big")) for at in starts
+    )
 
 
 class RoundTree:

@@ -74,7 +74,7 @@ def floors(calldata: dict[str, int], measured: dict[str, int]) -> dict[str, dict
         calldata: The snapshot of that name: `CALL_7623` and `CALL_7976` in gas.
         measured: Gas of each call, with its calldata.
     """
-    named = {"post_1": "post_1_of_1000", "post_3": "post_3_of_10"}
+    named = {"post_1": "post_1_of_1000", "post_3": "post_3_of_10", "join": "join", "refute_242": "refute_242"}
     named |= {f"claim_{clients}": f"claim_later_{clients}" for clients in (10, 100, 1000)}
     return {
         call: {

@@ -23,6 +23,7 @@ from fl.codec import BLOCK_BYTES, Blocks, block_path, block_root
 from fl.codec.tree import block_top
 from fl.rewards import Account, Leaf, RoundTree, partials, score_of
 from fl.rewards.sums import sums_bytes, sums_path, sums_root
+from fl.rewards.tree import packed
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -100,12 +101,12 @@ def opened(lasting_world):
     return world.task.task_id, contract.functions, world.escrow.domain
 
 
-def header_of(tree: RoundTree) -> tuple:
+def header_of(tree: RoundTree) -> Header:
     zero = bytes(32)
     return Header(
         task_id=zero, round=1, previous=zero, base_model=zero, next_model=zero, validation=zero, direction_root=zero,
         tree_root=tree.root, leaf_count=len(tree), enrolment=zero, cumulative=tree.cumulative, price=0, bundle=zero,
-    ).as_tuple()  # fmt: skip
+    )  # fmt: skip
 
 
 def drawn(case: tuple[int, int, int, int]) -> tuple[Blocks, Blocks]:
@@ -119,14 +120,14 @@ def drawn(case: tuple[int, int, int, int]) -> tuple[Blocks, Blocks]:
 @given(leaves, st.data())
 def test_leaves_trees_and_proofs_agree(mirror, drawn_leaves, data):
     tree = RoundTree(drawn_leaves)
-    header = header_of(tree)
+    header = header_of(tree).as_payroll()
     place = data.draw(st.integers(0, len(tree) - 1))
     leaf = tree.leaves[place]
     assert mirror.hashLeaf(leaf.as_tuple()).call() == leaf.hash()
-    proof = (place, [tuple(one) for one in tree.proof(place)])
+    proof = (place, packed(tree.proof(place)))
     mirror.checkLeaf(header, leaf.as_tuple(), proof).call()
     count = data.draw(st.integers(1, len(tree) - place))
-    siblings = [tuple(one) for one in tree.range_proof(place, count)]
+    siblings = packed(tree.range_proof(place, count))
     mirror.checkRange(header, place, [one.as_tuple() for one in tree.leaves[place : place + count]], siblings).call()
 
 
@@ -137,9 +138,9 @@ def test_a_damaged_proof_is_refused_by_both(mirror, drawn_leaves, data):
     place = data.draw(st.integers(0, len(tree) - 1))
     told = list(tree.leaves[place].as_tuple())
     told[5] += 1
-    proof = (place, [tuple(one) for one in tree.proof(place)])
+    proof = (place, packed(tree.proof(place)))
     with pytest.raises(ContractCustomError):
-        mirror.checkLeaf(header_of(tree), tuple(told), proof).call()
+        mirror.checkLeaf(header_of(tree).as_payroll(), tuple(told), proof).call()
 
 
 @few
@@ -155,9 +156,8 @@ def test_what_follows_from_a_leaf_and_a_price_agrees(mirrors, before, score, pri
     worth = Account(total=total + score, cumulative=cumulative).at(price)
     told, paid = total + score + unit, min(max(worth + wei, 0), 2**128 - 1)
     leaf = Leaf(account="0x" + "11" * 20, update_root=bytes(32), weight=0, score=score, total=told, cumulative=paid)
-    header = list(header_of(RoundTree([leaf])))
-    header[list(Header.SOLIDITY).index("price")] = price
-    follows = functions.follows(tuple(header), leaf.as_tuple(), total, cumulative).call()
+    header = replace(header_of(RoundTree([leaf])), price=price)
+    follows = functions.follows(header.as_tuple(), leaf.as_tuple(), total, cumulative).call()
     assert follows == (unit == 0 and paid == worth)
 
 
@@ -169,7 +169,8 @@ def test_blocks_roots_partials_and_scores_agree(mirror, case, data):
     index = data.draw(st.integers(0, len(update) - 1))
     part = slice(index * BLOCK_BYTES, (index + 1) * BLOCK_BYTES)
     assert mirror.blockRoot(len(update), block_top(wire)).call() == block_root(wire)
-    mirror.checkBlock(block_root(wire), len(update), index, (wire[part], block_path(wire, index=index))).call()
+    opening = wire[part] + b"".join(block_path(wire, index=index))
+    mirror.checkBlock(block_root(wire), len(update), index, opening).call()
     sums = partials(update, direction)
     assert mirror.partialSum(wire[part], other[part]).call() == sums[index]
     weight = data.draw(st.integers(0, 2**32))
@@ -211,12 +212,11 @@ def test_digests_of_updates_agree(signed_mirror, update):
 def test_the_signer_of_a_receipt_is_its_signer_there(signed_mirror, receipt, coordinator):
     functions, domain = signed_mirror
     leaf = Leaf(account=receipt.client, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
-    header = list(header_of(RoundTree([leaf])))
-    header[:2] = receipt.task_id, receipt.round
+    header = replace(header_of(RoundTree([leaf])), task_id=receipt.task_id, round=receipt.round)
     signature = compact(sign(receipt, domain=domain, account=coordinator))
 
     def signer_there(update_root: bytes) -> str:
-        call = functions.refuseReceipt(tuple(header), leaf.as_tuple(), (0, []), update_root, signature)
+        call = functions.refuseReceipt(header.as_tuple(), leaf.as_tuple(), (0, b""), update_root, signature)
         return to_checksum_address(refusal(call, "WrongSigner", ["address", "address"])[0])
 
     assert signer_there(receipt.update_root) == coordinator.address
@@ -249,8 +249,7 @@ def test_digests_of_enrolments_agree(opened, join):
 def test_digests_of_redirects_agree(opened, redirect):
     _, functions, domain = opened
     leaf = Leaf(account=redirect.account, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
-    header = list(header_of(RoundTree([leaf])))
-    header[:2] = redirect.task_id, redirect.round
+    header = replace(header_of(RoundTree([leaf])), task_id=redirect.task_id, round=redirect.round)
     order = (redirect.recipient, redirect.fee, redirect.deadline, b"")
-    call = functions.claimTo(tuple(header), leaf.as_tuple(), (0, []), order)
+    call = functions.claimTo(header.as_payroll(), leaf.as_tuple(), (0, b""), order)
     assert refusal(call, "BadSignature", ["address", "bytes32"])[1] == digest(redirect, domain=domain)

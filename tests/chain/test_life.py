@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from fl.chain import sender
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused, TokenTooLow
-from fl.chain.escrow import Status
+from fl.chain.escrow import Escrow, Status
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask, TooFewClients, TooFewSignatures
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, Receipt, header_hash, sign, signer_of
@@ -387,7 +388,7 @@ def test_only_the_coordinator_posts_and_starts(world):
     one = world(evaluators=3, quorum=2)
     stranger = one.clients[0]
     with pytest.raises(Refused) as caught:
-        one.escrow.start(one.task.task_id, account=stranger)
+        one.escrow.submit("start", (one.task.task_id,), account=stranger)
     assert caught.value.name == "NotCoordinator"
     one.task.start()
     header = header_of(one, leaves_of(one, [500 * TOKENS, 0, 0]))
@@ -415,6 +416,41 @@ def test_a_claim_is_refused_before_the_round_is_final_and_after_it_was_paid(quor
         "cumulative": 500 * TOKENS,
         "claimed": 500 * TOKENS,
     }
+
+
+def test_a_transaction_that_was_overtaken_says_why_it_failed_in_its_block(quorum, monkeypatch):
+    leaves = leaves_of(quorum, [500 * TOKENS, 0, 0])
+    header = header_of(quorum, leaves)
+    quorum.task.post(header, signatures=signed(quorum, header))
+    wait(quorum, 101)
+    include = sender.include
+
+    def overtaken(*arguments, **named):
+        monkeypatch.setattr(sender, "include", include)
+        claim(quorum, header, leaves, 0, account=quorum.clients[1])
+        return include(*arguments, **named)
+
+    monkeypatch.setattr(sender, "include", overtaken)
+    with pytest.raises(Refused) as caught:
+        claim(quorum, header, leaves, 0)
+    assert (caught.value.name, caught.value.values["claimed"]) == ("NothingToClaim", 500 * TOKENS)
+
+
+def test_a_chain_that_changes_its_id_leaves_what_was_posted_claimable(quorum):
+    leaves = leaves_of(quorum, [500 * TOKENS, 0, 0])
+    header = header_of(quorum, leaves)
+    quorum.task.post(header, signatures=signed(quorum, header))
+    wait(quorum, 101)
+    tree, index = RoundTree(leaves), RoundTree(leaves).index(quorum.addresses[0])
+    quorum.w3.provider.make_request("anvil_setChainId", [31338])
+    try:
+        forked = Escrow(quorum.w3, quorum.escrow.address)
+        assert forked.domain_fields()[2] == forked.chain_id == 31338
+        assert forked.posted(quorum.task.task_id, 1)[0] == header_hash(header)[:27]
+        forked.claim(header, leaf=tree.leaves[index], index=index, proof=tree.proof(index), account=quorum.sponsor)
+    finally:
+        quorum.w3.provider.make_request("anvil_setChainId", [31337])
+    assert quorum.token.balance(quorum.addresses[0]) == 500 * TOKENS
 
 
 def test_a_leaf_that_was_raised_is_refused(quorum):

@@ -114,7 +114,7 @@ def test_an_error_of_the_token_is_told_with_its_values(world):
     member = one.clients[0]
     one.token.mint(member.address, 10, account=one.sponsor)
     with pytest.raises(Refused) as caught:  # nothing was approved
-        one.escrow.join(one.task.task_id, stake=10, node_key=b"", dataset=bytes(32), account=member)
+        one.escrow.submit("join", (one.task.task_id, 10, b"", bytes(32), []), account=member)
     assert caught.value.name == "ERC20InsufficientAllowance"
     assert caught.value.values == {"spender": one.escrow.address, "allowance": 0, "needed": 10}
 

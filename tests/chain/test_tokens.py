@@ -5,7 +5,7 @@ import pytest
 from fl.chain.tokens import wei
 from fl.errors import ConfigError
 
-MOST = (2**96 - 1) // 10**18
+MOST = (2**95 - 1) // 10**18
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_every_spelling_of_an_amount_is_read(tokens, amount):
         ("1e3", "without thousands' marks, exponents and leading zeros (1000?)"),
         ("1e99999999", "write a number of tokens such as 1000 or 0.5"),
         ("1e999999999999999999", "write a number of tokens such as 1000 or 0.5"),
-        (str(MOST + 1), "set at most 79228162514 tokens, the contract holds no more"),
+        (str(MOST + 1), "set at most 39614081257 tokens, the contract holds no more"),
         ("1e-99999999", "write a number of tokens such as 1000 or 0.5"),
         ("1.0000000000000000001", "set 0 or more tokens, with at most 18 decimals"),
         ("-1e99999999", "write a number of tokens such as 1000 or 0.5"),

@@ -67,7 +67,7 @@ def test_tokens_are_wei_to_the_last_digit(tokens, amount):
         ),
         (
             "1" + 30 * "0",
-            "task.budget is 1000000000000000000000000000000; set at most 79228162514 tokens, the contract holds no more",
+            "task.budget is 1000000000000000000000000000000; set at most 39614081257 tokens, the contract holds no more",
         ),
     ],
 )

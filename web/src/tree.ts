@@ -81,30 +81,44 @@ export function proofOf(levels: Node[][], index: number): (Node & { left: boolea
 const HEADER_TYPE = {
   taskId: "bytes32",
   round: "uint32",
-  previous: "bytes32",
-  baseModel: "bytes32",
-  nextModel: "bytes32",
-  validation: "bytes32",
-  directionRoot: "bytes32",
   treeRoot: "bytes32",
   leafCount: "uint32",
-  enrolment: "bytes32",
   cumulative: "uint128",
+};
+const REST_TYPE = {
+  previous: "bytes32",
+  validation: "bytes32",
+  baseModel: "bytes32",
+  nextModel: "bytes32",
+  directionRoot: "bytes32",
+  enrolment: "bytes32",
   price: "uint128",
   bundle: "bytes32",
 };
 
-/** A header as the contract takes it, from header.json's names and forms. */
-export function headerMessage(header: Header): Record<string, Hex | bigint> {
+/** Some of a header's fields as the contract takes them, from header.json's names and forms. */
+function message(header: Header, types: Record<string, string>): Record<string, Hex | bigint> {
   return Object.fromEntries(
-    Object.entries(HEADER_TYPE).map(([name, type]) => {
+    Object.entries(types).map(([name, type]) => {
       const value = header[name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)] ?? "";
       return [name, type === "bytes32" ? (`0x${value.replace(/^0x/, "")}` as Hex) : BigInt(value)];
     }),
   );
 }
 
-const TYPES = { Header: Object.entries(HEADER_TYPE).map(([name, type]) => ({ name, type })) };
+const members = (types: Record<string, string>) => Object.entries(types).map(([name, type]) => ({ name, type }));
+const TYPES = { Header: [...members(HEADER_TYPE), { name: "rest", type: "Rest" }], Rest: members(REST_TYPE) };
+const headerMessage = (header: Header) => ({ ...message(header, HEADER_TYPE), rest: message(header, REST_TYPE) });
+
+/** What a claim brings of a header: the fields that pay, and the struct hash of the others. */
+export const payroll = (header: Header): Record<string, Hex | bigint> => ({
+  ...message(header, HEADER_TYPE),
+  rest: hashStruct({ data: message(header, REST_TYPE), primaryType: "Rest", types: TYPES }),
+});
+
+/** The siblings of a proof as the contract takes them: 48 bytes each. */
+export const packed = (siblings: Node[]): Hex =>
+  siblings.length ? concat(siblings.flatMap(({ node, cumulative }) => [node, numberToHex(cumulative, { size: 16 })])) : "0x";
 
 /** The struct hash of a header: what the next one names it by, and what the contract keeps 27 bytes of. No chain is part of it. */
 export const headerHash = (header: Header): Hex =>

@@ -2,7 +2,7 @@
 import type { Abi, Hex } from "viem";
 import { encodeFunctionData, getAddress } from "viem/utils";
 import { fetchJson, type Header } from "./run";
-import { headerMessage, type Leaf, type Node } from "./tree";
+import { packed, payroll, type Leaf, type Node } from "./tree";
 
 type Provider = { request: (call: { method: string; params?: unknown[] }) => Promise<any> };
 declare global {
@@ -33,9 +33,9 @@ export async function claim(
     abi: target.abi,
     functionName: "claim",
     args: [
-      headerMessage(header),
+      payroll(header),
       { ...leaf, account: getAddress(leaf.account) },
-      { index, siblings: siblings.map(({ node, cumulative }) => ({ node, cumulative })) },
+      { index, siblings: packed(siblings) },
     ],
   });
   const transaction = { from, to: target.contract, data };

@@ -32,15 +32,8 @@ interface IDisputes {
         bytes32 updateRoot; // of the leaf
         bytes32 directionRoot; // of the header
         uint64 blocks; // of the update, and so of the direction
-        uint64 span; // blocks per sum: 1 unless the update has more than 4,096 blocks
         bytes32 sumsRoot; // tree of the challenger's sums, see SumTree.sol
         uint40 openedAt;
-    }
-
-    /// @notice One block of 513 bytes and its siblings in the block tree, bottom-up.
-    struct Opening {
-        bytes data;
-        bytes32[] path;
     }
 
     /// @notice How a challenge stands or, once it is settled, how it ended.
@@ -122,7 +115,7 @@ interface IDisputes {
     error ChallengeExists(bytes32 id);
     /// @notice There is no such block or sum.
     error NoSuchBlock(uint256 index, uint256 count);
-    /// @notice A block is 513 bytes, with an exponent from -64 to 0.
+    /// @notice A block is at least 513 bytes with its siblings, with an exponent from -64 to 0.
     error MalformedBlock(uint256 length, int256 exponent);
     /// @notice The path has too many or too few siblings.
     error WrongPathLength(uint256 seen, uint256 expected);
@@ -263,11 +256,13 @@ interface IDisputes {
     /// goes to the caller, half is burned.
     /// @dev Requirements: the challenge is open and its deadline has not passed; both blocks are in their trees;
     /// `partialSum` is in the challenger's; it is wrong.
+    /// @param update The update's block of 513 bytes, then its siblings in the block tree, bottom-up, 32 bytes each; and
+    /// `direction` the same of the direction's.
     function refute(
         Challenge calldata challenge,
         uint64 index,
-        Opening calldata update,
-        Opening calldata direction,
+        bytes calldata update,
+        bytes calldata direction,
         int128 partialSum,
         bytes32[] calldata path
     ) external;
@@ -321,9 +316,11 @@ interface IDisputes {
     /// @dev Requirements: it was asked for; the response window since then is over.
     function upholdRequest(ITask.Header calldata header, address account) external;
 
-    /// @notice Credits what a task has burned to 0x…dEaD, from where `withdrawFor` sends it. Anyone may call.
-    /// @dev Requirements: something was burned since the last call.
-    function burn(bytes32 taskId) external returns (uint256 amount);
+    /// @notice Credits what was burned in a task's round to 0x…dEaD, from where `withdrawFor` sends it. Anyone may call.
+    /// @dev Requirements: something was burned in it since the last call.
+    function burn(bytes32 taskId, uint32 round) external returns (uint256 amount);
+    /// @notice What was forfeited in a task's round to nobody, and `burn` can move, wei.
+    function burnedIn(bytes32 taskId, uint32 round) external view returns (uint256);
 
     /// @notice What a challenge of a score in this task costs if it is wrong: a sixteenth of the coordinator's bond, or
     /// minStake if that is more.

@@ -8,7 +8,7 @@ import {ITask} from "./ITask.sol";
 /// per round with the signatures of a quorum of evaluators, and everybody is paid from the Merkle-sum tree under it.
 /// Nobody owns this contract: there is no admin, no upgrade and no pause.
 /// The functions of ILifecycle and IDisputes are at the same address.
-/// @dev Amounts are wei of the task's token, times are seconds. Amounts of one task are below 2^96.
+/// @dev Amounts are wei of the task's token, times are seconds. Amounts of one task are below 2^95.
 /// The token has to be a plain ERC-20: one that takes a fee is refused, one whose balances change by themselves is at
 /// the risk of the tasks that use it, and of no other.
 interface IFairshare is ITask {
@@ -52,18 +52,18 @@ interface IFairshare is ITask {
     /// @param cover 0 for round 1, then what the last Posted event has for it.
     function post(Header calldata header, Signature[] calldata signatures, bytes32 cover) external;
 
-    /// @notice Pays an account, or its standing payee, what it earned up to the header's round and was not paid yet. Anyone
+    /// @notice Pays an account, or its standing payee, what it earned up to the payroll's round and was not paid yet. Anyone
     /// may call. In a task that ended otherwise than planned, the leaf of the last valid round is worth
     /// c + floor(pool · c / C), so what was claimed before the end can be claimed again for the rest.
     /// @dev Requirements: the round is final; the proof is right; something is left to pay.
     /// @return amount Paid, wei.
-    function claim(Header calldata header, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount);
+    function claim(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount);
 
     /// @notice Claims for many accounts from one round. Skips those with nothing to claim, so that claiming for one of
     /// them first does not spoil the batch; credits those whom the token refuses to pay.
     /// @dev Requirements: as for `claim`, but for the last.
     /// @return total Paid to all of them, wei.
-    function claimBatch(Header calldata header, Leaf[] calldata leaves, Proof[] calldata proofs)
+    function claimBatch(Payroll calldata roll, Leaf[] calldata leaves, Proof[] calldata proofs)
         external
         returns (uint256 total);
 
@@ -71,9 +71,9 @@ interface IFairshare is ITask {
     /// those with nothing to claim.
     /// @dev Requirements: as for `claimBatch`.
     /// @param from Index of the first leaf; the others follow it in the tree.
-    /// @param siblings What is missing on the way up, level by level from the bottom, left before right.
+    /// @param siblings What is missing on the way up, level by level from the bottom, left before right, 48 bytes each.
     /// @return total Paid to all of them, wei.
-    function claimRange(Header calldata header, uint32 from, Leaf[] calldata leaves, Sibling[] calldata siblings)
+    function claimRange(Payroll calldata roll, uint32 from, Leaf[] calldata leaves, bytes calldata siblings)
         external
         returns (uint256 total);
 
@@ -81,7 +81,7 @@ interface IFairshare is ITask {
     /// @dev Requirements: as for `claim`; the order is in time, signed by the account for this round, and the fee is at
     /// most what is paid; the recipient is the account's standing payee if it has one.
     /// @return amount Paid, fee included, wei.
-    function claimTo(Header calldata header, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
+    function claimTo(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
         external
         returns (uint256 amount);
 

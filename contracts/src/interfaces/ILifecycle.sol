@@ -34,7 +34,7 @@ interface ILifecycle is ITask {
     /// @notice Adds to the budget. It counts from the round after the one under way, so that no header that was made is
     /// refused for it.
     /// @dev Requirements: the task is open or started, and has such a round; the amount is at least `minStake`; budget and
-    /// bond stay below 2^96; the token delivers exactly the amount.
+    /// bond stay below 2^95; the token delivers exactly the amount.
     function addBudget(bytes32 taskId, uint128 amount) external;
 
     /// @notice Names the account that may take the coordinator's place, 0 for none.

@@ -31,10 +31,10 @@ interface ITask {
         uint32 responseWindow; // seconds to refute a challenge of a score, at least 10
         uint32 roundTimeout; // seconds of silence after which anyone may expire the task, at least two challenge windows
         uint32 claimPeriod; // seconds from the close of the task until what nobody claimed goes back, at least an hour
-        uint128 budget; // what all rounds together pay, 1 to 2^96 - 1
-        uint128 bond; // the coordinator's own, lost by silence and by proven fraud; minStake to 2^96 - 1 - budget
+        uint128 budget; // what all rounds together pay, 1 to 2^95 - 1
+        uint128 bond; // the coordinator's own, lost by silence and by proven fraud; minStake to 2^95 - 1 - budget
         uint128 minStake; // of one client, at least 1
-        uint128 maxStake; // of one client, minStake to 2^96 - 1
+        uint128 maxStake; // of one client, minStake to 2^95 - 1
         bytes32 members; // who may join: 0 for anyone, or the root of a Merkle tree of accounts (OpenZeppelin's)
         bytes32 specHash; // of the training specification
         bytes32 validationHash; // of the validation set that rounds are scored on
@@ -63,7 +63,6 @@ interface ITask {
         uint128 paid; // of that and of the pool
         uint128 pool; // shared by the clients because the task ended otherwise than planned
         uint128 poolBase; // what the pool is shared by: cumulative or, if that is 0, the stakes
-        uint128 burned; // forfeited, on its way to where nobody can spend it
         bytes32 enrolment; // what the next header has to carry
     }
 
@@ -76,21 +75,33 @@ interface ITask {
         address recipient; // its standing payee, 0 for itself
     }
 
-    /// @notice What the coordinator posts for a round and the evaluators sign (EIP-712, in this order).
+    /// @notice What the coordinator posts for a round and the evaluators sign: EIP-712 Header(bytes32 taskId,uint32 round,
+    /// bytes32 treeRoot,uint32 leafCount,uint128 cumulative,Rest rest), where Rest has the fields from `previous` on.
     struct Header {
         bytes32 taskId;
         uint32 round; // from 1
-        bytes32 previous; // struct hash of the round before, 0 in round 1
-        bytes32 baseModel; // hash of the model that clients trained on
-        bytes32 nextModel; // hash of the model after this round
-        bytes32 validation; // the task's validationHash
-        bytes32 directionRoot; // block tree of the direction
         bytes32 treeRoot; // round tree, see RoundTree.sol
         uint32 leafCount; // clients with a leaf
-        bytes32 enrolment; // rolling hash of all joins and leaves up to the post before, see Roster.sol
         uint128 cumulative; // sum of the leaves' cumulatives, wei
+        bytes32 previous; // struct hash of the round before, 0 in round 1
+        bytes32 validation; // the task's validationHash
+        bytes32 baseModel; // hash of the model that clients trained on
+        bytes32 nextModel; // hash of the model after this round
+        bytes32 directionRoot; // block tree of the direction
+        bytes32 enrolment; // rolling hash of all joins and leaves up to the post before
         uint128 price; // 2^-64 wei per 2^-40 of loss
         bytes32 bundle; // hash of the published folder
+    }
+
+    /// @notice What a claim brings of a header: the fields that pay, and the struct hash of the others, so that it need not
+    /// bring those.
+    struct Payroll {
+        bytes32 taskId;
+        uint32 round;
+        bytes32 treeRoot;
+        uint32 leafCount;
+        uint128 cumulative;
+        bytes32 rest; // EIP-712 struct hash of the header's Rest
     }
 
     /// @notice A compact signature (EIP-2098).
@@ -109,7 +120,7 @@ interface ITask {
         uint128 cumulative; // wei earned in this task up to and including this round
     }
 
-    /// @notice The other child on the way from a leaf to the root.
+    /// @notice A node of the round tree, as its parent names it.
     struct Sibling {
         bytes32 node;
         uint128 cumulative;
@@ -119,7 +130,7 @@ interface ITask {
     /// @dev Siblings go from the bottom up; where an odd node is promoted there is none.
     struct Proof {
         uint32 index; // of the leaf, from 0
-        Sibling[] siblings;
+        bytes siblings; // 48 bytes each: the node's hash ‖ uint128 of its sum
     }
 
     /// @notice An account's order to pay one round's claim elsewhere: EIP-712 Redirect(bytes32 taskId,uint32 round,
@@ -168,9 +179,23 @@ interface ITask {
     );
     /// @notice Round 1 is under way with `clients` clients, and the coordinator's bond is escrowed.
     event Started(bytes32 indexed taskId, uint32 clients);
-    /// @notice A round was posted; it is final after the challenge window unless proven wrong.
-    /// `cover` is what the next post has to give back.
-    event Posted(bytes32 indexed taskId, uint32 indexed round, Header header, bytes32 cover);
+    /// @notice A round was posted; it is final after the challenge window unless proven wrong. Of its header, all but what
+    /// follows: `previous` is the hash of the header before, `validation` the task's. `cover` is what the next post has to
+    /// give back.
+    event Posted(
+        bytes32 indexed taskId,
+        uint32 indexed round,
+        bytes32 treeRoot,
+        uint32 leafCount,
+        uint128 cumulative,
+        bytes32 baseModel,
+        bytes32 nextModel,
+        bytes32 directionRoot,
+        bytes32 enrolment,
+        uint128 price,
+        bytes32 bundle,
+        bytes32 cover
+    );
     /// @notice The sponsor stopped the task: `lastRound`, the one under way, pays the whole budget.
     event Stopped(bytes32 indexed taskId, uint32 lastRound);
     /// @notice The sponsor closed the joining or opened it again.
@@ -273,7 +298,7 @@ interface ITask {
     error RoundNotFinal(uint32 round, uint256 finalAt);
     /// @notice The proof's index is not below the leaf count.
     error IndexOutOfRange(uint256 index, uint256 leafCount);
-    /// @notice The proof has too many or too few siblings for its index and leaf count.
+    /// @notice The proof has too many or too few bytes of siblings for its index and leaf count.
     error WrongProofLength(uint256 seen, uint256 expected);
     /// @notice The proof leads to another root.
     error WrongRoot(bytes32 seen, bytes32 expected);

@@ -17,26 +17,29 @@ library RoundTree {
         uint256 cumulative;
     }
 
+    uint256 internal constant SIBLING = 48; // bytes: a hash and a uint128
+
     /// @notice Reverts unless `leaf` is the leaf at `proof.index` of the tree under `header`.
-    function check(
-        ITask.Header calldata header,
-        ITask.Leaf calldata leaf,
-        ITask.Proof calldata proof
-    ) internal pure {
-        (bytes32 root, uint256 cumulative) = climb(hashLeaf(leaf), leaf.cumulative, header.leafCount, proof);
-        if (root != header.treeRoot) revert ITask.WrongRoot(root, header.treeRoot);
-        if (cumulative != header.cumulative) revert ITask.WrongSum(cumulative, header.cumulative);
+    function check(ITask.Header calldata header, ITask.Leaf calldata leaf, ITask.Proof calldata proof) internal pure {
+        check(_payroll(header), leaf, proof);
     }
 
-    /// @notice Reverts unless `leaves` are the leaves from index `from` on of the tree under `header`.
+    /// @notice Reverts unless `leaf` is the leaf at `proof.index` of the tree under `roll`.
+    function check(ITask.Payroll calldata roll, ITask.Leaf calldata leaf, ITask.Proof calldata proof) internal pure {
+        (bytes32 root, uint256 cumulative) = climb(hashLeaf(leaf), leaf.cumulative, roll.leafCount, proof);
+        if (root != roll.treeRoot) revert ITask.WrongRoot(root, roll.treeRoot);
+        if (cumulative != roll.cumulative) revert ITask.WrongSum(cumulative, roll.cumulative);
+    }
+
+    /// @notice Reverts unless `leaves` are the leaves from index `from` on of the tree under `roll`.
     /// @param siblings What is missing on the way up, level by level from the bottom, left before right.
     function checkRange(
-        ITask.Header calldata header,
+        ITask.Payroll calldata roll,
         uint256 from,
         ITask.Leaf[] calldata leaves,
-        ITask.Sibling[] calldata siblings
+        bytes calldata siblings
     ) internal pure {
-        uint256 width = header.leafCount;
+        uint256 width = roll.leafCount;
         uint256 count = leaves.length;
         if (count == 0 || from + count > width) revert ITask.IndexOutOfRange(from + count, width);
         // Nodes of one level; sums are kept in 256 bits and checked as in `climb`.
@@ -61,10 +64,10 @@ library RoundTree {
             from >>= 1;
             count = above;
         }
-        if (used != siblings.length) revert ITask.WrongProofLength(siblings.length, used);
+        if (used * SIBLING != siblings.length) revert ITask.WrongProofLength(siblings.length, used * SIBLING);
         Node memory top = nodes[0];
-        if (top.hash != header.treeRoot) revert ITask.WrongRoot(top.hash, header.treeRoot);
-        if (top.cumulative != header.cumulative) revert ITask.WrongSum(top.cumulative, header.cumulative);
+        if (top.hash != roll.treeRoot) revert ITask.WrongRoot(top.hash, roll.treeRoot);
+        if (top.cumulative != roll.cumulative) revert ITask.WrongSum(top.cumulative, roll.cumulative);
     }
 
     /// @notice The root above a node that stands at `proof.index` of `width` nodes, and its sum.
@@ -74,11 +77,11 @@ library RoundTree {
         returns (bytes32, uint256)
     {
         if (proof.index >= width) revert ITask.IndexOutOfRange(proof.index, width);
-        ITask.Sibling[] calldata siblings = proof.siblings;
-        uint256 end = _start(siblings);
-        (node, cumulative, end) = _climb(node, cumulative, proof.index, width, end);
-        end = (end - _start(siblings)) / 64;
-        if (siblings.length != end) revert ITask.WrongProofLength(siblings.length, end);
+        bytes calldata siblings = proof.siblings;
+        uint256 start = _start(siblings);
+        uint256 end;
+        (node, cumulative, end) = _climb(node, cumulative, proof.index, width, start);
+        if (siblings.length != end - start) revert ITask.WrongProofLength(siblings.length, end - start);
         return (node, cumulative);
     }
 
@@ -106,9 +109,17 @@ library RoundTree {
         );
     }
 
-    function _sibling(ITask.Sibling[] calldata siblings, uint256 i) private pure returns (Node memory) {
-        if (i >= siblings.length) revert ITask.WrongProofLength(siblings.length, i + 1);
-        return Node(siblings[i].node, siblings[i].cumulative);
+    /// @dev A header begins with the fields of a payroll. `rest` is not one of them: nothing here reads it.
+    function _payroll(ITask.Header calldata header) private pure returns (ITask.Payroll calldata roll) {
+        assembly ("memory-safe") {
+            roll := header
+        }
+    }
+
+    function _sibling(bytes calldata siblings, uint256 i) private pure returns (Node memory) {
+        uint256 end = (i + 1) * SIBLING;
+        if (end > siblings.length) revert ITask.WrongProofLength(siblings.length, end);
+        return Node(bytes32(siblings[end - 48:end - 16]), uint128(bytes16(siblings[end - 16:end])));
     }
 
     /// @dev Writes the parent of two nodes into `parent`, which may be one of them.
@@ -127,7 +138,7 @@ library RoundTree {
     }
 
     /// @dev Where siblings lie in the calldata.
-    function _start(ITask.Sibling[] calldata siblings) private pure returns (uint256 start) {
+    function _start(bytes calldata siblings) private pure returns (uint256 start) {
         assembly ("memory-safe") {
             start := siblings.offset
         }
@@ -145,10 +156,9 @@ library RoundTree {
         assembly ("memory-safe") {
             let buffer := mload(0x40) // 97 bytes behind the free memory pointer
             mstore8(buffer, 1)
-            let dirty := 0
             for {} gt(width, 1) { width := shr(1, add(width, 1)) } {
                 if lt(xor(index, 1), width) {
-                    let c := calldataload(add(next, 32))
+                    let c := shr(128, calldataload(add(next, 32)))
                     switch and(index, 1)
                     case 0 {
                         mstore(add(buffer, 1), node)
@@ -161,14 +171,11 @@ library RoundTree {
                         mstore(add(buffer, 65), or(shl(128, c), cumulative))
                     }
                     node := keccak256(buffer, 97)
-                    dirty := or(dirty, c)
                     cumulative := add(cumulative, c)
-                    next := add(next, 64)
+                    next := add(next, 48)
                 }
                 index := shr(1, index)
             }
-            // A sibling's sum beyond 128 bits makes the sum wrong for every header.
-            if shr(128, dirty) { cumulative := not(0) }
         }
         return (node, cumulative, next);
     }

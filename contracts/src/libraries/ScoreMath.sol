@@ -8,35 +8,49 @@ import {IDisputes} from "../interfaces/IDisputes.sol";
 ///         score = floor(raw · weight / 2^32)
 /// A block is int8 exponent ‖ 256 × int16, big-endian.
 library ScoreMath {
-    uint256 internal constant BLOCK_BYTES = 513;
+    uint256 private constant SIGNS = 0x8000800080008000800080008000800080008000800080008000800080008000;
+    uint256 private constant EVERY_OTHER = 0x0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff0000ffff;
+    uint256 private constant EVERY_FOURTH = 0x000000000000ffff000000000000ffff000000000000ffff000000000000ffff;
+    uint256 private constant EVERY_OTHER_64 = 0x0000000000000000ffffffffffffffff0000000000000000ffffffffffffffff;
 
-    /// @notice The partial sum of two blocks, in units of 2^-40 of loss, rounded down.
+    /// @notice The partial sum of the blocks with which two openings begin, in units of 2^-40 of loss, rounded down.
     /// @dev |dot| is at most 2^38 and the shift at most 40 to the left, so nothing overflows.
+    ///
+    /// A word has 16 values. With U = u + 2^15 and G = g + 2^15, which are the 16 bits with the sign bit flipped,
+    ///     Σ u·g = Σ U·G - 2^15 Σ (U + G) + 256 · 2^30.
+    /// Four of the U, 64 bits apart, are the digits of a number to the base 2^64; with those of the G in reverse order, the
+    /// product's digit 3 is the sum of the four products of what belongs together, below 2^34, and no lower digit reaches it:
+    /// so one multiplication makes four products. Value by value costs 4,000 gas a block more.
     function partialSum(bytes calldata update, bytes calldata direction) internal pure returns (int256) {
         int256 shift = 40 + _exponent(update) + _exponent(direction);
         int256 dot;
         assembly ("memory-safe") {
+            let products := 0
+            let sums := 0 // eight of 32 bits
             for { let i := 1 } lt(i, 513) { i := add(i, 32) } {
-                let u := calldataload(add(update.offset, i))
-                let g := calldataload(add(direction.offset, i))
-                // 16 values a word; written out, since a loop here costs 6,000 gas a block.
-                dot := add(dot, mul(signextend(1, u), signextend(1, g)))
-                dot := add(dot, mul(signextend(1, shr(16, u)), signextend(1, shr(16, g))))
-                dot := add(dot, mul(signextend(1, shr(32, u)), signextend(1, shr(32, g))))
-                dot := add(dot, mul(signextend(1, shr(48, u)), signextend(1, shr(48, g))))
-                dot := add(dot, mul(signextend(1, shr(64, u)), signextend(1, shr(64, g))))
-                dot := add(dot, mul(signextend(1, shr(80, u)), signextend(1, shr(80, g))))
-                dot := add(dot, mul(signextend(1, shr(96, u)), signextend(1, shr(96, g))))
-                dot := add(dot, mul(signextend(1, shr(112, u)), signextend(1, shr(112, g))))
-                dot := add(dot, mul(signextend(1, shr(128, u)), signextend(1, shr(128, g))))
-                dot := add(dot, mul(signextend(1, shr(144, u)), signextend(1, shr(144, g))))
-                dot := add(dot, mul(signextend(1, shr(160, u)), signextend(1, shr(160, g))))
-                dot := add(dot, mul(signextend(1, shr(176, u)), signextend(1, shr(176, g))))
-                dot := add(dot, mul(signextend(1, shr(192, u)), signextend(1, shr(192, g))))
-                dot := add(dot, mul(signextend(1, shr(208, u)), signextend(1, shr(208, g))))
-                dot := add(dot, mul(signextend(1, shr(224, u)), signextend(1, shr(224, g))))
-                dot := add(dot, mul(signextend(1, shr(240, u)), signextend(1, shr(240, g))))
+                let u := xor(calldataload(add(update.offset, i)), SIGNS)
+                let g := xor(calldataload(add(direction.offset, i)), SIGNS)
+                // Below 2^22 after 16 words.
+                sums := add(sums, and(u, EVERY_OTHER))
+                sums := add(sums, and(shr(16, u), EVERY_OTHER))
+                sums := add(sums, and(g, EVERY_OTHER))
+                sums := add(sums, and(shr(16, g), EVERY_OTHER))
+                // The four quarters of g in reverse order: halves first, then the quarters of each.
+                g := or(shl(128, g), shr(128, g))
+                g := or(shl(64, and(g, EVERY_OTHER_64)), and(shr(64, g), EVERY_OTHER_64))
+                products := add(products, shr(192, mul(and(u, EVERY_FOURTH), and(g, EVERY_FOURTH))))
+                u := shr(16, u)
+                g := shr(16, g)
+                products := add(products, shr(192, mul(and(u, EVERY_FOURTH), and(g, EVERY_FOURTH))))
+                u := shr(16, u)
+                g := shr(16, g)
+                products := add(products, shr(192, mul(and(u, EVERY_FOURTH), and(g, EVERY_FOURTH))))
+                u := shr(16, u)
+                g := shr(16, g)
+                products := add(products, shr(192, mul(and(u, EVERY_FOURTH), and(g, EVERY_FOURTH))))
             }
+            // The eight sums together: modulo 2^32 - 1 each digit to the base 2^32 counts as itself.
+            dot := sub(add(products, shl(38, 1)), shl(15, mod(sums, 0xffffffff)))
         }
         return shift >= 0 ? dot << uint256(shift) : dot >> uint256(-shift); // an arithmetic shift rounds down
     }
@@ -47,9 +61,8 @@ library ScoreMath {
         return raw * int256(uint256(weight)) >> 32;
     }
 
-    function _exponent(bytes calldata data) private pure returns (int256 exponent) {
-        if (data.length != BLOCK_BYTES) revert IDisputes.MalformedBlock(data.length, 0);
-        exponent = int8(uint8(data[0]));
-        if (exponent < -64 || exponent > 0) revert IDisputes.MalformedBlock(data.length, exponent);
+    function _exponent(bytes calldata opening) private pure returns (int256 exponent) {
+        exponent = int8(uint8(opening[0]));
+        if (exponent < -64 || exponent > 0) revert IDisputes.MalformedBlock(opening.length, exponent);
     }
 }

@@ -34,7 +34,7 @@ function lastAt(Cover c) pure returns (uint256) {
 /// @param held Whether any round is held: nothing counts as final then.
 /// @return next The cover that the next post has to bring.
 /// @return open Pay that is not final, 0 if only this round's is: each round may pay, one after the other.
-/// @dev Totals are below 2^96; times fit 32 bits until 2106.
+/// @dev Totals are below 2^95; times fit 32 bits until 2106.
 function advance(Cover c, uint256 before, uint256 total, uint256 window, bool held)
     view
     returns (Cover next, uint256 open)

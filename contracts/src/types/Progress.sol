@@ -95,7 +95,7 @@ function withCommitment(Progress p, bytes32 hash) pure returns (Progress) {
 }
 
 /// @notice One round later: `total` is promised, who arrived is counted from now on, and the flag of changes is down.
-/// @dev No field carries into the next: the total is within the budget, below 2^96; rounds and clients below 2^24.
+/// @dev No field carries into the next: the total is within the budget, below 2^95; rounds and clients below 2^24.
 function withRound(Progress p, uint256 total) pure returns (Progress) {
     unchecked {
         uint256 word = Progress.unwrap(p) >> 96 << 96 | total;

@@ -69,7 +69,6 @@ abstract contract Challenges is Stage {
                 updateRoot: leaf.updateRoot,
                 directionRoot: header.directionRoot,
                 blocks: blocks,
-                span: blocks == 1 ? 1 : 2,
                 sumsRoot: _sumsRoot(o, blocks),
                 openedAt: uint40(clock)
             });
@@ -169,8 +168,8 @@ abstract contract Challenges is Stage {
 
     function _refuted(Open memory o, address refuter, uint64 index, int128 said) internal returns (bool) {
         uint64 blocks = o.challenge.blocks;
-        IDisputes.Opening memory one = o.positive ? _opening(up, upPath, blocks) : _opening(down, downPath, blocks);
-        IDisputes.Opening memory two = _opening(direction, directionPath, blocks);
+        bytes memory one = o.positive ? _opening(up, upPath, blocks) : _opening(down, downPath, blocks);
+        bytes memory two = _opening(direction, directionPath, blocks);
         bytes32[] memory path = new bytes32[](blocks == 1 ? 0 : 1);
         if (blocks != 1) path[0] = Blocks.sumLeaf(o.each);
         vm.prank(refuter);

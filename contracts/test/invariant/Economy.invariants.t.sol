@@ -51,7 +51,7 @@ contract EconomyInvariants {
 
 /// @dev The plays that the fuzzer draws from.
 function plays() pure returns (bytes4[] memory selectors) {
-    selectors = new bytes4[](14);
+    selectors = new bytes4[](17);
     selectors[0] = Economy.open.selector;
     selectors[1] = Economy.open.selector;
     (selectors[2], selectors[3], selectors[4]) = (Economy.post.selector, Economy.post.selector, Economy.post.selector);
@@ -63,6 +63,7 @@ function plays() pure returns (bytes4[] memory selectors) {
     selectors[10] = Economy.handOver.selector;
     selectors[11] = Economy.claim.selector;
     (selectors[12], selectors[13]) = (Economy.wait_.selector, Economy.wait_.selector);
+    (selectors[14], selectors[15], selectors[16]) = (Economy.demandOwn.selector, Economy.lie.selector, Economy.hide.selector);
 }
 
 /// @notice The same by fixed seeds, and that every play and every ending happened: the invariant would hold in an idle world.
@@ -82,18 +83,18 @@ contract ReachEconomyInvariants {
             runs[i].drain();
             vm.assertEq(runs[i].broken(), "");
         }
-        bytes4[] memory steps = new bytes4[](calls.length + 7);
+        bytes4[] memory steps = new bytes4[](calls.length + 9);
         for (uint256 i; i < calls.length; i++) {
             steps[i] = calls[i];
         }
-        bytes4[4] memory named = [bytes4("rfut"), "show", "uphd", "uprq"];
-        for (uint256 i; i < 4; i++) {
+        bytes4[6] memory named = [bytes4("rfut"), "show", "uphd", "uprq", "dsms", "wtch"];
+        for (uint256 i; i < 6; i++) {
             steps[calls.length + i] = named[i];
         }
         Economy any = runs[0];
-        steps[calls.length + 4] = any.escrow().expire.selector;
-        steps[calls.length + 5] = any.escrow().close.selector;
-        steps[calls.length + 6] = any.escrow().closeHalted.selector;
+        steps[calls.length + 6] = any.escrow().expire.selector;
+        steps[calls.length + 7] = any.escrow().close.selector;
+        steps[calls.length + 8] = any.escrow().closeHalted.selector;
         for (uint256 i; i < steps.length; i++) {
             uint256 count;
             for (uint256 j; j < runs.length; j++) {

@@ -8,25 +8,35 @@ import {Blocks} from "../world/Blocks.sol";
 import {coverAfter} from "../world/Covers.sol";
 import {Escrow} from "../world/Escrow.sol";
 import {Payout} from "../world/Payout.sol";
+import {payroll} from "../world/Payroll.sol";
 import {Tree} from "../world/Tree.sol";
 import {vm} from "../world/Vm.sol";
 
 /// @notice One task and one coalition: any of its sponsor, its coordinator and its four clients, and an accomplice whom
-/// nobody knows. Those inside do whatever pays; those outside do what they should, and nobody else watches. Fewer than a
-/// quorum of evaluators are inside, so that every tree is right; what is left is everything in this file. Every round has the
-/// same scores, so that what each would have had by going on is known.
+/// nobody knows. Those inside do whatever pays; those outside do what they should, with no more money than that takes. Fewer
+/// than a quorum of evaluators are inside, so that every tree is right; but in some games a quorum signs what the coordinator
+/// shows it, and a watcher challenges wrong scores. Every round has the same scores, so that what each would have had by
+/// going on is known.
 contract Economy {
     struct Challenged {
         IDisputes.Challenge challenge;
         uint32 round;
         bool open;
+        uint256 demandedAt; // by an honest coordinator, 0 if it has demanded nothing
+    }
+
+    struct Demanded {
+        uint256 challenge;
+        uint64 sum;
     }
 
     uint256 internal constant SPONSOR = 0;
     uint256 internal constant COORDINATOR = 1;
     uint256 internal constant FIRST = 2; // of four clients
     uint256 internal constant ACCOMPLICE = 6;
-    uint256 internal constant PEOPLE = 7;
+    uint256 internal constant WATCHER = 7;
+    uint256 internal constant PEOPLE = 8;
+    uint64 internal constant MANY = 8192; // blocks: two in each of 4,096 sums
     uint128 internal constant MIN_STAKE = 1e18;
     uint256 internal constant DUST = 64; // wei that rounding may move
 
@@ -48,11 +58,18 @@ contract Economy {
     mapping(uint256 round => ITask.Leaf[]) internal leavesOf;
     Challenged[] internal challenges;
     mapping(uint256 round => bool[4]) internal asked; // leaves that are not shown yet
+    Demanded[] internal demands; // by the accomplice, of its own challenges
+    bool internal large; // updates of many equal blocks
+    bool internal captured; // the evaluators sign whatever the coordinator shows them
+    uint256 internal liar; // 1 + the client whose score the round that is posted exaggerates
+    mapping(uint256 round => uint256) internal lied; // the same of posted rounds
+    mapping(uint256 round => bool) internal failed; // a challenge of it
     string public broken;
     mapping(bytes4 => uint256) public done;
 
     bytes internal update = Blocks.random(1, -30);
     bytes internal direction = Blocks.random(2, -31);
+    int128 internal each = int128(Blocks.partialSum(update, direction)); // of a block
 
     constructor(Escrow escrow_, DevToken token_) {
         (escrow, token) = (escrow_, token_);
@@ -96,6 +113,8 @@ contract Economy {
     function open(uint256 coalition, uint256 luck) external {
         if (id != 0) return;
         inside = coalition % 64 | 1 << ACCOMPLICE;
+        large = (luck >> 240) % 4 == 0;
+        captured = !large && _isIn(COORDINATOR) && (luck >> 248) % 2 == 0;
         budget = 1e20 + luck % 1e22;
         ITask.Terms memory terms;
         terms.token = address(token);
@@ -105,7 +124,7 @@ contract Economy {
             terms.evaluators[i] = vm.addr(evaluators[i]);
         }
         (terms.quorum, terms.mayStop, terms.rounds) = (2, true, uint32(luck >> 128) % 8 + 1);
-        (terms.challengeWindow, terms.responseWindow, terms.roundTimeout, terms.claimPeriod) = (100, 40, 1000, 3600);
+        (terms.challengeWindow, terms.responseWindow, terms.roundTimeout, terms.claimPeriod) = (100, captured ? 110 : 40, 1000, 3600);
         terms.budget = uint128(budget);
         terms.bond = uint128(MIN_STAKE + (luck >> 160) % (luck % 2 == 0 ? 1e20 : 1e22));
         (terms.minStake, terms.maxStake) = (MIN_STAKE, 4 * MIN_STAKE);
@@ -127,7 +146,7 @@ contract Economy {
         return (client + 1) * MIN_STAKE;
     }
 
-    /// @dev An honest round, whoever the coordinator is: two of three evaluators are honest.
+    /// @dev A round that is right, unless somebody lies in it.
     function post() public {
         if (id == 0) return;
         (ITask.Terms memory terms, ITask.State memory state) = escrow.task(id);
@@ -138,9 +157,9 @@ contract Economy {
         for (uint256 i; i < 4; i++) {
             if (round > 1) leaves[i] = leavesOf[round - 1][i];
             leaves[i].account = people[FIRST + i];
-            leaves[i].updateRoot = Blocks.root(1, Blocks.leaf(update));
+            leaves[i].updateRoot = _root(update);
             leaves[i].weight = uint64((i + 1) << 20);
-            scores[i] = int128(int256(i + 1) * 2 ** 40);
+            scores[i] = int128(int256((i + 1) * (i + 1 == liar ? 2 ** 44 : 2 ** 40)));
         }
         ITask.Header memory header;
         (header.taskId, header.round, header.leafCount, header.enrolment) = (id, round, 4, state.enrolment);
@@ -149,11 +168,12 @@ contract Economy {
         if (round > 1) header.previous = escrow.headerHash(headers[round - 2]);
         Tree.Node memory top = Tree.root(leaves);
         (header.treeRoot, header.cumulative) = (top.node, top.cumulative);
-        header.directionRoot = Blocks.root(1, Blocks.leaf(direction));
+        header.directionRoot = _root(direction);
         if (!_send(header, terms, state)) return;
         for (uint256 i; i < 4; i++) {
             leavesOf[round].push(leaves[i]);
         }
+        lied[round] = liar;
         done[this.post.selector]++;
     }
 
@@ -197,43 +217,99 @@ contract Economy {
         } catch {}
     }
 
-    /// @dev The accomplice challenges a right score. An honest coordinator refutes it as soon as time passes.
-    function challenge(uint256 which, uint256 whichLeaf, uint256 lie) external {
+    /// @dev The accomplice challenges a score with sums of its own. An honest coordinator does away with it as soon as time
+    /// passes.
+    function challenge(uint256 which, uint256 whichLeaf, uint256 lie_) public {
         if (headers.length == 0) return;
-        uint32 round = uint32(which % headers.length + 1);
-        ITask.Leaf memory leaf = leavesOf[round][whichLeaf % 4];
-        bytes memory sums = abi.encodePacked(int128(int256(lie % 2 ** 100 | 1)) * -(2 ** 20)); // makes a loss
-        ITask.Header memory header = headers[round - 1];
-        uint256 bond = escrow.challengeBond(id);
-        _fund(ACCOMPLICE, bond);
-        ITask.Proof memory proof = Tree.prove(leavesOf[round], whichLeaf % 4);
-        bytes32 top = Blocks.leaf(update);
-        vm.prank(people[ACCOMPLICE]);
-        try escrow.challengeScore(header, leaf, proof, 1, top, sums) {
-            challenges.push(
-                Challenged({
-                    challenge: IDisputes.Challenge({
-                        taskId: id,
-                        round: round,
-                        account: leaf.account,
-                        challenger: people[ACCOMPLICE],
-                        updateRoot: leaf.updateRoot,
-                        directionRoot: header.directionRoot,
-                        blocks: 1,
-                        span: 1,
-                        sumsRoot: keccak256(bytes.concat(hex"00", sums)),
-                        openedAt: uint40(clock)
-                    }),
-                    round: round,
-                    open: true
-                })
-            );
-            lies.push(int128(uint128(bytes16(sums))));
-            done[msg.sig]++;
-        } catch {}
+        int128 lie = int128(int256(lie_ % 2 ** 100 | 1)) * -(2 ** 20); // makes a loss
+        if (_challenge(ACCOMPLICE, which % headers.length + 1, whichLeaf % 4, lie)) done[this.challenge.selector]++;
     }
 
-    int128[] internal lies; // the sums of the challenges
+    /// @param lie What the first sum has too much, 0 for the right sums.
+    function _challenge(uint256 who, uint256 round, uint256 place, int128 lie) internal returns (bool) {
+        ITask.Leaf memory leaf = leavesOf[round][place];
+        ITask.Header memory header = headers[round - 1];
+        ITask.Proof memory proof = Tree.prove(leavesOf[round], place);
+        (bytes memory sums, bytes32 root) = _sums(lie);
+        _fund(who, escrow.challengeBond(id));
+        bytes32 top = _top(update);
+        vm.prank(people[who]);
+        try escrow.challengeScore(header, leaf, proof, _blocks(), top, sums) {
+            IDisputes.Challenge memory made;
+            (made.taskId, made.round, made.account) = (id, uint32(round), leaf.account);
+            (made.challenger, made.openedAt) = (people[who], uint40(clock));
+            (made.updateRoot, made.directionRoot) = (leaf.updateRoot, header.directionRoot);
+            (made.blocks, made.sumsRoot) = (_blocks(), root);
+            challenges.push(Challenged(made, uint32(round), true, 0));
+            lies.push(each + lie);
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    /// @dev The accomplice demands ten right sums of its own challenge and breaks them down, so that another's demand gets
+    /// dear, if it could.
+    function demandOwn(uint256 which) external {
+        if (!large || challenges.length == 0) return;
+        uint256 at = which % challenges.length;
+        Challenged memory c = challenges[at];
+        (,, bytes32[] memory path) = _halves(lies[at] - each);
+        for (uint64 i; i < 10; i++) {
+            _fund(ACCOMPLICE, (i + 1) * MIN_STAKE);
+            vm.prank(people[ACCOMPLICE]);
+            try escrow.demand(c.challenge, 4095 - i) {
+                demands.push(Demanded(at, 4095 - i));
+            } catch {
+                return;
+            }
+            vm.prank(people[ACCOMPLICE]);
+            escrow.answer(c.challenge, 4095 - i, 2 * each, path, abi.encodePacked(each, each));
+        }
+        done[msg.sig]++;
+    }
+
+    /// @dev A coordinator whose evaluators sign anything exaggerates the score of a client that is inside.
+    function lie(uint256 who) external {
+        if (!captured || !_isIn(FIRST + who % 4)) return;
+        uint256 before = headers.length;
+        liar = who % 4 + 1;
+        post();
+        liar = 0;
+        if (headers.length != before) done[msg.sig]++;
+    }
+
+    /// @dev The accomplice challenges the last lie before anyone else does, with a false sum, and has that refuted when the
+    /// round's window is over.
+    function hide(uint256 lie_) external {
+        uint256 round = headers.length;
+        if (lied[round] == 0) return;
+        uint256 before = challenges.length;
+        challenge(round - 1, lied[round] - 1, lie_);
+        if (challenges.length == before) return;
+        _watch();
+        clock += 105;
+        vm.warp(clock);
+        if (!_refute(ACCOMPLICE, before)) return;
+        failed[round] = true;
+        _watch();
+        done[msg.sig]++;
+    }
+
+    /// @dev The watcher challenges every wrong score, but waits where somebody else does, until the first of those has failed.
+    function _watch() internal {
+        for (uint256 round = 1; round <= headers.length; round++) {
+            if (lied[round] == 0 || escrow.isFinal(id, uint32(round))) continue;
+            bool wait;
+            for (uint256 i; i < challenges.length; i++) {
+                if (challenges[i].round != round || !challenges[i].open) continue;
+                wait = wait || !failed[round] || challenges[i].challenge.challenger == people[WATCHER];
+            }
+            if (!wait && _challenge(WATCHER, round, lied[round] - 1, 0)) done[bytes4("wtch")]++;
+        }
+    }
+
+    int128[] internal lies; // the first partial sums of the challenges
 
     /// @dev The accomplice asks for a leaf. An honest coordinator shows it as soon as time passes.
     function request(uint256 which, uint256 whichLeaf) external {
@@ -301,7 +377,7 @@ contract Economy {
     function claim(uint256 which) external {
         if (headers.length == 0) return;
         uint256 round = which % headers.length + 1;
-        try escrow.claimRange(headers[round - 1], 0, leavesOf[round], new ITask.Sibling[](0)) returns (uint256 paid) {
+        try escrow.claimRange(payroll(headers[round - 1]), 0, leavesOf[round], "") returns (uint256 paid) {
             if (paid != 0) done[msg.sig]++;
         } catch {}
     }
@@ -309,6 +385,7 @@ contract Economy {
     /// @dev Time passes; before that an honest coordinator does its duty, and after it anyone calls time.
     function wait_(uint256 time) external {
         if (!_isIn(COORDINATOR)) _defend();
+        _watch();
         _wait(time % 4 == 0 ? time % 1500 : time % 60);
         if (!_isIn(COORDINATOR) && time % 4 == 0) post();
         _callTime();
@@ -332,15 +409,8 @@ contract Economy {
     function _defend() internal {
         for (uint256 i; i < challenges.length; i++) {
             if (!challenges[i].open) continue;
-            IDisputes.Opening memory one = IDisputes.Opening(update, new bytes32[](0));
-            IDisputes.Opening memory two = IDisputes.Opening(direction, new bytes32[](0));
-            vm.prank(people[COORDINATOR]);
-            try escrow.refute(challenges[i].challenge, 0, one, two, lies[i], new bytes32[](0)) {
-                challenges[i].open = false;
-                done[bytes4("rfut")]++;
-            } catch {
-                broken = "a false challenge could not be refuted";
-            }
+            if (large) _defendLarge(i);
+            else if (!_refute(COORDINATOR, i)) broken = "a false challenge could not be refuted";
         }
         for (uint256 round = 1; round <= headers.length; round++) {
             for (uint256 i; i < 4; i++) {
@@ -349,6 +419,39 @@ contract Economy {
                 escrow.showLeaf(headers[round - 1], leavesOf[round][i], Tree.prove(leavesOf[round], i));
                 asked[round][i] = false;
                 done[bytes4("show")]++;
+            }
+        }
+    }
+
+    function _refute(uint256 who, uint256 at) internal returns (bool) {
+        vm.prank(people[who]);
+        try escrow.refute(challenges[at].challenge, 0, update, direction, lies[at], new bytes32[](0)) {
+            challenges[at].open = false;
+            done[bytes4("rfut")]++;
+            return true;
+        } catch {
+            return false;
+        }
+    }
+
+    /// @dev Its first sum has to be broken down, which the accomplice does not. An honest coordinator has what one demand
+    /// costs, and no more.
+    function _defendLarge(uint256 at) internal {
+        Challenged storage c = challenges[at];
+        if (c.demandedAt == 0) {
+            _fund(COORDINATOR, MIN_STAKE);
+            vm.prank(people[COORDINATOR]);
+            try escrow.demand(c.challenge, 0) {
+                c.demandedAt = clock;
+            } catch {
+                broken = "one minStake does not buy a demand";
+            }
+        } else if (clock >= c.demandedAt + 40) {
+            try escrow.dismiss(c.challenge, 0) {
+                c.open = false;
+                done[bytes4("dsms")]++;
+            } catch {
+                broken = "a false challenge could not be dismissed";
             }
         }
     }
@@ -378,6 +481,7 @@ contract Economy {
     /// what anyone can, and everybody counts its money.
     function drain() external {
         if (id == 0) return;
+        _watch();
         for (uint256 i; i < 32 && !_isIn(COORDINATOR); i++) {
             _defend();
             clock += 200;
@@ -388,6 +492,9 @@ contract Economy {
             clock += 1200;
             vm.warp(clock);
             _callTime();
+        }
+        for (uint256 i; i < demands.length; i++) {
+            escrow.dismiss(challenges[demands[i].challenge].challenge, demands[i].sum);
         }
         (, ITask.State memory state) = escrow.task(id);
         uint256 valid = state.posted;
@@ -400,7 +507,7 @@ contract Economy {
         (bool ended,) = address(escrow).call(call);
         if (!ended) broken = "the task could not be ended";
         done[bytes4(call)]++;
-        if (valid != 0) escrow.claimRange(last, 0, leavesOf[valid], new ITask.Sibling[](0));
+        if (valid != 0) escrow.claimRange(payroll(last), 0, leavesOf[valid], "");
         address[] memory clients = new address[](4);
         for (uint256 i; i < 4; i++) {
             clients[i] = people[FIRST + i];
@@ -423,6 +530,8 @@ contract Economy {
                 mine += has;
                 fair += put[i];
                 if (i >= FIRST && i < ACCOMPLICE) fair += budget * (i - FIRST + 1) / 10;
+            } else if (i == WATCHER) {
+                if (has < put[i]) broken = "a watcher who was right lost by it";
             } else if (i >= FIRST) {
                 uint256 earned = valid == 0 ? 0 : leavesOf[valid][i - FIRST].cumulative;
                 if (has < put[i] + earned) broken = "an honest client has less than its stake and its final pay";
@@ -434,9 +543,56 @@ contract Economy {
         if (mine > fair + DUST) broken = "a coalition has more than honest play would have left it";
     }
 
-    function burned() external view returns (uint256) {
-        (, ITask.State memory state) = escrow.task(id);
-        return state.burned;
+    function burned() external view returns (uint256 sum) {
+        for (uint32 round = 1; round < 10; round++) {
+            sum += escrow.burnedIn(id, round);
+        }
+    }
+
+    /* BLOCKS */
+
+    function _blocks() internal view returns (uint64) {
+        return large ? MANY : 1;
+    }
+
+    function _top(bytes memory data) internal view returns (bytes32 top) {
+        top = Blocks.leaf(data);
+        for (uint64 width = 1; width < _blocks(); width *= 2) {
+            top = sha256(bytes.concat(hex"01", top, top));
+        }
+    }
+
+    function _root(bytes memory data) internal view returns (bytes32) {
+        return Blocks.root(_blocks(), _top(data));
+    }
+
+    /// @dev One sum, or 4,096 of two blocks each; the first has the lie.
+    function _sums(int128 lie_) internal view returns (bytes memory sums, bytes32 root) {
+        if (!large) return (abi.encodePacked(each + lie_), Blocks.sumLeaf(each + lie_));
+        int128 both = 2 * each;
+        sums = abi.encodePacked(both);
+        for (uint256 count = 1; count < MANY / 2; count *= 2) {
+            sums = bytes.concat(sums, sums);
+        }
+        bytes memory first = abi.encodePacked(both + lie_);
+        for (uint256 i; i < 16; i++) {
+            sums[i] = first[i];
+        }
+        (bytes32 left, bytes32 right,) = _halves(lie_);
+        root = keccak256(bytes.concat(hex"01", left, right));
+    }
+
+    /// @dev The halves of the tree over the sums, of which the left one has the lie, and the siblings of any in the right one.
+    function _halves(int128 lie_) internal view returns (bytes32 left, bytes32 right, bytes32[] memory path) {
+        path = new bytes32[](12);
+        right = Blocks.sumLeaf(2 * each);
+        left = Blocks.sumLeaf(2 * each + lie_);
+        for (uint256 i; i < 11; i++) {
+            path[i] = right;
+            left = keccak256(bytes.concat(hex"01", left, right));
+            right = keccak256(bytes.concat(hex"01", right, right));
+        }
+        path[11] = left;
     }
 
     /* INTERNAL */

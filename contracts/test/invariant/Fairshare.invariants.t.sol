@@ -47,6 +47,9 @@ abstract contract FairshareInvariants {
             (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(ids[i]);
             ITask.Client[] memory all = handler.accounts(ids[i]);
             owed += _owed(state, all);
+            for (uint32 round = 1; round <= state.rounds; round++) {
+                owed += fairshare.burnedIn(ids[i], round);
+            }
             // 2.
             vm.assertLe(state.paid, state.cumulative + state.pool, "paid more than the total");
             vm.assertLe(state.cumulative, state.budget + state.added, "promised more than the budget");
@@ -91,7 +94,6 @@ abstract contract FairshareInvariants {
         for (uint256 i; i < all.length; i++) {
             owed += all[i].stake;
         }
-        owed += state.burned;
         if (state.status != ITask.Status.Closed) owed += state.budget + state.added + state.bond - state.paid;
         else if (!state.swept) owed += state.cumulative + state.pool - state.paid;
     }

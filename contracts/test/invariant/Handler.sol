@@ -7,6 +7,7 @@ import {Blocks} from "../world/Blocks.sol";
 import {coverAfter} from "../world/Covers.sol";
 import {Escrow} from "../world/Escrow.sol";
 import {Payout} from "../world/Payout.sol";
+import {hashOf, payroll} from "../world/Payroll.sol";
 import {Tree} from "../world/Tree.sol";
 import {vm} from "../world/Vm.sol";
 import {Challenges} from "./Challenges.sol";
@@ -213,16 +214,12 @@ contract Handler is Challenges, Proofs {
         view
         returns (ITask.Signature[] memory signatures)
     {
-        bytes32 words = keccak256(abi.encode(HEADER_TYPEHASH, header));
+        bytes32 words = hashOf(header);
         signatures = new ITask.Signature[](2);
         for (uint256 i; i < 2; i++) {
             signatures[i] = _sign(evaluatorKeys[from + i], _typed(words));
         }
     }
-
-    bytes32 internal constant HEADER_TYPEHASH = keccak256(
-        "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,bytes32 enrolment,uint128 cumulative,uint128 price,bytes32 bundle)"
-    );
 
     /// @dev A coordinator whose evaluators do not all lie with it: one signature where two are due, the same one twice, an
     /// outsider's, or both over another header.
@@ -289,7 +286,9 @@ contract Handler is Challenges, Proofs {
         address account = all[who % all.length];
         if (account == BURNED) {
             for (uint256 i; i < taskIds.length; i++) {
-                try court.burn(taskIds[i]) {} catch {}
+                for (uint32 round = 1; round <= 6; round++) {
+                    try court.burn(taskIds[i], round) {} catch {}
+                }
             }
         }
         try fairshare.withdrawFor(address(token), account) {
@@ -330,7 +329,7 @@ contract Handler is Challenges, Proofs {
         ITask.Leaf memory leaf = leavesOf[id][round][place];
         bool final_ = fairshare.isFinal(id, round);
         uint256 balance = token.balanceOf(leaf.account);
-        try fairshare.claim(_header(id, round), leaf, _proof(id, round, place)) {
+        try fairshare.claim(payroll(_header(id, round)), leaf, _proof(id, round, place)) {
             if (!final_) broken = "paid from a round that is not final";
             _book(id, leaf.account, balance);
             return true;
@@ -368,7 +367,7 @@ contract Handler is Challenges, Proofs {
             uint256 place = from + i % (some.length - 1);
             (some[i], proofs[i]) = (all[place], _proof(id, round, place));
         }
-        return abi.encodeCall(fairshare.claimBatch, (_header(id, round), some, proofs));
+        return abi.encodeCall(fairshare.claimBatch, (payroll(_header(id, round)), some, proofs));
     }
 
     function _range(bytes32 id, uint32 round, uint256 from) internal view returns (bytes memory) {
@@ -378,8 +377,8 @@ contract Handler is Challenges, Proofs {
             some[i] = all[from + i];
         }
         Tree.Node[][] memory levels = _levels(all, posted[id][round - 1].lie);
-        ITask.Sibling[] memory siblings = Tree.proveRange(levels, from, some.length);
-        return abi.encodeCall(fairshare.claimRange, (_header(id, round), uint32(from), some, siblings));
+        bytes memory siblings = Tree.proveRange(levels, from, some.length);
+        return abi.encodeCall(fairshare.claimRange, (payroll(_header(id, round)), uint32(from), some, siblings));
     }
 
     /// @dev A relayer takes a claim where its account signed, or tries to with an order for another round or recipient.
@@ -407,7 +406,7 @@ contract Handler is Challenges, Proofs {
         bool final_ = fairshare.isFinal(id, round);
         uint256 balance = token.balanceOf(redirect.recipient) + token.balanceOf(RELAYER);
         vm.prank(RELAYER);
-        try fairshare.claimTo(_header(id, round), leavesOf[id][round][place], _proof(id, round, place), redirect) {
+        try fairshare.claimTo(payroll(_header(id, round)), leavesOf[id][round][place], _proof(id, round, place), redirect) {
             if (!final_) broken = "paid from a round that is not final";
             amount = token.balanceOf(redirect.recipient) + token.balanceOf(RELAYER) - balance;
         } catch {}

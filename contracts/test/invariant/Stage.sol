@@ -216,8 +216,8 @@ abstract contract Stage {
     function _opening(bytes memory data, bytes32[] memory path, uint64 blocks)
         internal
         pure
-        returns (IDisputes.Opening memory)
+        returns (bytes memory)
     {
-        return IDisputes.Opening(data, blocks == 1 ? new bytes32[](0) : path);
+        return blocks == 1 ? data : bytes.concat(data, abi.encodePacked(path));
     }
 }

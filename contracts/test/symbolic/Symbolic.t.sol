@@ -63,8 +63,7 @@ contract SymbolicTest {
     ) public view {
         if (header.leafCount != 2) return;
         ITask.Proof memory proof;
-        proof.siblings = new ITask.Sibling[](1);
-        proof.siblings[0] = ITask.Sibling(node, cumulative);
+        proof.siblings = bytes.concat(node, bytes16(cumulative));
         try this.door(header, leaf, proof) {
             assert(uint256(leaf.cumulative) + cumulative == header.cumulative);
         } catch {}

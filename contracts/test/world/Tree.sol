@@ -17,22 +17,19 @@ library Tree {
     }
 
     function prove(ITask.Leaf[] memory leaves, uint256 index) internal pure returns (ITask.Proof memory p) {
-        ITask.Sibling[] memory down = new ITask.Sibling[](32);
+        Node[] memory down = new Node[](32);
         uint256 depth;
         uint256 from;
         uint256 to = leaves.length;
         while (to - from > 1) {
             uint256 middle = from + _split(to - from);
             Node memory other = index < middle ? _range(leaves, middle, to) : _range(leaves, from, middle);
-            down[depth++] = ITask.Sibling(other.node, other.cumulative);
+            down[depth++] = other;
             if (index < middle) to = middle;
             else from = middle;
         }
         p.index = uint32(index);
-        p.siblings = new ITask.Sibling[](depth);
-        for (uint256 i; i < depth; i++) {
-            p.siblings[i] = down[depth - 1 - i];
-        }
+        while (depth > 0) p.siblings = bytes.concat(p.siblings, pack(down[--depth]));
     }
 
     /// @dev All levels, bottom-up, for tests that need many proofs of one tree; `prove` is its check.
@@ -54,19 +51,12 @@ library Tree {
     }
 
     function proveIn(Node[][] memory all, uint256 index) internal pure returns (ITask.Proof memory p) {
-        ITask.Sibling[] memory up = new ITask.Sibling[](32);
-        uint256 count;
         p.index = uint32(index);
         for (uint256 depth; all[depth].length > 1; depth++) {
             if (index ^ 1 < all[depth].length) {
-                Node memory other = all[depth][index ^ 1];
-                up[count++] = ITask.Sibling(other.node, other.cumulative);
+                p.siblings = bytes.concat(p.siblings, pack(all[depth][index ^ 1]));
             }
             index /= 2;
-        }
-        p.siblings = new ITask.Sibling[](count);
-        for (uint256 i; i < count; i++) {
-            p.siblings[i] = up[i];
         }
     }
 
@@ -74,27 +64,20 @@ library Tree {
     function proveRange(Node[][] memory all, uint256 first, uint256 count)
         internal
         pure
-        returns (ITask.Sibling[] memory siblings)
+        returns (bytes memory siblings)
     {
-        ITask.Sibling[] memory up = new ITask.Sibling[](64);
-        uint256 used;
         uint256 last = first + count - 1;
         for (uint256 depth; all[depth].length > 1; depth++) {
             Node[] memory level = all[depth];
-            if (first % 2 == 1) {
-                Node memory left = level[first - 1];
-                up[used++] = ITask.Sibling(left.node, left.cumulative);
-            }
-            if (last % 2 == 0 && last + 1 < level.length) {
-                Node memory right = level[last + 1];
-                up[used++] = ITask.Sibling(right.node, right.cumulative);
-            }
+            if (first % 2 == 1) siblings = bytes.concat(siblings, pack(level[first - 1]));
+            if (last % 2 == 0 && last + 1 < level.length) siblings = bytes.concat(siblings, pack(level[last + 1]));
             (first, last) = (first / 2, last / 2);
         }
-        siblings = new ITask.Sibling[](used);
-        for (uint256 i; i < used; i++) {
-            siblings[i] = up[i];
-        }
+    }
+
+    /// @dev A node as a proof has it.
+    function pack(Node memory node) internal pure returns (bytes memory) {
+        return bytes.concat(node.node, bytes16(node.cumulative));
     }
 
     function leafNode(ITask.Leaf memory leaf) internal pure returns (Node memory) {

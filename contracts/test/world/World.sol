@@ -7,6 +7,7 @@ import {ITask} from "../../src/interfaces/ITask.sol";
 import {coverAfter, enrolmentAfter} from "./Covers.sol";
 import {Escrow, deployEscrow} from "./Escrow.sol";
 import {Payout} from "./Payout.sol";
+import {hashOf} from "./Payroll.sol";
 import {Tree} from "./Tree.sol";
 import {Vm, vm} from "./Vm.sol";
 
@@ -161,15 +162,15 @@ abstract contract World {
         header = ITask.Header({
             taskId: taskId,
             round: state.posted + 1,
+            treeRoot: top.node,
+            leafCount: uint32(moved.length),
+            cumulative: top.cumulative,
             previous: headers.length == 0 ? bytes32(0) : _hash(headers[headers.length - 1]),
             baseModel: headers.length == 0 ? terms.baseModel : headers[headers.length - 1].nextModel,
             nextModel: keccak256(abi.encode("model", state.posted + 1)),
             validation: terms.validationHash,
             directionRoot: keccak256(abi.encode("direction", state.posted + 1)),
-            treeRoot: top.node,
-            leafCount: uint32(moved.length),
             enrolment: due,
-            cumulative: top.cumulative,
             price: price,
             bundle: keccak256(abi.encode("bundle", state.posted + 1))
         });
@@ -240,7 +241,9 @@ abstract contract World {
 
     /// @dev What the task has burned, on its way to where nobody can spend it.
     function _burned() internal returns (uint256) {
-        try court.burn(taskId) {} catch {}
+        for (uint32 round = 1; round < 10; round++) {
+            if (court.burnedIn(taskId, round) != 0) court.burn(taskId, round);
+        }
         return _credit(address(0xdEaD));
     }
 
@@ -251,10 +254,7 @@ abstract contract World {
     /* SIGNATURES */
 
     function _hash(ITask.Header memory header) internal pure returns (bytes32) {
-        bytes32 typehash = keccak256(
-            "Header(bytes32 taskId,uint32 round,bytes32 previous,bytes32 baseModel,bytes32 nextModel,bytes32 validation,bytes32 directionRoot,bytes32 treeRoot,uint32 leafCount,bytes32 enrolment,uint128 cumulative,uint128 price,bytes32 bundle)"
-        );
-        return keccak256(abi.encode(typehash, header));
+        return hashOf(header);
     }
 
     function _digest(ITask.Header memory header) internal view returns (bytes32) {

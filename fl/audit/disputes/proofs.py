@@ -22,7 +22,7 @@ from fl.codec.blocks import BLOCK_BYTES
 from fl.codec.tree import block_top, siblings_of
 from fl.rewards import Account, Leaf, RoundTree, Sibling, partials, score_of
 from fl.rewards.sums import fold, span_of, sums_bytes, sums_path
-from fl.rewards.tree import join
+from fl.rewards.tree import join, packed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class Published:
 
     def proven(self, index: int) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         """A leaf and its proof, as the contract takes them."""
-        return self.leaves[index].as_tuple(), (index, [tuple(one) for one in self.tree.proof(index)])
+        return self.leaves[index].as_tuple(), (index, packed(self.tree.proof(index)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,10 +183,8 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
     for place, leaf in enumerate(leaves):
         said = levels[0][place]
         if said.cumulative != leaf.cumulative:
-            return Call(
-                function="proveBadLeaf",
-                arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), (place, siblings_of(levels, index=place))),
-            )
+            proof = (place, packed(siblings_of(levels, index=place)))
+            return Call(function="proveBadLeaf", arguments=(header.as_tuple(), leaf.as_tuple(), tuple(said), proof))
     for level in range(1, len(levels)):
         below = levels[level - 1]
         for place, said in enumerate(levels[level]):
@@ -194,7 +192,7 @@ def prove_bad_sums(header: Header, *, leaves: Sequence[Leaf], levels: Sequence[S
                 continue  # promoted: the same node a level higher
             left, right = below[2 * place], below[2 * place + 1]
             if said.cumulative != left.cumulative + right.cumulative:
-                proof = (place, siblings_of(levels[level:], index=place))
+                proof = (place, packed(siblings_of(levels[level:], index=place)))
                 return Call(
                     function="proveBadNode",
                     arguments=(header.as_tuple(), level, tuple(left), tuple(right), tuple(said), proof),
@@ -231,7 +229,7 @@ def prove_hidden_leaf(current: Published) -> Call | None:
             continue  # a leaf, under which nothing opens
         left, right = levels[own_level - 1][2 * own_index : 2 * own_index + 2]
         if not level:
-            said, proof = tuple(levels[own_level][own_index]), (index, [tuple(one) for one in above])
+            said, proof = tuple(levels[own_level][own_index]), (index, packed(above))
             return Call(
                 function="proveBadNode", arguments=(header.as_tuple(), 0, tuple(left), tuple(right), said, proof)
             )
@@ -256,7 +254,7 @@ def prove_shown_sums(header: Header, *, leaves: Sequence[Leaf], shown: ShownLeav
         right = honest[level][index]
         if node.node != right.node or node.cumulative == right.cumulative:
             continue  # of leaves that were not published, or as it should be
-        proof = (index, _path(said, level=level, index=index, count=header.leaf_count))
+        proof = (index, packed(_path(said, level=level, index=index, count=header.leaf_count)))
         if level == 0:
             return Call(
                 function="proveBadLeaf", arguments=(header.as_tuple(), leaves[index].as_tuple(), tuple(node), proof)
@@ -426,6 +424,7 @@ def _follows(header: Header, leaf: Leaf, before: Account) -> bool:
     return (leaf.total, leaf.cumulative) == (after.total, after.at(header.price))
 
 
-def _opening(vector: Blocks, index: int) -> tuple[bytes, list[bytes]]:
+def _opening(vector: Blocks, index: int) -> bytes:
+    """A block and, behind it, its siblings in the block tree."""
     data = vector.to_bytes()
-    return data[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES], block_path(data, index=index)
+    return data[index * BLOCK_BYTES : (index + 1) * BLOCK_BYTES] + b"".join(block_path(data, index=index))

@@ -11,6 +11,7 @@ from web3.exceptions import TransactionNotFound
 
 from fl.audit.disputes.watch import Finding
 from fl.chain.errors import Refused
+from fl.chain.payment import pay
 from fl.chain.record import TaskRecord
 from fl.chain.sender import Sent
 
@@ -83,7 +84,7 @@ class Filings:
 
 
 def file_finding(finding: Finding, *, record: TaskRecord, account: LocalAccount) -> Sent:
-    """Send a finding's call, its bond approved before.
+    """Send a finding's call, and what it escrows.
 
     Args:
         finding: With its call.
@@ -92,10 +93,16 @@ def file_finding(finding: Finding, *, record: TaskRecord, account: LocalAccount)
     Raises: TokenTooLow if the account does not hold the bond; Refused with the contract's reason; ChainError.
     """
     if bond := bond_of(finding, record=record, account=account.address):
-        purpose = f"bond of {finding.call.function}"
-        # What an earlier try approved is there still: a call that is refused again costs nothing.
-        if record.token.allowance(account.address, record.escrow.address) < bond:
-            record.token.approve(record.escrow.address, bond, purpose=purpose, account=account)
+        _, sent = pay(
+            record.escrow,
+            record.token,
+            function=finding.call.function,
+            arguments=finding.call.arguments,
+            amount=bond,
+            purpose=f"bond of {finding.call.function}",
+            account=account,
+        )
+        return sent
     return record.escrow.submit(finding.call.function, finding.call.arguments, account=account)
 
 

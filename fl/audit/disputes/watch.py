@@ -22,7 +22,7 @@ from fl.chain.record import LeafRequest, PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES
-from fl.rewards.sums import span_of, sums_bytes
+from fl.rewards.sums import span_of
 
 _DIRECTION = "direction.blocks"
 # One file that a coordinator does not get itself to send keeps nothing else from being looked at.
@@ -79,6 +79,8 @@ class Watch:
         account: Whose receipts these are, "" for none.
         receipts: The account's receipts by round, signatures checked.
         seen: Signed updates that were seen elsewhere; those of the bundles are remembered too.
+        challenger: Who files what is found, "" for nobody: what it has challenged is not found again. Others' challenges are
+            no reason to stand back, since they may be meant to fail.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Watch:
         account: str = "",
         receipts: Mapping[int, KeptReceipt] | None = None,
         seen: Sequence[SeenUpdate] = (),
+        challenger: str = "",
     ) -> None:
         self.record, self.source, self.account, self.receipts = record, source, account, receipts or {}
         self.seen: list[SeenUpdate] = []
@@ -99,7 +102,8 @@ class Watch:
         self._fine: dict[int, Header] = {}
         self._scored: set[tuple[int, str]] = set()  # accounts whose score of a round is right
         self._withheld: dict[tuple[int, str], str] = {}  # updates that this watcher is not given, and why
-        self._challenged: set[bytes] = set()  # sums of the challenges that are open
+        self._challenger = challenger
+        self._challenged: set[tuple[int, str]] = set()  # rounds and accounts of its own challenges that are open
         self._blocks: dict[tuple[int, str], Blocks] = {}
 
     def remember(self, one: SeenUpdate) -> None:
@@ -168,7 +172,8 @@ class Watch:
         for one in self.record.escrow.challenges(self.record.task_id, from_block=self.record.invite.block):
             open_, deadline, _ = self.record.escrow.standing_of(one.id)
             found.append((one, open_, deadline))
-        self._challenged = {sums_bytes(one.sums) for one, open_, _ in found if open_}
+        own = [one.challenge for one, open_, _ in found if open_ and one.challenge[3] == self._challenger]
+        self._challenged = {(challenge[1], challenge[2]) for challenge in own}
         return found
 
     def _requests(self, state: TaskState) -> list[LeafRequest]:
@@ -328,8 +333,8 @@ class Watch:
             call = proofs.challenge_score(current, account=account, update=update, direction=direction)
             if call is None:
                 self._scored.add((number, account))
-            elif call.arguments[-1] in self._challenged:
-                missed.append(f"the score of {account} (a challenge of it is open)")
+            elif (number, account) in self._challenged:
+                missed.append(f"the score of {account} (our challenge of it is open)")
             else:
                 yield Finding(
                     round=number,
@@ -424,7 +429,8 @@ class Watch:
     ) -> Iterator[Finding]:
         """What to do about a challenge now: refute it, break a sum down, or see it through."""
         challenge = opened.challenge
-        number, account, challenger, blocks, span = challenge[1], challenge[2], challenge[3], challenge[6], challenge[7]
+        number, account, challenger, blocks = challenge[1], challenge[2], challenge[3], challenge[6]
+        span = span_of(blocks)
         steps = self.record.steps(opened.id) if span > 1 else {}
         waiting = [one.sum for one in steps.values() if one.partials is None]
 
@@ -441,7 +447,7 @@ class Watch:
             if self.record.now() >= deadline:
                 yield step(f"nobody broke down sum {place} of the challenge of {account}", call)
         update, direction = self._vectors(number, account)
-        if len(update) != blocks or span != span_of(blocks):
+        if len(update) != blocks:
             return  # of another update than the leaf's: the contract takes no such challenge
         wrong = proofs.wrong_sum(opened.sums, update=update, direction=direction)
         if wrong is None:

@@ -56,6 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         account=owner,
         receipts=receipts,
         seen=[one for path in _evidence(values, notes) for one in read_seen(path)],
+        challenger=account.address if account and not dry else "",
     )
     told = f"as {account.address}" if account else "without filing anything"
     print(f"watching task {task.invite.task_id} {told}; Ctrl-C ends it", flush=True)

@@ -22,6 +22,7 @@ from fl.chain.typed_data import Update, sign
 from fl.codec import Blocks, block_root
 from fl.rewards import RoundTree
 from fl.rewards.sums import fold
+from fl.rewards.tree import packed
 
 WATCHER = 15  # of Anvil's accounts; no part in the task
 
@@ -250,7 +251,7 @@ def test_sums_that_are_not_those_of_the_leaves_as_soon_as_a_leaf_is_shown(liar, 
     bonded(liar, asker)
     header, leaf = lie.header.as_tuple(), leaves[place]
     liar.escrow.submit("requestLeaf", (header, leaf.account), account=asker)
-    siblings = [tuple(one) for one in proofs.siblings_of(levels, index=place)]
+    siblings = packed(proofs.siblings_of(levels, index=place))
     liar.escrow.submit("showLeaf", (header, leaf.as_tuple(), (place, siblings)), account=liar.world.coordinator)
     done = watch(liar)
     assert done.code == 1
@@ -459,13 +460,28 @@ def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
     again = watch(liar)
     assert "filed" not in again.out  # nobody challenges twice, or refutes what is right
     challenged = made.settlement.tree.leaves[0].account
-    assert unchecked(again, 2) == f"the score of {challenged} (a challenge of it is open)"
+    assert unchecked(again, 2) == f"the score of {challenged} (our challenge of it is open)"
     (opened,) = liar.escrow.challenges(liar.task.task_id)
     pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
     done = watch(liar)
     assert "filed uphold in 0x" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 1)
     assert liar.world.token.balance(watcher.address) == 101 * TOKENS
+
+
+def test_a_right_challenge_of_somebody_else_is_no_reason_to_stand_back(liar, watch, account):
+    made = liar.honest(2)
+    posted = liar.post_leaves(made, outscored(made))
+    update = next(one.blocks for one in made.participants if one.account == posted.leaves[0].account)
+    friend, watcher = account(16), account(WATCHER)
+    for one in (friend, watcher):
+        bonded(liar, one)
+    call = proofs.challenge_score(posted, account=posted.leaves[0].account, update=update, direction=made.direction)
+    liar.escrow.submit(call.function, call.arguments, account=friend)  # and may be meant to fail
+    assert "filed challengeScore in 0x" in watch(liar).out
+    opened = liar.escrow.challenges(liar.task.task_id)
+    assert [one.challenge[3] for one in opened] == [friend.address, watcher.address]
+    assert opened[0].sums == opened[1].sums
 
 
 def test_a_false_challenge_is_refuted(liar, watch, account):
