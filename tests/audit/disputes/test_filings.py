@@ -142,6 +142,26 @@ def test_another_round_in_a_rounds_place_is_looked_at_anew(liar):
     assert watch._scored == {(1, leaf.account) for leaf in watch._read[1].published.leaves}
 
 
+def test_a_tree_that_was_made_without_a_client_whose_leave_was_reorganised_is_refused_and_convicts_nobody(world):
+    made = world(rounds=2, min_stake=TOKENS)
+    before = made.w3.eth.block_number
+    made.escrow.leave(made.task.task_id, account=made.clients[2])
+    made.task.start()
+    without = made.task.state().enrolment
+    reorganised(made.w3, made.w3.eth.block_number - before)
+    liar = Liar(made)  # starts the task again, with everybody
+    assert made.task.state().enrolment != without
+    right = liar.honest(1)
+    wrong = [leaf for leaf in right.settlement.tree.leaves if leaf.account != made.clients[2].address]
+    header = replace(right.header, enrolment=without, leaf_count=len(wrong))
+    with pytest.raises(Refused, match="WrongEnrolment"):
+        liar.post(header, wrong)
+    assert (made.task.state().status, made.task.state().posted) == (Status.STARTED, 0)
+    liar.previous, liar.leaves, liar.accounts = None, (), dict.fromkeys(made.addresses, Account())
+    liar.post_honest(1)
+    assert Watch(TaskRecord(made.invite), BundleStore.at(str(liar.bundles))).look().fine == (1,)
+
+
 def test_a_post_that_a_reorganisation_took_back_is_posted_again(world):
     made = world(rounds=2)
     first = []
