@@ -49,8 +49,8 @@ def test_a_finished_task_is_told_from_its_opening_to_its_last_claim(finished):
     assert opened["terms_reveal_each_round"] is False
     for row, report in zip(tables["posted"].rows, finished.reports, strict=True):
         assert row["task_id"] == "0x" + finished.task.task_id.hex()
-        assert row["header_price"] == report.header.price
-        assert row["header_cumulative"] == report.header.cumulative
+        assert row["price"] == report.header.price
+        assert row["cumulative"] == report.header.cumulative
         assert row["transaction"] == report.transaction
         assert row["time"] == finished.w3.eth.get_block(row["block"])["timestamp"]
     paid = {row["account"]: row["amount"] for row in tables["claimed"].rows}

@@ -31,8 +31,8 @@ def test_the_tables_hold_every_event_in_both_forms(fl, trained, tmp_path):
     arrow = pyarrow.parquet.read_table(out / "posted.parquet").to_pylist()
     assert len(rows) == len(arrow) == len(trained.reports)
     for report, row, typed in zip(trained.reports, rows, arrow, strict=True):
-        assert int(row["header_cumulative"]) == typed["header_cumulative"] == report.header.cumulative
-        assert isinstance(typed["header_cumulative"], Decimal)
+        assert int(row["cumulative"]) == typed["cumulative"] == report.header.cumulative
+        assert isinstance(typed["cumulative"], Decimal)
         assert row["transaction"] == typed["transaction"] == report.transaction
         assert typed["time"].strftime("%Y-%m-%dT%H:%M:%SZ") == row["time"]
     assert {path.stem for path in out.glob("*.csv")} == {path.stem for path in out.glob("*.parquet")}
