@@ -78,6 +78,7 @@ COORDINATOR = {
     "config": "what a run is told",
     "run": "a whole federation on one machine",
     "serve": "a coordinator of real machines",
+    "serve_again": "what it left, for those who come later",
     "wrap": "a strategy of somebody's own",
     "result": "what a run comes to",
     "training": "its rounds",
@@ -186,6 +187,8 @@ def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
         "plain_text",
         "protocol",
         "rewards",
+        "scoring.direction",  # a client's trial, on rows of its own
+        "scoring.game",
         "task",
     }
     for path in CLIENTS:

@@ -14,6 +14,8 @@ from fl.task.data import Dataset, TableSchema
 from fl.task.data.schema import CategoricalColumn, NumericColumn
 
 _FAR = 1.0  # standard deviations between two means that are worth a line
+_BEYOND = 6.0  # standard deviations from the task's mean at which a value is one of another range
+_SPREAD = 3.0  # times as wide, or as narrow, as the task's
 _MOST_LINES = 12
 _FEW = 10  # rows of a class below which it is said
 _LOPSIDED = 10  # times as many rows of one class as of another
@@ -40,7 +42,7 @@ def _values(schema: TableSchema, data: Dataset) -> Iterator[str]:
     start = 0
     for column in schema.columns:
         width = len(column.features)
-        values, name = data.features[:, start : start + width], printable(column.name, most=40)
+        values, name = data.features[:, start : start + width], _called(column.name)
         start += width
         if not width:
             continue
@@ -59,13 +61,27 @@ def _values(schema: TableSchema, data: Dataset) -> Iterator[str]:
 def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> Iterator[str]:
     if not len(scaled):
         return
-    gap = float(scaled.mean())
+    gap, spread = float(scaled.mean()), float(scaled.std())
     if abs(gap) > _FAR:
         own = column.mean + gap * column.std
         yield (
             f"{name}: your mean is {own:.4g}, the task's {column.mean:.4g} ± {column.std:.3g}; another unit, or another "
             "kind of row?"
         )
+    elif beyond := int((np.abs(scaled) > _BEYOND).sum()):
+        yield (
+            f"{name}: {beyond} of {len(scaled)} values lie more than {_BEYOND:.0f} standard deviations from the task's "
+            f"{column.mean:.4g} ± {column.std:.3g}"
+        )
+    elif len(scaled) >= _FEW and not 1 / _SPREAD < spread < _SPREAD:
+        told = "is one value only" if not spread else f"spreads by ± {spread * column.std:.3g}"
+        yield f"{name}: yours {told}, the task's {'' if spread else 'spreads '}by ± {column.std:.3g}"
+
+
+def _called(name: str) -> str:
+    """A column's name as a sentence can begin with it; one of a table without a header is its place."""
+    told = printable(name, most=40)
+    return f"column {told}" if told.isdecimal() else told
 
 
 def _classes(spec: Mapping[str, Any], data: Dataset) -> Iterator[str]:

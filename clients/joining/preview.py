@@ -1,27 +1,44 @@
-"""What a task would train, found out in a process of its own, so that the node itself needs no torch before its first round.
+"""What a task would train, and what one round of it makes of the owner's rows: found out in a process of its own.
 
-Reads {"spec": …, "rows": …} and writes a line of JSON; a refusal goes to stderr, in one line.
+The node itself needs no torch before its first round, and a model that fills the memory ends the child alone. The child is
+started while its owner still types a password: torch takes seconds to import. `clients.joining.trial` is the child.
 """
 
 from __future__ import annotations
 
-import json
+import io
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fl.chain.accounts import without_secrets
-from fl.errors import ConfigError, FairshareError
+from fl.errors import ConfigError
 from fl.foreign.json_text import read_json
 from fl.plain_text import printable
 from fl.task.bounds import read_spec
 from fl.task.data import Dataset
 from fl.task.trust import Trust
 
-_TRIED = 8  # rows
 _TIMEOUT_S = 300  # the first import of torch on a slow disk
+_MOST_BYTES = 64 << 20  # of the rows that a trial takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One round on most of the owner's rows, and what it was worth on those that were held out of it."""
+
+    trained: int  # rows
+    held_out: int  # rows; 0 where there are too few to hold any out
+    steps: int  # that were trained: fewer than a round's where a round takes long
+    round_s: float  # seconds that a whole round takes, as measured
+    score: float | None = None  # ⟨update, direction⟩ on the held-out rows, in units of loss
+    loss_before: float | None = None
+    loss_after: float | None = None
+    accuracy_before: float | None = None  # None where nothing is right or wrong
+    accuracy_after: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,34 +51,79 @@ class Preview:
     steps: int  # of a round
     batch_size: int  # rows of a step
     strategy: str
+    trial: Trial | None = None  # None without rows, or with an app of the owner's own
 
 
-def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Preview:
-    """Build the spec's model in a child process, and try it on a few rows of the owner's.
+class Previewing:
+    """A child process that has torch loaded by the time that the rows are there. A context: no child outlives it.
 
+    Args:
+        spec: The spec's JSON.
+        trust: Packages whose models and losses the owner allows.
+        threads: Of training.
     Raises: UntrustedCode, before anything is imported, for a model or loss that the owner did not allow; ConfigError for a spec
-    beyond `fl.task.bounds`, and with the child's own words if the model cannot be built here, or is too large.
+        beyond `fl.task.bounds`.
     """
-    Trust.of(trust).check_names(read_spec(spec))
-    try:
-        child = subprocess.run(
+
+    def __init__(self, spec: str, *, trust: str = "", threads: int = 1) -> None:
+        Trust.of(trust).check_names(read_spec(spec))
+        self._spec = spec
+        self._child = subprocess.Popen(
             # -P: the folder that the node was started in is no place to import from.
-            [sys.executable, "-P", "-m", "clients.joining.preview", trust],
-            input=json.dumps({"spec": spec, "rows": None if rows is None else _few(rows)}),
-            capture_output=True,
-            text=True,
+            [sys.executable, "-P", "-m", "clients.joining.trial", trust, str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=without_secrets(),
-            timeout=_TIMEOUT_S,
-            check=False,
+            start_new_session=True,  # Ctrl-C at the question is for the question
         )
-    except subprocess.TimeoutExpired:
-        raise ConfigError(
-            f"the task's model was not built within {_TIMEOUT_S} s; see whether this machine has memory left"
-        ) from None
-    if child.returncode:
-        words = child.stderr.strip().splitlines()[-1:] or ["it said nothing"]
-        raise ConfigError(f"the task's model cannot be built on this machine: {printable(words[0])}")
-    raw = read_json(child.stdout)
+
+    def __enter__(self) -> Previewing:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._child.poll() is None:
+            self._child.kill()
+        for pipe in (self._child.stdin, self._child.stdout, self._child.stderr):
+            if pipe and not pipe.closed:
+                pipe.close()
+        self._child.wait()
+
+    def of(self, rows: Dataset | None = None) -> Preview:
+        """Build the spec's model, try it on the owner's rows, and train one round on most of them.
+
+        Raises: ConfigError with the child's own words if the model cannot be built here, or is too large.
+        """
+        told = {"spec": np.array(self._spec)} | ({} if rows is None else _most_of(rows))
+        buffer = io.BytesIO()
+        np.savez(buffer, allow_pickle=False, **told)
+        try:
+            out, said = self._child.communicate(buffer.getvalue(), timeout=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise ConfigError(
+                f"the task's model was not built within {_TIMEOUT_S} s; see whether this machine has memory left"
+            ) from None
+        if self._child.returncode:
+            words = said.decode(errors="replace").strip().splitlines()[-1:] or ["it said nothing"]
+            raise ConfigError(f"the task's model cannot be built on this machine: {printable(words[0])}")
+        return _read(read_json(out.decode()))
+
+
+def preview(spec: str, *, trust: str = "", rows: Dataset | None = None, threads: int = 1) -> Preview:
+    """What `Previewing` finds, in one call."""
+    with Previewing(spec, trust=trust, threads=threads) as previewing:
+        return previewing.of(rows)
+
+
+def _most_of(rows: Dataset) -> dict[str, np.ndarray]:
+    """As many rows as a trial needs, from all over a shard."""
+    most = max(1, _MOST_BYTES // max(1, rows.features[:1].nbytes + rows.labels[:1].nbytes))
+    places = np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64))
+    return {"features": rows.features[places], "labels": rows.labels[places]}
+
+
+def _read(raw: Any) -> Preview:  # Any: parsed JSON
+    trial = raw["trial"]
     return Preview(
         parameters=raw["parameters"],
         update_bytes=raw["update_bytes"],
@@ -69,45 +131,5 @@ def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Previ
         steps=raw["steps"],
         batch_size=raw["batch_size"],
         strategy=raw["strategy"],
+        trial=None if trial is None else Trial(**trial),
     )
-
-
-def _few(rows: Dataset) -> dict[str, dict[str, object]]:
-    """At most eight rows from all over a shard, as JSON."""
-    places = sorted({round(place * (len(rows) - 1) / (_TRIED - 1)) for place in range(_TRIED)})
-    return {
-        name: {"dtype": str(values.dtype), "values": values[places].tolist()}
-        for name, values in (("features", rows.features), ("labels", rows.labels))
-    }
-
-
-def _main() -> None:
-    from fl.codec import BLOCK_BYTES, BLOCK_VALUES, model_hash  # noqa: PLC0415 - for this process only
-    from fl.task.model_vector import vector_of  # noqa: PLC0415
-    from fl.task.preflight import check_model  # noqa: PLC0415
-    from fl.task.spec import TaskSpec, rows_of_dataset  # noqa: PLC0415
-
-    told = json.loads(sys.stdin.read())
-    spec = TaskSpec.from_json(told["spec"], trust=Trust.of(sys.argv[1]))
-    objective, model = spec.build_loss(), spec.build_model()
-    if told["rows"] is not None:
-        rows = {name: np.array(one["values"], dtype=one["dtype"]) for name, one in told["rows"].items()}
-        check_model(model, objective, rows_of_dataset(Dataset(**rows)), batch_size=spec.batch_size)
-    vector = vector_of(model)
-    told = {
-        "parameters": len(vector),
-        "update_bytes": -(-len(vector) // BLOCK_VALUES) * BLOCK_BYTES,
-        "base_model": model_hash(vector).hex(),
-        "steps": spec.steps,
-        "batch_size": spec.batch_size,
-        "strategy": spec.strategy,
-    }
-    print(json.dumps(told))
-
-
-if __name__ == "__main__":
-    try:
-        _main()
-    except FairshareError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)

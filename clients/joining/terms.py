@@ -37,9 +37,11 @@ class Offer:
     others: Sequence[Enrolment]  # who joined before
     purse: Purse
     data: Dataset
+    read: str  # how its columns were found
     unlike: Sequence[str]  # how the owner's rows differ
     preview: Preview
     app: str
+    name: str = ""  # that the owner chose for the coordinator's page
 
     def lines(self) -> list[str]:
         """The lines before the question."""
@@ -51,18 +53,25 @@ class Offer:
             "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {word(invite.gateway, most=100)}",
             "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {state.rounds} rounds "
             "posted",
-            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {state.rounds} rounds, by score",
+            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {state.rounds} rounds, by score"
+            + (
+                "; its sponsor may end it early, and the last round then pays the whole budget"
+                if terms.may_stop
+                else ""
+            ),
             "you may earn": self._expected(),
             "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
             f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
             "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
-            "your data": f"{len(self.data)} rows{self._held()}; they stay on this machine",
+            "your data": f"{len(self.data)} rows{self._held()}, {self.read}; they stay on this machine",
             "differs": "; ".join(self.unlike) or "nothing that stands out from the rows that the task was made with",
+            "a trial": self._trial(),
             "you have": f"{tokens(self.purse.tokens)} tokens and {tokens(self.purse.ether)} ETH at {self.purse.account}",
             "you stake": f"{tokens(self.purse.stake)} tokens of {self.purse.account} ({tokens(terms.min_stake)} to "
             f"{tokens(terms.max_stake)} are taken; more is more weight); back at the end, lost for two signed updates of one "
             "round",
             "gas": f"about {self.purse.gas / 10**18:.2g} ETH at today's price, from joining to fetching the stake",
+            "you are": f"“{self.name}” on the coordinator's page, beside your address" if self.name else None,
             "you sign": "one Update(task, round, client, base model, update root) a round, for this task and nothing else",
             "you send": f"{self.preview.update_bytes:,} bytes a round: the difference that training made, with that "
             "signature. Nothing else leaves this machine; what an update itself reveals of the rows, coordinator and "
@@ -82,11 +91,36 @@ class Offer:
         """What an average client of its stake can look forward to: an estimate, and said to be one."""
         left, staked = self.state.budget - self.state.cumulative, sum(one.stake for one in self.others)
         if not staked:
-            return "nobody else has joined yet, so it depends on who comes and on what your rows add"
+            return (
+                f"{tokens(left)} tokens are to be earned, and nobody else has joined yet: about {tokens(left // 2)} with one "
+                f"other client whose rows are worth as much as yours, {tokens(left // 4)} with three. By score it may be more, "
+                "or nothing"
+            )
         share = self.purse.stake / (staked + self.purse.stake)
         return (
             f"about {tokens(int(left * share))} tokens if your rows are worth as much as others' and nobody else comes: your "
             f"stake is {share:.0%} of all. By score it may be more, or nothing"
+        )
+
+    def _trial(self) -> str | None:
+        """What one round on most of the rows was worth on the others, and how long it takes."""
+        if (trial := self.preview.trial) is None:
+            return None
+        took = f"a round takes about {span(trial.round_s)} here"
+        if trial.steps < self.preview.steps:
+            took += f" ({trial.steps:,} of its steps were tried)"
+        if trial.score is None:
+            return f"one round on your {trial.trained} rows; they are too few to hold any out for a score; {took}"
+        accuracy = (
+            ""
+            if trial.accuracy_after is None
+            else f", accuracy {trial.accuracy_before:.0%} → {trial.accuracy_after:.0%}"
+        )
+        paid = "" if trial.score > 0 else "; such an update would earn nothing"
+        return (
+            f"one round on {trial.trained} of your rows took the loss on {trial.held_out} others from {trial.loss_before:.4f} to "
+            f"{trial.loss_after:.4f}: a score of {trial.score:+.4f}{accuracy}{paid}. The task scores on rows of the "
+            f"coordinator's, which may say otherwise; {took}"
         )
 
     def _held(self) -> str:
@@ -121,12 +155,14 @@ def word(told: object, *, most: int = 50) -> str:
     return printable(told, most=most)
 
 
-def span(seconds: int) -> str:
+def span(seconds: float) -> str:
     """A time in the largest unit that it has two of."""
+    if seconds < 2:
+        return f"{seconds * 1000:.2g} ms" if seconds < 1 else f"{seconds:.2g} s"
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
-    return f"{seconds} s"
+    return f"{seconds:.3g} s"
 
 
 def _code_hash() -> str:

@@ -17,6 +17,7 @@ from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError, KeystoreError
 from fl.chain.rpc_url import RPC_URL_VARIABLE
+from fl.chain.system_keyring import keyring_password
 from fl.chain.whole_file import write_new
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, read_json
@@ -141,7 +142,7 @@ def read_password(path: Path) -> str:
 
 
 def ask_password(path: Path, *, confirm: bool = False) -> str:
-    """The password from the environment, from the file that it names, or typed without echo.
+    """The password from the environment, from the file that it names, from the system's keyring, or typed without echo.
 
     Raises: KeystoreError if it is empty, or the file cannot be read.
     """
@@ -152,6 +153,8 @@ def ask_password(path: Path, *, confirm: bool = False) -> str:
         except Unreadable as error:
             problem = f"its password file {file} {error.problem}; check {PASSWORD_FILE_VARIABLE}"
             raise KeystoreError(path=str(path), problem=problem) from None
+    if password is None and not confirm:
+        password = keyring_password(path)
     if password is None:
         password = getpass(f"Password of {path}: ")
         if confirm and getpass("Once more: ") != password:

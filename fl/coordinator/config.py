@@ -11,6 +11,7 @@ from typing import Any
 from eth_utils import is_checksum_address
 
 from fl.chain.tokens import wei
+from fl.coordinator.lifecycle.patience import patience_of
 from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, read_behaviour
 from fl.task.data import DataConfig, PartitionConfig
@@ -29,7 +30,7 @@ class TaskConfig:
     batch_size: int = 32  # rows of one local step
     learning_rate: float = 0.2  # of the local steps
     momentum: float = 0.0  # of the local steps, 0 for none
-    optimizer: str = "sgd"  # sgd | adam
+    optimizer: str = "sgd"  # of the local steps: sgd or adam
     loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
     trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
     norm_cap: str = "10"  # a longer update is scaled down to this norm
@@ -37,14 +38,17 @@ class TaskConfig:
     # Tokens of the coordinator's own, which it loses if it is proven wrong or falls silent; the budget if not set. Rounds wait
     # where the pay that can still be proven wrong is more.
     bond: str | None = None
+    # patience:N ends the task when the validation loss has not fallen for N rounds; the round under way then is the last one
+    # and pays the whole budget.
+    stop: str = ""
     may_stop: bool = False  # whether the sponsor may end the task early, which then pays the whole budget
     may_close_joining: bool = False  # whether the sponsor may close the joining, and open it again
     stake_per_sample: str = "1"  # tokens a client stakes for each sample of its shard
     max_stake: str = "100000"  # tokens; caps what one client can weigh
     evaluators: int = 1  # how many there are; each recomputes every round
     quorum: int = 1  # how many of them have to sign a round before it can be posted
-    length: str = "median"  # median | capped: what a long update is held to beside norm_cap
-    reveal: str = "round"  # round | end: when clients see the direction
+    length: str = "median"  # median or capped: what a long update is held to beside norm_cap
+    reveal: str = "round"  # round or end: when clients see the direction
     challenge_window: int = 3600  # how long a posted round can be proven wrong before it is paid from
     response_window: int = 3600  # how long the coordinator has to answer a challenge
     round_timeout: int = 86400  # after so long a silence anybody may end the task
@@ -74,6 +78,7 @@ class TaskConfig:
         ):
             if (value := getattr(self, name)) not in choices:
                 raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(choices)}")
+        self.may_stop = bool(patience_of(self.stop)) or self.may_stop
         for name in ("budget", "bond", "stake_per_sample", "max_stake"):
             wei(getattr(self, name) or "0", setting=f"task.{name}")
         for name in ("budget", "stake_per_sample", "max_stake"):
@@ -255,16 +260,18 @@ class CoordinatorConfig:
     names: list[str] = field(
         default_factory=list
     )  # host names or addresses that nodes reach it by; the first is in the invite
-    public_port: int | None = None  # in the invite, where a proxy in front listens on another one
+    public_port: int | None = None  # the port that the invite names, where a proxy in front listens on another one
     certificate: str | None = None  # own TLS certificate instead of the private authority that is made, with its key
     certificate_key: str | None = None  # PEM file of that certificate's private key
     ca: str | None = None  # PEM of the own certificate's authority, unless every system trusts it
-    clients: int = 2  # who have to have joined, and be connected, before round 1
-    enrolment: float = 604800.0  # how long it waits for them
+    clients: int = 2  # how many have to have joined, and be connected, before round 1
+    enrolment: float = 604800.0  # how long it waits for that many clients
     rejoin: float = 90.0  # how long nodes have to come back, once the first one is, when all were gone
     deadline: float = 600.0  # how long a round waits for updates
     evaluation: float = 600.0  # how long a round waits for evaluators on other machines
-    evaluators: list[str] = field(default_factory=list)  # their addresses; without any, all are in this process
+    evaluators: list[str] = field(
+        default_factory=list
+    )  # addresses of those on other machines; without any, all are in this process
     poll: float = 1.0  # between two looks at the chain for who joined
     # How long it serves: until the clients have fetched pay and stakes (claims), the task is closed (closed), or the last
     # round is posted (rounds).

@@ -33,9 +33,11 @@ from fl.coordinator.engines.registry import Engine, client_app, open_engine
 from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
+from fl.coordinator.lifecycle.patience import losses_of, patience_of, stop_when_stalled
 from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher, note_gas
+from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import begin_training, game_on
 from fl.errors import ConfigError
@@ -363,6 +365,12 @@ def _strategy(
     def game() -> ValidationGame:
         return game_on(setup.data.validation, spec=setup.spec, model=model)
 
+    def on_round(report: RoundReport) -> None:
+        result.rounds.append(report)
+        if patience := patience_of(setup.config.task.stop):
+            losses = losses_of((played.round, played.loss_before, played.loss_after) for played in result.rounds)
+            stop_when_stalled(task, losses, patience=patience, sponsor=chain.roles.sponsor)
+
     signers = chain.roles.evaluators
     return PayingStrategy(
         build_strategy(setup.spec.strategy, setup.spec.strategy_arguments),
@@ -375,7 +383,7 @@ def _strategy(
         read_clients=setup.config.scorer.read_clients,
         resumable=False,  # a run that was killed is run again: its clients are gone too
         on_phase=setup.watcher.on_phase,
-        on_round=result.rounds.append,
+        on_round=on_round,
     )
 
 

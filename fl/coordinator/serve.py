@@ -19,7 +19,7 @@ from fl.coordinator.config import RunConfig
 from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.result import FederationResult
 from fl.coordinator.run import checked_spec, keep_reading, spec_of
-from fl.coordinator.service.ending import see_it_through, serve_again, wait_for_claims
+from fl.coordinator.service.ending import see_it_through, wait_for_claims
 from fl.coordinator.service.network import guarded, listening
 from fl.coordinator.service.opening import open_task
 from fl.coordinator.service.rounds import train
@@ -40,7 +40,6 @@ def run_coordinator(
     folder: Path,
     watcher: ServiceWatcher,
     surfaces: Surfaces | None = None,
-    again: bool = False,
 ) -> FederationResult:
     """Serve a task from its opening to its end; what it starts, it stops.
 
@@ -49,7 +48,6 @@ def run_coordinator(
         folder: Keeps everything; a folder that has an invite is taken up again.
         watcher: Told of each step.
         surfaces: Further routes and pages of the gateway.
-        again: Whether the folder's task is over and summed up: then only the gateway is served, until Ctrl-C.
     Raises: FairshareError with what to do.
     """
     setup, retention = _prepared(config, folder=folder, watcher=watcher)
@@ -57,8 +55,6 @@ def run_coordinator(
     with ExitStack() as stack:
         opened = open_task(setup)
         network = stack.enter_context(listening(setup, opened, surfaces or Surfaces()))
-        if again:
-            serve_again(setup, opened)
         stack.enter_context(guarded(setup, opened, network))
         if network.nodes is not None:
             network.nodes.wait_for_clients()

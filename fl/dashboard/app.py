@@ -8,6 +8,7 @@
 /data/rounds/<n>/<file>        header.json, manifest.json and round.json of a bundle: what the browser recomputes from
 /data/rounds/<n>/raw/<account> ⟨update, direction⟩ of one client, which weight and score tell already
 /data/contract                 where claims go
+/data/invite                   how to join while the task takes clients, and who is waited for before round 1
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fl.bundle.format import ROUND, BundleFolder, read_round
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
+from fl.chain.invite import Invite
 from fl.codec import Blocks
 from fl.coordinator.gateway.slots import address_of
 from fl.dashboard.chain_status import ChainStatus
@@ -61,6 +63,8 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+WAITING = "waiting.json"  # in the folder, from a coordinator: clients joined, connected and wanted
+_MOST_INVITE = 1 << 20  # bytes
 _LOOK_S = 0.2  # how often a feed looks for a new summary
 _CHAIN_S = 2.0  # and for a new block
 _ALIVE_S = 15.0  # proxies close a connection on which nothing comes
@@ -119,8 +123,12 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
         task = _or_404(run.summary())["task"]
         kept = {name: task[name] for name in ("chain_id", "contract", "token", "id")}
         return _json(
-            {**kept, "abi": [one for one in artifact("Fairshare").abi if one.get("name") in ("claim", "roundOf")]}
+            {**kept, "abi": [one for one in artifact("Fairshare").abi if one.get("name") in ("claim", "leave")]}
         )
+
+    @app.get("/data/invite")
+    def invite() -> Response:
+        return _json(run.invite())
 
     @app.get("/data/rounds/{number}/{name}")
     def bundle_file(number: int, name: str) -> FileResponse:
@@ -217,6 +225,19 @@ class _Run:
         """What a feed tells of it: a phase of a round whole, and the rest as a hash that says whether to fetch it."""
         read = self._fresh()
         return read[2] if read else {"status": "waiting"}
+
+    def invite(self) -> dict[str, Any]:
+        """How to join, as far as the folder says: name, description and link, "" where it is nobody's to join; and who is waited for."""
+        given = GivenFolder(self._folder)
+        try:
+            told = Invite.from_bytes(given.read("invite.json", most=_MOST_INVITE), where="invite.json")
+        except FairshareError:
+            return {"name": "", "description": "", "link": "", "waiting": None}
+        try:
+            waiting = read_json(given.read(WAITING, most=_MOST_INVITE))
+        except FairshareError:
+            waiting = None
+        return jsonable({"name": told.name, "description": told.description, "link": told.link, "waiting": waiting})
 
     def view(self) -> str:
         """The page's content as JSON, made once for everybody who looks at it."""

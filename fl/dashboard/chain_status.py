@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Escrow, TaskState
+from fl.chain.escrow import Escrow, Status, TaskState
 from fl.chain.last_known import Known, LastKnown
 from fl.chain.provider import Patience
 from fl.chain.schedule import Schedule
@@ -23,6 +23,8 @@ _FRESH_S = 2.0  # however many people look at the page, the chain is asked this 
 class _Reading:
     standing: dict[str, Any]
     claimed: Mapping[str, int]  # wei by account
+    left: Mapping[str, int]  # by account, the first round that it has no part in any more
+    returned: Mapping[str, int]  # wei of stake, by account
 
 
 class ChainStatus:
@@ -53,10 +55,18 @@ class ChainStatus:
         return {**standing, **_reachability(known)}
 
     def of_client(self, task_id: bytes, account: str) -> dict[str, Any]:
-        """What the contract has paid an account so far."""
+        """What the contract has paid an account so far, whether it left, and what of its stake came back."""
         known = self._known(task_id)
-        claimed = {"claimed_wei": str(known.value.claimed.get(account, 0))} if known.value else {}
-        return {**claimed, **_reachability(known)}
+        told = (
+            {
+                "claimed_wei": str(known.value.claimed.get(account, 0)),
+                "left_round": known.value.left.get(account, 0),
+                "returned_wei": str(known.value.returned.get(account, 0)),
+            }
+            if known.value
+            else {}
+        )
+        return {**told, **_reachability(known)}
 
     def _known(self, task_id: bytes) -> Known[_Reading]:
         with self._lock:
@@ -79,7 +89,13 @@ class ChainStatus:
             claimed: Counter[str] = Counter()
             for event in self._escrow.events("Claimed", task_id, from_block=self._from_block):
                 claimed[event["args"]["account"]] += event["args"]["amount"]
-            return _Reading(standing=self._task(self._escrow, task_id), claimed=claimed)
+            returned: Counter[str] = Counter()
+            for event in self._escrow.events("Released", task_id, from_block=self._from_block):
+                returned[event["args"]["account"]] += event["args"]["stake"]
+            enrolled = self._escrow.enrolments(task_id, from_block=self._from_block)
+            left = {account: one.left_round for account, one in enrolled.items() if one.left_round}
+            standing = self._task(self._escrow, task_id) | {"left": left}
+            return _Reading(standing=standing, claimed=claimed, left=left, returned=returned)
         except Exception:
             self._escrow = None
             raise
@@ -104,6 +120,9 @@ class ChainStatus:
         return {
             "time": now,
             "status": state.status.name.lower(),
+            "joining": state.status in (Status.OPEN, Status.STARTED)
+            and not state.joining_closed
+            and state.posted < state.rounds,
             "rounds": [
                 {
                     "round": number,

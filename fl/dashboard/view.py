@@ -107,7 +107,15 @@ def _task(summary: dict[str, Any]) -> dict[str, Any]:
     scorer = summary["config"].get("scorer", {}).get("name")  # a summary from before attested rules says no more
     terms["length"] = planned.get("length")
     terms["public_rounds"] = summary["config"].get("scorer", {}).get("public_rounds")
-    return {"attested": None, "scorer": scorer, **terms, **task}
+    unknown: dict[str, Any] = {
+        "attested": None,
+        "name": "",
+        "description": "",
+        "class_names": [],
+        "target": None,
+        "columns": [],
+    }
+    return {**unknown, "scorer": scorer, **terms, **task}
 
 
 def _setting(chosen: dict[str, Any]) -> dict[str, Any]:

@@ -64,6 +64,10 @@ class LiveSummary:
 
         return replace(watcher, on_task=on_task, on_phase=on_phase, on_round=on_round)
 
+    def earlier_rounds(self) -> list[dict[str, Any]]:
+        """Rounds of the task from an earlier life of its coordinator, as they were summed up."""
+        return self._earlier
+
     def show_nodes(self, nodes: Sequence[Mapping[str, object]]) -> None:
         """Say which nodes are there; written only when that changed."""
         there = [(node["account"], node["online"]) for node in nodes]

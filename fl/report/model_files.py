@@ -15,6 +15,8 @@ from fl.bundle.store import BundleStore
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import write_whole
 from fl.plain_text import printable
+from fl.report.quality import TEST_LOSS, quality_of
+from fl.task.data import is_text_schema
 from fl.task.saved_model import SavedModel
 
 MODELS = "model"  # folder in a run's or a coordinator's
@@ -60,10 +62,18 @@ def _model_after(
             "name": printable(summary["task"].get("name", ""), most=200),
             "round": str(one["round"]),
             "test_loss": f"{one['test_loss']:.6g}",
-            "test_accuracy": f"{one['accuracy']:.6g}",
+            # Nothing is right or wrong in a regression or a language model.
+            **({} if one["accuracy"] is None else {"test_accuracy": f"{one['accuracy']:.6g}"}),
         }
         return SavedModel(arrays=arrays, spec=spec, about=about)
     return None
+
+
+def _called(client: Mapping[str, Any]) -> str:
+    """A client's name, which it may have chosen itself; then its account tells it from another of that name."""
+    name, account = printable(client["name"], most=60), client["account"]
+    own = name in (account, f"{account[:6]}…{account[-4:]}") or name == f"client-{client['number']}"
+    return f"`{name}`" if own else f"`{name}`, `{account[:6]}…{account[-4:]}`"
 
 
 def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[str, Mapping[str, Any]]) -> str:
@@ -79,10 +89,14 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     lines = [f"# {printable(task.get('name') or 'Model of task ' + task['id'][:10] + '…', most=200)}", ""]
     if task.get("description"):
         lines += [printable(task["description"], most=2000), ""]
-    lines += ["| file | after round | test accuracy | test loss |", "|---|---|---|---|"]
+    quality = quality_of(dict(summary))
+    measures = [TEST_LOSS] if quality is TEST_LOSS else [quality, TEST_LOSS]
+    heads = [one.name if one is TEST_LOSS else f"test {one.name}" for one in measures]
+    lines += [f"| file | after round | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     lines += [
-        f"| `{name}` | {round_['round']} of {task.get('rounds', totals['rounds'])} | {round_['accuracy']:.1%} | {round_['test_loss']:.4f} |"
-        for name, round_ in chosen.items()
+        f"| `{name}` | {one['round']} of {task.get('rounds', totals['rounds'])} | "
+        f"{' | '.join(each.write(one[each.key]) for each in measures)} |"
+        for name, one in chosen.items()
     ]
     lines += ["", "Each file holds its preprocessing and schema as metadata. To use one:", ""]
     lines += ["```sh", f"fl predict {MODELS}/{BEST} TABLE", "```", "", "## What it predicts", ""]
@@ -90,8 +104,10 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     classes = [f"`{printable(name, most=60)}`" for name in spec.get("class_names") or []]
     if classes:
         lines.append(f"- classes: {', '.join(classes[:50])}" + (", …" if len(classes) > 50 else ""))
-    if schema := spec.get("schema"):
-        columns = [f"`{printable(column['name'], most=60)}`" for column in schema["columns"]]
+    if is_text_schema(spec.get("schema")):
+        lines.append(f"- the next byte of a text, from up to {spec['feature_shape'][0]} before it")
+    elif schema := spec.get("schema"):
+        columns = [f"`{printable(one['name'], most=60)}`" for one in schema["columns"]]
         lines.append(
             f"- from {len(columns)} columns: {', '.join(columns[:100])}" + (", …" if len(columns) > 100 else "")
         )
@@ -109,9 +125,8 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
         f"- {totals['rounds']} rounds of {spec['steps']} local steps of {spec['batch_size']} rows, learning rate "
         f"{spec['learning_rate']}, strategy {printable(spec['strategy'], most=50)}"
     )
-    lines.append(
-        f"- test accuracy {totals['initial_accuracy']:.1%} before the first round, {totals['final_accuracy']:.1%} after the last"
-    )
+    first, last = quality.first_and_last(dict(summary))
+    lines.append(f"- {heads[0]} {first} before the first round, {last} after the last")
     lines.append(
         f"- task `{task['id']}` of contract `{task['contract']}` on chain {task['chain_id']}: every round's model is the one "
         "whose hash is in its header there"
@@ -119,8 +134,8 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     lines += ["", "## Who trained it", "", "| client | stake share | score | earned, tokens |", "|---|---|---|---|"]
     ranked = sorted(summary["clients"], key=lambda client: -int(client["score_q40"]))
     lines += [
-        f"| `{printable(client['name'], most=60)}` | {client['stake_share']:.1%} | {client['score']:+.4f} | {tokens(int(client['paid_wei']))} |"
-        for client in ranked[:_MOST_CLIENTS]
+        f"| {_called(one)} | {one['stake_share']:.1%} | {one['score']:+.4f} | {tokens(int(one['paid_wei']))} |"
+        for one in ranked[:_MOST_CLIENTS]
     ]
     if len(ranked) > _MOST_CLIENTS:
         lines.append(f"| and {len(ranked) - _MOST_CLIENTS} more | | | |")

@@ -76,6 +76,7 @@ def _task(result: FederationResult) -> dict[str, Any]:
         "token": result.token,
         "spec_hash": "0x" + result.spec.hash().hex(),
         "class_names": list(result.spec.class_names),
+        **_table(result.spec.schema),
         "parameters": result.parameters,
         "validation_samples": result.validation_samples,
         "test_samples": result.test_samples,
@@ -90,6 +91,13 @@ def _task(result: FederationResult) -> dict[str, Any]:
         "round_timeout": terms.round_timeout,
         "claim_period": terms.claim_period,
     }
+
+
+def _table(schema: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a table's task predicts from which columns; nothing of other data."""
+    if not schema or "columns" not in schema:
+        return {"target": None, "columns": []}
+    return {"target": schema["target"], "columns": [one["name"] for one in schema["columns"]]}
 
 
 def _totals(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, finished: bool) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+from dataclasses import fields
 
 import pytest
 from eth_account import Account
@@ -9,9 +10,12 @@ from eth_account import Account
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore, open_keystore
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
+from fl.chain.invite import Invite
+from fl.chain.json_file import write_json
 from fl.chain.sender import connect
 from fl.cli.arguments.overrides import groups
 from fl.cli.main import COMMANDS
+from fl.coordinator.config import TaskConfig
 
 NOBODY = "0x7777777777777777777777777777777777777777"
 
@@ -37,6 +41,35 @@ def test_help_of_a_run_lists_every_choice_and_every_setting(fl):
         for choice, line in choices.items():
             assert f"  {group}={choice:<14} {line}" in done.out
     assert "  task.rounds=10" in done.out
+
+
+def test_the_coordinators_help_explains_each_setting_by_the_name_that_it_takes(fl):
+    lines = fl("coordinator", "--help").out.splitlines()
+    own = ["description", "host", "names", "clients", "stay", "coordinator.evaluators"]
+    for name in [*own, *(one.name for one in fields(TaskConfig))]:
+        (line,) = (one for one in lines if one.startswith(f"  {name}="))
+        assert len(line.partition("=")[2].split()) >= 3, line
+    assert not [line for line in lines if len(line) > 130]
+    assert "  certificate_key=   PEM file of that certificate's private key" in lines
+
+
+def test_a_nodes_folder_has_its_page_at_the_coordinator(refuses, tmp_path):
+    write_json(tmp_path / "node.json", {"account": NOBODY})
+    saying = f"{tmp_path} is a client's node, whose page its coordinator serves: "
+    refuses("dashboard", f"run={tmp_path}", saying=f"{saying}its address is in the invite")
+    invite = Invite(
+        task_id="0x" + "11" * 32,
+        chain_id=31337,
+        url="http://127.0.0.1:8545",
+        contract=NOBODY,
+        token=NOBODY,
+        coordinator=NOBODY,
+        block=0,
+        spec="{}",
+        gateway="https://hub.example.org:8443",
+    )
+    invite.write(tmp_path / "invite.json")
+    refuses("dashboard", f"run={tmp_path}", saying=f"{saying}https://hub.example.org:8443/#/{NOBODY}")
 
 
 @pytest.mark.parametrize("command", [one for one in COMMANDS if one != "run"])

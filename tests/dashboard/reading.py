@@ -24,3 +24,9 @@ def audit_accessibility(page: Page) -> None:
 def fits(page: Page) -> bool:
     """Whether nothing makes the whole page scroll sideways."""
     return page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+
+
+def whole(page: Page) -> bool:
+    """Whether the page fits, and no table has a column that is seen only by scrolling."""
+    cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    return fits(page) and page.evaluate(cut) == 0

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from dashboard.reading import audit_accessibility, fits
+from dashboard.reading import audit_accessibility, fits, whole
+from eth_abi import decode
 from playwright.sync_api import expect
 from web3 import Web3
 from web3.types import RPCEndpoint
@@ -206,6 +207,85 @@ def test_a_leaf_that_was_tampered_with_loses_its_check_mark_and_the_page_says_wh
     photograph(page, "tampered")
 
 
+def test_a_real_coordinators_page_has_a_name_takes_clients_and_opens_every_account(
+    tab, served, photograph, played, tmp_path
+):
+    """Of a client on another machine nobody but itself knows the rows; it may have chosen a name, and left."""
+    folder = tmp_path / "coordinator"
+    shutil.copytree(played.folder, folder)
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["task"] |= {"name": "Digits by post", "description": "Reads digits off envelopes"}
+    for one in summary["clients"]:
+        one |= {"samples": None, "class_counts": None, "name": f"Post office {one['number']}"}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    invite = json.loads((folder / "invite.json").read_text())
+    (folder / "invite.json").write_text(json.dumps(invite | {"gateway": "https://hub.example.org:8443"}))
+    url = served(folder)
+    for width in (1280, 390):
+        page = tab(url, width=width)
+        expect(page.get_by_role("heading", level=1)).to_have_text("Digits by post")
+        expect(page.get_by_text("Reads digits off envelopes")).to_be_visible()
+        expect(page.locator("tr th a").first).to_have_text("Post office 0")
+        expect(page.locator("button.check.good")).to_have_count(3)
+        expect(page.get_by_text("fl client https")).to_have_count(0)  # all rounds are posted
+        assert whole(page)
+        photograph(page, f"coordinator-{width}")
+        page = tab(f"{url}#/{summary['clients'][0]['account']}", width=width)
+        expect(page.get_by_role("heading", level=2)).to_have_text("Post office 0")
+        expect(page.get_by_role("heading", name="Leave")).to_be_visible()
+        assert whole(page)
+        audit_accessibility(page)
+
+
+def test_before_round_1_the_page_says_who_is_waited_for_and_how_to_join(tab, served, photograph, played, tmp_path):
+    invite = json.loads((played.folder / "invite.json").read_text())
+    invite |= {"gateway": "https://hub.example.org:8443", "name": "Digits by post"}
+    (tmp_path / "invite.json").write_text(json.dumps(invite))
+    (tmp_path / "waiting.json").write_text('{"wanted": 5, "joined": 3, "connected": 2}')
+    page = tab(served(tmp_path), width=390)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Digits by post")
+    expect(page.locator("#phase")).to_have_text("3 of 5 clients joined, 2 connected: 2 more are waited for")
+    expect(page.get_by_text("fl client https://hub.example.org:8443/ FILE")).to_be_visible()
+    expect(page.get_by_role("img", name="QR code of the invite's link")).to_be_visible()
+    assert whole(page)
+    photograph(page, "waiting-390")
+    audit_accessibility(page)
+    (tmp_path / "waiting.json").write_text('{"wanted": 5, "joined": 5, "connected": 4}')
+    expect(page.locator("#phase")).to_have_text("5 clients joined, 4 of them connected: round 1 begins when 5 are")
+
+
+def test_somebody_leaves_and_shows_the_token_through_the_wallet(tab, served, played):
+    leaver = played.summary["clients"][3]["account"]
+    asked = []
+
+    def ask_chain(call):
+        told = json.loads(call)
+        if told["method"] == "wallet_watchAsset":
+            asked.append(told["params"]["options"])
+            return json.dumps({"result": True})
+        return Web3.to_json(w3.provider.make_request(RPCEndpoint(told["method"]), told["params"]))
+
+    w3 = connect(played.deployment.url)
+    (symbol,) = decode(["string"], w3.eth.call({"to": played.deployment.token, "data": "0x95d89b41"}))
+    start = devnet_call(w3, "evm_snapshot")
+    devnet_call(w3, "anvil_impersonateAccount", leaver)
+    page = tab(
+        served(played.folder) + f"#/{leaver}",
+        before=WALLET.replace("ACCOUNT", leaver),
+        functions={"askChain": ask_chain},
+    )
+    page.get_by_role("button", name="Add the token to the wallet").click()
+    expect(page.get_by_text("the wallet shows it now")).to_be_visible()
+    assert asked == [{"address": played.deployment.token, "symbol": symbol, "decimals": 18}]
+    page.get_by_role("button", name="Leave the task with the wallet").click()
+    page.get_by_role("button", name="Leave for good").click()
+    expect(page.get_by_text(re.compile("This account left before round"))).to_be_visible()
+    assert played.escrow.client(played.task_id, leaver).left_round
+    page.get_by_role("link", name="Back to the run").click()
+    expect(page.get_by_text(re.compile("^left before round"))).to_be_visible()
+    assert devnet_call(w3, "evm_revert", start)
+
+
 def test_the_page_is_used_by_keyboard_and_tells_what_a_client_was_paid_for(tab, served, played):
     page = tab(served(played.folder))
     why = page.get_by_role("button", name=f"why {played.best['name']} was paid")
@@ -232,10 +312,9 @@ def test_the_page_reads_well_on_phone_and_screen_in_light_and_dark(tab, served, 
             expect(page.locator("run-chart svg")).to_have_count(8)
         else:
             expect(page.get_by_text("✓ holds")).to_have_count(4)
-        assert fits(page)
+        assert whole(page)
         photograph(page, f"{name}-{width}-{theme}")
-        if width == 390:  # the wide page is the same elements
-            audit_accessibility(page)
+        audit_accessibility(page)
 
 
 def test_the_report_draws_its_charts_without_a_server(tab, photograph, played, tmp_path):

@@ -1,6 +1,7 @@
 """The walk of a newcomer: a link and a table, one command, two questions; at the end paid, and the stake at home.
 
-Then the sponsor's: model, card and archive are there, the bond is back, and the same folder can be served again.
+Then the sponsor's: model, card and archive are there, the bond is back, and the same folder can be served again, without the
+chain that it was on.
 """
 
 import csv
@@ -40,7 +41,7 @@ def walk(town):
         printed = home / "printed"
         with printed.open("wb") as output:
             process = subprocess.Popen(
-                [sys.executable, "-m", "fl.cli.main", "client", link, "table.csv"],
+                [sys.executable, "-m", "fl.cli.main", "client", link, "table.csv", f"name=Practice {name}"],
                 cwd=home,
                 env={**town.environment, "FAIRSHARE_PASSWORD": f"{name} has a long password", "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,
@@ -60,6 +61,7 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
     folder = town.folder / "coordinator"
     for one in commands.values():
         one.says("about        Finds, in three columns, who is well: yes or no")
+        one.says("a trial      one round on 48 of your rows took the loss on 12 others from")
         one.process.stdin.write(b"y\n")
         one.process.stdin.flush()
     assert {name: one.ends() for name, one in commands.items()} == dict.fromkeys(CLIENTS, 0), [
@@ -99,7 +101,6 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
     )
     audit = town.fl("audit", str(folder / "archive.zip"))
     changed = town.coordinator("rounds=20", "budget=900")
-    again = town.coordinator()
     assert told.ends() == 0, told.said()
     with (town.folder / "guess.csv").open() as file, (town.folder / "ann" / "table.csv").open() as true:
         guesses, labels = list(csv.DictReader(file)), list(csv.DictReader(true))
@@ -110,8 +111,12 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
     assert changed.ends() == 1
     assert "task.budget was 100 and is 900 now; task.rounds was 3 and is 20 now" in changed.said()
 
-    # Served again, the folder's report is the one that was there.
+    # Served again, the folder's report is the one that was there; the chain is not needed for it any more.
     before = (folder / "summary.json").read_bytes()
+    assert {one["name"] for one in json.loads(before)["clients"]} == {f"Practice {name}" for name in CLIENTS}
+    town.chain.close()
+    again = town.coordinator()
+    again.says("does not answer for this task")
     again.says("serving its page, bundles and archive again until Ctrl-C")
     again.stop(signal.SIGINT)
     assert again.ends() in (0, 130), again.said()

@@ -60,6 +60,32 @@ def test_the_card_says_what_it_is_who_trained_it_and_where_it_ends(run):
         assert told in card
 
 
+def test_the_card_of_a_regression_or_a_language_model_tells_what_there_is(run):
+    folder, summary, spec = run
+    summary["totals"] |= {"initial_accuracy": None, "final_accuracy": None, "initial_loss": 0.7}
+    summary["rounds"] = [one | {"accuracy": None, "perplexity": 2.5} for one in summary["rounds"]]
+    write_models(folder, summary, spec=spec)
+    told = (folder / "model" / "README.md").read_text()
+    assert "| file | after round | test loss |\n|---|---|---|\n| `best.safetensors` | 2 of 3 | 0.0100 |" in told
+    assert "- test loss 0.7000 before the first round" in told
+    assert "test_accuracy" not in SavedModel.read(folder / "model" / "best.safetensors").about
+    summary["totals"] |= {"initial_perplexity": 9.0}
+    text = json.loads(spec) | {"schema": {"tokens": "bytes", "context": 32}, "feature_shape": [32]}
+    write_models(folder, summary, spec=json.dumps(text))
+    told = (folder / "model" / "README.md").read_text()
+    assert "| file | after round | test perplexity | test loss |" in told
+    assert "- test perplexity 9.00 before the first round, 2.50 after the last" in told
+    assert "- the next byte of a text, from up to 32 before it" in told
+
+
+def test_who_chose_a_name_stands_there_with_its_account(run):
+    folder, summary, spec = run
+    summary["clients"][0] |= {"name": "Cleveland clinic"}
+    write_models(folder, summary, spec=spec)
+    account = summary["clients"][0]["account"]
+    assert f"| `Cleveland clinic`, `{account[:6]}…{account[-4:]}` |" in (folder / "model" / "README.md").read_text()
+
+
 def test_a_model_that_was_dropped_from_the_folder_is_taken_from_the_archive(run):
     folder, summary, spec = run
     elsewhere = BundleStore.at(str(folder / "elsewhere"))

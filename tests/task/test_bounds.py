@@ -132,7 +132,7 @@ def test_a_foreign_model_has_the_weights_of_ones_own(spec):
 
 def test_a_preview_refuses_before_it_starts_torch(spec, monkeypatch):
     monkeypatch.setattr(
-        "clients.joining.preview.subprocess.run", lambda *args, **options: pytest.fail("torch was started")
+        "clients.joining.preview.subprocess.Popen", lambda *args, **options: pytest.fail("torch was started")
     )
     raw = {**json.loads(spec().to_json()), "steps": 10**9}
     with pytest.raises(ConfigError, match="task.steps is 1000000000; set 100000 or less"):
@@ -148,6 +148,7 @@ def test_a_preview_says_that_a_model_is_too_large_and_builds_nothing(spec):
         preview(json.dumps(raw))
 
 
-def test_a_preview_shows_what_a_round_takes(spec):
-    seen = preview(spec(steps=3, batch_size=4).to_json())
+def test_a_preview_shows_what_a_round_takes_and_what_it_was_worth(spec, rows):
+    seen = preview(spec(steps=3, batch_size=4).to_json(), rows=rows)
+    assert (seen.trial.trained, seen.trial.held_out, seen.trial.steps) == (32, 8, 3)
     assert (seen.parameters, seen.update_bytes, seen.steps, seen.batch_size, seen.strategy) == (8, 513, 3, 4, "fedavg")

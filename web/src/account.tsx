@@ -1,34 +1,34 @@
 // One client's own view: what it earned and why, the claim, and every round.
 import { useEffect, useState } from "preact/hooks";
 import { openIn, type Check } from "./check";
-import { Bars, Figure, Scroll } from "./parts";
+import { Term } from "./glossary";
+import { Bars, Figure, OnChain, Scroll } from "./parts";
 import { perLoss } from "./price";
 import { leafIn, Reason } from "./reason";
-import { fetchJson, type ClientRounds, type Standing, type View } from "./run";
+import { fetchJson, type AccountStanding, type ClientRounds, type Standing, type View } from "./run";
 import { Proof, Steps } from "./steps";
 import { proofOf } from "./tree";
-import { claim, hasWallet } from "./wallet";
+import { claim, hasWallet, leave, showToken } from "./wallet";
 import { duration, loss, percent, plural, score, scoreOf, tokens } from "./words";
 
 type Props = { account: string; view: View; standing: Standing | null; checks: Map<number, Check> };
 
 export function Account({ account, view, standing, checks }: Props) {
   const [client, setClient] = useState<ClientRounds | string | null>(null);
-  const [claimed, setClaimed] = useState<bigint | null>(null);
+  const [own, setOwn] = useState<AccountStanding | null>(null);
+  const claimed = own?.claimed_wei === undefined ? null : BigInt(own.claimed_wei);
   const [asked, setAsked] = useState(0);
   const [chosen, setChosen] = useState<number | null>(null);
   const final = standing?.reachable ? standing.final_round : null;
   const paid = standing?.reachable ? standing.paid_wei : null;
+  const left = standing?.reachable ? JSON.stringify(standing.left) : null;
 
   useEffect(() => {
     fetchJson<ClientRounds>(`clients/${account}`).then(setClient, (error) => setClient(error.message));
   }, [account, view.rounds.length, view.status]);
   useEffect(() => {
-    fetchJson<{ claimed_wei?: string }>(`standing/${account}`).then(
-      (told) => setClaimed(told.claimed_wei === undefined ? null : BigInt(told.claimed_wei)),
-      () => setClaimed(null),
-    );
-  }, [account, final, paid, asked]);
+    fetchJson<AccountStanding>(`standing/${account}`).then(setOwn, () => setOwn(null));
+  }, [account, final, paid, left, asked, standing?.reachable && standing.status]);
 
   if (client === null) return <p>Looking for {account} …</p>;
   if (typeof client === "string") {
@@ -56,18 +56,18 @@ export function Account({ account, view, standing, checks }: Props) {
         <bdi>{client.name}</bdi>
       </h2>
       <p>
-        <code class="whole">{client.account}</code>
+        <OnChain chain={view.task.chain_id} kind="address" value={client.account} whole />
       </p>
       <dl class="figures" aria-label="Figures of this client">
-        <Figure name="Stake" big={tokens(client.stake_wei)} small={`${percent(client.stake_share)} of all stakes, for ${plural(client.samples, "sample")}`} />
+        <Figure name={<Term name="stake">Stake</Term>} big={tokens(client.stake_wei)} small={stakeOf(client, own, standing)} />
         <Figure name="Whole score" big={score(client.score)} small="taken off the loss in all rounds" />
         <Figure name="Earned" big={tokens(client.paid_wei)} small={`tokens in ${plural(client.rounds.length, "round")}`} />
         <Figure
-          name="Price"
+          name={<Term name="price">Price</Term>}
           big={tokens(last ? perLoss(BigInt(last.price_q64)) : null)}
-          small={last ? `tokens for 1.0 of loss after round ${last.round}` : "no round is posted yet"}
+          small={last ? <>tokens for 1.0 of <Term name="loss" /> after round {last.round}</> : "no round is posted yet"}
         />
-        <Figure name="Length factor" big={loss(last?.factor)} small="what the last round's length left of its update" />
+        <Figure name={<><Term name="length">Length</Term> factor</>} big={loss(last?.factor)} small="what the last round's length left of its update" />
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}
@@ -85,12 +85,16 @@ export function Account({ account, view, standing, checks }: Props) {
         final={final}
         standing={standing}
         check={checks.get(final ?? 0)}
+        chain={view.task.chain_id}
         onClaimed={() => setAsked(asked + 1)}
       />
+      <Leave client={client} own={own} standing={standing} chain={view.task.chain_id} onLeft={() => setAsked(asked + 1)} />
       {round !== null && (
         <>
           <h3>
-            <label for="step-round">From score to wei, in round </label>
+            <label for="step-round">
+              From score to <Term name="wei" />, in round{" "}
+            </label>
             <select id="step-round" value={round} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
               {client.rounds.map((one) => (
                 <option key={one.round} value={one.round}>
@@ -162,11 +166,13 @@ type ClaimProps = {
   final: number | null;
   standing: Standing | null;
   check: Check | undefined;
+  chain: number;
   onClaimed: () => void;
 };
 
-function Claim({ client, claimable, waiting, final, standing, check, onClaimed }: ClaimProps) {
+function Claim({ client, claimable, waiting, final, standing, check, chain, onClaimed }: ClaimProps) {
   const [told, setTold] = useState("");
+  const [sent, setSent] = useState("");
   const [busy, setBusy] = useState(false);
   const pending = standing?.reachable ? standing.rounds.find((one) => one.state === "pending") : undefined;
   const send = async () => {
@@ -175,7 +181,8 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
     setBusy(true);
     try {
       const hash = await claim(published.header, published.leaves[index]!, index, proofOf(published.levels, index), setTold);
-      setTold(`paid ${tokens(claimable)} tokens to ${client.account} in transaction ${hash}`);
+      setTold(`paid ${tokens(claimable)} tokens to ${client.account} in transaction `);
+      setSent(hash);
       onClaimed();
     } catch (error) {
       const reason = (error as { message?: string })?.message ?? String(error);
@@ -200,7 +207,9 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
   const unchecked = check?.ok === null;
   return (
     <div class="card claim">
-      <h3>Claim</h3>
+      <h3>
+        <Term name="claim">Claim</Term>
+      </h3>
       <p>{line}</p>
       {open && check?.ok === false && <p role="alert">Round {final} did not pass its check: this page does not claim from it.</p>}
       {open && unchecked && (
@@ -214,6 +223,7 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
           Claim {tokens(claimable)} tokens with the wallet
         </button>
       )}
+      {hasWallet() && <ShowToken />}
       {open && !hasWallet() && (
         <p>
           This browser has no wallet. Anyone can send the claim, the money goes to the account: <code>fl claim</code> does it
@@ -222,7 +232,87 @@ function Claim({ client, claimable, waiting, final, standing, check, onClaimed }
       )}
       <p role="status" class="told">
         {told}
+        {sent && <OnChain chain={chain} kind="tx" value={sent} whole />}
       </p>
     </div>
+  );
+}
+
+/** What became of a stake. */
+function stakeOf(client: ClientRounds, own: AccountStanding | null, standing: Standing | null): string {
+  const share = `${percent(client.stake_share)} of all stakes`;
+  const rows = client.samples === null ? share : `${share}, for ${plural(client.samples, "sample")}`;
+  if (own?.returned_wei && BigInt(own.returned_wei) > 0n) return `${share}; ${tokens(own.returned_wei)} tokens are back`;
+  if (own?.left_round) return `${share}; left before round ${own.left_round}, the stake comes back when the round before is final`;
+  if (standing?.reachable && standing.status === "closed") return `${share}; the task is closed, it can be fetched`;
+  return rows;
+}
+
+/** An account that takes part may end that: what it earned stays its own, and its stake comes back. */
+function Leave({ client, own, standing, chain, onLeft }: { client: ClientRounds; own: AccountStanding | null; standing: Standing | null; chain: number; onLeft: () => void }) {
+  const [asking, setAsking] = useState(false);
+  const [told, setTold] = useState("");
+  const [sent, setSent] = useState("");
+  if (!standing?.reachable || !["open", "started"].includes(standing.status) || !own) return null;
+  const send = async () => {
+    setAsking(false);
+    try {
+      setSent(await leave(client.account, setTold));
+      setTold("left, in transaction ");
+      onLeft();
+    } catch (error) {
+      setTold(`not left: ${(error as { message?: string })?.message ?? String(error)}`);
+    }
+  };
+  return (
+    <div class="card leave">
+      <h3>Leave</h3>
+      {own.left_round ? (
+        <p>This account left before round {own.left_round} and cannot come back.</p>
+      ) : (
+        <p>
+          Whoever leaves keeps what it earned, trains no more and gets its stake back; it cannot come back. On the node's machine,{" "}
+          <code>fl leave</code> does the same.
+        </p>
+      )}
+      {!own.left_round && hasWallet() && !asking && (
+        <button type="button" class="plain" onClick={() => setAsking(true)}>
+          Leave the task with the wallet …
+        </button>
+      )}
+      {asking && (
+        <p>
+          <button type="button" onClick={send}>
+            Leave for good
+          </button>{" "}
+          <button type="button" class="plain" onClick={() => setAsking(false)}>
+            Stay
+          </button>
+        </p>
+      )}
+      <p role="status" class="whole">
+        {told}
+        {sent && <OnChain chain={chain} kind="tx" value={sent} whole />}
+      </p>
+    </div>
+  );
+}
+
+function ShowToken() {
+  const [told, setTold] = useState("");
+  const show = () =>
+    showToken().then(
+      (shown) => setTold(shown ? "the wallet shows it now" : "the wallet does not show it"),
+      (error) => setTold(`not added: ${(error as { message?: string })?.message ?? String(error)}`),
+    );
+  return (
+    <p>
+      <button type="button" class="plain" onClick={show}>
+        Add the token to the wallet
+      </button>{" "}
+      <span role="status" class="soft">
+        {told}
+      </span>
+    </p>
   );
 }

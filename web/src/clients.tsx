@@ -3,30 +3,34 @@ import { useEffect, useState } from "preact/hooks";
 import type { Check } from "./check";
 import { Bars, Hash, Scroll } from "./parts";
 import { Reason } from "./reason";
-import { fetchJson, type Client, type ClientRounds, type Headline, type View } from "./run";
-import { duration, loss, percent, score, tokens } from "./words";
+import { Term } from "./glossary";
+import { fetchJson, type Client, type ClientRounds, type Headline, type Standing, type View } from "./run";
+import { duration, loss, percent, score, shareOf, tokens } from "./words";
 
-export function Clients({ view, live, checks }: { view: View; live: Headline["live"]; checks: Map<number, Check> }) {
+type Props = { view: View; live: Headline["live"]; standing: Standing | null; checks: Map<number, Check> };
+
+export function Clients({ view, live, standing, checks }: Props) {
   const [open, setOpen] = useState<string | null>(null);
   const earned = BigInt(view.totals.earned_wei);
   return (
     <>
       <Find />
-      <Scroll caption="Clients: stake and earned in tokens; the last score with its standard error over validation samples, and what the last round's length left of the update">
+      <Scroll caption="Clients: stake and earned in tokens, each with its share of all; the last score with its standard error over validation samples, and what the last round's length left of the update">
         <thead>
           <tr>
             <th scope="col">Client</th>
-            <th scope="col">Account</th>
             <th scope="col">Node</th>
-            <th scope="col">Why</th>
-            <th scope="col" class="n">Stake</th>
-            <th scope="col" class="n">Share of stake</th>
+            <th scope="col" class="n">
+              <Term name="stake">Stake</Term>
+            </th>
             <th scope="col" class="n">Whole score</th>
             <th scope="col" class="n">Last score</th>
-            <th scope="col" class="n">Length factor</th>
+            <th scope="col" class="n">
+              <Term name="length">Length</Term> factor
+            </th>
             <th scope="col" class="n">Earned</th>
-            <th scope="col" class="n">Share of pay</th>
             <th scope="col" class="n">Refused</th>
+            <th scope="col">Why</th>
           </tr>
         </thead>
         <tbody>
@@ -37,14 +41,25 @@ export function Clients({ view, live, checks }: { view: View; live: Headline["li
                   <a href={`#/${one.account}`}>
                     <bdi>{one.name}</bdi>
                   </a>
+                  <Hash value={one.account} />
                 </div>
               </th>
               <td>
-                <Hash value={one.account} />
+                <NodeState client={one} live={live} left={standing?.reachable ? standing.left[one.account] : undefined} />
               </td>
-              <td>
-                <NodeState client={one} live={live} />
+              <td class="n">
+                <Both first={tokens(one.stake_wei)} second={percent(one.stake_share)} />
               </td>
+              <td class="n">{score(one.score)}</td>
+              <td class="n">
+                {one.last_score === null ? "no update" : score(one.last_score)}
+                {one.last_error !== null && ` ± ${loss(one.last_error)}`}
+              </td>
+              <td class="n">{loss(one.last_factor)}</td>
+              <td class="n">
+                <Both first={tokens(one.paid_wei)} second={percent(shareOf(BigInt(one.paid_wei), earned))} />
+              </td>
+              <td class="n">{one.refusals}</td>
               <td>
                 <button
                   type="button"
@@ -54,21 +69,10 @@ export function Clients({ view, live, checks }: { view: View; live: Headline["li
                   why<span class="unseen"> {one.name} was paid</span>
                 </button>
               </td>
-              <td class="n">{tokens(one.stake_wei)}</td>
-              <td class="n">{percent(one.stake_share)}</td>
-              <td class="n">{score(one.score)}</td>
-              <td class="n">
-                {one.last_score === null ? "no update" : score(one.last_score)}
-                {one.last_error !== null && ` ± ${loss(one.last_error)}`}
-              </td>
-              <td class="n">{loss(one.last_factor)}</td>
-              <td class="n">{tokens(one.paid_wei)}</td>
-              <td class="n">{earned ? percent(Number(BigInt(one.paid_wei)) / Number(earned)) : "–"}</td>
-              <td class="n">{one.refusals}</td>
             </tr>,
             open === one.account && (
               <tr key={`${one.account}-why`} class="why">
-                <td colSpan={12}>
+                <td colSpan={9}>
                   <ByClass account={one.account} rounds={view.rounds.length} check={checks.get(view.rounds.at(-1)?.round ?? 0)} />
                 </td>
               </tr>
@@ -94,7 +98,17 @@ function ByClass({ account, rounds, check }: { account: string; rounds: number; 
   );
 }
 
-function NodeState({ client, live }: { client: Client; live: Headline["live"] }) {
+/** An amount, and its share beside it. */
+function Both({ first, second }: { first: string; second: string }) {
+  return (
+    <span>
+      {first} <span class="soft share">{second}</span>
+    </span>
+  );
+}
+
+function NodeState({ client, live, left }: { client: Client; live: Headline["live"]; left: number | undefined }) {
+  if (left) return <span class="soft">left before round {left}</span>;
   const node = live?.nodes?.find((one) => one.account === client.account);
   if (!node) return <span class="soft">–</span>;
   if (node.online) return <span class="good">● online</span>;

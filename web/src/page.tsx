@@ -4,10 +4,12 @@ import { useEffect, useRef, useState } from "preact/hooks";
 import { Account } from "./account";
 import { checkRound, standingOf, type Check } from "./check";
 import { Clients } from "./clients";
-import { ChartCard, Figure, Hash, Scroll } from "./parts";
+import { Term } from "./glossary";
+import { Join, useInvite, waitingFor, type Invited } from "./join";
+import { ChartCard, Figure, Hash, OnChain, Scroll } from "./parts";
 import { Rounds } from "./rounds";
 import { fetchJson, watch, type Headline, type Standing, type View } from "./run";
-import { duration, percent, plural, tokens } from "./words";
+import { duration, firstFigures, metricOf, percent, plural, shareOf, tokens } from "./words";
 
 const CHECKED = 25; // newest rounds that are recomputed without being asked
 const PHASES: Record<string, string> = {
@@ -36,7 +38,7 @@ function useAccount(): string | null {
 }
 
 function Page() {
-  const [headline, setHeadline] = useState<Headline>({ status: "waiting" });
+  const [headline, setHeadline] = useState<Headline | null>(null); // until the page has heard anything
   const [view, setView] = useState<View | null>(null);
   const [standing, setStanding] = useState<Standing | null>(null);
   const [connected, setConnected] = useState(true);
@@ -45,8 +47,10 @@ function Page() {
 
   useEffect(() => watch({ onRun: setHeadline, onChain: setStanding, onConnected: setConnected }), []);
   useEffect(() => {
-    if (headline.content) fetchJson<View>("view").then(setView, () => {});
-  }, [headline.content]);
+    if (headline?.content) fetchJson<View>("view").then(setView, () => {});
+  }, [headline?.content]);
+  const begun = !!headline?.content;
+  const invited = useInvite(!!headline && !begun);
 
   const newest = useRef({ view, standing, checks });
   newest.current = { view, standing, checks };
@@ -81,18 +85,28 @@ function Page() {
     };
   }, [view?.rounds.length, view?.task.id, digests, standing?.reachable && standing.final_round]);
 
-  const live = headline.status === "running" ? (headline.live ?? null) : null;
+  const live = headline?.status === "running" ? (headline.live ?? null) : null;
+  const name = view?.task.name || invited?.name;
+  const open = invited?.link && (!begun || (standing?.reachable && standing.joining));
+  useEffect(() => {
+    if (name) document.title = `${name} · Fairshare`;
+  }, [name]);
   return (
     <>
       <header>
         <p class="eyebrow">Fairshare</p>
         <h1>
-          <bdi>{view ? titleOf(view) : "A run that has not begun"}</bdi>
+          <bdi>{name || (view ? titleOf(view) : "A paid federation")}</bdi>
         </h1>
-        <State headline={headline} view={view} connected={connected} />
+        {(view?.task.description || invited?.description) && (
+          <p class="lead">
+            <bdi>{view?.task.description || invited!.description}</bdi>
+          </p>
+        )}
+        <State headline={headline} view={view} invited={invited} connected={connected} />
         <nav aria-label="Sections">
           <ul>
-            {(account ? [] : ["charts", "clients", "rounds", "refusals"]).map((name) => (
+            {(account || !view ? [] : ["charts", "clients", "rounds", "refusals", "task"]).map((name) => (
               <li key={name}>
                 <a href={`#${name}`}>{name[0]!.toUpperCase() + name.slice(1)}</a>
               </li>
@@ -104,7 +118,11 @@ function Page() {
         </nav>
       </header>
       <main>
-        {!view && <p>The page fills by itself once the run has its first numbers.</p>}
+        {!view && open && (
+          <Section id="join" title="Take part">
+            <Join invited={invited!} />
+          </Section>
+        )}
         {view && account && <Account key={account} account={account} view={view} standing={standing} checks={checks} />}
         {view && !account && (
           <>
@@ -113,7 +131,7 @@ function Page() {
               <Charts view={view} />
             </Section>
             <Section id="clients" title="Clients">
-              <Clients view={view} live={live} checks={checks} />
+              <Clients view={view} live={live} standing={standing} checks={checks} />
             </Section>
             <Section id="rounds" title="Rounds">
               <Rounds view={view} standing={standing} checks={checks} onCheck={check} />
@@ -124,11 +142,16 @@ function Page() {
             <Section id="task" title="Task">
               <Task view={view} standing={standing} />
             </Section>
+            {open && (
+              <Section id="join" title="Take part">
+                <Join invited={invited!} />
+              </Section>
+            )}
           </>
         )}
       </main>
       <footer>
-        Read-only. What the coordinator's machine says, this browser recomputes where it can. What the chain says comes through
+        What the coordinator's machine says, this browser recomputes where it can. What the chain says comes through
         the same machine: <code>fl audit</code> asks the chain itself. What the chain cannot show is that the direction is right:
         that rests on the evaluators who signed.
       </footer>
@@ -150,14 +173,18 @@ function titleOf(view: View): string {
   return `${data}: ${plural(view.clients.length, "client")} paid by score`;
 }
 
-function State({ headline, view, connected }: { headline: Headline; view: View | null; connected: boolean }) {
+type StateProps = { headline: Headline | null; view: View | null; invited: Invited | null; connected: boolean };
+
+function State({ headline, view, invited, connected }: StateProps) {
   const [now, setNow] = useState(Date.now() / 1000);
   useEffect(() => {
     const timer = setInterval(() => setNow(Date.now() / 1000), 1000);
     return () => clearInterval(timer);
   }, []);
+  if (!headline) return <p class="state soft">Loading …</p>;
   const live = headline.status === "running" ? headline.live : null;
   let text = { waiting: "Waiting for the run to begin", running: "Running", finished: "Finished", failed: "Failed" }[headline.status];
+  if (headline.status === "waiting" && invited?.waiting) text = waitingFor(invited.waiting);
   if (live?.round) text = `Round ${live.round} of ${view?.task.rounds ?? "…"}: ${PHASES[live.phase] ?? live.phase}`;
   if (headline.status === "finished" && view) text = `Finished: ${plural(view.rounds.length, "round")} posted`;
   if (headline.status === "failed") text = "Failed: the run's log says why";
@@ -193,6 +220,7 @@ function Theme() {
 
 function Figures({ view, standing, checks }: { view: View; standing: Standing | null; checks: Map<number, Check> }) {
   const last = view.rounds.at(-1);
+  const [metric, first] = [metricOf(view), firstFigures(view)];
   const budget = BigInt(view.totals.budget_wei);
   const earned = BigInt(view.totals.earned_wei);
   const good = [...checks.values()].filter((one) => one.ok).length;
@@ -201,15 +229,11 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
   const claimed = standing?.reachable ? tokens(standing.paid_wei) : "–";
   return (
     <dl class="figures" aria-label="Headline figures">
-      <Figure
-        name="Accuracy"
-        big={percent(last?.accuracy ?? view.totals.initial_accuracy)}
-        small={`from ${percent(view.totals.initial_accuracy)}, on the test set`}
-      />
-      <Figure name="Rounds posted" big={`${view.rounds.length} of ${view.task.rounds}`} small={`seed ${view.seed}`} />
-      <Figure name="Budget" big={tokens(budget)} small="tokens, escrowed in the contract" />
-      <Figure name="Earned" big={tokens(earned)} small={budget ? `${percent(Number(earned) / Number(budget))} of the budget` : ""} />
-      <Figure name="Claimed" big={claimed} small={standing?.reachable ? "as the contract says now" : "the chain does not answer now"} />
+      <Figure name={metric.name} big={metric.of(last ?? first)} small={`from ${metric.of(first)}, on the test set`} />
+      <Figure name="Rounds posted" big={`${view.rounds.length} of ${view.task.rounds}`} small={standing?.reachable ? `the task is ${standing.status}` : "each on chain before the next began"} />
+      <Figure name="Budget" big={tokens(budget)} small={<>tokens, in <Term name="escrow" /> on chain</>} />
+      <Figure name="Earned" big={tokens(earned)} small={`${percent(shareOf(earned, budget))} of the budget`} />
+      <Figure name={<Term name="claim">Claimed</Term>} big={claimed} small={standing?.reachable ? "as the contract says now" : "the chain does not answer now"} />
       <Figure
         name="Recomputed here"
         big={bad ? `${bad} differ` : `${good} of ${view.rounds.length}`}
@@ -303,22 +327,38 @@ function publicOf(rounds: number | null): string {
   return `steps and directions of the last ${plural(rounds, "round")} belong to nobody: the protocol goes along them first, and they pay nobody`;
 }
 
+/** What a task is about, in the words of its data. */
+function predicts({ target, columns, class_names: classes }: View["task"]): [string, string][] {
+  const named = classes.length > 20 ? [...classes.slice(0, 20), `and ${classes.length - 20} more`] : classes;
+  const shown = columns.length > 60 ? [...columns.slice(0, 60), `and ${columns.length - 60} more`] : columns;
+  // Of a table without a header the columns are called by their place.
+  const called = (name: string) => (/^\d+$/.test(name) ? `column ${name}` : name);
+  return [
+    ...(target !== null || named.length
+      ? ([["Predicts", [target === null ? null : called(target), named.join(", ")].filter(Boolean).join(": ")]] as [string, string][])
+      : []),
+    ...(shown.length ? ([["From", columns.every((name) => /^\d+$/.test(name)) ? `columns ${shown.join(", ")}` : shown.join(", ")]] as [string, string][]) : []),
+  ];
+}
+
 function Task({ view, standing }: { view: View; standing: Standing | null }) {
-  const facts: [string, string][] = [
+  const { chain_id: chain } = view.task;
+  const facts: [preact.ComponentChildren, preact.ComponentChildren][] = [
     ["Budget", `${tokens(view.totals.budget_wei)} tokens over ${plural(view.task.rounds, "round")}`],
+    ...predicts(view.task),
     ["Model", view.config.model?.path ?? ""],
-    ["Strategy", view.config.strategy?.name ?? ""],
+    [<Term name="strategy">Strategy</Term>, view.config.strategy?.name ?? ""],
     ["Scores", `${view.task.scorer ?? ""}${view.task.attested ? ", attested by evaluators, not provable on chain" : ""}`],
-    ["Length", lengthOf(view.task.length)],
+    [<Term name="length">Length</Term>, lengthOf(view.task.length)],
     ["Public step", publicOf(view.task.public_rounds)],
-    ["Evaluators", `${view.task.quorum} of ${view.task.evaluators} sign each round`],
-    ["Challenge window", view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
-    ["Directions", view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
+    [<Term name="evaluator">Evaluators</Term>, `${view.task.quorum} of ${view.task.evaluators} sign each round`],
+    [<><Term name="challenge">Challenge</Term> window</>, view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
+    [<Term name="direction">Directions</Term>, view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
     ["Chain", `id ${view.task.chain_id}; ${standing ? (standing.reachable ? `the task is ${standing.status}` : "it does not answer now") : "asking"}`],
-    ["Contract", view.task.contract],
-    ["Token", view.task.token],
+    ["Contract", <OnChain chain={chain} kind="address" value={view.task.contract} whole />],
+    [<Term name="token">Token</Term>, <OnChain chain={chain} kind="address" value={view.task.token} whole />],
     ["Task id", view.task.id],
-    ...(standing?.reachable ? ([["Coordinator", standing.coordinator]] as [string, string][]) : []),
+    ...(standing?.reachable ? ([["Coordinator", <OnChain chain={chain} kind="address" value={standing.coordinator} whole />]] as typeof facts) : []),
   ];
   return (
     <div class="card">

@@ -1,5 +1,7 @@
 // Pieces that several parts of the page are made of.
 import type { ComponentChildren } from "preact";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { explorerUrl } from "./explorer";
 import type { Verdict } from "./finding";
 import type { Chart } from "./run";
 import { score, short } from "./words";
@@ -15,15 +17,45 @@ declare module "preact" {
 
 /** A table that scrolls in its own box: such a box has to be reachable by keyboard, and then needs a name. */
 export function Scroll({ caption, children }: { caption: string; children: ComponentChildren }) {
+  const table = useRef<HTMLTableElement>(null);
+  useLayoutEffect(() => nameCells(table.current!));
   return (
     <div class="scroll" role="region" tabIndex={0} aria-label={caption}>
-      <table>
+      <table ref={table}>
         <caption>
           <span>{caption}</span>
         </caption>
         {children}
       </table>
     </div>
+  );
+}
+
+/** On a narrow screen a row stands as a list: each cell says of which column it is, and roles outlive the change of display. */
+function nameCells(table: HTMLTableElement): void {
+  const headings = [...(table.tHead?.rows[0]?.cells ?? [])].map((cell) => cell.textContent ?? "");
+  table.setAttribute("role", "table");
+  for (const part of [table.tHead, ...table.tBodies]) part?.setAttribute("role", "rowgroup");
+  for (const row of table.rows) {
+    row.setAttribute("role", "row");
+    const head = row.parentElement === table.tHead;
+    [...row.cells].forEach((cell, place) => {
+      cell.setAttribute("role", head ? (cell.tagName === "TH" ? "columnheader" : "cell") : cell.tagName === "TH" ? "rowheader" : "cell");
+      if (!head && row.cells.length === headings.length) cell.dataset.label = headings[place];
+    });
+  }
+}
+
+/** A transaction or an account, with its page where the chain has an explorer. */
+export function OnChain({ chain, kind, value, whole }: { chain: number; kind: "tx" | "address"; value: string; whole?: boolean }) {
+  const shown = whole ? <code class="whole">{value}</code> : <Hash value={value} />;
+  const url = explorerUrl(chain, kind, value);
+  return url ? (
+    <a href={url} rel="noreferrer" target="_blank">
+      {shown}
+    </a>
+  ) : (
+    shown
   );
 }
 
@@ -75,7 +107,7 @@ export function Bars({ classes, parts, of }: { classes: string[]; parts: number[
   );
 }
 
-export function Figure({ name, big, small }: { name: string; big: string; small: string }) {
+export function Figure({ name, big, small }: { name: ComponentChildren; big: string; small: ComponentChildren }) {
   return (
     <div>
       <dt>{name}</dt>

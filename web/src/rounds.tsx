@@ -1,10 +1,11 @@
 // Every posted round, with the check mark that this browser earned by recomputing it.
 import { useState } from "preact/hooks";
 import { openIn, type Check } from "./check";
-import { Hash, Mark, Scroll } from "./parts";
+import { Term } from "./glossary";
+import { Mark, OnChain, Scroll } from "./parts";
 import { perLoss } from "./price";
 import type { Round, Standing, View } from "./run";
-import { duration, grouped, loss, percent, score, tokens } from "./words";
+import { duration, grouped, loss, metricOf, plural, score, tokens } from "./words";
 
 type Props = {
   view: View;
@@ -16,7 +17,8 @@ type Props = {
 export function Rounds({ view, standing, checks, onCheck }: Props) {
   const [open, setOpen] = useState<number | null>(null);
   if (!view.rounds.length) return <p>No round is posted yet.</p>;
-  const columns = ["Accuracy", "Validation loss", "Off it by clients", "By the public step", "Price", "Paid", "Updates", "Refused", "Gas"];
+  const told = metricOf(view);
+  const columns = [told.name, "Validation loss", "Off it by clients", "By the public step", "Price", "Paid", "Updates", "Refused"];
   return (
     <Scroll caption="Rounds, newest first: the price in tokens for 1.0 of loss, paid in tokens. The check is made in this browser, from the leaves; it covers price, paid, signers, header and tree root, and not the other columns">
       <thead>
@@ -29,10 +31,6 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
               {name}
             </th>
           ))}
-          <th scope="col">Signed</th>
-          <th scope="col">Transaction</th>
-          <th scope="col">Header</th>
-          <th scope="col">Tree root</th>
         </tr>
       </thead>
       <tbody>
@@ -50,7 +48,7 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
                 />
               </td>
               <td>{claims(round, standing)}</td>
-              <td class="n">{percent(round.accuracy)}</td>
+              <td class="n">{told.of(round)}</td>
               <td class="n">
                 {loss(round.loss_before)} → {loss(round.loss_after)}
               </td>
@@ -60,24 +58,17 @@ export function Rounds({ view, standing, checks, onCheck }: Props) {
               <td class="n">{tokens(round.paid_wei)}</td>
               <td class="n">{round.updates}</td>
               <td class="n">{round.refused}</td>
-              <td class="n">{grouped(round.gas)}</td>
-              <td>
-                {round.evaluators.length} of {standing?.reachable ? standing.evaluators.length : view.task.evaluators}
-              </td>
-              <td>
-                <Hash value={round.transaction} />
-              </td>
-              <td>
-                <Hash value={round.header_hash} />
-              </td>
-              <td>
-                <Hash value={round.header.tree_root!} />
-              </td>
             </tr>,
             open === round.round && check && (
               <tr key={`${round.round}-why`} class="why">
-                <td colSpan={16} id={`check-${round.round}`}>
-                  <Findings check={check} round={round} onAgain={() => onCheck(round.round)} />
+                <td colSpan={11} id={`check-${round.round}`}>
+                  <Findings
+                    check={check}
+                    round={round}
+                    view={view}
+                    evaluators={standing?.reachable ? standing.evaluators.length : view.task.evaluators}
+                    onAgain={() => onCheck(round.round)}
+                  />
                 </td>
               </tr>
             ),
@@ -117,7 +108,9 @@ function CheckButton({ round, check, open, onClick }: { round: number; check?: C
   );
 }
 
-function Findings({ check, round, onAgain }: { check: Check; round: Round; onAgain: () => void }) {
+type Found = { check: Check; round: Round; view: View; evaluators: number; onAgain: () => void };
+
+function Findings({ check, round, view, evaluators, onAgain }: Found) {
   const header = check.published?.header ?? round.header;
   const hashes = { "header hash": round.header_hash, transaction: round.transaction, "signed by": round.evaluators.join(", "), ...header };
   return (
@@ -132,6 +125,10 @@ function Findings({ check, round, onAgain }: { check: Check; round: Round; onAga
           </li>
         ))}
       </ul>
+      <p>
+        Signed by {round.evaluators.length} of {plural(evaluators, "evaluator")}, posted for {grouped(round.gas)} <Term name="gas" /> in
+        transaction <OnChain chain={view.task.chain_id} kind="tx" value={round.transaction} />.
+      </p>
       <p>
         <button type="button" onClick={onAgain}>
           Check again

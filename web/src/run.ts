@@ -10,7 +10,7 @@ export type Client = {
   name: string;
   account: string;
   behaviour: string;
-  samples: number;
+  samples: number | null; // null where only the client knows
   stake_wei: string;
   stake_share: number;
   score: number;
@@ -24,7 +24,8 @@ export type Client = {
 };
 export type Round = {
   round: number;
-  accuracy: number;
+  accuracy: number | null;
+  perplexity: number | null;
   test_loss: number;
   loss_before: number;
   loss_aggregated: number; // of the strategy's model, before the public step
@@ -60,8 +61,19 @@ export type View = {
     attested: boolean | null; // scores rest on the evaluators, whatever the direction says
     reveal: string;
     challenge_window: number;
+    name: string; // "" where nobody gave it one
+    description: string;
+    class_names: string[];
+    target: string | null; // the column that is predicted; null where the data are no table
+    columns: string[]; // that it is predicted from
   };
-  totals: { budget_wei: string; earned_wei: string; initial_accuracy: number; initial_loss: number };
+  totals: {
+    budget_wei: string;
+    earned_wei: string;
+    initial_accuracy: number | null; // null where nothing is right or wrong
+    initial_perplexity: number | null; // null but of a language model
+    initial_loss: number;
+  };
   clients: Client[];
   rounds: Round[];
   refusals: { round: number; name: string; account: string; node_id: number; reason: string }[];
@@ -81,6 +93,7 @@ export type Standing =
       reachable: true;
       time: number;
       status: string;
+      joining: boolean; // whether somebody may still join
       rounds: Posted[];
       final_round: number;
       challenge_window: number;
@@ -92,7 +105,10 @@ export type Standing =
       coordinator: string;
       evaluators: string[];
       quorum: number;
+      left: Record<string, number>; // by account, the first round that it has no part in any more
     };
+/** What the contract says of one account. */
+export type AccountStanding = { reachable: boolean; claimed_wei?: string; left_round?: number; returned_wei?: string };
 export type ClientRounds = Omit<Client, "place" | "last_score" | "last_error" | "last_factor" | "refusals"> & {
   rounds: {
     round: number;

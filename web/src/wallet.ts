@@ -1,6 +1,6 @@
-// A claim through the browser's wallet (EIP-1193). Nothing but the wallet is asked: it has its own way to the chain.
+// Claims and leaves through the browser's wallet (EIP-1193, EIP-747). Nothing but the wallet is asked: it has its own way to the chain.
 import type { Abi, Hex } from "viem";
-import { encodeFunctionData, getAddress } from "viem/utils";
+import { decodeFunctionResult, encodeFunctionData, getAddress } from "viem/utils";
 import { fetchJson, type Header } from "./run";
 import { packed, payroll, type Leaf, type Node } from "./tree";
 
@@ -10,7 +10,7 @@ declare global {
     ethereum?: Provider;
   }
 }
-type Contract = { chain_id: number; contract: Hex; abi: Abi };
+type Contract = { chain_id: number; contract: Hex; token: Hex; id: Hex; abi: Abi };
 
 export const hasWallet = () => window.ethereum !== undefined;
 
@@ -22,24 +22,49 @@ export async function claim(
   siblings: Node[],
   tell: (step: string) => void,
 ): Promise<string> {
-  const wallet = window.ethereum;
-  if (!wallet) throw new Error("this browser has no wallet; install one, or claim with `fl claim`");
+  const proof = { index, siblings: packed(siblings) };
+  return transact("claim", [payroll(header), { ...leaf, account: getAddress(leaf.account) }, proof], tell);
+}
+
+/** Send `leave` for the account of the wallet, which has to be this one; returns the transaction's hash. */
+export async function leave(account: string, tell: (step: string) => void): Promise<string> {
+  const { id } = await fetchJson<Contract>("contract");
+  return transact("leave", [id], tell, account);
+}
+
+/** Ask the wallet to show the task's token; returns whether it does now. */
+export async function showToken(): Promise<boolean> {
+  const wallet = walletHere();
+  const target = await fetchJson<Contract>("contract");
+  await wallet.request({ method: "eth_requestAccounts" });
+  await onChain(wallet, target.chain_id);
+  const symbol = decodeFunctionResult({ abi: SYMBOL, functionName: "symbol", data: await asked(wallet, target.token, "0x95d89b41") });
+  const options = { address: target.token, symbol, decimals: 18 };
+  return Boolean(await wallet.request({ method: "wallet_watchAsset", params: { type: "ERC20", options } as never }));
+}
+
+const SYMBOL = [{ type: "function", name: "symbol", inputs: [], outputs: [{ type: "string" }], stateMutability: "view" }] as const;
+
+const asked = (wallet: Provider, to: Hex, data: Hex): Promise<Hex> =>
+  wallet.request({ method: "eth_call", params: [{ to, data }, "latest"] });
+
+function walletHere(): Provider {
+  if (!window.ethereum) throw new Error("this browser has no wallet; install one, or use `fl` in a terminal");
+  return window.ethereum;
+}
+
+/** Send a call to the task's contract and wait until it is in a block; `account` is who has to send it, anybody if not given. */
+async function transact(name: string, args: unknown[], tell: (step: string) => void, account?: string): Promise<string> {
+  const wallet = walletHere();
   const target = await fetchJson<Contract>("contract");
   tell("waiting for the wallet to name an account");
-  const [from] = (await wallet.request({ method: "eth_requestAccounts" })) as Hex[];
-  if (!from) throw new Error("the wallet named no account; unlock it and try again");
+  const accounts = (await wallet.request({ method: "eth_requestAccounts" })) as Hex[];
+  const from = account ? accounts.find((one) => one.toLowerCase() === account.toLowerCase()) : accounts[0];
+  if (!from) throw new Error(account ? `the wallet does not hold ${account}; choose it there and try again` : "the wallet named no account; unlock it and try again");
   await onChain(wallet, target.chain_id);
-  const data = encodeFunctionData({
-    abi: target.abi,
-    functionName: "claim",
-    args: [
-      payroll(header),
-      { ...leaf, account: getAddress(leaf.account) },
-      { index, siblings: packed(siblings) },
-    ],
-  });
+  const data = encodeFunctionData({ abi: target.abi, functionName: name, args });
   const transaction = { from, to: target.contract, data };
-  tell("trying the claim");
+  tell(`trying the ${name}`);
   await wallet.request({ method: "eth_call", params: [transaction, "latest"] }); // a refusal shows before any gas is spent
   tell("waiting for the wallet to send it");
   const hash = (await wallet.request({ method: "eth_sendTransaction", params: [transaction] })) as string;
@@ -47,7 +72,7 @@ export async function claim(
   for (;;) {
     const receipt = await wallet.request({ method: "eth_getTransactionReceipt", params: [hash] });
     if (receipt?.status === "0x1") return hash;
-    if (receipt) throw new Error(`the contract refused the claim in transaction ${hash}`);
+    if (receipt) throw new Error(`the contract refused the ${name} in transaction ${hash}`);
     await new Promise((done) => setTimeout(done, 1000));
   }
 }

@@ -1,6 +1,7 @@
 // How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py).
 
 import { perLoss } from "./price";
+import type { View } from "./run";
 
 const WEI = 10n ** 18n;
 
@@ -16,6 +17,9 @@ export function tokens(wei: bigint | string | null | undefined): string {
 
 export const percent = (share: number | null | undefined) =>
   share === null || share === undefined || !Number.isFinite(share) ? "–" : `${(share * 100).toFixed(1)}%`;
+
+/** A share of an amount, exact to a millionth however large both are; null of nothing. */
+export const shareOf = (part: bigint, whole: bigint) => (whole ? Number((part * 1_000_000n) / whole) / 1_000_000 : null);
 
 export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
 
@@ -53,3 +57,19 @@ export function duration(seconds: number): string {
 }
 
 export const plural = (count: number, noun: string) => `${grouped(count)} ${noun}${count === 1 ? "" : "s"}`;
+
+type Figures = { accuracy: number | null; perplexity: number | null; test_loss: number };
+export type Metric = { name: string; of: (figures: Figures) => string };
+
+/** By what a task's models are told apart: accuracy, perplexity of a language model, or the loss where nothing is right or wrong. */
+export function metricOf(view: View): Metric {
+  if (view.totals.initial_accuracy !== null) return { name: "Accuracy", of: (one) => percent(one.accuracy) };
+  if (view.totals.initial_perplexity !== null) return { name: "Perplexity", of: (one) => (one.perplexity === null ? "–" : one.perplexity.toFixed(2)) };
+  return { name: "Test loss", of: (one) => loss(one.test_loss) };
+}
+
+export const firstFigures = ({ totals }: View): Figures => ({
+  accuracy: totals.initial_accuracy,
+  perplexity: totals.initial_perplexity,
+  test_loss: totals.initial_loss,
+});

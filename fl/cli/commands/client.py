@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from rich.console import Console
 
 from clients.errors import JoinedElsewhere
 from clients.joining.own_rows import differences
-from clients.joining.preview import preview
+from clients.joining.preview import Previewing
 from clients.joining.purse import Purse, check_purse, fill
 from clients.joining.terms import Offer
 from clients.keys.wallet import unlock
@@ -28,6 +28,7 @@ from clients.node.loop import Node, load_app
 from clients.payments.follower import PayFollower
 from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
 from clients.shard import survey_own_shard
+from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ask_password, create_keystore, open_keystore
 from fl.chain.enrolment import Enrolment
@@ -36,6 +37,7 @@ from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import TaskOver, join, read_task
+from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
 from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
@@ -45,7 +47,7 @@ from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
 from fl.plain_text import indented, printable
 from fl.task.bounds import read_spec
-from fl.task.data import FileStyle, Shard
+from fl.task.data import DataReading, FileStyle, Shard
 from fl.task.data.file_style import SETTINGS
 
 KNOWN = {
@@ -53,6 +55,8 @@ KNOWN = {
     "data": "the shard: a table, or a folder with a pair of IDX files",
     "key": "keystore of the wallet, made if it is not there (default wallet.json)",
     "anvil": "index of one of Anvil's published test accounts instead, on chain 31337 only",
+    "keyring": "true keeps the wallet's password in this system's keyring, and makes one up for a new wallet; nothing is typed then",
+    "name": "what the coordinator's page calls you; your address without",
     "stake": "tokens to stake; as many as the task takes for the shard's rows if not set",
     "accept": "true joins without asking",
     "folder": "what the node keeps: its identity, what it signed, receipts, logs; one a task (default node)",
@@ -66,6 +70,7 @@ KNOWN = {
 }
 _DEFAULT_APP = "clients.app:app"
 _WALLET = "wallet.json"
+_LONGEST_NAME = 40  # characters, as fl.coordinator.gateway.labels takes them
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -77,6 +82,10 @@ def main(arguments: Sequence[str]) -> None:
         required=["invite", "data"],
     )
     settings = _settings(values)
+    if len(name := values.get("name", "")) > _LONGEST_NAME or printable(name) != name:
+        raise ConfigError(
+            f"name is {printable(name, most=60)!r}; take 1 to {_LONGEST_NAME} characters that can be printed"
+        )
     invite = load_invite(values["invite"])
     if not invite.gateway:
         raise ConfigError(
@@ -86,7 +95,16 @@ def main(arguments: Sequence[str]) -> None:
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = _folder_for(values, invite)
-    with folder.held(), _logging_to(folder.path / "node.log"):
+    with ExitStack() as stack:
+        stack.enter_context(folder.held())
+        stack.enter_context(_logging_to(folder.path / "node.log"))
+        # Torch takes seconds to import, and the chain, the file and the password as many; whoever joined before needs no trial.
+        trust, threads = values.get("trust", ""), int(settings["threads"])
+        previewing = (
+            None
+            if folder.invite_path.exists()
+            else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
+        )
         escrow, token, terms, state = read_task(invite)
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.
@@ -106,12 +124,24 @@ def main(arguments: Sequence[str]) -> None:
             _check_membership(replace(joining[0], left_round=client.left_round), folder=folder)
             folder.bind(invite=invite, account=account.address)
             staked = tokens(client.stake)
+            _choose_name(values, invite=invite, account=account)
             _say(f"{account.address} is a client of task {invite.task_id[:10]}… with {staked} tokens staked")
         else:
             _check_open(invite, state)
             gateway.clock_offset_s()  # whoever cannot reach the coordinator should not stake
+            if previewing is None:  # it was bound before, and not joined
+                previewing = stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
             offer = _offer(
-                invite, values, escrow=escrow, token=token, terms=terms, state=state, account=account, shard=shard
+                invite,
+                values,
+                escrow=escrow,
+                token=token,
+                terms=terms,
+                state=state,
+                account=account,
+                shard=shard,
+                reading=reading,
+                previewing=previewing,
             )
             if not _joined(offer, values, escrow=escrow, token=token, account=account, folder=folder):
                 print("nothing was signed or sent")
@@ -143,7 +173,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
-    for name in ("accept", "claim", "drop_unlabelled"):
+    for name in ("accept", "claim", "drop_unlabelled", "keyring"):
         if values.get(name, "true") not in ("true", "false"):
             raise ConfigError(f"{name} is {values[name]!r}; write {name}=true or {name}=false")
     threads = whole(values.get("threads", "1"), setting="threads")
@@ -191,10 +221,16 @@ def _wallet(values: dict[str, str], *, invite: Invite) -> LocalAccount:
     if not values.get("key"):
         return signer(None, chain_id=invite.chain_id, anvil_index=int(values["anvil"]))
     path = Path(values["key"]).expanduser()
+    into_keyring = values.get("keyring") == "true"
     try:
         if not path.exists():
-            account = create_keystore(path, password=ask_password(path, confirm=True))
-            print(f"made the keystore {path} of {account.address}; keep it and its password, nobody can restore them")
+            password, keeper = _new_password(path, into_keyring=into_keyring)
+            account = create_keystore(path, password=password)
+            print(f"made the keystore {path} of {account.address}; {keeper}")
+        elif into_keyring:
+            password = ask_password(path)
+            account = open_keystore(path, password=password)
+            _try_to_keep(path, password)
         else:
             if path.stat().st_mode & 0o077:
                 raise KeystoreError(path=str(path), problem=f"can be read by others; run chmod 600 {path}")
@@ -207,6 +243,35 @@ def _wallet(values: dict[str, str], *, invite: Invite) -> LocalAccount:
         sys.exit(INTERRUPTED)
     unlock(values["key"], account)
     return account
+
+
+def _new_password(path: Path, *, into_keyring: bool) -> tuple[str, str]:
+    """A new wallet's password, and who keeps it: the system's keyring where that is wanted and can be had, or else its owner."""
+    if into_keyring:
+        password = new_password()
+        if _try_to_keep(path, password):
+            told = f"its password is in this system's keyring (service {SERVICE}), which shows it to whoever is logged in; keep both"
+            return password, told
+    return ask_password(path, confirm=True), "keep it and its password, nobody can restore them"
+
+
+def _try_to_keep(path: Path, password: str) -> bool:
+    try:
+        keep_password(path, password)
+    except NoKeyring as error:
+        print(f"{error}, so its password is asked for")
+        return False
+    return True
+
+
+def _choose_name(values: dict[str, str], *, invite: Invite, account: LocalAccount) -> None:
+    """Tell the coordinator's page what to call the account; it goes on without where that is not taken."""
+    if not values.get("name"):
+        return
+    try:
+        ArchiveClient.of_gateway(invite, account=account).post("label", {"label": values["name"]})
+    except (ArchiveRefused, ArchiveUnreachable) as error:
+        _say(f"the coordinator's page does not call you {printable(values['name'], most=60)}: {error.reason}")
 
 
 def _check_membership(known: Enrolment, *, folder: NodeFolder) -> None:
@@ -239,6 +304,8 @@ def _offer(
     state: TaskState,
     account: LocalAccount,
     shard: Shard,
+    reading: DataReading,
+    previewing: Previewing,
 ) -> Offer:
     spec, app = read_spec(invite.spec), values.get("app") or _DEFAULT_APP
     expected = min(len(shard.data) * terms.min_stake, terms.max_stake)
@@ -251,10 +318,12 @@ def _offer(
         others=tuple(escrow.enrolments(invite.id_bytes, from_block=invite.block).values()),
         purse=Purse.of(escrow, token, account=account.address, stake=stake),
         data=shard.data,
+        read=reading.header,
         unlike=differences(spec=spec, data=shard.data),
         # An app of the owner's own trains in its own way, which a trial of ours says nothing of.
-        preview=preview(invite.spec, trust=values.get("trust", ""), rows=shard.data if app == _DEFAULT_APP else None),
+        preview=previewing.of(shard.data if app == _DEFAULT_APP else None),
         app=app,
+        name=values.get("name", ""),
     )
 
 
@@ -278,6 +347,8 @@ def _joined(
     )
     _, joined = join(invite, account=account, stake=purse.stake, node_key=folder.node_key(), dataset=dataset)
     _say(f"joined in transaction {joined.hash}, {joined.gas} gas")
+    _choose_name(values, invite=invite, account=account)
+    _say(f"your page: {invite.gateway}/#/{account.address}")
     return True
 
 

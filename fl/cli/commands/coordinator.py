@@ -30,7 +30,8 @@ from fl.cli.terminal.data_table import print_reading
 from fl.coordinator.config import CoordinatorConfig, RunConfig, TaskConfig
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.serve import ServiceWatcher, Surfaces, run_coordinator
-from fl.dashboard.app import dashboard_app
+from fl.coordinator.serve_again import serve_again
+from fl.dashboard.app import WAITING, dashboard_app
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
@@ -105,7 +106,9 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_round=lambda report, test: _say_round(report, test, rounds=config.task.rounds),
         on_invite=_say_invite,
         on_data=lambda reading: print_reading(reading, console=Console()),
+        on_waiting=lambda told: write_json(folder / WAITING, told),
         on_nodes=live.show_nodes,
+        earlier_rounds=live.earlier_rounds,
         on_end=lambda account: _write_end(live, folder=folder, account=account),
     )
     page = dashboard_app(folder)
@@ -136,10 +139,10 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
 def _serve_again(config: RunConfig, *, folder: Path) -> None:
     """A finished task's gateway, with its report and archive as they are."""
     page = dashboard_app(folder)
-    watcher = ServiceWatcher(on_setup=_say, on_invite=_say_invite)
+    watcher = ServiceWatcher(on_setup=_say, on_invite=lambda invite, _: _say(f"page: {invite.gateway}/"))
     surfaces = Surfaces(pages=page, on_close=page.state.closing.set)
     try:
-        run_coordinator(config, folder=folder, watcher=watcher, surfaces=surfaces, again=True)
+        serve_again(config.coordinator, folder=folder, watcher=watcher, surfaces=surfaces)
     except KeyboardInterrupt:
         _say("stopped; the task was over before")
 
@@ -238,7 +241,12 @@ def _say(line: str) -> None:
 
 def _say_invite(invite: Invite, path: Path) -> None:
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}", flush=True)
-    print(f"page: {invite.gateway}/", flush=True)
+    warned = (
+        " (its certificate is of this coordinator's own authority, so a browser asks once; nodes know it)"
+        if invite.ca
+        else ""
+    )
+    print(f"page: {invite.gateway}/{warned}", flush=True)
     print(f"invite for clients: {path}, or as a link: {invite.link}", flush=True)
     print(f"each of them runs: fl client {invite.link} FILE", flush=True)
     print(f"or, with all of it in one line:\n{invite.to_string()}", flush=True)
@@ -262,18 +270,39 @@ def _help() -> str:
         "",
         f"  {'name=':<18} the task's name, as clients and the page show it",
     ]
-    for title, settings in (("where it is reached and what it keeps", CoordinatorConfig), ("the task", TaskConfig)):
+    for title, settings in (
+        ("where it is reached and what it keeps (times in seconds)", CoordinatorConfig),
+        ("the task (amounts in tokens, times in seconds)", TaskConfig),
+    ):
         lines += ["", f"{title}:"]
         for one in explained(settings):
-            default = f"; {one.default} by default" if one.default not in (None, "", []) else ""
-            text = f"{one.about or one.name.replace('_', ' ')}{default}"
-            lines += textwrap.wrap(text, 110, initial_indent=f"  {one.name + '=':<18} ", subsequent_indent=" " * 21)
+            # Both have evaluators: how many there are is the short name's.
+            name = f"coordinator.{one.name}" if settings is CoordinatorConfig and one.name == "evaluators" else one.name
+            about = one.about.rstrip(".")
+            if about[1:2].islower():  # and no acronym
+                about = about[:1].lower() + about[1:]
+            default = f"; {_shown(one.default)} by default" if one.default not in (None, "", []) else ""
+            lines += textwrap.wrap(
+                f"{about or one.name.replace('_', ' ')}{default}",
+                110,
+                initial_indent=f"  {name + '=':<18} ",
+                subsequent_indent=" " * 21,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
     lines += [
         "",
         "and the settings of `fl run` by their full names (`fl run --help`): model, data, strategy, scorer and chain, as in",
         "fl coordinator data=holdout data.path=shards/coordinator budget=1000 rounds=10 clients=4",
     ]
     return "\n".join(lines)
+
+
+def _shown(default: object) -> str:
+    """A default as it is written on a command line."""
+    if isinstance(default, bool):
+        return str(default).lower()
+    return f"{default:g}" if isinstance(default, float) and default < 10**6 else str(default)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,13 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from fl.chain.invite import Invite
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.values import is_whole
 from fl.dashboard.app import dashboard_app
-from fl.errors import ConfigError
+from fl.errors import ConfigError, FairshareError
+from fl.foreign.files import read_file
+from fl.foreign.json_text import object_of, read_json, text_of
 from fl.report.files import SUMMARY
 
 KNOWN = {
@@ -24,6 +27,7 @@ KNOWN = {
     "open": "true opens it in the browser; false by default",
 }
 _HOST = "127.0.0.1"
+_MOST_BYTES = 1 << 16  # of a node's own file
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -34,6 +38,8 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"run is {folder}, and there is no such folder; name one that `fl run` made, such as runs/latest"
         )
+    if (folder / "node.json").exists():
+        raise ConfigError(f"{folder} is a client's node, whose page its coordinator serves: {_page_of(folder)}")
     opening = values.get("open", "false")
     if opening not in ("true", "false"):
         raise ConfigError(f"open is {opening!r}; set true or false")
@@ -44,6 +50,16 @@ def main(arguments: Sequence[str]) -> None:
     if opening == "true":
         webbrowser.open(url)
     _Server(dashboard_app(folder)).run(sockets=[listener])
+
+
+def _page_of(node: Path) -> str:
+    """Where the coordinator's page shows a node's account."""
+    try:
+        gateway = Invite.read(node / "invite.json").gateway
+        account = text_of(object_of(read_json(read_file(node / "node.json", most=_MOST_BYTES)))["account"], most=42)
+    except (FairshareError, KeyError):
+        return "its address is in the invite"
+    return f"{gateway}/#/{account}"
 
 
 class _Server(uvicorn.Server):

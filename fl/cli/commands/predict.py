@@ -116,11 +116,27 @@ def _write(found: NDArray[np.float64], spec: TaskSpec, *, out: str | None) -> No
 
 def _rows(file: Any, found: NDArray[np.float64], spec: TaskSpec) -> None:
     writer = csv.writer(file, lineterminator="\n")
-    if spec.loss == "mse" or found.shape[1] == 1:
+    table = dict(spec.schema or {})
+    if (
+        scale := table.get("target_scale")
+    ) is not None:  # the model predicts it as so many standard deviations from its mean
+        writer.writerow(["row", printable(table["target"], most=60)])
+        writer.writerows(
+            [number, f"{value[0] * scale[1] + scale[0]:.6g}"] for number, value in enumerate(found, start=1)
+        )
+        return
+    names = [printable(one, most=60) for one in spec.class_names] or [str(place) for place in range(found.shape[1])]
+    if spec.loss == "binary" and len(names) == 2:
+        found = np.concatenate([np.zeros_like(found[:, :1]), found[:, :1]], axis=1)  # one logit against 0
+    elif spec.loss in ("binary", "multi_label"):
+        likely = 1 / (1 + np.exp(-found))
+        writer.writerow(["row", *(f"p({name})" for name in names)])
+        writer.writerows([number, *(f"{share:.4f}" for share in one)] for number, one in enumerate(likely, start=1))
+        return
+    elif found.shape[1] == 1 or spec.loss in ("mse", "huber"):
         writer.writerow(["row", "value"])
         writer.writerows([number, f"{value[0]:.6g}"] for number, value in enumerate(found, start=1))
         return
-    names = [printable(name, most=60) for name in spec.class_names] or [str(place) for place in range(found.shape[1])]
     shifted = np.exp(found - found.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
     writer.writerow(["row", "class", *(f"p({name})" for name in names)])

@@ -90,16 +90,27 @@ def _next_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escro
 def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escrow, token: Token) -> Iterator[str]:
     """What sponsor, coordinator or evaluator have at stake and are owed."""
     if account == state.sponsor:
-        yield f"{account} is the sponsor: {tokens(state.budget - state.cumulative)} tokens of the budget are not promised yet"
+        going_on = state.status in (Status.OPEN, Status.STARTED)
+        rest = (
+            f": {tokens(state.budget - state.cumulative)} tokens of the budget are not promised yet" if going_on else ""
+        )
+        yield f"{account} is the sponsor{rest}"
     if account == terms.coordinator:
         back = ", back when the task is closed" if state.status in (Status.OPEN, Status.STARTED) else ""
-        yield f"{account} is the coordinator: its bond of {tokens(state.bond)} tokens is in the contract{back if state.bond else ''}"
+        bond = (
+            f"its bond of {tokens(state.bond)} tokens is in the contract{back}"
+            if state.bond
+            else f"its bond of {tokens(terms.bond)} tokens is due when the task starts"
+            if state.status == Status.OPEN
+            else "no bond of it is in the contract any more"
+        )
+        yield f"{account} is the coordinator: {bond}"
     if account in terms.evaluators:
         yield f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom sign each round"
     if account in _officers(terms, state):
         if credit := escrow.credit(token.address, account):
             yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"
-        yield f"{account} holds {tokens(token.balance(account))} tokens and {ether_of(escrow.w3, account) / 10**18:.4g} ETH"
+        yield f"{account} holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH"
 
 
 def _show_client(
@@ -117,12 +128,17 @@ def _show_client(
     print(f"staked now: {tokens(client.stake)} tokens{_when_back(client.stake, client.left_round, state)}")
     print(f"paid so far: {tokens(client.claimed)} tokens")
     if due is not None:
-        print(
-            f"to be claimed: {tokens(max(0, state.due(due) - client.claimed))} tokens once the last round above is final"
+        claimable = max(0, state.due(due) - client.claimed)
+        final = state.posted and escrow.is_final(invite.id_bytes, state.posted)
+        when = (
+            "; `fl finish` claims them, and so does a node at the end"
+            if final
+            else " once the last round above is final"
         )
+        print(f"to be claimed: {tokens(claimable)} tokens{when}" if claimable else "to be claimed: nothing")
     if credit := escrow.credit(token.address, account):
         print(f"to be withdrawn: {tokens(credit)} tokens; `fl finish` fetches them")
-    print(f"holds {tokens(token.balance(account))} tokens and {ether_of(escrow.w3, account) / 10**18:.4g} ETH")
+    print(f"holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH")
 
 
 def _rounds(book: PayBook, state: TaskState) -> int | None:
@@ -151,6 +167,11 @@ def _when_back(stake: int, left_round: int, state: TaskState) -> str:
             f", back once round {left_round - 1} is final" if left_round > 1 else ", back now; `fl leave` fetches them"
         )
     return ", back when the task is closed"
+
+
+def _ether(amount: int) -> str:
+    """An amount of ETH in wei, in as many digits as tell something."""
+    return f"{amount / 10**18:,.0f}" if amount >= 10**21 else f"{amount / 10**18:.4g}"
 
 
 def _when(seconds: int) -> str:

@@ -19,7 +19,7 @@ import re
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eth_utils import is_checksum_address
 from fastapi import APIRouter, HTTPException, Request
@@ -32,7 +32,7 @@ from fl.chain.access import AccessRefused, account_of
 from fl.chain.enrolment import Enrolments
 from fl.chain.escrow import Status, TaskState
 from fl.chain.last_known import LastKnown
-from fl.chain.paid_task import PaidTask
+from fl.chain.typed_data import Domain
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
 _PUBLIC = (HEADER, MANIFEST, ROUND)
@@ -42,10 +42,23 @@ _UPDATE = re.compile(r"updates/(0x[0-9a-fA-F]{40})\.blocks")
 _FRESH_S = 1.0  # how old what is known of the chain may be: a page that is open asks every second
 
 
+class ServedTask(Protocol):
+    """What is asked of a task: a `PaidTask`, or one that is over and known from its folder alone."""
+
+    @property
+    def task_id(self) -> bytes: ...
+    @property
+    def domain(self) -> Domain: ...
+    @property
+    def terms(self) -> Any: ...
+    def state(self) -> Any: ...
+    def enrolments(self) -> Any: ...
+
+
 def archive_router(
     folder: Path,
     *,
-    task: PaidTask,
+    task: ServedTask,
     quorum: RemoteQuorum | None = None,
     clock: Callable[[], float] = time.time,
 ) -> APIRouter:
@@ -138,7 +151,7 @@ def archive_router(
 class _Archive:
     """Who may read what."""
 
-    def __init__(self, folder: Path, *, task: PaidTask, clock: Callable[[], float]) -> None:
+    def __init__(self, folder: Path, *, task: ServedTask, clock: Callable[[], float]) -> None:
         self.folder, self.task, self.clock = folder, task, clock
         self._chain = LastKnown(lambda: (task.state(), task.enrolments()), every_s=_FRESH_S)
 

@@ -13,7 +13,6 @@ from fl.coordinator.lifecycle.close import close_when_final, fetch_credits
 from fl.coordinator.result import FederationResult
 from fl.coordinator.service.opening import OpenTask
 from fl.coordinator.service.setup import Setup
-from fl.errors import ConfigError
 from fl.rewards import Leaf
 
 log = logging.getLogger(__name__)
@@ -66,17 +65,6 @@ def wait_for_claims(setup: Setup, opened: OpenTask, result: FederationResult) ->
         if waiting:
             time.sleep(_CLAIMS_EVERY_S if len(waiting) < _MANY else _CLAIMS_OF_MANY_EVERY_S)
     _note_claims(opened, result)
-
-
-def serve_again(setup: Setup, opened: OpenTask) -> None:
-    """Serve what is there until Ctrl-C. Raises: KeyboardInterrupt; ConfigError if the chain says that it is not over."""
-    if not opened.over:
-        raise ConfigError(
-            f"{setup.folder} is marked finished, and its task is not over on chain; remove its status file"
-        )
-    setup.watcher.on_setup("the task is over; serving its page, bundles and archive again until Ctrl-C")
-    while True:
-        time.sleep(1)
 
 
 def _last_leaves(setup: Setup, number: int) -> tuple[Leaf, ...]:

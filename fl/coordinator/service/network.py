@@ -9,9 +9,10 @@ from pathlib import Path
 
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.invite import Invite
-from fl.coordinator.config import RunConfig
+from fl.coordinator.config import CoordinatorConfig, RunConfig
 from fl.coordinator.gateway.bundle_api import archive_router
 from fl.coordinator.gateway.faucet import faucet_router
+from fl.coordinator.gateway.labels import label_router
 from fl.coordinator.gateway.prometheus import metrics_router
 from fl.coordinator.gateway.proxy import running_gateway
 from fl.coordinator.lifecycle.refuter import refuting_challenges
@@ -56,7 +57,7 @@ def listening(setup: Setup, opened: OpenTask, surfaces: Surfaces) -> Iterator[Ne
     quorum = RemoteQuorum(task.terms.evaluators, domain=task.domain, here=here, deadline_s=settings.evaluation)
     with ExitStack() as stack:
         superlink = None if opened.over else stack.enter_context(running_superlink(setup.folder / "superlink"))
-        tls, faucet = _tls(setup), faucet_router(task, account=roles.sponsor)
+        tls, faucet = tls_of(setup.settings, folder=setup.folder), faucet_router(task, account=roles.sponsor)
         gateway = stack.enter_context(
             running_gateway(
                 settings.host,
@@ -66,6 +67,7 @@ def listening(setup: Setup, opened: OpenTask, surfaces: Surfaces) -> Iterator[Ne
                 largest_request=_largest_object(setup.spec),
                 routers=[
                     archive_router(setup.folder, task=task, quorum=quorum),
+                    label_router(setup.folder, task=task),
                     *([faucet] if faucet else []),
                     metrics_router(setup.folder, turned_away=lambda: gateway.refused),
                     *surfaces.routers,
@@ -74,7 +76,7 @@ def listening(setup: Setup, opened: OpenTask, surfaces: Surfaces) -> Iterator[Ne
             )
         )
         stack.callback(surfaces.on_close)
-        invite = _invite(setup, opened, port=settings.public_port or gateway.port, ca=tls.ca)
+        invite = _invite(setup, opened, port=gateway.port, ca=tls.ca)
         invite.write(setup.invite)
         setup.watcher.on_invite(invite, setup.invite)
         nodes = None if superlink is None else Nodes(setup, task, superlink)
@@ -100,28 +102,44 @@ def guarded(setup: Setup, opened: OpenTask, network: Network) -> AbstractContext
 
 
 def _invite(setup: Setup, opened: OpenTask, *, port: int, ca: str) -> Invite:
-    name, config = _names(setup)[0], setup.config
+    config = setup.config
     # A paid node's URL carries its key: whoever has one names another for the clients with chain.public_url.
     url = config.chain.public_url or opened.deployment.url
     return replace(
         opened.task.invite(url=url, spec=setup.spec.to_json()),
-        gateway=f"https://{f'[{name}]' if ':' in name else name}:{port}",
+        gateway=public_address(setup.settings, port=port),
         ca=ca,
         name=config.name if config.name != RunConfig.name else "",
         description=setup.settings.description,
     )
 
 
-def _tls(setup: Setup) -> Tls:
-    settings = setup.settings
+def tls_of(settings: CoordinatorConfig, *, folder: Path) -> Tls:
+    """The gateway's certificate: the one that was given, or one of the folder's own authority.
+
+    Args:
+        settings: Of the coordinator.
+        folder: The coordinator's.
+    Raises: BadCertificate.
+    """
     if settings.certificate and settings.certificate_key:
         ca = Path(settings.ca) if settings.ca else None
         return given_tls(Path(settings.certificate), Path(settings.certificate_key), ca=ca)
-    return own_tls(setup.folder / "tls", names=_names(setup))
+    return own_tls(folder / "tls", names=_names(settings))
 
 
-def _names(setup: Setup) -> list[str]:
-    settings = setup.settings
+def public_address(settings: CoordinatorConfig, *, port: int) -> str:
+    """Where clients reach a gateway.
+
+    Args:
+        settings: Of the coordinator.
+        port: That it listens on.
+    """
+    name = _names(settings)[0]
+    return f"https://{f'[{name}]' if ':' in name else name}:{settings.public_port or port}"
+
+
+def _names(settings: CoordinatorConfig) -> list[str]:
     if settings.names:
         return list(settings.names)
     # Without names it is for this machine, or for machines that know it by the address that it listens on.

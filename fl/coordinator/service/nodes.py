@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fl.chain.enrolment import Enrolment
 from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask, TooFewClients
+from fl.coordinator.gateway.labels import read_labels
 from fl.coordinator.service.setup import Setup
 from fl.coordinator.superlink.node_registry import NodeRegistry
 from fl.coordinator.superlink.process import SuperLink
@@ -102,10 +103,13 @@ class Nodes:
                 told, said = (joined, online), time.monotonic()
                 there = self._connected(enrolments)
                 absent = [account for account in enrolments if account not in there]
-                who = f"; joined and not connected: {', '.join(absent[:5])}" if absent else ""
+                names = read_labels(self._setup.folder)
+                called = [f"{names[account]} ({account})" if account in names else account for account in absent[:5]]
+                who = f"; joined and not connected: {', '.join(called)}" if called else ""
                 self._setup.watcher.on_setup(
                     f"waiting for clients: {joined} of {wanted} joined, {online} connected{who}"
                 )
+                self._setup.watcher.on_waiting({"wanted": wanted, "joined": joined, "connected": online})
             if joined >= wanted and online >= wanted:
                 return
             if time.monotonic() > until:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
+from pathlib import Path
 
 from fl.chain.paid_task import PaidTask
+from fl.coordinator.gateway.labels import read_labels
+from fl.coordinator.lifecycle.patience import losses_of, patience_of, stop_when_stalled
 from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.result import ClientResult, FederationResult
 from fl.coordinator.round.report import RoundReport
@@ -41,16 +44,17 @@ def train(
         opened.task, setup.spec, setup.data, model=model, watcher=watcher, gas=opened.gas, seconds={}
     )
     result = training.result
-    result.clients[:] = _clients(opened.task)
+    result.clients[:] = _clients(opened.task, folder=setup.folder)
     watcher.on_task(result)
 
     def on_round(report: RoundReport) -> None:
         keep_receipts(report, folder=setup.folder, task=opened.task)
         result.gas.setdefault("post", []).append(report.gas)
         result.seconds["rounds"] = time.perf_counter() - started
-        result.clients[:] = _clients(opened.task)
+        result.clients[:] = _clients(opened.task, folder=setup.folder)
         result.rounds.append(report)
         retention.after_round()
+        _stop_if_stalled(setup, opened, result)
 
     if network.nodes is None:
         return result
@@ -80,12 +84,26 @@ def train(
     return result
 
 
-def _clients(task: PaidTask) -> list[ClientResult]:
+def _stop_if_stalled(setup: Setup, opened: OpenTask, result: FederationResult) -> None:
+    if not (patience := patience_of(setup.config.task.stop)):
+        return
+    earlier = [(told["round"], told["loss_before"], told["loss_after"]) for told in setup.watcher.earlier_rounds()]
+    losses = losses_of([*earlier, *((report.round, report.loss_before, report.loss_after) for report in result.rounds)])
+    last = stop_when_stalled(opened.task, losses, patience=patience, sponsor=opened.roles.sponsor)
+    if last is not None:
+        setup.watcher.on_setup(
+            f"the loss has not fallen for {patience} round{'s' * (patience > 1)}: round {last} is the last one, and pays the "
+            "whole budget"
+        )
+
+
+def _clients(task: PaidTask, *, folder: Path) -> list[ClientResult]:
     """Everybody on chain, in the order of joining; what their shards hold, only they know."""
+    names = read_labels(folder)
     return [
         ClientResult(
             number=number,
-            name=f"{enrolment.account[:6]}…{enrolment.account[-4:]}",
+            name=names.get(enrolment.account) or f"{enrolment.account[:6]}…{enrolment.account[-4:]}",
             account=enrolment.account,
             behaviour="honest",
             samples=None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from fastapi import APIRouter
@@ -22,6 +23,10 @@ class ServiceWatcher(Watcher):
     """What a view is told while the coordinator works."""
 
     on_invite: Callable[[Invite, Path], None] = lambda invite, path: None
+    # clients wanted, joined and connected, before round 1
+    on_waiting: Callable[[Mapping[str, int]], None] = lambda told: None
+    # of the task's summary, from an earlier life of its coordinator
+    earlier_rounds: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     # account, node_id, online, last_seen of each node
     on_nodes: Callable[[Sequence[Mapping[str, object]]], None] = lambda nodes: None
     on_end: Callable[[LocalAccount], None] = lambda account: None  # the task is over, and the gateway still answers

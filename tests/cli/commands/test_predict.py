@@ -58,6 +58,48 @@ def test_the_folder_names_its_best_model_and_a_file_takes_the_predictions(fl, mo
     assert (tmp_path / "out.csv").read_text().splitlines()[0] == "row,class,p(0),p(1)"
 
 
+def test_a_number_is_predicted_in_its_own_unit(fl, tmp_path, spec, table_schema):
+    schema = {**table_schema, "class_names": [], "target_scale": [120.0, 20.0]}
+    weight = np.array([[1.0, 0.0, 0.0]], np.float32)
+    told = spec(schema=schema, class_names=(), loss="mse", model_arguments={"in_features": 3, "out_features": 1})
+    path = tmp_path / "model.safetensors"
+    SavedModel(arrays={"weight": weight, "bias": np.zeros(1, np.float32)}, spec=told.to_json(), about={}).write(path)
+    column = schema["columns"][0]
+    above = column["mean"] + 2 * column["std"]
+    done = fl("predict", path, table(tmp_path, f"a,b,c\n{above},0,0\n{column['mean']},0,0\n"))
+    assert done.out.splitlines() == [f"row,{schema['target']}", "1,160", "2,120"], done.err
+
+
+@pytest.mark.parametrize(
+    ("loss", "names", "lines"),
+    [
+        ("binary", ("0", "1"), ["row,class,p(0),p(1)", "1,1,0.0474,0.9526", "2,0,0.9526,0.0474"]),
+        ("multi_label", ("ill", "old"), ["row,p(ill),p(old)", "1,0.9526,0.0474", "2,0.0474,0.9526"]),
+    ],
+)
+def test_one_logit_or_several_labels_are_told_as_chances(fl, linear, tmp_path, *, loss, names, lines):
+    path = linear([3, -3][: 1 if loss == "binary" else 2], loss=loss, class_names=names)
+    done = fl("predict", path, table(tmp_path, "a,b,c\n1,0,0\n-1,0,0\n"))
+    assert done.out.splitlines() == lines, done.err
+
+
+@pytest.fixture
+def linear(tmp_path, spec, table_schema):
+    """A file of a linear model with an output for each weight of the first column, which has mean 0 and deviation 1."""
+
+    def write(slopes, **changes):
+        schema = {**table_schema, "columns": [{**one, "mean": 0.0, "std": 1.0} for one in table_schema["columns"]]}
+        weight = np.zeros((len(slopes), 3), np.float32)
+        weight[:, 0] = slopes
+        told = spec(schema=schema, model_arguments={"in_features": 3, "out_features": len(slopes)}, **changes)
+        path = tmp_path / "model.safetensors"
+        arrays = {"weight": weight, "bias": np.zeros(len(slopes), np.float32)}
+        SavedModel(arrays=arrays, spec=told.to_json(), about={}).write(path)
+        return path
+
+    return write
+
+
 def test_what_does_not_fit_is_refused(fl, refuses, model, tmp_path):
     refuses("predict", model, table(tmp_path, "a,b\n1,2\n"), saying=f"{tmp_path / 'new.csv'} has no column 'c'")
     refuses("predict", tmp_path, saying="no table is named; write fl predict MODEL TABLE")

@@ -72,3 +72,23 @@ def test_classes_that_are_absent_few_or_uneven_show(said):
         "fewer than 10 rows of: ill",
         "classes are uneven: 60 rows of one, 3 of another",
     ]
+
+
+def test_a_range_of_its_own_shows_where_the_mean_does_not(said):
+    assert said([*rows(48), "400,a,ill"]) == [
+        "age: 1 of 49 values lie more than 6 standard deviations from the task's 50 ± 10"
+    ]
+    assert said(rows(age="50")) == ["age: yours is one value only, the task's spreads by ± 10"]
+    assert said([f"{50 + number % 2},a,{('well', 'ill')[number // 2 % 2]}" for number in range(24)]) == [
+        "age: yours spreads by ± 0.5, the task's by ± 10"
+    ]
+
+
+def test_a_column_of_a_table_without_a_header_is_called_by_its_place(tmp_path):
+    spec = {**SPEC, "schema": {**SPEC["schema"], "names": ["0", "1", "2"], "has_header": False, "target": "2"}}
+    spec["schema"]["columns"] = [{**one, "name": str(place)} for place, one in enumerate(SPEC["schema"]["columns"])]
+    path = tmp_path / "own.csv"
+    path.write_text("\n".join(f"{age},a,{label}" for age in range(50, 80) for label in ("well", "ill")) + "\n")
+    assert differences(spec=spec, data=read_own_shard(path, spec=spec).data) == [
+        "column 0: your mean is 64.5, the task's 50 ± 10; another unit, or another kind of row?"
+    ]
