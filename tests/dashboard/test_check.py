@@ -296,7 +296,8 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
     absent = ("rounds/2/header.json", "rounds/3/round.json")
     wallet = "window.ethereum = { request: async () => { throw new Error('not asked') } }"
     page = tab(f"{show(liar, rounds, tamper=tamper)}#/{account}", before=wallet, absent=absent)
-    claim = page.get_by_role("button", name=re.compile("^Claim .* tokens with the wallet$"))
+    button_of = re.compile("^Claim .* tokens with the wallet$")
+    claim = page.get_by_role("button", name=button_of)
     expect(claim).to_be_enabled()
     warning = page.locator(".claim .open")
     expect(warning).to_contain_text(f"Not checked here in round 3: {CARRIED.format(2)}.")
@@ -316,9 +317,9 @@ def test_a_claim_says_what_of_its_round_is_not_checked(liar, show, tab, photogra
         absent=absent,
     )
     expect(page.get_by_role("alert")).to_have_text("Round 3 did not pass its check: this page does not claim from it.")
-    expect(page.locator(".claim button")).to_have_count(0)
+    expect(page.get_by_role("button", name=button_of)).to_have_count(0)
     page = tab(f"{show(liar, rounds)}#/{account}", before=wallet, absent=absent)
-    expect(page.locator(".claim button")).to_be_enabled()
+    expect(page.get_by_role("button", name=button_of)).to_be_enabled()
     expect(page.locator(".claim .open")).to_have_count(0)
     # Without its files there is no proof to claim with, and the page does not pretend to be at work.
     (liar.bundles / "round-0003" / "round.json").unlink()
