@@ -20,7 +20,9 @@ from fl.privacy.graph import Pair
 from fl.privacy.terms import PrivacyTerms
 
 MOST_MULTIPLIER = 1000.0  # beyond which noise is all that is left
-_ORDERS = [1 + order / 20 for order in range(1, 400)] + list(range(21, 2048, 8))  # of the Rényi divergences that are tried
+_ORDERS = [1 + order / 20 for order in range(1, 400)] + list(
+    range(21, 2048, 8)
+)  # of the Rényi divergences that are tried
 _SHOWN_TWICE = 2  # in the sum and in the score, each under the multiplier; a round's own figure counts the pairs that stayed closed
 
 

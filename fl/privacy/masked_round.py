@@ -304,17 +304,26 @@ def _batches(masks: Iterator[tuple[str, bool, Words]]) -> Iterator[list[tuple[st
 
 
 def _faults_of_draw(drawn: Draw) -> dict[str, str]:
-    """Who loses its place in the round because nobody told of a pair, or a disputed one cannot be opened."""
-    reasons = (
-        (drawn.untold, "neither it nor its partner told of their pair ({})"),
-        (drawn.stuck, "its pair {} is disputed, and too many others are"),
-    )
+    """Who loses its place in the round because nobody told of a pair."""
     faults: dict[str, str] = {}
-    for pairs, reason in reasons:
-        for pair in sorted(pairs):
-            for end in pair:
-                faults.setdefault(end, reason.format(" and ".join(pair)))
+    for pair in sorted(drawn.untold):
+        for end in pair:
+            faults.setdefault(end, f"neither it nor its partner told of their pair ({' and '.join(pair)})")
     return faults
+
+
+def _settle_stuck(
+    drawn: Draw, values: dict[Pair, Words], faults: dict[str, str], liars: set[str], *, transcript: Transcript
+) -> None:
+    """Disputed pairs that may not be opened: a proven liar's word counts less than its partner's, and otherwise neither's does."""
+    for pair in sorted(drawn.stuck):
+        honest = [end for end in pair if end not in liars]
+        if len(honest) == 1:
+            other = pair[1] if honest[0] == pair[0] else pair[0]
+            values[pair] = transcript.tellings[honest[0]].values[other]
+            continue
+        for end in honest:
+            faults.setdefault(end, f"its pair {' and '.join(pair)} is disputed, and too many others are")
 
 
 def _pair_values(
@@ -371,6 +380,7 @@ def _pair_values(
             truth = question.functionals(mask[None])[0]
             truth[:1] += np.array([noise], dtype=np.int64).view(np.uint64)
         values[pair] = truth
+    _settle_stuck(drawn, values, faults, liars, transcript=transcript)
     return values, faults, liars
 
 

@@ -110,6 +110,16 @@ def test_a_client_that_lies_about_a_pair_is_found_by_opening_it_and_its_partner_
     assert "is not what the opened mask comes to" in found.faults[liar]
 
 
+def test_one_that_lies_about_all_its_pairs_takes_nobody_with_it():
+    def all_off(played, told):
+        return replace(told, values={one: value + np.uint64(1 << 30) for one, value in told.values.items()})
+
+    played = party(5, tells={1: all_off}).whole()
+    found, expected = played.checked(), played.open_scores()
+    assert found.liars == (played.accounts[1],)
+    assert found.scores == {**expected, played.accounts[1]: 0}
+
+
 def test_two_that_agree_on_a_lie_are_both_found_when_their_pair_is_drawn():
     outcomes = []
     for number in range(1, 9):

@@ -57,6 +57,9 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     task = summary["task"]
     if task["attested"]:
         lines.append(f"scores by {task['scorer']}: attested by evaluators, not provable on chain")
+    spent = next((one["epsilon"] for one in reversed(summary["rounds"]) if one.get("epsilon") is not None), None)
+    if spent is not None:
+        lines.append(f"privacy: all rounds together spent ε {spent:.2f} of whoever they told most of")
     empty = [one for one in summary["rounds"] if not one["scores"]]
     if empty:
         reasons = {refusal["reason"] for one in empty for refusal in one["refusals"]}

@@ -96,7 +96,9 @@ def settle_masked(
             inner, current.number, contents if survivors else [], base=current.base, layout=current.layout
         )
     with step("public step"):
-        public = scoring.public_step(base=current.base, aggregate=made, direction=direction, past=current.before.public)
+        public = scoring.public_step(
+            base=current.base, aggregate=made, direction=direction, layout=current.layout, past=current.before.public
+        )
     with step("settling"):
         settlement = settle(
             seats, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
@@ -121,7 +123,7 @@ def settle_masked(
             for one in survivors
         ),
         direction=direction,
-        previous=current.previous,
+        previous=current.before.leaves,
         leaves=settlement.tree.leaves,
         price=settlement.payout.price,
         length=length,

@@ -58,11 +58,11 @@ def masked(world, spec):
     return play
 
 
-def test_a_masked_task_pays_what_the_open_one_does_but_for_its_fixed_point(masked, world, spec, tmp_path):
+def test_a_masked_task_pays_what_the_open_one_does_but_for_its_fixed_point(masked, lasting_world, spec):
     task, grid = masked(rounds=2)
     private = [one.scores for one in task.reports]
-    plain = world(clients=5, rounds=2, spec=spec())
-    plain.run(plain.app(plain.downhill), bundles=tmp_path / "plain")
+    plain = lasting_world(clients=5, rounds=2, spec=spec())
+    plain.run(plain.app(plain.downhill))
     for ours, theirs in zip(private, [one.scores for one in plain.reports], strict=True):
         assert set(ours) == set(theirs)
         for account, score in theirs.items():
