@@ -116,13 +116,13 @@ def commitment(secret: bytes) -> bytes:
 
 def split(secret: bytes, *, holders: int, threshold: int) -> list[bytes]:
     """Shares of a secret, of which any `threshold` give it back and fewer tell nothing; 18 bytes each."""
-    shares = Shamir.split(threshold, holders, secret)
+    shares = Shamir.split(threshold, holders, secret, ssss=False)
     return [index.to_bytes(2, "big") + share for index, share in shares]
 
 
 def joined(shares: Sequence[bytes]) -> bytes:
     """The secret that shares come to, 16 bytes; nonsense if one of them is not of it."""
-    return Shamir.combine([(int.from_bytes(one[:2], "big"), one[2:]) for one in shares])
+    return Shamir.combine([(int.from_bytes(one[:2], "big"), one[2:]) for one in shares], ssss=False)
 
 
 def seal(content: bytes, *, private: bytes, public: bytes, of: Round, owner: str, other: str) -> bytes:
