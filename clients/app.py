@@ -25,7 +25,7 @@ from clients.signing import sign_updates
 from fl.bundle.store import BundleStore
 from fl.codec import Layout
 from fl.errors import ConfigError
-from fl.protocol import RECORD
+from fl.protocol import MASKED, RECORD
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
@@ -115,7 +115,9 @@ class HonestWork:
 
 def honest_work(message: Message, context: Context) -> HonestWork | None:
     """What a node of a simulation trains on; None for one that does something else than honest training."""
-    if message.metadata.message_type != "train" or str(context.node_config.get("behaviour", HONEST)) != HONEST:
+    if message.metadata.message_type != "train" or MASKED in message.content.config_records:
+        return None
+    if str(context.node_config.get("behaviour", HONEST)) != HONEST:
         return None
     rows, config = _rows_of(context), _config_of(message)
     batch_seed = importlib.import_module("clients.behaviours").batch_seed

@@ -21,10 +21,11 @@ from numpy.typing import NDArray
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnfitAnswer, UnreadableRequest
 from clients.keys.ledger import Ledger, ledger_of
 from clients.keys.wallet import Wallet, wallet_of
+from clients.privacy import answers as private
 from fl.chain.typed_data import InvalidSignature
 from fl.codec import Blocks, Layout, LayoutMismatch, block_root, matched
-from fl.protocol import RECORD, SignedUpdate, TrainRequest
-from fl.task.held_arrays import received_model
+from fl.protocol import MASKED, RECORD, SignedUpdate, TrainRequest
+from fl.task.held_arrays import ReceivedModel, received_model
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,8 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
         return call_next(message, context)
     wallet = wallet_of(context)
+    if MASKED in message.content.config_records:  # a step of a masked round that follows its training
+        return private.answer(message, context, wallet=wallet)
     request = _request_of(message)
     if request.task_id != wallet.task_id:
         raise ForeignTask(seen=request.task_id, accepted=wallet.task_id)
@@ -54,6 +57,16 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     except LayoutMismatch as error:
         raise UnreadableRequest(problem=str(error)) from error
     base_model = received.hash
+    private.check_budget(context, round_number=request.round, wallet=wallet)
+    if private.terms_of(context).masked:
+        return private.commit(
+            message,
+            context,
+            round_number=request.round,
+            received=received,
+            wallet=wallet,
+            train=lambda: _difference(message, context, call_next, received=received),
+        )
     last = ledger.last()
     if last is not None and last.round == request.round:
         if last.base_model != base_model:
@@ -70,7 +83,9 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         return answer
     trained = time.perf_counter()
     trained_vector = _trained(answer, received.layout)
-    blocks = Blocks.encode(np.subtract(trained_vector, received.vector, dtype=np.float64)).to_bytes()
+    made = np.subtract(trained_vector, received.vector, dtype=np.float64)
+    noisy = private.terms_of(context).noise == "client"
+    blocks = Blocks.encode(private.noised_update(context, made) if noisy else made).to_bytes()
     signature = wallet.sign_update(round_number=request.round, base_model=base_model, update_root=block_root(blocks))
     update = SignedUpdate(
         account=wallet.address,
@@ -83,7 +98,20 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     )
     ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others
     log.info("round %d: signed an update of %d bytes as %s", request.round, len(blocks), wallet.address)
-    return _reply(message, update, metrics=answer.content)
+    # What training says of itself has no noise on it.
+    return _reply(message, update, metrics=None if noisy else answer.content)
+
+
+def _difference(
+    message: Message, context: Context, call_next: ClientAppCallable, *, received: ReceivedModel
+) -> tuple[NDArray[np.float64], float] | Message:
+    """What training made of the model, shape (P,), and its seconds; or the app's error reply."""
+    started = time.perf_counter()
+    answer = call_next(message, context)
+    if answer.has_error():
+        return answer
+    seconds = getattr(answer, TRAINED_IN, time.perf_counter() - started)
+    return np.subtract(_trained(answer, received.layout), received.vector, dtype=np.float64), seconds
 
 
 def _trained(answer: Message, layout: Layout) -> NDArray[np.float32]:

@@ -6,12 +6,14 @@ This module is the one place where both ends agree on the keys.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from flwr.app import ConfigRecord
 
 RECORD = "fairshare"
+MASKED = "fairshare-masked"
 _MOST_SECONDS = 1e9  # that a client may say it took; sums of them stay finite
 
 
@@ -89,6 +91,58 @@ class SignedUpdate:
             signature=_typed(record, "signature", bytes),
             seconds_training=_seconds(record, "seconds-training"),
             seconds_signing=_seconds(record, "seconds-signing"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedMessage:
+    """One message of a masked round, either way: which step it is of, its JSON, and bytes that are too many for JSON."""
+
+    step: str
+    round: int
+    task_id: bytes = b""  # of a question
+    account: str = ""  # of an answer
+    body: bytes = b"{}"
+    blob: bytes = b""
+
+    @classmethod
+    def of(
+        cls,
+        step: str,
+        round_number: int,
+        *,
+        body: dict[str, Any],
+        task_id: bytes = b"",
+        account: str = "",
+        blob: bytes = b"",
+    ) -> MaskedMessage:
+        """With a body that is made JSON here."""
+        text = json.dumps(body, separators=(",", ":")).encode()
+        return cls(step=step, round=round_number, task_id=task_id, account=account, body=text, blob=blob)
+
+    def to_record(self) -> ConfigRecord:
+        """As it travels."""
+        return ConfigRecord(
+            {
+                "step": self.step,
+                "round": self.round,
+                "task-id": self.task_id,
+                "account": self.account,
+                "body": self.body,
+                "blob": self.blob,
+            }
+        )
+
+    @classmethod
+    def from_record(cls, record: ConfigRecord) -> MaskedMessage:
+        """As it arrives. Raises: KeyError or TypeError for anything else."""
+        return cls(
+            step=_typed(record, "step", str),
+            round=_typed(record, "round", int),
+            task_id=_typed(record, "task-id", bytes),
+            account=_typed(record, "account", str),
+            body=_typed(record, "body", bytes),
+            blob=_typed(record, "blob", bytes),
         )
 
 

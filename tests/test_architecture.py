@@ -21,6 +21,7 @@ FLOORS = [
     "scoring",
     "aggregation",
     "task",
+    "privacy",
     "protocol",
     "chain",
     "rewards",
@@ -185,6 +186,7 @@ def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
         "errors",
         "foreign",
         "plain_text",
+        "privacy",
         "protocol",
         "rewards",
         "scoring.direction",  # a client's trial, on rows of its own

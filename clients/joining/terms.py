@@ -15,6 +15,7 @@ import clients
 import fl
 from clients.joining.preview import Preview
 from clients.joining.purse import Purse
+from clients.privacy.consent import seen, sent, signed
 from fl.chain.enrolment import Enrolment
 from fl.chain.escrow import TaskState, Terms
 from fl.chain.invite import Invite
@@ -72,10 +73,9 @@ class Offer:
             "round",
             "gas": f"about {self.purse.gas / 10**18:.2g} ETH at today's price, from joining to fetching the stake",
             "you are": f"“{self.name}” on the coordinator's page, beside your address" if self.name else None,
-            "you sign": "one Update(task, round, client, base model, update root) a round, for this task and nothing else",
-            "you send": f"{self.preview.update_bytes:,} bytes a round: the difference that training made, with that "
-            "signature. Nothing else leaves this machine; what an update itself reveals of the rows, coordinator and "
-            "evaluators may see",
+            "you sign": signed(spec),
+            "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
+            "privacy": seen(spec, rounds=state.rounds),
             "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "

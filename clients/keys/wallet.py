@@ -12,7 +12,7 @@ from flwr.app import Context
 from fl.chain.accounts import anvil_account, ask_password, open_keystore, read_password
 from fl.chain.errors import KeystoreError
 from fl.chain.invite import Invite
-from fl.chain.typed_data import Domain, Receipt, Update, sign, signer_of
+from fl.chain.typed_data import Domain, MaskedStep, Receipt, Update, sign, signer_of
 from fl.errors import ConfigError
 from fl.foreign.files import Unreadable
 
@@ -41,6 +41,12 @@ class Wallet:
             update_root=update_root,
         )
         return sign(update, domain=self.domain, account=self.account)
+
+    def sign_step(self, step: MaskedStep) -> bytes:
+        """Sign what this client says in a step of a masked round of its task: 65 bytes. Raises: ConfigError for another's."""
+        if (step.task_id, step.client) != (self.task_id, self.address):
+            raise ConfigError("a masked step of another task or client is not signed")
+        return sign(step, domain=self.domain, account=self.account)
 
     def is_receipt(self, signature: bytes, *, round_number: int, update_root: bytes) -> bool:
         """Whether the coordinator signed that it took this update. Raises: InvalidSignature for other bytes."""

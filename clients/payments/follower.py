@@ -19,6 +19,7 @@ from clients.node.gateway import Gateway
 from clients.payments.book import NoLeaf, PayBook, RoundPay
 from clients.payments.homecoming import GRACE_S, Homecoming
 from clients.payments.receipt import receipt
+from clients.privacy.spent import over_limit, spent_line
 from fl.bundle.format import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
 from fl.chain.errors import ChainError, ChainUnreachable
@@ -27,6 +28,8 @@ from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.errors import FairshareError
+from fl.privacy.terms import PrivacyTerms
+from fl.task.bounds import read_spec
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ class PayFollower:
         wallet: How the receipt names the file of the account's key.
         say: Takes one line for the owner.
         grace_s: How long others have to end the task before this client does.
+        limit: The ε of a task with noise beyond which this client leaves it, with what it earned; None for none.
     """
 
     def __init__(
@@ -59,10 +63,12 @@ class PayFollower:
         say: Callable[[str], None],
         wallet: str = "",
         grace_s: float = GRACE_S,
+        limit: float | None = None,
     ) -> None:
         self._invite, self._folder, self._gateway = invite, folder, gateway
         self._account, self._claims, self._say, self._wallet = account, claims, say, wallet
-        self._grace_s = grace_s
+        self._grace_s, self._limit = grace_s, limit
+        self._privacy = PrivacyTerms.of(read_spec(invite.spec).get("privacy"))
         self._told = 0  # rounds
         self._rounds: dict[int, RoundPay] = {}
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
@@ -122,6 +128,19 @@ class PayFollower:
         client = escrow.client(self._invite.id_bytes, self._account.address)
         known = all(self._tell(book, client, number) for number in range(self._told + 1, state.posted + 1))
         complete = state.posted >= state.rounds or state.status in (Status.HALTED, Status.CLOSED)
+        taken = state.posted + 1 - max(1, client.first_round)
+        if (
+            client.first_round
+            and not client.left_round
+            and not complete
+            and over_limit(self._privacy, self._limit, rounds=taken)
+        ):
+            self._say(
+                f"the next round would spend more of this client's privacy than ε {self._limit:g}, its limit; it leaves the task "
+                "with what it earned"
+            )
+            escrow.leave(self._invite.id_bytes, account=self._account)
+            client = escrow.client(self._invite.id_bytes, self._account.address)
         # A node of the chain that is behind the others may not know the account for a moment.
         self._unknown = 0 if client.first_round else self._unknown + 1
         left = bool(client.left_round) or self._unknown >= _LOOKS
@@ -141,7 +160,9 @@ class PayFollower:
             book.round(number)  # which has its files fetched
             self._keep_receipts(book)
             self._rounds[number] = book.round(number)
-            self._say(str(self._rounds[number]))
+            self._say(
+                str(self._rounds[number]) + spent_line(self._privacy, rounds=number + 1 - max(1, client.first_round))
+            )
         except (ArchiveUnreachable, ArchiveRefused) as error:
             first = self._late.setdefault(number, time.monotonic())
             if isinstance(error, ArchiveRefused) and error.status == 404 and time.monotonic() - first < _GATEWAY_LAG_S:

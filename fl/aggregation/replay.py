@@ -55,6 +55,14 @@ def replay(
     return aggregate(inner, number, contents, base=base, layout=layout)[0]
 
 
+def content_of_sum(
+    step: NDArray[np.float64], *, base: NDArray[np.float32], layout: Layout, weighted_by: str = "num-examples"
+) -> RecordDict:
+    """A masked round's step as the one reply that it stands for: a strategy's mean of it is the step itself."""
+    model = (base + step).astype(np.float32)
+    return RecordDict({"arrays": record_of(layout.unflatten(model)), "metrics": MetricRecord({weighted_by: 1.0})})
+
+
 def _be_somebody() -> None:
     # Flower's messages name the task that sends them, even those that are never sent; outside a grid there is none.
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fl.audit.masked import masked_weights
 from fl.audit.recompute import RoundDiffers, show
 from fl.bundle.format import RoundRecord
 from fl.chain.typed_data import Header
@@ -43,6 +44,8 @@ def check_own(
     if leaf is None or place is None:
         return []  # whether it should have a leaf is for everybody to see, and a receipt says whether it sent an update
     wire = contents.get(f"updates/{account}.blocks")
+    if record.masked:
+        return _check_own_masked(record, header, account=account, weight=leaf.weight)
     if wire is None:
         return [f"the score of {account} (its update is not here)"]
     try:
@@ -73,6 +76,13 @@ def check_own(
     _equal(header.round, "the direction's root", header.direction_root, block_root(contents[DIRECTION]))
     _equal(header.round, f"the score of {account}", leaf.score, score(update, direction, weight=leaf.weight))
     return unchecked
+
+
+def _check_own_masked(record: RoundRecord, header: Header, *, account: str, weight: int) -> list[str]:
+    """Of a masked round: what the client weighs; its score follows from what its own node kept (`clients.privacy.own_score`)."""
+    weights = masked_weights({one.account: one.stake for one in record.updates})
+    _equal(header.round, f"the weight of {account}", weight, weights[account])
+    return [f"the score of {account} (the round is masked; its own node checks it, and evaluators attest it)"]
 
 
 def _equal(number: int, what: str, seen: object, expected: object) -> None:

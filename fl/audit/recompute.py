@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fl.aggregation.replay import replay
 from fl.aggregation.selection import content_for, selected_by
+from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_of
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.enrolment import Enrolments
 from fl.chain.escrow import Terms
@@ -97,6 +98,51 @@ def check_round(
     # One update that stands there twice would take weight from all others.
     accounts = [one.account for one in bundle.updates]
     check.equal("the updates' accounts", accounts, sorted(set(accounts), key=lambda account: int(account, 16)))
+    scoring = PaidScoring(spec, game=game)
+    if spec.private.masked:
+        participants, weights, scores, step = _masked(bundle, base_model, view, spec, check)
+    else:
+        check.equal("whether the round is masked", bundle.masked is not None, False)
+        participants, weights, step = _open_updates(bundle, base_model, view, check, scoring=scoring)
+        scores = None
+    distance = None if game is None or past is None else _check_direction(bundle, step, scoring, past)
+    picked = scoring.picked_model(participants, base=bundle.base, weights=weights)
+    check.equal("whether a public step follows", bundle.public is not None, spec.public_rounds > 0)
+    _check_aggregate(bundle, step, participants, spec, strategy=strategy, picked=picked)
+    if past is not None:
+        _check_public_step(bundle, scoring, past)
+    check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
+
+    check.equal("the enrolment", header.enrolment, view.enrolments.hash(header.round))
+    before = _accounts_before(bundle, view, check)
+    allowed = view.schedule.allowed(header.round)
+    told = {leaf.account: leaf for leaf in bundle.leaves}
+    if scores is None:
+        scores = _scores(bundle, participants, weights, scoring)
+    settlement = settle(participants, weights=weights, scores=scores, accounts=before, allowed=allowed)
+    # Scores first: one that is wrong moves the payouts of all.
+    for part in ("update_root", "weight", "score", "total", "cumulative"):
+        if part == "cumulative":
+            check.equal("the price", header.price, settlement.payout.price)
+            check.equal("the price of round.json", bundle.price, settlement.payout.price)
+        for leaf in settlement.tree.leaves:
+            if leaf.account not in told:
+                raise RoundDiffers(header.round, f"the leaf of {leaf.account}", "absent", "there: it is enrolled")
+            what = f"the {part.replace('_', ' ')} in the leaf of {leaf.account}"
+            check.equal(what, getattr(told[leaf.account], part), getattr(leaf, part))
+    in_order = [leaf.account for leaf in settlement.tree.leaves]
+    check.equal("the accounts of the leaves", [leaf.account for leaf in bundle.leaves], in_order)
+    check.equal("the leaf count", header.leaf_count, len(settlement.tree))
+    check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)
+    check.equal("the tree's root", header.tree_root, settlement.tree.root)
+    return distance
+
+
+def _open_updates(
+    bundle: Bundle, base_model: bytes, view: ChainView, check: _Check, *, scoring: PaidScoring
+) -> tuple[list[Participant], dict[str, int], NDArray[np.float64]]:
+    """Everybody's update, what it weighs, and the step that they make together."""
+    spec = scoring.spec
     blocks = {one.account: _blocks_of(one, bundle, base_model, view, check) for one in bundle.updates}
     participants = [
         Participant(
@@ -119,38 +165,40 @@ def check_round(
     for update in bundle.updates:
         check.equal(f"the weight of {update.account}", update.weight, weights[update.account])
 
-    scoring = PaidScoring(spec, game=game)
     step = scoring.step(participants, base=bundle.base, weights=weights)
-    distance = None if game is None or past is None else _check_direction(bundle, step, scoring, past)
-    picked = scoring.picked_model(participants, base=bundle.base, weights=weights)
-    check.equal("whether a public step follows", bundle.public is not None, spec.public_rounds > 0)
-    _check_aggregate(bundle, step, participants, spec, strategy=strategy, picked=picked)
-    if past is not None:
-        _check_public_step(bundle, scoring, past)
-    check.equal("the direction's root", header.direction_root, block_root(bundle.direction.to_bytes()))
+    return participants, weights, step
 
-    check.equal("the enrolment", header.enrolment, view.enrolments.hash(header.round))
-    before = _accounts_before(bundle, view, check)
-    allowed = view.schedule.allowed(header.round)
-    told = {leaf.account: leaf for leaf in bundle.leaves}
-    scores = _scores(bundle, participants, weights, scoring)
-    settlement = settle(participants, weights=weights, scores=scores, accounts=before, allowed=allowed)
-    # Scores first: one that is wrong moves the payouts of all.
-    for part in ("update_root", "weight", "score", "total", "cumulative"):
-        if part == "cumulative":
-            check.equal("the price", header.price, settlement.payout.price)
-            check.equal("the price of round.json", bundle.price, settlement.payout.price)
-        for leaf in settlement.tree.leaves:
-            if leaf.account not in told:
-                raise RoundDiffers(header.round, f"the leaf of {leaf.account}", "absent", "there: it is enrolled")
-            what = f"the {part.replace('_', ' ')} in the leaf of {leaf.account}"
-            check.equal(what, getattr(told[leaf.account], part), getattr(leaf, part))
-    in_order = [leaf.account for leaf in settlement.tree.leaves]
-    check.equal("the accounts of the leaves", [leaf.account for leaf in bundle.leaves], in_order)
-    check.equal("the leaf count", header.leaf_count, len(settlement.tree))
-    check.equal("the cumulative", header.cumulative, settlement.tree.cumulative)
-    check.equal("the tree's root", header.tree_root, settlement.tree.root)
-    return distance
+
+def _masked(
+    bundle: Bundle, base_model: bytes, view: ChainView, spec: TaskSpec, check: _Check
+) -> tuple[list[Participant], dict[str, int], Mapping[str, int], NDArray[np.float64]]:
+    """The same of a masked round, with the scores that what was told of the masks comes to."""
+    for one in bundle.updates:
+        enrolment = view.enrolments.get(one.account)
+        if enrolment is None or not enrolment.weighs_in(bundle.round):
+            raise RoundDiffers(bundle.round, f"an update of {one.account}", "in the round", "not enrolled for it")
+        check.equal(f"the stake of {one.account}", one.stake, enrolment.stake)
+        check.equal(f"whether the update of {one.account} was taken", one.selected, True)
+    setting = setting_of(
+        task_id=bundle.task_id,
+        number=bundle.round,
+        size=bundle.layout.size,
+        enrolments=view.enrolments,
+        domain=view.domain,
+        spec=spec,
+    )
+    try:
+        found = check_masked(bundle, base_model=base_model, setting=setting)
+    except MaskedDiffers as error:
+        raise RoundDiffers(bundle.round, error.what, error.seen, error.expected) from error
+    check.equal("the round's length", bundle.length, found.length)
+    weights = masked_weights({one.account: one.stake for one in bundle.updates})
+    for one in bundle.updates:
+        check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
+    participants = [
+        Participant(account=one.account, stake=one.stake, blocks=SEALED, root=one.root) for one in bundle.updates
+    ]
+    return participants, weights, found.scores, found.step
 
 
 def _check_bindings(

@@ -10,6 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from fl.audit.budget import PrivacyBudget
 from fl.audit.own_update import check_own
 from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
@@ -48,6 +49,9 @@ class RoundVerdict:
     distance: float | None = None  # of the direction from the recomputed one, relative L2
     void: bool = False  # proven wrong on chain before
     interrupted: str = ""  # why the round could not be looked at to its end now
+    epsilon: float | None = (
+        None  # what noise had spent with this round; None in a task without, or if a round before is not here
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +81,7 @@ class TaskAudit:
         posted, enrolments, state = self.record.posted(), self.record.enrolments(), self.record.state()
         schedule = self.record.schedule()
         memory, public = StrategyMemory(self.spec, self.source), PublicState(self.spec, self.source)
+        budget, counted = PrivacyBudget(self.spec), 0
         for number in sorted(posted):
             before = posted.get(number - 1)
             view = ChainView(
@@ -92,6 +97,10 @@ class TaskAudit:
                 round_audit.run()
             except ArchiveUnreachable as error:  # of a file, perhaps, that somebody would rather not send
                 interrupted = str(error)
+            epsilon = None
+            if round_audit.whole is not None and counted == number - 1:
+                epsilon = budget.after(round_audit.whole, enrolments=enrolments, domain=self.record.domain)
+                counted = number
             yield RoundVerdict(
                 number=number,
                 differences=tuple(round_audit.differences),
@@ -99,6 +108,7 @@ class TaskAudit:
                 distance=round_audit.distance,
                 void=0 < state.void_from <= number,
                 interrupted=interrupted,
+                epsilon=epsilon,
             )
 
     def earned(self, account: str) -> tuple[int, int] | None:
@@ -127,6 +137,7 @@ class _RoundAudit:
         self.unchecked: list[str] = []
         self.distance: float | None = None
         self.absent: dict[str, BrokenBundle] = {}
+        self.whole: Bundle | None = None  # once everything in it was found right
         self.posted = True  # whether the manifest is the one that the posted header names
 
     def run(self) -> None:
@@ -269,6 +280,7 @@ class _RoundAudit:
                 strategy=strategy,
                 past=past,
             )
+            self.whole = bundle
 
         self._try(check)
 

@@ -2,7 +2,8 @@
 
     base.safetensors, next.safetensors   the model before and after, by array name
     aggregate.safetensors                the inner strategy's model, where a public step follows it
-    updates/<account>.blocks             each accepted update, as it was signed
+    updates/<account>.blocks             each accepted update, as it was signed; its words in a masked round
+    masked.json                          of a masked round: everything that was said in it but the words (`fl.privacy.wire`)
     direction.blocks                     the direction, quantised
     round.json                           participants, length, weights, public step, leaves before and after, price
     manifest.json                        sha256 of each of the files above; its own sha256 is in the header
@@ -46,6 +47,8 @@ from fl.foreign.json_text import (
     whole_of,
 )
 from fl.plain_text import printable
+from fl.privacy.transcript import Transcript
+from fl.privacy.wire import transcript_from_json, transcript_to_json
 from fl.rewards import Leaf, RoundTree
 from fl.scoring.public_vectors import PublicStep
 from fl.task.bounds import MOST_MODEL
@@ -53,6 +56,8 @@ from fl.task.bounds import MOST_MODEL
 MANIFEST, HEADER, ROUND = "manifest.json", "header.json", "round.json"
 VERSION = 3  # of round.json; another one is refused by its number
 AGGREGATE = "aggregate.safetensors"
+MASKED = "masked.json"
+_MOST_MASKED = 1 << 28  # bytes of it: what 1,000 clients tell of 80 pairs each is 60 MB
 _ARRAYS = ("base.safetensors", "next.safetensors", "direction.blocks")
 _FRAME_BYTES = 1 << 20  # of a file of arrays beside their values: names, shapes, scales
 _HEADER_BYTES = 1 << 20
@@ -123,7 +128,10 @@ def most_bytes(name: str, *, model_size: int = MOST_MODEL) -> int:
         model_size: P, how many values the task's model has, for who knows it.
     """
     if name.endswith(_ARRAY_FILES):
-        return _FRAME_BYTES + 4 * model_size  # float32; blocks are smaller
+        # float32, and blocks are smaller; a masked round's words are 8 bytes each.
+        return _FRAME_BYTES + (8 if name.startswith("updates/") else 4) * model_size
+    if name.endswith(MASKED):
+        return _MOST_MASKED
     return _HEADER_BYTES if name.endswith(HEADER) else MOST_BYTES
 
 
@@ -180,6 +188,7 @@ class Bundle:
         None  # the inner strategy's model, shape (P,); None where no public step follows
     )
     public: PublicStep | None = None
+    masked: Transcript | None = None  # of a masked round, whose updates are words
 
     def write(self, folder: Path) -> bytes:
         """Write the folder, all but the header; returns the manifest's hash, 32 bytes."""
@@ -190,6 +199,7 @@ class Bundle:
             **({} if self.aggregate is None else {AGGREGATE: save_safetensors(self.layout.unflatten(self.aggregate))}),
             "direction.blocks": self.direction.to_bytes(),
             ROUND: _canonical(self._round()),
+            **({} if self.masked is None else {MASKED: _canonical(transcript_to_json(self.masked))}),
             **{f"updates/{one.account}.blocks": one.wire for one in self.updates},
         }
         sums = {}
@@ -247,6 +257,7 @@ class Bundle:
             length=record.length,
             aggregate=record.layout.flatten(load_safetensors(contents[AGGREGATE])) if record.public else None,
             public=record.public,
+            masked=transcript_from_json(read_json(contents[MASKED], most=_MOST_MASKED)) if record.masked else None,
         )
 
     def _round(self) -> dict[str, object]:
@@ -274,6 +285,7 @@ class Bundle:
             # Floats in hex: a decimal would have to be read back to the same bits.
             "public": self.public
             and {"coefficients": [one.hex() for one in self.public.coefficients], "rate": self.public.rate.hex()},
+            **({} if self.masked is None else {"masked": True}),  # an open round says nothing of it
         }
 
 
@@ -362,12 +374,13 @@ class RoundRecord:
     price: int  # units of 2^−64 wei per 2^−40 of loss
     length: int  # units of 2^−64
     public: PublicStep | None
+    masked: bool = False
 
 
 def files_named_by(record: RoundRecord) -> list[str]:
     """The files of a bundle beside round.json and the manifest."""
     updates = [f"updates/{one.account}.blocks" for one in record.updates]
-    return [*_ARRAYS, *([AGGREGATE] if record.public else []), *updates]
+    return [*_ARRAYS, *([AGGREGATE] if record.public else []), *([MASKED] if record.masked else []), *updates]
 
 
 def leaves_of(text: bytes, *, where: str) -> tuple[Leaf, ...]:
@@ -400,7 +413,10 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
             price=decimal_of(raw["price"], bits=128),
             length=decimal_of(raw["length"], bits=128),
             public=_public(raw["public"]),
+            masked="masked" in raw,
         )
+        if raw.get("masked", True) is not True:
+            raise BadJson(problem=f"masked is {shown(raw['masked'])}; it is true, or not there")
         for leaves in (record.leaves, record.previous or record.leaves):
             RoundTree(leaves, published=True)
         return record

@@ -231,7 +231,26 @@ class Access:
     SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "expires": "uint64"}
 
 
-Signable = Update | Receipt | Join | Permit | Redirect | Header | Access
+@dataclass(frozen=True, kw_only=True)
+class MaskedStep:
+    """A client's word in a step of a masked round (`fl.privacy.steps`); the contract never sees it."""
+
+    task_id: bytes
+    round: int
+    client: str
+    step: int
+    content: bytes  # sha256 of what was said
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "round": "uint32",
+        "client": "address",
+        "step": "uint8",
+        "content": "bytes32",
+    }
+
+
+Signable = Update | Receipt | Join | Permit | Redirect | Header | Access | MaskedStep
 
 _PAYING = 5  # fields of a header that a claim needs; the others are its Rest, of which the struct hash is enough
 _VALUES = 1 << 14  # recovered signatures that are remembered: those of a round, for who checks it after the coordinator

@@ -179,6 +179,34 @@ class EngineConfig:
 
 
 @dataclass(kw_only=True)
+class PrivacyConfig:
+    """Who may see what of an update: masked sums, noise, and the budget of it."""
+
+    masked: bool = False  # whether coordinator and evaluators see sum and scores alone
+    threshold: int = 0  # holders that give a client's seeds back; 0: two thirds of them, and one
+    neighbours: int = 0  # that a client shares masks with; 0: everybody up to 32 clients, then 8 ⌈log₂ n⌉
+    projections: int = 64  # random signs by which a masked length is bounded; 0: not at all
+    noise: str = (
+        "none"  # none | client: normal noise on each update, so that no client's part can be told from the rest
+    )
+    epsilon: float | None = None  # what all rounds together may spend; finds the multiplier
+    delta: str = "1e-5"  # of that budget; well below one over the clients, or rows, that it protects
+    multiplier: str | None = None  # of the noise, in place of epsilon: its deviation over the sensitivity
+    clip: str = "1"  # length that an update is held to before its noise
+
+    def __post_init__(self) -> None:
+        if self.noise != "none" and (self.epsilon is None) == (self.multiplier is None):
+            raise ConfigError(
+                f"privacy.noise is {self.noise}, privacy.epsilon {self.epsilon} and privacy.multiplier {self.multiplier}; set "
+                "one of the two"
+            )
+        if self.noise == "none" and (self.epsilon is not None or self.multiplier is not None):
+            raise ConfigError("privacy.epsilon and privacy.multiplier are of a noise; set privacy=dp")
+        if self.epsilon is not None and not self.epsilon > 0:
+            raise ConfigError(f"privacy.epsilon is {self.epsilon}; set it above 0, such as 8")
+
+
+@dataclass(kw_only=True)
 class ChainConfig:
     """Which chain, and who signs."""
 
@@ -318,6 +346,7 @@ class RunConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
     chain: ChainConfig = field(default_factory=ChainConfig)
     attack: AttackConfig = field(default_factory=AttackConfig)
+    privacy: PrivacyConfig = field(default_factory=PrivacyConfig)
     coordinator: CoordinatorConfig = field(default_factory=CoordinatorConfig)
     loggers: list[str] = field(default_factory=list)  # tools that get the figures of each round: tensorboard, mlflow
 

@@ -34,6 +34,7 @@ from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
 from fl.coordinator.lifecycle.patience import losses_of, patience_of, stop_when_stalled
+from fl.coordinator.lifecycle.privacy import cap_with_noise, privacy_of
 from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher, note_gas
@@ -152,7 +153,7 @@ def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.M
         ) from error
     if not math.isfinite(loss):
         raise UnfitModel(f"the loss of the whole validation set is {loss}", "look for rows with NaN or absurd values")
-    return spec.with_base(model), model
+    return cap_with_noise(spec, parameters=len(base)).with_base(model), model
 
 
 def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
@@ -178,7 +179,8 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         momentum=task.momentum,
         optimizer=task.optimizer,
         norm_cap=task.norm_cap,
-        length=task.length,
+        # A median of lengths would tell of them without noise.
+        length="capped" if config.privacy.noise == "client" else task.length,
         public_rounds=config.scorer.public_rounds,
         public_gradients=config.scorer.public_gradients,
         scorer=scorer,
@@ -190,6 +192,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         strategy_arguments=dict(config.strategy.arguments),
         schema=json.loads(federation.schema.to_json()) if federation.schema else None,
         seed=config.seed,
+        privacy=privacy_of(config, federation),
     )
 
 

@@ -309,8 +309,8 @@ def _raw(folder: Path, account: str) -> int:
     files = BundleFolder(folder)
     record = read_round(files.read(ROUND), where=files.where)
     weights = {one.account: one.weight for one in record.updates}
-    if weights[account] == 0:
-        raise KeyError(account)  # the strategy left it out: its score does not tell the product, so neither do we
+    if weights[account] == 0 or record.masked:
+        raise KeyError(account)  # left out, or masked: its score does not tell the product, so neither do we
     read = {
         name: Blocks.from_bytes(files.read(name), size=record.layout.size)
         for name in (f"updates/{account}.blocks", "direction.blocks")

@@ -253,6 +253,12 @@ END
 
 
 def _standing(summary: dict[str, Any]) -> str:
+    if (summary["config"].get("privacy") or {}).get("masked"):
+        return (
+            "The scores are <strong>attested by evaluators, not provable on chain</strong>: the updates are masked words, which the "
+            "contract cannot multiply. Evaluators recompute sum, direction and every score from what was published of the round; "
+            "weights, totals, price, pay and tree follow from them as integers, the same on every machine."
+        )
     if summary["task"]["attested"]:
         rule = escaped(summary["task"]["scorer"])
         return (

@@ -30,6 +30,7 @@ def setup_html(summary: dict[str, Any]) -> str:
         "Length": _length(config["task"].get("length")),
         "Public step": _public(config["scorer"].get("public_rounds")),
         "Scorer": f"{task['scorer']}{attested}, {config['scorer']['nodes']} nodes, tolerance {config['scorer']['tolerance']}",
+        "Privacy": privacy_told(summary),
         "Seed": str(config["seed"]),
         "Budget": f"{tokens(totals['budget_wei'])} tokens over {plural(len(summary['rounds']), 'round')}",
         "Chain": f"{config['chain']['name']}, chain id {task['chain_id']}",
@@ -57,6 +58,22 @@ def _public(rounds: int | None) -> str:
     if not rounds:
         return "none, and all of a direction pays"
     return f"along steps and directions of the last {plural(rounds, 'round')}, which pay nobody"
+
+
+def privacy_told(summary: dict[str, Any]) -> str:
+    """Who saw what of an update, and what noise has spent, in words."""
+    asked = summary["config"].get("privacy") or {}  # a summary from before private tasks has none
+    told = (
+        "masked: coordinator and evaluators saw the sum of each round and one score a client"
+        if asked.get("masked")
+        else "coordinator and evaluators saw every update"
+    )
+    spent = [one["epsilon"] for one in summary["rounds"] if one.get("epsilon") is not None]
+    if not spent:
+        return told
+    return (
+        f"{told}; noise on every update, of which all rounds together spent ε {spent[-1]:.2f} at δ {asked.get('delta')}"
+    )
 
 
 def _dealt(summary: dict[str, Any]) -> str:

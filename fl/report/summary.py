@@ -187,6 +187,7 @@ def _round(report: RoundReport, test: Evaluation, folder: Path) -> dict[str, Any
         "loss_after": report.loss_after,
         "public_rate": report.public_rate,
         "factors": report.factors,
+        "epsilon": report.epsilon,
         "price": price_of(report.header.price) if report.header.price < HIGHEST_PRICE else None,
         "price_q64": str(report.header.price),
         "totals_q40": {leaf.account: str(leaf.total) for leaf in report.leaves},

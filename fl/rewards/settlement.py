@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from fl.codec import Blocks
 from fl.rewards.price import Account, RoundPayout, settle_round
@@ -72,8 +73,18 @@ def direction_scores(
     return {one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants}
 
 
+class Seat(Protocol):
+    """Whoever has a place in a round: all that pay asks of an update."""
+
+    @property
+    def account(self) -> str: ...
+
+    @property
+    def root(self) -> bytes: ...
+
+
 def settle(
-    participants: Sequence[Participant],
+    participants: Sequence[Seat],
     *,
     weights: Mapping[str, int],
     scores: Mapping[str, int],

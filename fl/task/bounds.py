@@ -15,6 +15,7 @@ from typing import Any
 
 from fl.errors import ConfigError
 from fl.foreign.json_text import BadJson, read_json, shown
+from fl.privacy.terms import PrivacyTerms
 
 # Value of a spec → the least and the most, and the setting by which a person sets it.
 WHOLE = {
@@ -29,6 +30,7 @@ WHOLE = {
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
 MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
 MOST_FEATURES = 1 << 26  # values of one input
+MASKABLE = ("fedavg", "fedprox")  # strategies whose next model follows from the sum of a masked round alone
 _NEEDED = ("model", "feature_shape", "num_classes")
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
@@ -92,6 +94,7 @@ def check_bounds(spec: Mapping[str, Any]) -> None:
     for name in _ARGUMENTS:
         if name in spec:
             check_arguments(spec[name], setting=name.replace("_", "."))
+    _check_privacy(spec)
     if spec.get("schema") is not None and not isinstance(spec["schema"], dict):
         raise ConfigError(f"task.schema is {shown(spec['schema'])}; leave it out, or give the columns of a table")
 
@@ -190,6 +193,28 @@ def _check_numbers(spec: Mapping[str, Any]) -> None:
         raise ConfigError(f"task.momentum is {momentum}; set 0 or more and below 1")
     if not 0 < (tolerance := spec.get("tolerance", 0.5)) < 1:
         raise ConfigError(f"scorer.tolerance is {tolerance}; set it above 0 and below 1")
+
+
+def _check_privacy(spec: Mapping[str, Any]) -> None:
+    terms = PrivacyTerms.of(spec.get("privacy"))
+    if terms.noise == "client" and spec.get("length", "median") != "capped":
+        raise ConfigError(
+            "privacy.noise=client needs task.length=capped: its sensitivity is task.norm_cap, and a median of lengths would tell of "
+            "them without noise"
+        )
+    if not terms.masked:
+        return
+    if (strategy := spec.get("strategy", "fedavg")) not in MASKABLE:
+        raise ConfigError(
+            f"strategy={shown(strategy)} needs each client's update, and privacy=masked shows their sum alone; set strategy="
+            + " or ".join(MASKABLE)
+        )
+    if (scorer := spec.get("scorer", "direction")) != "direction":
+        raise ConfigError(
+            f"scorer={shown(scorer)} needs each client's update, and privacy=masked shows inner products alone; set scorer=direction"
+        )
+    if spec.get("duplicate_cosine") is not None:
+        raise ConfigError("scorer.duplicate_cosine compares updates, which privacy=masked hides; leave it out")
 
 
 def _check_norm_cap(text: object) -> None:

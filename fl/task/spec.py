@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fl.errors import ConfigError, FairshareError
+from fl.privacy.terms import PrivacyTerms
 from fl.task.bounds import check_bounds, read_spec
 from fl.task.data.dataset import Dataset
 from fl.task.model_vector import choose, frozen_hash
@@ -72,6 +73,7 @@ class TaskSpec:
     strategy_arguments: dict[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None  # how table rows are encoded, if the data is a table
     seed: int = 0
+    privacy: dict[str, Any] | None = None  # `fl.privacy.terms`; None: an open task, whose JSON says nothing of it
     # Whose code it may name here. No part of the task: a spec that was read from a file says it with `from_json`.
     trust: Trust = field(default=OWN, compare=False, repr=False)
 
@@ -82,12 +84,19 @@ class TaskSpec:
 
     @property
     def attested(self) -> bool:
-        """Whether the scores rest on the evaluators' word: the chain can recompute those of the direction only."""
-        return self.scorer != "direction"
+        """Whether the scores rest on the evaluators' word: the chain can recompute those of the direction and of open updates only."""
+        return self.scorer != "direction" or self.private.masked
+
+    @property
+    def private(self) -> PrivacyTerms:
+        """What is masked, and which noise is added."""
+        return PrivacyTerms.of(self.privacy)
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces."""
         told = {name: getattr(self, name) for name in _told()}
+        if self.privacy is None:  # an open task's bytes are those that they always were
+            del told["privacy"]
         return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
     @classmethod

@@ -184,7 +184,8 @@ def _line(verdict: RoundVerdict) -> str:
     if verdict.interrupted:
         return f"{name} NOT CHECKED{void}  {printable(verdict.interrupted)}"
     told = "" if verdict.distance is None else f"  direction within {verdict.distance:.1e}"
-    return f"{name} ok{void}{told}"
+    spent = "" if verdict.epsilon is None else f"  privacy spent: ε {verdict.epsilon:.2f}"
+    return f"{name} ok{void}{told}{spent}"
 
 
 def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:

@@ -27,6 +27,7 @@ from clients.node.gateway import Gateway
 from clients.node.loop import Node, load_app
 from clients.payments.follower import PayFollower
 from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
+from clients.privacy.spent import limit_of
 from clients.shard import survey_own_shard
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
@@ -66,6 +67,7 @@ KNOWN = {
     "drop_unlabelled": "true leaves rows without a label out instead of refusing the file",
     **SETTINGS,
     "threads": "of training (default 1)",
+    "privacy.limit": "ε of a task with noise beyond which the node leaves it, with what it earned (default none)",
     "metrics": "port on this machine where Prometheus finds the node's figures, none by default",
 }
 _DEFAULT_APP = "clients.app:app"
@@ -154,6 +156,7 @@ def main(arguments: Sequence[str]) -> None:
             claims=values.get("claim") != "false",
             wallet=values.get("key", ""),
             say=_say,
+            limit=limit_of(values.get("privacy.limit", "")),
         )
         if _is_over(state):
             _follow(pay)
@@ -163,7 +166,12 @@ def main(arguments: Sequence[str]) -> None:
             gateway=gateway,
             ca=invite.ca,
             app=values.get("app") or _DEFAULT_APP,
-            node_config={**settings, "invite": str(folder.invite_path), "folder": str(folder.path)},
+            node_config={
+                **settings,
+                "invite": str(folder.invite_path),
+                "folder": str(folder.path),
+                "privacy-limit": values.get("privacy.limit", ""),
+            },
             pay=pay,
             say=_say,
         )
@@ -177,6 +185,7 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
         if values.get(name, "true") not in ("true", "false"):
             raise ConfigError(f"{name} is {values[name]!r}; write {name}=true or {name}=false")
     threads = whole(values.get("threads", "1"), setting="threads")
+    limit_of(values.get("privacy.limit", ""))
     if not values.get("key") and "anvil" not in values:
         values["key"] = _WALLET
     if not values.get("key") and not is_whole(values["anvil"]):

@@ -73,6 +73,10 @@ def main(arguments: Sequence[str]) -> None:
     torch.set_num_threads(1)
     folder = Path(values["bundle"])
     bundle, _ = Bundle.read(folder)
+    if bundle.masked is not None:
+        raise ConfigError(
+            f"round {bundle.round} is masked, so there is no update that another rule could score; `fl audit` recomputes what was paid"
+        )
     header, _ = read_header(folder)
     run = _run_folder(values, folder)
     spec = _spec(values, run)

@@ -57,6 +57,11 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     task = summary["task"]
     if task["attested"]:
         lines.append(f"scores by {task['scorer']}: attested by evaluators, not provable on chain")
+    spent = next(
+        (round_["epsilon"] for round_ in reversed(summary["rounds"]) if round_.get("epsilon") is not None), None
+    )
+    if spent is not None:
+        lines.append(f"privacy: all rounds together spent ε {spent:.2f} of whoever they told most of")
     empty = [round_ for round_ in summary["rounds"] if not round_["scores"]]
     if empty:
         reasons = {refusal["reason"] for round_ in empty for refusal in round_["refusals"]}

@@ -4,7 +4,8 @@
     GET  /api/archive                                        everybody, once the task is over
     GET  /api/bundles/round-0001/<file>                      header, manifest, round.json of posted rounds: everybody;
                                                              a client its own update; the direction once it is revealed:
-                                                             everybody, and then the models: who takes part; evaluators all
+                                                             everybody, and then the models and what was said in a masked
+                                                             round: who takes part; evaluators all
     GET  /api/receipts/<account>                             everybody: a receipt says nothing but that it exists
     GET  /api/validation, /api/evaluations                   evaluators
     POST /api/evaluations/<round>                            evaluators: {"signature": hex} or {"refusal": reason}
@@ -37,7 +38,7 @@ from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
 _PUBLIC = (HEADER, MANIFEST, ROUND)
 _DIRECTION = "direction.blocks"
-_FILE = re.compile(r"((base|next|aggregate)\.safetensors|direction\.blocks|(header|manifest|round)\.json)")
+_FILE = re.compile(r"((base|next|aggregate)\.safetensors|direction\.blocks|(header|manifest|round|masked)\.json)")
 _UPDATE = re.compile(r"updates/(0x[0-9a-fA-F]{40})\.blocks")
 _FRESH_S = 1.0  # how old what is known of the chain may be: a page that is open asks every second
 

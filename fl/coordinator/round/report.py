@@ -50,6 +50,7 @@ class RoundReport:
     duplicates: tuple[tuple[str, ...], ...] = ()  # groups of accounts that shared one weight
     reading: ScoreReading | None = None  # of rounds that are small enough to be read
     seconds: dict[str, float] = field(default_factory=dict)  # by step; training and signing are told by the clients
+    epsilon: float | None = None  # what the noise of all rounds has spent of a client's privacy; None in a task without
 
 
 def report_of(
@@ -100,7 +101,9 @@ def report_of(
         loss_aggregated=aggregated.loss,
         loss_after=after.loss,
         public_rate=bundle.public.rate if bundle.public else None,
-        factors={
+        factors=settled.factors
+        if settled.factors is not None
+        else {
             participant.account: length_factor(participant.blocks, length=bundle.length)
             for participant in settled.participants
         },

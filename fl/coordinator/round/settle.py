@@ -40,6 +40,9 @@ class SettledRound:
     refusals: tuple[Refusal, ...]  # those that only scoring could see
     metrics: MetricRecord | None  # the strategy's own
     attested: Scores | None = None  # what the rule says beside its scores, where evaluators attest them
+    factors: dict[str, float] | None = (
+        None  # of a masked round: what its length left of each, by the length that it stated
+    )
 
 
 def settle_updates(

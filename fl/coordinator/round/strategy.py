@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.replay import prepare, replay
+from fl.audit.budget import PrivacyBudget
 from fl.audit.public_state import PublicState
 from fl.audit.strategy_state import participants_of, remembers
 from fl.bundle.format import Bundle
@@ -32,9 +33,11 @@ from fl.chain.typed_data import header_hash
 from fl.codec import model_hash
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.round.clock import RoundClock
-from fl.coordinator.round.collect import AcceptedUpdate
+from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.gather import InHand, gather, in_hand
 from fl.coordinator.round.journal import Journal
+from fl.coordinator.round.masked_rounds import MaskedRounds
+from fl.coordinator.round.masked_settle import seats_of
 from fl.coordinator.round.node_accounts import NodeAccounts, Receipted
 from fl.coordinator.round.opening import OpenRound, RoundsBefore, open_round
 from fl.coordinator.round.posting import post_round, sign_round
@@ -106,6 +109,12 @@ class PayingStrategy(Strategy):
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
         self.nodes = NodeAccounts()
+        self.masked = (
+            MaskedRounds(inner, scoring=scoring, journal=self.journal, nodes=self.nodes)
+            if spec.private.masked
+            else None
+        )
+        self._budget = PrivacyBudget(spec)
         # What an app's own strategy remembers nobody knows, so it is taken through every round too.
         self._follows = remembers(spec) or spec.training == "app"
         self._before = RoundsBefore()
@@ -142,6 +151,8 @@ class PayingStrategy(Strategy):
                 "the initial model is not the one that the task was opened with; build it from the spec, "
                 "whose seed fixes the weights"
             )
+        if self.masked is not None:
+            self.masked.reach(grid, timeout=timeout)
         train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
         result, arrays = Result(), initial_arrays
         first = 1
@@ -178,6 +189,8 @@ class PayingStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
         """Ask the inner strategy whom to train, and tell each node what to sign for."""
+        if self.masked is not None:
+            self.masked.reach(grid)
         return self._messages(self._open(server_round, arrays, hand=InHand()), arrays, config, grid)
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord | None]:
@@ -188,9 +201,13 @@ class PayingStrategy(Strategy):
         opened, clock, hand = current.opened, current.clock, current.hand
         folder = self.journal.bundle(server_round)
         clock.answered()
-        with clock.step("checking"):
-            updates, refusals = gather(replies, opened, hand=hand, journal=self.journal, owners=self.nodes.owners)
-        settled = self._settle(current, updates)
+        refusals: Sequence[Refusal] = ()
+        if self.masked is not None:
+            updates, settled = self.masked.play(replies, opened, hand=hand, clock=clock)
+        else:
+            with clock.step("checking"):
+                updates, refusals = gather(replies, opened, hand=hand, journal=self.journal, owners=self.nodes.owners)
+            settled = self._settle(current, updates)
         bundle = settled.bundle
         signed = sign_round(folder, bundle, opened, task=self.task, quorum=self.quorum, clock=clock)
         with clock.step("posting"):
@@ -213,7 +230,8 @@ class PayingStrategy(Strategy):
             )
         clock.seconds["training"] = sum(update.seconds_training for update in updates)
         clock.seconds["signing"] = sum(update.seconds_signing for update in updates)
-        self.on_round(replace(told, seconds=clock.seconds))
+        epsilon = self._budget.after(bundle, enrolments=opened.chain.enrolments, domain=opened.chain.domain)
+        self.on_round(replace(told, seconds=clock.seconds, epsilon=epsilon))
         self._before = self._before.and_then(signed.header, bundle, public_rounds=self.spec.public_rounds)
         self.journal.forget(server_round)
         following = {**opened.layout.unflatten(bundle.next), **opened.constants, **self._statistics(bundle.next)}
@@ -280,12 +298,21 @@ class PayingStrategy(Strategy):
 
     def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
         """Take the inner strategy through a round that is written down, so that it remembers it."""
+        if bundle.masked is not None:
+            return seats_of(bundle)
         participants = participants_of(bundle, spec=self.spec)
         replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
         return tuple(participants)
 
     def _go_on_from(self, past: PastRounds) -> None:
         state = PublicState(self.spec, BundleStore.at(str(self.journal.bundle(1).parent)))
+        if self.spec.private.noise == "client":
+            self._budget.catch_up(
+                past.header.round,
+                BundleStore.at(str(self.journal.bundle(1).parent)),
+                enrolments=self.task.enrolments(),
+                domain=self.task.domain,
+            )
         public = state.before(past.header.round + 1, previous=header_hash(past.header))
         self._before = RoundsBefore(header=past.header, leaves=past.leaves, public=public)
         for leaf in past.leaves:

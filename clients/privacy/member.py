@@ -1,0 +1,387 @@
+"""One client's part in one masked round, step by step. It knows its own secrets and believes nobody else's word.
+
+What it refuses is what would open its update: words for a second roster, shares of both seeds of one client, answers about a second
+direction, more opened pairs than leave half of its pairs closed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from clients.errors import NodeRefusal
+from fl.chain.typed_data import MaskedStep
+from fl.codec import Blocks
+from fl.plain_text import printable
+from fl.privacy.checks import check_agreement
+from fl.privacy.graph import LEAST_CLOSED, by_number, pair_of
+from fl.privacy.lengths import agreed_length
+from fl.privacy.masked_round import added, question_hash, question_of
+from fl.privacy.noise import normal, pair_noise
+from fl.privacy.seeds import (
+    BadSeed,
+    Secrets,
+    commitment,
+    mask_seed,
+    own_mask_seed,
+    pair_key,
+    public_key,
+    score_seed,
+    seal,
+    split,
+    unseal,
+)
+from fl.privacy.steps import (
+    AGREE,
+    COMMIT,
+    SHARE,
+    TELL,
+    Commitment,
+    PeerKeys,
+    Sharing,
+    Telling,
+    agreement,
+    roster_hash,
+    words_root,
+)
+from fl.privacy.terms import LEAST_CLIENTS
+from fl.privacy.transcript import Setting, own_deviation, score_noise_deviation
+from fl.privacy.words import Words, encode, length_of_vector, stream
+
+_SHARE = 18  # bytes of one
+
+
+class NotSaid(NodeRefusal):
+    """The client does not say what would open its update, or another's."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"{printable(self.problem, most=400)}; nothing was signed or shown"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """What a client knows of a masked round at one moment; each step returns the next moment and what it says."""
+
+    account: str
+    secrets: Secrets
+    vector: NDArray[np.float64] | None  # what it trained, shape (P,), until its words are made
+    length: int  # that it stated, units of 2^−64
+    roster: dict[str, int] | None = None
+    peers: dict[str, tuple[bytes, bytes]] = field(
+        default_factory=dict
+    )  # neighbour who committed -> its keys for this client
+    shares: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # owner -> its shares of own and of pairs
+    partners: tuple[str, ...] = ()  # whose masks its words hold
+    survivors: tuple[str, ...] = ()  # whose words are in, as it agreed
+    question: bytes = b""  # that it answered
+    opened: tuple[str, ...] = ()  # the partners whose pairs it opened
+
+    @classmethod
+    def begin(cls, account: str, vector: NDArray[np.floating], *, setting: Setting) -> Member:
+        """A client that trained; its secrets are new."""
+        told = 0 if setting.terms.noise == "client" else length_of_vector(vector)
+        return cls(account=account, secrets=Secrets.draw(), vector=vector.astype(np.float64), length=told)
+
+    def commit(self, *, setting: Setting, sign: Callable[[MaskedStep], bytes]) -> Commitment:
+        """A key for each neighbour, and its length."""
+        keys = {
+            other: (public_key(self._pair(other, setting)), public_key(self._channel(other, setting)))
+            for other in setting.graph[self.account]
+        }
+        said = Commitment(account=self.account, length=self.length, keys=keys)
+        return replace(said, signature=self._sign(COMMIT, said.content(), setting, sign))
+
+    def share(
+        self,
+        roster: Mapping[str, int],
+        peers: Sequence[PeerKeys],
+        *,
+        setting: Setting,
+        sign: Callable[[MaskedStep], bytes],
+    ) -> tuple[Member, Sharing, dict[str, bytes]]:
+        """Shares of its seeds for its neighbours who committed, sealed, and what binds it to them.
+
+        Args:
+            roster: Everybody who committed, and to which length.
+            peers: The keys of its neighbours among them.
+        Raises: NotSaid for another roster than before, strangers in it, keys that are not signed, or too few to hide among.
+        """
+        roster = dict(roster)
+        if self.roster is not None and self.roster != roster:
+            raise NotSaid("asked to share seeds with another roster than before in this round")
+        if strangers := set(roster) - set(setting.stakes):
+            raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
+        if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
+            raise NotSaid(
+                f"the roster has {len(roster)} clients and {LEAST_CLIENTS} hide each other, or it has not what this client stated"
+            )
+        known = {one.account: one for one in peers}
+        expected = [one for one in setting.graph[self.account] if one in roster]
+        if by_number(known) != expected:
+            raise NotSaid("the keys that came are not those of this client's neighbours who committed")
+        try:
+            for peer in peers:
+                if peer.length != roster[peer.account]:
+                    raise BadSeed(
+                        account=peer.account, problem="its length in the roster is not the one that it signed"
+                    )
+                peer.check(reader=self.account, of=setting.of, domain=setting.domain)
+        except BadSeed as error:
+            raise NotSaid(str(error)) from error
+        holders = by_number([*expected, self.account])
+        needed = setting.terms.threshold_of(len(holders))
+        own = dict(zip(holders, self._split(self.secrets.own, holders, needed), strict=True))
+        pairs = dict(zip(holders, self._split(self.secrets.pairs, holders, needed), strict=True))
+        sealed = {
+            one: seal(
+                own[one] + pairs[one],
+                private=self._channel(one, setting),
+                public=known[one].channel,
+                of=setting.of,
+                owner=self.account,
+                other=one,
+            )
+            for one in expected
+        }
+        bound = {
+            one: (commitment(own[one]), commitment(pairs[one]), hashlib.sha256(sealed.get(one, b"")).digest())
+            for one in holders
+        }
+        said = Sharing(
+            account=self.account,
+            pairs=commitment(self.secrets.pairs),
+            own=commitment(self.secrets.own),
+            shares=bound,
+        )
+        said = replace(said, signature=self._sign(SHARE, said.content(), setting, sign))
+        after = replace(
+            self,
+            roster=roster,
+            peers={one: (known[one].mask, known[one].channel) for one in expected},
+            shares={self.account: (own[self.account], pairs[self.account])},
+        )
+        return after, said, sealed
+
+    def mask(self, sealed: Mapping[str, bytes], *, setting: Setting) -> tuple[Member, Words, bytes]:
+        """Its words, and their root; the partners are those whose shares came, each of which has to open.
+
+        Raises: NotSaid for shares of strangers or that do not open, and for a second time.
+        """
+        if self.roster is None or self.vector is None:
+            raise NotSaid("asked for words before shares, or for words again")
+        if strangers := set(sealed) - set(self.peers):
+            raise NotSaid(f"shares came of {min(strangers)}, who is no neighbour that committed")
+        shares = dict(self.shares)
+        for owner, content in sealed.items():
+            try:
+                opened = unseal(
+                    content,
+                    private=self._channel(owner, setting),
+                    public=self.peers[owner][1],
+                    of=setting.of,
+                    owner=owner,
+                    other=self.account,
+                )
+            except BadSeed as error:
+                raise NotSaid(str(error)) from error
+            if len(opened) != 2 * _SHARE:
+                raise NotSaid(f"{owner}: its shares have {len(opened)} bytes, {2 * _SHARE} are expected")
+            shares[owner] = (opened[:_SHARE], opened[_SHARE:])
+        partners = tuple(by_number(sealed))
+        if len(partners) < LEAST_CLOSED:
+            raise NotSaid(f"{len(partners)} neighbours shared their seeds, {LEAST_CLOSED} hide an update")
+        roster = self.roster
+        length = self._agreed(setting)
+        share = Fraction(setting.stakes[self.account], sum(setting.stakes[one] for one in roster))
+        deviation = own_deviation(roster, setting, length_q64=length)
+        noise = deviation * normal(setting.size) if deviation else 0.0
+        words = encode(self.vector, share=share, length_q64=length, noise=noise).view(np.uint64).copy()
+        words += stream(own_mask_seed(self.secrets.own, of=setting.of, owner=self.account), setting.size)
+        for other in partners:
+            mask = self._mask(other, setting)
+            words = words + mask if added(self.account, other) else words - mask
+        root = words_root(words, roster=roster_hash(roster), partners=partners)
+        return replace(self, shares=shares, partners=partners, vector=None), words, root
+
+    def agree(
+        self, survivors: Sequence[str], *, setting: Setting, sign: Callable[[MaskedStep], bytes]
+    ) -> tuple[Member, bytes]:
+        """Its signature that these words are in.
+
+        Raises: NotSaid if it agreed to others before, or its own words, which it sent, are said to be missing.
+        """
+        told = tuple(by_number(survivors))
+        if self.survivors and self.survivors != told:
+            raise NotSaid("asked to agree to another list of words than before in this round")
+        if self.account not in told or self.roster is None or not set(told) <= set(self.roster):
+            raise NotSaid("the list of words has not this client's own, or has somebody's who did not commit")
+        if len(told) < LEAST_CLIENTS:
+            raise NotSaid(f"{len(told)} words are in, {LEAST_CLIENTS} hide each other")
+        return replace(self, survivors=told), self._sign(AGREE, agreement(told), setting, sign)
+
+    def unmask(
+        self, agreements: Mapping[str, bytes], *, silent: Sequence[str], setting: Setting
+    ) -> tuple[bytes, dict[str, bytes], dict[str, bytes]]:
+        """Its own secret; its shares of the pair secrets of those whose words are not in; and of the own secrets of the silent.
+
+        One client's holders come to one list, as more than half of them have to agree: so they give back one seed and never both.
+
+        Raises: NotSaid unless enough holders of this client's seeds agreed to the list that it agreed to.
+        """
+        if not self.survivors:
+            raise NotSaid("asked for seeds before it agreed whose words are in")
+        holders = {*self.peers, self.account}
+        try:
+            for account, signature in agreements.items():
+                check_agreement(signature, account=account, survivors=self.survivors, setting=setting)
+        except BadSeed as error:
+            raise NotSaid(str(error)) from error
+        agreed = len(holders & set(agreements))
+        if agreed < (needed := setting.terms.threshold_of(len(holders))):
+            raise NotSaid(f"{agreed} holders of this client's seeds agreed whose words are in, {needed} are needed")
+        inside = set(self.survivors)
+        lost = {owner: shares[1] for owner, shares in self.shares.items() if owner not in inside}
+        asked = {owner: self.shares[owner][0] for owner in silent if owner in inside and owner in self.shares}
+        return self.secrets.own, lost, asked
+
+    def tell(
+        self,
+        direction: Blocks,
+        roots: Mapping[str, bytes],
+        *,
+        setting: Setting,
+        sign: Callable[[MaskedStep], bytes],
+    ) -> tuple[Member, Telling]:
+        """What the masks of its pairs come to along the direction and the projections.
+
+        Raises: NotSaid for a second direction, which would be a second number about its update.
+        """
+        if set(roots) != set(self.survivors) or not self.survivors:
+            raise NotSaid("asked about other words than those that it agreed are in")
+        asked = question_hash(direction, roots=roots)
+        if self.question and self.question != asked:
+            raise NotSaid(
+                "asked about a second direction in this round, and one number is what a client's update tells"
+            )
+        partners = [one for one in self.partners if one in roots]
+        question = question_of(direction, roots=roots, setting=setting)
+        values: dict[str, Words] = {}
+        if partners:
+            told = question.functionals(np.stack([self._mask(one, setting) for one in partners]))
+            values = dict(zip(partners, told, strict=True))
+            for other in partners:
+                noise = np.array([self._score_noise(other, question.direction, setting)], dtype=np.int64)
+                values[other][:1] += noise.view(np.uint64)  # an array's sum wraps, and says nothing of it
+        said = Telling(account=self.account, values=values)
+        said = replace(said, signature=self._sign(TELL, said.content(asked), setting, sign))
+        return replace(self, question=asked), said
+
+    def open(self, others: Sequence[str], *, setting: Setting) -> tuple[Member, dict[str, bytes]]:
+        """Its private keys of the pairs that were drawn.
+
+        Raises: NotSaid for others than its pairs whose words are in, or so many that fewer than half of its pairs would stay closed.
+        """
+        closed = {one for one in self.partners if one in self.survivors}
+        wanted = {*others, *self.opened}
+        if not self.question or not set(others) <= closed:
+            raise NotSaid("asked to open pairs before it told of them, or pairs that it does not have")
+        if len(wanted) > max(0, min(len(closed) // 2, len(closed) - LEAST_CLOSED)):
+            raise NotSaid(
+                f"asked to open {len(wanted)} of {len(closed)} pairs; half of them stay closed, and two at least"
+            )
+        return replace(self, opened=tuple(by_number(wanted))), {one: self._pair(one, setting) for one in others}
+
+    def _agreed(self, setting: Setting) -> int:
+        roster = self.roster or {}
+        accounts = by_number(roster)
+        return agreed_length(
+            accounts=accounts,
+            stakes=[setting.stakes[one] for one in accounts],
+            lengths=[roster[one] for one in accounts],
+            cap=setting.cap,
+            median=setting.median,
+        )
+
+    def _pair(self, other: str, setting: Setting) -> bytes:
+        return pair_key(self.secrets.pairs, of=setting.of, owner=self.account, other=other)
+
+    def _channel(self, other: str, setting: Setting) -> bytes:
+        return pair_key(self.secrets.channels, of=setting.of, owner=self.account, other=other)
+
+    def _mask(self, other: str, setting: Setting) -> Words:
+        seed = mask_seed(
+            self._pair(other, setting), self.peers[other][0], of=setting.of, owner=self.account, other=other
+        )
+        return stream(seed, setting.size)
+
+    def _score_noise(self, other: str, direction: NDArray[np.int64], setting: Setting) -> int:
+        deviation = score_noise_deviation(
+            pair_of(self.account, other),
+            self.roster or {},
+            setting,
+            length_q64=self._agreed(setting),
+            direction=direction,
+        )
+        if not deviation:
+            return 0
+        seed = score_seed(
+            self._pair(other, setting), self.peers[other][0], of=setting.of, owner=self.account, other=other
+        )
+        return pair_noise(seed, deviation=deviation)
+
+    @staticmethod
+    def _split(secret: bytes, holders: Sequence[str], threshold: int) -> list[bytes]:
+        return split(secret, holders=len(holders), threshold=threshold)
+
+    def _sign(self, step: int, content: bytes, setting: Setting, sign: Callable[[MaskedStep], bytes]) -> bytes:
+        of = setting.of
+        return sign(MaskedStep(task_id=of.task_id, round=of.number, client=self.account, step=step, content=content))
+
+    def to_bytes(self) -> bytes:
+        """As a node keeps it between two messages: a line of JSON, then the values of the vector."""
+        told: dict[str, Any] = {
+            "account": self.account,
+            "secrets": [self.secrets.pairs.hex(), self.secrets.own.hex(), self.secrets.channels.hex()],
+            "length": str(self.length),
+            "roster": self.roster and {one: str(length) for one, length in self.roster.items()},
+            "peers": {one: [key.hex() for key in keys] for one, keys in self.peers.items()},
+            "shares": {one: [share.hex() for share in shares] for one, shares in self.shares.items()},
+            "partners": self.partners,
+            "survivors": self.survivors,
+            "question": self.question.hex(),
+            "opened": self.opened,
+            "vector": self.vector is not None,
+        }
+        values = b"" if self.vector is None else self.vector.astype("<f8").tobytes()
+        return json.dumps(told).encode() + b"\n" + values
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Member:
+        """What `to_bytes` wrote, on this machine."""
+        head, _, values = data.partition(b"\n")
+        told: dict[str, Any] = json.loads(head)
+        pairs, own, channels = map(bytes.fromhex, told["secrets"])
+        return cls(
+            account=told["account"],
+            secrets=Secrets(pairs=pairs, own=own, channels=channels),
+            vector=np.frombuffer(values, dtype="<f8") if told["vector"] else None,
+            length=int(told["length"]),
+            roster=told["roster"] and {one: int(length) for one, length in told["roster"].items()},
+            peers={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["peers"].items()},
+            shares={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["shares"].items()},
+            partners=tuple(told["partners"]),
+            survivors=tuple(told["survivors"]),
+            question=bytes.fromhex(told["question"]),
+            opened=tuple(told["opened"]),
+        )

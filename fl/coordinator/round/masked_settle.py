@@ -1,0 +1,169 @@
+"""From a masked round's words to its bundle: unmask the sum, find the direction, have the masks told of, score, aggregate, settle."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import numpy as np
+from flwr.serverapp.strategy import Strategy
+
+from fl.aggregation.replay import aggregate, content_of_sum
+from fl.audit.masked import SEALED, masked_weights
+from fl.bundle.format import Bundle, BundledUpdate
+from fl.codec import Blocks, UnencodableVector
+from fl.coordinator.round.collect import AcceptedUpdate, Refusal
+from fl.coordinator.round.masked import MaskedRound
+from fl.coordinator.round.opening import OpenRound
+from fl.coordinator.round.settle import SettledRound
+from fl.privacy.masked_round import score_round, unmask
+from fl.rewards import Participant, settle
+from fl.scoring.paid import PaidScoring
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SettledMasked:
+    """A masked round that only lacks its header."""
+
+    settled: SettledRound
+    updates: tuple[AcceptedUpdate, ...]  # whose words are in, for receipts; their blocks are sealed
+    liars: tuple[str, ...]
+
+
+def settle_masked(
+    current: OpenRound,
+    masked: MaskedRound,
+    *,
+    inner: Strategy,
+    scoring: PaidScoring,
+    step: Callable[[str], AbstractContextManager[None]],
+) -> SettledMasked:
+    """Unmask, score, aggregate and settle a round whose words were collected.
+
+    Args:
+        masked: Collected; void where too few were left, which settles as a round in which nobody took part.
+        inner: Makes the next model.
+        scoring: Finds the direction.
+        step: Opened around each step with its name, to time it.
+    Raises: UnencodableVector if the base model itself has no gradient.
+    """
+    state = masked.state
+    setting, said = state.setting, state.said
+    with step("scoring"):
+        moved = np.zeros(len(current.base))
+        if state.survivors:
+            moved = unmask({one: state.words[one] for one in state.survivors}, transcript=said, setting=setting).step
+        try:
+            direction = Blocks.encode(scoring.direction(base=current.base, step=moved, past=current.before.public))
+        except UnencodableVector:
+            if not state.survivors:
+                raise
+            # Whose words ruin the loss nobody can see, so nobody's are taken.
+            state.void = (
+                "with the sum of its updates the validation loss has no finite gradient; lower the learning rate"
+            )
+            log.warning("round %d is void: %s", current.number, state.void)
+            moved = np.zeros(len(current.base))
+            direction = Blocks.encode(scoring.direction(base=current.base, step=moved, past=current.before.public))
+    survivors = state.survivors
+    words = {account: state.words[account] for account in survivors}
+    roots = {account: state.roots[account] for account in survivors}
+    with step("telling"):
+        if survivors:
+            masked.tell(direction)
+        found = score_round(words, roots=roots, direction=direction, transcript=said, setting=setting)
+    refusals = [*state.refusals]
+    for account, reason in found.faults.items():
+        refusals.append(Refusal(node_id=state.nodes[account], account=account, reason=reason))
+        log.warning("round %d: %s scores 0: %s", current.number, account, reason)
+    if state.void:
+        refusals += [
+            Refusal(node_id=state.nodes[one], account=one, reason=f"the round is void: {state.void}")
+            for one in state.words
+            if all(other.account != one for other in refusals)
+        ]
+    weights = masked_weights({one: setting.stakes[one] for one in survivors})
+    seats = [
+        Participant(account=one, stake=setting.stakes[one], blocks=SEALED, root=state.roots[one]) for one in survivors
+    ]
+    with step("aggregating"):
+        weighted_by = getattr(inner, "weighted_by_key", "num-examples")
+        contents = [content_of_sum(moved, base=current.base, layout=current.layout, weighted_by=weighted_by)]
+        made, metrics = aggregate(
+            inner, current.number, contents if survivors else [], base=current.base, layout=current.layout
+        )
+    with step("public step"):
+        public = scoring.public_step(
+            base=current.base, aggregate=made, direction=direction, layout=current.layout, past=current.before.public
+        )
+    with step("settling"):
+        settlement = settle(
+            seats, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
+        )
+    length = said.length(setting)
+    bundle = Bundle(
+        task_id=current.task_id,
+        round=current.number,
+        layout=current.layout,
+        base=current.base,
+        next=public[1] if public else made,
+        updates=tuple(
+            BundledUpdate(
+                account=one,
+                stake=setting.stakes[one],
+                weight=weights[one],
+                selected=True,
+                root=state.roots[one],
+                signature=state.signatures[one],
+                wire=state.words[one].astype("<u8").tobytes(),
+            )
+            for one in survivors
+        ),
+        direction=direction,
+        previous=current.before.leaves,
+        leaves=settlement.tree.leaves,
+        price=settlement.payout.price,
+        length=length,
+        aggregate=made if public else None,
+        public=public[0] if public else None,
+        masked=said,
+    )
+    settled = SettledRound(
+        bundle=bundle,
+        participants=tuple(seats),
+        refusals=tuple(refusals),
+        metrics=metrics,
+        factors={one: min(1.0, length / said.roster[one]) if said.roster[one] else 1.0 for one in survivors},
+    )
+    updates = accepted_of(bundle, state.nodes, state.seconds_training)
+    return SettledMasked(settled=settled, updates=tuple(updates), liars=found.liars)
+
+
+def seats_of(bundle: Bundle) -> tuple[Participant, ...]:
+    """Those whose words a masked bundle holds; the strategies of masked rounds remember nothing of them."""
+    return tuple(
+        Participant(account=one.account, stake=one.stake, blocks=SEALED, root=one.root) for one in bundle.updates
+    )
+
+
+def accepted_of(
+    bundle: Bundle, nodes: Mapping[str, int], seconds_training: Mapping[str, float]
+) -> list[AcceptedUpdate]:
+    """Those whose words a masked bundle holds, as receipts and reports know them."""
+    return [
+        AcceptedUpdate(
+            account=one.account,
+            node_id=nodes.get(one.account, 0),
+            stake=one.stake,
+            blocks=SEALED,
+            wire=b"",
+            root=one.root,
+            signature=one.signature,
+            seconds_training=seconds_training.get(one.account, 0.0),
+        )
+        for one in bundle.updates
+    ]

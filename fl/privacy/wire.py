@@ -1,0 +1,55 @@
+"""A masked round's transcript as JSON: what is published of it, and what a coordinator keeps while it goes on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fl.foreign.json_text import BadJson, hex_of, list_of, object_of
+from fl.privacy.graph import Pair, by_number, pair_of
+from fl.privacy.seeds import KEY_BYTES, SECRET_BYTES
+from fl.privacy.steps import Commitment, Sharing, Telling, account_of
+from fl.privacy.transcript import Transcript
+
+_SIGNATURE = 65
+
+
+def transcript_to_json(said: Transcript) -> dict[str, Any]:
+    """In canonical order: accounts ascending."""
+    return {
+        "commitments": [said.commitments[one].to_json() for one in by_number(said.commitments)],
+        "sharings": [said.sharings[one].to_json() for one in by_number(said.sharings)],
+        "agreements": {one: said.agreements[one].hex() for one in by_number(said.agreements)},
+        "own": {one: said.own[one].hex() for one in by_number(said.own)},
+        "pairs": {one: said.pairs[one].hex() for one in by_number(said.pairs)},
+        "tellings": [said.tellings[one].to_json() for one in by_number(said.tellings)],
+        "opened": [[*pair, owner, key.hex()] for pair, (owner, key) in sorted(said.opened.items())],
+    }
+
+
+def transcript_from_json(raw: object) -> Transcript:
+    """What `transcript_to_json` wrote. Raises: BadJson or KeyError for anything else."""
+    told = object_of(raw)
+    commitments = [Commitment.from_json(one) for one in list_of(told["commitments"])]
+    sharings = [Sharing.from_json(one) for one in list_of(told["sharings"])]
+    tellings = [Telling.from_json(one) for one in list_of(told["tellings"])]
+    opened: dict[Pair, tuple[str, bytes]] = {}
+    for parts in map(list_of, list_of(told["opened"])):
+        if len(parts) != 4:
+            raise BadJson(problem=f"an opened pair has {len(parts)} parts where 4 are expected")
+        pair = account_of(parts[0]), account_of(parts[1])
+        if pair_of(*pair) != pair or pair in opened or parts[2] not in pair:
+            raise BadJson(problem="an opened pair stands there twice, descending, or opened by a stranger")
+        opened[pair] = (account_of(parts[2]), hex_of(parts[3], size=KEY_BYTES))
+    return Transcript(
+        commitments={one.account: one for one in commitments},
+        sharings={one.account: one for one in sharings},
+        agreements=_hexes(told["agreements"], size=_SIGNATURE),
+        own=_hexes(told["own"], size=SECRET_BYTES),
+        pairs=_hexes(told["pairs"], size=SECRET_BYTES),
+        tellings={one.account: one for one in tellings},
+        opened=opened,
+    )
+
+
+def _hexes(raw: object, *, size: int) -> dict[str, bytes]:
+    return {account_of(one): hex_of(value, size=size) for one, value in object_of(raw).items()}

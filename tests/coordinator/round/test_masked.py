@@ -1,0 +1,210 @@
+"""Masked rounds over the real message path: paid to the integer, through nodes that fall silent, and each lie of a coordinator."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from flwr.app import Error, Message
+from safetensors.numpy import load, save
+
+from clients.privacy import member
+from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.bundle.format import MANIFEST, Bundle
+from fl.codec import model_hash
+from fl.coordinator.engines.local import LocalGrid
+from fl.privacy.masked_round import question_hash
+from fl.privacy.steps import TELL
+from fl.privacy.terms import PrivacyTerms
+from fl.protocol import MASKED, RECORD, MaskedMessage, SignedUpdate
+
+MASKED_SPEC = PrivacyTerms(masked=True, projections=16).to_spec()
+
+
+class Vanishing(LocalGrid):
+    """A grid some of whose nodes do not answer a step any more."""
+
+    def __init__(self, app, nodes, *, silent):
+        super().__init__(app, nodes)
+        self.silent, self.gone, self.asked = silent, set(), []
+
+    def _answer(self, messages, *, timeout):
+        record = messages[0].content.config_records.get(MASKED) if messages else None
+        step = MaskedMessage.from_record(record).step if record else "train"
+        self.asked.append(step)
+        self.gone |= set(self.silent.get(step, ()))
+        for reply in super()._answer(messages, timeout=timeout):
+            if reply.metadata.src_node_id - 2 in self.gone:
+                yield Message(Error(code=1, reason="gone"), reply_to=_question(messages, reply))
+            else:
+                yield reply
+
+
+def _question(messages, reply):
+    return next(one for one in messages if one.metadata.message_id == reply.metadata.reply_to_message_id)
+
+
+@pytest.fixture
+def masked(world, spec):
+    """A masked task of five clients that runs one round, some of whom fall silent."""
+
+    def play(*, silent=None, rounds=1, clients=5, **options):
+        task = world(clients=clients, rounds=rounds, spec=spec(privacy=MASKED_SPEC, **options))
+        app = task.app(task.downhill)
+        grid = Vanishing(app, {one + 2: task.node_config(one) for one in range(clients)}, silent=silent or {})
+        task.run(app, grid=grid)
+        return task, grid
+
+    return play
+
+
+def test_a_masked_task_pays_what_the_open_one_does_but_for_its_fixed_point(masked, lasting_world, spec):
+    task, grid = masked(rounds=2)
+    private = [one.scores for one in task.reports]
+    plain = lasting_world(clients=5, rounds=2, spec=spec())
+    plain.run(plain.app(plain.downhill))
+    for ours, theirs in zip(private, [one.scores for one in plain.reports], strict=True):
+        assert set(ours) == set(theirs)
+        for account, score in theirs.items():
+            assert ours[account] == pytest.approx(score, rel=1e-3, abs=2**20)
+    assert grid.asked[:7] == ["train", "share", "mask", "agree", "unmask", "tell", "open"]
+    assert all(one.header.cumulative for one in task.reports)
+
+
+@pytest.mark.parametrize("step", ["train", "share", "mask", "agree", "unmask", "tell", "open"])
+def test_a_round_goes_on_without_one_that_falls_silent(masked, step):
+    task, _ = masked(silent={step: [1]})
+    report = task.reports[0]
+    inside = set(task.addresses) - ({task.addresses[1]} if step in ("train", "share", "mask") else set())
+    assert set(report.scores) == inside
+    assert all(score for score in report.scores.values())
+    assert report.header.cumulative
+
+
+def test_too_few_for_the_threshold_make_a_void_round_and_the_next_one_counts(masked):
+    task, _ = masked(silent={"mask": [0, 1]}, rounds=1)
+    report = task.reports[0]
+    assert report.scores == {}
+    assert {one.reason for one in report.refusals if one.account == task.addresses[2]} == {
+        "the round is void: 3 of the 5 holders of the seeds of "
+        + min(task.addresses[2:], key=lambda one: int(one, 16))
+        + " sent words, 4 are needed"
+    }
+    np.testing.assert_array_equal(Bundle.read(report.bundle)[0].next, task.base)
+
+
+def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, world, spec):
+    class Careless(Vanishing):
+        """The first node answers as in an open task."""
+
+        def _answer(self, messages, *, timeout):
+            for reply in super()._answer(messages, timeout=timeout):
+                if reply.metadata.src_node_id == 2 and self.asked[-1] == "train":
+                    update = SignedUpdate(account="x", round=1, base_model=bytes(32), blocks=b"", signature=b"")
+                    reply.content[RECORD] = update.to_record()
+                yield reply
+
+    task = world(clients=5, rounds=1, spec=spec(privacy=MASKED_SPEC))
+    app = task.app(task.downhill)
+    task.run(app, grid=Careless(app, {one + 2: task.node_config(one) for one in range(5)}, silent={}))
+    told = [one.reason for one in task.reports[0].refusals if one.node_id == 2]
+    assert told == ["it sent an open update to a masked task, which nobody looks at; update fairshare there"]
+    assert len(task.reports[0].scores) == 4
+
+
+# What a coordinator could write into a masked round's files, and what an evaluator says of it.
+def other_words(files):
+    name = next(one for one in files if one.startswith("updates/"))
+    files[name] = bytes(8) + files[name][8:]
+
+
+def a_seed_more(files):
+    said = json.loads(files["masked.json"])
+    said["own"] = dict.fromkeys(said["own"], "00" * 16)
+    files["masked.json"] = json.dumps(said).encode()
+
+
+def a_score_more(files):
+    said = json.loads(files["round.json"])
+    leaf = said["leaves"][0]
+    leaf["score"] = str(int(leaf["score"]) + 1)
+    files["round.json"] = json.dumps(said).encode()
+
+
+def another_length(files):
+    said = json.loads(files["round.json"])
+    said["length"] = str(int(said["length"]) + 1)
+    files["round.json"] = json.dumps(said).encode()
+
+
+def another_next_model(files):
+    arrays = load(files["next.safetensors"])
+    files["next.safetensors"] = save({name: array + np.float32(0.5) for name, array in arrays.items()})
+
+
+def one_left_out(files):
+    said = json.loads(files["round.json"])
+    gone = said["updates"].pop()
+    del files[f"updates/{gone['account']}.blocks"]
+    files["round.json"] = json.dumps(said).encode()
+
+
+LIES = {
+    other_words: "the update root of",
+    a_seed_more: "the seed of its own mask is not the one that it committed to",
+    a_score_more: "the score in the leaf of",
+    another_length: "the round's length",
+    another_next_model: "the next model",
+    one_left_out: "what 0x",
+}
+
+
+def test_a_coordinators_lie_gets_no_signature(masked, tmp_path):
+    task, _ = masked()
+    folder = task.reports[0].bundle
+    manifest = json.loads((folder / MANIFEST).read_text())
+    whole = {name: (folder / name).read_bytes() for name in manifest}
+    evaluator = task.signers()[0]
+    enrolments, schedule = task.task.enrolments(), task.task.schedule()
+    chain = ChainView(
+        domain=task.task.domain, terms=task.task.terms, enrolments=enrolments, schedule=schedule, previous=None
+    )
+
+    def checked(files):
+        bundle = Bundle.parse(files, where="here")
+        header = replace(task.reports[0].header, next_model=model_hash(bundle.next))
+        return check_round(
+            bundle, header, bundle_hash=header.bundle, view=chain, spec=task.spec, game=evaluator.game, past=()
+        )
+
+    assert checked(dict(whole)) < 1e-3
+    for lie, said in LIES.items():
+        files = dict(whole)
+        lie(files)
+        with pytest.raises(RoundDiffers) as caught:
+            checked(files)
+        assert said in str(caught.value), lie.__name__
+
+
+def test_a_proven_liar_is_not_let_into_the_next_round(masked, monkeypatch, account):
+    honest = member.Member.tell
+
+    def lying(self, direction, roots, *, setting, sign):
+        after, said = honest(self, direction, roots, setting=setting, sign=sign)
+        if setting.of.number > 1 or self.account != liar[0]:
+            return after, said
+        values = {one: value + np.uint64(1 << 30) for one, value in said.values.items()}
+        told = replace(said, values=values)
+        asked = question_hash(direction, roots=roots)
+        return after, replace(told, signature=self._sign(TELL, told.content(asked), setting, sign))
+
+    liar = [account(5).address]  # of the first client of a world
+    monkeypatch.setattr(member.Member, "tell", lying)
+    task, _ = masked(rounds=2)
+    first, second = task.reports
+    assert first.scores[liar[0]] == 0
+    assert any("is not what the opened mask comes to" in one.reason for one in first.refusals if one.account == liar[0])
+    assert liar[0] not in second.scores
+    assert "it lied in an earlier round and has lost its place" in {
+        one.reason for one in second.refusals if one.account == liar[0]
+    }
