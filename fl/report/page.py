@@ -35,7 +35,7 @@ _STYLE = Path(__file__).with_name("page.css")
 # Even if something slipped through the escaping, a browser would neither run nor fetch it: only this script runs.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{}'"
 # What being paid costs, beside training and the strategy's own arithmetic.
-PAYING = ("signing", "checking", "scoring", "settling", "bundling", "evaluating", "posting")
+PAYING = ("signing", "checking", "scoring", "public step", "settling", "bundling", "evaluating", "posting")
 
 
 def write_page(path: Path, summary: dict[str, Any]) -> None:

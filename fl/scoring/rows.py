@@ -1,7 +1,7 @@
 """Which validation rows steer the public step, and which ones score: a search on the rows that also score would overfit them.
 
-The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, the second half scores, so that everybody who
-has the committed set splits it alike and nobody chooses the halves.
+The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it, and the second half scores, so
+that everybody who has the committed set splits it alike and nobody chooses the halves.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 
 FEW = 40  # rows below which a half says little
+MOST_STEERING = 192  # rows: the search asks for many gradients, and its length is set on all rows that score
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,8 +39,10 @@ def split_rows(game: ValidationGame) -> SplitRows:
         )
     order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
     steers = torch.zeros(count, dtype=torch.bool)
-    steers[order[: count // 2]] = True
-    return SplitRows(steering=game.subset(steers), scoring=game.subset(~steers))
+    scores = torch.zeros(count, dtype=torch.bool)
+    steers[order[: min(count // 2, MOST_STEERING)]] = True
+    scores[order[count // 2 :]] = True
+    return SplitRows(steering=game.subset(steers), scoring=game.subset(scores))
 
 
 def few_rows(count: int) -> str | None:

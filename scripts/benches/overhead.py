@@ -4,7 +4,7 @@ A whole paid federation on Anvil: LeNet on MNIST, 10 clients, Dirichlet 0.5, 200
 tenth of MNIST's 60,000), 3 rounds after one that is not counted (it imports). A round's wall time is from its first message
 to its transaction being in a block.
 
-`fraction` is the coordinator's and the clients' part: signing, checking, scoring, tree and bundle, posting. An evaluator
+`fraction` is the coordinator's and the clients' part: signing, checking, scoring, the public step, tree and bundle, posting. An evaluator
 recomputes the direction on a machine of its own; the local engine runs it in between, and `fraction_with_evaluator` counts
 it, on both sides of the division.
 """
@@ -22,7 +22,7 @@ from fl.coordinator.run import run_federation
 from fl.task.data import DataConfig, PartitionConfig
 
 # `collecting` is the clients' work, one after the other in this engine, with their signing inside it.
-PAYING = ("signing", "checking", "scoring", "settling", "bundling", "posting")
+PAYING = ("signing", "checking", "scoring", "public step", "settling", "bundling", "posting")
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from scoring.rounds import small_round
 
 from fl.errors import ConfigError
 from fl.scoring.direction import direction
+from fl.scoring.game import ValidationGame
 from fl.scoring.public_step import search
 from fl.scoring.public_vectors import (
     RATES,
@@ -22,7 +23,7 @@ from fl.scoring.public_vectors import (
     public_vectors,
     without_public,
 )
-from fl.scoring.rows import few_rows, split_rows
+from fl.scoring.rows import MOST_STEERING, few_rows, split_rows
 
 VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=6)
 
@@ -115,6 +116,16 @@ def test_rows_are_halved_by_their_hashes():
     assert len(rows.scoring.features) == count - count // 2
     np.testing.assert_array_equal(rows.steering.features, game.features[sorted(order[: count // 2])])
     np.testing.assert_array_equal(rows.scoring.features, game.features[sorted(order[count // 2 :])])
+
+
+def test_no_more_rows_steer_than_the_search_can_afford_and_half_of_all_score():
+    game = small_round().game
+    many = np.resize(np.arange(len(game)), 2 * MOST_STEERING + 50)
+    game = ValidationGame(
+        game.model, loss=game.objective, features=game.features[many], labels=game.labels[many], device="cpu"
+    )
+    rows = split_rows(game)
+    assert (len(rows.steering), len(rows.scoring)) == (MOST_STEERING, MOST_STEERING + 25)
 
 
 def test_one_row_has_no_halves():
