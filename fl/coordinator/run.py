@@ -175,6 +175,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         learning_rate=task.learning_rate,
         momentum=task.momentum,
         optimizer=task.optimizer,
+        block_bits=task.block_bits,
         norm_cap=task.norm_cap,
         length=task.length,
         public_rounds=config.scorer.public_rounds,
