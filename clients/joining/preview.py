@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
+from clients.joining.cost import RoundCost, check_memory, least_memory, measure_round
 from fl.chain.accounts import without_secrets
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.json_text import read_json
@@ -34,6 +35,7 @@ class Preview:
     steps: int  # of a round
     batch_size: int  # rows of a step
     strategy: str
+    cost: RoundCost | None = None  # of a round here; None without rows to measure on
 
 
 def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Preview:
@@ -69,6 +71,7 @@ def preview(spec: str, *, trust: str = "", rows: Dataset | None = None) -> Previ
         steps=raw["steps"],
         batch_size=raw["batch_size"],
         strategy=raw["strategy"],
+        cost=None if raw["cost"] is None else RoundCost(**raw["cost"]),
     )
 
 
@@ -83,24 +86,31 @@ def _few(rows: Dataset) -> dict[str, dict[str, object]]:
 
 def _main() -> None:
     from fl.codec import BLOCK_BYTES, BLOCK_VALUES, model_hash  # noqa: PLC0415 - for this process only
+    from fl.codec.narrow import NARROW_BYTES  # noqa: PLC0415
     from fl.task.model_vector import vector_of  # noqa: PLC0415
     from fl.task.preflight import check_model  # noqa: PLC0415
     from fl.task.spec import TaskSpec, rows_of_dataset  # noqa: PLC0415
 
     told = json.loads(sys.stdin.read())
     spec = TaskSpec.from_json(told["spec"], trust=Trust.of(sys.argv[1]))
+    check_memory(least_memory(spec))  # before anything is built
     objective, model = spec.build_loss(), spec.build_model()
     if told["rows"] is not None:
         rows = {name: np.array(one["values"], dtype=one["dtype"]) for name, one in told["rows"].items()}
         check_model(model, objective, rows_of_dataset(Dataset(**rows)), batch_size=spec.batch_size)
     vector = vector_of(model)
+    cost = None
+    if told["rows"] is not None:
+        del model
+        cost = asdict(measure_round(spec, Dataset(**rows)))
     told = {
         "parameters": len(vector),
-        "update_bytes": -(-len(vector) // BLOCK_VALUES) * BLOCK_BYTES,
+        "update_bytes": -(-len(vector) // BLOCK_VALUES) * (NARROW_BYTES if spec.block_bits == 8 else BLOCK_BYTES),
         "base_model": model_hash(vector).hex(),
         "steps": spec.steps,
         "batch_size": spec.batch_size,
         "strategy": spec.strategy,
+        "cost": cost,
     }
     print(json.dumps(told))
 
