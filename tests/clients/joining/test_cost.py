@@ -39,7 +39,7 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_built(spec, rows, mon
     with pytest.raises(TooLittleMemory) as caught:
         measure_round(large, rows)
     assert str(caught.value) == (
-        "training takes about 96 MB of memory, and this machine has 105 MB left; close other programs, or take part from a larger "
+        "training takes about 144 MB of memory, and this machine has 105 MB left; close other programs, or take part from a larger "
         "machine"
     )
     monkeypatch.setattr(cost, "_free_memory", lambda: None)  # nobody knows
