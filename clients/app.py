@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -29,7 +29,7 @@ from fl.protocol import MASKED, RECORD
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
-from fl.task.held_arrays import received_model, record_of
+from fl.task.held_arrays import Records, of_kind, received_model, record_of
 from fl.task.trust import Trust
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def train(message: Message, context: Context) -> Message:
     rows = _rows_of(context)
     behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
     config = _config_of(message)
-    arrays = next(iter(message.content.array_records.values()))
+    arrays = next(iter(of_kind(message.content, ArrayRecord).values()))
     received = received_model(arrays, names=names_in(message))
     base, layout = received.vector, received.layout
     tools = rows.bench.tools()
@@ -73,7 +73,7 @@ def train(message: Message, context: Context) -> Message:
         proximal_mu=config.proximal_mu,
     )
     trained, loss = behaviours.play(behaviour, turn)
-    content = RecordDict(
+    content = Records(
         {
             "arrays": record_of(layout.unflatten(trained)),
             "metrics": MetricRecord({"num-examples": len(rows.data.labels), "train-loss": loss}),
@@ -98,7 +98,7 @@ vars(app).update(answer_together=answer_together, trains_together=trains_togethe
 
 def names_in(message: Message) -> tuple[str, ...]:
     """The arrays that the message asks an update of, in order; none where it does not say."""
-    asked = message.content.config_records.get(RECORD)
+    asked = of_kind(message.content, ConfigRecord).get(RECORD)
     names = asked.get("names") if asked is not None else None
     return tuple(map(str, names)) if isinstance(names, list) else ()
 
@@ -135,7 +135,7 @@ class _RoundConfig:
 
 def _config_of(message: Message) -> _RoundConfig:
     # Any: Flower's record holds lists too, which are refused here.
-    told: Mapping[str, Any] = message.content.config_records.get("config", ConfigRecord())
+    told: Mapping[str, Any] = of_kind(message.content, ConfigRecord).get("config", ConfigRecord())
     return _RoundConfig(round=int(told.get("server-round", 0)), proximal_mu=float(told.get("proximal-mu", 0.0)))
 
 

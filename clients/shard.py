@@ -13,6 +13,7 @@ from fl.task.data import (
     FileStyle,
     Shard,
     TableSchema,
+    TextShard,
     is_text_schema,
     read_image_shard,
     read_text_shard,
@@ -41,14 +42,20 @@ def survey_own_shard(
     Raises: DataError with what is wrong and what was expected.
     """
     shape = tuple(spec["feature_shape"])
+    shard: Shard
     if is_text_schema(spec.get("schema")):
-        shard = read_text_shard(path, schema=text_schema(spec["schema"]))
-        reading = _of_text(shard, path=path)
+        shard = text = read_text_shard(path, schema=text_schema(spec["schema"]))
+        reading = _of_text(text, path=path)
     elif spec.get("schema") is not None:
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
         shard, reading = survey_shard(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
     elif len(shape) == 3:
-        shard = read_image_shard(path, num_classes=int(spec["num_classes"]), feature_shape=shape)
+        shard = read_image_shard(
+            path,
+            num_classes=int(spec["num_classes"]),
+            feature_shape=shape,
+            class_names=tuple(map(str, spec.get("class_names") or ())),
+        )
         reading = _of_images(shard, path=path, spec=spec)
     else:
         raise DataError(
@@ -65,15 +72,15 @@ def survey_own_shard(
     return shard, reading
 
 
-def _of_text(shard: Shard, *, path: Path) -> DataReading:
+def _of_text(shard: TextShard, *, path: Path) -> DataReading:
     return DataReading(
         source=str(path),
         rows=len(shard.data),
-        header=f"text, in rows of {shard.data.features.shape[1]} bytes",
+        header=f"text, in rows of {shard.data.features.shape[1]} tokens",
         columns=(),
         classes={},
         clients={},
-        notes=(),
+        notes=shard.notes,
     )
 
 

@@ -11,21 +11,23 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
-from flwr.app import Context, Message, MessageType, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
 from flwr.clientapp.typing import ClientAppCallable
 from numpy.typing import NDArray
 
 from clients.errors import ForeignTask, PastRound, SecondUpdate, UnfitAnswer, UnreadableRequest
 from clients.keys.ledger import Ledger, ledger_of
-from clients.keys.wallet import Wallet, wallet_of
+from clients.keys.wallet import Wallet, simulated_wallet, wallet_of
 from clients.privacy import answers as private
 from fl.chain.typed_data import InvalidSignature
-from fl.codec import Blocks, Layout, LayoutMismatch, block_root, matched
-from fl.protocol import MASKED, RECORD, SignedUpdate, TrainRequest
-from fl.task.held_arrays import ReceivedModel, received_model
+from fl.codec import Blocks, LayoutMismatch, block_root, matched
+from fl.codec.narrow import narrowed
+from fl.protocol import MASKED, MODEL, RECORD, SignedUpdate, TrainRequest
+from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model
 
 log = logging.getLogger(__name__)
 
@@ -43,17 +45,18 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     """
     if message.metadata.message_type.split(".")[0] != MessageType.TRAIN:
         return call_next(message, context)
-    wallet = wallet_of(context)
-    if MASKED in message.content.config_records:  # a step of a masked round that follows its training
-        return private.answer(message, context, wallet=wallet)
+    if MASKED in of_kind(message.content, ConfigRecord):  # a step of a masked round that follows its training
+        return private.answer(message, context, wallet=wallet_of(context))
     request = _request_of(message)
+    simulated = request.simulated and "invite" not in context.node_config
+    wallet = simulated_wallet(context, request.simulated) if simulated else wallet_of(context)
     if request.task_id != wallet.task_id:
         raise ForeignTask(seen=request.task_id, accepted=wallet.task_id)
     ledger = ledger_of(context, task_id=wallet.task_id)
     _keep_receipt(request, wallet=wallet, ledger=ledger)
 
     try:
-        received = received_model(next(iter(message.content.array_records.values())), names=request.names)
+        received = received_model(_model_in(message, request.record), names=request.names)
     except LayoutMismatch as error:
         raise UnreadableRequest(problem=str(error)) from error
     base_model = received.hash
@@ -65,14 +68,14 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
             round_number=request.round,
             received=received,
             wallet=wallet,
-            train=lambda: _difference(message, context, call_next, received=received),
+            train=lambda: _difference(message, context, call_next, received=received, first=request.record),
         )
     last = ledger.last()
     if last is not None and last.round == request.round:
         if last.base_model != base_model:
             raise SecondUpdate(round_number=request.round)
         # A coordinator that lost the answer asks again; it gets the same bytes, not a second update.
-        return _reply(message, last, metrics=None)
+        return _reply(message, last, bits=wallet.block_bits)
     if last is not None and last.round > request.round:
         # Only the last update is kept, so an older round may have been signed for or not.
         raise PastRound(seen=request.round, last=last.round)
@@ -82,10 +85,15 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     if answer.has_error():
         return answer
     trained = time.perf_counter()
-    trained_vector = _trained(answer, received.layout)
-    made = np.subtract(trained_vector, received.vector, dtype=np.float64)
-    noisy = private.terms_of(context).noise == "client"
-    blocks = Blocks.encode(private.noised_update(context, made) if noisy else made).to_bytes()
+    trained_vector, model_records = _trained(answer, received, first=request.record)
+    moved = np.subtract(trained_vector, received.vector, dtype=np.float64)
+    if noisy := private.terms_of(context).noise == "client":
+        moved = private.noised_update(context, moved)
+    narrow = wallet.block_bits < 16
+    if narrow and (kept := ledger.remainder(size=len(moved))) is not None:
+        moved += kept  # error feedback: what rounding took from the last update is made up for in this one
+    encoded = Blocks.encode(moved, bits=wallet.block_bits)
+    blocks = encoded.to_bytes()
     signature = wallet.sign_update(round_number=request.round, base_model=base_model, update_root=block_root(blocks))
     update = SignedUpdate(
         account=wallet.address,
@@ -96,14 +104,17 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         seconds_training=getattr(answer, TRAINED_IN, trained - started),
         seconds_signing=time.perf_counter() - trained,
     )
+    if narrow:
+        ledger.keep_remainder((moved - encoded.decode()).astype(np.float32), round_number=request.round)
     ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others
     log.info("round %d: signed an update of %d bytes as %s", request.round, len(blocks), wallet.address)
     # What training says of itself has no noise on it.
-    return _reply(message, update, metrics=None if noisy else answer.content)
+    told = None if noisy else answer.content
+    return _reply(message, update, answer=told, models=model_records, bits=wallet.block_bits)
 
 
 def _difference(
-    message: Message, context: Context, call_next: ClientAppCallable, *, received: ReceivedModel
+    message: Message, context: Context, call_next: ClientAppCallable, *, received: ReceivedModel, first: str
 ) -> tuple[NDArray[np.float64], float] | Message:
     """What training made of the model, shape (P,), and its seconds; or the app's error reply."""
     started = time.perf_counter()
@@ -111,26 +122,54 @@ def _difference(
     if answer.has_error():
         return answer
     seconds = getattr(answer, TRAINED_IN, time.perf_counter() - started)
-    return np.subtract(_trained(answer, received.layout), received.vector, dtype=np.float64), seconds
+    trained, _ = _trained(answer, received, first=first)
+    return np.subtract(trained, received.vector, dtype=np.float64), seconds
 
 
-def _trained(answer: Message, layout: Layout) -> NDArray[np.float32]:
-    """The trained arrays as a vector, whatever wrapper the app put round its model."""
-    records = list(answer.content.array_records.values())
+def _model_in(message: Message, name: str) -> ArrayRecord:
+    """The record with the model: the one of that name, or the first. Raises: UnreadableRequest."""
+    records = of_kind(message.content, ArrayRecord)
+    if not records:
+        raise UnreadableRequest(problem="it holds no arrays")
+    return records.get(name) or next(iter(records.values()))
+
+
+def _trained(answer: Message, received: ReceivedModel, *, first: str) -> tuple[NDArray[np.float32], list[str]]:
+    """The trained arrays as a vector, whatever wrapper the app put round its model, and the records that they were in.
+
+    What an app leaves out of its answer and knows by name it has not trained: it counts as it was sent.
+    """
+    records, layout = of_kind(answer.content, ArrayRecord), received.layout
     if not records:
         raise UnfitAnswer(problem="it holds no arrays; answer with the trained model's")
-    arrays: dict[str, NDArray[Any]] = {}
-    for record in reversed(records):  # an array that several records hold counts as the first has it
-        arrays |= {name: array.numpy() for name, array in record.items()}
+    found: dict[str, Array] = {}
+    models = []
+    # An array that several records hold counts as the one has it that is called as the model was, or the first.
+    for name, record in sorted(records.items(), key=lambda item: item[0] != first):
+        new = {key: array for key, array in matched(record, layout.names).items() if key not in found}
+        if new:
+            found |= new
+            models.append(name)
+    absent = [name for name in layout.names if name not in found]
+    told = {key for name in models or records for key in records[name]}
+    arrays = {key: array.numpy() for key, array in found.items()}
+    if absent and found and told <= set(received.arrays):
+        log.info("the answer leaves out %d of %d arrays; they count as they were sent", len(absent), len(layout.names))
+        arrays |= {name: received.arrays[name] for name in absent}
     try:
-        return layout.flatten(matched(arrays, layout.names))
+        return layout.flatten(arrays if arrays else {key: array.numpy() for key, array in _all(records)}), models
     except LayoutMismatch as error:
-        raise UnfitAnswer(problem=f"{error}; it holds {', '.join(list(arrays)[:6])}") from error
+        shown = ", ".join(sorted(told, key=list(dict(_all(records))).index)[:6])
+        raise UnfitAnswer(problem=f"{error}; it holds {shown}") from error
+
+
+def _all(records: Mapping[str, ArrayRecord]) -> list[tuple[str, Array]]:
+    return [item for record in records.values() for item in record.items()]
 
 
 def _request_of(message: Message) -> TrainRequest:
     try:
-        return TrainRequest.from_record(message.content.config_records[RECORD])
+        return TrainRequest.from_record(of_kind(message.content, ConfigRecord)[RECORD])
     except (KeyError, TypeError) as error:
         raise UnreadableRequest(problem=str(error)) from error
 
@@ -150,9 +189,17 @@ def _keep_receipt(request: TrainRequest, *, wallet: Wallet, ledger: Ledger) -> N
     ledger.keep_receipt(round_number=request.receipt_round, update_root=request.receipt_root, receipt=request.receipt)
 
 
-def _reply(message: Message, update: SignedUpdate, *, metrics: RecordDict | None) -> Message:
-    content = RecordDict({RECORD: update.to_record()})
-    if metrics is not None:
-        for name, one in metrics.metric_records.items():
-            content[name] = one
-    return Message(content, reply_to=message)
+def _reply(
+    message: Message, update: SignedUpdate, *, answer: RecordDict | None = None, models: Sequence[str] = (), bits: int
+) -> Message:
+    """The answer with blocks in place of the model; what else the app sends goes along as it is, and is not signed."""
+    sent = update if bits == 16 else replace(update, blocks=narrowed(update.blocks))
+    content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {RECORD: sent.to_record()}
+    if answer is not None:
+        others = [name for name in of_kind(answer, ArrayRecord) if name not in models]
+        if others or list(models) != [MODEL]:
+            content[models[0]] = ArrayRecord()  # where the model was: a strategy of the app's own may ask by that name
+        for name, record in answer.items():
+            if name not in models and name != RECORD:
+                content[name] = record
+    return Message(Records(content), reply_to=message)

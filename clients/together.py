@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord
 from numpy.typing import NDArray
 
 from clients.app import HonestWork, honest_work, names_in
@@ -20,7 +20,7 @@ from clients.cohort import Job, train_together, why_not
 from clients.signing import TRAINED_IN, sign_updates
 from clients.trainer import train
 from fl.task.data import Dataset
-from fl.task.held_arrays import ReceivedModel, received_model, record_of
+from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model, record_of
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec
 
@@ -44,12 +44,12 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
         return {}
     started = time.perf_counter()
     asked = messages[next(iter(found))]
-    received = received_model(next(iter(asked.content.array_records.values())), names=names_in(asked))
+    received = received_model(next(iter(of_kind(asked.content, ArrayRecord).values())), names=names_in(asked))
     trained = _trained(received, list(found.values()))
     seconds = (time.perf_counter() - started) / len(found)
     answers = {}
     for (place, work), (vector, loss) in zip(found.items(), trained, strict=True):
-        content = RecordDict(
+        content = Records(
             {
                 "arrays": record_of(received.layout.unflatten(vector)),
                 "metrics": MetricRecord({"num-examples": len(work.data), "train-loss": loss}),

@@ -6,13 +6,13 @@ shard. Plain SGD on mini-batches, drawn by a generator of the round's own, so th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from clients.workbench import Tools
 from fl.task.model_vector import layout_of, load_vector
@@ -42,26 +42,33 @@ def train(
     """
     tools = Tools(tools, spec) if isinstance(tools, nn.Module) else tools
     tools.begin(base)
-    loaded = tools.vector()  # what half precision makes of the base
-    model, objective, optimizer = tools.model, tools.loss, tools.optimizer
-    trained = [one for one in model.parameters() if one.requires_grad]
-    anchors = [one.detach().clone() for one in trained] if proximal_mu else []
-    x, y = torch.from_numpy(features), torch.from_numpy(labels)
+    loaded = base if tools.exact else tools.vector()  # what half precision makes of the base
+    model, objective = tools.model, tools.loss
+    anchors = [one.detach().clone() for one in tools.trained] if proximal_mu else []
+    x, y = _source(features), _source(labels)
     total = 0.0
     with tools.draws(seed):
-        for rows in batches_of(len(x), size=spec.batch_size, steps=spec.steps, seed=seed):
-            batch = torch.from_numpy(rows)
-            optimizer.zero_grad(set_to_none=True)
-            loss = objective.mean(model, (x[batch], y[batch]))
+        for rows in batches_of(len(features), size=spec.batch_size, steps=spec.steps, seed=seed):
+            tools.forget_gradients()
+            loss = objective.mean(model, (x(rows), y(rows)))
             total += float(loss.detach())
             if proximal_mu:
-                gaps = (((one - anchor) ** 2).sum() for one, anchor in zip(trained, anchors, strict=True))
+                gaps = (((one - anchor) ** 2).sum() for one, anchor in zip(tools.trained, anchors, strict=True))
                 loss = loss + proximal_mu / 2 * sum(gaps)
             loss.backward()
-            optimizer.step()
+            tools.step()
     made = tools.vector()
     # The difference is the training's alone, not what rounding took from the base.
-    return made if np.array_equal(loaded, base) else base + (made - loaded), total / spec.steps
+    return made if tools.exact or np.array_equal(loaded, base) else base + (made - loaded), total / spec.steps
+
+
+def _source(array: NDArray[Any]) -> Callable[[NDArray[np.int64]], Tensor]:
+    """What takes rows of an array into a batch; of one in a file, only they are read."""
+    if array.dtype in (np.float32, np.int64) and not isinstance(array, np.memmap):
+        whole = torch.from_numpy(array)
+        return lambda rows: whole[torch.from_numpy(rows)]
+    kind = np.int64 if array.dtype.kind in "iu" else np.float32
+    return lambda rows: torch.from_numpy(np.asarray(array[rows], dtype=kind))
 
 
 def gradient(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from fl.task.model_vector import layout_of
 from fl.task.objectives import Function
@@ -41,7 +41,7 @@ class Tools:
 
     def __init__(self, model: nn.Module, spec: TaskSpec) -> None:
         self.model, self.loss = model.train(), spec.build_loss()
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        trained = self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.optimizer: torch.optim.Optimizer = (
             torch.optim.Adam(trained, lr=spec.learning_rate)
             if spec.optimizer == "adam"
@@ -49,16 +49,45 @@ class Tools:
         )
         self._layout, state = layout_of(model), model.state_dict()  # whose tensors share memory with the module's
         self._parts = [state[name].detach() for name in self._layout.names]
+        self.exact = all(
+            part.dtype == torch.float32 for part in self._parts
+        )  # whether a vector comes out as it went in
+        self._views = [part.numpy() for part in self._parts] if self.exact and _on_cpu(self._parts) else None
+        # Plain SGD is one addition a parameter; the optimizer's own bookkeeping takes longer than that.
+        self._plain = trained if spec.optimizer == "sgd" and not spec.momentum else None
+        self._rate = spec.learning_rate
         self._draws = any(not _is_steady(module) for module in model.modules())
 
     def begin(self, base: NDArray[np.float32]) -> None:
         """Go back to a vector of shape (P,), with an optimizer that has seen nothing."""
         self.optimizer.state.clear()
-        for part, array in zip(self._parts, self._layout.unflatten(base).values(), strict=True):
+        arrays = self._layout.unflatten(base).values()
+        if self._views is not None:
+            for view, array in zip(self._views, arrays, strict=True):
+                np.copyto(view, array)
+            return
+        for part, array in zip(self._parts, arrays, strict=True):
             part.copy_(torch.from_numpy(array if array.flags.writeable else array.copy()))
+
+    def forget_gradients(self) -> None:
+        """Before a step's backward pass."""
+        for one in self.trained:
+            one.grad = None
+
+    def step(self) -> None:
+        """Move the values along the gradients that are there."""
+        if self._plain is None:
+            self.optimizer.step()
+            return
+        with torch.no_grad():
+            for one in self._plain:
+                if one.grad is not None:
+                    one.add_(one.grad, alpha=-self._rate)
 
     def vector(self) -> NDArray[np.float32]:
         """The values now, shape (P,)."""
+        if self._views is not None:
+            return np.concatenate([view.ravel() for view in self._views])
         return np.concatenate([part.to(torch.float32).numpy().ravel() for part in self._parts])
 
     @contextmanager
@@ -85,15 +114,21 @@ class Workbench:
         # A function of somebody else's may keep what it likes.
         forgets = all(one.startswith(_FORGETFUL) for one in own) and not isinstance(spec.build_loss(), Function)
         self._kept = Tools(copy.deepcopy(self._built), spec) if forgets else None
+        kept = self._kept.model if self._kept else self._built
+        self._buffers = list(zip(kept.buffers(), self._built.buffers(), strict=True))
 
     def tools(self) -> Tools:
         """To train with; the same ones every time if nothing of a training can stay in them."""
         if self._kept is None:
             return Tools(copy.deepcopy(self._built), self._spec)
         with torch.no_grad():  # counters of batches, and buffers that no state dict holds
-            for kept, built in zip(self._kept.model.buffers(), self._built.buffers(), strict=True):
+            for kept, built in self._buffers:
                 kept.copy_(built)
         return self._kept
+
+
+def _on_cpu(parts: Sequence[Tensor]) -> bool:
+    return all(part.device.type == "cpu" for part in parts)
 
 
 def _is_steady(module: nn.Module) -> bool:

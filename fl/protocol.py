@@ -14,6 +14,8 @@ from flwr.app import ConfigRecord
 
 RECORD = "fairshare"
 MASKED = "fairshare-masked"
+MODEL, METRICS = "arrays", "metrics"  # what Flower calls the records of an answer
+SIMULATED_FROM = 10  # account of Anvil's that partition 0 of a simulation signs with; the next has the next
 _MOST_SECONDS = 1e9  # that a client may say it took; sums of them stay finite
 
 
@@ -27,6 +29,8 @@ class TrainRequest:
     receipt_round: int = 0
     receipt_root: bytes = b""
     names: tuple[str, ...] = ()  # of the arrays that the update is of, in order; none: of all floats
+    record: str = ""  # of the message, that holds the model; none: the first with arrays
+    simulated: str = ""  # the invite in one line, in a simulation whose nodes sign with Anvil's published keys
 
     def to_record(self) -> ConfigRecord:
         """As it travels."""
@@ -38,6 +42,8 @@ class TrainRequest:
                 "receipt-round": self.receipt_round,
                 "receipt-root": self.receipt_root,
                 "names": list(self.names),
+                "record": self.record,
+                "simulated": self.simulated,
             }
         )
 
@@ -51,6 +57,8 @@ class TrainRequest:
             receipt_round=_typed(record, "receipt-round", int),
             receipt_root=_typed(record, "receipt-root", bytes),
             names=tuple(map(str, _typed(record, "names", list))),
+            record=_typed(record, "record", str),
+            simulated=_typed(record, "simulated", str),
         )
 
 

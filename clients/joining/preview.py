@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from clients.joining.cost import RoundCost
 from fl.chain.accounts import without_secrets
 from fl.errors import ConfigError
 from fl.foreign.json_text import read_json
@@ -52,6 +53,7 @@ class Preview:
     batch_size: int  # rows of a step
     strategy: str
     trial: Trial | None = None  # None without rows, or with an app of the owner's own
+    cost: RoundCost | None = None  # of a round here; None without rows to measure on
 
 
 class Previewing:
@@ -132,4 +134,5 @@ def _read(raw: Any) -> Preview:  # Any: parsed JSON
         batch_size=raw["batch_size"],
         strategy=raw["strategy"],
         trial=None if trial is None else Trial(**trial),
+        cost=None if raw["cost"] is None else RoundCost(**raw["cost"]),
     )

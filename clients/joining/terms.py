@@ -63,6 +63,7 @@ class Offer:
             "you may earn": self._expected(),
             "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
             f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
+            **(self.preview.cost.lines() if self.preview.cost else {}),
             "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
             "your data": f"{len(self.data)} rows{self._held()}, {self.read}; they stay on this machine",
             "differs": "; ".join(self.unlike) or "nothing that stands out from the rows that the task was made with",

@@ -10,15 +10,17 @@ import io
 import json
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import torch
 
+from clients.joining.cost import check_memory, least_memory, measure_round
 from clients.trainer import train
 from clients.workbench import Workbench
 from fl.codec import BLOCK_BYTES, BLOCK_VALUES, model_hash
+from fl.codec.narrow import NARROW_BYTES
 from fl.errors import FairshareError
 from fl.scoring.direction import direction
 from fl.scoring.game import ValidationGame
@@ -40,22 +42,26 @@ def _main() -> None:
     told = np.load(io.BytesIO(sys.stdin.buffer.read()), allow_pickle=False)
     spec = TaskSpec.from_json(str(told["spec"]), trust=Trust.of(sys.argv[1]))
     torch.set_num_threads(int(sys.argv[2]))
+    check_memory(least_memory(spec))  # before anything is built
     model = spec.build_model()
-    base, trial = vector_of(model), None
+    base, trial, cost = vector_of(model), None, None
     if "features" in told:
         rows = Dataset(features=told["features"], labels=told["labels"])
         check_model(model, spec.build_loss(), rows_of_dataset(rows), batch_size=spec.batch_size)
+        del model
+        cost = asdict(measure_round(spec, rows))
         trial = try_round(spec, rows, base=base)
     print(
         json.dumps(
             {
                 "parameters": len(base),
-                "update_bytes": -(-len(base) // BLOCK_VALUES) * BLOCK_BYTES,
+                "update_bytes": -(-len(base) // BLOCK_VALUES) * (NARROW_BYTES if spec.block_bits == 8 else BLOCK_BYTES),
                 "base_model": model_hash(base).hex(),
                 "steps": spec.steps,
                 "batch_size": spec.batch_size,
                 "strategy": spec.strategy,
                 "trial": trial,
+                "cost": cost,
             }
         )
     )

@@ -13,7 +13,9 @@ import threading
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
 from flwr.app import ConfigRecord, Context
+from numpy.typing import NDArray
 
 from clients.errors import BrokenLedger
 from fl.chain.json_file import seal, unseal, write_json
@@ -25,6 +27,7 @@ from fl.protocol import SignedUpdate
 log = logging.getLogger(__name__)
 
 LAST = "fairshare-last-update"  # in the context's state
+REMAINDER = "fairshare-remainder"  # in the context's state: what rounding took from the last update
 RECEIPTS = "fairshare-receipts"  # in the context's state: round -> update root and the coordinator's signature
 _MOST_BYTES = 2 << 30  # of the file of an update: its blocks, and a line
 _MOST_HEAD = 1 << 16  # of that line
@@ -41,6 +44,12 @@ class Ledger(Protocol):
 
     def keep(self, update: SignedUpdate) -> None:
         """Remember an update; when this returns, it may be sent."""
+
+    def remainder(self, *, size: int) -> NDArray[np.float32] | None:
+        """What rounding took from the last update, shape (size,); None if that is not known."""
+
+    def keep_remainder(self, values: NDArray[np.float32], *, round_number: int) -> None:
+        """Remember what rounding takes from a round's update, shape (P,), before the update itself is kept."""
 
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """Remember the coordinator's signature that it took the update."""
@@ -61,6 +70,18 @@ class ContextLedger:
         """See `Ledger`."""
         self._records[LAST] = update.to_record()
 
+    def remainder(self, *, size: int) -> NDArray[np.float32] | None:
+        """See `Ledger`."""
+        record, last = self._records.config_records.get(REMAINDER), self.last()
+        if record is None or last is None or record["round"] != last.round:
+            return None
+        values = record["values"]
+        return _remainder(values, size=size) if isinstance(values, bytes) else None
+
+    def keep_remainder(self, values: NDArray[np.float32], *, round_number: int) -> None:
+        """See `Ledger`."""
+        self._records[REMAINDER] = ConfigRecord({"round": round_number, "values": values.astype("<f4").tobytes()})
+
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """See `Ledger`."""
         receipts = self._records.config_records.get(RECEIPTS) or ConfigRecord()
@@ -69,14 +90,15 @@ class ContextLedger:
 
 
 class FolderLedger:
-    """In `signed/<task id>` of a node's folder: `last-update` (a line of JSON, then the blocks as sent) and `receipts.json`.
+    """In `signed/<task id>` of a node's folder: `last-update` (a line of JSON, then the blocks as signed), `receipts.json`, and of a task
+    with blocks of 8 bits `remainder` (a line of JSON, then float32, little-endian).
 
-    Both are replaced whole and are on the disk before a method returns.
+    All are replaced whole and are on the disk before a method returns.
     """
 
     def __init__(self, folder: Path, *, task_id: bytes) -> None:
         own = folder / "signed" / task_id.hex()
-        self._last, self._receipts = own / "last-update", own / "receipts.json"
+        self._last, self._receipts, self._remainder = own / "last-update", own / "receipts.json", own / "remainder"
 
     def last(self) -> SignedUpdate | None:
         """See `Ledger`. Raises: BrokenLedger if the file is there and cannot be read."""
@@ -117,6 +139,26 @@ class FolderLedger:
         line = json.dumps(seal(head, over=update.blocks)).encode()
         write_whole(self._last, line + b"\n" + update.blocks, mode=0o600)
 
+    def remainder(self, *, size: int) -> NDArray[np.float32] | None:
+        """See `Ledger`. What cannot be read is left out: it is a rounding, and the next update does without it."""
+        last = self.last()
+        try:
+            head, _, values = read_file(self._remainder, most=_MOST_BYTES).partition(b"\n")
+            round_number = unseal(read_json(head, most=_MOST_HEAD), over=values)["round"]
+        except Absent:
+            return None
+        except (Unreadable, BadJson, KeyError) as error:
+            log.warning("%s is left out (%s)", self._remainder, error)
+            return None
+        return _remainder(values, size=size) if last is not None and round_number == last.round else None
+
+    def keep_remainder(self, values: NDArray[np.float32], *, round_number: int) -> None:
+        """See `Ledger`."""
+        private_folder(self._remainder.parent)
+        written = values.astype("<f4").tobytes()
+        line = json.dumps(seal({"round": round_number}, over=written)).encode()
+        write_whole(self._remainder, line + b"\n" + written, mode=0o600)
+
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """See `Ledger`."""
         entry = {"update_root": update_root.hex(), "receipt": receipt.hex()}
@@ -154,6 +196,10 @@ class FolderLedger:
             )
             return {}
         return found
+
+
+def _remainder(values: bytes, *, size: int) -> NDArray[np.float32] | None:
+    return np.frombuffer(values, dtype="<f4") if len(values) == 4 * size else None
 
 
 def ledger_of(context: Context, *, task_id: bytes) -> Ledger:

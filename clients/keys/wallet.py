@@ -15,6 +15,8 @@ from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain, MaskedStep, Receipt, Update, sign, signer_of
 from fl.errors import ConfigError
 from fl.foreign.files import Unreadable
+from fl.protocol import SIMULATED_FROM
+from fl.task.bounds import block_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class Wallet:
     domain: Domain
     task_id: bytes  # the task that the owner accepted
     coordinator: str  # whose receipts count
+    block_bits: int = 16  # of the task's updates on the wire
 
     @property
     def address(self) -> str:
@@ -79,6 +82,35 @@ def wallet_of(context: Context) -> Wallet:
         domain=Domain(chain_id=invite.chain_id, contract=invite.contract),
         task_id=invite.id_bytes,
         coordinator=invite.coordinator,
+        block_bits=block_bits(invite.spec),
+    )
+
+
+def simulated_wallet(context: Context, line: str) -> Wallet:
+    """The wallet of a node of Flower's simulation engine: by its partition one of Anvil's published keys, which guard nothing.
+
+    Args:
+        context: Of the node.
+        line: The invite as the message has it. Any coordinator may write one, and gets no more than a key that everybody has.
+    Raises: ConfigError outside a simulation; BadInvite; TestKeysElsewhere on any other chain than 31337.
+    """
+    if not {"partition-id", "num-partitions"} <= set(context.node_config):
+        raise ConfigError(
+            "the task is simulated, and this node is not of Flower's simulation engine, which sets partition-id and num-partitions; "
+            "set invite and keystore in its configuration"
+        )
+    return _simulated(line, int(context.node_config["partition-id"]))
+
+
+@cache
+def _simulated(line: str, partition: int) -> Wallet:
+    invite = Invite.from_line(line)
+    return Wallet(
+        account=anvil_account(SIMULATED_FROM + partition, chain_id=invite.chain_id),
+        domain=Domain(chain_id=invite.chain_id, contract=invite.contract),
+        task_id=invite.id_bytes,
+        coordinator=invite.coordinator,
+        block_bits=block_bits(invite.spec),
     )
 
 

@@ -13,18 +13,20 @@ class NullGrid(Grid):
 
     Args:
         ids: Asked each time, since a strategy waits until there are enough.
+        grid: The one behind it, where there is one: its run has the app's settings.
     """
 
-    def __init__(self, ids: Callable[[], Iterable[int]]) -> None:
-        self._ids = ids
+    def __init__(self, ids: Callable[[], Iterable[int]], *, grid: Grid | None = None) -> None:
+        self._ids, self._grid = ids, grid
 
     def get_node_ids(self) -> Iterable[int]:
         """Their ids."""
         return self._ids()
 
     @property
-    def run(self) -> None:  # type: ignore[override]  # no run is
-        """There is none."""
+    def run(self) -> object:  # type: ignore[override]
+        """The grid's behind it; there is none where nothing runs."""
+        return None if self._grid is None else self._grid.run
 
     def set_run(self, run: object) -> None:
         """There is none."""

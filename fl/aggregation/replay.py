@@ -22,10 +22,20 @@ from fl.task.held_arrays import record_of
 
 
 def aggregate(
-    inner: Strategy, number: int, contents: Sequence[RecordDict], *, base: NDArray[np.float32], layout: Layout
+    inner: Strategy,
+    number: int,
+    contents: Sequence[RecordDict],
+    *,
+    base: NDArray[np.float32],
+    layout: Layout,
+    nodes: Sequence[int] = (),
 ) -> tuple[NDArray[np.float32], MetricRecord | None]:
-    """The model after a round, shape (P,), and the strategy's own metrics; the base model if it made nothing of it."""
-    arrays, metrics = inner.aggregate_train(number, _replies(contents))
+    """The model after a round, shape (P,), and the strategy's own metrics; the base model if it made nothing of it.
+
+    Args:
+        nodes: Whose replies these are, where that is known: a strategy may go by the nodes that it asked.
+    """
+    arrays, metrics = inner.aggregate_train(number, _replies(contents, nodes))
     following = base if arrays is None else layout.flatten({name: array.numpy() for name, array in arrays.items()})
     return following, metrics
 
@@ -71,9 +81,10 @@ def _be_somebody() -> None:
         TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 0, 1, 0  # the server
 
 
-def _replies(contents: Sequence[RecordDict]) -> list[Message]:
+def _replies(contents: Sequence[RecordDict], nodes: Sequence[int]) -> list[Message]:
     # Flower reads a reply's sender from the message that it answers.
-    asked = (Message(RecordDict(), number + 2, "train") for number in range(len(contents)))
+    senders = nodes if nodes and all(nodes) else range(2, 2 + len(contents))
+    asked = (Message(RecordDict(), sender, "train") for sender in senders)
     return [Message(content, reply_to=one) for content, one in zip(contents, asked, strict=True)]
 
 

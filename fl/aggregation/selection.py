@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Participant, norm_q64
-from fl.task.held_arrays import HeldArray
+from fl.task.held_arrays import HeldArray, Records
 
 _UNWEIGHTED = (FedXgbBagging, FedXgbCyclic, QFedAvg)
 _ROBUST = (Bulyan, FedMedian, FedTrimmedAvg)
@@ -80,13 +80,15 @@ def content_for(
     The model is base + clip·Δ. A strategy that normalises its weights thus arrives at the aggregate that is scored, where
     a clip inside the weight would only shift weight to others.
     """
-    clip, start, arrays = clip_of(participant.blocks, cap=cap), 0, ArrayRecord()
+    clip, start, held = clip_of(participant.blocks, cap=cap), 0, {}
     for name, shape in zip(layout.names, layout.shapes, strict=True):
         stop = start + math.prod(shape)
         read = partial(_model_part, participant.blocks, base=base, clip=clip, start=start, stop=stop, shape=shape)
-        arrays[name] = HeldArray(read, dtype="float32", shape=shape)
+        held[name] = HeldArray(read, dtype="float32", shape=shape)
         start = stop
-    return RecordDict(
+    arrays = ArrayRecord()
+    arrays.__dict__["_data"].update(held)  # past Flower's checks, as in `record_of`
+    return Records(
         {
             "arrays": arrays,
             # A stake in wei overflows the 64-bit integers of a MetricRecord; strategies only use ratios.

@@ -97,10 +97,15 @@ class Invite:
     @classmethod
     def load(cls, text: str) -> Invite:
         """From a file's name or the one-line form. Raises: BadInvite."""
-        if not text.startswith(_STRING):
-            return cls.read(Path(text).expanduser())
+        return cls.from_line(text) if text.startswith(_STRING) else cls.read(Path(text).expanduser())
+
+    @classmethod
+    def from_line(cls, text: str) -> Invite:
+        """From the one-line form. Raises: BadInvite."""
         begins = f"{text[:24]}…"
         try:
+            if not text.startswith(_STRING):
+                raise ValueError(f"it does not begin with {_STRING}")
             if len(text) > _MOST_BYTES:
                 raise ValueError("it is too long")
             unpacker = zlib.decompressobj()

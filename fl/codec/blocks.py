@@ -3,6 +3,9 @@
 A block is 256 values: ``int8 exponent e ‖ 256 × int16 big-endian q``, value = q·2^e. e is the smallest exponent in
 [−64, 0] with max|v| ≤ 32767·2^e and q rounds half to even, so a vector has exactly one encoding. An all-zero
 block has e = −64 and the last block is padded with zeros.
+
+With 8 bits the quanta are multiples of 256, so that a block is one of these in every way: it is hashed, signed, scored and proved as
+they are, and travels without the low byte of each quantum (`fl.codec.narrow`).
 """
 
 from __future__ import annotations
@@ -65,11 +68,16 @@ class Blocks:
         return len(self.exponents)
 
     @classmethod
-    def encode(cls, vector: NDArray[np.floating]) -> Blocks:
+    def encode(cls, vector: NDArray[np.floating], *, bits: int = 16) -> Blocks:
         """Quantise a vector of shape (P,), P ≥ 1.
 
-        Raises: UnencodableVector for NaN, infinity or a value whose magnitude is above 32767.
+        Args:
+            vector: The values.
+            bits: 16, or 8: a value's quantum is then one of −127 to 127, times 256.
+        Raises: UnencodableVector for NaN, infinity or a value whose magnitude is above 32767 (8 bits: 32512).
         """
+        step = 1 << (16 - bits)
+        most = MAX_QUANTUM // step * step
         if vector.ndim != 1 or vector.size == 0:
             raise MalformedBlocks(reason=f"a vector of shape {vector.shape} was given, (P,) with P ≥ 1 is expected")
         count = -(-vector.size // BLOCK_VALUES)
@@ -77,13 +85,14 @@ class Blocks:
         flat[: vector.size] = vector
         values = flat.reshape(count, BLOCK_VALUES)
         peaks = np.maximum(values.max(axis=1), -values.min(axis=1))
-        if not (peaks <= MAX_QUANTUM).all():  # written so that NaN counts as bad
-            index = int(np.argmax(~(np.abs(vector) <= MAX_QUANTUM)))
+        if not (peaks <= most).all():  # written so that NaN counts as bad
+            index = int(np.argmax(~(np.abs(vector) <= most)))
             raise UnencodableVector(index=index, value=float(vector[index]))
-        exponents = _smallest_exponents(peaks)
+        exponents = _smallest_exponents(peaks, most=most)
         # A scaling by a power of two is exact, and np.rint rounds half to even.
-        values *= np.ldexp(1.0, -exponents.astype(np.int32))[:, None]
+        values *= np.ldexp(1.0 / step, -exponents.astype(np.int32))[:, None]
         quanta = np.rint(values, out=values).astype(np.int16)
+        quanta *= step
         # A block whose values all round to 0 is the all-zero block, which already has e = −64 here.
         return cls(exponents=exponents, quanta=quanta, size=int(vector.size))
 
@@ -156,11 +165,11 @@ def _squared_q128(exponents: NDArray[np.int8], quanta: NDArray[np.int16]) -> int
     return total
 
 
-def _smallest_exponents(peaks: NDArray[np.float64]) -> NDArray[np.int8]:
-    """Smallest e in [−64, 0] with peak ≤ 32767·2^e, for each peak ≥ 0; shape (B,)."""
-    # frexp gives peak = m·2^x with m in [0.5, 1); 32767·2^(x−15) is just below 2^x, so e is x−15, or one more
-    # where m exceeds 32767/32768.
+def _smallest_exponents(peaks: NDArray[np.float64], *, most: int) -> NDArray[np.int8]:
+    """Smallest e in [−64, 0] with peak ≤ most·2^e, for each peak ≥ 0; shape (B,)."""
+    # frexp gives peak = m·2^x with m in [0.5, 1); most·2^(x−15) is just below 2^x, so e is x−15, or one more
+    # where m exceeds most/32768.
     mantissa, power = np.frexp(peaks)
-    exponents = power - 15 + (mantissa > MAX_QUANTUM / 32768)
+    exponents = power - 15 + (mantissa > most / 32768)
     exponents = np.where(peaks == 0, MIN_EXPONENT, exponents)
     return np.clip(exponents, MIN_EXPONENT, MAX_EXPONENT).astype(np.int8)

@@ -10,12 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl.errors import FairshareError
+
+T = TypeVar("T")
 
 
 class LayoutMismatch(FairshareError):
@@ -84,7 +86,7 @@ class Layout:
 _WRAPPERS = ("module.", "_orig_mod.", "_module.", "_fsdp_wrapped_module.")
 
 
-def matched(arrays: Mapping[str, NDArray[Any]], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+def matched(arrays: Mapping[str, T], names: Sequence[str]) -> dict[str, T]:
     """Those of the arrays that have one of the names, or would have it without what a wrapper adds.
 
     Args:

@@ -33,6 +33,7 @@ class TaskConfig:
     optimizer: str = "sgd"  # of the local steps: sgd or adam
     loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
     trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
+    block_bits: int = 16  # of an update's values on the wire: 16, or 8 with error feedback, a quarter of float32
     norm_cap: str = "10"  # a longer update is scaled down to this norm
     budget: str = "1000"  # tokens that all rounds together can pay
     # Tokens of the coordinator's own, which it loses if it is proven wrong or falls silent; the budget if not set. Rounds wait
@@ -75,9 +76,10 @@ class TaskConfig:
             ("optimizer", ("sgd", "adam")),
             ("reveal", ("round", "end")),
             ("length", ("median", "capped")),
+            ("block_bits", (16, 8)),
         ):
             if (value := getattr(self, name)) not in choices:
-                raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(choices)}")
+                raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(map(str, choices))}")
         self.may_stop = bool(patience_of(self.stop)) or self.may_stop
         for name in ("budget", "bond", "stake_per_sample", "max_stake"):
             wei(getattr(self, name) or "0", setting=f"task.{name}")

@@ -178,6 +178,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         learning_rate=task.learning_rate,
         momentum=task.momentum,
         optimizer=task.optimizer,
+        block_bits=task.block_bits,
         norm_cap=task.norm_cap,
         # A median of lengths would tell of them without noise.
         length="capped" if config.privacy.noise == "client" else task.length,

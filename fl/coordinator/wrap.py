@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +28,24 @@ from fl.chain.tokens import wei
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
 from fl.coordinator.lifecycle.refuter import refuting_challenges
+from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.model_vector import choose, travelling, vector_of
-from fl.task.objectives import Batch, objective_of
+from fl.task.model_vector import ALL, choose, travelling, vector_of
+from fl.task.objectives import Batch, Objective, objective_of
 from fl.task.preflight import check_model
 from fl.task.rows import Rows, rows_of
 from fl.task.spec import TaskSpec
 from fl.task.strategies import described
 from fl.task.trust import is_path
+from fl.task.utility import ArraysModel, Utility, check_utility, committed
 
 log = logging.getLogger(__name__)
+
+_EXACT = 8  # clients up to which Shapley's value is cheap to the last coalition
 
 Values = NDArray[Any] | Tensor
 Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] | Mapping[str, Values] | Iterable[Any]
@@ -50,9 +54,9 @@ Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] |
 def paying(
     inner: Strategy,
     *,
-    model: nn.Module,
-    loss: nn.Module | Callable[[nn.Module, Batch], Tensor],
-    validation: Validation,
+    model: nn.Module | Mapping[str, Any],
+    loss: nn.Module | Callable[[nn.Module, Batch], Tensor] | None = None,
+    validation: Validation | None = None,
     clients: int,
     rounds: int,
     budget: str,
@@ -62,9 +66,13 @@ def paying(
     key: str | None = None,
     evaluators: Sequence[LocalAccount] = (),
     enrolment_s: float = 600.0,
-    scorer: str = "direction",
+    scorer: str | None = None,
     scorer_arguments: Mapping[str, Any] | None = None,
-    trainable: str = "all",
+    trainable: str | Iterable[str] = ALL,
+    block_bits: int = 16,
+    utility: Callable[[dict[str, NDArray[Any]]], float] | None = None,
+    simulate: bool = False,
+    stakes: Sequence[str] | None = None,
 ) -> PayingStrategy:
     """Open a paid task on chain, wait until its clients have joined, and wrap the strategy.
 
@@ -74,7 +82,7 @@ def paying(
 
     Args:
         inner: Any Flower strategy that aggregates a weighted sum, or Flower's FedMedian, FedTrimmedAvg or Bulyan.
-        model: With its initial weights, which go to the chain as a hash.
+        model: With its initial weights, which go to the chain as a hash. With `utility`, the arrays that the app sends.
         loss: A module that means over the samples of a batch, loss(model(x), y), or a function loss(model, batch) that gives one
             loss a row and takes batches as `validation` gives them: for models that return tuples, dicts or output objects.
         validation: What updates are scored on; its hash goes to the chain. (inputs, targets), where inputs may be a tuple of
@@ -89,10 +97,19 @@ def paying(
         evaluators: Accounts that recompute and sign each round in this process; the coordinator's own if none, which is
             fine on a devnet and proves nothing to anybody else.
         enrolment_s: Seconds to wait for the clients.
-        scorer: The rule that pays, by name; any but the direction is attested by the evaluators and not provable on chain.
+        scorer: The rule that pays, by name; any but the direction is attested by the evaluators and not provable on chain. The direction
+            if not set; with `utility`, which has none, Shapley's value, sampled where there are many clients.
         scorer_arguments: Settings of that rule.
-        trainable: What travels and is paid: all parameters that require a gradient, adapters (of peft), or name patterns with
-            commas such as `classifier.*`. The rest stays as the initial arrays have it.
+        trainable: What travels and is paid: all parameters that require a gradient, adapters (of peft), name patterns with
+            commas such as `classifier.*`, or names, such as the initial `ArrayRecord` of an app that sends a part of its model. The
+            rest stays as the initial arrays have it.
+        block_bits: Of an update's values on the wire: 16, or 8 with error feedback.
+        utility: What arrays are worth, larger for better, for a model without torch; instead of `loss`. `validation` is then whatever it
+            measures on, for its hash, or nothing.
+        simulate: Whether the app runs under Flower's simulation engine, on a chain of play money: the deployed one, or an Anvil that ends
+            with this process. Partition i joins and signs with a published key, and everybody is paid out at the end. Bundles and invite
+            go into a new folder under `simulated`.
+        stakes: Tokens of each partition of a simulation; they are the weights of the mean. One each if not set.
     Raises: UnfitModel, UnfitOutput or ConfigError for a model, loss or validation set that does not work, before anything is
         escrowed; UnscorableStrategy; TooManyClients and TooFewToAggregate if so many can never be scored; ConfigError if the strategy waits for more nodes than `clients`; ChainError with what to do;
         TooFewClients after `enrolment_s`.
@@ -105,20 +122,36 @@ def paying(
             f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
             "min_available_nodes and min_train_nodes"
         )
-    rows = rows_of(validation)
-    travelling(model)  # before a copy parts what shares memory
-    model = choose(_copied(model), trainable)
-    check_model(model, objective_of(loss), rows)
-    where = Deployment.read(Path(deployment))
-    sponsor, coordinator = _keys(key, chain_id=where.chain_id)
-    signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))
-    spec = _spec(inner, model, rows, scorer=scorer, scorer_arguments=scorer_arguments or {})
-    spec = replace(spec, trainable=trainable, loss=_named(loss)).with_base(model)
+    if stakes is not None and not simulate:
+        raise ConfigError(
+            "stakes are for a simulation; on a chain of its own every client sets its stake when it joins"
+        )
+    given = _given(model, loss=loss, validation=validation, utility=utility)
+    trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
+    built = choose(given.model, trainable)
+    check_model(built, given.objective, given.rows)
+    if utility is not None and scorer is None:
+        scorer = "shapley" if clients <= _EXACT else "leverage"
+    spec = _spec(inner, built, given.rows, scorer=scorer or "direction", scorer_arguments=scorer_arguments or {})
+    spec = replace(spec, trainable=trainable, loss=_named(loss or utility), block_bits=block_bits).with_base(built)
+    if utility is not None:
+        if not spec.attested:
+            raise ConfigError(
+                "scorer=direction goes by gradients, and a utility has none; leave scorer out, or set scorer=leverage"
+            )
+        spec = replace(spec, public_rounds=0)  # a public step goes by the gradient too
     PaidScoring(spec, game=None).check_clients(clients)
-    if Path(invite).exists():
-        task = PaidTask.from_invite(Path(invite), coordinator=coordinator)
+    amounts = stakes_of(stakes, clients=clients) if simulate else []
+    defaults = TaskConfig(rounds=rounds, budget=budget)
+    simulated = simulation(Path(deployment), accounts=2) if simulate else None
+    where = simulated.deployment if simulated else Deployment.read(Path(deployment))
+    sponsor, coordinator = _keys(None if simulated else key, chain_id=where.chain_id)
+    signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))
+    invite_path = simulated.folder / "invite.json" if simulated else Path(invite)
+    bundles_path = simulated.folder / "bundles" if simulated else Path(bundles)
+    if invite_path.exists():
+        task = PaidTask.from_invite(invite_path, coordinator=coordinator)
     else:
-        defaults = TaskConfig(rounds=rounds, budget=budget)
         terms = Terms(
             token=where.token,
             coordinator=coordinator.address,
@@ -136,21 +169,28 @@ def paying(
             min_stake=1,
             max_stake=wei(defaults.max_stake, setting="max_stake"),
             spec_hash=spec.hash(),
-            validation_hash=rows.hash(),
-            base_model=model_hash(vector_of(model)),
+            validation_hash=given.rows.hash(),
+            base_model=model_hash(vector_of(built)),
             salt=bytes(32),
         )
-        _check_unused(Path(bundles))
+        _check_unused(bundles_path)
+        if simulated:
+            simulated.fund({sponsor.address: terms.budget})
         # Bound to the invite's place, so that two tasks of one sponsor differ and a second start finds the first.
-        named = f"{Path(invite).resolve()}/{spec.to_json()}"
-        task = _opened(where, named, terms=terms, sponsor=sponsor, coordinator=coordinator)
-        task.invite(url=where.url, spec=spec.to_json()).write(Path(invite))
+        named = f"{invite_path.resolve()}/{spec.to_json()}"
+        task = _opened(where, named, terms=terms, sponsor=sponsor, coordinator=coordinator, leaps=simulate)
     _hold_bond(task)
-    log.warning("%s is the invite; waiting for %d clients to run `fl join`", invite, clients)
-    task.wait_for_clients(clients, deadline_s=enrolment_s)
+    line = ""
+    if simulated:
+        line = simulated.join(task, spec=spec.to_json(), stakes=amounts)
+        log.warning("simulated on chain %d at %s; its files are in %s", where.chain_id, where.url, simulated.folder)
+    else:
+        task.invite(url=where.url, spec=spec.to_json()).write(invite_path)
+        log.warning("%s is the invite; waiting for %d clients to run `fl join`", invite, clients)
+        task.wait_for_clients(clients, deadline_s=enrolment_s)
 
     def game() -> ValidationGame:
-        return ValidationGame(model, loss=loss, rows=rows)
+        return ValidationGame(built, loss=given.objective, rows=given.rows)
 
     return _GuardedStrategy(
         inner,
@@ -158,28 +198,84 @@ def paying(
         spec=spec,
         game=game(),
         quorum=LocalQuorum(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
-        bundles=Path(bundles),
+        bundles=bundles_path,
         invite=task.invite(url=where.url, spec=spec.to_json()),
+        simulation=simulated,
+        simulated=line,
+        resumable=simulated is None,
     )
 
 
 class _GuardedStrategy(PayingStrategy):
     """Refutes false challenges of its scores while it runs; afterwards nothing of it is left that could."""
 
-    def __init__(self, inner: Strategy, *, bundles: Path, invite: Invite, **settings: Any) -> None:
+    def __init__(
+        self, inner: Strategy, *, bundles: Path, invite: Invite, simulation: Simulation | None, **settings: Any
+    ) -> None:
         super().__init__(inner, bundles=bundles, **settings)
-        self._bundles, self._invite = bundles, invite
+        self._bundles, self._invite, self._simulation = bundles, invite, simulation
+
+    def __getattr__(self, name: str) -> Any:
+        # What the app asks of its own strategy, such as a folder that it sets.
+        if name.startswith("__") or "inner" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.inner, name)
 
     def start(self, *given: Any, **named: Any) -> Result:
         """As the paying strategy's."""
         with refuting_challenges(self._invite, bundles=self._bundles, account=self.task.coordinator):
             result = super().start(*given, **named)
-        log.warning(
-            "all rounds are on chain; scores can be challenged until the task is closed, so run `fl watch INVITE bundles=%s "
-            "key=KEYSTORE` until then: it refutes what is false",
-            self._bundles,
-        )
+        state = self.task.state()
+        if state.posted < state.rounds:
+            log.warning(
+                "rounds %d to %d of the task are still to come; start again for them", state.posted + 1, state.rounds
+            )
+        elif self._simulation is not None:
+            last = self._before
+            if last.header is not None and state.status == Status.STARTED:
+                lines = self._simulation.pay_out(self.task, last.header, last.leaves)
+                log.warning("all rounds are on chain, and everybody is paid out:\n%s", "\n".join(lines))
+        else:
+            log.warning(
+                "all rounds are on chain; scores can be challenged until the task is closed, so run `fl watch INVITE bundles=%s "
+                "key=KEYSTORE` until then: it refutes what is false",
+                self._bundles,
+            )
         return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Given:
+    """What is trained and measured, in the forms that the rest takes."""
+
+    model: nn.Module  # a copy
+    objective: Objective
+    rows: Rows
+
+
+def _given(model: Any, *, loss: Any, validation: Any, utility: Any) -> _Given:
+    if utility is None:
+        if loss is None or validation is None:
+            raise ConfigError(
+                "loss and validation are missing, which updates are scored on; or give utility=(arrays) -> float"
+            )
+        if not isinstance(model, nn.Module):
+            raise ConfigError(
+                f"the model is a {type(model).__name__}; give a torch module, or utility=(arrays) -> float for arrays"
+            )
+        rows = rows_of(validation)
+        travelling(model)  # before a copy parts what shares memory
+        return _Given(model=_copied(model), objective=objective_of(loss), rows=rows)
+    if loss is not None:
+        raise ConfigError("both loss and utility are set; give utility for arrays, or loss for a torch module")
+    if isinstance(model, nn.Module) or not isinstance(model, Mapping):
+        raise ConfigError(
+            f"utility values arrays by name, and the model is a {type(model).__name__}; give the ArrayRecord that the app starts from, "
+            "or loss for a torch module"
+        )
+    arrays, objective = ArraysModel(model), Utility(utility)
+    check_utility(arrays, objective)
+    return _Given(model=arrays, objective=objective, rows=committed(validation))
 
 
 def _spec(
@@ -221,7 +317,7 @@ def _hold_bond(task: PaidTask) -> None:
 
 
 def _opened(
-    where: Deployment, named: str, *, terms: Terms, sponsor: LocalAccount, coordinator: LocalAccount
+    where: Deployment, named: str, *, terms: Terms, sponsor: LocalAccount, coordinator: LocalAccount, leaps: bool
 ) -> PaidTask:
     """Open the task of a name, or a further one where that was used up; one that was opened and that nobody joined is taken."""
     _, escrow, _ = where.connect()
@@ -229,10 +325,13 @@ def _opened(
         salt = hashlib.sha256(f"{named}/{attempt}".encode() if attempt else named.encode()).digest()
         task_id = escrow.task_id(sponsor.address, salt)
         if not escrow.has_task(task_id):
-            return PaidTask.open(where, terms=replace(terms, salt=salt), sponsor=sponsor, coordinator=coordinator)[0]
+            opened, _ = PaidTask.open(
+                where, terms=replace(terms, salt=salt), sponsor=sponsor, coordinator=coordinator, leaps=leaps
+            )
+            return opened
         held, state = escrow.task(task_id)
         if state.status == Status.OPEN and not state.clients and replace(held, salt=salt) == replace(terms, salt=salt):
-            return PaidTask.attach(where, task_id=task_id, coordinator=coordinator)
+            return PaidTask.attach(where, task_id=task_id, coordinator=coordinator, leaps=leaps)
     raise AssertionError("there are more salts than tasks")
 
 

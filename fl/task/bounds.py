@@ -35,11 +35,18 @@ _NEEDED = ("model", "feature_shape", "num_classes")
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
 _LONGEST_DECIMAL = 40  # characters
-_CHOICES = {"length": ("median", "capped"), "training": ("fairshare", "app"), "optimizer": ("sgd", "adam")}
+BLOCK_BITS = (16, 8)  # of an update's values on the wire
+_CHOICES: dict[str, tuple[object, ...]] = {
+    "length": ("median", "capped"),
+    "training": ("fairshare", "app", "together"),
+    "optimizer": ("sgd", "adam"),
+    "block_bits": BLOCK_BITS,
+}
 _ARGUMENTS = ("model_arguments", "scorer_arguments", "strategy_arguments")
 _MOST_ARGUMENTS = 4096  # values in one of these, nested ones too
 _DEEPEST_ARGUMENT = 4
 _LONGEST_TEXT = 1000
+_LONGEST_PATTERNS = 1 << 16  # characters of what travels: the names of a large model's layers
 _LARGEST_ARGUMENT = 2**31
 _MOST_WORKERS = 64  # threads of a rule
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
@@ -64,6 +71,16 @@ def read_spec(text: str) -> dict[str, Any]:
     return raw
 
 
+def block_bits(text: str) -> int:
+    """Bits of an update's values by a spec's text: 16 where it does not say, or cannot be read."""
+    try:
+        raw = read_json(text)
+    except BadJson:
+        return 16
+    bits = raw.get("block_bits", 16) if isinstance(raw, dict) else 16
+    return bits if bits in BLOCK_BITS else 16
+
+
 def check_bounds(spec: Mapping[str, Any]) -> None:
     """Check types and sizes of a spec's values, those of them that are there.
 
@@ -81,8 +98,8 @@ def check_bounds(spec: Mapping[str, Any]) -> None:
         if name in spec and not (isinstance(spec[name], str) and 0 < len(spec[name]) <= _LONGEST_NAME):
             raise ConfigError(f"{name}.name is {shown(spec[name])}; write a name of at most {_LONGEST_NAME} characters")
     for name, choices in _CHOICES.items():
-        if name in spec and spec[name] not in choices:
-            raise ConfigError(f"task.{name} is {shown(spec[name])}; set {' or '.join(choices)}")
+        if name in spec and (spec[name] not in choices or isinstance(spec[name], float)):
+            raise ConfigError(f"task.{name} is {shown(spec[name])}; set {' or '.join(map(str, choices))}")
     _check_travelling(spec)
     _check_shape(spec.get("feature_shape", ()))
     _check_names(spec.get("class_names", ()))
@@ -151,9 +168,9 @@ def _check_whole(setting: str, value: object, *, least: int, most: int) -> None:
 
 def _check_travelling(spec: Mapping[str, Any]) -> None:
     trainable, frozen = spec.get("trainable", "all"), spec.get("frozen")
-    if not isinstance(trainable, str) or not 0 < len(trainable) <= _LONGEST_TEXT:
+    if not isinstance(trainable, str) or not 0 < len(trainable) <= _LONGEST_PATTERNS:
         raise ConfigError(
-            f"task.trainable is {shown(trainable)}; set all, adapters, or patterns of at most {_LONGEST_TEXT} characters"
+            f"task.trainable is {shown(trainable)}; set all, adapters, or patterns of at most {_LONGEST_PATTERNS} characters"
         )
     if frozen is not None and not (isinstance(frozen, str) and re.fullmatch("[0-9a-f]{64}", frozen)):
         raise ConfigError(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import re
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -19,9 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from fl.errors import ConfigError
+from fl.task.data.tokens import BASES, NAME
 
-BASES = "FAIRSHARE_BASES"  # a folder of base models, by name
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")  # a spec is somebody else's text: a name, never a path
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -91,7 +89,7 @@ def _drawn(transformers: Any, config: Mapping[str, Any]) -> nn.Module:
 
 
 def _found(transformers: Any, base: str) -> nn.Module:
-    if not _NAME.fullmatch(base):
+    if not NAME.fullmatch(base):
         raise ConfigError(
             f"model.arguments.base is {base!r}; write the name of a folder in ${BASES}, or of a hub model such as org/name"
         )
@@ -120,7 +118,7 @@ def _found(transformers: Any, base: str) -> nn.Module:
 def _place(base: str) -> str:
     """The folder of a base, or its name where the hub cache may have it."""
     folder = os.environ.get(BASES)
-    own = Path(folder).expanduser() / base if folder and _NAME.fullmatch(base) else None
+    own = Path(folder).expanduser() / base if folder and NAME.fullmatch(base) else None
     return str(own) if own is not None and own.is_dir() else base
 
 

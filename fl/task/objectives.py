@@ -19,9 +19,9 @@ from torch.func import vmap
 from torch.nn import functional
 
 from fl.errors import FairshareError
+from fl.task.data.text import IGNORED
 
 Batch = tuple[Tensor, ...] | dict[str, Tensor]
-IGNORED = -100  # a target that counts for nothing, as in torch and transformers
 
 
 class UnfitOutput(FairshareError):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from fl.errors import ConfigError, FairshareError
@@ -60,6 +61,7 @@ class TaskSpec:
     learning_rate: float = 0.1
     momentum: float = 0.0
     optimizer: str = "sgd"  # sgd, or adam, whose memory starts anew each round
+    block_bits: int = 16  # of an update's values on the wire: 16, or 8 with error feedback
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
     length: str = "median"  # median: also to the round's stake-weighted median length; capped: to norm_cap alone
     public_rounds: int = 6  # how many of the last rounds' steps and directions belong to nobody; 0: none do
@@ -168,4 +170,10 @@ def dataset_hash(data: Dataset) -> bytes:
 def rows_of_dataset(data: Dataset) -> Rows:
     """A data set as rows of inputs and targets."""
     arrays = {"features": data.features, "labels": data.labels}
-    return Rows(arrays={name: torch.as_tensor(np.ascontiguousarray(array)) for name, array in arrays.items()})
+    return Rows(arrays={name: torch.from_numpy(_whole(array)) for name, array in arrays.items()})
+
+
+def _whole(array: NDArray[Any]) -> NDArray[Any]:
+    """In memory, tokens and classes as int64: a shard of text may be in a file, and of one byte a token."""
+    kind = np.int64 if array.dtype.kind in "iu" else array.dtype
+    return np.array(array, dtype=kind) if not array.flags.writeable else np.ascontiguousarray(array, dtype=kind)

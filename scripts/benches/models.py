@@ -1,6 +1,9 @@
 """Adapters of a language model, ten speakers, scored and paid: what it takes, and whether the pay is right.
 
-scripts/bench models [data.path=FOLDER rounds=6 steps=20 context=64]
+scripts/bench models [data.path=FOLDER rounds=6 steps=20 context=64 parts=exact,narrow]
+
+`exact`: the direction's scores against exact Shapley values. `narrow`: the same run with blocks of 8 bits, its perplexity against the first
+run's, and bytes of an update against float32.
 """
 
 from __future__ import annotations
@@ -8,6 +11,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,8 @@ import yaml
 from measurement import ROOT, report, settings
 
 from fl.bundle.format import Bundle
-from fl.codec import Blocks
+from fl.codec import BLOCK_VALUES, Blocks
+from fl.codec.narrow import NARROW_BYTES
 from fl.coordinator.config import AttackConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.result import FederationResult, Watcher
 from fl.coordinator.run import run_federation
@@ -37,7 +42,16 @@ FREE_RIDER, COMPARED = 9, 6
 
 def main() -> None:
     """Run it and print the figures."""
-    told = settings({"data.path": "../shared/data/shakespeare", "rounds": "6", "steps": "20", "context": "64"})
+    told = settings(
+        {
+            "data.path": "../shared/data/shakespeare",
+            "rounds": "6",
+            "steps": "20",
+            "context": "64",
+            "parts": "exact,narrow",
+        }
+    )
+    parts = told["parts"].split(",")
     source = (ROOT / told["data.path"]).resolve()
     speakers = sorted(source.glob("*.txt"))
     if len(speakers) != 10:
@@ -61,7 +75,8 @@ def main() -> None:
                 "perplexity_after": round(result.tests[-1].perplexity, 2),
                 "speakers_improved": improved(result.spec, held, first=bundles[0].base, last=bundles[-1].next),
                 "free_rider": result.clients[FREE_RIDER].earned / 1e18,
-                **exact(config, result, bundles),
+                **(exact(config, result, bundles) if "exact" in parts else {}),
+                **(narrow(config, result, folder=folder / "narrow") if "narrow" in parts else {}),
                 "paid_fraction": round(sum(steps.get(name, 0.0) for name in PAYING) / wall_seconds(steps), 3),
                 "adapter_values": result.parameters,
                 "step_seconds": {name: round(spent, 1) for name, spent in steps.items()},
@@ -95,6 +110,17 @@ def configured(texts: Path, *, rounds: int, steps: int, context: int) -> RunConf
         scorer=ScorerConfig(read_clients=0),
         attack=AttackConfig(behaviours=[f"{FREE_RIDER}:free_ride"]),
     )
+
+
+def narrow(config: RunConfig, wide: FederationResult, *, folder: Path) -> dict[str, float]:
+    """The same run with blocks of 8 bits: the same seeds, other bytes."""
+    folder.mkdir()
+    result = run_federation(replace(config, task=replace(config.task, block_bits=8)), folder=folder, watcher=Watcher())
+    size = result.parameters
+    return {
+        "bytes_ratio_8bit": round(-(-size // BLOCK_VALUES) * NARROW_BYTES / (4 * size), 4),
+        "perplexity_ratio_8bit": round(result.tests[-1].perplexity / wide.tests[-1].perplexity, 4),
+    }
 
 
 def improved(spec: TaskSpec, held: dict[str, Any], *, first: np.ndarray, last: np.ndarray) -> int:

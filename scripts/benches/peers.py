@@ -174,8 +174,7 @@ class Ours:
 
 def loop(row: Row, rounds: int) -> float:
     """Median seconds of a round of the loop that a person would write."""
-    spec, model, loss_fn = row.spec, row.spec.build_model(), row.spec.build_loss()
-    loss_fn = getattr(loss_fn, "module", loss_fn)
+    spec, model, loss_fn = row.spec, row.spec.build_model(), torch.nn.CrossEntropyLoss()
     data = [(torch.from_numpy(features), torch.from_numpy(labels)) for features, labels in row.shards]
     base = [one.detach().clone() for one in model.parameters()]
     taken = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -15,7 +15,7 @@ from clients.cohort import Job, train_together
 from clients.trainer import train as train_locally
 from clients.workbench import Workbench
 from fl.task.data import DataConfig, PartitionConfig, load_federation
-from fl.task.held_arrays import received_model, record_of
+from fl.task.held_arrays import Records, received_model, record_of
 from fl.task.spec import TaskSpec
 
 ROWS = 80  # of a client
@@ -69,7 +69,7 @@ def row_of(name: str, clients: int, path: str) -> Row:
 def train(message: Message, context: Context) -> Message:
     """The steps of this node, from the model in the message."""
     row, job = _asked(message, context)
-    received = received_model(message.content.array_records["arrays"])
+    received = received_model(message.content["arrays"])
     trained, loss = train_locally(
         row.bench.tools(), received.vector, features=job.features, labels=job.labels, spec=row.spec, seed=job.seed
     )
@@ -79,7 +79,7 @@ def train(message: Message, context: Context) -> Message:
 def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) -> dict[int, Message]:
     """The same for many nodes at once."""
     asked = [_asked(message, context) for message, context in zip(messages, contexts, strict=True)]
-    received = received_model(messages[0].content.array_records["arrays"])
+    received = received_model(messages[0].content["arrays"])
     trained = train_together(asked[0][0].spec, received.vector, [job for _, job in asked])
     return {
         place: _reply(message, received.layout.unflatten(vector), rows=len(job.labels), loss=loss)
@@ -88,7 +88,7 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
 
 
 def _asked(message: Message, context: Context) -> tuple[Row, Job]:
-    settings, config = context.node_config, message.content.config_records["config"]
+    settings, config = context.node_config, message.content["config"]
     clients = int(settings["num-partitions"])
     row = row_of(str(config["row"]), clients, str(config["path"]))
     return row, row.job(int(settings["partition-id"]), int(config["server-round"]))
@@ -96,4 +96,4 @@ def _asked(message: Message, context: Context) -> tuple[Row, Job]:
 
 def _reply(message: Message, arrays: dict[str, NDArray], *, rows: int, loss: float) -> Message:
     metrics = MetricRecord({"num-examples": rows, "train-loss": loss})
-    return Message(RecordDict({"arrays": record_of(arrays), "metrics": metrics}), reply_to=message)
+    return Message(Records({"arrays": record_of(arrays), "metrics": metrics}), reply_to=message)

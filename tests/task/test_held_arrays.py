@@ -4,11 +4,11 @@ import pickle
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord
+from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 
 from fl.codec import model_hash
-from fl.task.held_arrays import HeldArray, received_model, record_of
+from fl.task.held_arrays import HeldArray, Records, of_kind, received_model, record_of
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -62,3 +62,16 @@ def test_a_model_that_its_reader_may_change_is_decoded_anew():
     before = received_model(record).hash
     mine += 1
     assert received_model(record).hash != before
+
+
+def test_records_are_flowers_own_in_all_that_is_sent_and_read():
+    made = {"arrays": record_of({"w": np.ones(2, dtype=np.float32)}), "metrics": MetricRecord({"n": 1})}
+    found, plain = Records(made), RecordDict(made)
+    assert found.deflate() == plain.deflate()
+    assert found.object_id == plain.object_id
+    assert dict(found.array_records.items()) == dict(plain.array_records.items()) == of_kind(found, ArrayRecord)
+    assert list(found.metric_records) == ["metrics"]
+    assert list(found.config_records) == []
+    found.metric_records["more"] = MetricRecord({"m": 2})  # a view writes through, as Flower's does
+    assert found["more"]["m"] == 2
+    assert type(pickle.loads(pickle.dumps(found))["arrays"]["w"]) is HeldArray

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from fl.task.data.text import IGNORED
 from fl.task.objectives import (
-    IGNORED,
     Binary,
     Huber,
     LanguageModelling,

@@ -22,7 +22,17 @@ def test_a_spec_reads_back_with_its_hash(spec):
 
 
 @pytest.mark.parametrize(
-    "change", [{"steps": 4}, {"seed": 1}, {"norm_cap": "10.0"}, {"loss": "mse"}, {"strategy": "fedadam"}], ids=str
+    "change",
+    [
+        {"steps": 4},
+        {"seed": 1},
+        {"norm_cap": "10.0"},
+        {"loss": "mse"},
+        {"strategy": "fedadam"},
+        {"block_bits": 8},
+        {"training": "together"},
+    ],
+    ids=str,
 )
 def test_every_change_of_a_spec_changes_its_hash(spec, change):
     assert spec(**change).hash() != spec().hash()

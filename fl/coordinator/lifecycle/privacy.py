@@ -34,6 +34,10 @@ def privacy_of(config: RunConfig, federation: Federation) -> dict[str, Any] | No
         terms = replace(terms, multiplier=multiplier_for(asked.epsilon, rounds=config.task.rounds, terms=terms))
     if terms.noise == "client":
         planned(terms, rounds=config.task.rounds)  # without the accountant nothing is escrowed
+    if (terms.masked or terms.noise == "client") and config.task.block_bits != 16:
+        raise ConfigError(
+            f"task.block_bits is {config.task.block_bits} and updates are private: masks and noise are 16-bit; set task.block_bits=16"
+        )
     if terms.masked:
         clients = len(federation.shards) or config.coordinator.clients
         if clients < LEAST_CLIENTS:

@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from flwr.app import Message, MetricRecord
+from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root
+from fl.codec.narrow import widened
+from fl.coordinator.round.side_records import side_of
 from fl.errors import FairshareError
 from fl.plain_text import printable
 from fl.protocol import RECORD, SignedUpdate
+from fl.task.held_arrays import of_kind
 
 _LONGEST_ACCOUNT = 42  # characters of what a reply names as its account
 _MOST_METRICS, _LONGEST_NAME = 100, 100
@@ -36,6 +39,7 @@ class AcceptedUpdate:
     metrics: dict[str, float | int] = field(default_factory=dict)
     seconds_training: float = 0.0
     seconds_signing: float = 0.0
+    side: RecordDict = field(default_factory=RecordDict)  # see `fl.coordinator.round.side_records`
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,8 @@ class Question:
     size: int  # values of its vector
     enrolled: Mapping[str, Enrolment]  # clients on chain by account
     domain: Domain
+    block_bits: int = 16  # of an update's values on the wire; what is accepted has the blocks that were signed, of 16
+    beside: bool = False  # whether to keep what an answer holds beside model and metrics
 
 
 def collect(
@@ -75,10 +81,12 @@ def collect(
         node_id = reply.metadata.src_node_id
         claimed = ""
         try:
-            answer = _read(reply)
+            answer = _read(reply, question)
             claimed = printable(answer.account, most=_LONGEST_ACCOUNT)
             _check_node(node_id, answer, owners=owners)
             update = check_update(answer, question, node_id=node_id, metrics=_metrics(reply))
+            if question.beside:
+                update = replace(update, side=side_of(reply))
             if update.account in accepted:
                 raise NotAccepted("a second update for this round came from the same account; the first one counts")
             accepted[update.account] = update
@@ -101,15 +109,21 @@ class NotAccepted(FairshareError):
         return self.reason
 
 
-def _read(reply: Message) -> SignedUpdate:
+def _read(reply: Message, question: Question) -> SignedUpdate:
     if reply.has_error():
         raise NotAccepted(f"the node failed: {reply.error.reason}")
     try:
-        return SignedUpdate.from_record(reply.content.config_records[RECORD])
+        answer = SignedUpdate.from_record(of_kind(reply.content, ConfigRecord)[RECORD])
     except (KeyError, TypeError, ValueError) as error:
         raise NotAccepted(
             f"the reply has no signed update ({error}); wrap the ClientApp with mods=[clients.sign_updates]"
         ) from error
+    if question.block_bits == 16:
+        return answer
+    try:
+        return replace(answer, blocks=widened(answer.blocks, size=question.size))
+    except MalformedBlocks as error:
+        raise NotAccepted(str(error)) from error
 
 
 def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, tuple[str, ...]] | None) -> None:
@@ -124,7 +138,7 @@ def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, tupl
 
 def _metrics(reply: Message) -> dict[str, float | int]:
     """The first record's single finite numbers: what is written down has to be JSON."""
-    records: list[MetricRecord] = list(reply.content.metric_records.values())
+    records = list(of_kind(reply.content, MetricRecord).values())
     found = {
         printable(key, most=_LONGEST_NAME): value
         for key, value in (records[0].items() if records else ())

@@ -19,7 +19,7 @@ import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from eth_utils import is_checksum_address
@@ -28,8 +28,9 @@ from fl.bundle.format import BrokenBundle, Bundle, most_bytes
 from fl.chain.json_file import unseal, write_sealed
 from fl.chain.whole_file import private_folder, set_aside, sync_folder, sync_tree
 from fl.coordinator.round.collect import AcceptedUpdate, NotAccepted, Question, Refusal, check_update
+from fl.coordinator.round.side_records import from_bytes, to_bytes
 from fl.errors import FairshareError
-from fl.foreign.files import GivenFolder, Unreadable
+from fl.foreign.files import Absent, GivenFolder, Unreadable
 from fl.foreign.json_text import (
     BadJson,
     decimal_of,
@@ -47,6 +48,7 @@ from fl.protocol import SignedUpdate
 
 log = logging.getLogger(__name__)
 
+_MOST_RECORDS = 1 << 31  # bytes of what an answer held beside model and metrics
 _MOST_INDEX = 256 << 20  # bytes: 700 an update, and the metrics that came with it
 _LONGEST_TEXT = 2000  # of a refusal's words
 _INDEX = "collected.json"
@@ -138,6 +140,8 @@ class Journal:
             index = []
             for one in updates:
                 (partial / f"{one.account}.blocks").write_bytes(one.wire)
+                if one.side:
+                    (partial / f"{one.account}.records").write_bytes(to_bytes(one.side))
                 values = {
                     "account": one.account,
                     "node_id": str(one.node_id),
@@ -279,4 +283,9 @@ def _update(folder: GivenFolder, entry: _Entry, *, question: Question) -> Accept
     update = check_update(answer, question, node_id=entry.node_id, metrics=entry.metrics)
     if (update.root, update.stake) != (entry.root, entry.stake):
         raise NotAccepted(f"its root or stake is not what was written down: {update.root.hex()}, {update.stake}")
-    return update
+    try:
+        return replace(update, side=from_bytes(folder.read(f"{entry.account}.records", most=_MOST_RECORDS)))
+    except Absent:
+        return update
+    except ValueError as error:
+        raise NotAccepted(str(error)) from error

@@ -22,9 +22,14 @@ class Receipted:
 
 
 class NodeAccounts:
-    """What the coordinator remembers of its nodes from round to round."""
+    """What the coordinator remembers of its nodes from round to round.
 
-    def __init__(self) -> None:
+    Args:
+        simulated: The invite in one line, if the nodes are simulated and sign with Anvil's published keys.
+    """
+
+    def __init__(self, *, simulated: str = "") -> None:
+        self._simulated = simulated
         # node -> accounts that joined with its key; None where nodes have no keys
         self.owners: Mapping[int, tuple[str, ...]] | None = None
         self._senders: dict[int, str] = {}  # node -> account, of the last round it took part in
@@ -75,6 +80,7 @@ class NodeAccounts:
             receipt_round=last.round if last else 0,
             receipt_root=last.root if last else b"",
             names=opened.layout.names,
+            simulated=self._simulated,
         )
 
     def _speaking(self, node: int) -> Sequence[str]:

@@ -21,6 +21,7 @@ from fl.codec import Layout, model_hash
 from fl.coordinator.round.collect import Question
 from fl.rewards import Account, Leaf
 from fl.scoring.public_vectors import PublicRound
+from fl.task.spec import TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,6 +57,8 @@ class OpenRound:
     ]  # buffers and what is frozen: sent along so that a model loads, never sent back
     before: RoundsBefore
     chain: ChainView  # as it was when the round was opened
+    block_bits: int = 16  # of an update's values on the wire
+    beside: bool = False  # whether the strategy is given what clients answer beside model and metrics
 
     @cached_property
     def base_model(self) -> bytes:
@@ -92,16 +95,21 @@ class OpenRound:
             size=len(self.base),
             enrolled=self.enrolled,
             domain=self.chain.domain,
+            block_bits=self.block_bits,
+            beside=self.beside,
         )
 
 
-def open_round(task: PaidTask, number: int, arrays: ArrayRecord, *, layout: Layout, before: RoundsBefore) -> OpenRound:
+def open_round(
+    task: PaidTask, number: int, arrays: ArrayRecord, *, spec: TaskSpec, layout: Layout, before: RoundsBefore
+) -> OpenRound:
     """Look at the chain once, for the whole round.
 
     Args:
         task: The task on chain.
         number: Of the round, from 1.
         arrays: The model that is sent, with its buffers.
+        spec: Of the task.
         layout: Which of the arrays make up the parameter vector.
         before: What the rounds before left.
     Returns: the round, which nothing changes any more.
@@ -121,4 +129,6 @@ def open_round(task: PaidTask, number: int, arrays: ArrayRecord, *, layout: Layo
             schedule=task.schedule(),
             previous=before.header,
         ),
+        block_bits=spec.block_bits,
+        beside=spec.training == "app",
     )

@@ -18,6 +18,7 @@ from fl.bundle.format import Bundle, BundledUpdate
 from fl.codec import Blocks, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.opening import OpenRound
+from fl.coordinator.round.side_records import joined
 from fl.rewards import Participant, settle, weigh
 from fl.scoring.direction import weighted_step
 from fl.scoring.game import ValidationGame
@@ -89,7 +90,14 @@ def settle_updates(
                 updates, ruinous = _without_ruinous(current, updates, weights, game=scoring.scoring_rows)
                 refusals += ruinous
     with step("aggregating"):
-        made, metrics = aggregate(inner, current.number, contents, base=current.base, layout=current.layout)
+        made, metrics = aggregate(
+            inner,
+            current.number,
+            contents,
+            base=current.base,
+            layout=current.layout,
+            nodes=[one.node_id for one in updates],
+        )
     with step("public step"):
         public = scoring.public_step(
             base=current.base, aggregate=made, direction=blocks, layout=current.layout, past=current.before.public
@@ -132,13 +140,16 @@ def _seats(
     length = agreed_length(seats, spec=spec)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
     contents = [
-        content_for(
-            seat,
-            base=current.base,
-            layout=current.layout,
-            cap=length,
-            metrics={key: one.metrics[key] for key in shared},
-            weighted_by=weighted_by,
+        joined(
+            content_for(
+                seat,
+                base=current.base,
+                layout=current.layout,
+                cap=length,
+                metrics={key: one.metrics[key] for key in shared},
+                weighted_by=weighted_by,
+            ),
+            one.side,
         )
         for seat, one in zip(seats, updates, strict=True)
     ]

@@ -9,14 +9,14 @@ from __future__ import annotations
 import logging
 import random
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
@@ -40,6 +40,7 @@ from fl.coordinator.round.masked_rounds import MaskedRounds
 from fl.coordinator.round.masked_settle import seats_of
 from fl.coordinator.round.node_accounts import NodeAccounts, Receipted
 from fl.coordinator.round.opening import OpenRound, RoundsBefore, open_round
+from fl.coordinator.round.own_start import driving, has_own_start
 from fl.coordinator.round.posting import post_round, sign_round
 from fl.coordinator.round.report import RoundReport, read_round, report_of
 from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
@@ -50,7 +51,7 @@ from fl.rewards import Participant
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
-from fl.task.held_arrays import record_of
+from fl.task.held_arrays import Records, of_kind, record_of
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class PayingStrategy(Strategy):
         await_nodes: Called with a round none of whose nodes is connected; returns when they are, or have had their time.
         on_phase: Called with the round and the name of each step as it begins.
         on_round: Called with each round's report once it is on chain; again after a crash before it returned.
+        simulated: The invite in one line, if the nodes are simulated and sign with Anvil's published keys.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
     """
 
@@ -100,6 +102,7 @@ class PayingStrategy(Strategy):
         await_nodes: Callable[[int], None] = lambda number: None,
         on_phase: Callable[[int, str], None] = lambda number, phase: None,
         on_round: Callable[[RoundReport], None] = lambda report: None,
+        simulated: str = "",
     ) -> None:
         scoring = PaidScoring(spec, game=game)
         scoring.check_strategy(inner)
@@ -108,7 +111,7 @@ class PayingStrategy(Strategy):
         self.quorum, self.journal, self.seed = quorum, Journal(bundles, resumable=resumable), seed
         self.read_clients, self.await_nodes = read_clients, await_nodes
         self.on_phase, self.on_round = on_phase, on_round
-        self.nodes = NodeAccounts()
+        self.nodes = NodeAccounts(simulated=simulated)
         self.masked = (
             MaskedRounds(inner, scoring=scoring, journal=self.journal, nodes=self.nodes)
             if spec.private.masked
@@ -133,43 +136,48 @@ class PayingStrategy(Strategy):
         train_config: ConfigRecord | None = None,
         evaluate_config: ConfigRecord | None = None,
         evaluate_fn: Callable[[int, ArrayRecord], MetricRecord | None] | None = None,
+        **own: object,
     ) -> Result:
         """Close the enrolment and run the task's rounds, from the first that is not on chain.
 
+        A strategy with a `start` of its own runs that, and its rounds are paid.
+
         Args:
-            num_rounds: The task's unless it is set to the same.
+            initial_arrays: The task's model; in a further call the model after the rounds before.
+            num_rounds: All that are left unless it is set: an app may start round by round.
             timeout: Seconds that nodes have to answer.
             evaluate_fn: Called with each round and its model, and before the first one with round 0.
+            own: Further arguments of a strategy's own `start`.
         Raises: ConfigError if `num_rounds` or the initial model is not the task's; LostRound if a round is on chain that
             this coordinator knows nothing of.
         """
-        rounds = self.task.terms.rounds
-        if num_rounds not in (0, rounds):
-            raise ConfigError(f"num_rounds is {num_rounds}, the task on chain has {rounds}; leave it out")
-        if model_hash(self.game.layout.flatten(_numpy(initial_arrays))) != self.task.terms.base_model:
-            raise ConfigError(
-                "the initial model is not the one that the task was opened with; build it from the spec, "
-                "whose seed fixes the weights"
-            )
+        first, arrays = self._take_up(initial_arrays, num_rounds)
+        last = min(self.task.terms.rounds, first + num_rounds - 1) if num_rounds else self.task.terms.rounds
+        if first > last:
+            return Result(arrays=arrays)
         if self.masked is not None:
             self.masked.reach(grid, timeout=timeout)
-        train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
-        result, arrays = Result(), initial_arrays
-        first = 1
-        if (past := resume_task(self.task, self.journal, follow=self._replay if self._follows else None)) is not None:
-            first = past.header.round + 1
-            self._go_on_from(past)
-            named = _numpy(initial_arrays)
-            result.arrays = arrays = _record(
-                {**named, **past.layout.unflatten(past.model), **self._statistics(past.model)}
-            )
         self.task.start()
+        if has_own_start(self.inner):
+            given = {
+                "train_config": train_config,
+                "evaluate_config": evaluate_config,
+                "evaluate_fn": evaluate_fn,
+                **own,
+            }
+            named = {name: value for name, value in given.items() if value is not None}
+            loop = driving(self.inner, self, before=first - 1)
+            return loop.start(grid, arrays, num_rounds=last - first + 1, timeout=timeout, **named)
+        if own:
+            raise TypeError(f"{type(self.inner).__name__}.start has no argument {next(iter(own))}")
+        train_config, evaluate_config = train_config or ConfigRecord(), evaluate_config or ConfigRecord()
+        result = Result(arrays=arrays)
         if evaluate_fn and first == 1 and (metrics := evaluate_fn(0, arrays)) is not None:
             result.evaluate_metrics_serverapp[0] = metrics
-        for number in range(first, rounds + 1):
+        for number in range(first, last + 1):
             if number > self.task.state().rounds:
                 break  # the sponsor stopped the task
-            replies = _drained(grid.send_and_receive(self._asks(number, arrays, train_config, grid), timeout=timeout))
+            replies = _drained(grid.send_and_receive(self.asks(number, arrays, train_config, grid), timeout=timeout))
             arrays, trained = self.aggregate_train(number, replies)
             result.arrays = arrays
             if trained is not None:
@@ -182,6 +190,38 @@ class PayingStrategy(Strategy):
             if evaluate_fn and (metrics := evaluate_fn(number, arrays)) is not None:
                 result.evaluate_metrics_serverapp[number] = metrics
         return result
+
+    def _take_up(self, initial_arrays: ArrayRecord, num_rounds: int) -> tuple[int, ArrayRecord]:
+        """The round that is next, and the model before it: the initial one, the last round's, or what a killed coordinator left."""
+        if num_rounds > self.task.terms.rounds:
+            raise ConfigError(
+                f"num_rounds is {num_rounds}, the task on chain has {self.task.terms.rounds}; leave it out"
+            )
+        named = _numpy(initial_arrays)
+        if absent := [name for name in self.game.layout.names if name not in named]:
+            raise ConfigError(
+                f"the initial arrays have no {', '.join(absent[:4])}{', …' if len(absent) > 4 else ''}, which the task pays for; open "
+                "it with trainable=initial_arrays, so that what is sent is what is paid"
+            )
+        base = model_hash(self.game.layout.flatten(named))
+        if (last := self._before.header) is not None:  # the app starts again, for a round or some more
+            if base != last.next_model:
+                raise ConfigError(
+                    f"the model is not the one after round {last.round}; go on with the arrays of that start's result"
+                )
+            return last.round + 1, initial_arrays
+        if base != self.task.terms.base_model:
+            raise ConfigError(
+                "the initial model is not the one that the task was opened with; build it from the spec, "
+                "whose seed fixes the weights"
+            )
+        past = resume_task(self.task, self.journal, follow=self._replay if self._follows else None)
+        if past is None:
+            return 1, initial_arrays
+        self._go_on_from(past)
+        return past.header.round + 1, _record(
+            {**named, **past.layout.unflatten(past.model), **self._statistics(past.model, named)}
+        )
 
     # ---- Flower's four steps -----------------------------------------------------------------------------------------
 
@@ -234,7 +274,11 @@ class PayingStrategy(Strategy):
         self.on_round(replace(told, seconds=clock.seconds, epsilon=epsilon))
         self._before = self._before.and_then(signed.header, bundle, public_rounds=self.spec.public_rounds)
         self.journal.forget(server_round)
-        following = {**opened.layout.unflatten(bundle.next), **opened.constants, **self._statistics(bundle.next)}
+        following = {
+            **opened.layout.unflatten(bundle.next),
+            **opened.constants,
+            **self._statistics(bundle.next, opened.constants),
+        }
         return _record(following), settled.metrics
 
     def configure_evaluate(
@@ -250,7 +294,7 @@ class PayingStrategy(Strategy):
 
     # ---- the steps of a round ----------------------------------------------------------------------------------------
 
-    def _asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
+    def asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
         """The messages that a round still has to send: all, or after a crash those whose answers are not in hand."""
         current = self._open(number, arrays)
         if current.hand.scored is not None:
@@ -264,23 +308,24 @@ class PayingStrategy(Strategy):
     def _open(self, number: int, arrays: ArrayRecord, *, hand: InHand | None = None) -> _Current:
         """The round, with what an earlier life of this coordinator had of it where `hand` does not say."""
         clock = RoundClock(number, on_phase=self.on_phase)
-        opened = open_round(self.task, number, arrays, layout=self.game.layout, before=self._before)
+        opened = open_round(self.task, number, arrays, spec=self.spec, layout=self.game.layout, before=self._before)
         hand = in_hand(opened, journal=self.journal) if hand is None else hand
         self._current = _Current(opened=opened, clock=clock, hand=hand)
         return self._current
 
     def _messages(self, current: _Current, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
         opened = current.opened
-        members = NullGrid(lambda: self.nodes.to_ask(grid, opened, await_nodes=self.await_nodes))
+        members = NullGrid(lambda: self.nodes.to_ask(grid, opened, await_nodes=self.await_nodes), grid=grid)
         model = _record(opened.layout.unflatten(opened.base))
         with _seeded(self.seed, opened.number):
             messages = list(self.inner.configure_train(opened.number, model, config, members))
         for message in messages:
-            content = RecordDict(
-                dict(message.content.items())
-            )  # the inner strategy shares one record between all nodes
-            content[next(iter(content.array_records))] = arrays
-            content[RECORD] = self.nodes.request_for(message.metadata.dst_node_id, opened).to_record()
+            content = Records(message.content)  # a copy: the inner strategy shares one record between all nodes
+            records = of_kind(content, ArrayRecord)  # a strategy of the app's own may send others beside the model
+            name = next((name for name, one in records.items() if one is model), next(iter(records)))
+            content[name] = arrays
+            request = self.nodes.request_for(message.metadata.dst_node_id, opened)
+            content[RECORD] = replace(request, record=name).to_record()
             message.content = content
         return messages
 
@@ -301,7 +346,16 @@ class PayingStrategy(Strategy):
         if bundle.masked is not None:
             return seats_of(bundle)
         participants = participants_of(bundle, spec=self.spec)
-        replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
+        try:
+            replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
+        except Exception as error:
+            if self.spec.training != "app":
+                raise
+            raise LostRound(
+                round_number=bundle.round,
+                problem=f"{type(self.inner).__name__} cannot be taken through it again ({type(error).__name__}: {error}); it goes by "
+                "more than models and metrics, and what clients sent beside these is gone",
+            ) from error
         return tuple(participants)
 
     def _go_on_from(self, past: PastRounds) -> None:
@@ -329,10 +383,10 @@ class PayingStrategy(Strategy):
         self.nodes.keep_receipt(account, Receipted(round=number, root=root, receipt=receipt))
         return receipt
 
-    def _statistics(self, model: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    def _statistics(self, model: NDArray[np.float32], sent: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The batch norms' statistics at a model, as far as they are sent along: clients start from them."""
         self.scoring.measure(model)
-        return self.scoring.statistics
+        return {name: array for name, array in self.scoring.statistics.items() if name in sent}
 
 
 def _check_task(task: PaidTask, *, spec: TaskSpec, game: ValidationGame, quorum: EvaluatorQuorum) -> None:

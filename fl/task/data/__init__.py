@@ -10,7 +10,7 @@ from fl.task.data.reading import DataReading
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
 from fl.task.data.shard import read_image_shard, read_shard, survey_shard
 from fl.task.data.shard_files import ShardFiles, write_shards
-from fl.task.data.text import TextSchema, is_text_schema, read_text_shard, text_schema
+from fl.task.data.text import TextSchema, TextShard, is_text_schema, read_text_shard, text_schema
 
 __all__ = [
     "CategoricalColumn",
@@ -26,6 +26,7 @@ __all__ = [
     "ShardFiles",
     "TableSchema",
     "TextSchema",
+    "TextShard",
     "fit_schema",
     "is_text_schema",
     "load_federation",

@@ -14,14 +14,17 @@ from fl.task.data.file_style import FileStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
 _TABLES = ("csv", "folder")
-_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "holdout", "text")
+_DATA_NAMES = ("digits", "breast_cancer", "csv", "folder", "idx", "images", "holdout", "text")
 _FILES = {
     "csv": "FILE",
     "folder": "FOLDER",
     "idx": "FOLDER",
+    "images": "FOLDER",
     "holdout": "FOLDER",
     "text": "FOLDER",
 }  # what data.path is
+_OF_PICTURES = ("size", "color")
+_OF_TEXT = ("context", "tokens", "form", "field")
 _PARTITION_NAMES = ("iid", "dirichlet", "sizes", "labels", "natural")
 
 
@@ -33,8 +36,9 @@ class DataConfig:
     Paths are relative to where the command runs.
     """
 
-    # digits | breast_cancer | csv (one table) | folder (one table per client) | idx (MNIST files) | holdout (the
-    # coordinator's rows alone, where clients are machines with files of their own)
+    # digits | breast_cancer | csv (one table) | folder (one table per client) | idx (MNIST files) | images (a folder of
+    # pictures a class) | text (a file a client) | holdout (the coordinator's rows alone, where clients are machines with files of
+    # their own)
     name: str = "digits"
     path: str | None = None  # csv: a file; folder: of files; idx: a folder or its file of images; holdout: any of them
     target: int | str | None = None  # csv, folder, holdout of a table: the column to predict
@@ -72,7 +76,12 @@ class DataConfig:
     scale: list[str] = field(default_factory=list)  # COLUMN:FACTOR, or SITE:COLUMN:FACTOR: numbers in another unit
     group: int | str | None = None  # csv: the column whose values are the natural clients; never a feature
     limit: int | None = None  # use at most so many rows, drawn with the seed; separate files are used whole
+    size: int = 28  # images: pixels of a side that every picture is brought to
+    color: bool = False  # images: three channels instead of one
     context: int = 64  # text: tokens of one row
+    tokens: str = "bytes"  # text: bytes, or a base on this machine whose tokeniser makes tokens
+    form: str = "text"  # text: text | chat, conversations of which only the assistant's words are learnt
+    field: str = ""  # text: of a line of JSON or a row, that holds text or messages; empty: text, messages
     seed: int | None = None  # draws limit, validation and test; None: the seed of the run
 
     def __post_init__(self) -> None:
@@ -88,6 +97,9 @@ class DataConfig:
             )
         self._check_classes()
         self.style()  # refuses what makes no sense
+        check_choice("data.form", self.form, ("text", "chat"))
+        if not 8 <= self.size <= 1024:
+            raise ConfigError(f"data.size is {self.size}; set 8 to 1024 pixels")
         if not 1 <= self.context <= 1 << 20:
             raise ConfigError(f"data.context is {self.context}; set 1 to {1 << 20} tokens")
         if self.limit is not None and self.limit < 1:
@@ -138,13 +150,24 @@ class DataConfig:
             self.predicted()
         allowed = {"name", "validation", "test", "limit", "seed"}
         allowed |= {"path"} if self.name in _FILES else set()
-        allowed |= {"classes"} if self.name == "idx" else set()
-        allowed |= {"context"} if self.name == "text" else set()
+        allowed |= {"classes"} if self.name in ("idx", "images") else set()
+        allowed |= set(_OF_PICTURES) if self.name == "images" else set()
+        allowed |= set(_OF_TEXT) if self.name == "text" else set()
         for setting in fields(self):
-            if self.name in _TABLES and setting.name != "context" and (setting.name != "group" or self.name == "csv"):
+            if (
+                self.name in _TABLES
+                and setting.name not in (*_OF_TEXT, *_OF_PICTURES)
+                and (setting.name != "group" or self.name == "csv")
+            ):
                 continue
             if self.name == "holdout":  # what it holds besides is seen when it is read
-                allowed = {one.name for one in fields(self)} - {"group", "validation", "limit", "context"}
+                allowed = {one.name for one in fields(self)} - {
+                    "group",
+                    "validation",
+                    "limit",
+                    *_OF_TEXT,
+                    *_OF_PICTURES,
+                }
             value = getattr(self, setting.name)
             if setting.name not in allowed and value != _default(setting):
                 raise ConfigError(

@@ -16,7 +16,7 @@ from fl.task.data.images import ImageRows, read_digits, read_images
 from fl.task.data.partition import deal
 from fl.task.data.schema import TableSchema
 from fl.task.data.tables import TableRows, read_breast_cancer, read_csv, read_folder
-from fl.task.data.text import load_texts
+from fl.task.data.text import TextSchema, load_texts
 
 _HOLD_OUT, _DEAL = 0, 1  # one stream of random numbers each, so that a new split leaves the held-out rows alone
 
@@ -44,7 +44,7 @@ def load_federation(data: DataConfig, partition: PartitionConfig, *, seed: int) 
             )
         return load_texts(
             data.source(),
-            context=data.context,
+            schema=TextSchema(context=data.context, tokens=data.tokens, form=data.form, field=data.field),
             validation=data.validation,
             test=data.test,
             limit=data.limit,
@@ -111,4 +111,4 @@ def _read(data: DataConfig) -> TableRows | ImageRows:
         return read_folder(data)
     if data.name == "breast_cancer":
         return read_breast_cancer(data)
-    return read_images(data) if data.name == "idx" else read_digits()
+    return read_images(data) if data.name in ("idx", "images") else read_digits()

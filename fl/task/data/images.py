@@ -13,6 +13,7 @@ from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
 from fl.task.data.errors import DataError
 from fl.task.data.idx import ImagePair, read_pair, scaled
+from fl.task.data.pictures import read_pictures
 from fl.task.data.reading import DataReading
 from fl.task.data.schema import TableSchema
 from fl.task.data.suspicions import about_classes
@@ -33,7 +34,7 @@ class ImageRows:
         """How many of which class, and their size."""
         counts = np.bincount(self.pair.labels, minlength=len(self.class_names)).tolist()
         classes = dict(zip(self.class_names, counts, strict=False))
-        height, width = self.pair.images.shape[1:]
+        height, width = self.pair.images.shape[-2:]
         return DataReading(
             source=str(self.pair.source),
             rows=len(self.pair.labels),
@@ -62,8 +63,9 @@ class ImageRows:
 
 
 def scale_images(pair: ImagePair) -> Dataset:
-    """Images, shape (N, height, width), to float32 in [0, 1], shape (N, 1, height, width)."""
-    return Dataset(features=scaled(pair)[:, None], labels=pair.labels.astype(np.int64))
+    """Images, shape (N, height, width) or (N, channels, height, width), to float32 in [0, 1] with their channels."""
+    pixels = scaled(pair)
+    return Dataset(features=pixels if pixels.ndim == 4 else pixels[:, None], labels=pair.labels.astype(np.int64))
 
 
 def check_labels(pair: ImagePair, *, num_classes: int) -> None:
@@ -89,13 +91,20 @@ def check_shape(pair: ImagePair, *, shape: tuple[int, ...]) -> None:
 
 
 def read_images(config: DataConfig) -> ImageRows:
-    """A pair of IDX files, and a pair each for validation and test if paths are given for them.
+    """A pair of IDX files or a folder of pictures, and one each for validation and test if paths are given for them.
 
     Raises: DataError if labels are outside the classes, fewer than 2 classes occur, or shapes differ.
     """
-    pair = read_pair(config.source())
+    names: list[str] = list(config.classes)
+    if config.name == "images":
+        shape = (3 if config.color else 1, config.size, config.size)
+        pair, names = read_pictures(config.source(), shape=shape, classes=names)
+    else:
+        pair = read_pair(config.source())
     separate = {
         key: read_pair(Path(value).expanduser())
+        if config.name == "idx"
+        else read_pictures(Path(value).expanduser(), shape=shape, classes=names)[0]
         for key, value in (("validation", config.validation), ("test", config.test))
         if isinstance(value, str)
     }
@@ -107,7 +116,7 @@ def read_images(config: DataConfig) -> ImageRows:
             fix="use another file",
         )
     highest = max(int(each.labels.max()) for each in pairs)
-    class_names = tuple(config.classes) or tuple(str(label) for label in range(highest + 1))
+    class_names = tuple(names) or tuple(str(label) for label in range(highest + 1))
     for each in pairs:
         check_shape(each, shape=pair.images.shape[1:])
         check_labels(each, num_classes=len(class_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fl.task.data.idx import read_pair
 from fl.task.data.images import check_labels, check_shape, scale_images
 from fl.task.data.labels import keep_labelled
 from fl.task.data.own_table import survey_own
+from fl.task.data.pictures import class_folders, read_pictures
 from fl.task.data.reading import DataReading
 from fl.task.data.restyle import mapped, restyle, site_name
 from fl.task.data.schema import NumericColumn, TableSchema
@@ -71,20 +73,29 @@ def survey_shard(
 
 
 def read_image_shard(
-    path: Path | str, *, num_classes: int, feature_shape: tuple[int, ...], name: str | None = None
+    path: Path | str,
+    *,
+    num_classes: int,
+    feature_shape: tuple[int, ...],
+    class_names: Sequence[str] = (),
+    name: str | None = None,
 ) -> Shard:
-    """A pair of IDX files, checked against the task.
+    """A pair of IDX files, or a folder of pictures for each class, checked against the task.
 
     Args:
-        path: A folder that holds the pair, or the file of images.
+        path: A folder that holds the pair, or the file of images; or one with a folder for each class.
+        class_names: In the order of the labels, where pictures are called by them.
         num_classes: Labels run from 0 to one less.
         feature_shape: (1, height, width) of the task's model.
         name: Of the shard, for reports; None takes the stem of the path.
     Raises: DataError if the files cannot be read, or do not fit the task.
     """
     path = Path(path).expanduser()
-    pair = read_pair(path)
-    check_shape(pair, shape=tuple(feature_shape[1:]))
+    if class_folders(path):
+        pair, _ = read_pictures(path, shape=tuple(feature_shape), classes=class_names)
+    else:
+        pair = read_pair(path)
+        check_shape(pair, shape=tuple(feature_shape[1:]))
     check_labels(pair, num_classes=num_classes)
     return Shard(name=name or path.stem, data=scale_images(pair))
 

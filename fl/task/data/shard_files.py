@@ -118,6 +118,12 @@ def _write_images(dealt: Dealt, rows: ImageRows, *, clients: Path, coordinator: 
     def part(key: str, held: NDArray[np.int64] | None) -> ImagePair:
         return rows.separate[key] if held is None else rows.pair.take(held)
 
+    if rows.pair.images.ndim == 4:
+        raise DataError(
+            seen="pictures in colour",
+            expected="grey ones, which IDX files hold",
+            fix="set data.color=false, or give every client a folder of its own pictures",
+        )
     paths = [clients / stem for stem in _stems(dealt.shards)]
     for path, own in zip(paths, dealt.shards.values(), strict=True):
         write_pair(path, rows.pair.take(own))

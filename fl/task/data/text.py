@@ -1,25 +1,35 @@
-"""data=text: one file of text per client, read as bytes and cut into rows of one length.
+"""data=text: the text of each client, as rows of so many tokens and what follows each of them.
 
-A byte is a token, so there is no vocabulary to agree on. A row's inputs are `context` bytes and its targets the bytes one place
-further on; what is left at the end of a file is too short for a row and is not used.
+Plain text is cut into rows of `context` tokens, whose targets are the tokens one place further on; what is left at the end is too short
+for a row. A conversation is a row of its own: only what the assistant says is a target, and what does not fit is cut off.
+
+Tokens are kept in files that the system pages in, so that a shard larger than memory trains.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fl.task.data.dataset import Dataset, Federation, Shard
+from fl.task.data.documents import SUFFIXES, Message, conversations, is_plain, is_saved_dataset, texts, unreadable
 from fl.task.data.errors import DataError
 from fl.task.data.holdout import split_rows
+from fl.task.data.tokens import BYTES, Tokens, tokens_named
 
-SUFFIXES = (".txt", ".md", ".text")
-BYTES = "bytes"
+FORMS = ("text", "chat")
+FIELDS = {"text": "text", "chat": "messages"}  # where documents of many are, unless data.field names another
+IGNORED = -100  # a target that counts for nothing, as in torch and transformers
+_ANSWERS = "assistant"  # whose words are trained on
+_MOST_NAME = 256  # characters of a field or a tokeniser
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +37,30 @@ class TextSchema:
     """How every node of a task reads its text."""
 
     context: int  # tokens of one row
-    tokens: str = BYTES  # what a token is
+    tokens: str = BYTES  # what a token is: bytes, or the base whose tokeniser says
+    sha256: str | None = None  # of that tokeniser
+    form: str = "text"  # or chat
+    field: str = ""  # of a line or row that holds text or messages; empty: text, messages
 
     def to_json(self) -> str:
         """One line of JSON with sorted keys."""
-        return json.dumps({"context": self.context, "tokens": self.tokens}, sort_keys=True, separators=(",", ":"))
+        return json.dumps(vars(self), sort_keys=True, separators=(",", ":"))
+
+    def reader(self) -> Tokens:
+        """What makes tokens of text here. Raises: DataError if this machine has it not, or another one."""
+        return tokens_named(self.tokens, sha256=self.sha256)
+
+    @property
+    def source(self) -> str:
+        """The field that is read."""
+        return self.field or FIELDS[self.form]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextShard(Shard):
+    """A shard of text, and what its owner should know of how it was read."""
+
+    notes: tuple[str, ...] = ()
 
 
 def is_text_schema(raw: object) -> bool:
@@ -40,19 +69,34 @@ def is_text_schema(raw: object) -> bool:
 
 
 def text_schema(raw: Mapping[str, object]) -> TextSchema:
-    """A spec's schema. Raises: DataError for tokens that this version does not know, or a context of no length."""
-    context = raw.get("context")
-    if raw.get("tokens") != BYTES or type(context) is not int or not 1 <= context <= 1 << 20:
+    """A spec's schema. Raises: DataError for what this version does not know, or a context of no length."""
+    context, form = raw.get("context"), raw.get("form", "text")
+    named = {key: raw.get(key, "") for key in ("tokens", "field")}
+    fits = (
+        type(context) is int
+        and 1 <= context <= 1 << 20
+        and form in FORMS
+        and all(isinstance(one, str) and len(one) <= _MOST_NAME for one in named.values())
+        and isinstance(raw.get("sha256"), str | None)
+        and (raw.get("tokens") == BYTES) == (raw.get("sha256") is None)
+        and set(raw) <= {"context", "tokens", "sha256", "form", "field"}
+    )
+    if not fits:
         raise DataError(
-            seen=f"a task whose tokens are {raw.get('tokens')!r} in rows of {context!r}",
-            expected=f"tokens that are {BYTES}, in rows of 1 to {1 << 20}",
+            seen=f"a task whose tokens are {raw.get('tokens')!r} in rows of {context!r}, form {form!r}",
+            expected=f"tokens that are {BYTES} or a tokeniser with its hash, in rows of 1 to {1 << 20}, form {' or '.join(FORMS)}",
             fix="update fairshare on this machine, or ask the coordinator",
         )
-    return TextSchema(context=context)
+    return TextSchema(
+        context=int(str(context)),
+        form=str(form),
+        sha256=None if raw.get("sha256") is None else str(raw["sha256"]),
+        **{key: str(value) for key, value in named.items()},
+    )
 
 
-def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = None) -> Shard:
-    """One file, or all files of a folder one after the other, as rows.
+def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = None) -> TextShard:
+    """One file, all files of a folder one after the other, or a folder that `datasets` saved, as rows.
 
     Args:
         path: The file or folder.
@@ -61,16 +105,15 @@ def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = 
     Raises: DataError if it cannot be read or is too short for one row.
     """
     path = Path(path).expanduser()
-    files = _files(path) if path.is_dir() else [path]
-    return Shard(
-        name=name or path.stem, data=_encoded(_rows(b"\n".join(map(_read, files)), schema=schema, source=str(path)))
-    )
+    files = _files(path) if path.is_dir() and not is_saved_dataset(path) else [path]
+    data, notes = _read(files, schema=schema, source=str(path))
+    return TextShard(name=name or path.stem, data=data, notes=notes)
 
 
 def load_texts(
     folder: Path | str,
     *,
-    context: int,
+    schema: TextSchema,
     validation: int | float | str,
     test: int | float | str,
     limit: int | None,
@@ -80,20 +123,21 @@ def load_texts(
 
     Args:
         folder: Of the files.
-        context: Tokens of one row.
+        schema: How they are read; the hash of its tokeniser is filled in.
         validation: A share of every client's rows, or a number of rows from all together; a string names a file instead.
         test: Likewise.
         limit: Use at most so many rows of all together.
         rng: Draws which rows are held back.
     Raises: DataError if there are no files, or one is too short to hold rows back.
     """
-    folder, schema = Path(folder).expanduser(), TextSchema(context=context)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise DataError(
             seen=f"{folder} is {'a file' if folder.exists() else 'not there'}",
             expected="a folder with one file of text for each client",
             fix="set data.path to that folder",
         )
+    schema = TextSchema(**{**vars(schema), "sha256": tokens_named(schema.tokens).sha256})
     separate = {
         key: read_text_shard(value, schema=schema).data
         for key, value in (("validation", validation), ("test", test))
@@ -101,24 +145,34 @@ def load_texts(
     }
     aside = {Path(value).expanduser().resolve() for value in (validation, test) if isinstance(value, str)}
     files = [path for path in _files(folder) if path.resolve() not in aside]
-    texts = [_rows(_read(path), schema=schema, source=str(path)) for path in files]
-    owners = np.repeat(np.arange(len(files)), [len(rows) for rows in texts])
-    rows = np.concatenate(texts)
+    found = [_read([path], schema=schema, source=str(path))[0] for path in files]
+    owners = np.repeat(np.arange(len(files)), [len(data) for data in found])
     split = split_rows(owners, validation=validation, test=test, limit=limit, rng=rng)
+    starts = np.cumsum([0, *(len(data) for data in found)])
+
+    def taken(rows: NDArray[np.int64]) -> Dataset:
+        parts = [
+            (data, rows[owners[rows] == place] - starts[place]) for place, data in enumerate(found)
+        ]  # in the order of the files, as `rows` is
+        return _whole(
+            np.concatenate([data.features[own] for data, own in parts]),
+            np.concatenate([data.labels[own] for data, own in parts]),
+        )
+
     shards = []
     for place, path in enumerate(files):
         own = split.train[owners[split.train] == place]
         if not len(own):
             raise DataError(
-                seen=f"{path} has {len(texts[place])} rows of {context} bytes, and all are held back",
+                seen=f"{path} has {len(found[place])} rows of {schema.context} {schema.tokens}, and all are held back",
                 expected="a file with rows left to train on",
                 fix="lower data.context, data.validation or data.test, or leave the file out",
             )
-        shards.append(Shard(name=path.stem, data=_encoded(rows[own])))
+        shards.append(Shard(name=path.stem, data=taken(own)))
     return Federation(
         shards=tuple(shards),
-        validation=separate["validation"] if split.validation is None else _encoded(rows[split.validation]),
-        test=separate["test"] if split.test is None else _encoded(rows[split.test]),
+        validation=separate["validation"] if split.validation is None else taken(np.sort(split.validation)),
+        test=separate["test"] if split.test is None else taken(np.sort(split.test)),
         class_names=(),
         schema=schema,
     )
@@ -128,13 +182,14 @@ def _files(folder: Path) -> list[Path]:
     found = [
         path
         for path in sorted(folder.iterdir())
-        if path.is_file() and path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+        if not path.name.startswith(".")
+        and ((path.is_file() and path.suffix.lower() in SUFFIXES) or is_saved_dataset(path))
     ]
     if not found:
         here = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise DataError(
             seen=f"{folder} holds no text (it holds {here})",
-            expected=f"one file per client, ending in {', '.join(SUFFIXES)}",
+            expected=f"one file per client, ending in {', '.join(SUFFIXES)}, or a folder that datasets saved",
             fix="put them there, or point data.path at their folder",
         )
     stems = [path.stem for path in found]
@@ -147,30 +202,102 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf")  # a byte-order mark is no text
-    except OSError as error:
-        raise DataError(
-            seen=f"{path} cannot be read ({error.strerror})",
-            expected="a file of text",
-            fix="check path and permissions",
-        ) from error
-
-
-def _rows(text: bytes, *, schema: TextSchema, source: str) -> NDArray[np.uint8]:
-    """Rows of context + 1 bytes, which overlap by one: shape (N, context + 1)."""
-    values = np.frombuffer(text, dtype=np.uint8)
+def _read(files: list[Path], *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
+    tokens = schema.reader()
+    if schema.form == "chat":
+        return _talks(files, tokens, schema=schema, source=source)
+    values = _stream(files, tokens, schema=schema)
     count = (len(values) - 1) // schema.context if len(values) else 0
     if count < 1:
         raise DataError(
-            seen=f"{source} holds {len(values)} bytes",
+            seen=f"{source} holds {len(values)} {schema.tokens if schema.tokens == BYTES else 'tokens'}",
             expected=f"at least {schema.context + 1}, one row",
             fix="add text, or ask for a task with a shorter data.context",
         )
-    starts = np.arange(count)[:, None] * schema.context
-    return values[starts + np.arange(schema.context + 1)]
+    # Rows of context + 1 tokens overlap by one; they are views, nothing is read yet.
+    rows = sliding_window_view(values, schema.context + 1)[:: schema.context][:count]
+    return Dataset(features=rows[:, :-1], labels=rows[:, 1:]), ()
 
 
-def _encoded(rows: NDArray[np.uint8]) -> Dataset:
-    return Dataset(features=rows[:, :-1].astype(np.int64), labels=rows[:, 1:].astype(np.int64))
+def _stream(files: list[Path], tokens: Tokens, *, schema: TextSchema) -> NDArray[Any]:
+    """All tokens of the files, one after the other."""
+    if tokens.name == BYTES and all(map(is_plain, files)):
+        if len(files) == 1:
+            return _bytes_of(files[0])
+        return _kept((part for path in files for part in (_NEWLINE, _bytes_of(path))), dtype=np.uint8)[1:]
+    pieces = (
+        piece for path in files for document in texts(path, field=schema.source) for piece in [tokens.encode(document)]
+    )
+    return _kept(pieces, dtype=np.int32)
+
+
+_NEWLINE = np.frombuffer(b"\n", dtype=np.uint8)
+
+
+def _bytes_of(path: Path) -> NDArray[np.uint8]:
+    """A file's bytes, paged in as they are read; a byte-order mark is no text."""
+    try:
+        if not path.stat().st_size:
+            return np.zeros(0, dtype=np.uint8)
+        values = np.memmap(path, dtype=np.uint8, mode="r")
+    except OSError as error:
+        raise unreadable(path, error) from error
+    return values[3:] if bytes(values[:3]) == b"\xef\xbb\xbf" else values
+
+
+def _kept(parts: Iterator[NDArray[Any]], *, dtype: Any) -> NDArray[Any]:
+    """Parts one after the other, in a file without a name that goes with the array."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the array holds it
+    for part in parts:
+        file.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
+    file.flush()
+    return np.memmap(file, dtype=dtype, mode="r") if file.tell() else np.zeros(0, dtype=dtype)
+
+
+def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
+    cut, silent = 0, 0
+
+    def rows() -> Iterator[NDArray[np.int32]]:
+        nonlocal cut, silent
+        for path in files:
+            for talk in conversations(path, field=schema.source):
+                row, whole = _talk(talk, tokens, context=schema.context)
+                if row is None:
+                    silent += 1
+                    continue
+                cut += not whole
+                yield row
+
+    values = _kept(rows(), dtype=np.int32).reshape(-1, 2, schema.context)
+    if not len(values):
+        raise DataError(
+            seen=f"{source} has no conversation with a word of the {_ANSWERS} within {schema.context} tokens",
+            expected="one at least",
+            fix=f"call those whose words are to be learnt {_ANSWERS!r}, or ask for a task with a longer data.context",
+        )
+    notes = [f"{cut} of {len(values)} conversations are longer than {schema.context} tokens and cut off"] if cut else []
+    notes += [f"{silent} conversations have no word of the {_ANSWERS} in that, and are left out"] if silent else []
+    return Dataset(features=values[:, 0], labels=values[:, 1]), tuple(notes)
+
+
+def _talk(talk: list[Message], tokens: Tokens, *, context: int) -> tuple[NDArray[np.int32] | None, bool]:
+    """A conversation's inputs and targets, shape (2, context), and whether all of it is there; None if nothing is a target."""
+    told: list[int] = []
+    learnt: list[bool] = []
+    for role, content in talk:
+        for text, counts in ((f"<|{role}|>\n", False), (f"{content}\n", role == _ANSWERS)):
+            made = tokens.encode(text).tolist()
+            told += made
+            learnt += [counts] * len(made)
+        if len(told) > context:
+            break
+    row = np.zeros((2, context), dtype=np.int32)
+    row[1] = IGNORED
+    inputs, targets = told[:-1][:context], told[1:][:context]
+    row[0, : len(inputs)] = inputs
+    row[1, : len(targets)] = np.where(learnt[1:][:context], targets, IGNORED)
+    return (row if (row[1] != IGNORED).any() else None), len(told) - 1 <= context
+
+
+def _whole(features: NDArray[Any], labels: NDArray[Any]) -> Dataset:
+    return Dataset(features=features.astype(np.int64), labels=labels.astype(np.int64))

@@ -1,0 +1,188 @@
+"""Text as it lies on a disk, one document after the other, none of which has to fit into memory with the others.
+
+Plain files (.txt, .md, .text) are a document each. JSON lines (.jsonl), Parquet and a folder that Hugging Face's `datasets` saved hold
+many: each is a text in one field, or a conversation, a list of messages with role and content.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fl.foreign.json_text import BadJson, read_json
+from fl.task.data.errors import DataError
+
+PLAIN, LINES, PARQUET = (".txt", ".md", ".text"), (".jsonl", ".ndjson"), (".parquet",)
+SUFFIXES = (*PLAIN, *LINES, *PARQUET)
+_SAVED = "state.json"  # what `datasets` puts beside its files
+_PIECE = 1 << 20  # bytes of a plain file that are read at once
+_MOST_LINE = 16 << 20  # bytes of a line of JSON
+
+Message = tuple[str, str]  # role, content
+
+
+def is_saved_dataset(path: Path) -> bool:
+    """Whether a folder is one that `datasets` saved: a client's data, and not a folder of clients."""
+    return (path / _SAVED).is_file()
+
+
+def is_plain(path: Path) -> bool:
+    """Whether a file is one document, whatever it is called, and not a list of them."""
+    return not path.is_dir() and path.suffix.lower() not in (*LINES, *PARQUET)
+
+
+def texts(path: Path, *, field: str) -> Iterator[str]:
+    """A file's texts, in pieces that follow each other; documents are parted by a line break.
+
+    Args:
+        path: A file, or a folder that `datasets` saved.
+        field: Of a line or a row, that holds the text.
+    Raises: DataError for what cannot be read, or a row without text in that field.
+    """
+    if is_plain(path):
+        yield from _pieces(path)
+        return
+    for number, row in enumerate(_rows(path, field=field), start=1):
+        text = row.get(field)
+        if not isinstance(text, str):
+            raise _no_field(path, number, field=field, row=row, wanted="a text")
+        yield text + "\n"
+
+
+def conversations(path: Path, *, field: str) -> Iterator[list[Message]]:
+    """A file's conversations. Raises: DataError as `texts`, or for messages without role and content."""
+    if is_plain(path):
+        raise DataError(
+            seen=f"{path} is plain text",
+            expected=f"conversations, in {', '.join((*LINES, *PARQUET))} or a folder that datasets saved",
+            fix="write a line of JSON for each, with messages of role and content, or leave data.form out",
+        )
+    for number, row in enumerate(_rows(path, field=field), start=1):
+        messages = row.get(field)
+        if not isinstance(messages, list) or not messages:
+            raise _no_field(path, number, field=field, row=row, wanted="a list of messages")
+        found = [_message(one) for one in messages]
+        if None in found:
+            raise DataError(
+                seen=f"{path}, row {number} has a message {json.dumps(messages[found.index(None)], default=str)[:80]}",
+                expected='messages such as {"role": "user", "content": "…"}',
+                fix="name the two so, or leave the row out",
+            )
+        yield [one for one in found if one is not None]
+
+
+def _message(raw: Any) -> Message | None:
+    if not isinstance(raw, Mapping) or not isinstance(raw.get("role"), str) or not isinstance(raw.get("content"), str):
+        return None
+    return raw["role"], raw["content"]
+
+
+def _pieces(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8-sig", errors="strict", newline="") as file:
+            while piece := file.read(_PIECE):
+                yield piece
+    except UnicodeDecodeError as error:
+        raise DataError(
+            seen=f"{path} is not UTF-8 text (near byte {error.start})", expected="a text file", fix="save it as UTF-8"
+        ) from None
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _rows(path: Path, *, field: str) -> Iterator[Mapping[str, Any]]:
+    if path.is_dir():
+        yield from _saved_rows(path)
+    elif path.suffix.lower() in LINES:
+        yield from _json_rows(path)
+    else:
+        yield from _parquet_rows(path, field=field)
+
+
+def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    try:
+        with path.open("rb") as file:
+            number = 0
+            while line := file.readline(_MOST_LINE + 1):
+                number += 1
+                if not line.strip():
+                    continue
+                try:
+                    row = read_json(line.removeprefix(b"\xef\xbb\xbf"), most=_MOST_LINE)
+                except BadJson as error:
+                    raise _bad_line(path, number, problem=error.problem) from None
+                if not isinstance(row, dict):
+                    raise _bad_line(path, number, problem=f"it is a {type(row).__name__}")
+                yield row
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def _parquet_rows(path: Path, *, field: str) -> Iterator[Mapping[str, Any]]:
+    parquet = _arrow("pyarrow.parquet", path)
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            if field not in names:
+                raise _no_field(path, 1, field=field, row=dict.fromkeys(names), wanted="a column")
+            for batch in file.iter_batches(columns=[field]):
+                yield from batch.to_pylist()
+    except (OSError, ValueError) as error:
+        raise unreadable(path, error) from error
+
+
+def _saved_rows(path: Path) -> Iterator[Mapping[str, Any]]:
+    ipc, arrow = _arrow("pyarrow.ipc", path), _arrow("pyarrow", path)
+    try:
+        state = read_json((path / _SAVED).read_bytes(), most=_MOST_LINE)
+        names = [str(one["filename"]) for one in state["_data_files"]]
+    except (OSError, BadJson, KeyError, TypeError) as error:
+        raise unreadable(path / _SAVED, error) from error
+    for name in names:
+        if Path(name).name != name:  # a folder of somebody else's, whose files are in it
+            raise DataError(
+                seen=f"{path / _SAVED} names {name!r}", expected="a file of that folder", fix="save it again"
+            )
+        try:
+            with arrow.memory_map(str(path / name)) as source, ipc.open_stream(source) as reader:
+                for batch in reader:
+                    yield from batch.to_pylist()
+        except (OSError, ValueError) as error:
+            raise unreadable(path / name, error) from error
+
+
+def _arrow(name: str, path: Path) -> Any:
+    import importlib  # noqa: PLC0415 - an extra, for whoever has such files
+
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise DataError(
+            seen=f"{path} needs pyarrow, which is not installed",
+            expected="the extra for such files",
+            fix="run pip install 'fairshare[tables]', or write it as .jsonl",
+        ) from None
+
+
+def _bad_line(path: Path, number: int, *, problem: str) -> DataError:
+    return DataError(
+        seen=f"{path}, line {number} is no JSON object ({problem})", expected="one object a line", fix="mend that line"
+    )
+
+
+def _no_field(path: Path, number: int, *, field: str, row: Mapping[str, Any], wanted: str) -> DataError:
+    return DataError(
+        seen=f"{path}, row {number} has not {wanted} in {field!r} (it has {', '.join(list(row)[:6]) or 'nothing'})",
+        expected=f"{wanted} in every row",
+        fix="name the field with data.field, or leave the row out",
+    )
+
+
+def unreadable(path: Path, error: BaseException) -> DataError:
+    """The refusal of a file that the system, or its format, does not give."""
+    reason = getattr(error, "strerror", None) or str(error)[:120] or type(error).__name__
+    return DataError(
+        seen=f"{path} cannot be read ({reason})", expected="a file of text", fix="check path and permissions"
+    )
