@@ -47,7 +47,8 @@ abstract contract FairshareInvariants {
             (ITask.Terms memory terms, ITask.State memory state) = fairshare.task(ids[i]);
             ITask.Client[] memory all = handler.accounts(ids[i]);
             owed += _owed(state, all);
-            for (uint32 round = 1; round <= state.rounds; round++) {
+            // The round under way is one more than those that are posted.
+            for (uint32 round = 1; round <= state.rounds + 1; round++) {
                 owed += fairshare.burnedIn(ids[i], round);
             }
             // 2.
