@@ -53,7 +53,16 @@ from fl.privacy.steps import (
 )
 from fl.privacy.terms import LEAST_CLIENTS
 from fl.privacy.transcript import Setting, own_deviation, score_noise_deviation
-from fl.privacy.words import Words, encode, length_of_vector, stream
+from fl.privacy.words import (
+    Words,
+    direction_words,
+    dot,
+    encode,
+    length_of_vector,
+    score_of_words,
+    signed,
+    stream,
+)
 
 _SHARE = 18  # bytes of one
 
@@ -77,6 +86,7 @@ class Member:
     secrets: Secrets
     vector: NDArray[np.float64] | None  # what it trained, shape (P,), until its words are made
     length: int  # that it stated, units of 2^−64
+    contribution: NDArray[np.int64] | None = None  # what its words hide, shape (P,), once they are made
     roster: dict[str, int] | None = None
     peers: dict[str, tuple[bytes, bytes]] = field(
         default_factory=dict
@@ -206,13 +216,15 @@ class Member:
         share = Fraction(setting.stakes[self.account], sum(setting.stakes[one] for one in roster))
         deviation = own_deviation(roster, setting, length_q64=length)
         noise = deviation * normal(setting.size) if deviation else 0.0
-        words = encode(self.vector, share=share, length_q64=length, noise=noise).view(np.uint64).copy()
+        contribution = encode(self.vector, share=share, length_q64=length, noise=noise)
+        words = contribution.view(np.uint64).copy()
         words += stream(own_mask_seed(self.secrets.own, of=setting.of, owner=self.account), setting.size)
         for other in partners:
             mask = self._mask(other, setting)
             words = words + mask if added(self.account, other) else words - mask
         root = words_root(words, roster=roster_hash(roster), partners=partners)
-        return replace(self, shares=shares, partners=partners, vector=None), words, root
+        after = replace(self, shares=shares, partners=partners, vector=None, contribution=contribution)
+        return after, words, root
 
     def agree(
         self, survivors: Sequence[str], *, setting: Setting, sign: Callable[[MaskedStep], bytes]
@@ -286,6 +298,27 @@ class Member:
         said = Telling(account=self.account, values=values)
         said = replace(said, signature=self._sign(TELL, said.content(asked), setting, sign))
         return replace(self, question=asked), said
+
+    def own_score(self, direction: Blocks, *, setting: Setting) -> int:
+        """What its own update scores along a direction, units of 2^−40 of loss, as everybody has to come to it.
+
+        Raises: NotSaid before its words are made and it agreed whose are in.
+        """
+        if self.contribution is None or self.roster is None or not self.survivors:
+            raise NotSaid("asked what an update scores that is in no round")
+        exact, scale = direction_words(direction)
+        raw = dot(self.contribution.view(np.uint64), exact)
+        for other in self.partners:
+            if other in self.survivors:
+                noise = self._score_noise(other, exact, setting)
+                raw += -noise if added(self.account, other) else noise
+        return score_of_words(
+            signed(raw),
+            length_q64=self._agreed(setting),
+            direction_scale=scale,
+            roster=sum(setting.stakes[one] for one in self.roster),
+            survivors=sum(setting.stakes[one] for one in self.survivors),
+        )
 
     def open(self, others: Sequence[str], *, setting: Setting) -> tuple[Member, dict[str, bytes]]:
         """Its private keys of the pairs that were drawn.
@@ -361,9 +394,13 @@ class Member:
             "survivors": self.survivors,
             "question": self.question.hex(),
             "opened": self.opened,
-            "vector": self.vector is not None,
+            "values": "vector" if self.vector is not None else "contribution" if self.contribution is not None else "",
         }
-        values = b"" if self.vector is None else self.vector.astype("<f8").tobytes()
+        values = b""
+        if self.vector is not None:
+            values = self.vector.astype("<f8").tobytes()
+        elif self.contribution is not None:
+            values = self.contribution.astype("<i8").tobytes()
         return json.dumps(told).encode() + b"\n" + values
 
     @classmethod
@@ -375,7 +412,8 @@ class Member:
         return cls(
             account=told["account"],
             secrets=Secrets(pairs=pairs, own=own, channels=channels),
-            vector=np.frombuffer(values, dtype="<f8") if told["vector"] else None,
+            vector=np.frombuffer(values, dtype="<f8") if told["values"] == "vector" else None,
+            contribution=np.frombuffer(values, dtype="<i8") if told["values"] == "contribution" else None,
             length=int(told["length"]),
             roster=told["roster"] and {one: int(length) for one, length in told["roster"].items()},
             peers={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["peers"].items()},

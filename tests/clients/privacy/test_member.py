@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from masked_party import party, wallet
 
+from clients.errors import BrokenLedger
 from clients.privacy.consent import seen, sent, signed
 from clients.privacy.member import Member, NotSaid
+from clients.privacy.own_score import OwnScore, OwnScores
 from clients.privacy.spent import check_limit, limit_of, over_limit, spent_line
 from fl.codec import Blocks
 from fl.errors import ConfigError
@@ -140,6 +142,28 @@ def test_one_direction_is_answered_about_and_half_of_the_pairs_stay_closed(playe
     others = [one for one in played.accounts if one != account]
     refused("of 4 pairs; half of them stay closed", lambda: member.open(others, setting=setting))
     refused("or pairs that it does not have", lambda: member.open([wallet(50).address], setting=setting))
+
+
+def test_a_client_notes_what_its_own_update_comes_to(played, tmp_path):
+    account = played.accounts[0]
+    member = Member.from_bytes(played.members[account].to_bytes())
+    assert member.own_score(played.direction, setting=played.setting) == played.checked().scores[account]
+    refused(
+        "asked what an update scores that is in no round",
+        lambda: again(played, account).own_score(played.direction, setting=played.setting),
+    )
+    scores = OwnScores(tmp_path, task_id=bytes(32))
+    assert scores.of(1) is None
+    scores.note(1, OwnScore(score=-7, direction_root=b"\x01" * 32))
+    scores.note(2, OwnScore(score=8, direction_root=b"\x02" * 32))
+    assert scores.of(1) == OwnScore(score=-7, direction_root=b"\x01" * 32)
+    path = tmp_path / "signed" / bytes(32).hex() / "own-scores.json"
+    path.write_text('{"1": {"score": "seven"}}')
+    with pytest.raises(BrokenLedger, match="round 1 cannot be read"):
+        scores.of(1)
+    path.write_text("nonsense")
+    with pytest.raises(BrokenLedger, match="it is no JSON"):
+        scores.of(1)
 
 
 def spec(terms):
