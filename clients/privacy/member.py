@@ -49,6 +49,8 @@ from fl.privacy.steps import (
     Telling,
     agreement,
     roster_hash,
+    sealed_of,
+    sealed_to_text,
     words_root,
 )
 from fl.privacy.terms import LEAST_CLIENTS
@@ -92,6 +94,7 @@ class Member:
         default_factory=dict
     )  # neighbour who committed -> its keys for this client
     shares: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # owner -> its shares of own and of pairs
+    shared: str = ""  # what it said of its shares, JSON: a coordinator that lost it gets the same ones again
     partners: tuple[str, ...] = ()  # whose masks its words hold
     survivors: tuple[str, ...] = ()  # whose words are in, as it agreed
     question: bytes = b""  # that it answered
@@ -130,6 +133,9 @@ class Member:
         roster = dict(roster)
         if self.roster is not None and self.roster != roster:
             raise NotSaid("asked to share seeds with another roster than before in this round")
+        if self.shared:
+            said, sealed = json.loads(self.shared)
+            return self, Sharing.from_json(said), {one: sealed_of(part) for one, part in sealed.items()}
         if strangers := set(roster) - set(setting.stakes):
             raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
         if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
@@ -180,6 +186,7 @@ class Member:
             roster=roster,
             peers={one: (known[one].mask, known[one].channel) for one in expected},
             shares={self.account: (own[self.account], pairs[self.account])},
+            shared=json.dumps([said.to_json(), {one: sealed_to_text(part) for one, part in sealed.items()}]),
         )
         return after, said, sealed
 
@@ -390,6 +397,7 @@ class Member:
             "roster": self.roster and {one: str(length) for one, length in self.roster.items()},
             "peers": {one: [key.hex() for key in keys] for one, keys in self.peers.items()},
             "shares": {one: [share.hex() for share in shares] for one, shares in self.shares.items()},
+            "shared": self.shared,
             "partners": self.partners,
             "survivors": self.survivors,
             "question": self.question.hex(),
@@ -418,6 +426,7 @@ class Member:
             roster=told["roster"] and {one: int(length) for one, length in told["roster"].items()},
             peers={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["peers"].items()},
             shares={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["shares"].items()},
+            shared=told["shared"],
             partners=tuple(told["partners"]),
             survivors=tuple(told["survivors"]),
             question=bytes.fromhex(told["question"]),

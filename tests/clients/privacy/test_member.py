@@ -69,7 +69,9 @@ def test_shares_go_to_nobody_who_is_not_enrolled_or_has_not_signed_its_key(playe
     refused("is signed by", share(roster, forged))
     longer = {**roster, peers[0].account: roster[peers[0].account] + 1}
     refused("its length in the roster is not the one that it signed", share(longer, peers))
-    after, _, _ = member.share(roster, peers, setting=setting, sign=sign)
+    after, said, sealed = member.share(roster, peers, setting=setting, sign=sign)
+    _, again_said, again_sealed = after.share(roster, peers, setting=setting, sign=sign)
+    assert (again_said, again_sealed) == (said, sealed)  # a coordinator that lost its answer gets the same one
     refused(
         "asked to share seeds with another roster than before",
         lambda: after.share(longer, peers, setting=setting, sign=sign),
