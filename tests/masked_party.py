@@ -177,6 +177,11 @@ class Party:
         share = Fraction(self.setting.stakes[account], self.said.roster_stake(self.setting))
         return encode(self.vectors[self.of[account]], share=share, length_q64=self.said.length(self.setting))
 
+    def own_scores(self):
+        """What each client that knows whose words are in comes to by itself."""
+        there = [one for one in self.words if self.members[one].survivors]
+        return {one: self.members[one].own_score(self.direction, setting=self.setting) for one in there}
+
     def open_contributions(self):
         """The same updates on the same fixed point, in the open: account -> integers, shape (P,)."""
         return {one: self._contribution(one) for one in self.words}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from clients.errors import BrokenLedger
 from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
+from clients.privacy.own_score import OwnScores
 from fl.audit.disputes.evidence import read_receipts
 from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves, read_round
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
@@ -18,6 +21,8 @@ from fl.errors import FairshareError
 from fl.foreign.json_text import BadJson, read_json
 from fl.plain_text import printable
 from fl.rewards import HIGHEST_PRICE, Leaf, RoundTree, price_of
+
+log = logging.getLogger(__name__)
 
 SCORE = 2**40  # units of one of loss
 WEIGHT = 2**32  # units of a weight of one
@@ -52,6 +57,9 @@ class RoundPay:
     omitted: bool  # the coordinator's receipt is for another update than the leaf's: provable on chain
     factor: float | None = None  # what the round's length left of the update, 0 to 1; None where it took no part
     absence: str = ""  # why it took no part, in the coordinator's words
+    own_score: int | None = (
+        None  # of a masked round: what this client's own update comes to; None where it does not know
+    )
 
     @property
     def leaf(self) -> Leaf:
@@ -68,6 +76,11 @@ class RoundPay:
         if self.header.price < HIGHEST_PRICE:
             text += f"the price is {price_of(self.header.price):,.2f} tokens for 1.0; "
         text += f"earned {self.earned / WEI:,.2f} tokens, {leaf.cumulative / WEI:,.2f} in all"
+        if self.own_score is not None and leaf.weight and self.own_score != leaf.score:
+            text += (
+                f"; this client's own update comes to a score of {self.own_score / SCORE:+.4f}, and evaluators signed another one: "
+                "ask the coordinator why"
+            )
         if self.omitted:
             text += (
                 "; the coordinator's receipt is for another update than this round holds, which is provable on chain"
@@ -89,6 +102,7 @@ class PayBook:
         # As nobody in particular: what a client needs is public, and a token dated by a wrong clock would be refused.
         self._archive = ArchiveClient.of_gateway(invite) if invite.gateway else None
         self._receipts = FolderLedger(folder.path, task_id=invite.id_bytes)
+        self._own_scores = OwnScores(folder.path, task_id=invite.id_bytes)
         self._coordinator = invite.coordinator
 
     def round(self, number: int) -> RoundPay:
@@ -151,7 +165,16 @@ class PayBook:
             omitted=receipt is not None and receipt[0] != leaves[index].update_root,
             factor=self._factor(path, leaves[index]),
             absence="" if leaves[index].weight else self._absence(number, path),
+            own_score=self._own_score(header),
         )
+
+    def _own_score(self, header: Header) -> int | None:
+        try:
+            own = self._own_scores.of(header.round)
+        except BrokenLedger as error:
+            log.warning("%s", error)
+            return None
+        return own.score if own is not None and own.direction_root == header.direction_root else None
 
     def _factor(self, path: Path, leaf: Leaf) -> float | None:
         try:

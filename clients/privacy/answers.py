@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,13 @@ from clients.errors import PastRound, SecondUpdate, UnreadableRequest
 from clients.keys.ledger import ledger_of
 from clients.keys.wallet import Wallet, read_invite
 from clients.privacy.member import Member, NotSaid
+from clients.privacy.own_score import OwnScore, OwnScores
 from clients.privacy.shelf import Kept, Shelf, shelf_of
 from clients.privacy.spent import check_limit, limit_of
 from fl.chain.enrolment import Enrolments
 from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
-from fl.codec import Blocks, MalformedBlocks
+from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.foreign.json_text import BadJson, decimal_of, hex_of, list_of, object_of, read_json
 from fl.privacy.noise import noised
 from fl.privacy.seeds import Round
@@ -212,6 +214,11 @@ def _tell(
     roots = {account_of(one): hex_of(root, size=32) for one, root in object_of(body["roots"]).items()}
     member, said = kept.member.tell(direction, roots, setting=setting, sign=wallet.sign_step)
     shelf.keep(replace(kept, member=member))
+    if folder := str(context.node_config.get("folder", "")):
+        own = OwnScore(
+            score=member.own_score(direction, setting=setting), direction_root=block_root(direction.to_bytes())
+        )
+        OwnScores(Path(folder), task_id=wallet.task_id).note(kept.round, own)
     return {"telling": said.to_json()}, b""
 
 

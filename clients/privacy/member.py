@@ -49,11 +49,22 @@ from fl.privacy.steps import (
     Telling,
     agreement,
     roster_hash,
+    sealed_of,
+    sealed_to_text,
     words_root,
 )
 from fl.privacy.terms import LEAST_CLIENTS
 from fl.privacy.transcript import Setting, own_deviation, score_noise_deviation
-from fl.privacy.words import Words, encode, length_of_vector, stream
+from fl.privacy.words import (
+    Words,
+    direction_words,
+    dot,
+    encode,
+    length_of_vector,
+    score_of_words,
+    signed,
+    stream,
+)
 
 _SHARE = 18  # bytes of one
 
@@ -77,11 +88,13 @@ class Member:
     secrets: Secrets
     vector: NDArray[np.float64] | None  # what it trained, shape (P,), until its words are made
     length: int  # that it stated, units of 2^−64
+    contribution: NDArray[np.int64] | None = None  # what its words hide, shape (P,), once they are made
     roster: dict[str, int] | None = None
     peers: dict[str, tuple[bytes, bytes]] = field(
         default_factory=dict
     )  # neighbour who committed -> its keys for this client
     shares: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)  # owner -> its shares of own and of pairs
+    shared: str = ""  # what it said of its shares, JSON: a coordinator that lost it gets the same ones again
     partners: tuple[str, ...] = ()  # whose masks its words hold
     survivors: tuple[str, ...] = ()  # whose words are in, as it agreed
     question: bytes = b""  # that it answered
@@ -120,6 +133,9 @@ class Member:
         roster = dict(roster)
         if self.roster is not None and self.roster != roster:
             raise NotSaid("asked to share seeds with another roster than before in this round")
+        if self.shared:
+            said, sealed = json.loads(self.shared)
+            return self, Sharing.from_json(said), {one: sealed_of(part) for one, part in sealed.items()}
         if strangers := set(roster) - set(setting.stakes):
             raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
         if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
@@ -170,6 +186,7 @@ class Member:
             roster=roster,
             peers={one: (known[one].mask, known[one].channel) for one in expected},
             shares={self.account: (own[self.account], pairs[self.account])},
+            shared=json.dumps([said.to_json(), {one: sealed_to_text(part) for one, part in sealed.items()}]),
         )
         return after, said, sealed
 
@@ -206,13 +223,15 @@ class Member:
         share = Fraction(setting.stakes[self.account], sum(setting.stakes[one] for one in roster))
         deviation = own_deviation(roster, setting, length_q64=length)
         noise = deviation * normal(setting.size) if deviation else 0.0
-        words = encode(self.vector, share=share, length_q64=length, noise=noise).view(np.uint64).copy()
+        contribution = encode(self.vector, share=share, length_q64=length, noise=noise)
+        words = contribution.view(np.uint64).copy()
         words += stream(own_mask_seed(self.secrets.own, of=setting.of, owner=self.account), setting.size)
         for other in partners:
             mask = self._mask(other, setting)
             words = words + mask if added(self.account, other) else words - mask
         root = words_root(words, roster=roster_hash(roster), partners=partners)
-        return replace(self, shares=shares, partners=partners, vector=None), words, root
+        after = replace(self, shares=shares, partners=partners, vector=None, contribution=contribution)
+        return after, words, root
 
     def agree(
         self, survivors: Sequence[str], *, setting: Setting, sign: Callable[[MaskedStep], bytes]
@@ -287,6 +306,27 @@ class Member:
         said = replace(said, signature=self._sign(TELL, said.content(asked), setting, sign))
         return replace(self, question=asked), said
 
+    def own_score(self, direction: Blocks, *, setting: Setting) -> int:
+        """What its own update scores along a direction, units of 2^−40 of loss, as everybody has to come to it.
+
+        Raises: NotSaid before its words are made and it agreed whose are in.
+        """
+        if self.contribution is None or self.roster is None or not self.survivors:
+            raise NotSaid("asked what an update scores that is in no round")
+        exact, scale = direction_words(direction)
+        raw = dot(self.contribution.view(np.uint64), exact)
+        for other in self.partners:
+            if other in self.survivors:
+                noise = self._score_noise(other, exact, setting)
+                raw += -noise if added(self.account, other) else noise
+        return score_of_words(
+            signed(raw),
+            length_q64=self._agreed(setting),
+            direction_scale=scale,
+            roster=sum(setting.stakes[one] for one in self.roster),
+            survivors=sum(setting.stakes[one] for one in self.survivors),
+        )
+
     def open(self, others: Sequence[str], *, setting: Setting) -> tuple[Member, dict[str, bytes]]:
         """Its private keys of the pairs that were drawn.
 
@@ -357,13 +397,18 @@ class Member:
             "roster": self.roster and {one: str(length) for one, length in self.roster.items()},
             "peers": {one: [key.hex() for key in keys] for one, keys in self.peers.items()},
             "shares": {one: [share.hex() for share in shares] for one, shares in self.shares.items()},
+            "shared": self.shared,
             "partners": self.partners,
             "survivors": self.survivors,
             "question": self.question.hex(),
             "opened": self.opened,
-            "vector": self.vector is not None,
+            "values": "vector" if self.vector is not None else "contribution" if self.contribution is not None else "",
         }
-        values = b"" if self.vector is None else self.vector.astype("<f8").tobytes()
+        values = b""
+        if self.vector is not None:
+            values = self.vector.astype("<f8").tobytes()
+        elif self.contribution is not None:
+            values = self.contribution.astype("<i8").tobytes()
         return json.dumps(told).encode() + b"\n" + values
 
     @classmethod
@@ -375,11 +420,13 @@ class Member:
         return cls(
             account=told["account"],
             secrets=Secrets(pairs=pairs, own=own, channels=channels),
-            vector=np.frombuffer(values, dtype="<f8") if told["vector"] else None,
+            vector=np.frombuffer(values, dtype="<f8") if told["values"] == "vector" else None,
+            contribution=np.frombuffer(values, dtype="<i8") if told["values"] == "contribution" else None,
             length=int(told["length"]),
             roster=told["roster"] and {one: int(length) for one, length in told["roster"].items()},
             peers={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["peers"].items()},
             shares={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["shares"].items()},
+            shared=told["shared"],
             partners=tuple(told["partners"]),
             survivors=tuple(told["survivors"]),
             question=bytes.fromhex(told["question"]),

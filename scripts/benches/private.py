@@ -288,7 +288,7 @@ def ten() -> dict[str, float]:
 def noise() -> dict[str, float]:
     """Digits, 100 clients, 10 rounds: accuracy without noise and under ε = 8."""
     found = []
-    for privacy in (PrivacyConfig(), PrivacyConfig(masked=True, noise="client", epsilon=8.0)):
+    for privacy in (PrivacyConfig(), PrivacyConfig(masked=True, noise="client", epsilon=8.0, neighbours=16)):
         config = RunConfig(
             task=TaskConfig(rounds=10),
             model=ModelConfig(path="fl.task.models:LogisticRegression"),

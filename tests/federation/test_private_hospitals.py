@@ -90,6 +90,7 @@ def test_four_hospitals_are_paid_for_masked_updates_though_one_dies(on, tmp_path
             nodes[name] = node(name, dies_in=1 if name == "va" else 0)
         nodes["va"].process.wait()
         assert nodes["va"].process.returncode == -signal.SIGKILL
+        coordinator.says("round  1/")  # without it
         nodes["va"] = node("va")
         coordinator.says("all rounds are on chain")
         audited = done(on(hub, "audit", "coordinator"))

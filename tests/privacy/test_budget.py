@@ -70,6 +70,7 @@ def test_a_masked_round_with_noise_is_checked_and_its_scores_are_noisy_but_their
     assert not found.faults
     assert not found.liars
     exact = played.open_scores()
+    assert found.scores == played.own_scores()  # which know their own noise, and that of their pairs
     assert all(found.scores[one] != exact[one] for one in exact)
     # The pairs' noise cancels: the scores add up to what the noisy sum moves along the direction.
     along = float(played.summed.step @ played.direction.decode()) * 2**40

@@ -72,6 +72,7 @@ def test_a_third_that_falls_silent_at_a_step_changes_nobody_elses_pay(step):
 def test_one_that_falls_silent_once_its_words_are_in_is_paid_by_what_the_others_tell():
     played = party(6, silent={"agree": [2]}).whole()
     assert played.checked().scores == played.open_scores()
+    assert played.own_scores().items() <= played.open_scores().items()
 
 
 def test_the_scores_of_a_sparse_graph_are_those_of_the_open_round():
