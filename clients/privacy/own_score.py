@@ -39,9 +39,10 @@ class OwnScores:
 
     def of(self, round_number: int) -> OwnScore | None:
         """That of a round, None where none was noted. Raises: BrokenLedger."""
-        entry = self._raw().get(str(round_number))
+        if (entry := self._raw().get(str(round_number))) is None:
+            return None
         try:
-            return entry and OwnScore(
+            return OwnScore(
                 score=decimal_of(entry["score"], bits=128, signed=True),
                 direction_root=hex_of(entry["direction"], size=32),
             )
