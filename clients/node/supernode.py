@@ -2,8 +2,8 @@
 
 It holds the connection and the node key, and neither the wallet nor the shard. It runs with process isolation: code that a
 coordinator bundles is data to it, and the one executor that it knows is the node (`clients.node.executor`), which proves itself by
-a secret file. Run as a module it is `flower-supernode` itself, with two additions: it ends when its parent does, and it signs
-requests with the coordinator's time where this machine's clock is off.
+a secret file. Run as a module it is `flower-supernode` itself, with three additions: it ends when its parent does, it signs
+requests with the coordinator's time where this machine's clock is off, and what it takes is bounded (`clients.node.answers`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from clients.node.answers import bound_answers, bound_messages
 from fl.bounded_http import past_the_proxy
 from fl.chain.accounts import without_secrets
 from fl.plain_text import printable
@@ -230,6 +231,8 @@ def _main() -> None:
     threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
     sys.argv = ["flower-supernode", *flowers]
     go_by_clock(own.clock_offset)
+    bound_answers()
+    bound_messages()
     give_up_ended_runs()
     look_sooner()
     importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
