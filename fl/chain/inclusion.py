@@ -29,6 +29,7 @@ _FIRST_POLL_S, _LAST_POLL_S = 0.02, 1.0  # a devnet answers at once
 _BUMP_PERCENT = 125  # nodes want 10 % more for a transaction that takes another's place
 _LOOK_BACK = 256  # blocks in which the transaction that has our nonce is looked for
 _FEES = ("gasPrice", "maxFeePerGas", "maxPriorityFeePerGas")
+MOST_TIP = 100 * 10**9  # wei a gas, 100 gwei: a node that names more may be in league with who is paid it
 
 
 class TransactionTaken(ChainError):
@@ -93,7 +94,7 @@ def include(
         outbid: Whether another one with its nonce, which waits for a block, is to be replaced; else that one is left alone.
     Raises: TransactionTaken; NotIncluded; ChainUnreachable; Web3RPCError if the node refuses it.
     """
-    patience, transaction = _patience(w3), dict(transaction)
+    patience, transaction = _patience(w3), _with_a_tip_in_reason(transaction)
     started_at_block = w3.eth.block_number
     started = sent_at = looked = time.monotonic()
     first = _broadcast(w3, transaction, account=account, outbid=outbid)
@@ -157,6 +158,8 @@ def _broadcast(w3: Web3, transaction: dict[str, Any], *, account: LocalAccount, 
             if "underpriced" in message and "replacement" in message:
                 if not outbid:
                     return None
+                if transaction.get("maxPriorityFeePerGas", 0) >= MOST_TIP:
+                    raise  # or a node that always says so would be outbid without end
                 transaction.update(_with_higher_fee(w3, transaction))
                 continue
             late = "nonce too low" in message
@@ -228,7 +231,19 @@ def _with_higher_fee(w3: Web3, transaction: Mapping[str, Any]) -> dict[str, Any]
         base = w3.eth.get_block("latest").get("baseFeePerGas", 0)
         higher["maxPriorityFeePerGas"] = tip
         higher["maxFeePerGas"] = max(higher["maxFeePerGas"], 2 * base + tip)
-    return higher
+    return _with_a_tip_in_reason(higher)
+
+
+def _with_a_tip_in_reason(transaction: Mapping[str, Any]) -> dict[str, Any]:
+    """The transaction with a tip of at most `MOST_TIP`: the rest of a fee is burned, and is the chain's to say, not the node's."""
+    above = transaction.get("maxPriorityFeePerGas", 0) - MOST_TIP
+    if above <= 0:
+        return dict(transaction)
+    log.warning(
+        "the node asks for a tip of %d gwei a gas; %d are offered", (MOST_TIP + above) // 10**9, MOST_TIP // 10**9
+    )
+    most = max(MOST_TIP, transaction["maxFeePerGas"] - above)
+    return {**transaction, "maxPriorityFeePerGas": MOST_TIP, "maxFeePerGas": most}
 
 
 def _patience(w3: Web3) -> Patience:

@@ -3,9 +3,13 @@ import threading
 
 import pytest
 from eth_account import Account
+from eth_account.typed_transactions import TypedTransaction
+from hexbytes import HexBytes
+from web3.exceptions import Web3RPCError
 
 from fl.chain.errors import ChainUnreachable, NoContract, NoFunds, Refused, TokenTooLow, WrongChain
 from fl.chain.escrow import Escrow, Token
+from fl.chain.inclusion import MOST_TIP, include
 from fl.chain.sender import Sent, connect, transfer_ether
 
 NOBODY = "0x" + "77" * 20
@@ -95,6 +99,40 @@ def test_a_transaction_has_gas_to_spare_for_what_changes_until_its_block(chain, 
     sent = token.mint(NOBODY, 5, account=account(0))
     # Found as a `start` that ran out of gas: in the second of its `open` the estimate did not see `since` change.
     assert w3.eth.get_transaction(sent.hash)["gas"] > 1.15 * sent.gas
+
+
+def test_a_node_that_names_a_tip_without_measure_gets_none_of_it(chain, account, monkeypatch, caplog):
+    """A hostile RPC node in league with whoever makes blocks: a tip goes to them, to the last wei of the account."""
+    w3, _, token = chain.connect()
+    monkeypatch.setattr(type(w3.eth), "max_priority_fee", property(lambda self: 10**15))
+    base = w3.eth.get_block("latest")["baseFeePerGas"]
+    for sent in (
+        transfer_ether(w3, account=account(0), to=NOBODY, amount=5),
+        token.mint(NOBODY, 5, account=account(0)),
+    ):
+        transaction = w3.eth.get_transaction(sent.hash)
+        assert transaction["maxPriorityFeePerGas"] == MOST_TIP
+        assert transaction["maxFeePerGas"] <= 4 * base + 2 * MOST_TIP
+    assert "the node asks for a tip of 1000000 gwei a gas; 100 are offered" in caplog.text
+
+
+def test_a_node_that_finds_every_fee_too_low_drives_it_no_higher(chain, account, monkeypatch):
+    w3, _, _ = chain.connect()
+    signed = []
+
+    def never(self, raw):
+        signed.append(raw)
+        raise Web3RPCError("replacement transaction underpriced")
+
+    monkeypatch.setattr(type(w3.eth), "send_raw_transaction", never)
+    told = {
+        "to": NOBODY, "value": 1, "gas": 21_000, "nonce": 0, "chainId": 31337, "maxPriorityFeePerGas": 10**9, "maxFeePerGas": 2 * 10**9,
+    }  # fmt: skip
+    with pytest.raises(Web3RPCError, match="underpriced"):
+        include(w3, told, account=account(0), name="a transfer", outbid=True)
+    fees = [TypedTransaction.from_bytes(HexBytes(raw)).as_dict()["maxPriorityFeePerGas"] for raw in signed]
+    assert 1 < len(fees) < 50
+    assert max(fees) == MOST_TIP
 
 
 def test_approving_more_than_one_holds_is_refused_before_it_is_sent(chain):
