@@ -20,6 +20,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import IO
 
 from eth_account import Account
 from eth_account.messages import SignableMessage, encode_defunct
@@ -27,7 +28,7 @@ from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
-from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles
+from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles, most_bytes
 from fl.bundle.store import BundleSource, Withheld, round_folder
 from fl.chain.invite import BadInvite, Invite
 from fl.chain.whole_file import write_whole
@@ -42,9 +43,9 @@ VERSION = 1
 _DIRECTION = "direction.blocks"
 _ALWAYS = (HEADER, MANIFEST, ROUND)
 _LIST, _SIGNATURE, _INVITE = "archive.json", "signature.json", "invite.json"
-_MOST_BYTES = 1 << 30  # of one file, unpacked
 _MOST_LIST = 64 << 20  # bytes of the list of files
-_MOST_FILES = 1_000_000
+_MOST_DIRECTORY = 16 << 20  # bytes of the ZIP's own list: of 150,000 files
+_AT_ONCE = 1 << 20  # bytes
 
 
 class BadArchive(FairshareError):
@@ -132,9 +133,9 @@ class Archive:
     def open(cls, path: Path) -> Archive:
         """Raises: BadArchive if the file is none, is of another version, or is not what was signed."""
         try:
+            with path.open("rb") as file:
+                _check_directory(file, path=path)
             with zipfile.ZipFile(path) as archive:
-                if len(archive.infolist()) > _MOST_FILES:
-                    raise BadArchive(path=str(path), problem="has too many files")
                 text = _read(archive, _LIST, path=path)
                 listed = object_of(read_json(text, most=_MOST_LIST))
                 signed = object_of(read_json(_read(archive, _SIGNATURE, path=path)))
@@ -211,10 +212,25 @@ def _checked(archive: zipfile.ZipFile, name: str, sums: Mapping[str, str], *, pa
 
 
 def _read(archive: zipfile.ZipFile, name: str, *, path: Path) -> bytes:
+    told, most = printable(name, most=100), _MOST_LIST if name == _LIST else most_bytes(name)
     try:
         info = archive.getinfo(name)
     except KeyError:
-        raise BadArchive(path=str(path), problem=f"has no {printable(name, most=100)}") from None
-    if info.file_size > _MOST_BYTES:
-        raise BadArchive(path=str(path), problem=f"has a {printable(name, most=100)} of {info.file_size} bytes")
-    return archive.read(info)
+        raise BadArchive(path=str(path), problem=f"has no {told}") from None
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise BadArchive(path=str(path), problem=f"has {told} packed in a way that none is")
+    if info.file_size > most:
+        raise BadArchive(path=str(path), problem=f"has a {told} of {info.file_size} bytes")
+    parts = []
+    # In pieces: `read` to the end unpacks all there is, whatever size the archive says that it has.
+    with archive.open(info) as file:
+        while part := file.read(_AT_ONCE):
+            parts.append(part)
+    return b"".join(parts)
+
+
+def _check_directory(file: IO[bytes], *, path: Path) -> None:
+    """Look at how long the list of names at the end of a ZIP file is: all of it becomes objects once the file is opened."""
+    found = zipfile._EndRecData(file)
+    if found is not None and found[zipfile._ECD_SIZE] > _MOST_DIRECTORY:
+        raise BadArchive(path=str(path), problem="has too many files")

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tracemalloc
 import zipfile
 
 import pytest
@@ -128,6 +129,49 @@ def test_what_is_no_zip_is_no_archive(path, tmp_path):
         Archive.open(tmp_path / "text.zip")
     with pytest.raises(BadArchive, match="cannot be read .FileNotFoundError"):
         Archive.open(tmp_path / "absent.zip")
+
+
+def with_said_size(path, size):
+    """A ZIP of one file, which says another size of it, in both places where it says it."""
+    content = bytearray(path.read_bytes())
+    content[22:26] = size.to_bytes(4, "little")
+    listed = content.rindex(b"PK\x01\x02")
+    content[listed + 24 : listed + 28] = size.to_bytes(4, "little")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("packing", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_that_swells_is_not_unpacked(tmp_path, packing):
+    """200 MB in a file of kilobytes, which says of itself that it is 10 bytes."""
+    bomb = tmp_path / "bomb.zip"
+    with zipfile.ZipFile(bomb, "w", packing) as archive:
+        archive.writestr("archive.json", bytes(200 << 20))
+    with_said_size(bomb, 10)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadArchive, match=r"cannot be read .BadZipFile|packed in a way that none is"):
+            Archive.open(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 20 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_million_names_are_not_read(path):
+    with path.open("ab") as file:
+        start = file.tell()
+        names = 400_000
+        file.write((b"PK\x01\x02" + bytes(42)) * names)
+        length = file.tell() - start
+        file.write(
+            b"PK\x05\x06"
+            + bytes(4)
+            + b"\xff\xff\xff\xff"
+            + length.to_bytes(4, "little")
+            + start.to_bytes(4, "little")
+            + bytes(2)
+        )
+    with pytest.raises(BadArchive, match="has too many files"):
+        Archive.open(path)
 
 
 def test_a_round_that_is_not_there_keeps_an_archive_from_being_written(written, tmp_path):
