@@ -21,10 +21,12 @@ from fl.chain.errors import ChainError
 from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import ether_of, transfer_ether
+from fl.coordinator.gateway.slots import address_of
 from fl.plain_text import printable
 
 _HOUR_S = 3600.0
 _MOST_OF_ACCOUNT, _MOST_OF_PEER, _MOST_OF_ALL = 3, 60, 1000  # times an hour
+_MOST_WAITING = 16  # calls at a time, of the gateway's forty threads
 _ETHER = 5 * 10**16  # wei that are sent to an account that has less than half of it
 
 
@@ -40,20 +42,28 @@ def faucet_router(
     """
     if task.escrow.chain_id != ANVIL_CHAIN:
         return None
-    router, turns, one_at_a_time = APIRouter(prefix="/api"), _Turns(clock), threading.Lock()
+    router, turns = APIRouter(prefix="/api"), _Turns(clock)
+    places, one_at_a_time = threading.BoundedSemaphore(_MOST_WAITING), threading.Lock()
 
     @router.post("/faucet")
     def faucet(request: Request, asked: dict[str, Any] = Body()) -> dict[str, str]:  # noqa: B008
         who, stake = str(asked.get("account")), str(asked.get("stake"))
         if not is_checksum_address(who) or not stake.isdecimal() or len(stake) > 40:
             raise HTTPException(422, "send an account's checksum address and a stake in wei")
-        peer = request.client.host if request.client else "?"
-        with one_at_a_time:
-            if (state := task.state()).status not in (Status.OPEN, Status.STARTED) or state.joining_closed:
-                raise HTTPException(409, "the task takes no clients any more")
-            if not turns.take(who, peer):
-                raise HTTPException(429, "that was asked for too often; try again in an hour")
-            return _give(task, who=who, stake=min(int(stake), task.terms.max_stake), account=account)
+        peer = address_of(request.client.host if request.client else "?")
+        # Giving takes blocks, and each that waits keeps a thread from the page.
+        if not places.acquire(blocking=False):
+            raise HTTPException(503, "others are being served; ask again", headers={"retry-after": "1"})
+        try:
+            with one_at_a_time:
+                # Before the chain is asked, which costs more than a turn.
+                if not turns.take(who, peer):
+                    raise HTTPException(429, "that was asked for too often; try again in an hour")
+                if (state := task.state()).status not in (Status.OPEN, Status.STARTED) or state.joining_closed:
+                    raise HTTPException(409, "the task takes no clients any more")
+                return _give(task, who=who, stake=min(int(stake), task.terms.max_stake), account=account)
+        finally:
+            places.release()
 
     return router
 

@@ -1,5 +1,7 @@
 """The faucet of a devnet's coordinator: stake and gas once, and no more than that."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -47,6 +49,52 @@ def test_a_peer_cannot_have_more_by_making_accounts(tap, monkeypatch):
     _, _, ask = tap
     monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_OF_PEER", 2)
     assert [ask(Account.create().address, 1).status_code for _ in range(3)] == [200, 200, 429]
+
+
+def test_a_whole_ipv6_network_is_one_peer(world, monkeypatch):
+    monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_OF_PEER", 2)
+    one = world(joining=0)
+    app = FastAPI()
+    app.include_router(faucet_router(one.task, account=one.sponsor))
+    given = [
+        TestClient(app, client=(f"2001:db8:1:2::{number}", 1)).post(
+            "/api/faucet", json={"account": Account.create().address, "stake": "1"}
+        )
+        for number in range(1, 4)
+    ]
+    assert [answer.status_code for answer in given] == [200, 200, 429]
+
+
+def test_who_asked_too_often_costs_no_look_at_the_chain(tap, monkeypatch):
+    one, _, ask = tap
+    monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_OF_PEER", 0)
+    monkeypatch.setattr(type(one.task), "state", lambda self: pytest.fail("the chain was asked"))
+    assert ask(Account.create().address, 1).status_code == 429
+
+
+def test_those_that_wait_leave_threads_to_the_page(world, monkeypatch):
+    monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_WAITING", 1)
+    one = world(joining=0)
+    app, asked, go_on = FastAPI(), threading.Event(), threading.Event()
+    app.include_router(faucet_router(one.task, account=one.sponsor))
+    state = type(one.task).state
+
+    def slow(self):
+        asked.set()
+        assert go_on.wait(60)
+        return state(self)
+
+    monkeypatch.setattr(type(one.task), "state", slow)
+    words = {"account": Account.create().address, "stake": "1"}
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(TestClient(app).post, "/api/faucet", json=words)
+        try:
+            assert asked.wait(60)
+            second = TestClient(app).post("/api/faucet", json=words)
+        finally:
+            go_on.set()
+        assert (second.status_code, second.headers["retry-after"]) == (503, "1")
+        assert first.result().status_code == 200
 
 
 @pytest.mark.parametrize(
