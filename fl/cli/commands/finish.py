@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -30,6 +29,8 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import whole
 from fl.coordinator.lifecycle.bring_back import BringBack
 from fl.errors import ConfigError
+from fl.foreign.files import Absent, GivenFolder, Unreadable
+from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
 from fl.plain_text import indented, printable
 
 KNOWN = {
@@ -39,6 +40,7 @@ KNOWN = {
 }
 _COORDINATOR = 1  # index of Anvil's account that is the coordinator where no keystore is named
 _WALLET = "wallet.json"
+_MOST_SETTINGS = 1 << 20  # bytes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -66,7 +68,7 @@ def _folder(values: dict[str, str]) -> Path:
 def _finish_task(folder: Path, values: dict[str, str]) -> None:
     handover = importlib.import_module("fl.report.handover")
     coordinator = importlib.import_module("fl.cli.commands.coordinator")
-    invite = Invite.read(folder / "invite.json")
+    invite = Invite.read("invite.json", inside=GivenFolder(folder))
     account = _coordinator_key(folder, values, invite=invite)
     with coordinator.held(folder) if (folder / "settings.json").exists() else nullcontext():
         over, revealed = _bring_back(folder, invite, account)
@@ -83,15 +85,26 @@ def _coordinator_key(folder: Path, values: dict[str, str], *, invite: Invite) ->
     if values.get("key") or "anvil" in values:
         index = whole(values.get("anvil", "0"), setting="anvil", least=0)
         return signer(values.get("key"), chain_id=invite.chain_id, anvil_index=index)
-    settings = folder / "settings.json"
-    told = json.loads(settings.read_text())["settings"] if settings.exists() else []
-    key = next((entry.partition("=")[2] for entry in told if entry.startswith("chain.key=")), None)
-    if key:
+    if key := _key_of(folder):
         return signer(key, chain_id=invite.chain_id)
     if invite.chain_id == ANVIL_CHAIN:
         account = anvil_account(_COORDINATOR, chain_id=ANVIL_CHAIN)
         return account if account.address == invite.coordinator else None
     raise KeystoreError(path=str(folder), problem="does not say whose task it is; add key=KEYSTORE of the coordinator")
+
+
+def _key_of(folder: Path) -> str | None:
+    """The keystore that a coordinator was started with, None if it says none. Raises: ConfigError."""
+    try:
+        told = object_of(read_json(GivenFolder(folder).read("settings.json", most=_MOST_SETTINGS)))
+        settings = [text_of(one, most=_MOST_SETTINGS) for one in list_of(told["settings"])]
+    except Absent:
+        return None
+    except (Unreadable, BadJson, KeyError) as error:
+        raise ConfigError(
+            f"{folder / 'settings.json'} cannot be read ({error}); add key=KEYSTORE of the coordinator"
+        ) from error
+    return next((entry.partition("=")[2] for entry in settings if entry.startswith("chain.key=")), None)
 
 
 def _bring_back(folder: Path, invite: Invite, account: LocalAccount | None) -> tuple[bool, bool]:

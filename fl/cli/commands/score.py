@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from fl.aggregation.selection import clip_of
 from fl.audit.public_state import public_round
@@ -112,27 +113,27 @@ def main(arguments: Sequence[str]) -> None:
             f"strategy={spec.strategy} is scored by scorer={spec.scorer}; other rules value the mean of the updates, which it did "
             "not take",
             highlight=False,
+            markup=False,
         )
     if spec.length == "capped" and (warning := loose_cap(updates, cap=spec.norm_cap)):
-        console.print(warning, highlight=False)
+        console.print(warning, highlight=False, markup=False)
     for line in _rules_of_pay(bundle, spec, updates, names, past=past):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     for line in _words(results, names):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False)
     for one in results:
         if one.scores.by_group is not None:
             console.print(_classes_table(one, one.scores.by_group, names, class_names=spec.class_names))
     if values.get("plot") != "none":
-        default = (run or Path.cwd()) / "scores" / f"round-{bundle.round:04d}.svg"
-        path = Path(values.get("plot", default))
+        path = Path(values["plot"]) if "plot" in values else _plot_of(run, bundle.round)
         draw(path, results, names=names, round_number=bundle.round)
-        console.print(f"plot: {path}", highlight=False)
+        console.print(f"plot: {path}", highlight=False, markup=False)
     if "json" in values:
         path = Path(values["json"])
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(_figures(bundle, names, posted, results), indent=1)
         path.write_text(text + "\n")
-        console.print(f"figures: {path}", highlight=False)
+        console.print(f"figures: {path}", highlight=False, markup=False)
 
 
 # ---- what is scored --------------------------------------------------------------------------------------------------
@@ -156,6 +157,14 @@ def _run_folder(values: Mapping[str, str], folder: Path) -> Path | None:
     # `fl run` puts bundles/round-NNNN into its folder.
     run = folder.resolve().parents[1]
     return run if (run / "invite.json").exists() else None
+
+
+def _plot_of(run: Path | None, number: int) -> Path:
+    """Where a round's plot goes by itself. Raises: ConfigError for a run whose folder of plots leads elsewhere."""
+    scores = (run or Path.cwd()) / "scores"
+    if scores.is_symlink():
+        raise ConfigError(f"{scores} is a link, and nothing is written through somebody else's; add plot=FILE")
+    return scores / f"round-{number:04d}.svg"
 
 
 def _spec(values: Mapping[str, str], run: Path | None) -> TaskSpec:
@@ -197,6 +206,13 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
         found = DataConfig(**settings), whole_of(raw["seed"], least=0, most=2**63 - 1, what="seed")
     except (Unreadable, BadYaml, BadJson, KeyError, TypeError) as error:
         raise ConfigError(f"{config} does not say which data it was ({error}); add data=…, as for `fl run`") from error
+    for place in (found[0].path, found[0].validation, found[0].test):
+        # A device has no end, and a pipe is waited for.
+        if isinstance(place, str) and (there := Path(place)).exists() and not (there.is_file() or there.is_dir()):
+            told = printable(place, most=200)
+            raise ConfigError(
+                f"{config} names {told}, which is no file or folder; say where the data are with data.path=…"
+            )
     return found
 
 
@@ -330,7 +346,7 @@ def _clients_table(bundle: Bundle, names: Sequence[str], posted: np.ndarray, res
                 error = one.scores.errors[place]
                 text += f" ±{1e3 * error:.3f}" if math.isfinite(error) else " ±?"
             cells.append(text)
-        table.add_row(name, *cells)
+        table.add_row(Text(name), *cells)
     return table
 
 
@@ -375,13 +391,14 @@ def _classes_table(
 ) -> Table:
     table = Table(title=f"{one.rule}: what each client was paid for, thousandths by class")
     table.add_column("client")
-    labels = [class_names[int(group)] if int(group) < len(class_names) else group for group in one.scores.group_names]
+    named = [printable(name, most=60) for name in class_names]
+    labels = [named[int(group)] if int(group) < len(named) else group for group in one.scores.group_names]
     for label in labels:
-        table.add_column(label, justify="right")
+        table.add_column(Text(label), justify="right")
     table.add_column("most for")
     for name, row in zip(names, by_group, strict=True):
         best = [labels[place] for place in np.argsort(-row)[:2] if row[place] > 0]
-        table.add_row(name, *(f"{1e3 * value:.2f}" for value in row), " and ".join(best) or "–")
+        table.add_row(Text(name), *(f"{1e3 * value:.2f}" for value in row), Text(" and ".join(best) or "–"))
     return table
 
 

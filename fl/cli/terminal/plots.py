@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
+from fl.chain.whole_file import write_whole
 from fl.errors import ConfigError
 from fl.scoring.analysis.compare import RuleResult
 
@@ -59,7 +61,9 @@ def draw(path: Path, results: Sequence[RuleResult], *, names: Sequence[str], rou
         axes.set_ylabel("score, share of the rule's sum of |scores|")
         axes.set_title(f"Round {round_number}: scores by rule, 95 % intervals where known", fontsize=10)
         figure.legend(loc="outside lower center", fontsize=8, ncols=min(4, len(results)))
-        path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"Date": None} if path.suffix == ".svg" else {}
-        figure.savefig(path, metadata=metadata, dpi=150)
+        drawn = BytesIO()
+        figure.savefig(drawn, format=path.suffix[1:], metadata=metadata, dpi=150)
         plt.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, drawn.getvalue())  # in place of what is there, be it a link to somewhere else

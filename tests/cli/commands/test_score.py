@@ -1,5 +1,6 @@
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -32,14 +33,14 @@ def run(tmp_path_factory):
     return folder
 
 
-def write_round(folder, *, clients, strategy="fedavg", scorer="direction", **arguments):
+def write_round(folder, *, clients, strategy="fedavg", scorer="direction", class_names=(), **arguments):
     federation = load_federation(DataConfig(), PartitionConfig(name="iid", clients=clients), seed=3)
     spec = TaskSpec(
         model="fl.task.models:MLP",
         model_arguments={"hidden": [8]},
         feature_shape=federation.feature_shape,
         num_classes=10,
-        class_names=federation.class_names,
+        class_names=class_names or federation.class_names,
         quadrature=2,
         length="capped",
         public_rounds=0,
@@ -169,6 +170,45 @@ def test_the_same_figures_give_the_same_plot(run, tmp_path):
     for name in ("one.svg", "two.svg"):
         figures(run, tmp_path, "scorer=loo", f"plot={tmp_path / name}")
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+
+
+def test_a_run_that_somebody_gave_writes_nowhere_else_and_words_its_names_alone(tmp_path, capsys):
+    """Its plot is a link, and so is its folder of plots; its names are written in the terminal's own marks."""
+    write_round(tmp_path, clients=2, class_names=tuple("[/red]" + chr(27) + str(number) for number in range(10)))
+    bundle, _ = Bundle.read(tmp_path / "bundles" / "round-0001")
+    told = [{"account": one.account, "name": "[/b][link=http://x]", "behaviour": "[/]"} for one in bundle.updates]
+    (tmp_path / "summary.json").write_text(json.dumps({"clients": told}))
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    (tmp_path / "scores").mkdir()
+    (tmp_path / "scores" / "round-0001.svg").symlink_to(mine)
+    figures(tmp_path, tmp_path, "scorer=direction", "explain=true")
+    assert mine.read_text() == "precious"
+    assert not (tmp_path / "scores" / "round-0001.svg").is_symlink()
+    printed = capsys.readouterr().out
+    assert "[/b][link=http://x] ([/])" in printed
+    assert "[/red]?3" in printed
+    (tmp_path / "scores").rename(tmp_path / "plots")
+    (tmp_path / "scores").symlink_to(tmp_path / "plots")
+    with pytest.raises(
+        ConfigError, match="scores is a link, and nothing is written through somebody else's; add plot=FILE"
+    ):
+        figures(tmp_path, tmp_path, "scorer=loo")
+
+
+@pytest.mark.parametrize("place", ["/dev/zero", "a pipe"])
+def test_a_run_that_names_a_device_as_its_data_is_refused(run, tmp_path, place):
+    if place == "a pipe":
+        place = str(tmp_path / "rows.csv")
+        os.mkfifo(place)
+    given = tmp_path / "given"
+    (given / "hydra").mkdir(parents=True)
+    (given / "hydra" / "config.yaml").write_text(f"seed: 3\ndata: {{name: csv, path: {place}, target: label}}\n")
+    (given / "invite.json").write_bytes((run / "invite.json").read_bytes())
+    with pytest.raises(
+        ConfigError, match=f"names {place}, which is no file or folder; say where the data are with data.path="
+    ):
+        main([str(run / "bundles" / "round-0001"), f"run={given}"])
 
 
 def test_an_evaluator_without_the_run_names_invite_and_data(run, tmp_path):
