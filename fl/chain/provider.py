@@ -7,7 +7,6 @@ has seen in a block is read from that block or a later one, or asked for again.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import time
@@ -22,8 +21,9 @@ from fl.bounded_http import NoAnswer, UnusableAnswer
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.errors import AnswerTooLarge, ChainUnreachable
 from fl.chain.log_ranges import LogSpan
-from fl.chain.rpc_transport import transport_to
+from fl.chain.rpc_transport import MOST_BYTES, transport_to
 from fl.chain.rpc_url import shown, usable
+from fl.foreign.json_text import BadJson, read_json
 from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
@@ -211,8 +211,8 @@ class PatientProvider(JSONBaseProvider):
 def _read(body: bytes) -> RPCResponse | None:
     """An answer of JSON-RPC; None for anything else."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
+        answer = read_json(body, most=MOST_BYTES)
+    except BadJson:
         return None
     said = isinstance(answer, dict) and ("result" in answer or "error" in answer)
     return cast(RPCResponse, answer) if said else None
