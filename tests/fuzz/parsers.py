@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import gzip
+import io
 import json
+from base64 import b64encode
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -10,15 +14,27 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import openpyxl
+from cryptography.hazmat.primitives.asymmetric import ec
 from eth_account import Account
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import Message as ProtoMessage
+from flwr.proto.message_pb2 import Metadata, ObjectTree
+from flwr.proto.node_pb2 import Node
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 
 from clients.keys.ledger import FolderLedger
+from clients.node.answers import TooMuch, check_bundle
+from fl.audit.archive import Archive, write_archive
 from fl.audit.disputes.evidence import read_receipts, read_seen
+from fl.audit.evaluators.remote import SignedHeaders
+from fl.audit.evaluators.remote import _header as _waiting_header
 from fl.bounded_http import Answer
 from fl.bundle.format import (
     Bundle,
     BundledUpdate,
     BundleFolder,
+    header_to_json,
     leaves_of,
     read_header,
     read_manifest,
@@ -26,29 +42,42 @@ from fl.bundle.format import (
     write_header,
 )
 from fl.bundle.http_client import ArchiveClient
+from fl.bundle.store import BundleStore
 from fl.bundle.validation_set import read_validation, validation_bytes
+from fl.chain.access import access_token, account_of
 from fl.chain.accounts import open_keystore
 from fl.chain.deployment import Deployment
 from fl.chain.invite import Invite
 from fl.chain.json_file import seal
 from fl.chain.node_key import create_node_key, open_node_key
+from fl.chain.provider import _asks_to_wait, _is_behind
+from fl.chain.provider import _read as read_answer
 from fl.chain.tokens import wei
 from fl.chain.typed_data import Domain, Header, Receipt, Update, sign
 from fl.cli.arguments.overrides import check
 from fl.cli.arguments.values import number_of, whole
+from fl.cli.commands.finish import _key_of
+from fl.cli.commands.score import _data_config
 from fl.codec import Blocks, Layout, block_root, model_hash
+from fl.coordinator.gateway.node_calls import _problem_of
+from fl.coordinator.gateway.node_key_check import NotEnrolled, caller_of
 from fl.coordinator.round.collect import AcceptedUpdate, Question, Refusal
 from fl.coordinator.round.journal import Journal
+from fl.coordinator.superlink.process import _empty_app
 from fl.foreign.json_text import read_json
 from fl.foreign.yaml_text import read_yaml
 from fl.protocol import SignedUpdate
 from fl.rewards import Leaf
 from fl.task.data import Dataset, TableSchema, read_shard
+from fl.task.data.holdout_files import _read_terms
+from fl.task.data.idx import ImagePair, read_idx, write_pair
 from fl.task.data.schema import CategoricalColumn, NumericColumn
+from fl.task.data.workbook import read_workbook
+from fl.task.saved_model import SavedModel
 from fl.task.spec import TaskSpec, dataset_hash
 from fl.task.trust import Trust
 
-TASK, SIZE = b"\x07" * 32, 8
+TASK, SIZE, NOW = b"\x07" * 32, 8, 1_700_000_000
 KEY = Account.from_key(b"\x01" * 32)
 SCHEMA = TableSchema(
     names=("age", "sex", "label"),
@@ -131,6 +160,20 @@ def parsers(folder: Path) -> list[Parser]:
         Parser("shard", (b"age,sex,label\n41,f,sick\n38,,well\n55.5,m,sick\n",), lambda data: read_shard(at.file("rows.csv", data), schema=SCHEMA), 0.5),
         Parser("amount", (b"1000", b"0.5", b"1000"), lambda data: wei(data.decode("latin-1"), setting="stake")),
         Parser("number", (b"3", b"0.25"), lambda data: _both_numbers(data.decode("latin-1"))),
+        Parser("archive", (_archive(folder, invite),), lambda data: _read_archive(at.file("archive.zip", data)), 0.3),
+        Parser("saved model", (_saved(folder, spec),), lambda data: SavedModel.read(at.file("best.safetensors", data))),
+        Parser("rpc answer", (b'{"jsonrpc": "2.0", "id": 1, "result": "0x2a"}', b'{"id": 1, "error": {"code": -32005, "message": "slow down"}}'), _read_rpc_answer),
+        Parser("access token", (_token(),), lambda data: account_of(data.decode("latin-1"), domain=DOMAIN, task_id=TASK, now=NOW)),
+        Parser("head of a node's call", (_head(),), _read_head, 0.3),
+        Parser("announcement", (_announcement(),), _problem_of),
+        Parser("bundled code", (_empty_app("fairshare"),), _read_bundled_code),
+        Parser("signed headers", (_signed_headers(folder),), lambda data: SignedHeaders(at.file("signed.json", data)).known(), 0.5),
+        Parser("header that waits", (json.dumps({"header": header_to_json(_header())}).encode(),), lambda data: _waiting_header(read_json(data))),
+        Parser("dealt data", (json.dumps({"schema": json.loads(SCHEMA.to_json())}).encode(),), lambda data: _read_terms(at.file("holdout.json", data).parent)),
+        Parser("images", (_images(folder),), lambda data: read_idx(at.file("images-idx3", data), dimensions=3)),
+        Parser("workbook", _workbook(), lambda data: read_workbook(at.file("rows.xlsx", data), data), 0.1),
+        Parser("settings", (b'{"settings": ["chain.key=wallet.json", "task.rounds=3"]}',), lambda data: _key_of(at.file("settings.json", data).parent)),
+        Parser("a run's settings", (b"data: {name: csv, path: rows.csv, target: label}\nseed: 3\n",), lambda data: _read_run(folder, data), 0.3),
         Parser("overrides", (b"task.steps=5 model=mlp", b"scorer.duplicate_cosine=0.9 data=digits", b"task.budget=10,20 +model.arguments.hidden=[3,4]"), _read_overrides, 0.01),
     ]  # fmt: skip
 
@@ -179,6 +222,102 @@ def _both_numbers(text: str) -> None:
 
 def _read_overrides(data: bytes) -> None:
     check(data.decode("latin-1").split(" "))
+
+
+def _archive(folder: Path, invite: Invite) -> bytes:
+    bundle = folder / "bundles" / "round-0001"
+    _bundle().write(bundle)
+    write_header(bundle, _header(), signatures=[b"s" * 65])
+    path = folder / "archive.zip"
+    write_archive(
+        path, invite=invite, bundles=BundleStore.at(str(folder / "bundles")), rounds=[1], receipts=folder / "none", revealed=True,
+        account=KEY,
+    )  # fmt: skip
+    return path.read_bytes()
+
+
+def _read_archive(path: Path) -> None:
+    files = Archive.open(path).bundle(1)
+    for name in ("header.json", "manifest.json", "round.json", "direction.blocks"):
+        files.read(name)
+
+
+def _saved(folder: Path, spec: TaskSpec) -> bytes:
+    arrays = {"weight": np.zeros((2, 3), np.float32), "bias": np.zeros(2, np.float32)}
+    SavedModel(arrays=arrays, spec=spec.to_json(), about={"round": "1"}).write(folder / "saved.safetensors")
+    return (folder / "saved.safetensors").read_bytes()
+
+
+def _read_rpc_answer(data: bytes) -> None:
+    answer = read_answer(data) or {}
+    for method in ("eth_call", "eth_getLogs", "eth_getBlockByNumber"):
+        _asks_to_wait(method, answer.get("error"))
+        _is_behind(method, answer)
+
+
+def _token() -> bytes:
+    return access_token(KEY, domain=DOMAIN, task_id=TASK, expires=NOW + 60).encode()
+
+
+_NODE = ec.generate_private_key(ec.SECP384R1())
+
+
+def _head() -> bytes:
+    key, told = (
+        b64encode(public_key_to_bytes(_NODE.public_key())).decode(),
+        dt.datetime.fromtimestamp(NOW, dt.UTC).isoformat(),
+    )
+    signature = b64encode(sign_message(_NODE, told.encode())).decode()
+    return json.dumps({"flwr-public-key": key, "flwr-timestamp": told, "flwr-signature": signature}).encode()
+
+
+def _read_head(data: bytes) -> None:
+    with suppress(ValueError):
+        raw = json.loads(data)
+        if isinstance(raw, dict):
+            headers = {name: str(value) for name, value in raw.items()}
+            with suppress(NotEnrolled):
+                # Whatever key it bears is taken for an enrolled one.
+                caller_of(headers, node_of=lambda key: 7, now=dt.datetime.fromtimestamp(NOW, dt.UTC))
+
+
+def _announcement() -> bytes:
+    message = ProtoMessage(metadata=Metadata(src_node_id=7, message_id="a" * 64))
+    tree = ObjectTree(object_id="a" * 64, children=[ObjectTree(object_id="b" * 64)])
+    return PushMessagesRequest(
+        node=Node(node_id=7), messages_list=[message], message_object_trees=[tree]
+    ).SerializeToString()
+
+
+def _read_bundled_code(data: bytes) -> None:
+    with suppress(TooMuch):
+        check_bundle(data)
+
+
+def _signed_headers(folder: Path) -> bytes:
+    SignedHeaders(folder / "signed.json").keep(1, b"h" * 32)
+    return (folder / "signed.json").read_bytes()
+
+
+def _images(folder: Path) -> bytes:
+    pair = ImagePair(source=folder, images=np.zeros((2, 3, 3), np.uint8), labels=np.zeros(2, np.uint8), white=255.0)
+    write_pair(folder / "images", pair)
+    packed = next((folder / "images").glob("*images*")).read_bytes()
+    return gzip.decompress(packed) if packed[:2] == b"\x1f\x8b" else packed
+
+
+def _workbook() -> tuple[bytes, ...]:
+    book, written = openpyxl.Workbook(), io.BytesIO()
+    for row in (("age", "sex", "label"), (41, "f", "sick"), (38, None, "well")):
+        book.active.append(row)
+    book.save(written)
+    return (written.getvalue(),)
+
+
+def _read_run(folder: Path, data: bytes) -> None:
+    (folder / "run" / "hydra").mkdir(parents=True, exist_ok=True)
+    (folder / "run" / "hydra" / "config.yaml").write_bytes(data)
+    _data_config({}, folder / "run")
 
 
 def _update() -> AcceptedUpdate:

@@ -28,7 +28,9 @@ def known(tmp_path_factory):
 NAMES = [
     "json", "yaml", "spec", "schema", "manifest", "round.json", "leaves", "header.json", "blocks", "model", "bundle", "validation",
     "invite", "invite line", "deployment", "keystore", "node key", "receipts", "seen updates", "journal", "ledger", "kept receipts",
-    "answer", "shard", "amount", "number", "overrides",
+    "answer", "shard", "amount", "number", "archive", "saved model", "rpc answer", "access token", "head of a node's call",
+    "announcement", "bundled code", "signed headers", "header that waits", "dealt data", "images", "workbook", "settings",
+    "a run's settings", "overrides",
 ]  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from fl.foreign.files import Unreadable, read_file
-from fl.foreign.json_text import MOST_BYTES, read_json
+from fl.foreign.json_text import MOST_BYTES, object_of, read_json
 from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Federation
 from fl.task.data.errors import DataError
@@ -122,7 +122,7 @@ def _write_terms(folder: Path, terms: dict[str, object]) -> None:
 def _read_terms(folder: Path) -> dict[str, Any]:  # Any: parsed JSON
     path = folder / _TERMS
     try:
-        terms = read_json(read_file(path, most=MOST_BYTES))
+        terms = dict(object_of(read_json(read_file(path, most=MOST_BYTES))))
         if "schema" not in terms and not {"class_names", "feature_shape"} <= terms.keys():
             raise ValueError("it has neither a schema nor class names and shape")
     except (Unreadable, ValueError, AttributeError) as error:
