@@ -15,7 +15,7 @@ from safetensors.numpy import load as load_safetensors
 
 from fl.bundle.format import BrokenBundle
 from fl.bundle.store import BundleSource
-from fl.codec import Blocks, Layout
+from fl.codec import Blocks, Layout, MalformedBlocks
 from fl.task.behaviour import Known
 
 _MODELS = 3  # the last ones; nobody goes further back
@@ -51,6 +51,6 @@ def known_before(
             with contextlib.suppress(BrokenBundle):
                 directions.append(blocks(read("direction.blocks")).decode())
         if first is None:
-            with contextlib.suppress(BrokenBundle):
+            with contextlib.suppress(BrokenBundle, MalformedBlocks):  # the words of a masked round are none
                 first = blocks(read(f"updates/{account}.blocks")).decode()
     return Known(base=base, models=models, directions=directions, first=first)
