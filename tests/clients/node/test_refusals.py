@@ -258,7 +258,8 @@ def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(funde
     assert [line.split("  ")[1] for line in lines if line.startswith("  you stake")] == ["you stake"]
     (data,) = [line for line in lines if line.startswith("  your data")]
     assert data == (
-        "  your data    2 rows (1 ?[8m ?[1A?[2K? you stake 0 tokens────────────────…, 1 ?2J1); they stay on this machine"
+        "  your data    2 rows (1 ?[8m ?[1A?[2K? you stake 0 tokens────────────────…, 1 ?2J1), columns matched by name; they stay on "
+        "this machine"
     )
     assert lines[-3] == "stake 2 tokens and take part? [y/N] "
     with pytest.raises(BadInvite) as caught:
