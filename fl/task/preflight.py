@@ -103,7 +103,7 @@ def _loss(model: nn.Module, objective: Objective, batch: Batch, *, rows: Rows) -
         loss = objective.mean(model, batch)
     except FairshareError:
         raise
-    except Exception as error:  # whatever a model of somebody's own raises
+    except (Exception, SystemExit) as error:  # whatever a model of somebody's own raises
         raise UnfitModel(
             f"the model or its loss fails on {rows.described()}: {_words(error)}", _hint(model, error)
         ) from error
@@ -210,13 +210,24 @@ _HINTS = (
         "classes have to be whole numbers, and targets of a regression or of binary cross-entropy floats",
     ),
     (
+        ("class probabilities",),
+        "cross-entropy takes an output for each class, shape (n, classes); for one logit a row use task.loss=binary "
+        "(fl.task.objectives.Binary for paying)",
+    ),
+    (
+        ("for argument #1 'indices'",),
+        "token ids have to come as whole numbers: give them to paying() as an integer array; the columns of a table come as "
+        "standardised numbers, from which x.long() makes no ids again",
+    ),
+    (
         ("dtype", "scalar type", "can't be cast"),
         "inputs come as float32 or int64 and the parameters are {kinds}: convert in forward (x.float(), x.long(), "
         "x.to(self.weight.dtype)), or build the model in float32",
     ),
     (
         ("out of bounds", "out of range"),
-        "raise the model's number of classes or words, or correct the labels",
+        "give an output for each class (for one logit a row use task.loss=binary), and an embedding a row for each word, or "
+        "correct the labels",
     ),
     (
         ("forward()",),
@@ -230,7 +241,7 @@ _HINTS = (
 )
 
 
-def _hint(model: nn.Module, error: Exception) -> str:
+def _hint(model: nn.Module, error: Exception | SystemExit) -> str:
     words = str(error).lower()
     kinds = sorted({str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters()})
     found = next(advice for signs, advice in _HINTS if any(sign in words for sign in signs))
@@ -248,6 +259,6 @@ def _shapes(model: nn.Module, rows: Rows) -> str:
     return f"{outputs}targets of shape {tuple(rows.labels.shape)}"
 
 
-def _words(error: Exception) -> str:
+def _words(error: Exception | SystemExit) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:_LONGEST]}{'…' if len(text) > _LONGEST else ''}"

@@ -1,6 +1,7 @@
 """Models and losses that people bring, tried on a few rows: what works passes, and what does not is refused in one line."""
 
 import random
+import sys
 
 import numpy as np
 import pytest
@@ -159,8 +160,13 @@ BAD = {
     "looks at other rows": (Net(lambda out: out - out.mean(0)), CROSS_ENTROPY, (X, CLASSES), "what looks at other rows of a batch"),
     "one logit against classes": (Net(outputs=1), nn.BCEWithLogitsLoss(), (X, CLASSES > 0), "use task.loss=binary"),
     "float classes": (Net(), CROSS_ENTROPY, (X, CLASSES.astype(float)), "classes have to be whole numbers"),
-    "words out of range": (Words(), CROSS_ENTROPY, (IDS + 50, IDS[:, -1] > 25), "raise the model's number of classes or words"),
-    "float words": (Words(), CROSS_ENTROPY, (IDS.astype(float), IDS[:, -1] > 25), "convert in forward"),
+    "words out of range": (Words(), CROSS_ENTROPY, (IDS + 50, IDS[:, -1] > 25), "an embedding a row for each word"),
+    "one logit of cross-entropy": (Net(outputs=1), CROSS_ENTROPY, (X, CLASSES), "for one logit a row use task.loss=binary"),
+    "one number a row of cross-entropy": (
+        Net(lambda out: out[:, 0]), CROSS_ENTROPY, (X, CLASSES), r"takes an output for each class, shape \(n, classes\)",
+    ),
+    "float words": (Words(), CROSS_ENTROPY, (IDS.astype(float), IDS[:, -1] > 25), "token ids have to come as whole numbers: give them"),
+    "an end of the process": (Net(lambda out: sys.exit("bye")), CROSS_ENTROPY, (X, CLASSES), "fails on .*: SystemExit: bye; make"),
     "an input too few": (TwoInputs(), CROSS_ENTROPY, (X, CLASSES), "give forward the inputs that it takes"),
     "a function of outputs": (Net(), functional.cross_entropy, (X, CLASSES), "a loss is a module, such as nn.CrossEntropyLoss"),
     "own loss of another shape": (Net(), lambda model, batch: model(batch[0]), (X, CLASSES), r"gives its loss function <lambda> shape"),
