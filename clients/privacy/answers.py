@@ -45,8 +45,9 @@ _MOST_BODY = 64 << 20  # of what a coordinator asks
 
 
 def terms_of(context: Context) -> PrivacyTerms:
-    """The privacy of the task that the owner accepted."""
-    return _terms(str(context.node_config["invite"]))
+    """The privacy of the task that the owner accepted; a node of a simulation has no invite, and its updates are open."""
+    invite = context.node_config.get("invite")
+    return PrivacyTerms() if invite is None else _terms(str(invite))
 
 
 @cache

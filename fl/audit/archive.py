@@ -16,6 +16,7 @@ import hashlib
 import json
 import logging
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -223,9 +224,12 @@ def _read(archive: zipfile.ZipFile, name: str, *, path: Path) -> bytes:
         raise BadArchive(path=str(path), problem=f"has a {told} of {info.file_size} bytes")
     parts = []
     # In pieces: `read` to the end unpacks all there is, whatever size the archive says that it has.
-    with archive.open(info) as file:
-        while part := file.read(_AT_ONCE):
-            parts.append(part)
+    try:
+        with archive.open(info) as file:
+            while part := file.read(_AT_ONCE):
+                parts.append(part)
+    except (zlib.error, EOFError) as error:
+        raise BadArchive(path=str(path), problem=f"holds {told}, which cannot be unpacked ({error})") from error
     return b"".join(parts)
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import zlib
 from datetime import date, datetime, time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
 from fl.task.data.errors import DataError
@@ -59,19 +62,16 @@ def read_workbook(path: Path, content: bytes) -> Rows:
     Raises: DataError if it is no workbook, or several sheets hold rows.
     """
     openpyxl = _imported("openpyxl", path=path)
+    # A sheet is unpacked as its rows are read, so that a damaged one shows there.
+    damages = (BadZipFile, zlib.error, EOFError, ParseError, KeyError, ValueError, OSError)
     try:
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-    except (BadZipFile, KeyError, ValueError, OSError, openpyxl.utils.exceptions.InvalidFileException) as error:
+        found = _sheets(openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True))
+    except (*damages, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise DataError(
             seen=f"{path} is no Excel workbook ({error})",
             expected="an .xlsx file",
             fix="save it again, or as CSV, or take it out",
         ) from None
-    found = {}
-    for sheet in book.worksheets:
-        rows = [(line, [_text(cell) for cell in row]) for line, row in enumerate(sheet.iter_rows(values_only=True), 1)]
-        if kept := [(line, row) for line, row in rows if any(row)]:
-            found[sheet.title] = kept
     if len(found) > 1:
         raise DataError(
             seen=f"{path} has rows on {len(found)} sheets ({', '.join(found)})",
@@ -81,6 +81,16 @@ def read_workbook(path: Path, content: bytes) -> Rows:
     rows = next(iter(found.values()), [])
     width = max((_width(row) for _, row in rows), default=0)
     return [row[:width] + [""] * (width - len(row)) for _, row in rows], [line for line, _ in rows]
+
+
+def _sheets(book: Any) -> dict[str, list[tuple[int, list[str]]]]:
+    """The numbered rows of each sheet of an openpyxl workbook that holds any."""
+    found = {}
+    for sheet in book.worksheets:
+        rows = [(line, [_text(cell) for cell in row]) for line, row in enumerate(sheet.iter_rows(values_only=True), 1)]
+        if kept := [(line, row) for line, row in rows if any(row)]:
+            found[sheet.title] = kept
+    return found
 
 
 def read_parquet(path: Path, content: bytes) -> Rows:

@@ -23,9 +23,11 @@ def test_every_choice_of_every_group_composes():
         "folder": ["data.path=x", "data.target=y"],
         "idx": ["data.path=x"],
         "text": ["data.path=x"],
+        "images": ["data.path=x"],
         "holdout": ["data.path=x"],
         "rpc": ["chain.url=http://127.0.0.1:1", "chain.key=x.json"],
         "custom": ["model.path=torch.nn:Linear"],
+        "dp": ["privacy.epsilon=8"],
     }
     # Each time the next choice of every group: eight times, where one by one takes thirty.
     every = groups()

@@ -131,6 +131,18 @@ def test_what_is_no_zip_is_no_archive(path, tmp_path):
         Archive.open(tmp_path / "absent.zip")
 
 
+def test_a_file_that_cannot_be_unpacked_is_named(tmp_path):
+    damaged = tmp_path / "damaged.zip"
+    with zipfile.ZipFile(damaged, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive.json", '{"version": 1, "files": {}}' * 20)
+    content = bytearray(damaged.read_bytes())
+    start = 30 + len("archive.json")
+    content[start] = 0xFF  # no way to begin a block of deflate
+    damaged.write_bytes(content)
+    with pytest.raises(BadArchive, match=r"holds archive.json, which cannot be unpacked .Error -3"):
+        Archive.open(damaged)
+
+
 def with_said_size(path, size):
     """A ZIP of one file, which says another size of it, in both places where it says it."""
     content = bytearray(path.read_bytes())

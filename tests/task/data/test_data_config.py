@@ -115,7 +115,7 @@ def test_a_choice_is_described_in_its_first_line_and_holds_keys_of_its_dataclass
 
 def test_every_choice_has_its_file():
     assert {file.stem for file in CONFIGS.glob("data/*.yaml")} == {
-        "digits", "breast_cancer", "csv", "folder", "idx", "holdout", "text",
+        "digits", "breast_cancer", "csv", "folder", "idx", "holdout", "images", "text",
     }  # fmt: skip
     assert {file.stem for file in CONFIGS.glob("partition/*.yaml")} == {
         "iid",

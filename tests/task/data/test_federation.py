@@ -43,8 +43,9 @@ def same(one: Federation, other: Federation) -> bool:
 def test_the_public_face():
     assert fl.task.data.__all__ == [
         "CategoricalColumn", "DataConfig", "DataError", "DataReading", "Dataset", "Federation", "FileStyle",
-        "NumericColumn", "PartitionConfig", "Shard", "ShardFiles", "TableSchema", "TextSchema", "fit_schema", "is_text_schema",
-        "load_federation", "read_image_shard", "read_shard", "read_text_shard", "survey_shard", "text_schema", "write_shards",
+        "NumericColumn", "PartitionConfig", "Shard", "ShardFiles", "TableSchema", "TextSchema", "TextShard", "fit_schema",
+        "is_text_schema", "load_federation", "read_image_shard", "read_shard", "read_text_shard", "survey_shard", "text_schema",
+        "write_shards",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zipfile
 from datetime import date, datetime
 
 import openpyxl
@@ -127,6 +128,17 @@ def test_a_workbook_holds_one_table(tmp_path):
         read_table(workbook(tmp_path / "b.xlsx", {"one": rows, "two": rows}))
     with pytest.raises(DataError, match="e.xlsx is empty"):
         read_table(workbook(tmp_path / "e.xlsx", {"one": []}))
+
+
+def test_a_workbook_whose_sheet_is_damaged_is_refused(tmp_path):
+    path = workbook(tmp_path / "a.xlsx", {"one": [["age", "label"], *([age, age % 2] for age in range(50))]})
+    with zipfile.ZipFile(path) as book:
+        info = next(info for info in book.infolist() if info.filename.startswith("xl/worksheets/"))
+    content = bytearray(path.read_bytes())
+    content[info.header_offset + 30 + len(info.filename)] = 0xFF  # no way to begin a block of deflate
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"a.xlsx is no Excel workbook \(Error -3 .*; save it again, or as CSV"):
+        read_table(path)
 
 
 @pytest.mark.parametrize(
