@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fl.report.wording import clean, lost, percent, plural, price, tokens
+from fl.report.wording import LEAST, clean, lost, percent, plural, price, tokens
 from fl.rewards import HIGHEST_PRICE
 from fl.rewards.price import PRICE_BITS
 
@@ -74,7 +74,8 @@ def _classes(standing: Standing) -> str:
         ((sign * part, name) for name, part in standing.by_class if sign * part > 0),
         key=lambda part_and_name: -part_and_name[0],
     )
-    if len(standing.by_class) < 2 or not parts:
+    # Of next to nothing, any class is chance.
+    if len(standing.by_class) < 2 or not parts or lost(standing.total) == LEAST:
         return ""
     whole = sum(part for part, _ in parts)
     if 2 * parts[0][0] > whole:
@@ -107,5 +108,5 @@ def _shortened(standing: Standing) -> str:
         return ""
     return (
         f"In {len(long):,} of {plural(len(standing.factors), 'round')} the update was longer than the round's length and "
-        f"counted as if it had that length: {percent(min(long))} of its own at the least."
+        f"counted as if it had that length: as little as {percent(min(long))} of its own."
     )

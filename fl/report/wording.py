@@ -10,6 +10,8 @@ from fl.chain.tokens import WEI
 from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS
 from fl.rewards.price import PRICE_BITS
 
+LEAST = "less than 0.0001"  # of a loss that four decimals do not show
+
 
 def tokens(wei: str | int) -> str:
     """Wei as tokens with four decimals; what is too small for them is not called nothing."""
@@ -34,7 +36,7 @@ def lost(q40: int) -> str:
     """A size in units of 2^−40 of loss with four decimals, exact until it is text."""
     steps = (abs(q40) * 10_000 + (1 << SCORE_FRACTION_BITS - 1)) >> SCORE_FRACTION_BITS
     if q40 and not steps:
-        return "less than 0.0001"
+        return LEAST
     return f"{steps // 10_000:,}.{steps % 10_000:04d}"
 
 
@@ -42,8 +44,9 @@ def score(value: float) -> str:
     """A score in units of loss, with its sign; exactly nothing is a bare 0."""
     if value == 0:
         return "0"
-    text = f"{abs(value):,.4f}" if abs(value) >= 0.00005 else f"{abs(value):.1e}"
-    return ("+" if value > 0 else "−") + text
+    if abs(value) < 0.00005:
+        return "< 0.0001" if value > 0 else "> −0.0001"
+    return f"{'+' if value > 0 else '−'}{abs(value):,.4f}"
 
 
 def price(q64: str | int) -> str:

@@ -73,12 +73,29 @@ def search(
     coefficients = tuple(float(scale * place) for place in best_places)
     if not all(map(math.isfinite, coefficients)) or not any(coefficients):
         return nowhere
-    losses = {
-        rate: loss_on(rows.scoring, PublicStep(coefficients=coefficients, rate=rate).applied(aggregate, basis))
-        for rate in RATES
-    }
-    best = min(RATES, key=lambda rate: (losses[rate], rate))
-    return PublicStep(coefficients=coefficients, rate=best) if losses[best] < math.inf else nowhere
+    return as_far_as_it_helps(rows.scoring, aggregate=aggregate, basis=basis, coefficients=coefficients)
+
+
+def as_far_as_it_helps(
+    game: ValidationGame,
+    *,
+    aggregate: NDArray[np.float32],
+    basis: Sequence[PublicVector],
+    coefficients: tuple[float, ...],
+) -> PublicStep:
+    """Shorten the step for as long as the loss falls, or is still above what it is without a step.
+
+    Along a convex loss that is the best of all rates, and where the whole step helps most it asks for three losses and not six.
+    """
+    steps = [PublicStep(coefficients=coefficients, rate=rate) for rate in RATES]
+    best, least = steps[0], loss_on(game, aggregate)
+    for step in reversed(steps[1:]):
+        loss = loss_on(game, step.applied(aggregate, basis))
+        if loss < least or (loss == least and best.rate):
+            best, least = step, loss
+        elif best.rate:
+            break
+    return best
 
 
 def loss_on(game: ValidationGame, model: NDArray[np.float32]) -> float:

@@ -22,7 +22,9 @@ def test_tokens_have_four_decimals_and_no_float_on_the_way(wei, text):
     assert tokens(wei) == text
 
 
-@pytest.mark.parametrize(("value", "text"), [(0.0, "0"), (0.42381, "+0.4238"), (-0.5, "−0.5000"), (2e-9, "+2.0e-09")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0, "0"), (0.42381, "+0.4238"), (-0.5, "−0.5000"), (2e-9, "< 0.0001"), (-2e-9, "> −0.0001")]
+)
 def test_a_score_has_a_sign_unless_it_is_nothing(value, text):
     assert score(value) == text
 

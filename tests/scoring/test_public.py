@@ -10,8 +10,8 @@ from scoring.rounds import small_round
 
 from fl.errors import ConfigError
 from fl.scoring.direction import direction
-from fl.scoring.game import ValidationGame
-from fl.scoring.public_step import search
+from fl.scoring.game import Evaluation, ValidationGame
+from fl.scoring.public_step import as_far_as_it_helps, search
 from fl.scoring.public_vectors import (
     RATES,
     PublicRound,
@@ -157,6 +157,34 @@ def test_the_search_lowers_the_steering_loss_and_never_raises_the_scoring_loss()
     assert rows.scoring.evaluate(moved).loss <= rows.scoring.evaluate(inputs.base).loss
     full = PublicStep(coefficients=step.coefficients, rate=1.0).applied(inputs.base, basis)
     assert rows.steering.evaluate(full).loss < rows.steering.evaluate(inputs.base).loss
+
+
+@pytest.mark.parametrize(
+    ("losses", "found", "asked"),
+    [
+        ({0.0: 5, 1.0: 1, 0.75: 2}, 1.0, 3),  # the common case asks for three
+        ({0.0: 5, 1.0: 3, 0.75: 2, 0.5: 1, 0.25: 2}, 0.5, 5),
+        ({0.0: 5, 1.0: 9, 0.75: 10, 0.5: 8, 0.25: 6, 0.125: 4}, 0.125, 6),  # above the loss without a step it goes on
+        ({0.0: 1, 1.0: 5, 0.75: 4, 0.5: 3, 0.25: 2, 0.125: 1}, 0.0, 6),  # as good as none is none
+        ({0.0: 5, 1.0: 2, 0.75: 2, 0.5: 3}, 0.75, 4),  # of two as good, the shorter
+        ({0.0: 5, 1.0: np.nan, 0.75: 4, 0.5: 4.5}, 0.75, 4),
+        ({0.0: np.nan, 1.0: np.inf, 0.75: 4, 0.5: 3, 0.25: 3.5}, 0.5, 5),
+        (dict.fromkeys(RATES, np.nan), 0.0, 6),
+    ],
+)
+def test_the_step_is_as_long_as_it_helps(losses, found, asked):
+    base, seen = np.zeros(4, dtype=np.float32), []
+
+    class Loss:
+        def evaluate(self, model):
+            # Along one coordinate the model tells the rate.
+            seen.append(float(model[0]))
+            return Evaluation(loss=losses[seen[-1]], accuracy=None, perplexity=None)
+
+    one = np.eye(1, len(base))[0]
+    chosen = as_far_as_it_helps(Loss(), aggregate=base, basis=orthonormal(whole([one])), coefficients=(1.0,))
+    assert (chosen.rate, len(seen), len(set(seen))) == (found, asked, asked)
+    assert chosen.coefficients == (1.0,)
 
 
 def test_the_search_costs_no_more_than_ten_gradients():

@@ -1,6 +1,6 @@
 // Why a client earned what it earned, in words: what fl/report/explanation.py says, here of what this browser recomputed.
 import { earnedAt, HIGHEST_PRICE } from "./price";
-import { lost, percent, plural, priceOf, tokens } from "./words";
+import { LEAST, lost, percent, plural, priceOf, tokens } from "./words";
 
 export type ClientStanding = {
   total: bigint; // units of 2^−40 of loss
@@ -31,7 +31,7 @@ function classes({ total, byClass }: ClientStanding): string {
   const parts = byClass.map(([name, part]) => ({ name, part: sign * part })).filter(({ part }) => part > 0);
   parts.sort((a, b) => b.part - a.part);
   const [first, second] = parts;
-  if (byClass.length < 2 || !first) return "";
+  if (byClass.length < 2 || !first || lost(total) === LEAST) return ""; // of next to nothing, any class is chance
   const whole = parts.reduce((sum, { part }) => sum + part, 0);
   if (!second || 2 * first.part > whole) return `, most of it on class ${first.name}`;
   return `, above all on the classes ${first.name} and ${second.name}`;
@@ -57,6 +57,6 @@ function shortened({ factors }: ClientStanding): string {
   if (!long.length) return "";
   return (
     `In ${long.length.toLocaleString("en")} of ${plural(factors.length, "round")} the update was longer than the round's ` +
-    `length and counted as if it had that length: ${percent(Math.min(...long))} of its own at the least.`
+    `length and counted as if it had that length: as little as ${percent(Math.min(...long))} of its own.`
   );
 }

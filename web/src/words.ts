@@ -23,10 +23,12 @@ export const shareOf = (part: bigint, whole: bigint) => (whole ? Number((part * 
 
 export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
 
+export const LEAST = "less than 0.0001"; // of a loss that four decimals do not show
+
 /** A size in units of 2^−40 of loss with four decimals, exact until it is text. */
 export function lost(q40: bigint): string {
   const steps = ((q40 < 0n ? -q40 : q40) * 10_000n + 2n ** 39n) >> 40n;
-  if (q40 && !steps) return "less than 0.0001";
+  if (q40 && !steps) return LEAST;
   return `${(steps / 10_000n).toLocaleString("en")}.${(steps % 10_000n).toString().padStart(4, "0")}`;
 }
 
@@ -34,7 +36,8 @@ export function score(value: number | null | undefined): string {
   if (value === null || value === undefined) return "–";
   if (value === 0) return "0";
   const size = Math.abs(value);
-  return (value > 0 ? "+" : "−") + (size >= 0.00005 ? size.toFixed(4) : size.toExponential(1));
+  if (size < 0.00005) return value > 0 ? "< 0.0001" : "> −0.0001";
+  return (value > 0 ? "+" : "−") + size.toFixed(4);
 }
 
 /** A score in units of 2^−40 of loss. */
