@@ -53,7 +53,9 @@ def test_every_package_that_the_code_imports_is_declared():
         for node in ast.walk(ast.parse(path.read_text())):
             names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in {one.split(".")[0] for one in names} - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}:
+            for name in (
+                {one.split(".")[0] for one in names} - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}
+            ):
                 packages = {canonicalize_name(one) for one in known.get(name, ())}
                 assert packages & declared, f"{path} imports {name}, of {packages or 'nobody'}"
 

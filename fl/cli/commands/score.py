@@ -208,12 +208,20 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
         raise ConfigError(f"{config} does not say which data it was ({error}); add data=…, as for `fl run`") from error
     for place in (found[0].path, found[0].validation, found[0].test):
         # A device has no end, and a pipe is waited for.
-        if isinstance(place, str) and (there := Path(place)).exists() and not (there.is_file() or there.is_dir()):
+        if isinstance(place, str) and _is_special(Path(place)):
             told = printable(place, most=200)
             raise ConfigError(
                 f"{config} names {told}, which is no file or folder; say where the data are with data.path=…"
             )
     return found
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is no file and no folder; or that no file can be called."""
+    try:
+        return path.exists() and not (path.is_file() or path.is_dir())
+    except (OSError, ValueError):
+        return True
 
 
 def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
