@@ -4,6 +4,7 @@ pragma solidity ^0.8.30;
 import {IDisputes} from "../src/interfaces/IDisputes.sol";
 import {ITask} from "../src/interfaces/ITask.sol";
 import {Blocks} from "./world/Blocks.sol";
+import {crowd} from "./world/Crowd.sol";
 import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {vm} from "./world/Vm.sol";
@@ -296,6 +297,21 @@ contract ChallengeTest is World {
         fairshare.claim(payroll(header), leaves[1], proof);
         vm.assertEq(_state().openChallenges, 1);
         vm.assertEq(_state().heldFrom, 1);
+    }
+
+    function test_65535OpenChallenges_stopNoFurtherOneAndNoRefutation() public {
+        ITask.Header memory header = _begun();
+        crowd(address(fairshare), header.taskId, header.round, type(uint16).max);
+        int128[] memory sums = _false(0);
+        bytes32 challenge = _challenge(header, sums);
+        vm.assertTrue(court.standingOf(challenge).open);
+        (, ITask.State memory state) = fairshare.task(header.taskId);
+        vm.assertEq(state.openChallenges, uint256(type(uint16).max) + 1);
+        _refute(0, sums);
+        vm.assertFalse(court.standingOf(challenge).open);
+        (, state) = fairshare.task(header.taskId);
+        vm.assertEq(state.openChallenges, type(uint16).max);
+        vm.assertEq(state.heldFrom, header.round);
     }
 
     function test_openChallenges_keepTheTaskFromEnding() public {

@@ -418,6 +418,14 @@ class Escrow:
         """End the account's part in the task."""
         return self._send("leave", task_id, account=account)
 
+    def set_recipient(self, task_id: bytes, recipient: str, *, account: LocalAccount) -> Sent:
+        """Have `recipient` paid for the account from now on, by every kind of claim; only the recipient can change it then."""
+        return self._send("setRecipient", task_id, recipient, account=account)
+
+    def pass_recipient(self, task_id: bytes, *, client: str, recipient: str, account: LocalAccount) -> Sent:
+        """Have `recipient` paid for a client whose payee `account` is."""
+        return self._send("passRecipient", task_id, client, recipient, account=account)
+
     def release(self, task_id: bytes, *, client: str, account: LocalAccount) -> Sent:
         """Credit a client with its stake."""
         return self._send("release", task_id, client, account=account)

@@ -24,6 +24,10 @@ COMMANDS = {
     "deploy": ("fl.cli.commands.deploy", "put token and contract on a devnet and write the deployment file"),
     "client": ("fl.cli.commands.client", "join a task, train, be paid: fl client INVITE FILE"),
     "status": ("fl.cli.commands.status", "how a task and one's part in it stand: fl status FOLDER"),
+    "recipient": (
+        "fl.cli.commands.recipient",
+        "have another account paid what one earns: fl recipient FOLDER to=0x… key=KEYSTORE",
+    ),
     "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
     "finish": (
         "fl.cli.commands.finish",

@@ -30,6 +30,7 @@ FOREIGN = {
         False,
     ),
     "join": (["invite={}/invite.json", "stake=1", "anvil=9"], False),
+    "recipient": (["folder={}/node", "anvil=9", "to=0x90F79bf6EB2c4f870365E785982E1f101E93b906"], False),
     "leave": (["folder={}/node", "anvil=9"], False),
     "doctor": (["invite={}/invite.json"], False),
     "dashboard": (["run={}", "port=-1"], False),

@@ -7,6 +7,10 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
+from fl.cli.arguments.values import is_whole
+from fl.errors import ConfigError
+
+WALLET = "wallet.json"  # what `fl client` makes
 
 
 def signer(key: str | None, *, chain_id: int, anvil_index: int = 0) -> LocalAccount:
@@ -21,3 +25,16 @@ def signer(key: str | None, *, chain_id: int, anvil_index: int = 0) -> LocalAcco
     if key:
         return open_keystore(Path(key), password=ask_password(Path(key)))
     return anvil_account(anvil_index, chain_id=chain_id)
+
+
+def wallet_signer(values: dict[str, str], *, chain_id: int) -> LocalAccount:
+    """What `key=` or `anvil=` names or, where neither does, the wallet that `fl client` made here.
+
+    Raises: ConfigError if there is none; as `signer`.
+    """
+    key = values.get("key")
+    if not key and not is_whole(values.get("anvil", "")):
+        if not Path(WALLET).exists():
+            raise ConfigError(f"key is not set and there is no {WALLET} here; add key=KEYSTORE")
+        key = WALLET
+    return signer(key, chain_id=chain_id, anvil_index=int(values.get("anvil") or 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
@@ -14,31 +13,25 @@ from fl.chain.membership import read_task
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, folder_of, invite_of
-from fl.cli.arguments.signer import signer
-from fl.cli.arguments.values import is_whole
+from fl.cli.arguments.signer import WALLET, wallet_signer
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
 
 KNOWN = {
     "folder": FOLDER,
     "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
-    "key": "keystore of the client's wallet (default wallet.json); on chain 31337 anvil=INDEX does instead",
+    "key": f"keystore of the client's wallet (default {WALLET}); on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "accept": "true leaves without asking",
 }
-_WALLET = "wallet.json"  # what `fl client` makes
 
 
 def main(arguments: Sequence[str]) -> None:
     """Leave if the account takes part; fetch its stake if it may go."""
     values = parse(named(arguments, "folder", command="leave"), known=KNOWN, command="leave")
     invite = invite_of(values, folder_of(values))
-    if not values.get("key") and not is_whole(values.get("anvil", "")):
-        if not Path(_WALLET).exists():
-            raise ConfigError(f"key is not set and there is no {_WALLET} here; add key=KEYSTORE")
-        values["key"] = _WALLET
     escrow, token, _, state = read_task(invite)
-    account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=int(values.get("anvil") or 0))
+    account = wallet_signer(values, chain_id=invite.chain_id)
     client = escrow.client(invite.id_bytes, account.address)
     if not client.first_round:
         raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
