@@ -53,7 +53,7 @@ class Server:
 
     def _answer(self, connection):
         with contextlib.suppress(OSError), connection, connection.makefile("rb") as lines:
-            while request := b"".join(iter(lines.readline, b"\r\n")):
+            while request := b"".join(iter(lambda: lines.readline() or b"\r\n", b"\r\n")):  # none: the peer has gone
                 length = re.search(rb"(?i)content-length: (\d+)", request)
                 self.asked.append((request + lines.read(int(length.group(1)) if length else 0)).decode())
                 for piece in self.pieces:
