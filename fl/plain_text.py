@@ -27,6 +27,11 @@ def indented(line: str) -> str:
     return " " * (len(line) - len(line.lstrip(" "))) + printable(line)
 
 
+def plural(number: int, noun: str) -> str:
+    """A count and its noun: 1 client, 1,000 clients."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """Ascending numbers as people list them: 1–3, 5."""
     parts: list[list[int]] = []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,10 @@ def test_a_long_text_is_cut_and_says_so():
     assert printable("a" * 1000) == "a" * 1000
     assert printable("a" * 1001) == "a" * 999 + "…"
     assert printable("word " * 9, most=12) == "word word w…"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0, "0 clients"), (1, "1 client"), (2, "2 clients"), (1000, "1,000 clients")]
+)
+def test_a_count_and_its_noun_agree(number, told):
+    assert plural(number, "client") == told

@@ -20,7 +20,7 @@ from fl.chain.enrolment import Enrolment
 from fl.chain.escrow import TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.tokens import tokens
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE
 from fl.task.data import Dataset
 
@@ -52,9 +52,9 @@ class Offer:
             "name": f"{word(invite.name, most=80)}" if invite.name else None,
             "about": printable(invite.description, most=600) or None,
             "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {word(invite.gateway, most=100)}",
-            "coordinator": f"{terms.coordinator}, {state.clients} clients so far, {state.posted} of {state.rounds} rounds "
+            "coordinator": f"{terms.coordinator}, {plural(state.clients, 'client')} so far, {state.posted} of {state.rounds} rounds "
             "posted",
-            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {state.rounds} rounds, by score"
+            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {plural(state.rounds, 'round')}, by score"
             + (
                 "; its sponsor may end it early, and the last round then pays the whole budget"
                 if terms.may_stop

@@ -33,7 +33,7 @@ from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
@@ -241,7 +241,7 @@ class _RoundAudit:
         if partial or self.absent:
             others = len(names) - len([name for name in named if name in contents])
             if others:
-                self.unchecked.append(f"the scores of {others} clients (their updates are not here)")
+                self.unchecked.append(f"the scores of {plural(others, 'client')} (their updates are not here)")
             self.unchecked.append("direction and next model (updates, or models, are not here)")
             return False
         return all(name in contents for name in heavy)
@@ -353,4 +353,4 @@ def _signature_differences(signatures: list[bytes], posted: Header, view: ChainV
             yield f"signature {place} of header.json is by {signer}, who is no evaluator of the task, or not over this header"
         signers.add(signer)
     if len(known := signers & set(view.terms.evaluators)) < view.terms.quorum:
-        yield f"header.json has signatures of {len(known)} evaluators, the quorum is {view.terms.quorum}"
+        yield f"header.json has signatures of {plural(len(known), 'evaluator')}, the quorum is {view.terms.quorum}"

@@ -11,10 +11,11 @@ from statistics import median
 from typing import Any
 
 from fl.chain.tokens import WEI
+from fl.plain_text import plural
 from fl.report.drawing import Band, Drawing, Point, Series
 from fl.report.plot import Plot, points
 from fl.report.plotted_clients import PlottedClients, plotted_clients
-from fl.report.wording import clean, loss, percent, plural, score, shortened, tokens
+from fl.report.wording import clean, loss, percent, score, shortened, tokens
 from fl.rewards import SCORE_FRACTION_BITS
 
 _CROSSING = 12  # rounds; scores of more rounds cross too often to be lines in one frame

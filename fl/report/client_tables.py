@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from fl.plain_text import plural
 from fl.report.client_mark import client_mark
 from fl.report.explanation import explanation, standing_of
 from fl.report.plotted_clients import plotted_clients
 from fl.report.tables import Cell, hash_html, table, wei_html
-from fl.report.wording import escaped, percent, plural, price, score, shortened
+from fl.report.wording import escaped, percent, price, score, shortened
 from fl.rewards import SCORE_FRACTION_BITS
 
 MATRIX_CELLS = 2_500  # a longer table of all clients in all rounds is left to summary.json

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from fl.report.wording import LEAST, clean, lost, percent, plural, price, tokens
+from fl.plain_text import plural
+from fl.report.wording import LEAST, clean, lost, percent, price, tokens
 from fl.rewards import HIGHEST_PRICE
 from fl.rewards.price import PRICE_BITS
 

@@ -14,7 +14,7 @@ from fl.bundle.format import BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import write_whole
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.report.quality import TEST_LOSS, quality_of
 from fl.task.data import is_text_schema
 from fl.task.saved_model import SavedModel
@@ -109,13 +109,16 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     elif schema := spec.get("schema"):
         columns = [f"`{printable(one['name'], most=60)}`" for one in schema["columns"]]
         lines.append(
-            f"- from {len(columns)} columns: {', '.join(columns[:100])}" + (", …" if len(columns) > 100 else "")
+            f"- from {plural(len(columns), 'column')}: {', '.join(columns[:100])}"
+            + (", …" if len(columns) > 100 else "")
         )
         lines.append(f"- the target column was `{printable(schema['target'], most=60)}`")
     else:
         lines.append(f"- from inputs of the shape {tuple(spec['feature_shape'])}")
     lines += ["", "## Data", ""]
-    lines.append(f"- trained on the shards of {len(summary['clients'])} clients, which never left their machines")
+    lines.append(
+        f"- trained on the shards of {plural(len(summary['clients']), 'client')}, which never left their machines"
+    )
     lines.append(
         f"- scored on {task.get('validation_samples', '?')} validation rows of the coordinator's, and the figures above are "
         f"on its {task.get('test_samples', '?')} test rows, which nobody trained or scored on"

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fl.plain_text import plural
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.client_tables import clients_table, matrix_tables, reasons_list
@@ -29,7 +30,7 @@ from fl.report.tables import (
     steps_table,
     wall_seconds,
 )
-from fl.report.wording import escaped, percent, plural, seconds, shortened, tokens
+from fl.report.wording import escaped, percent, seconds, shortened, tokens
 
 _STYLE = Path(__file__).with_name("page.css")
 # Even if something slipped through the escaping, a browser would neither run nor fetch it: only this script runs.

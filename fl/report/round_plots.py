@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fl.plain_text import plural
 from fl.report.drawing import Drawing, Series
 from fl.report.plot import Plot, change_of, points
 from fl.report.quality import quality_of
-from fl.report.wording import loss, percent, plural, price, score
+from fl.report.wording import loss, percent, price, score
 
 
 def quality_plot(summary: dict[str, Any]) -> Plot:

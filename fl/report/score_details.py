@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from fl.plain_text import plural
 from fl.report.tables import Cell, table
-from fl.report.wording import escaped, loss, plural, score
+from fl.report.wording import escaped, loss, score
 
 MOST_CLASSES = 20  # columns of a table that a person still reads
 MOST_NAMES = 6  # neighbours that one row names

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fl.plain_text import plural
 from fl.report.tables import settings_table
-from fl.report.wording import escaped, plural, tokens
+from fl.report.wording import escaped, tokens
 
 _TASK_HASHES = {"Contract": "contract", "Token": "token", "Task id": "id", "Spec hash": "spec_hash"}
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from fl.plain_text import plural
 from fl.report.quality import quality_of
-from fl.report.wording import escaped, loss, percent, plural, price, score, seconds, tokens
+from fl.report.wording import escaped, loss, percent, price, score, seconds, tokens
 
 REFUSALS = 200  # more are left to summary.json
 

@@ -61,11 +61,6 @@ def seconds(value: float) -> str:
     return f"{value:.2f}" if value >= 1 else f"{value:.4f}"
 
 
-def plural(count: int, noun: str) -> str:
-    """A count with its noun."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def clean(text: object) -> str:
     """Text that every browser shows and UTF-8 can hold: control characters and broken bytes become U+FFFD."""
     # Names come from file names and columns: a lone surrogate would stop the write of the whole page.

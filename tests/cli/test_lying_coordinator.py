@@ -170,7 +170,7 @@ def test_a_bent_direction_is_seen_by_whoever_has_the_validation_set(lying_run, a
     # The chain cannot prove it, and the documents say so: it rests on the evaluators.
     assert watch(opened).code == 0
     (opened.folder / VALIDATION).unlink()
-    assert fl("audit", opened.folder).code == 0
+    assert fl("audit", opened.folder, "partial=true").code == 0
 
 
 def test_without_the_lie_both_are_content(world, fl, watch):

@@ -35,6 +35,7 @@ from fl.dashboard.app import WAITING, dashboard_app
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
+from fl.plain_text import plural
 from fl.report.handover import hand_over
 from fl.report.live import LiveSummary
 from fl.report.loggers import check_loggers, logged
@@ -256,7 +257,7 @@ def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
     refused = f", {len(report.refusals)} refused" if report.refusals else ""
     _say(
         f"round {report.round:>2}/{rounds}: {told(test)}, loss {report.loss_before:.3f} → "
-        f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {len(report.scores)} clients{refused}"
+        f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {plural(len(report.scores), 'client')}{refused}"
     )
     for one in report.refusals:
         _say(f"  refused {one.account or 'node ' + str(one.node_id)}: {one.reason}")

@@ -11,6 +11,7 @@ from fl.cli.arguments.overrides import check, defaults, groups, one_point, spell
 from fl.cli.terminal.data_table import print_reading
 from fl.coordinator.config import RunConfig
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.task.data import ShardFiles, write_shards
 
 _GROUPS = ("data", "partition")
@@ -51,13 +52,13 @@ def check_shards(overrides: Sequence[str]) -> RunConfig:
 def _account(written: ShardFiles) -> str:
     width = max(len(str(path)) for path in written.clients)
     lines = [
-        f"  {path!s:<{width}}  {rows} rows"
+        f"  {path!s:<{width}}  {plural(rows, 'row')}"
         + (f" of {written.names[path]}" if written.names[path] != path.name.removesuffix(".csv") else "")
         for path, rows in written.clients.items()
     ]
-    held = f"{written.validation} rows to score on, {written.test} to report on"
+    held = f"{plural(written.validation, 'row')} to score on, {written.test} to report on"
     return "\n".join([
-        f"{len(written.clients)} clients, each with data=",
+        f"{plural(len(written.clients), 'client')}, each with data=",
         *lines,
         f"the coordinator's rows, {held}: data=holdout data.path={written.coordinator}",
     ])  # fmt: skip

@@ -18,7 +18,7 @@ from fl.chain.sender import ether_of
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, account_of, folder_of, invite_of
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 
 KNOWN = {
     "folder": FOLDER,
@@ -57,7 +57,7 @@ def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]
     name = f"“{printable(invite.name, most=60)}”, " if invite.name else ""
     yield (
         f"{name}task {invite.task_id} on chain {invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
-        f"{state.rounds} rounds posted, {state.clients} clients, {tokens(state.cumulative)} of {tokens(state.budget)} tokens "
+        f"{plural(state.rounds, 'round')} posted, {plural(state.clients, 'client')}, {tokens(state.cumulative)} of {tokens(state.budget)} tokens "
         f"promised, {tokens(state.paid)} paid"
     )
     if state.stopping:
@@ -106,7 +106,11 @@ def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escro
         )
         yield f"{account} is the coordinator: {bond}"
     if account in terms.evaluators:
-        yield f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom sign each round"
+        yield (
+            f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom sign each round"
+            if len(terms.evaluators) > 1
+            else f"{account} is the only evaluator, and signs each round"
+        )
     if account in _officers(terms, state):
         if credit := escrow.credit(token.address, account):
             yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from fl.chain.tokens import WEI
+from fl.plain_text import plural
 from fl.task.behaviour import HONEST, read_behaviour
 
 _KEPT = " ↑"  # beside a pay that was earned at an earlier, higher price
@@ -65,7 +66,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     empty = [round_ for round_ in summary["rounds"] if not round_["scores"]]
     if empty:
         reasons = {refusal["reason"] for round_ in empty for refusal in round_["refusals"]}
-        lines.append(f"no update was accepted in {len(empty)} rounds: {'; '.join(sorted(reasons)[:3])}")
+        lines.append(f"no update was accepted in {plural(len(empty), 'round')}: {'; '.join(sorted(reasons)[:3])}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""What a run shows in the terminal: a progress bar per round, and the table of who was paid what."""
+"""What a run shows: a progress bar per round, or a line where the output is no terminal; and who was paid what."""
 
 from __future__ import annotations
 
@@ -21,10 +21,13 @@ _STEPS = ("checking", "aggregating", "scoring", "settling", "bundling", "evaluat
 
 
 class ProgressView:
-    """Progress bars while the run lasts; use it as a context."""
+    """Progress bars while the run lasts; use it as a context.
 
-    def __init__(self, *, rounds: int) -> None:
-        self.console = Console()
+    A file or a pipe gets a line for each round as it ends: bars that are drawn anew would come there once, at the end.
+    """
+
+    def __init__(self, *, rounds: int, console: Console | None = None) -> None:
+        self.console = console or Console()
         self._rounds = rounds
         self._clients = 0
         self._bars: dict[int, TaskID] = {}
@@ -35,6 +38,7 @@ class ProgressView:
             TextColumn("{task.fields[note]}"),
             TextColumn("{task.elapsed:.1f} s"),
             console=self.console,
+            disable=not self.console.is_terminal,
         )
 
     def __enter__(self) -> Self:
@@ -43,6 +47,7 @@ class ProgressView:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._progress.update(self._setup, visible=False)  # nothing is being set up, or claimed, any more
         self._progress.stop()
 
     def watcher(self) -> Watcher:
@@ -59,7 +64,8 @@ class ProgressView:
         """Who was paid what, and what it came to."""
         self.console.print(pay_table(summary))
         for line in notes(summary):
-            self.console.print(line, highlight=False)
+            # Words wrap in a terminal; a line of a file is a line.
+            self.console.print(line, highlight=False, soft_wrap=not self.console.is_terminal)
         totals, quality = summary["totals"], quality_of(summary)
         first, last = quality.first_and_last(summary)
         self.console.print(
@@ -96,6 +102,14 @@ class ProgressView:
             f"{told(test)} loss {report.loss_before:.3f}→{report.loss_after:.3f} "
             f"paid {sum(report.pays.values()) / WEI:.2f}{refused}"
         )
-        self._progress.update(self._bars[report.round], total=1, completed=1, note=note)
+        bar = self._bars[report.round]
+        self._progress.update(bar, total=1, completed=1, note=note)
+        self._progress.stop_task(bar)  # its clock would run on, and show the time since the round began
+        if self._progress.disable:
+            took = self._progress.tasks[self._progress.task_ids.index(bar)].elapsed or 0.0
+            line = f"round {report.round:>2}/{self._rounds}  {note}  {took:.1f} s"
+            self.console.print(line, highlight=False, soft_wrap=True)
         if report.round == self._rounds:
-            self._progress.update(self._setup, visible=True)
+            # What follows the rounds stands below them.
+            self._progress.remove_task(self._setup)
+            self._setup = self._progress.add_task("closing", total=None, note="")

@@ -81,5 +81,5 @@ def test_what_else_there_is_to_say_is_said(summary):
         "client-0 earned 1.00, and 0.25 is claimed",
         "* client-0 sends its base model back unchanged: earned 1.00",
         "scores by loo: attested by evaluators, not provable on chain",
-        "no update was accepted in 1 rounds: too late",
+        "no update was accepted in 1 round: too late",
     ]
