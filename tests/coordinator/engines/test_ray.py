@@ -16,12 +16,9 @@ import pytest
 from flwr.app import ConfigRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fl.coordinator.config import EngineConfig, ModelConfig, RunConfig, TaskConfig
+from fl.coordinator.config import EngineConfig
 from fl.coordinator.engines.ray import EngineUnavailable
 from fl.coordinator.engines.registry import open_engine
-from fl.coordinator.result import Watcher
-from fl.coordinator.run import run_federation
-from fl.task.data import DataConfig, PartitionConfig
 
 needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed; pip install 'fairshare[ray]'"
@@ -144,26 +141,6 @@ def test_a_node_that_is_late_is_left_out(grid):
     replies = ask(grid, [(2, {"sleep": 100 * enough}), (3, {})], timeout=enough)
     assert set(replies) == {3}
     assert set(ask(grid, [(node_id, {}) for node_id in grid.get_node_ids()])) == set(grid.get_node_ids())
-
-
-@needs_ray
-def test_ray_and_local_write_the_same_bundles(connected, tmp_path):
-    bundles = {}
-    for name in ("local", "ray"):
-        config = RunConfig(
-            task=TaskConfig(rounds=2, steps=5, batch_size=16),
-            model=ModelConfig(path="fl.task.models:LogisticRegression"),
-            data=DataConfig(limit=300),
-            partition=PartitionConfig(clients=5, alpha=1.0, min_samples=5),
-            engine=EngineConfig(name=name),
-        )
-        folder = tmp_path / name
-        folder.mkdir()
-        run_federation(config, folder=folder, watcher=Watcher())
-        files = sorted(path for path in (folder / "bundles").rglob("*") if path.is_file())
-        bundles[name] = {str(path.relative_to(folder)): path.read_bytes() for path in files}
-    assert bundles["local"] == bundles["ray"]
-    assert len(bundles["ray"]) > 10
 
 
 # ---- what is refused ---------------------------------------------------------------------------------------------------
