@@ -96,8 +96,11 @@ SLOW_PLACES = (
     "chain/test_json_file.py",
     "chain/test_node_key.py",
     "chain/test_outages.py",
+    "chain/test_system_keyring.py",  # keystores are made slow to open
     "cli/arguments/test_overrides.py",
+    "cli/commands/test_completion.py",
     "cli/commands/test_score.py",
+    "clients/joining/test_cost.py",
     "clients/node",
     "coordinator/engines",
     "coordinator/gateway/test_intake.py",

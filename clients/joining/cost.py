@@ -125,8 +125,8 @@ def least_memory(spec: TaskSpec) -> int:
                 seed=spec.seed,
                 trust=spec.trust,
             )
-    except (NotImplementedError, RuntimeError):  # a class that needs values to begin with
-        return 0
+    except (ConfigError, NotImplementedError, RuntimeError):
+        return 0  # a class that needs values to begin with, or cannot be built at all; building it says which
     values = sum(one.numel() for one in shapes.parameters())
     kept = 2 if spec.optimizer == "adam" else bool(spec.momentum)
     # Of a frozen base nothing is kept but its values; how much of it is frozen shows when it is built.

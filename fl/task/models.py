@@ -132,7 +132,8 @@ def build_model(
 def _bounded(cls: Any, arguments: Mapping[str, Any], *, path: str) -> Any:
     """Build what somebody else's text names, once its size is known."""
     try:
-        with suppress(NotImplementedError):  # a class that needs values to begin with; they are counted as they come
+        # A class that needs values to begin with: they are counted as they come.
+        with suppress(NotImplementedError, RuntimeError):
             check_size(lambda: cls(**arguments), path=path)
         with counted(path):
             return cls(**arguments)

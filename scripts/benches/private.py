@@ -17,7 +17,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -222,12 +222,15 @@ class Clients(EmbeddedGrid):
         return {"keys": {one: key.hex() for one, key in keys.items()}}, b""
 
 
-def thousand(clients: int, *, neighbours: int) -> dict[str, float]:
-    """The coordinator's part of a masked round of many clients."""
+Ask = Callable[[Sequence[tuple[int, RecordDict]]], Iterator[Message]]
+
+
+def lenet_round(clients: int, *, terms: PrivacyTerms) -> tuple[Setting, Clients, Ask, MaskedRound]:
+    """A masked round of so many clients of LeNet, none of whom was asked yet."""
     setting = Setting(
         of=Round(task_id=bytes(32), number=1),
         domain=DOMAIN,
-        terms=PrivacyTerms(masked=True, neighbours=neighbours),
+        terms=terms,
         stakes={wallet(place).address: 10**18 for place in range(clients)},
         size=LENET,
         cap=10 << 64,
@@ -240,7 +243,12 @@ def thousand(clients: int, *, neighbours: int) -> dict[str, float]:
         for node, content in questions:
             yield from grid._answer([Message(content, node, "train")], timeout=None)
 
-    masked = MaskedRound(setting, base_model=bytes(32), ask=ask, owners=None)
+    return setting, grid, ask, MaskedRound(setting, base_model=bytes(32), ask=ask, owners=None)
+
+
+def thousand(clients: int, *, neighbours: int) -> dict[str, float]:
+    """The coordinator's part of a masked round of many clients."""
+    setting, grid, ask, masked = lenet_round(clients, terms=PrivacyTerms(masked=True, neighbours=neighbours))
     started = time.perf_counter()
     commit = RecordDict({MASKED: MaskedMessage.of("commit", 1, body={}).to_record()})
     state = masked.collect(ask([(number + 2, commit) for number in range(clients)]))
@@ -263,22 +271,7 @@ def thousand(clients: int, *, neighbours: int) -> dict[str, float]:
 
 def ten() -> dict[str, float]:
     """What one of ten clients of LeNet sends, against an open update."""
-    setting = Setting(
-        of=Round(task_id=bytes(32), number=1),
-        domain=DOMAIN,
-        terms=PrivacyTerms(masked=True),
-        stakes={wallet(place).address: 10**18 for place in range(10)},
-        size=LENET,
-        cap=10 << 64,
-        median=True,
-    )
-    grid = Clients(setting)
-
-    def ask(questions: Sequence[tuple[int, RecordDict]]) -> Iterator[Message]:
-        for node, content in questions:
-            yield from grid._answer([Message(content, node, "train")], timeout=None)
-
-    masked = MaskedRound(setting, base_model=bytes(32), ask=ask, owners=None)
+    _, grid, ask, masked = lenet_round(10, terms=PrivacyTerms(masked=True))
     commit = RecordDict({MASKED: MaskedMessage.of("commit", 1, body={}).to_record()})
     masked.collect(ask([(number + 2, commit) for number in range(10)]))
     masked.tell(Blocks.encode(np.random.default_rng(0).normal(size=LENET) * 0.001))

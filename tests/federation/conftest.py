@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pytest
+from network.namespaces import Machine
 from waiting import DEADLINE_S, wait_for
 
 from fl.chain.accounts import anvil_account
@@ -206,3 +207,36 @@ def town(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: 
                 except subprocess.TimeoutExpired:
                     os.killpg(command.process.pid, signal.SIGKILL)
                     command.process.wait()
+
+
+@pytest.fixture
+def on(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., Command]]:
+    """Runs a program, `fl` by default, on a machine of a lan, each a process of its own; all of them are gone at the end."""
+    started: list[Command] = []
+
+    def run(machine: Machine, *arguments: str, program: Sequence[str] = ("-m", "fl.cli.main")) -> Command:
+        printed = tmp_path / f"{len(started)}-{machine.name}-{arguments[0]}.out"
+        with printed.open("wb") as output:
+            process = subprocess.Popen(
+                machine.command([sys.executable, *program, *arguments]),
+                cwd=tmp_path,
+                env={**environment, "FAIRSHARE_PASSWORD": "many machines in one box"},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        started.append(command := Command(process=process, printed=printed))
+        return command
+
+    yield run
+    for command in started:
+        if command.process.poll() is None:
+            os.killpg(command.process.pid, signal.SIGKILL)
+            command.process.wait()
+
+
+def done(command: Command) -> str:
+    """Wait for a command that ends by itself; returns what it printed."""
+    assert command.ends() == 0, command.said()
+    return command.said()

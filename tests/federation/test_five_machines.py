@@ -4,10 +4,7 @@ The machines are network namespaces: nothing but the devnet's port and the gatew
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 from network.namespaces import available, lan
@@ -16,45 +13,12 @@ from waiting import wait_for
 from fl.chain.deployment import Deployment
 from fl.chain.invite import Invite
 
-from .conftest import Command, left_behind
+from .conftest import done, left_behind
 
 pytestmark = pytest.mark.skipif(bool(available()), reason=available() or "namespaces are there")
 
 ROUNDS = 8
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
-
-
-@pytest.fixture
-def on(tmp_path, environment):
-    """Runs `fl` on a machine, each command a process of its own; all of them are gone at the end."""
-    started = []
-
-    def fl(machine, *arguments):
-        printed = tmp_path / f"{len(started)}-{machine.name}-{arguments[0]}.out"
-        with printed.open("wb") as output:
-            process = subprocess.Popen(
-                machine.command([sys.executable, "-m", "fl.cli.main", *arguments]),
-                cwd=tmp_path,
-                env={**environment, "FAIRSHARE_PASSWORD": "five machines in one box"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        started.append(command := Command(process=process, printed=printed))
-        return command
-
-    yield fl
-    for command in started:
-        if command.process.poll() is None:
-            os.killpg(command.process.pid, signal.SIGKILL)
-            command.process.wait()
-
-
-def done(command):
-    """Wait for a command that ends by itself; returns what it printed."""
-    assert command.ends() == 0, command.said()
-    return command.said()
 
 
 def test_five_machines_run_a_whole_paid_task(on, tmp_path, shared_data):

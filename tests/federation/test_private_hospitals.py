@@ -1,10 +1,7 @@
 """Four hospitals train a masked task on machines of their own; one is killed between its update and the unmasking."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,46 +10,13 @@ from waiting import wait_for
 
 from fl.bundle.format import Bundle
 
-from .conftest import Command, left_behind
+from .conftest import done, left_behind
 
 pytestmark = pytest.mark.skipif(bool(available()), reason=available() or "namespaces are there")
 
 ROUNDS = 3
 HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 DYING = Path(__file__).with_name("dying_node.py")
-
-
-@pytest.fixture
-def on(tmp_path, environment):
-    """Runs a program on a machine, each a process of its own; all of them are gone at the end."""
-    started = []
-
-    def run(machine, *arguments, program=("-m", "fl.cli.main")):
-        printed = tmp_path / f"{len(started)}-{machine.name}.out"
-        with printed.open("wb") as output:
-            process = subprocess.Popen(
-                machine.command([sys.executable, *program, *arguments]),
-                cwd=tmp_path,
-                env={**environment, "FAIRSHARE_PASSWORD": "four machines in one box"},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        started.append(command := Command(process=process, printed=printed))
-        return command
-
-    yield run
-    for command in started:
-        if command.process.poll() is None:
-            os.killpg(command.process.pid, signal.SIGKILL)
-            command.process.wait()
-
-
-def done(command):
-    """Wait for a command that ends by itself; returns what it printed."""
-    assert command.ends() == 0, command.said()
-    return command.said()
 
 
 @pytest.mark.parametrize("noise", [(), ("privacy.noise=client", "privacy.multiplier=0.05")], ids=["masked", "noisy"])

@@ -139,6 +139,7 @@ def test_a_preview_refuses_before_it_starts_torch(spec, monkeypatch):
         preview(json.dumps(raw))
 
 
+@pytest.mark.slow
 def test_a_preview_says_that_a_model_is_too_large_and_builds_nothing(spec):
     raw = {**json.loads(spec().to_json()), "model_arguments": {"in_features": 10**6, "out_features": 10**6}}
     with pytest.raises(
@@ -148,6 +149,7 @@ def test_a_preview_says_that_a_model_is_too_large_and_builds_nothing(spec):
         preview(json.dumps(raw))
 
 
+@pytest.mark.slow
 def test_a_preview_shows_what_a_round_takes_and_what_it_was_worth(spec, rows):
     seen = preview(spec(steps=3, batch_size=4).to_json(), rows=rows)
     assert (seen.trial.trained, seen.trial.held_out, seen.trial.steps) == (32, 8, 3)

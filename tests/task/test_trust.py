@@ -149,6 +149,7 @@ def test_a_package_that_the_owner_names_is_trusted(planted):
         Trust.of("my_package").check_path("my_packages.nets:Net", setting="model")
 
 
+@pytest.mark.slow
 def test_the_preview_does_not_import_from_the_folder_it_is_started_in(tmp_path):
     (tmp_path / "torch.py").write_text("open('imported', 'w').close()\nraise SystemExit('planted')\n")
     script = (

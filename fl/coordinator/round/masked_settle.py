@@ -17,7 +17,7 @@ from fl.codec import Blocks, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.masked import MaskedRound
 from fl.coordinator.round.opening import OpenRound
-from fl.coordinator.round.settle import SettledRound
+from fl.coordinator.round.settle import SettledRound, bundle_of
 from fl.privacy.masked_round import score_round, unmask
 from fl.rewards import Participant, settle
 from fl.scoring.paid import PaidScoring
@@ -105,13 +105,9 @@ def settle_masked(
             seats, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
         )
     length = said.length(setting)
-    bundle = Bundle(
-        task_id=current.task_id,
-        round=current.number,
-        layout=current.layout,
-        base=current.base,
-        next=public[1] if public else made,
-        updates=tuple(
+    bundle = bundle_of(
+        current,
+        [
             BundledUpdate(
                 account=one,
                 stake=setting.stakes[one],
@@ -122,14 +118,12 @@ def settle_masked(
                 wire=state.words[one].astype("<u8").tobytes(),
             )
             for one in survivors
-        ),
+        ],
         direction=direction,
-        previous=current.before.leaves,
-        leaves=settlement.tree.leaves,
-        price=settlement.payout.price,
+        settlement=settlement,
+        made=made,
+        public=public,
         length=length,
-        aggregate=made if public else None,
-        public=public[0] if public else None,
         masked=said,
     )
     settled = SettledRound(

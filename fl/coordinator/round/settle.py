@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
 from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
 
 from fl.aggregation.replay import aggregate
 from fl.aggregation.selection import content_for, selected_by
@@ -19,11 +20,13 @@ from fl.codec import Blocks, UnencodableVector
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.opening import OpenRound
 from fl.coordinator.round.side_records import joined
-from fl.rewards import Participant, settle, weigh
+from fl.privacy.transcript import Transcript
+from fl.rewards import Participant, Settlement, settle, weigh
 from fl.scoring.direction import weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length, loose_cap
 from fl.scoring.paid import PaidScoring, UnusableScore
+from fl.scoring.public_step import PublicStep
 from fl.scoring.replication import share_stakes
 from fl.scoring.rows import few_rows
 from fl.scoring.scores import Scores
@@ -106,20 +109,14 @@ def settle_updates(
         settlement = settle(
             participants, weights=weights, scores=scores, accounts=current.accounts, allowed=current.allowed
         )
-    bundle = Bundle(
-        task_id=current.task_id,
-        round=current.number,
-        layout=current.layout,
-        base=current.base,
-        next=public[1] if public else made,
-        updates=tuple(_bundled(one, seat, weights) for one, seat in zip(updates, participants, strict=True)),
+    bundle = bundle_of(
+        current,
+        [_bundled(update, seat, weights) for update, seat in zip(updates, participants, strict=True)],
         direction=blocks,
-        previous=current.before.leaves,
-        leaves=settlement.tree.leaves,
-        price=settlement.payout.price,
+        settlement=settlement,
+        made=made,
+        public=public,
         length=length,
-        aggregate=made if public else None,
-        public=public[0] if public else None,
     )
     return SettledRound(
         bundle=bundle,
@@ -202,6 +199,46 @@ def _without_ruinous(
     for refusal in refused:
         log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
     return [one for one in updates if one.account not in out], refused
+
+
+def bundle_of(
+    current: OpenRound,
+    updates: Sequence[BundledUpdate],
+    *,
+    direction: Blocks,
+    settlement: Settlement,
+    made: NDArray[np.float32],
+    public: tuple[PublicStep, NDArray[np.float32]] | None,
+    length: int,
+    masked: Transcript | None = None,
+) -> Bundle:
+    """What is published of a round.
+
+    Args:
+        updates: Of those who took part, in their order.
+        direction: As posted.
+        settlement: Leaves and price.
+        made: What the inner strategy made of the model, shape (P,).
+        public: The public step and the model after it, shape (P,); None in a task without.
+        length: R, units of 2^−64.
+        masked: What was said in a masked round.
+    """
+    return Bundle(
+        task_id=current.task_id,
+        round=current.number,
+        layout=current.layout,
+        base=current.base,
+        next=public[1] if public else made,
+        updates=tuple(updates),
+        direction=direction,
+        previous=current.before.leaves,
+        leaves=settlement.tree.leaves,
+        price=settlement.payout.price,
+        length=length,
+        aggregate=made if public else None,
+        public=public[0] if public else None,
+        masked=masked,
+    )
 
 
 def _bundled(update: AcceptedUpdate, seat: Participant, weights: Mapping[str, int]) -> BundledUpdate:

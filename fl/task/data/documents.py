@@ -13,6 +13,7 @@ from typing import Any
 
 from fl.foreign.json_text import BadJson, read_json
 from fl.task.data.errors import DataError
+from fl.task.data.extras import imported
 
 PLAIN, LINES, PARQUET = (".txt", ".md", ".text"), (".jsonl", ".ndjson"), (".parquet",)
 SUFFIXES = (*PLAIN, *LINES, *PARQUET)
@@ -153,17 +154,9 @@ def _saved_rows(path: Path) -> Iterator[Mapping[str, Any]]:
             raise unreadable(path / name, error) from error
 
 
-def _arrow(name: str, path: Path) -> Any:
-    import importlib  # noqa: PLC0415 - an extra, for whoever has such files
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise DataError(
-            seen=f"{path} needs pyarrow, which is not installed",
-            expected="the extra for such files",
-            fix="run pip install 'fairshare[tables]', or write it as .jsonl",
-        ) from None
+def _arrow(module: str, path: Path) -> Any:
+    fix = "run pip install 'fairshare[tables]', or write it as .jsonl"
+    return imported(module, path=path, package="pyarrow", expected="the extra for such files", fix=fix)
 
 
 def _bad_line(path: Path, number: int, *, problem: str) -> DataError:

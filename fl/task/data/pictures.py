@@ -6,7 +6,6 @@ stretched. Other files and folders whose name begins with a point are not looked
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.errors import DataError
+from fl.task.data.extras import imported
 from fl.task.data.idx import ImagePair
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
@@ -95,13 +95,7 @@ def _picture(library: Any, path: Path, *, shape: tuple[int, ...]) -> NDArray[np.
 
 
 def _pillow(folder: Path) -> Any:
-    try:
-        importlib.import_module("PIL.ImageOps")
-        importlib.import_module("PIL.Image")
-        return importlib.import_module("PIL")
-    except ImportError:
-        raise DataError(
-            seen=f"{folder} needs pillow, which is not installed",
-            expected="the extra for pictures",
-            fix="run pip install 'fairshare[images]'",
-        ) from None
+    expected, fix = "the extra for pictures", "run pip install 'fairshare[images]'"
+    for module in ("PIL.ImageOps", "PIL.Image"):
+        imported(module, path=folder, package="pillow", expected=expected, fix=fix)
+    return imported("PIL", path=folder, package="pillow", expected=expected, fix=fix)

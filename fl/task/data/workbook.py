@@ -6,12 +6,12 @@ import io
 import zlib
 from datetime import date, datetime, time
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from xml.etree.ElementTree import ParseError
 from zipfile import BadZipFile
 
 from fl.task.data.errors import DataError
+from fl.task.data.extras import imported
 from fl.task.data.text_file import Rows
 
 _AS_CSV = "save the table as CSV in UTF-8"
@@ -123,17 +123,11 @@ def read_parquet(path: Path, content: bytes) -> Rows:
     return rows, list(range(1, len(rows) + 1))
 
 
-def _imported(module: str, *, path: Path) -> ModuleType:
-    import importlib  # noqa: PLC0415 - beside the imports that it makes
-
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        raise DataError(
-            seen=f"{path} needs {module.partition('.')[0]}, which is not installed here",
-            expected="CSV, or the extra that reads it",
-            fix="pip install 'fairshare[tables]', or save the file as CSV",
-        ) from None
+def _imported(module: str, *, path: Path) -> Any:
+    fix = "pip install 'fairshare[tables]', or save the file as CSV"
+    return imported(
+        module, path=path, package=module.partition(".")[0], expected="CSV, or the extra that reads it", fix=fix
+    )
 
 
 def _width(row: list[str]) -> int:

@@ -6,6 +6,8 @@ import pytest
 from clients.joining import cost
 from clients.joining.cost import RoundCost, TooLittleMemory, check_memory, measure_round, size
 from clients.joining.preview import preview
+from fl.task.spec import TaskSpec
+from fl.task.trust import Trust
 
 
 def test_a_round_is_as_many_steps_as_the_one_that_was_measured(spec, rows):
@@ -44,6 +46,18 @@ def test_a_model_that_does_not_fit_is_refused_before_it_is_built(spec, rows, mon
     )
     monkeypatch.setattr(cost, "_free_memory", lambda: None)  # nobody knows
     check_memory(1 << 60)
+
+
+def test_of_a_class_that_needs_values_to_begin_with_nothing_is_known_before(spec, tmp_path, monkeypatch):
+    (tmp_path / "needs_values.py").write_text(
+        "import torch\nclass Scaled(torch.nn.Linear):\n    def __init__(self, **a):\n        super().__init__(**a)\n"
+        "        self.scale = float(self.weight.abs().max())\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    raw = spec(model="needs_values:Scaled", model_arguments={"in_features": 4, "out_features": 2}).to_json()
+    found = TaskSpec.from_json(raw, trust=Trust.of("needs_values"))
+    assert cost.least_memory(found) == 0
+    assert found.build_model().scale > 0
 
 
 def test_a_preview_measures_in_its_own_process(spec, rows):
