@@ -44,7 +44,7 @@ def train(
     tools.begin(base)
     loaded = base if tools.exact else tools.vector()  # what half precision makes of the base
     model, objective = tools.model, tools.loss
-    anchors = [one.detach().clone() for one in tools.trained] if proximal_mu else []
+    anchors = [parameter.detach().clone() for parameter in tools.trained] if proximal_mu else []
     x, y = _source(features), _source(labels)
     total = 0.0
     with tools.draws(seed):
@@ -53,7 +53,9 @@ def train(
             loss = objective.mean(model, (x(rows), y(rows)))
             total += float(loss.detach())
             if proximal_mu:
-                gaps = (((one - anchor) ** 2).sum() for one, anchor in zip(tools.trained, anchors, strict=True))
+                gaps = (
+                    ((parameter - anchor) ** 2).sum() for parameter, anchor in zip(tools.trained, anchors, strict=True)
+                )
                 loss = loss + proximal_mu / 2 * sum(gaps)
             loss.backward()
             tools.step()

@@ -71,8 +71,8 @@ class Tools:
 
     def forget_gradients(self) -> None:
         """Before a step's backward pass."""
-        for one in self.trained:
-            one.grad = None
+        for parameter in self.trained:
+            parameter.grad = None
 
     def step(self) -> None:
         """Move the values along the gradients that are there."""
@@ -80,9 +80,9 @@ class Tools:
             self.optimizer.step()
             return
         with torch.no_grad():
-            for one in self._plain:
-                if one.grad is not None:
-                    one.add_(one.grad, alpha=-self._rate)
+            for parameter in self._plain:
+                if parameter.grad is not None:
+                    parameter.add_(parameter.grad, alpha=-self._rate)
 
     def vector(self) -> NDArray[np.float32]:
         """The values now, shape (P,)."""
@@ -112,7 +112,7 @@ class Workbench:
         self._spec, self._built = spec, spec.build_model()
         own = [f"{type(module).__module__}." for module in (*self._built.modules(), *spec.build_loss().modules())]
         # A function of somebody else's may keep what it likes.
-        forgets = all(one.startswith(_FORGETFUL) for one in own) and not isinstance(spec.build_loss(), Function)
+        forgets = all(name.startswith(_FORGETFUL) for name in own) and not isinstance(spec.build_loss(), Function)
         self._kept = Tools(copy.deepcopy(self._built), spec) if forgets else None
         kept = self._kept.model if self._kept else self._built
         self._buffers = list(zip(kept.buffers(), self._built.buffers(), strict=True))

@@ -89,7 +89,7 @@ def measure_round(spec: TaskSpec, data: Dataset) -> RoundCost:
         seconds=taken * spec.steps,
         memory=max(0, _peak() - before),
         disk=blocks * BLOCK_BYTES + (4 * len(base) if narrow else 0),
-        received=sum(one.nbytes for one in sent_arrays(model, whole=spec.frozen is None).values()),
+        received=sum(array.nbytes for array in sent_arrays(model, whole=spec.frozen is None).values()),
         sent=blocks * (NARROW_BYTES if narrow else BLOCK_BYTES),
     )
 
@@ -127,7 +127,7 @@ def least_memory(spec: TaskSpec) -> int:
             )
     except (ConfigError, NotImplementedError, RuntimeError):
         return 0  # a class that needs values to begin with, or cannot be built at all; building it says which
-    values = sum(one.numel() for one in shapes.parameters())
+    values = sum(parameter.numel() for parameter in shapes.parameters())
     kept = 2 if spec.optimizer == "adam" else bool(spec.momentum)
     # Of a frozen base nothing is kept but its values; how much of it is frozen shows when it is built.
     trained = values if spec.trainable == "all" else 0

@@ -90,7 +90,7 @@ class Offer:
 
     def _expected(self) -> str:
         """What an average client of its stake can look forward to: an estimate, and said to be one."""
-        left, staked = self.state.budget - self.state.cumulative, sum(one.stake for one in self.others)
+        left, staked = self.state.budget - self.state.cumulative, sum(other.stake for other in self.others)
         if not staked:
             return (
                 f"{tokens(left)} tokens are to be earned, and nobody else has joined yet: about {tokens(left // 2)} with one "

@@ -171,18 +171,18 @@ class FolderLedger:
     def receipts(self) -> dict[int, tuple[bytes, bytes]]:
         """Round → update root and the coordinator's signature: what `fl.audit.disputes.proofs.prove_omission` takes."""
         return {
-            int(number): (hex_of(one["update_root"], size=32), hex_of(one["receipt"], size=65))
-            for number, one in self._raw_receipts().items()
+            int(number): (hex_of(entry["update_root"], size=32), hex_of(entry["receipt"], size=65))
+            for number, entry in self._raw_receipts().items()
         }
 
     def _raw_receipts(self) -> dict[str, dict[str, str]]:
         """What is kept, checked by its form. Damaged, it is set aside: the coordinator gives every receipt out again."""
         try:
             found = dict(object_of(read_json(read_file(self._receipts, most=_MOST_RECEIPTS), most=_MOST_RECEIPTS)))
-            for number, one in found.items():
+            for number, entry in found.items():
                 whole_of(int(number) if number.isdecimal() else number, least=1, most=2**32 - 1)
-                hex_of(object_of(one)["update_root"], size=32)
-                hex_of(one["receipt"], size=65)
+                hex_of(object_of(entry)["update_root"], size=32)
+                hex_of(entry["receipt"], size=65)
         except Absent:
             return {}
         except Unreadable as error:

@@ -73,9 +73,11 @@ def check_bundle(content: bytes) -> None:
         raise TooMuch(f"the bundled code has {len(content):,} bytes, {_MOST_BUNDLE:,} are the most")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as bundle:
-            packed = max(one.compress_size for one in bundle.infolist() if one.filename == "pyproject.toml")
+            packed = max(entry.compress_size for entry in bundle.infolist() if entry.filename == "pyproject.toml")
             # Beside deflate there are ways to pack that make a million of one.
-            if any(one.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for one in bundle.infolist()):
+            if any(
+                entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for entry in bundle.infolist()
+            ):
                 raise TooMuch("the bundled code is packed in a way that no coordinator packs it")
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise TooMuch(f"the bundled code is no ZIP file with settings ({error})") from None

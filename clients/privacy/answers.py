@@ -151,11 +151,13 @@ def answer(message: Message, context: Context, *, wallet: Wallet) -> Message:
 def _share(
     body: Any, blob: bytes, *, kept: Kept, shelf: Shelf, setting: Setting, wallet: Wallet, context: Context
 ) -> Any:
-    roster = {account_of(one): decimal_of(length, bits=128) for one, length in object_of(body["roster"]).items()}
-    peers = [PeerKeys.from_json(one) for one in list_of(body["peers"])]
+    roster = {
+        account_of(address): decimal_of(length, bits=128) for address, length in object_of(body["roster"]).items()
+    }
+    peers = [PeerKeys.from_json(raw) for raw in list_of(body["peers"])]
     member, said, sealed = kept.member.share(roster, peers, setting=setting, sign=wallet.sign_step)
     shelf.keep(replace(kept, member=member))
-    return {"sharing": said.to_json(), "sealed": {one: sealed_to_text(part) for one, part in sealed.items()}}, b""
+    return {"sharing": said.to_json(), "sealed": {reader: sealed_to_text(part) for reader, part in sealed.items()}}, b""
 
 
 def _mask(
@@ -166,7 +168,7 @@ def _mask(
     known = last if last is not None and last.round == kept.round else None
     member = kept.member
     if member.vector is not None:
-        sealed = {account_of(one): sealed_of(part) for one, part in object_of(body["sealed"]).items()}
+        sealed = {account_of(address): sealed_of(part) for address, part in object_of(body["sealed"]).items()}
         member, words, root = member.mask(sealed, setting=setting)
         made = SignedUpdate(
             account=wallet.address,
@@ -189,7 +191,7 @@ def _mask(
 def _agree(
     body: Any, blob: bytes, *, kept: Kept, shelf: Shelf, setting: Setting, wallet: Wallet, context: Context
 ) -> Any:
-    survivors = [account_of(one) for one in list_of(body["in"])]
+    survivors = [account_of(address) for address in list_of(body["in"])]
     member, signature = kept.member.agree(survivors, setting=setting, sign=wallet.sign_step)
     shelf.keep(replace(kept, member=member))
     return {"signature": signature.hex()}, b""
@@ -198,13 +200,15 @@ def _agree(
 def _unmask(
     body: Any, blob: bytes, *, kept: Kept, shelf: Shelf, setting: Setting, wallet: Wallet, context: Context
 ) -> Any:
-    agreements = {account_of(one): hex_of(value, size=65) for one, value in object_of(body["agreements"]).items()}
-    silent = [account_of(one) for one in list_of(body["silent"])]
+    agreements = {
+        account_of(address): hex_of(value, size=65) for address, value in object_of(body["agreements"]).items()
+    }
+    silent = [account_of(address) for address in list_of(body["silent"])]
     own, pairs, asked = kept.member.unmask(agreements, silent=silent, setting=setting)
     return {
         "own": own.hex(),
-        "pairs": {one: share.hex() for one, share in pairs.items()},
-        "silent": {one: share.hex() for one, share in asked.items()},
+        "pairs": {owner: share.hex() for owner, share in pairs.items()},
+        "silent": {owner: share.hex() for owner, share in asked.items()},
     }, b""
 
 
@@ -212,7 +216,7 @@ def _tell(
     body: Any, blob: bytes, *, kept: Kept, shelf: Shelf, setting: Setting, wallet: Wallet, context: Context
 ) -> Any:
     direction = Blocks.from_bytes(blob, size=setting.size)
-    roots = {account_of(one): hex_of(root, size=32) for one, root in object_of(body["roots"]).items()}
+    roots = {account_of(address): hex_of(root, size=32) for address, root in object_of(body["roots"]).items()}
     member, said = kept.member.tell(direction, roots, setting=setting, sign=wallet.sign_step)
     shelf.keep(replace(kept, member=member))
     if folder := str(context.node_config.get("folder", "")):
@@ -226,9 +230,9 @@ def _tell(
 def _open(
     body: Any, blob: bytes, *, kept: Kept, shelf: Shelf, setting: Setting, wallet: Wallet, context: Context
 ) -> Any:
-    member, keys = kept.member.open([account_of(one) for one in list_of(body["pairs"])], setting=setting)
+    member, keys = kept.member.open([account_of(address) for address in list_of(body["pairs"])], setting=setting)
     shelf.keep(replace(kept, member=member))
-    return {"keys": {one: key.hex() for one, key in keys.items()}}, b""
+    return {"keys": {peer: key.hex() for peer, key in keys.items()}}, b""
 
 
 _STEPS: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
@@ -254,9 +258,9 @@ def _setting(invite: str, domain: Domain, task_id: bytes, round_number: int, siz
         domain=domain,
         terms=PrivacyTerms.of(spec.get("privacy")),
         stakes={
-            account: one.stake
-            for account, one in _enrolments(invite, round_number).items()
-            if one.weighs_in(round_number)
+            account: enrolment.stake
+            for account, enrolment in _enrolments(invite, round_number).items()
+            if enrolment.weighs_in(round_number)
         },
         size=size,
         cap=cap_of(PrivacyTerms.of(spec.get("privacy")), norm_cap=str(spec.get("norm_cap", "10"))),

@@ -25,10 +25,10 @@ def sent(spec: Mapping[str, object], *, parameters: int, open_bytes: int) -> str
 
 def signed(spec: Mapping[str, object]) -> str:
     """What the wallet signs in a round."""
-    one = "one Update(task, round, client, base model, update root) a round"
+    update = "one Update(task, round, client, base model, update root) a round"
     if not PrivacyTerms.of(spec.get("privacy")).masked:
-        return f"{one}, for this task and nothing else"
-    return f"{one}, and MaskedSteps that bind its keys, shares and checks, for this task and nothing else"
+        return f"{update}, for this task and nothing else"
+    return f"{update}, and MaskedSteps that bind its keys, shares and checks, for this task and nothing else"
 
 
 def seen(spec: Mapping[str, object], *, rounds: int) -> str:

@@ -135,15 +135,15 @@ class Member:
             raise NotSaid("asked to share seeds with another roster than before in this round")
         if self.shared:
             said, sealed = json.loads(self.shared)
-            return self, Sharing.from_json(said), {one: sealed_of(part) for one, part in sealed.items()}
+            return self, Sharing.from_json(said), {owner: sealed_of(part) for owner, part in sealed.items()}
         if strangers := set(roster) - set(setting.stakes):
             raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
         if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
             raise NotSaid(
                 f"the roster has {len(roster)} clients and {LEAST_CLIENTS} hide each other, or it has not what this client stated"
             )
-        known = {one.account: one for one in peers}
-        expected = [one for one in setting.graph[self.account] if one in roster]
+        known = {peer.account: peer for peer in peers}
+        expected = [peer for peer in setting.graph[self.account] if peer in roster]
         if by_number(known) != expected:
             raise NotSaid("the keys that came are not those of this client's neighbours who committed")
         try:
@@ -160,19 +160,23 @@ class Member:
         own = dict(zip(holders, self._split(self.secrets.own, holders, needed), strict=True))
         pairs = dict(zip(holders, self._split(self.secrets.pairs, holders, needed), strict=True))
         sealed = {
-            one: seal(
-                own[one] + pairs[one],
-                private=self._channel(one, setting),
-                public=known[one].channel,
+            peer: seal(
+                own[peer] + pairs[peer],
+                private=self._channel(peer, setting),
+                public=known[peer].channel,
                 of=setting.of,
                 owner=self.account,
-                other=one,
+                other=peer,
             )
-            for one in expected
+            for peer in expected
         }
         bound = {
-            one: (commitment(own[one]), commitment(pairs[one]), hashlib.sha256(sealed.get(one, b"")).digest())
-            for one in holders
+            holder: (
+                commitment(own[holder]),
+                commitment(pairs[holder]),
+                hashlib.sha256(sealed.get(holder, b"")).digest(),
+            )
+            for holder in holders
         }
         said = Sharing(
             account=self.account,
@@ -184,9 +188,9 @@ class Member:
         after = replace(
             self,
             roster=roster,
-            peers={one: (known[one].mask, known[one].channel) for one in expected},
+            peers={peer: (known[peer].mask, known[peer].channel) for peer in expected},
             shares={self.account: (own[self.account], pairs[self.account])},
-            shared=json.dumps([said.to_json(), {one: sealed_to_text(part) for one, part in sealed.items()}]),
+            shared=json.dumps([said.to_json(), {peer: sealed_to_text(part) for peer, part in sealed.items()}]),
         )
         return after, said, sealed
 
@@ -220,7 +224,7 @@ class Member:
             raise NotSaid(f"{len(partners)} neighbours shared their seeds, {LEAST_CLOSED} hide an update")
         roster = self.roster
         length = self._agreed(setting)
-        share = Fraction(setting.stakes[self.account], sum(setting.stakes[one] for one in roster))
+        share = Fraction(setting.stakes[self.account], sum(setting.stakes[account] for account in roster))
         deviation = own_deviation(roster, setting, length_q64=length)
         noise = deviation * normal(setting.size) if deviation else 0.0
         contribution = encode(self.vector, share=share, length_q64=length, noise=noise)
@@ -293,11 +297,11 @@ class Member:
             raise NotSaid(
                 "asked about a second direction in this round, and one number is what a client's update tells"
             )
-        partners = [one for one in self.partners if one in roots]
+        partners = [partner for partner in self.partners if partner in roots]
         question = question_of(direction, roots=roots, setting=setting)
         values: dict[str, Words] = {}
         if partners:
-            told = question.functionals(np.stack([self._mask(one, setting) for one in partners]))
+            told = question.functionals(np.stack([self._mask(partner, setting) for partner in partners]))
             values = dict(zip(partners, told, strict=True))
             for other in partners:
                 noise = np.array([self._score_noise(other, question.direction, setting)], dtype=np.int64)
@@ -323,8 +327,8 @@ class Member:
             signed(raw),
             length_q64=self._agreed(setting),
             direction_scale=scale,
-            roster=sum(setting.stakes[one] for one in self.roster),
-            survivors=sum(setting.stakes[one] for one in self.survivors),
+            roster=sum(setting.stakes[account] for account in self.roster),
+            survivors=sum(setting.stakes[account] for account in self.survivors),
         )
 
     def open(self, others: Sequence[str], *, setting: Setting) -> tuple[Member, dict[str, bytes]]:
@@ -332,7 +336,7 @@ class Member:
 
         Raises: NotSaid for others than its pairs whose words are in, or so many that fewer than half of its pairs would stay closed.
         """
-        closed = {one for one in self.partners if one in self.survivors}
+        closed = {partner for partner in self.partners if partner in self.survivors}
         wanted = {*others, *self.opened}
         if not self.question or not set(others) <= closed:
             raise NotSaid("asked to open pairs before it told of them, or pairs that it does not have")
@@ -340,15 +344,15 @@ class Member:
             raise NotSaid(
                 f"asked to open {len(wanted)} of {len(closed)} pairs; half of them stay closed, and two at least"
             )
-        return replace(self, opened=tuple(by_number(wanted))), {one: self._pair(one, setting) for one in others}
+        return replace(self, opened=tuple(by_number(wanted))), {peer: self._pair(peer, setting) for peer in others}
 
     def _agreed(self, setting: Setting) -> int:
         roster = self.roster or {}
         accounts = by_number(roster)
         return agreed_length(
             accounts=accounts,
-            stakes=[setting.stakes[one] for one in accounts],
-            lengths=[roster[one] for one in accounts],
+            stakes=[setting.stakes[account] for account in accounts],
+            lengths=[roster[account] for account in accounts],
             cap=setting.cap,
             median=setting.median,
         )
@@ -394,9 +398,9 @@ class Member:
             "account": self.account,
             "secrets": [self.secrets.pairs.hex(), self.secrets.own.hex(), self.secrets.channels.hex()],
             "length": str(self.length),
-            "roster": self.roster and {one: str(length) for one, length in self.roster.items()},
-            "peers": {one: [key.hex() for key in keys] for one, keys in self.peers.items()},
-            "shares": {one: [share.hex() for share in shares] for one, shares in self.shares.items()},
+            "roster": self.roster and {account: str(length) for account, length in self.roster.items()},
+            "peers": {peer: [key.hex() for key in keys] for peer, keys in self.peers.items()},
+            "shares": {owner: [share.hex() for share in shares] for owner, shares in self.shares.items()},
             "shared": self.shared,
             "partners": self.partners,
             "survivors": self.survivors,
@@ -423,9 +427,9 @@ class Member:
             vector=np.frombuffer(values, dtype="<f8") if told["values"] == "vector" else None,
             contribution=np.frombuffer(values, dtype="<i8") if told["values"] == "contribution" else None,
             length=int(told["length"]),
-            roster=told["roster"] and {one: int(length) for one, length in told["roster"].items()},
-            peers={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["peers"].items()},
-            shares={one: (bytes.fromhex(a), bytes.fromhex(b)) for one, (a, b) in told["shares"].items()},
+            roster=told["roster"] and {account: int(length) for account, length in told["roster"].items()},
+            peers={peer: (bytes.fromhex(a), bytes.fromhex(b)) for peer, (a, b) in told["peers"].items()},
+            shares={owner: (bytes.fromhex(a), bytes.fromhex(b)) for owner, (a, b) in told["shares"].items()},
             shared=told["shared"],
             partners=tuple(told["partners"]),
             survivors=tuple(told["survivors"]),

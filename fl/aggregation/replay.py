@@ -60,7 +60,8 @@ def replay(
     prepare(inner, number, base=base, layout=layout)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
     contents = [
-        content_for(one, base=base, layout=layout, cap=cap, metrics={}, weighted_by=weighted_by) for one in participants
+        content_for(participant, base=base, layout=layout, cap=cap, metrics={}, weighted_by=weighted_by)
+        for participant in participants
     ]
     return aggregate(inner, number, contents, base=base, layout=layout)[0]
 
@@ -85,7 +86,7 @@ def _replies(contents: Sequence[RecordDict], nodes: Sequence[int]) -> list[Messa
     # Flower reads a reply's sender from the message that it answers.
     senders = nodes if nodes and all(nodes) else range(2, 2 + len(contents))
     asked = (Message(RecordDict(), sender, "train") for sender in senders)
-    return [Message(content, reply_to=one) for content, one in zip(contents, asked, strict=True)]
+    return [Message(content, reply_to=message) for content, message in zip(contents, asked, strict=True)]
 
 
 def _wanted(inner: Strategy) -> int:

@@ -119,4 +119,4 @@ def selected_by(strategy: Strategy, contents: Sequence[RecordDict]) -> list[bool
     chosen = select_multikrum(
         list(contents), num_malicious_nodes=strategy.num_malicious_nodes, num_nodes_to_select=count
     )
-    return [any(content is one for one in chosen) for content in contents]
+    return [any(content is picked for picked in chosen) for content in contents]

@@ -39,7 +39,7 @@ class PrivacyBudget:
                 spec=self._spec,
             )
             multiplier = round_multiplier(
-                bundle.masked, survivors=[one.account for one in bundle.updates], setting=setting
+                bundle.masked, survivors=[update.account for update in bundle.updates], setting=setting
             )
         self._multipliers.append(multiplier)
         return self.spent

@@ -65,7 +65,7 @@ def setting_of(
         of=Round(task_id=task_id, number=number),
         domain=domain,
         terms=spec.private,
-        stakes={account: one.stake for account, one in enrolments.items() if one.weighs_in(number)},
+        stakes={account: enrolment.stake for account, enrolment in enrolments.items() if enrolment.weighs_in(number)},
         size=size,
         cap=cap_of(spec.private, norm_cap=spec.norm_cap),
         median=spec.length == "median",
@@ -80,9 +80,9 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
     said = bundle.masked
     if said is None:
         raise MaskedDiffers("the round", "open", "masked, as the task's spec says")
-    survivors = [one.account for one in bundle.updates]
-    words = {one.account: _words(one.wire, one.account, size=setting.size) for one in bundle.updates}
-    roots = {one.account: one.root for one in bundle.updates}
+    survivors = [update.account for update in bundle.updates]
+    words = {update.account: _words(update.wire, update.account, size=setting.size) for update in bundle.updates}
+    roots = {update.account: update.root for update in bundle.updates}
     length = said.length(setting) if set(said.commitments) <= set(setting.stakes) else 0
     if not survivors:
         return MaskedCheck(step=np.zeros(setting.size), scores={}, length=length)
@@ -97,8 +97,8 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
         raise MaskedDiffers(f"what {error.account} said", error.problem, "what it signed and committed to") from error
     except (ConfigError, KeyError) as error:
         raise MaskedDiffers("what was said in the round", str(error), "whole") from error
-    for one in bundle.updates:
-        _check_words(one, words[one.account], base_model=base_model, said=said, setting=setting)
+    for update in bundle.updates:
+        _check_words(update, words[update.account], base_model=base_model, said=said, setting=setting)
     summed = unmask(words, transcript=said, setting=setting)
     found = score_round(words, roots=roots, direction=bundle.direction, transcript=said, setting=setting)
     return MaskedCheck(step=summed.step, scores=found.scores, length=length)
@@ -110,16 +110,16 @@ def _words(wire: bytes, account: str, *, size: int) -> Words:
     return np.frombuffer(wire, dtype="<u8").astype(np.uint64, copy=False)
 
 
-def _check_words(one: BundledUpdate, words: Words, *, base_model: bytes, said: Transcript, setting: Setting) -> None:
-    account, root, signature = one.account, one.root, one.signature
+def _check_words(update: BundledUpdate, words: Words, *, base_model: bytes, said: Transcript, setting: Setting) -> None:
+    account, root, signature = update.account, update.root, update.signature
     made = words_root(words, roster=context_of(said), partners=said.partners(account, setting))
     if made != root:
         raise MaskedDiffers(f"the update root of {account}", f"0x{root.hex()}", f"0x{made.hex()}")
-    update = Update(
+    signed = Update(
         task_id=setting.of.task_id, round=setting.of.number, client=account, base_model=base_model, update_root=root
     )
     try:
-        signer = signer_of(update, domain=setting.domain, signature=signature)
+        signer = signer_of(signed, domain=setting.domain, signature=signature)
     except InvalidSignature as error:
         raise MaskedDiffers(f"the signature of {account}'s words", str(error), "one of its own") from error
     if signer != account:
@@ -130,6 +130,6 @@ def liars_of(bundle: Bundle, setting: Setting) -> tuple[str, ...]:
     """Who was proven to have lied in a masked round that was checked before."""
     if bundle.masked is None or not bundle.updates:
         return ()
-    words: Mapping[str, Words] = {one.account: np.frombuffer(one.wire, dtype="<u8") for one in bundle.updates}
-    roots = {one.account: one.root for one in bundle.updates}
+    words: Mapping[str, Words] = {update.account: np.frombuffer(update.wire, dtype="<u8") for update in bundle.updates}
+    roots = {update.account: update.root for update in bundle.updates}
     return score_round(words, roots=roots, direction=bundle.direction, transcript=bundle.masked, setting=setting).liars

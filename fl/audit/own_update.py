@@ -39,8 +39,8 @@ def check_own(
     Returns: what could not be checked, and why.
     Raises: RoundDiffers with the first difference.
     """
-    leaf = next((one for one in record.leaves if one.account == account), None)
-    place = next((place for place, one in enumerate(record.updates) if one.account == account), None)
+    leaf = next((leaf for leaf in record.leaves if leaf.account == account), None)
+    place = next((place for place, update in enumerate(record.updates) if update.account == account), None)
     if leaf is None or place is None:
         return []  # whether it should have a leaf is for everybody to see, and a receipt says whether it sent an update
     wire = contents.get(f"updates/{account}.blocks")
@@ -56,11 +56,11 @@ def check_own(
     unchecked = []
     if spec.duplicate_cosine is None:
         weights = weights_q32(
-            stakes=[one.stake for one in record.updates],
+            stakes=[update.stake for update in record.updates],
             # Others' norms only touch their own weights.
             norms=[norm_q64(update) if other == place else 0 for other in range(len(record.updates))],
             cap=record.length,
-            selected=[int(one.selected) for one in record.updates],
+            selected=[int(update.selected) for update in record.updates],
         )
         _equal(header.round, f"the weight of {account}", leaf.weight, weights[place])
     else:
@@ -80,7 +80,7 @@ def check_own(
 
 def _check_own_masked(record: RoundRecord, header: Header, *, account: str, weight: int) -> list[str]:
     """Of a masked round: what the client weighs; its score follows from what its own node kept (`clients.privacy.own_score`)."""
-    weights = masked_weights({one.account: one.stake for one in record.updates})
+    weights = masked_weights({update.account: update.stake for update in record.updates})
     _equal(header.round, f"the weight of {account}", weight, weights[account])
     return [f"the score of {account} (the round is masked; its own node checks it, and evaluators attest it)"]
 

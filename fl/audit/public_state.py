@@ -48,8 +48,8 @@ class PublicState:
             if previous not in self._known:
                 self._known[previous] = _read(self.source.bundle(past), expected=previous)
             known[previous] = self._known[previous]
-            one, previous = known[previous]
-            found.append(one)
+            earlier, previous = known[previous]
+            found.append(earlier)
         self._known = known  # older rounds are not asked for again
         return tuple(found)
 

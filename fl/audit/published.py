@@ -66,27 +66,27 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
         if int(left.account, 16) >= int(right.account, 16):
             equal("the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once")
     staked = sum(update.stake for update in record.updates if update.selected)
-    for one in record.updates:
-        enrolment = view.enrolments.get(one.account)
+    for listed in record.updates:
+        enrolment = view.enrolments.get(listed.account)
         if enrolment is None or not enrolment.weighs_in(header.round):
-            raise RoundDiffers(header.round, f"an update of {one.account}", "in the round", "not enrolled for it")
-        equal(f"the stake of {one.account}", one.stake, enrolment.stake)
+            raise RoundDiffers(header.round, f"an update of {listed.account}", "in the round", "not enrolled for it")
+        equal(f"the stake of {listed.account}", listed.stake, enrolment.stake)
         update = Update(
             task_id=header.task_id,
             round=header.round,
-            client=one.account,
+            client=listed.account,
             base_model=header.base_model,
-            update_root=one.root,
+            update_root=listed.root,
         )
         try:
-            signer = signer_of(update, domain=view.domain, signature=one.signature)
+            signer = signer_of(update, domain=view.domain, signature=listed.signature)
         except InvalidSignature as error:
-            raise RoundDiffers(header.round, f"the update of {one.account}", str(error), "signed") from error
-        equal(f"the signer of {one.account}'s update", signer, one.account)
+            raise RoundDiffers(header.round, f"the update of {listed.account}", str(error), "signed") from error
+        equal(f"the signer of {listed.account}'s update", signer, listed.account)
         # A clip takes weight; so do duplicates, whose shares nobody can tell without the updates.
-        share = (2 * one.stake * WEIGHT_ONE + staked) // (2 * staked) if one.selected else 0
-        if one.weight > share and spec.duplicate_cosine is None:
-            raise RoundDiffers(header.round, f"the weight of {one.account}", str(one.weight), f"at most {share}")
+        share = (2 * listed.stake * WEIGHT_ONE + staked) // (2 * staked) if listed.selected else 0
+        if listed.weight > share and spec.duplicate_cosine is None:
+            raise RoundDiffers(header.round, f"the weight of {listed.account}", str(listed.weight), f"at most {share}")
 
 
 def _check_leaves(
@@ -101,10 +101,10 @@ def _check_leaves(
             equal(f"the leaf of {account}", "there", "absent: it is not enrolled")
     listed = {update.account: update for update in record.updates}
     for account, leaf in leaves.items():
-        one = listed.get(account)
-        equal(f"the update root of the leaf of {account}", leaf.update_root, one.root if one else NO_UPDATE)
-        equal(f"the weight of the leaf of {account}", leaf.weight, one.weight if one else 0)
-        if one is None:
+        update = listed.get(account)
+        equal(f"the update root of the leaf of {account}", leaf.update_root, update.root if update else NO_UPDATE)
+        equal(f"the weight of the leaf of {account}", leaf.weight, update.weight if update else 0)
+        if update is None:
             equal(f"the score of {account}, which sent no update,", leaf.score, 0)
     scores = {account: leaf.score for account, leaf in leaves.items()}
     payout = settle_round(before, scores=scores, allowed=view.schedule.allowed(header.round))

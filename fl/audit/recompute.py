@@ -96,7 +96,7 @@ def check_round(
     base_model = _check_bindings(bundle, header, bundle_hash=bundle_hash, view=view, spec=spec, game=game, check=check)
 
     # One update that stands there twice would take weight from all others.
-    accounts = [one.account for one in bundle.updates]
+    accounts = [update.account for update in bundle.updates]
     check.equal("the updates' accounts", accounts, sorted(set(accounts), key=lambda account: int(account, 16)))
     scoring = PaidScoring(spec, game=game)
     if spec.private.masked:
@@ -143,23 +143,23 @@ def _open_updates(
 ) -> tuple[list[Participant], dict[str, int], NDArray[np.float64]]:
     """Everybody's update, what it weighs, and the step that they make together."""
     spec = scoring.spec
-    blocks = {one.account: _blocks_of(one, bundle, base_model, view, check) for one in bundle.updates}
+    blocks = {update.account: _blocks_of(update, bundle, base_model, view, check) for update in bundle.updates}
     participants = [
         Participant(
-            account=one.account,
-            stake=view.enrolments[one.account].stake,
-            blocks=blocks[one.account],
-            root=one.root,
-            selected=one.selected,
+            account=update.account,
+            stake=view.enrolments[update.account].stake,
+            blocks=blocks[update.account],
+            root=update.root,
+            selected=update.selected,
         )
-        for one in bundle.updates
+        for update in bundle.updates
     ]
     participants = share_stakes(participants, threshold=spec.duplicate_cosine)
     length = agreed_length(participants, spec=spec)
     check.equal("the round's length", bundle.length, length)
     selected = _selection(bundle, participants, spec)
-    for one, taken in zip(participants, selected, strict=True):
-        check.equal(f"whether the update of {one.account} was taken", one.selected, taken)
+    for participant, taken in zip(participants, selected, strict=True):
+        check.equal(f"whether the update of {participant.account} was taken", participant.selected, taken)
     # Of those that the rule took: it may leave stakes out, and their lengths count all the same.
     weights = weigh(participants, cap=length)
     for update in bundle.updates:
@@ -173,12 +173,12 @@ def _masked(
     bundle: Bundle, base_model: bytes, view: ChainView, spec: TaskSpec, check: _Check
 ) -> tuple[list[Participant], dict[str, int], Mapping[str, int], NDArray[np.float64]]:
     """The same of a masked round, with the scores that what was told of the masks comes to."""
-    for one in bundle.updates:
-        enrolment = view.enrolments.get(one.account)
+    for update in bundle.updates:
+        enrolment = view.enrolments.get(update.account)
         if enrolment is None or not enrolment.weighs_in(bundle.round):
-            raise RoundDiffers(bundle.round, f"an update of {one.account}", "in the round", "not enrolled for it")
-        check.equal(f"the stake of {one.account}", one.stake, enrolment.stake)
-        check.equal(f"whether the update of {one.account} was taken", one.selected, True)
+            raise RoundDiffers(bundle.round, f"an update of {update.account}", "in the round", "not enrolled for it")
+        check.equal(f"the stake of {update.account}", update.stake, enrolment.stake)
+        check.equal(f"whether the update of {update.account} was taken", update.selected, True)
     setting = setting_of(
         task_id=bundle.task_id,
         number=bundle.round,
@@ -192,11 +192,12 @@ def _masked(
     except MaskedDiffers as error:
         raise RoundDiffers(bundle.round, error.what, error.seen, error.expected) from error
     check.equal("the round's length", bundle.length, found.length)
-    weights = masked_weights({one.account: one.stake for one in bundle.updates})
-    for one in bundle.updates:
-        check.equal(f"the weight of {one.account}", one.weight, weights[one.account])
+    weights = masked_weights({update.account: update.stake for update in bundle.updates})
+    for update in bundle.updates:
+        check.equal(f"the weight of {update.account}", update.weight, weights[update.account])
     participants = [
-        Participant(account=one.account, stake=one.stake, blocks=SEALED, root=one.root) for one in bundle.updates
+        Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)
+        for update in bundle.updates
     ]
     return participants, weights, found.scores, found.step
 
@@ -245,25 +246,25 @@ def show(value: object) -> str:
     return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
 
 
-def _blocks_of(one: BundledUpdate, bundle: Bundle, base_model: bytes, view: ChainView, check: _Check) -> Blocks:
-    enrolment = view.enrolments.get(one.account)
+def _blocks_of(update: BundledUpdate, bundle: Bundle, base_model: bytes, view: ChainView, check: _Check) -> Blocks:
+    enrolment = view.enrolments.get(update.account)
     if enrolment is None or not enrolment.weighs_in(bundle.round):
-        raise RoundDiffers(bundle.round, f"an update of {one.account}", "in the round", "not enrolled for it")
-    check.equal(f"the stake of {one.account}", one.stake, enrolment.stake)
+        raise RoundDiffers(bundle.round, f"an update of {update.account}", "in the round", "not enrolled for it")
+    check.equal(f"the stake of {update.account}", update.stake, enrolment.stake)
     try:
-        blocks = Blocks.from_bytes(one.wire, size=bundle.layout.size)
-        update = Update(
+        blocks = Blocks.from_bytes(update.wire, size=bundle.layout.size)
+        signed = Update(
             task_id=bundle.task_id,
             round=bundle.round,
-            client=one.account,
+            client=update.account,
             base_model=base_model,
-            update_root=block_root(one.wire),
+            update_root=block_root(update.wire),
         )
-        check.equal(f"the update root of {one.account}", one.root, update.update_root)
-        signer = signer_of(update, domain=view.domain, signature=one.signature)
+        check.equal(f"the update root of {update.account}", update.root, signed.update_root)
+        signer = signer_of(signed, domain=view.domain, signature=update.signature)
     except (MalformedBlocks, InvalidSignature) as error:
-        raise RoundDiffers(bundle.round, f"the update of {one.account}", str(error), "signed blocks") from error
-    check.equal(f"the signer of {one.account}'s update", signer, one.account)
+        raise RoundDiffers(bundle.round, f"the update of {update.account}", str(error), "signed blocks") from error
+    check.equal(f"the signer of {update.account}'s update", signer, update.account)
     return blocks
 
 
@@ -271,7 +272,8 @@ def _selection(bundle: Bundle, participants: list[Participant], spec: TaskSpec) 
     if spec.strategy not in _SELECTING:
         return [True] * len(participants)
     contents = [
-        content_for(one, base=bundle.base, layout=bundle.layout, cap=bundle.length, metrics={}) for one in participants
+        content_for(participant, base=bundle.base, layout=bundle.layout, cap=bundle.length, metrics={})
+        for participant in participants
     ]
     return selected_by(build_strategy(spec.strategy, spec.strategy_arguments), contents)
 
@@ -281,7 +283,7 @@ def _scores(
 ) -> Mapping[str, int]:
     """The scores that the leaves have to hold: the direction's to the bit, attested ones as posted, once they are near enough."""
     told = {leaf.account: leaf.score for leaf in bundle.leaves}
-    posted = {one.account: told.get(one.account, 0) for one in participants}
+    posted = {participant.account: told.get(participant.account, 0) for participant in participants}
     if scoring.spec.attested and scoring.game is None:
         return posted
     own, _ = scoring.scores(
@@ -296,7 +298,7 @@ def _scores(
         return own
     distance = score_distance(posted, own)
     if not distance <= scoring.spec.tolerance:
-        account = max(own, key=lambda one: abs(posted[one] - own[one]))
+        account = max(own, key=lambda account: abs(posted[account] - own[account]))
         raise RoundDiffers(
             bundle.round,
             f"the {scoring.spec.scorer} score of {account}",

@@ -121,7 +121,7 @@ class TaskAudit:
                 leaves = read_leaves(self.source.bundle(number))
             except (BrokenBundle, ArchiveUnreachable):
                 continue
-            if leaf := next((one for one in leaves if one.account == account), None):
+            if leaf := next((leaf for leaf in leaves if leaf.account == account), None):
                 return number, leaf.cumulative
         return None
 
@@ -335,10 +335,10 @@ class _RoundAudit:
 
 
 def _header_differences(told: Header, posted: Header) -> Iterator[str]:
-    for one in fields(Header):
-        seen, expected = getattr(told, one.name), getattr(posted, one.name)
+    for entry in fields(Header):
+        seen, expected = getattr(told, entry.name), getattr(posted, entry.name)
         if seen != expected:
-            yield f"header.json's {one.name.replace('_', ' ')} is {show(seen)}, posted {show(expected)}"
+            yield f"header.json's {entry.name.replace('_', ' ')} is {show(seen)}, posted {show(expected)}"
 
 
 def _signature_differences(signatures: list[bytes], posted: Header, view: ChainView) -> Iterator[str]:

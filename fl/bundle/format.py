@@ -200,7 +200,7 @@ class Bundle:
             "direction.blocks": self.direction.to_bytes(),
             ROUND: _canonical(self._round()),
             **({} if self.masked is None else {MASKED: _canonical(transcript_to_json(self.masked))}),
-            **{f"updates/{one.account}.blocks": one.wire for one in self.updates},
+            **{f"updates/{update.account}.blocks": update.wire for update in self.updates},
         }
         sums = {}
         for name, data in contents.items():
@@ -248,7 +248,8 @@ class Bundle:
             base=record.layout.flatten(load_safetensors(contents["base.safetensors"])),
             next=record.layout.flatten(load_safetensors(contents["next.safetensors"])),
             updates=tuple(
-                BundledUpdate(**vars(one), wire=contents[f"updates/{one.account}.blocks"]) for one in record.updates
+                BundledUpdate(**vars(update), wire=contents[f"updates/{update.account}.blocks"])
+                for update in record.updates
             ),
             direction=Blocks.from_bytes(contents["direction.blocks"], size=record.layout.size),
             previous=record.previous,
@@ -269,14 +270,14 @@ class Bundle:
             "shapes": self.layout.shapes,
             "updates": [
                 {
-                    "account": one.account,
-                    "stake": str(one.stake),
-                    "weight": str(one.weight),
-                    "selected": one.selected,
-                    "root": one.root.hex(),
-                    "signature": one.signature.hex(),
+                    "account": update.account,
+                    "stake": str(update.stake),
+                    "weight": str(update.weight),
+                    "selected": update.selected,
+                    "root": update.root.hex(),
+                    "signature": update.signature.hex(),
                 }
-                for one in self.updates
+                for update in self.updates
             ],
             "previous": [leaf_to_json(leaf) for leaf in self.previous],
             "leaves": [leaf_to_json(leaf) for leaf in self.leaves],
@@ -284,7 +285,10 @@ class Bundle:
             "length": str(self.length),
             # Floats in hex: a decimal would have to be read back to the same bits.
             "public": self.public
-            and {"coefficients": [one.hex() for one in self.public.coefficients], "rate": self.public.rate.hex()},
+            and {
+                "coefficients": [coefficient.hex() for coefficient in self.public.coefficients],
+                "rate": self.public.rate.hex(),
+            },
             **({} if self.masked is None else {"masked": True}),  # an open round says nothing of it
         }
 
@@ -296,7 +300,7 @@ def hash_of(folder: Path) -> bytes:
 
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:
     """Put the header and its evaluators' signatures beside the manifest that it names, whole or not at all."""
-    text = _canonical({"header": header_to_json(header), "signatures": [one.hex() for one in signatures]})
+    text = _canonical({"header": header_to_json(header), "signatures": [signature.hex() for signature in signatures]})
     write_whole(folder / HEADER, text)
 
 
@@ -311,7 +315,7 @@ def read_header(source: Path | BundleFiles) -> tuple[Header, list[bytes]]:
             raise BadJson(
                 problem=f"it has {len(signatures)} signatures, and a task at most {_MOST_SIGNATURES} evaluators"
             )
-        return header_from_json(raw["header"]), [_signature(one) for one in signatures]
+        return header_from_json(raw["header"]), [_signature(signature) for signature in signatures]
     except _NOT_THIS as error:
         raise BrokenBundle(folder=files.where, problem=f"{HEADER} cannot be read ({error})") from error
 
@@ -379,7 +383,7 @@ class RoundRecord:
 
 def files_named_by(record: RoundRecord) -> list[str]:
     """The files of a bundle beside round.json and the manifest."""
-    updates = [f"updates/{one.account}.blocks" for one in record.updates]
+    updates = [f"updates/{update.account}.blocks" for update in record.updates]
     return [*_ARRAYS, *([AGGREGATE] if record.public else []), *([MASKED] if record.masked else []), *updates]
 
 
@@ -425,13 +429,15 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
 
 
 def _layout(names: object, shapes: object) -> Layout:
-    told = tuple(text_of(one, most=_LONGEST_NAME) for one in list_of(names))
-    sizes = tuple(tuple(whole_of(size, least=0, most=MOST_MODEL) for size in list_of(one)) for one in list_of(shapes))
+    told = tuple(text_of(name, most=_LONGEST_NAME) for name in list_of(names))
+    sizes = tuple(
+        tuple(whole_of(size, least=0, most=MOST_MODEL) for size in list_of(shape)) for shape in list_of(shapes)
+    )
     if len(set(told)) != len(told) or len(sizes) != len(told) or len(told) > _MOST_ARRAYS:
         raise BadJson(
             problem=f"{len(told)} names of arrays, of which {len(set(told))} differ, have {len(sizes)} shapes"
         )
-    if any(len(one) > _MOST_DIMENSIONS for one in sizes) or sum(map(math.prod, sizes)) > MOST_MODEL:
+    if any(len(shape) > _MOST_DIMENSIONS for shape in sizes) or sum(map(math.prod, sizes)) > MOST_MODEL:
         raise BadJson(problem=f"its arrays have more than {_MOST_DIMENSIONS} dimensions, or {MOST_MODEL} values in all")
     return Layout(names=told, shapes=sizes)
 
@@ -482,7 +488,7 @@ def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
         sums = read_json(text)
     except BadJson as error:
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
-    if not isinstance(sums, dict) or not all(isinstance(one, str) for one in sums.values()):
+    if not isinstance(sums, dict) or not all(isinstance(checksum, str) for checksum in sums.values()):
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")
     return sums
 

@@ -75,9 +75,9 @@ class Enrolments(dict[str, Enrolment]):
                 slashed.add(step.account)
                 continue
             if isinstance(step, Joined):
-                one = step.enrolment
-                self[one.account] = one
-                self._note(_JOIN, one.account, round_number=one.first_round, stake=one.stake)
+                enrolment = step.enrolment
+                self[enrolment.account] = enrolment
+                self._note(_JOIN, enrolment.account, round_number=enrolment.first_round, stake=enrolment.stake)
                 continue
             stake = 0 if step.account in slashed else self[step.account].stake
             if step.round > 1:

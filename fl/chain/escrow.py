@@ -169,7 +169,7 @@ class Escrow:
         for name in PARTS:
             code = artifact(name)
             constructor = w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(
-                *(one.contract for one in sent[-1:])
+                *(last.contract for last in sent[-1:])
             )
             sent.append(send(w3, constructor, account=account, name=f"deploy {name.lower()}"))
         return Escrow(w3, sent[-1].created), sent
@@ -216,8 +216,8 @@ class Escrow:
         if added := self._logs("BudgetAdded", task_id, from_block=from_block):
             # The terms on chain have by now what was added.
             budgets = [(1, added[0]["args"]["budget"] - added[0]["args"]["amount"])]
-            started = [_place(one) for one in self._logs("Started", task_id, from_block=from_block)]
-            posted = [_place(one) for one in self._logs("Posted", task_id, from_block=from_block)]
+            started = [_place(event) for event in self._logs("Started", task_id, from_block=from_block)]
+            posted = [_place(event) for event in self._logs("Posted", task_id, from_block=from_block)]
             for event in added:
                 before = [place for place in (*started, *posted) if place < _place(event)]
                 # What comes while a round is under way counts in the one after; what comes before the start, at once.
@@ -243,12 +243,12 @@ class Escrow:
 
     def claimed_by_all(self, task_id: bytes, accounts: Sequence[str]) -> list[int]:
         """`claimed` of many accounts."""
-        found = ask_all([self._contract.functions.clientOf(task_id, one) for one in accounts])
+        found = ask_all([self._contract.functions.clientOf(task_id, account) for account in accounts])
         return [values[1] for values in found]
 
     def credits(self, token: str, accounts: Sequence[str]) -> list[int]:
         """`credit` of many accounts."""
-        return ask_all([self._contract.functions.creditOf(token, one) for one in accounts])
+        return ask_all([self._contract.functions.creditOf(token, account) for account in accounts])
 
     def is_final(self, task_id: bytes, round_number: int) -> bool:
         """Whether the round can be claimed from."""
@@ -291,7 +291,7 @@ class Escrow:
                 continue
             values = {**event["args"], "previous": previous, "validation": validation}
             header = Header(
-                **{one.name: values[name] for one, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
+                **{field.name: values[name] for field, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
             )
             found[header.round] = header, event
             previous = header_hash(header)
@@ -304,7 +304,10 @@ class Escrow:
             _, arguments = self._contract.decode_function_input(data)
         except (TransactionNotFound, ValueError):
             return []
-        pairs = (one.values() if isinstance(one, Mapping) else one for one in arguments.get("signatures", ()))
+        pairs = (
+            signature.values() if isinstance(signature, Mapping) else signature
+            for signature in arguments.get("signatures", ())
+        )
         return [expanded(r, vs) for r, vs in pairs]
 
     def header_hash(self, header: Header) -> bytes:
@@ -361,7 +364,9 @@ class Escrow:
             signatures: 65 bytes each, in ascending order of their signers.
             cover: Of the last round's posting, zeros in round 1.
         """
-        return self._send("post", header.as_tuple(), [compact(one) for one in signatures], cover, account=account)
+        return self._send(
+            "post", header.as_tuple(), [compact(signature) for signature in signatures], cover, account=account
+        )
 
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
@@ -616,11 +621,11 @@ class Token:
 
     def nonces(self, accounts: Sequence[str]) -> list[int]:
         """The permit nonce of each account."""
-        return ask_all([self._contract.functions.nonces(one) for one in accounts])
+        return ask_all([self._contract.functions.nonces(account) for account in accounts])
 
     def balances(self, accounts: Sequence[str]) -> list[int]:
         """`balance` of many accounts."""
-        return ask_all([self._contract.functions.balanceOf(one) for one in accounts])
+        return ask_all([self._contract.functions.balanceOf(account) for account in accounts])
 
     def permit(
         self, spender: str, amount: int, *, deadline: int, account: LocalAccount

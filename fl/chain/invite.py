@@ -147,7 +147,11 @@ class Invite:
             optional = ("gateway", "ca", "name", "description")
             told = object_of(raw)
             invite = cls(
-                **{one.name: told[one.name] for one in fields(cls) if one.name not in optional or one.name in told}
+                **{
+                    field.name: told[field.name]
+                    for field in fields(cls)
+                    if field.name not in optional or field.name in told
+                }
             )
             # Somebody else wrote it, and everything behind trusts the object.
             for name, least in (("chain_id", 1), ("block", 0)):

@@ -95,10 +95,10 @@ def join_all(invite: Invite, joinings: Sequence[Joining], *, relayer: LocalAccou
     sent = []
     for start in range(0, len(joinings), _AT_ONCE):
         batch = joinings[start : start + _AT_ONCE]
-        nonces = token.nonces([one.account.address for one in batch])
+        nonces = token.nonces([joining.account.address for joining in batch])
         orders = [
-            _order(one, nonce, escrow=escrow, token=token, task_id=invite.id_bytes)
-            for one, nonce in zip(batch, nonces, strict=True)
+            _order(joining, nonce, escrow=escrow, token=token, task_id=invite.id_bytes)
+            for joining, nonce in zip(batch, nonces, strict=True)
         ]
         sent.append((len(batch), escrow.join_for_all(orders, account=relayer)))
     return sent

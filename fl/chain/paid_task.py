@@ -225,7 +225,7 @@ class PaidTask:
     def _post(self, header: Header, signatures: Sequence[bytes]) -> Sent:
         known = self.check_quorum(header, signatures)
         # The contract wants ascending signers, so that it sees a duplicate in one pass.
-        ordered = [known[one] for one in sorted(known, key=lambda one: int(one, 16))]
+        ordered = [known[account] for account in sorted(known, key=lambda account: int(account, 16))]
         last = header.round - 1
         # A header out of order is the contract's to refuse.
         cover = self.posting(last).cover if 0 < last <= self.state().posted else bytes(32)
@@ -253,8 +253,8 @@ class PaidTask:
 
     def check_quorum(self, header: Header, signatures: Sequence[bytes]) -> dict[str, bytes]:
         """The signatures of the task's evaluators, by account. Raises: TooFewSignatures."""
-        by_signer = {signer_of(header, domain=self.domain, signature=one): one for one in signatures}
-        known = {one: signature for one, signature in by_signer.items() if one in self.terms.evaluators}
+        by_signer = {signer_of(header, domain=self.domain, signature=signature): signature for signature in signatures}
+        known = {signer: signature for signer, signature in by_signer.items() if signer in self.terms.evaluators}
         if len(known) < self.terms.quorum:
             raise TooFewSignatures(round_number=header.round, seen=len(known), quorum=self.terms.quorum)
         return known

@@ -122,10 +122,10 @@ class TaskRecord:
 
     def leaf_requests(self) -> list[LeafRequest]:
         """Every leaf that was asked for on chain and not shown there."""
-        shown = {(one["args"]["round"], one["args"]["account"]) for one in self._events("LeafShown")}
+        shown = {(event["args"]["round"], event["args"]["account"]) for event in self._events("LeafShown")}
         return [
             LeafRequest(round=args["round"], account=args["account"], deadline=args["deadline"])
-            for args in (one["args"] for one in self._events("LeafRequested"))
+            for args in (event["args"] for event in self._events("LeafRequested"))
             if (args["round"], args["account"]) not in shown
         ]
 

@@ -120,7 +120,7 @@ def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccou
         for place, call in enumerate(calls):
             filled = {**shared, "to": call.address, "data": call._encode_transaction_data(), "nonce": nonce + place}
             hashes.append(w3.eth.send_raw_transaction(account.sign_transaction(filled).raw_transaction))
-        return [_sent(w3.eth.wait_for_transaction_receipt(one), name=name) for one in hashes]
+        return [_sent(w3.eth.wait_for_transaction_receipt(transaction), name=name) for transaction in hashes]
 
 
 def ether_of(w3: Web3, account: str) -> int:
@@ -205,8 +205,11 @@ def _refused(call: str, error: ContractCustomError) -> Refused:
     known = _custom_errors().get(data[:4])
     if known is None:
         return Refused(call=call, name=f"error 0x{data[:4].hex()}", values={})
-    values = decode([one["type"] for one in known["inputs"]], data[4:])
-    shown = {one["name"]: _shown(value, kind=one["type"]) for one, value in zip(known["inputs"], values, strict=True)}
+    values = decode([parameter["type"] for parameter in known["inputs"]], data[4:])
+    shown = {
+        parameter["name"]: _shown(value, kind=parameter["type"])
+        for parameter, value in zip(known["inputs"], values, strict=True)
+    }
     return Refused(call=call, name=known["name"], values=shown)
 
 
@@ -222,6 +225,6 @@ def _custom_errors() -> dict[bytes, dict[str, Any]]:
     for name in ("Fairshare", "DevToken"):
         for entry in artifact(name).abi:
             if entry["type"] == "error":
-                signature = f"{entry['name']}({','.join(one['type'] for one in entry['inputs'])})"
+                signature = f"{entry['name']}({','.join(parameter['type'] for parameter in entry['inputs'])})"
                 found[keccak(signature.encode())[:4]] = entry
     return found

@@ -61,7 +61,7 @@ class Layout:
         """
         for name, shape in zip(self.names, self.shapes, strict=True):
             if name not in arrays:
-                near = next((one for one in arrays if _bare(one) == _bare(name)), None)
+                near = next((other for other in arrays if _bare(other) == _bare(name)), None)
                 seen = f"absent, and {near!r} is there" if near else "absent"
                 raise LayoutMismatch(name=name, seen=seen, expected=f"shape {shape}")
             if tuple(arrays[name].shape) != shape:
@@ -102,7 +102,7 @@ def matched(arrays: Mapping[str, T], names: Sequence[str]) -> dict[str, T]:
 
 def _bare(name: str) -> str:
     parts = f"{name}.".split(".")[:-1]
-    words = {one.rstrip(".") for one in _WRAPPERS}
+    words = {wrapper.rstrip(".") for wrapper in _WRAPPERS}
     return ".".join(part for part in parts if part not in words)
 
 

@@ -328,9 +328,9 @@ class CoordinatorConfig:
             raise ConfigError(
                 "coordinator.certificate and coordinator.certificate_key belong together; set both or none"
             )
-        for one in self.evaluators:
-            if not is_checksum_address(one):
-                raise ConfigError(f"coordinator.evaluators has {one!r}; write addresses as `fl key` prints them")
+        for evaluator in self.evaluators:
+            if not is_checksum_address(evaluator):
+                raise ConfigError(f"coordinator.evaluators has {evaluator!r}; write addresses as `fl key` prints them")
 
 
 @dataclass(kw_only=True)

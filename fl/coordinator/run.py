@@ -381,7 +381,7 @@ def _strategy(
         task=task,
         spec=setup.spec,
         game=game(),
-        quorum=LocalQuorum(evaluators=[Evaluator(account=one, spec=setup.spec, game=game()) for one in signers]),
+        quorum=LocalQuorum(evaluators=[Evaluator(account=signer, spec=setup.spec, game=game()) for signer in signers]),
         bundles=setup.bundles,
         seed=setup.config.seed,
         read_clients=setup.config.scorer.read_clients,

@@ -57,7 +57,7 @@ class FinishedTask:
                 evaluators=tuple(task["evaluators"]), rounds=task["rounds"], reveal_each_round=task["reveal"] == "round"
             ),
             posted=len(summary["rounds"]),
-            accounts=[one["account"] for one in summary["clients"]],
+            accounts=[client["account"] for client in summary["clients"]],
         )
 
     def state(self) -> SimpleNamespace:

@@ -146,7 +146,7 @@ def paying(
     simulated = simulation(Path(deployment), accounts=2) if simulate else None
     where = simulated.deployment if simulated else Deployment.read(Path(deployment))
     sponsor, coordinator = _keys(None if simulated else key, chain_id=where.chain_id)
-    signers = sorted(evaluators or [coordinator], key=lambda one: int(one.address, 16))
+    signers = sorted(evaluators or [coordinator], key=lambda signer: int(signer.address, 16))
     invite_path = simulated.folder / "invite.json" if simulated else Path(invite)
     bundles_path = simulated.folder / "bundles" if simulated else Path(bundles)
     if invite_path.exists():
@@ -155,7 +155,7 @@ def paying(
         terms = Terms(
             token=where.token,
             coordinator=coordinator.address,
-            evaluators=tuple(one.address for one in signers),
+            evaluators=tuple(signer.address for signer in signers),
             quorum=len(signers),
             attested=spec.attested,
             reveal_each_round=defaults.reveal == "round",
@@ -197,7 +197,7 @@ def paying(
         task=task,
         spec=spec,
         game=game(),
-        quorum=LocalQuorum(evaluators=[Evaluator(account=one, spec=spec, game=game()) for one in signers]),
+        quorum=LocalQuorum(evaluators=[Evaluator(account=signer, spec=spec, game=game()) for signer in signers]),
         bundles=bundles_path,
         invite=task.invite(url=where.url, spec=spec.to_json()),
         simulation=simulated,

@@ -123,7 +123,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
         task = _or_404(run.summary())["task"]
         kept = {name: task[name] for name in ("chain_id", "contract", "token", "id")}
         return _json(
-            {**kept, "abi": [one for one in artifact("Fairshare").abi if one.get("name") in ("claim", "leave")]}
+            {**kept, "abi": [entry for entry in artifact("Fairshare").abi if entry.get("name") in ("claim", "leave")]}
         )
 
     @app.get("/data/invite")
@@ -308,7 +308,7 @@ def _headline(summary: dict[str, Any]) -> dict[str, Any]:
 def _raw(folder: Path, account: str) -> int:
     files = BundleFolder(folder)
     record = read_round(files.read(ROUND), where=files.where)
-    weights = {one.account: one.weight for one in record.updates}
+    weights = {update.account: update.weight for update in record.updates}
     if weights[account] == 0 or record.masked:
         raise KeyError(account)  # left out, or masked: its score does not tell the product, so neither do we
     read = {

@@ -93,7 +93,7 @@ class ChainStatus:
             for event in self._escrow.events("Released", task_id, from_block=self._from_block):
                 returned[event["args"]["account"]] += event["args"]["stake"]
             enrolled = self._escrow.enrolments(task_id, from_block=self._from_block)
-            left = {account: one.left_round for account, one in enrolled.items() if one.left_round}
+            left = {account: enrolment.left_round for account, enrolment in enrolled.items() if enrolment.left_round}
             standing = self._task(self._escrow, task_id) | {"left": left}
             return _Reading(standing=standing, claimed=claimed, left=left, returned=returned)
         except Exception:

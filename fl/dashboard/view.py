@@ -63,7 +63,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
 
 def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | None:
     """What the rounds say of one client, or None for an account that is no client of the task."""
-    client = next((one for one in summary["clients"] if one["account"].lower() == account.lower()), None)
+    client = next((client for client in summary["clients"] if client["account"].lower() == account.lower()), None)
     if client is None:
         return None
     account = client["account"]
@@ -140,16 +140,16 @@ def _client(client: dict[str, Any], summary: dict[str, Any], *, place: int | Non
     }
 
 
-def _round(one: dict[str, Any]) -> dict[str, Any]:
+def _round(round_: dict[str, Any]) -> dict[str, Any]:
     kept = (
         "round", "accuracy", "perplexity", "test_loss", "loss_before", "loss_aggregated", "loss_after", "public_rate", "price_q64",
         "header", "header_hash", "evaluators", "transaction", "gas", "posted_at",
     )  # fmt: skip
     return {
-        **{name: one.get(name) for name in kept},
-        "paid_wei": str(sum(int(pay) for pay in one["pays_wei"].values())),
-        "updates": len(one["scores"]),
-        "refused": len(one["refusals"]),
+        **{name: round_.get(name) for name in kept},
+        "paid_wei": str(sum(int(pay) for pay in round_["pays_wei"].values())),
+        "updates": len(round_["scores"]),
+        "refused": len(round_["refusals"]),
     }
 
 

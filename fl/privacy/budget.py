@@ -29,8 +29,8 @@ _SHOWN_TWICE = 2  # in the sum and in the score, each under the multiplier; a ro
 def epsilon(multipliers: Iterable[float], *, delta: float) -> float:
     """ε of Gaussian mechanisms after each other. Raises: ConfigError without the extra."""
     counted: dict[float, int] = {}
-    for one in multipliers:
-        counted[one] = counted.get(one, 0) + 1
+    for multiplier in multipliers:
+        counted[multiplier] = counted.get(multiplier, 0) + 1
     return _epsilon(tuple(sorted(counted.items())), delta)
 
 
@@ -105,8 +105,8 @@ def masked_multiplier(
     place = {account: number for number, account in enumerate(accounts)}
     # Scores: contributions + own noise + pair noise, whose signs cancel: a Laplacian.
     covariance = own * np.eye(len(accounts))
-    for (one, other), variance in pairs.items():
-        a, b = place[one], place[other]
+    for (client, other), variance in pairs.items():
+        a, b = place[client], place[other]
         covariance[a, a] += variance
         covariance[b, b] += variance
         covariance[a, b] -= variance

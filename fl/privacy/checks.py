@@ -77,7 +77,7 @@ def check_pairs(secret: bytes, *, account: str, transcript: Transcript, setting:
 
 def check_opened(pair: Pair, owner: str, private: bytes, *, transcript: Transcript) -> None:
     """Raises: BadSeed for a key that is not the private one of the key that its owner signed."""
-    other = next((one for one in pair if one != owner), "")
+    other = next((end for end in pair if end != owner), "")
     told = transcript.commitments[owner].keys.get(other) if owner in pair else None
     if told is None or public_key(private) != told[0]:
         raise BadSeed(
@@ -89,7 +89,7 @@ def check_telling(
     said: Telling, *, question: bytes, transcript: Transcript, setting: Setting, survivors: Sequence[str]
 ) -> None:
     """Raises: BadSeed for one that is not signed, or not of its own closed pairs."""
-    expected = [one for one in transcript.partners(said.account, setting) if one in set(survivors)]
+    expected = [partner for partner in transcript.partners(said.account, setting) if partner in set(survivors)]
     if said.account not in set(survivors) or by_number(said.values) != expected:
         raise BadSeed(account=said.account, problem="what it tells is not of its pairs whose words are in")
     if any(value.shape != (1 + setting.terms.projections,) for value in said.values.values()):
@@ -128,7 +128,7 @@ def _check_agreements(transcript: Transcript, *, survivors: Sequence[str], setti
         if account not in transcript.sharings:
             raise BadSeed(account=account, problem="its words are in, and it shared no seeds")
         holders = transcript.holders(account, setting)
-        agreed = sum(one in transcript.agreements for one in holders)
+        agreed = sum(holder in transcript.agreements for holder in holders)
         if agreed < (needed := setting.terms.threshold_of(len(holders))):
             raise BadSeed(
                 account=account, problem=f"{agreed} of its holders agreed whose words are in, {needed} are needed"

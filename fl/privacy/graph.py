@@ -22,9 +22,9 @@ def by_number(accounts: Iterable[str]) -> list[str]:
     return sorted(accounts, key=lambda account: int(account, 16))
 
 
-def pair_of(one: str, other: str) -> Pair:
+def pair_of(account: str, other: str) -> Pair:
     """A pair, ascending."""
-    low, high = by_number((one, other))
+    low, high = by_number((account, other))
     return low, high
 
 
@@ -37,16 +37,16 @@ def neighbours(accounts: Sequence[str], *, of: Round, terms: PrivacyTerms) -> di
     ordered = by_number(accounts)
     degree = terms.degree(len(ordered))
     if degree >= len(ordered) - 1:
-        return {one: tuple(other for other in ordered if other != one) for one in ordered}
+        return {account: tuple(other for other in ordered if other != account) for account in ordered}
     ring = sorted(ordered, key=lambda account: hashlib.sha256(of.told("ring", account)).digest())
     reach = max(1, degree // 2)
-    found: dict[str, set[str]] = {one: set() for one in ordered}
+    found: dict[str, set[str]] = {account: set() for account in ordered}
     for place, account in enumerate(ring):
         for step in range(1, reach + 1):
             other = ring[(place + step) % len(ring)]
             found[account].add(other)
             found[other].add(account)
-    return {one: tuple(by_number(found[one])) for one in ordered}
+    return {account: tuple(by_number(found[account])) for account in ordered}
 
 
 def drawn_pairs(
@@ -62,8 +62,8 @@ def drawn_pairs(
         seed: Follows from everything that was signed, so that nobody knew it when it signed.
         first: Pairs whose ends disagree.
     """
-    edges = {pair_of(one, other) for one, others in pairs.items() for other in others if other in pairs}
-    left = {one: _may_open(len([other for other in others if other in pairs])) for one, others in pairs.items()}
+    edges = {pair_of(account, other) for account, others in pairs.items() for other in others if other in pairs}
+    left = {account: _may_open(len([other for other in others if other in pairs])) for account, others in pairs.items()}
     wanted = [pair for pair in dict.fromkeys(first) if pair in edges]
     order = [*_shuffled(wanted, seed), *_shuffled(edges - set(wanted), seed)]
     taken = []

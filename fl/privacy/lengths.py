@@ -48,7 +48,7 @@ def passes(projections: Sequence[int], *, longest: int, clients: int) -> bool:
     if not projections:
         return True
     tau = bound(projections=len(projections), clients=clients)
-    total = sum(one * one for one in projections)
+    total = sum(projection * projection for projection in projections)
     return total * tau.denominator <= tau.numerator * len(projections) * longest * longest
 
 
@@ -61,6 +61,6 @@ def pass_chance(factor: float, *, projections: int, clients: int) -> float:
 def best_factor(*, projections: int, clients: int) -> tuple[float, float]:
     """What a client gains most by a longer update when to be noticed costs it the round: the factor, and its expected pay over 1."""
     factors = [1 + step / 200 for step in range(400)]
-    gains = [one * pass_chance(one, projections=projections, clients=clients) for one in factors]
+    gains = [factor * pass_chance(factor, projections=projections, clients=clients) for factor in factors]
     best = max(range(len(gains)), key=gains.__getitem__)
     return factors[best], gains[best]

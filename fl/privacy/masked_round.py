@@ -64,28 +64,28 @@ class MaskedSum:
     step: NDArray[np.float64]  # what the round moves the model by, shape (P,)
 
 
-def pair_mask(one: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting) -> Words:
-    """The mask of a pair from the private key of `one`, shape (P,)."""
-    public = transcript.commitments[other].keys[one][0]
-    return stream(mask_seed(private, public, of=setting.of, owner=one, other=other), setting.size)
+def pair_mask(account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting) -> Words:
+    """The mask of a pair from the private key of `account`, shape (P,)."""
+    public = transcript.commitments[other].keys[account][0]
+    return stream(mask_seed(private, public, of=setting.of, owner=account, other=other), setting.size)
 
 
 def pair_score_noise(
-    one: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting, direction: NDArray[np.int64]
+    account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting, direction: NDArray[np.int64]
 ) -> int:
-    """The noise of a pair on its ends' scores from the private key of `one`, in the unit of ⟨x, g⟩; 0 without noise."""
+    """The noise of a pair on its ends' scores from the private key of `account`, in the unit of ⟨x, g⟩; 0 without noise."""
     deviation = score_noise_deviation(
-        pair_of(one, other), transcript.roster, setting, length_q64=transcript.length(setting), direction=direction
+        pair_of(account, other), transcript.roster, setting, length_q64=transcript.length(setting), direction=direction
     )
     if not deviation:
         return 0
-    public = transcript.commitments[other].keys[one][0]
-    return pair_noise(score_seed(private, public, of=setting.of, owner=one, other=other), deviation=deviation)
+    public = transcript.commitments[other].keys[account][0]
+    return pair_noise(score_seed(private, public, of=setting.of, owner=account, other=other), deviation=deviation)
 
 
-def added(one: str, other: str) -> bool:
-    """Whether `one` adds the mask of its pair with `other`, which then takes it off."""
-    return int(one, 16) < int(other, 16)
+def added(account: str, other: str) -> bool:
+    """Whether `account` adds the mask of its pair with `other`, which then takes it off."""
+    return int(account, 16) < int(other, 16)
 
 
 def own_mask(account: str, *, transcript: Transcript, setting: Setting) -> Words:
@@ -114,7 +114,7 @@ def unmask(words: Mapping[str, Words], *, transcript: Transcript, setting: Setti
                 mask = _mask_with_lost(account, other, transcript=transcript, setting=setting)
                 total = total - mask if added(account, other) else total + mask
     exact = total.view(np.int64)
-    survivors = sum(setting.stakes[one] for one in words)
+    survivors = sum(setting.stakes[account] for account in words)
     scale = Fraction(2) ** -update_scale(transcript.length(setting)) * Fraction(
         transcript.roster_stake(setting), max(1, survivors)
     )
@@ -123,7 +123,7 @@ def unmask(words: Mapping[str, Words], *, transcript: Transcript, setting: Setti
 
 def projection_seed(roots: Mapping[str, bytes]) -> bytes:
     """What the signs of a round are drawn from: everything that was signed for before anybody could know them."""
-    return digest({"signs": {one: roots[one].hex() for one in by_number(roots)}})
+    return digest({"signs": {account: roots[account].hex() for account in by_number(roots)}})
 
 
 def question_of(direction: Blocks, *, roots: Mapping[str, bytes], setting: Setting) -> Question:
@@ -141,7 +141,9 @@ def question_hash(direction: Blocks, *, roots: Mapping[str, bytes]) -> bytes:
 def closed_pairs(transcript: Transcript, *, survivors: Sequence[str], setting: Setting) -> dict[str, list[str]]:
     """Of each client whose words are in, the others with whom it shares a mask that nobody else knows yet."""
     inside = set(survivors)
-    return {one: [other for other in transcript.partners(one, setting) if other in inside] for one in survivors}
+    return {
+        account: [other for other in transcript.partners(account, setting) if other in inside] for account in survivors
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,15 +166,18 @@ def draw(transcript: Transcript, *, survivors: Sequence[str], question: bytes, s
     seed = told.digest()
     pairs = closed_pairs(transcript, survivors=survivors, setting=setting)
     disputed, untold = set(), set()
-    for one, others in pairs.items():
+    for account, others in pairs.items():
         for other in others:
-            if added(one, other):
-                ends = [tellings[a].values[b] for a, b in ((one, other), (other, one)) if a in tellings]
+            if added(account, other):
+                ends = [tellings[a].values[b] for a, b in ((account, other), (other, account)) if a in tellings]
                 if not ends:
-                    untold.add(pair_of(one, other))
+                    untold.add(pair_of(account, other))
                 elif len(ends) == 2 and not np.array_equal(ends[0], ends[1]):
-                    disputed.add(pair_of(one, other))
-    known = {one: [other for other in others if pair_of(one, other) not in untold] for one, others in pairs.items()}
+                    disputed.add(pair_of(account, other))
+    known = {
+        account: [other for other in others if pair_of(account, other) not in untold]
+        for account, others in pairs.items()
+    }
     taken, stuck = drawn_pairs(known, seed=seed, first=sorted(disputed))
     return Draw(
         pairs=tuple(taken), disputed=frozenset(disputed), untold=frozenset(untold), stuck=frozenset(stuck), seed=seed
@@ -215,14 +220,14 @@ def score_round(
     values, faults, liars = _pair_values(drawn, question, transcript=transcript, setting=setting)
     found = _own_values(words, question, transcript=transcript, setting=setting)
     pairs = closed_pairs(transcript, survivors=survivors, setting=setting)
-    length, staked = transcript.length(setting), sum(setting.stakes[one] for one in survivors)
+    length, staked = transcript.length(setting), sum(setting.stakes[account] for account in survivors)
     roster = transcript.roster_stake(setting)
     scores = {}
     for account in survivors:
         for other in pairs[account]:
             if (value := values.get(pair_of(account, other))) is not None:
                 found[account] = found[account] - value if added(account, other) else found[account] + value
-        raw, *projections = (signed(int(one)) for one in found[account])
+        raw, *projections = (signed(int(value)) for value in found[account])
         if account not in faults and barred(account):
             faults[account] = "it lied in an earlier round"
         if account not in faults:
@@ -247,7 +252,7 @@ def _noise_slack(account: str, pairs: int, question: Question, *, transcript: Tr
     if setting.terms.noise != "client":
         return 0
     length = transcript.length(setting)
-    squared = sum(int(one) ** 2 for one in question.direction)
+    squared = sum(int(value) ** 2 for value in question.direction)
     own = own_deviation(transcript.roster, setting, length_q64=length) * math.sqrt(squared)
     others = transcript.partners(account, setting)
     pair = max(
@@ -265,7 +270,7 @@ def _too_long(
     if not passes(projections, longest=most, clients=len(setting.stakes)):
         return "its update is longer than it stated"
     # Cauchy and Schwarz: no honest score is larger.
-    if max(0, abs(raw) - slack) ** 2 > most * most * sum(int(one) ** 2 for one in question.direction):
+    if max(0, abs(raw) - slack) ** 2 > most * most * sum(int(value) ** 2 for value in question.direction):
         return "its score is more than an update of its length can have"
     return None
 
@@ -294,8 +299,8 @@ def _own_values(
 
 def _batches(masks: Iterator[tuple[str, bool, Words]]) -> Iterator[list[tuple[str, bool, Words]]]:
     part = []
-    for one in masks:
-        part.append(one)
+    for mask in masks:
+        part.append(mask)
         if len(part) == _AT_ONCE:
             yield part
             part = []
@@ -342,7 +347,7 @@ def _pair_values(
         )
         for number in range(_COMBINATIONS)
     ]
-    combined = [question.combined(one) for one in factors]
+    combined = [question.combined(factor) for factor in factors]
     for pair in drawn.pairs:
         if pair not in transcript.opened:
             for end in pair:
@@ -370,7 +375,8 @@ def _pair_values(
                 continue
             said = transcript.tellings[end].values[other]
             if all(
-                int((said * one).sum(dtype=np.uint64)) == expected for one, expected in zip(factors, exact, strict=True)
+                int((said * factor).sum(dtype=np.uint64)) == expected
+                for factor, expected in zip(factors, exact, strict=True)
             ):
                 truth = said
             else:
@@ -390,18 +396,18 @@ def round_multiplier(transcript: Transcript, *, survivors: Sequence[str], settin
     Infinity for a void round, which tells nothing.
     """
     length, staked = transcript.length(setting), transcript.roster_stake(setting)
-    shares = {one: Fraction(setting.stakes[one], staked) for one in survivors}
+    shares = {account: Fraction(setting.stakes[account], staked) for account in survivors}
     unit = float(Fraction(length, 1 << 64) * Fraction(2) ** update_scale(length))
     inside = closed_pairs(transcript, survivors=survivors, setting=setting)
     pairs: dict[Pair, float] = {}
-    for one, others in inside.items():
+    for account, others in inside.items():
         for other in others:
-            if added(one, other) and (pair := pair_of(one, other)) not in transcript.opened:
+            if added(account, other) and (pair := pair_of(account, other)) not in transcript.opened:
                 closed = min(closed_at_least(end, transcript.roster, setting) for end in pair)
                 pairs[pair] = (setting.terms.sigma * unit * float(max(shares[end] for end in pair))) ** 2 / closed
     return masked_multiplier(
         list(survivors),
-        sensitivities={one: unit * float(share) for one, share in shares.items()},
+        sensitivities={account: unit * float(share) for account, share in shares.items()},
         own=own_deviation(transcript.roster, setting, length_q64=length) ** 2,
         pairs=pairs,
     )

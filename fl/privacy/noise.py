@@ -69,7 +69,7 @@ def pair_noise(seed: bytes, *, deviation: int) -> int:
 def _points(seed: bytes) -> Iterator[tuple[Decimal, Decimal]]:
     words = stream(seed, _WORDS).tolist()
     for place in range(0, _WORDS, 2):
-        first, second = ((Decimal(one) - _HALF) / _HALF for one in words[place : place + 2])
+        first, second = ((Decimal(word) - _HALF) / _HALF for word in words[place : place + 2])
         yield first, second
 
 
@@ -82,6 +82,6 @@ def score_deviation(*, longest: int, direction: NDArray[np.int64], multiplier: s
         multiplier: Of the noise of a score over its sensitivity.
         closed: How many pairs of either end stay closed at least; so many noises are in a score.
     """
-    squared = sum(one * one for one in direction.tolist())
+    squared = sum(value * value for value in direction.tolist())
     exact = Fraction(Decimal(multiplier)) ** 2 * longest * longest * squared / max(1, closed)
     return isqrt(int(exact)) + 1

@@ -122,7 +122,7 @@ def split(secret: bytes, *, holders: int, threshold: int) -> list[bytes]:
 
 def joined(shares: Sequence[bytes]) -> bytes:
     """The secret that shares come to, 16 bytes; nonsense if one of them is not of it."""
-    return Shamir.combine([(int.from_bytes(one[:2], "big"), one[2:]) for one in shares], ssss=False)
+    return Shamir.combine([(int.from_bytes(share[:2], "big"), share[2:]) for share in shares], ssss=False)
 
 
 def seal(content: bytes, *, private: bytes, public: bytes, of: Round, owner: str, other: str) -> bytes:

@@ -65,7 +65,10 @@ class Commitment:
         return cls(
             account=account_of(told["account"]),
             length=decimal_of(told["length"], bits=128),
-            keys={account_of(one): _hexes(values, sizes=(32, 32)) for one, values in object_of(told["keys"]).items()},
+            keys={
+                account_of(address): _hexes(values, sizes=(32, 32))
+                for address, values in object_of(told["keys"]).items()
+            },
             signature=hex_of(told["signature"], size=65),
         )
 
@@ -150,7 +153,7 @@ def keys_root(keys: Mapping[str, tuple[bytes, bytes]]) -> bytes:
 
 
 def _key_levels(keys: Mapping[str, tuple[bytes, bytes]]) -> list[list[bytes]]:
-    level = [_key_leaf(one, keys[one]) for one in by_number(keys)]
+    level = [_key_leaf(account, keys[account]) for account in by_number(keys)]
     levels = [level]
     while len(level) > 1:
         paired = [_key_node(level[i], level[i + 1]) for i in range(0, len(level) - 1, 2)]
@@ -208,7 +211,8 @@ class Sharing:
             pairs=hex_of(told["pairs"], size=32),
             own=hex_of(told["own"], size=32),
             shares={
-                account_of(one): _hexes(values, sizes=(32, 32, 32)) for one, values in object_of(told["shares"]).items()
+                account_of(address): _hexes(values, sizes=(32, 32, 32))
+                for address, values in object_of(told["shares"]).items()
             },
             signature=hex_of(told["signature"], size=65),
         )
@@ -225,13 +229,17 @@ class Telling:
     def content(self, question: bytes) -> bytes:
         """What is signed, 32 bytes: also what was asked, the direction and the projections."""
         told = b"".join(
-            bytes.fromhex(one[2:]) + self.values[one].astype("<u8").tobytes() for one in by_number(self.values)
+            bytes.fromhex(account[2:]) + self.values[account].astype("<u8").tobytes()
+            for account in by_number(self.values)
         )
         return hashlib.sha256(question + told).digest()
 
     def to_json(self) -> dict[str, Any]:
         """As it travels and is published."""
-        values = {one: b64encode(self.values[one].astype("<u8").tobytes()).decode() for one in by_number(self.values)}
+        values = {
+            account: b64encode(self.values[account].astype("<u8").tobytes()).decode()
+            for account in by_number(self.values)
+        }
         return {"account": self.account, "values": values, "signature": self.signature.hex()}
 
     @classmethod
@@ -240,7 +248,7 @@ class Telling:
         told = object_of(raw)
         return cls(
             account=account_of(told["account"]),
-            values={account_of(one): _words(value) for one, value in object_of(told["values"]).items()},
+            values={account_of(address): _words(value) for address, value in object_of(told["values"]).items()},
             signature=hex_of(told["signature"], size=65),
         )
 
@@ -271,13 +279,18 @@ def words_root(words: Words, *, roster: bytes, partners: Sequence[str]) -> bytes
         roster: `roster_hash`: with it goes the length and the share that the words were made for.
         partners: Whose pair masks are in them, ascending.
     """
-    head = b"\x04" + roster + len(partners).to_bytes(8, "big") + b"".join(bytes.fromhex(one[2:]) for one in partners)
+    head = (
+        b"\x04"
+        + roster
+        + len(partners).to_bytes(8, "big")
+        + b"".join(bytes.fromhex(partner[2:]) for partner in partners)
+    )
     return hashlib.sha256(head + len(words).to_bytes(8, "big") + words.astype("<u8").tobytes()).digest()
 
 
 def roster_hash(roster: Mapping[str, int]) -> bytes:
     """Of who committed, and to which lengths; 32 bytes."""
-    return digest({one: str(roster[one]) for one in by_number(roster)})
+    return digest({account: str(roster[account]) for account in by_number(roster)})
 
 
 def digest(told: object) -> bytes:
@@ -294,7 +307,7 @@ def account_of(raw: object) -> str:
 
 
 def _hex_map(values: Mapping[str, Sequence[bytes]]) -> dict[str, list[str]]:
-    return {one: [part.hex() for part in values[one]] for one in by_number(values)}
+    return {account: [part.hex() for part in values[account]] for account in by_number(values)}
 
 
 def _hexes(raw: object, *, sizes: Sequence[int]) -> Any:

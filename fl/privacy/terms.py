@@ -72,7 +72,7 @@ class PrivacyTerms:
             raise ConfigError(
                 f"the task spec's privacy is {printable(raw, most=40)}; fetch it again from the coordinator"
             )
-        known = {one.name for one in fields(cls)}
+        known = {field.name for field in fields(cls)}
         if unknown := set(raw) - known:
             raise ConfigError(
                 f"the task spec's privacy has unknown keys {sorted(map(str, unknown))}; update fairshare on this machine"
@@ -81,7 +81,7 @@ class PrivacyTerms:
 
     def to_spec(self) -> dict[str, Any] | None:
         """As a spec holds it: None for an open task, whose spec says nothing of privacy."""
-        return None if self == PrivacyTerms() else {one.name: getattr(self, one.name) for one in fields(self)}
+        return None if self == PrivacyTerms() else {field.name: getattr(self, field.name) for field in fields(self)}
 
     def threshold_of(self, holders: int) -> int:
         """How many of so many holders give a seed back.

@@ -70,30 +70,30 @@ class Transcript:
     @property
     def roster(self) -> dict[str, int]:
         """Who committed, and to which lengths."""
-        return {account: one.length for account, one in self.commitments.items()}
+        return {account: commitment.length for account, commitment in self.commitments.items()}
 
     def length(self, setting: Setting) -> int:
         """What the round's updates are held to, units of 2^−64."""
         accounts = by_number(self.roster)
         return agreed_length(
             accounts=accounts,
-            stakes=[setting.stakes[one] for one in accounts],
-            lengths=[self.roster[one] for one in accounts],
+            stakes=[setting.stakes[account] for account in accounts],
+            lengths=[self.roster[account] for account in accounts],
             cap=setting.cap,
             median=setting.median,
         )
 
     def roster_stake(self, setting: Setting) -> int:
         """Wei of everybody who committed: what a client's share is of."""
-        return sum(setting.stakes[one] for one in self.commitments)
+        return sum(setting.stakes[account] for account in self.commitments)
 
     def partners(self, account: str, setting: Setting) -> tuple[str, ...]:
         """Whose pair masks a client's words hold: its neighbours who shared, ascending."""
-        return tuple(one for one in setting.graph[account] if one in self.sharings)
+        return tuple(peer for peer in setting.graph[account] if peer in self.sharings)
 
     def holders(self, account: str, setting: Setting) -> tuple[str, ...]:
         """Who holds shares of a client's seeds: its neighbours who committed, and itself, ascending."""
-        return tuple(by_number([account, *(one for one in setting.graph[account] if one in self.commitments)]))
+        return tuple(by_number([account, *(peer for peer in setting.graph[account] if peer in self.commitments)]))
 
 
 def noise_parts(clients: int) -> int:
@@ -108,7 +108,7 @@ def own_deviation(roster: Mapping[str, int], setting: Setting, *, length_q64: in
     """
     if setting.terms.noise != "client":
         return 0.0
-    staked = [setting.stakes[one] for one in roster]
+    staked = [setting.stakes[account] for account in roster]
     largest = (
         Fraction(max(staked), sum(staked)) * Fraction(length_q64, 1 << 64) * Fraction(2) ** update_scale(length_q64)
     )
@@ -121,16 +121,17 @@ def score_noise_deviation(
     """Standard deviation of a pair's noise on its ends' scores, in the unit of ⟨x, g⟩; 0 without noise."""
     if setting.terms.noise != "client":
         return 0
-    staked = sum(setting.stakes[one] for one in roster)
+    staked = sum(setting.stakes[account] for account in roster)
     longer = max(
-        longest(share=Fraction(setting.stakes[one], staked), length_q64=length_q64, size=setting.size) for one in pair
+        longest(share=Fraction(setting.stakes[account], staked), length_q64=length_q64, size=setting.size)
+        for account in pair
     )
-    closed = min(closed_at_least(one, roster, setting) for one in pair)
+    closed = min(closed_at_least(account, roster, setting) for account in pair)
     return score_deviation(longest=longer, direction=direction, multiplier=setting.terms.multiplier, closed=closed)
 
 
 def closed_at_least(account: str, roster: Mapping[str, int], setting: Setting) -> int:
-    holders = 1 + sum(one in roster for one in setting.graph[account])
+    holders = 1 + sum(peer in roster for peer in setting.graph[account])
     return max(1, setting.terms.threshold_of(holders) // 2)
 
 

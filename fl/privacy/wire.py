@@ -16,12 +16,12 @@ _SIGNATURE = 65
 def transcript_to_json(said: Transcript) -> dict[str, Any]:
     """In canonical order: accounts ascending."""
     return {
-        "commitments": [said.commitments[one].to_json() for one in by_number(said.commitments)],
-        "sharings": [said.sharings[one].to_json() for one in by_number(said.sharings)],
-        "agreements": {one: said.agreements[one].hex() for one in by_number(said.agreements)},
-        "own": {one: said.own[one].hex() for one in by_number(said.own)},
-        "pairs": {one: said.pairs[one].hex() for one in by_number(said.pairs)},
-        "tellings": [said.tellings[one].to_json() for one in by_number(said.tellings)],
+        "commitments": [said.commitments[account].to_json() for account in by_number(said.commitments)],
+        "sharings": [said.sharings[account].to_json() for account in by_number(said.sharings)],
+        "agreements": {account: said.agreements[account].hex() for account in by_number(said.agreements)},
+        "own": {account: said.own[account].hex() for account in by_number(said.own)},
+        "pairs": {account: said.pairs[account].hex() for account in by_number(said.pairs)},
+        "tellings": [said.tellings[account].to_json() for account in by_number(said.tellings)],
         "opened": [[*pair, owner, key.hex()] for pair, (owner, key) in sorted(said.opened.items())],
     }
 
@@ -29,9 +29,9 @@ def transcript_to_json(said: Transcript) -> dict[str, Any]:
 def transcript_from_json(raw: object) -> Transcript:
     """What `transcript_to_json` wrote. Raises: BadJson or KeyError for anything else."""
     told = object_of(raw)
-    commitments = [Commitment.from_json(one) for one in list_of(told["commitments"])]
-    sharings = [Sharing.from_json(one) for one in list_of(told["sharings"])]
-    tellings = [Telling.from_json(one) for one in list_of(told["tellings"])]
+    commitments = [Commitment.from_json(raw) for raw in list_of(told["commitments"])]
+    sharings = [Sharing.from_json(raw) for raw in list_of(told["sharings"])]
+    tellings = [Telling.from_json(raw) for raw in list_of(told["tellings"])]
     opened: dict[Pair, tuple[str, bytes]] = {}
     for parts in map(list_of, list_of(told["opened"])):
         if len(parts) != 4:
@@ -41,15 +41,15 @@ def transcript_from_json(raw: object) -> Transcript:
             raise BadJson(problem="an opened pair stands there twice, descending, or opened by a stranger")
         opened[pair] = (account_of(parts[2]), hex_of(parts[3], size=KEY_BYTES))
     return Transcript(
-        commitments={one.account: one for one in commitments},
-        sharings={one.account: one for one in sharings},
+        commitments={commitment.account: commitment for commitment in commitments},
+        sharings={sharing.account: sharing for sharing in sharings},
         agreements=_hexes(told["agreements"], size=_SIGNATURE),
         own=_hexes(told["own"], size=SECRET_BYTES),
         pairs=_hexes(told["pairs"], size=SECRET_BYTES),
-        tellings={one.account: one for one in tellings},
+        tellings={telling.account: telling for telling in tellings},
         opened=opened,
     )
 
 
 def _hexes(raw: object, *, size: int) -> dict[str, bytes]:
-    return {account_of(one): hex_of(value, size=size) for one, value in object_of(raw).items()}
+    return {account_of(address): hex_of(value, size=size) for address, value in object_of(raw).items()}

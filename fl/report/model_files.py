@@ -49,21 +49,21 @@ def write_models(folder: Path, summary: Mapping[str, Any], *, spec: str, archive
 
 
 def _model_after(
-    one: Mapping[str, Any], stores: list[BundleStore], *, summary: Mapping[str, Any], spec: str
+    round_: Mapping[str, Any], stores: list[BundleStore], *, summary: Mapping[str, Any], spec: str
 ) -> SavedModel | None:
     """The model that a round ended with; None where its bundle has none any more."""
     for store in stores:
         try:
-            arrays = load_safetensors(store.bundle(one["round"]).read("next.safetensors"))
+            arrays = load_safetensors(store.bundle(round_["round"]).read("next.safetensors"))
         except (BrokenBundle, SafetensorError):
             continue
         about = {
             "task": summary["task"]["id"],
             "name": printable(summary["task"].get("name", ""), most=200),
-            "round": str(one["round"]),
-            "test_loss": f"{one['test_loss']:.6g}",
+            "round": str(round_["round"]),
+            "test_loss": f"{round_['test_loss']:.6g}",
             # Nothing is right or wrong in a regression or a language model.
-            **({} if one["accuracy"] is None else {"test_accuracy": f"{one['accuracy']:.6g}"}),
+            **({} if round_["accuracy"] is None else {"test_accuracy": f"{round_['accuracy']:.6g}"}),
         }
         return SavedModel(arrays=arrays, spec=spec, about=about)
     return None
@@ -91,12 +91,12 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
         lines += [printable(task["description"], most=2000), ""]
     quality = quality_of(dict(summary))
     measures = [TEST_LOSS] if quality is TEST_LOSS else [quality, TEST_LOSS]
-    heads = [one.name if one is TEST_LOSS else f"test {one.name}" for one in measures]
+    heads = [measure.name if measure is TEST_LOSS else f"test {measure.name}" for measure in measures]
     lines += [f"| file | after round | {' | '.join(heads)} |", "|---|---|" + "---|" * len(heads)]
     lines += [
-        f"| `{name}` | {one['round']} of {task.get('rounds', totals['rounds'])} | "
-        f"{' | '.join(each.write(one[each.key]) for each in measures)} |"
-        for name, one in chosen.items()
+        f"| `{name}` | {round_['round']} of {task.get('rounds', totals['rounds'])} | "
+        f"{' | '.join(each.write(round_[each.key]) for each in measures)} |"
+        for name, round_ in chosen.items()
     ]
     lines += ["", "Each file holds its preprocessing and schema as metadata. To use one:", ""]
     lines += ["```sh", f"fl predict {MODELS}/{BEST} TABLE", "```", "", "## What it predicts", ""]
@@ -107,7 +107,7 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     if is_text_schema(spec.get("schema")):
         lines.append(f"- the next byte of a text, from up to {spec['feature_shape'][0]} before it")
     elif schema := spec.get("schema"):
-        columns = [f"`{printable(one['name'], most=60)}`" for one in schema["columns"]]
+        columns = [f"`{printable(column['name'], most=60)}`" for column in schema["columns"]]
         lines.append(
             f"- from {plural(len(columns), 'column')}: {', '.join(columns[:100])}"
             + (", …" if len(columns) > 100 else "")
@@ -137,8 +137,8 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     lines += ["", "## Who trained it", "", "| client | stake share | score | earned, tokens |", "|---|---|---|---|"]
     ranked = sorted(summary["clients"], key=lambda client: -int(client["score_q40"]))
     lines += [
-        f"| {_called(one)} | {one['stake_share']:.1%} | {one['score']:+.4f} | {tokens(int(one['paid_wei']))} |"
-        for one in ranked[:_MOST_CLIENTS]
+        f"| {_called(client)} | {client['stake_share']:.1%} | {client['score']:+.4f} | {tokens(int(client['paid_wei']))} |"
+        for client in ranked[:_MOST_CLIENTS]
     ]
     if len(ranked) > _MOST_CLIENTS:
         lines.append(f"| and {len(ranked) - _MOST_CLIENTS} more | | | |")

@@ -69,7 +69,7 @@ def privacy_told(summary: dict[str, Any]) -> str:
         if asked.get("masked")
         else "coordinator and evaluators saw every update"
     )
-    spent = [one["epsilon"] for one in summary["rounds"] if one.get("epsilon") is not None]
+    spent = [round_["epsilon"] for round_ in summary["rounds"] if round_.get("epsilon") is not None]
     if not spent:
         return told
     return (

@@ -38,7 +38,10 @@ def summarise(
         live: What goes on right now: round, phase, since when, and the nodes; None once the run is finished.
         earlier: Rounds of the same task as an earlier life of its coordinator summed them up, by number.
     """
-    rounds = [*earlier, *(_round(*one, folder) for one in zip(result.rounds, result.tests, strict=False))]
+    rounds = [
+        *earlier,
+        *(_round(report, test, folder) for report, test in zip(result.rounds, result.tests, strict=False)),
+    ]
     return {
         "status": "finished" if live is None else "running",
         "live": live,
@@ -97,7 +100,7 @@ def _table(schema: Mapping[str, Any] | None) -> dict[str, Any]:
     """What a table's task predicts from which columns; nothing of other data."""
     if not schema or "columns" not in schema:
         return {"target": None, "columns": []}
-    return {"target": schema["target"], "columns": [one["name"] for one in schema["columns"]]}
+    return {"target": schema["target"], "columns": [column["name"] for column in schema["columns"]]}
 
 
 def _totals(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, finished: bool) -> dict[str, Any]:
@@ -150,23 +153,23 @@ def _clients(result: FederationResult, rounds: Sequence[Mapping[str, Any]], *, f
     staked = sum(client.stake for client in result.clients)
     earned = rounds[-1]["cumulative_wei"] if rounds else {}
     clients = []
-    for one in result.clients:
-        score = sum(int(each["scores_q40"].get(one.account, 0)) for each in rounds)
+    for client in result.clients:
+        score = sum(int(each["scores_q40"].get(client.account, 0)) for each in rounds)
         values = {
-            "number": one.number,
-            "name": one.name,
-            "account": one.account,
-            "behaviour": one.behaviour,
-            "samples": one.samples,
-            "class_counts": one.class_counts,
-            "stake_wei": str(one.stake),
-            "stake_share": one.stake / staked,
+            "number": client.number,
+            "name": client.name,
+            "account": client.account,
+            "behaviour": client.behaviour,
+            "samples": client.samples,
+            "class_counts": client.class_counts,
+            "stake_wei": str(client.stake),
+            "stake_share": client.stake / staked,
             "score_q40": str(score),
             "score": _loss(score),
-            "paid_wei": earned.get(one.account, "0"),
+            "paid_wei": earned.get(client.account, "0"),
             # What the chain says at the end; before it, whoever wants to know asks the chain.
-            "claimed_wei": str(one.claimed) if finished else None,
-            "balance_wei": str(one.balance) if finished else None,
+            "claimed_wei": str(client.claimed) if finished else None,
+            "balance_wei": str(client.balance) if finished else None,
         }
         clients.append(values)
     return clients

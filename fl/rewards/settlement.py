@@ -46,11 +46,13 @@ def length_of(participants: Sequence[Participant], *, cap: int, median: bool) ->
     """
     if not median or not participants:
         return cap
-    norms = [norm_q64(one.blocks) for one in participants]
+    norms = [norm_q64(participant.blocks) for participant in participants]
     return min(
         cap,
         median_q64(
-            stakes=[one.stake for one in participants], norms=norms, accounts=[one.account for one in participants]
+            stakes=[participant.stake for participant in participants],
+            norms=norms,
+            accounts=[participant.account for participant in participants],
         ),
     )
 
@@ -58,19 +60,22 @@ def length_of(participants: Sequence[Participant], *, cap: int, median: bool) ->
 def weigh(participants: Sequence[Participant], *, cap: int) -> dict[str, int]:
     """Weight of each participant by account, in units of 2^−32. `cap` is the round's length (see `length_of`)."""
     weights = weights_q32(
-        stakes=[one.stake for one in participants],
-        norms=[norm_q64(one.blocks) for one in participants],
+        stakes=[participant.stake for participant in participants],
+        norms=[norm_q64(participant.blocks) for participant in participants],
         cap=cap,
-        selected=[int(one.selected) for one in participants],
+        selected=[int(participant.selected) for participant in participants],
     )
-    return {one.account: weight for one, weight in zip(participants, weights, strict=True)}
+    return {participant.account: weight for participant, weight in zip(participants, weights, strict=True)}
 
 
 def direction_scores(
     participants: Sequence[Participant], *, weights: Mapping[str, int], direction: Blocks
 ) -> dict[str, int]:
     """Score of each participant by account, in units of 2^−40 of loss: the ones that the chain can check."""
-    return {one.account: score(one.blocks, direction, weight=weights[one.account]) for one in participants}
+    return {
+        participant.account: score(participant.blocks, direction, weight=weights[participant.account])
+        for participant in participants
+    }
 
 
 class Seat(Protocol):
@@ -102,7 +107,7 @@ def settle(
     Raises: ValueError if more was paid before than is allowed now.
     """
     payout = settle_round(accounts, scores=scores, allowed=allowed)
-    roots = {one.account: one.root for one in participants}
+    roots = {participant.account: participant.root for participant in participants}
     leaves = [
         Leaf(
             account=account,

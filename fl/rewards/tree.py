@@ -65,7 +65,7 @@ class Sibling(NamedTuple):
 
 def packed(siblings: Sequence[Sibling]) -> bytes:
     """Siblings as the contract takes them: 48 bytes each, hash ‖ uint128 sum."""
-    return b"".join(one.node + one.cumulative.to_bytes(16, "big") for one in siblings)
+    return b"".join(sibling.node + sibling.cumulative.to_bytes(16, "big") for sibling in siblings)
 
 
 def unpacked(data: bytes) -> tuple[Sibling, ...]:

@@ -93,7 +93,7 @@ def paid_rule(
             )
         scorer, scorer_arguments = own, arguments
     elif scorer in names:
-        fitting = next(one for one, (name, _) in ROBUST.items() if name == scorer)
+        fitting = next(name for name, (rule, _) in ROBUST.items() if rule == scorer)
         raise ConfigError(
             f"scorer={scorer} scores what strategy={fitting} took from each client, and the strategy is {strategy}; set "
             f"strategy={fitting}, or another scorer"

@@ -112,9 +112,9 @@ def without_public(vector: NDArray[np.floating], basis: Sequence[PublicVector]) 
     """The part of a vector that no sum of the basis makes, shape (P,)."""
     rest = np.array(vector, dtype=np.float64)
     for _ in range(2):
-        for one in basis:
-            there = rest[one.start : one.stop]
-            there -= _product(one.values, there) * one.values
+        for known in basis:
+            there = rest[known.start : known.stop]
+            there -= _product(known.values, there) * known.values
     return rest
 
 
@@ -123,8 +123,8 @@ def combined(
 ) -> NDArray[np.float64]:
     """origin + Σ place_i · basis_i, added in this order, shape (P,)."""
     total = np.array(origin, dtype=np.float64)
-    for one, place in zip(basis, places, strict=True):
-        total[one.start : one.stop] += place * one.values
+    for vector, place in zip(basis, places, strict=True):
+        total[vector.start : vector.stop] += place * vector.values
     return total
 
 

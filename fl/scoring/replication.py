@@ -68,12 +68,12 @@ def duplicate_groups(updates: Sequence[Blocks], *, threshold: str | Decimal | No
 
     rough = cosines(updates)
     squares: dict[int, int] = {}
-    for one, other in np.argwhere(np.triu(rough >= float(limit) - _DOUBT, k=1)).tolist():
-        if root(one) == root(other):
+    for first, second in np.argwhere(np.triu(rough >= float(limit) - _DOUBT, k=1)).tolist():
+        if root(first) == root(second):
             continue
-        sure = rough[one, other] > float(limit) + _DOUBT
-        if sure or _reaches(updates, one, other, limit=limit, squares=squares):
-            parent[max(root(one), root(other))] = min(root(one), root(other))
+        sure = rough[first, second] > float(limit) + _DOUBT
+        if sure or _reaches(updates, first, second, limit=limit, squares=squares):
+            parent[max(root(first), root(second))] = min(root(first), root(second))
     groups: dict[int, list[int]] = {}
     for place in range(len(updates)):
         groups.setdefault(root(place), []).append(place)
@@ -103,17 +103,17 @@ def _decoded(update: Blocks, place: slice) -> NDArray[np.float32]:
     return Blocks(exponents=exponents, quanta=update.quanta[place], size=len(exponents) * BLOCK_VALUES).decode()
 
 
-def _reaches(updates: Sequence[Blocks], one: int, other: int, *, limit: Fraction, squares: dict[int, int]) -> bool:
-    for place in (one, other):
+def _reaches(updates: Sequence[Blocks], first: int, second: int, *, limit: Fraction, squares: dict[int, int]) -> bool:
+    for place in (first, second):
         if place not in squares:
             squares[place] = _product(updates[place], updates[place])
-    product = _product(updates[one], updates[other])
-    reach = limit.numerator**2 * squares[one] * squares[other]
+    product = _product(updates[first], updates[second])
+    reach = limit.numerator**2 * squares[first] * squares[second]
     return product > 0 and product**2 * limit.denominator**2 >= reach
 
 
-def _product(one: Blocks, other: Blocks) -> int:
+def _product(update: Blocks, other: Blocks) -> int:
     """⟨one, other⟩ in units of 2^−128, exactly."""
-    dots = np.einsum("ij,ij->i", one.quanta.astype(np.float64), other.quanta.astype(np.float64)).astype(np.int64)
-    shifts = one.exponents.astype(np.int64) + other.exponents + 128
+    dots = np.einsum("ij,ij->i", update.quanta.astype(np.float64), other.quanta.astype(np.float64)).astype(np.int64)
+    shifts = update.exponents.astype(np.int64) + other.exponents + 128
     return sum(dot << shift for dot, shift in zip(dots.tolist(), shifts.tolist(), strict=True))

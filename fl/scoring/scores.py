@@ -47,11 +47,11 @@ def untold_pairs(scores: Scores, *, quantile: float = Z_95) -> list[tuple[int, i
     return [(i, j) for i in range(len(scores)) for j in range(i + 1, len(scores)) if untold[i, j]]
 
 
-def rank_correlation(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+def rank_correlation(values: NDArray[np.floating], other: NDArray[np.floating]) -> float:
     """Spearman's rank correlation, ties sharing their mean rank; NaN where a side has one value only, or fewer than two."""
-    if len(one) < 2:
+    if len(values) < 2:
         return float("nan")
-    ranks = [_ranks(np.asarray(values, dtype=np.float64)) for values in (one, other)]
+    ranks = [_ranks(np.asarray(side, dtype=np.float64)) for side in (values, other)]
     centred = [rank - rank.mean() for rank in ranks]
     norms = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
     return float(centred[0] @ centred[1]) / norms if norms else float("nan")

@@ -139,9 +139,9 @@ def _count(value: object, *, setting: str, deep: int) -> int:
     if deep > _DEEPEST_ARGUMENT:
         raise ConfigError(f"{setting} has lists in each other more than {_DEEPEST_ARGUMENT} deep; write them flat")
     if isinstance(value, Mapping):
-        return sum(_count(one, setting=f"{setting}.{key}", deep=deep + 1) for key, one in value.items())
+        return sum(_count(item, setting=f"{setting}.{key}", deep=deep + 1) for key, item in value.items())
     if isinstance(value, list | tuple):
-        return sum(_count(one, setting=setting, deep=deep + 1) for one in value)
+        return sum(_count(item, setting=setting, deep=deep + 1) for item in value)
     fits = (
         value is None
         or isinstance(value, bool)
@@ -180,7 +180,7 @@ def _check_travelling(spec: Mapping[str, Any]) -> None:
 
 def _check_shape(shape: object) -> None:
     sizes = list(shape) if isinstance(shape, list | tuple) else None
-    if sizes is None or len(sizes) > _MOST_DIMENSIONS or not all(type(one) is int and one > 0 for one in sizes):
+    if sizes is None or len(sizes) > _MOST_DIMENSIONS or not all(type(size) is int and size > 0 for size in sizes):
         raise ConfigError(
             f"task.feature_shape is {shown(shape)}; set at most {_MOST_DIMENSIONS} whole numbers of 1 or more, the shape of one "
             "input"

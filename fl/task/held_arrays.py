@@ -134,13 +134,13 @@ Kind = TypeVar("Kind", ArrayRecord, MetricRecord, ConfigRecord)
 
 def _view(records: RecordDict, kind: type[Kind]) -> TypedDict[str, Kind]:
     found: TypedDict[str, Kind] = _SyncedDict(records, kind)
-    found.__dict__["_data"].update((name, one) for name, one in records.items() if isinstance(one, kind))
+    found.__dict__["_data"].update((name, record) for name, record in records.items() if isinstance(record, kind))
     return found
 
 
 def of_kind(records: RecordDict, kind: type[Kind]) -> dict[str, Kind]:
     """The records of a kind by name, to read: what `RecordDict.array_records` and the like have, without the cost."""
-    return {name: one for name, one in records.items() if isinstance(one, kind)}
+    return {name: record for name, record in records.items() if isinstance(record, kind)}
 
 
 @cache

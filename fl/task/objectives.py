@@ -105,7 +105,7 @@ class ModuleObjective(OutputObjective):
         if self.single is not None:
             return self.single(output, target).reshape(len(output), -1).mean(1)
         try:
-            return vmap(lambda one, label: self.loss(one[None], label[None]))(output, target)
+            return vmap(lambda row, label: self.loss(row[None], label[None]))(output, target)
         except RuntimeError:  # it looks at values, which vmap has none of
             return torch.stack([self.loss(output[row : row + 1], target[row : row + 1]) for row in range(len(output))])
 
@@ -231,7 +231,7 @@ class LanguageModelling(Objective):
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """One loss a row, in nats a token."""
         if isinstance(batch, dict):
-            inputs = {name: one for name, one in batch.items() if name != "labels"}
+            inputs = {name: array for name, array in batch.items() if name != "labels"}
             logits, targets = logits_of(model(**inputs))[:, :-1], batch["labels"][:, 1:]
         else:
             logits, targets = logits_of(model(*batch[:-1])), batch[-1]
@@ -273,15 +273,15 @@ def _single_rows(batch: Batch) -> Iterator[Batch]:
     for row in range(rows_in(batch)):
         place = slice(row, row + 1)
         if isinstance(batch, dict):
-            yield {name: one[place] for name, one in batch.items()}
+            yield {name: array[place] for name, array in batch.items()}
         else:
-            yield tuple(one[place] for one in batch)
+            yield tuple(array[place] for array in batch)
 
 
 def _output_and_target(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     if isinstance(batch, dict):
         target = batch["labels"]
-        output = model(**{name: one for name, one in batch.items() if name != "labels"})
+        output = model(**{name: array for name, array in batch.items() if name != "labels"})
         output = output if isinstance(output, Tensor) else logits_of(output)
     else:
         target = batch[-1]

@@ -133,9 +133,9 @@ def _check_mean(model: nn.Module, objective: Objective, rows: Rows) -> None:
             whole = float(_loss(model, objective, rows.batch(), rows=rows))
         alone = []
         for row in range(len(rows)):
-            one = rows.take(slice(row, row + 1))
+            single = rows.take(slice(row, row + 1))
             with drawing_alike():
-                alone.append(float(_loss(model, objective, one.batch(), rows=one)))
+                alone.append(float(_loss(model, objective, single.batch(), rows=single)))
     mean = sum(alone) / len(alone)
     halves = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
     # Whoever draws in forward draws otherwise for a row than for a batch: no more than its loss says of that can be asked.

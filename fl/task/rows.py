@@ -93,8 +93,8 @@ class Rows:
             digest.update(np.ascontiguousarray(labels.astype("<i8" if classes else "<f4")).tobytes())
             return digest.digest()
         digest.update(b"\x05" + self.form.encode())
-        for name, one in self.arrays.items():
-            array = one.cpu().numpy()
+        for name, tensor in self.arrays.items():
+            array = tensor.cpu().numpy()
             array = array.astype("<f4" if array.dtype.kind == "f" else "<i8")
             digest.update(len(name.encode()).to_bytes(8, "big") + name.encode() + array.dtype.kind.encode())
             digest.update(np.array([array.ndim, *array.shape], dtype="<u8").tobytes())

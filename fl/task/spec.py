@@ -156,7 +156,7 @@ class TaskSpec:
 
 
 def _told() -> set[str]:
-    return {one.name for one in fields(TaskSpec)} - {"trust"}
+    return {entry.name for entry in fields(TaskSpec)} - {"trust"}
 
 
 def dataset_hash(data: Dataset) -> bytes:

@@ -34,8 +34,8 @@ class ArraysModel(nn.Module):
     def __init__(self, arrays: Mapping[str, Any]) -> None:
         super().__init__()
         self._named: dict[str, tuple[nn.Module, str]] = {}
-        for name, one in arrays.items():
-            array = np.asarray(one.numpy() if hasattr(one, "numpy") else one)
+        for name, value in arrays.items():
+            array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
             *path, last = str(name).split(".")
             holder: nn.Module = self
             for part in path:
@@ -77,7 +77,7 @@ class Utility(Objective):
         if not isinstance(model, ArraysModel):
             raise ConfigError(f"utility values arrays, and the model is a {type(model).__name__}; give loss for it")
         worth = self.function.held(model.arrays())
-        reached = sum((one.sum() for one in model.parameters()), torch.zeros(()))
+        reached = sum((parameter.sum() for parameter in model.parameters()), torch.zeros(()))
         rows = torch.full((rows_in(batch),), -float(worth) if math.isfinite(worth) else math.inf)
         return rows + 0.0 * torch.nan_to_num(reached)
 
@@ -127,14 +127,14 @@ def _digest(values: Any, digest: Any) -> None:
     if values is None:
         return
     if isinstance(values, Mapping):
-        for name, one in values.items():
+        for name, value in values.items():
             digest.update(f"{name}\0".encode())
-            _digest(one, digest)
+            _digest(value, digest)
     elif isinstance(values, tuple | list) and any(
-        hasattr(one, "shape") or isinstance(one, tuple | list | Mapping) for one in values
+        hasattr(value, "shape") or isinstance(value, tuple | list | Mapping) for value in values
     ):
-        for one in values:
-            _digest(one, digest)
+        for value in values:
+            _digest(value, digest)
     else:
         array = np.ascontiguousarray(values)
         if array.dtype.kind not in "fiub":

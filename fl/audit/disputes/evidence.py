@@ -102,14 +102,14 @@ class SeenUpdate:
     signed: Signed
 
 
-def seen_to_json(one: SeenUpdate) -> dict[str, object]:
+def seen_to_json(update: SeenUpdate) -> dict[str, object]:
     """As a line of a file of signed updates."""
     return {
-        "round": one.round,
-        "client": one.client,
-        "base_model": one.signed.base_model.hex(),
-        "update_root": one.signed.update_root.hex(),
-        "signature": one.signed.signature.hex(),
+        "round": update.round,
+        "client": update.client,
+        "base_model": update.signed.base_model.hex(),
+        "update_root": update.signed.update_root.hex(),
+        "signature": update.signed.signature.hex(),
     }
 
 

@@ -119,7 +119,7 @@ def bond_of(finding: Finding, *, record: TaskRecord, account: str) -> int:
     challenge = finding.call.arguments[0]
     block = record.invite.block
     opened = next(
-        one for one in record.escrow.challenges(record.task_id, from_block=block) if one.challenge == challenge
+        opened for opened in record.escrow.challenges(record.task_id, from_block=block) if opened.challenge == challenge
     )
     return finding.bond * record.escrow.next_demand(record.task_id, opened.id, account, from_block=block)
 

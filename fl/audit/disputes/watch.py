@@ -96,8 +96,8 @@ class Watch:
         self.record, self.source, self.account, self.receipts = record, source, account, receipts or {}
         self.seen: list[SeenUpdate] = []
         self._by_place: dict[tuple[int, str], list[Signed]] = {}
-        for one in seen:
-            self.remember(one)
+        for update in seen:
+            self.remember(update)
         self._read: dict[int, _Read] = {}
         self._fine: dict[int, Header] = {}
         self._scored: set[tuple[int, str]] = set()  # accounts whose score of a round is right
@@ -106,36 +106,36 @@ class Watch:
         self._challenged: set[tuple[int, str]] = set()  # rounds and accounts of its own challenges that are open
         self._blocks: dict[tuple[int, str], Blocks] = {}
 
-    def remember(self, one: SeenUpdate) -> None:
+    def remember(self, update: SeenUpdate) -> None:
         """Keep a signed update, to hold later ones against it; one that its client did not sign proves nothing."""
-        kept = self._by_place.setdefault((one.round, one.client), [])
-        if all(one.signed.commitment != other.commitment for other in kept) and self._is_genuine(one):
-            kept.append(one.signed)
-            self.seen.append(one)
+        kept = self._by_place.setdefault((update.round, update.client), [])
+        if all(update.signed.commitment != other.commitment for other in kept) and self._is_genuine(update):
+            kept.append(update.signed)
+            self.seen.append(update)
 
     def look(self) -> Look:
         """Look at everything once. Raises: ChainError if the chain cannot be asked."""
         state, posted, enrolments = self.record.state(), self.record.posted(), self.record.enrolments()
-        standing = {number: one for number, one in posted.items() if not 0 < state.void_from <= number}
+        standing = {number: round_ for number, round_ in posted.items() if not 0 < state.void_from <= number}
         challenges = self._challenges()
         requests = self._requests(state)
         unread = self._take_in({**standing, **_disputed(challenges, requests, posted)})
         findings, fine, unchecked = [], [], {}
         if state.status in (Status.STARTED, Status.HALTED):
-            for number, one in standing.items():
-                if self._fine.get(number) == one.header:
+            for number, round_ in standing.items():
+                if self._fine.get(number) == round_.header:
                     continue
                 if self.record.escrow.is_final(self.record.task_id, number):
                     continue  # nothing about it can be proven any more
                 missed: list[str] = []
-                found = list(self._look_at(number, one, standing, enrolments, missed))
+                found = list(self._look_at(number, round_, standing, enrolments, missed))
                 findings += found
                 if found or number not in self._read:
                     continue
                 if missed:
                     unchecked[number] = tuple(missed)
                 else:
-                    self._fine[number] = one.header
+                    self._fine[number] = round_.header
                     fine.append(number)
             findings += self._equivocations()
             findings += self._withheld_leaf(standing, enrolments, requests)
@@ -169,10 +169,10 @@ class Watch:
     def _challenges(self) -> list[tuple[OpenedChallenge, bool, int]]:
         """Every challenge, whether it is open, and until when (s)."""
         found = []
-        for one in self.record.escrow.challenges(self.record.task_id, from_block=self.record.invite.block):
-            open_, deadline, _ = self.record.escrow.standing_of(one.id)
-            found.append((one, open_, deadline))
-        own = [one.challenge for one, open_, _ in found if open_ and one.challenge[3] == self._challenger]
+        for opened in self.record.escrow.challenges(self.record.task_id, from_block=self.record.invite.block):
+            open_, deadline, _ = self.record.escrow.standing_of(opened.id)
+            found.append((opened, open_, deadline))
+        own = [opened.challenge for opened, open_, _ in found if open_ and opened.challenge[3] == self._challenger]
         self._challenged = {(challenge[1], challenge[2]) for challenge in own}
         return found
 
@@ -180,7 +180,7 @@ class Watch:
         """The leaves that are asked for, of rounds that are not void."""
         if not state.open_challenges:
             return []
-        return [one for one in self.record.leaf_requests() if not 0 < state.void_from <= one.round]
+        return [request for request in self.record.leaf_requests() if not 0 < state.void_from <= request.round]
 
     def _next_steps(
         self,
@@ -189,7 +189,7 @@ class Watch:
         posted: Mapping[int, PostedRound],
     ) -> tuple[list[Finding], list[str]]:
         """What to do about the challenges and requests now, and which open ones cannot be judged."""
-        steps = [step for one in requests for step in self._answer_request(one, posted)]
+        steps = [step for request in requests for step in self._answer_request(request, posted)]
         undecided: list[str] = []
         for challenge, open_, deadline in challenges:
             try:
@@ -216,15 +216,15 @@ class Watch:
     def _take_in(self, rounds: Mapping[int, PostedRound]) -> list[str]:
         """Read the rounds that are not read whole yet; returns what cannot be read."""
         unread = []
-        for number, one in rounds.items():
+        for number, round_ in rounds.items():
             known = self._read.get(number)
-            if known and known.published.header != one.header:
+            if known and known.published.header != round_.header:
                 self._forget_round(number)  # another one stands in its place after a reorganisation
                 known = None
             if known and known.posted and not known.problems:
                 continue
             try:
-                read = self._read_round(one.header)
+                read = self._read_round(round_.header)
             except _UNREADABLE as error:
                 unread.append(f"round {number}: {_why(error)}")
                 continue
@@ -240,9 +240,9 @@ class Watch:
         # Nothing else of a bundle keeps what its leaves prove from being proven.
         try:
             _check_manifest(files, text, header)
-            for one in read_round(text, where=files.where).updates:
-                signed = Signed(base_model=header.base_model, update_root=one.root, signature=one.signature)
-                self.remember(SeenUpdate(round=header.round, client=one.account, signed=signed))
+            for update in read_round(text, where=files.where).updates:
+                signed = Signed(base_model=header.base_model, update_root=update.root, signature=update.signature)
+                self.remember(SeenUpdate(round=header.round, client=update.account, signed=signed))
         except _UNREADABLE as error:
             problems.append(_why(error))
         return _Read(published=Published(header=header, leaves=leaves), problems=tuple(problems))
@@ -305,8 +305,8 @@ class Watch:
 
     def _last_provable(self, number: int) -> Published | None:
         """The last round before this one whose leaves are here."""
-        rounds = (self._read[one] for one in range(number - 1, 0, -1) if one in self._read)
-        return next((one.published for one in rounds if one.provable), None)
+        rounds = (self._read[earlier] for earlier in range(number - 1, 0, -1) if earlier in self._read)
+        return next((read.published for read in rounds if read.provable), None)
 
     def _false_scores(self, number: int, current: Published, missed: list[str]) -> Iterator[Finding]:
         if self.record.terms.attested:
@@ -362,16 +362,16 @@ class Watch:
             if call is not None:
                 yield Finding(round=number, what=f"{client} signed two updates", call=call)
 
-    def _is_genuine(self, one: SeenUpdate) -> bool:
+    def _is_genuine(self, seen: SeenUpdate) -> bool:
         update = Update(
             task_id=self.record.task_id,
-            round=one.round,
-            client=one.client,
-            base_model=one.signed.base_model,
-            update_root=one.signed.update_root,
+            round=seen.round,
+            client=seen.client,
+            base_model=seen.signed.base_model,
+            update_root=seen.signed.update_root,
         )
         try:
-            return signer_of(update, domain=self.record.domain, signature=one.signed.signature) == one.client
+            return signer_of(update, domain=self.record.domain, signature=seen.signed.signature) == seen.client
         except InvalidSignature:
             return False
 
@@ -382,7 +382,7 @@ class Watch:
     ) -> Iterator[Finding]:
         """Ask on chain for the account's own leaf of a round that nobody hands out, once half of its window is over."""
         own = enrolments.get(self.account)
-        for number, one in standing.items():
+        for number, round_ in standing.items():
             if own is None or not own.counts_in(number) or (number in self._read and self._read[number].posted):
                 continue
             _, posted_at = self.record.escrow.posted(self.record.task_id, number)
@@ -396,14 +396,14 @@ class Watch:
             yield Finding(
                 round=number,
                 what=f"the leaf of {self.account} is withheld",
-                call=Call(function="requestLeaf", arguments=(one.header.as_tuple(), self.account)),
+                call=Call(function="requestLeaf", arguments=(round_.header.as_tuple(), self.account)),
                 bond=self.record.terms.min_stake,
                 fraud=False,
             )
 
     def _answer_request(self, request: LeafRequest, posted: Mapping[int, PostedRound]) -> Iterator[Finding]:
         """Show a leaf that is asked for, which pays whoever does, or end a request that nobody answered."""
-        one, read = posted[request.round], self._read.get(request.round)
+        round_, read = posted[request.round], self._read.get(request.round)
         place = None
         if read is not None and read.provable:
             places = (place for place, leaf in enumerate(read.published.leaves) if leaf.account == request.account)
@@ -412,14 +412,14 @@ class Watch:
             yield Finding(
                 round=request.round,
                 what=f"the leaf of {request.account} is asked for",
-                call=Call(function="showLeaf", arguments=(one.header.as_tuple(), *read.published.proven(place))),
+                call=Call(function="showLeaf", arguments=(round_.header.as_tuple(), *read.published.proven(place))),
                 fraud=False,
             )
         elif self.record.now() >= request.deadline:
             yield Finding(
                 round=request.round,
                 what=f"nobody showed the leaf of {request.account}",
-                call=Call(function="upholdRequest", arguments=(one.header.as_tuple(), request.account)),
+                call=Call(function="upholdRequest", arguments=(round_.header.as_tuple(), request.account)),
             )
 
     # ---- challenges --------------------------------------------------------------------------------------------------
@@ -432,7 +432,7 @@ class Watch:
         number, account, challenger, blocks = challenge[1], challenge[2], challenge[3], challenge[6]
         span = span_of(blocks)
         steps = self.record.steps(opened.id) if span > 1 else {}
-        waiting = [one.sum for one in steps.values() if one.partials is None]
+        waiting = [demand.sum for demand in steps.values() if demand.partials is None]
 
         def step(what: str, call: Call, *, bond: int = 0, by: str = "") -> Finding:
             return Finding(round=number, what=what, call=call, bond=bond, fraud=False, by=by)
@@ -472,7 +472,7 @@ class Watch:
             yield step(what, proofs.demand(challenge, place=wrong), bond=self.record.terms.min_stake)
         elif (told := steps[wrong].partials) is not None:
             right = proofs.partials(update, direction)[wrong * span : (wrong + 1) * span]
-            index = wrong * span + next(place for place, one in enumerate(right) if told[place] != one)
+            index = wrong * span + next(place for place, partial in enumerate(right) if told[place] != partial)
             call = proofs.refute(challenge, sums=list(told), index=index, update=update, direction=direction)
             yield step(what, call)
 
@@ -480,7 +480,7 @@ class Watch:
 
     def _vectors(self, number: int, account: str) -> tuple[Blocks, Blocks]:
         """An account's update of a round, and its direction. Raises: BrokenBundle."""
-        leaf = next((one for one in self._of(number).published.leaves if one.account == account), None)
+        leaf = next((leaf for leaf in self._of(number).published.leaves if leaf.account == account), None)
         name = f"updates/{account}.blocks"
         update = self._vector(number, name, root=leaf.update_root if leaf else bytes(32))
         direction = self._direction(number)
@@ -532,10 +532,12 @@ def _disputed(
     posted: Mapping[int, PostedRound],
 ) -> dict[int, PostedRound]:
     """The rounds of open challenges and requests."""
-    numbers = {one.challenge[1] for one, open_, _ in challenges if open_} | {one.round for one in requests}
+    numbers = {opened.challenge[1] for opened, open_, _ in challenges if open_} | {
+        request.round for request in requests
+    }
     return {number: posted[number] for number in numbers if number in posted}
 
 
 def _over(state: TaskState, challenges: Iterable[tuple[OpenedChallenge, bool, int]]) -> bool:
-    open_ = any(one for _, one, _ in challenges)
+    open_ = any(is_open for _, is_open, _ in challenges)
     return state.status == Status.CLOSED or (state.status == Status.HALTED and not open_)

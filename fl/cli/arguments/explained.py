@@ -49,7 +49,7 @@ def _comment(lines: list[str], first: int, last: int) -> str:
     return " ".join(above)
 
 
-def _default(one: Any) -> Any:
-    if one.default is not MISSING:
-        return one.default
-    return one.default_factory() if one.default_factory is not MISSING else None
+def _default(field: Any) -> Any:
+    if field.default is not MISSING:
+        return field.default
+    return field.default_factory() if field.default_factory is not MISSING else None

@@ -94,10 +94,10 @@ def _audited(audit: TaskAudit, *, partial: bool) -> bool:
         print(f"not checked in {rounds}: {printable(what)}")
     if audit.account and verdicts:
         _show_pay(audit)
-    wrong = [one.number for one in verdicts if one.differences]
+    wrong = [verdict.number for verdict in verdicts if verdict.differences]
     if wrong:
         print(f"{len(wrong)} of {len(verdicts)} rounds differ: {ranges(wrong)}")
-    if missed := [one.number for one in verdicts if one.interrupted]:
+    if missed := [verdict.number for verdict in verdicts if verdict.interrupted]:
         print(
             f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {ranges(missed)}; run it again"
         )

@@ -76,14 +76,14 @@ class _LogFile(logging.FileHandler):
 
 def main(arguments: Sequence[str]) -> None:
     """Open or resume the folder's task, and serve it until it is over."""
-    if any(one in ("-h", "--help") for one in arguments):
+    if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return
     given = spell_out(_dotted(arguments))
     folder = Path(check(given).coordinator.folder).expanduser()
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
     before = _told_before(folder)
-    told = list({one.partition("=")[0]: one for one in (*before, *given)}.values())
+    told = list({argument.partition("=")[0]: argument for argument in (*before, *given)}.values())
     config = check(told)
     if told != before and (folder / "invite.json").exists():
         check_frozen(check(before), config, folder=str(folder))
@@ -159,12 +159,12 @@ def _write_end(live: LiveSummary, *, folder: Path, account: LocalAccount) -> Non
 
 def _dotted(arguments: Sequence[str]) -> list[str]:
     """`budget=100 port=8443` → `task.budget=100 coordinator.port=8443`: the settings that every coordinator has to think of."""
-    own = {one.name: f"coordinator.{one.name}" for one in fields(CoordinatorConfig) if one.name != "evaluators"}
-    short = {**{one.name: f"task.{one.name}" for one in fields(TaskConfig)}, **own}
+    own = {field.name: f"coordinator.{field.name}" for field in fields(CoordinatorConfig) if field.name != "evaluators"}
+    short = {**{field.name: f"task.{field.name}" for field in fields(TaskConfig)}, **own}
     known = groups()
     dotted = []
-    for one in arguments:
-        key, sign, value = one.partition("=")
+    for argument in arguments:
+        key, sign, value = argument.partition("=")
         if key in _WORDS:
             value = _quoted(value)
         dotted.append(f"{short[key]}{sign}{value}" if key in short and key not in known else f"{key}{sign}{value}")
@@ -184,8 +184,8 @@ def _told_before(folder: Path) -> list[str]:
         return []
     try:
         return [
-            text_of(one, most=10_000)
-            for one in list_of(object_of(read_json(read_file(path, most=_MOST_BYTES)))["settings"])
+            text_of(setting, most=10_000)
+            for setting in list_of(object_of(read_json(read_file(path, most=_MOST_BYTES)))["settings"])
         ]
     except (Unreadable, BadJson, KeyError) as error:
         raise ConfigError(
@@ -259,8 +259,8 @@ def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
         f"round {report.round:>2}/{rounds}: {told(test)}, loss {report.loss_before:.3f} → "
         f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {plural(len(report.scores), 'client')}{refused}"
     )
-    for one in report.refusals:
-        _say(f"  refused {one.account or 'node ' + str(one.node_id)}: {one.reason}")
+    for refusal in report.refusals:
+        _say(f"  refused {refusal.account or 'node ' + str(refusal.node_id)}: {refusal.reason}")
 
 
 def _help() -> str:
@@ -276,15 +276,19 @@ def _help() -> str:
         ("the task (amounts in tokens, times in seconds)", TaskConfig),
     ):
         lines += ["", f"{title}:"]
-        for one in explained(settings):
+        for setting in explained(settings):
             # Both have evaluators: how many there are is the short name's.
-            name = f"coordinator.{one.name}" if settings is CoordinatorConfig and one.name == "evaluators" else one.name
-            about = one.about.rstrip(".")
+            name = (
+                f"coordinator.{setting.name}"
+                if settings is CoordinatorConfig and setting.name == "evaluators"
+                else setting.name
+            )
+            about = setting.about.rstrip(".")
             if about[1:2].islower():  # and no acronym
                 about = about[:1].lower() + about[1:]
-            default = f"; {_shown(one.default)} by default" if one.default not in (None, "", []) else ""
+            default = f"; {_shown(setting.default)} by default" if setting.default not in (None, "", []) else ""
             lines += textwrap.wrap(
-                f"{about or one.name.replace('_', ' ')}{default}",
+                f"{about or setting.name.replace('_', ' ')}{default}",
                 110,
                 initial_indent=f"  {name + '=':<18} ",
                 subsequent_indent=" " * 21,

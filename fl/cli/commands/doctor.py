@@ -67,11 +67,11 @@ def main(arguments: Sequence[str]) -> None:
     values = parse(arguments, known=KNOWN, command="doctor")
     console = Console(soft_wrap=True)
     failed = warned = 0
-    for one in examine(values):
-        failed, warned = failed + (one.level == FAIL), warned + (one.level == WARN)
-        colour = {OK: "green", WARN: "yellow", FAIL: "red"}[one.level]
-        console.print(f"[{colour}]{one.level:<4}[/] {one.what:<10} ", end="")
-        console.print(one.seen + (f"; {one.advice}" if one.advice else ""), markup=False, highlight=False)
+    for finding in examine(values):
+        failed, warned = failed + (finding.level == FAIL), warned + (finding.level == WARN)
+        colour = {OK: "green", WARN: "yellow", FAIL: "red"}[finding.level]
+        console.print(f"[{colour}]{finding.level:<4}[/] {finding.what:<10} ", end="")
+        console.print(finding.seen + (f"; {finding.advice}" if finding.advice else ""), markup=False, highlight=False)
     if failed or warned:
         console.print(f"{failed} to mend, {warned} to know of", highlight=False)
     if failed:

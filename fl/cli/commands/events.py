@@ -114,8 +114,8 @@ def _formats(text: str | None) -> list[str]:
     if text is None:
         return ["csv", "parquet"] if installed else ["csv"]
     formats = [part.strip() for part in text.split(",")]
-    for one in formats:
-        if one not in ("csv", "parquet"):
+    for kind in formats:
+        if kind not in ("csv", "parquet"):
             raise ConfigError(f"format is {text!r}; choose csv, parquet or csv,parquet")
     if "parquet" in formats and not installed:
         raise ConfigError(f"format is {text!r} and pyarrow is not installed; {_PARQUET}, or set format=csv")

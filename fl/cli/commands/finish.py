@@ -55,8 +55,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _folder(values: dict[str, str]) -> Path:
     named = [values["folder"]] if values.get("folder") else ["coordinator", "node"]
-    for one in named:
-        path = Path(one).expanduser().absolute()
+    for name in named:
+        path = Path(name).expanduser().absolute()
         if (path / "invite.json").exists():
             return path
     raise ConfigError(f"{' and '.join(named)} holds no invite.json; name the folder of a coordinator, a run or a node")
@@ -97,14 +97,14 @@ def _key_of(folder: Path) -> str | None:
     """The keystore that a coordinator was started with, None if it says none. Raises: ConfigError."""
     try:
         told = object_of(read_json(GivenFolder(folder).read("settings.json", most=_MOST_SETTINGS)))
-        settings = [text_of(one, most=_MOST_SETTINGS) for one in list_of(told["settings"])]
+        settings = [text_of(setting, most=_MOST_SETTINGS) for setting in list_of(told["settings"])]
     except Absent:
         return None
     except (Unreadable, BadJson, KeyError) as error:
         raise ConfigError(
             f"{folder / 'settings.json'} cannot be read ({error}); add key=KEYSTORE of the coordinator"
         ) from error
-    return next((one.partition("=")[2] for one in settings if one.startswith("chain.key=")), None)
+    return next((setting.partition("=")[2] for setting in settings if setting.startswith("chain.key=")), None)
 
 
 def _bring_back(folder: Path, invite: Invite, account: LocalAccount | None) -> tuple[bool, bool]:

@@ -84,9 +84,9 @@ def write_onnx(model: torch.nn.Module, spec: TaskSpec, *, path: Path) -> None:
 
 
 def _model_file(path: Path) -> Path:
-    for one in (path, path / BEST, path / MODELS / BEST):
-        if one.is_file():
-            return one
+    for candidate in (path, path / BEST, path / MODELS / BEST):
+        if candidate.is_file():
+            return candidate
     raise BadModelFile(path=str(path), problem="is not there, or holds no model")
 
 
@@ -99,7 +99,7 @@ def _built(saved: SavedModel, spec: TaskSpec, *, where: str) -> torch.nn.Module:
     except RuntimeError as error:
         raise BadModelFile(path=where, problem=f"does not fit its own spec ({str(error).splitlines()[0]})") from error
     # Integer buffers, such as BatchNorm's count, do not travel and are in no file.
-    floats = {name for name, one in model.state_dict().items() if one.is_floating_point()}
+    floats = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
     if unknown or floats & set(missing):
         raise BadModelFile(path=where, problem="does not fit its own spec: other arrays are in it")
     return model
@@ -125,13 +125,13 @@ def _rows(file: Any, found: NDArray[np.float64], spec: TaskSpec) -> None:
             [number, f"{value[0] * scale[1] + scale[0]:.6g}"] for number, value in enumerate(found, start=1)
         )
         return
-    names = [printable(one, most=60) for one in spec.class_names] or [str(place) for place in range(found.shape[1])]
+    names = [printable(name, most=60) for name in spec.class_names] or [str(place) for place in range(found.shape[1])]
     if spec.loss == "binary" and len(names) == 2:
         found = np.concatenate([np.zeros_like(found[:, :1]), found[:, :1]], axis=1)  # one logit against 0
     elif spec.loss in ("binary", "multi_label"):
         likely = 1 / (1 + np.exp(-found))
         writer.writerow(["row", *(f"p({name})" for name in names)])
-        writer.writerows([number, *(f"{share:.4f}" for share in one)] for number, one in enumerate(likely, start=1))
+        writer.writerows([number, *(f"{share:.4f}" for share in row)] for number, row in enumerate(likely, start=1))
         return
     elif found.shape[1] == 1 or spec.loss in ("mse", "huber"):
         writer.writerow(["row", "value"])
@@ -140,5 +140,5 @@ def _rows(file: Any, found: NDArray[np.float64], spec: TaskSpec) -> None:
     shifted = np.exp(found - found.max(axis=1, keepdims=True))
     shares = shifted / shifted.sum(axis=1, keepdims=True)
     writer.writerow(["row", "class", *(f"p({name})" for name in names)])
-    for number, one in enumerate(shares, start=1):
-        writer.writerow([number, names[int(one.argmax())], *(f"{share:.4f}" for share in one)])
+    for number, row in enumerate(shares, start=1):
+        writer.writerow([number, names[int(row.argmax())], *(f"{share:.4f}" for share in row)])

@@ -68,8 +68,11 @@ _SHOWN = 12  # clients' pairs named in words
 
 def main(arguments: Sequence[str]) -> None:
     """Read the round, score it by each rule, print the table and draw the plot."""
-    arguments = [f"bundle={one}" if "=" not in one and not one.startswith("-") else one for one in arguments]
-    known = KNOWN | {one.partition("=")[0]: "" for one in arguments if _is_free(one.partition("=")[0])}
+    arguments = [
+        f"bundle={argument}" if "=" not in argument and not argument.startswith("-") else argument
+        for argument in arguments
+    ]
+    known = KNOWN | {argument.partition("=")[0]: "" for argument in arguments if _is_free(argument.partition("=")[0])}
     values = parse(arguments, known=known, command="score BUNDLE", required=["bundle"])
     torch.set_num_threads(1)
     folder = Path(values["bundle"])
@@ -82,14 +85,14 @@ def main(arguments: Sequence[str]) -> None:
     run = _run_folder(values, folder)
     spec = _spec(values, run)
     game = _game(values, run, spec=spec, expected=header.validation)
-    updates = [Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in bundle.updates]
+    updates = [Blocks.from_bytes(update.wire, size=bundle.layout.size) for update in bundle.updates]
     scoring, past = PaidScoring(spec, game=game), _past(folder, bundle, spec=spec)
     inputs = RoundInputs(
         game=scoring.scoring_rows,
         base=bundle.base,
         updates=BlockUpdates(blocks=updates),
-        weights=np.array([one.weight / WEIGHT_ONE for one in bundle.updates]),
-        clips=np.array([clip_of(one, cap=bundle.length) for one in updates]),
+        weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),
+        clips=np.array([clip_of(update, cap=bundle.length) for update in updates]),
         public=public_vectors(past),
     )
     if not len(inputs):
@@ -101,9 +104,9 @@ def main(arguments: Sequence[str]) -> None:
         run_rule(label, rule, paid if label == spec.scorer else inputs, rng=_draws(values, bundle))
         for label, rule in rules.items()
     ]
-    names = _names(run, [one.account for one in bundle.updates])
+    names = _names(run, [update.account for update in bundle.updates])
     leaves = {leaf.account: leaf.score / (1 << SCORE_FRACTION_BITS) for leaf in bundle.leaves}
-    posted = np.array([leaves[one.account] for one in bundle.updates])
+    posted = np.array([leaves[update.account] for update in bundle.updates])
     # Into a file or a pipe the tables are not folded to a terminal that is not there.
     console = Console(width=None if sys.stdout.isatty() else 240)
     console.print(_clients_table(bundle, names, posted, results))
@@ -121,9 +124,9 @@ def main(arguments: Sequence[str]) -> None:
         console.print(line, highlight=False, markup=False)
     for line in _words(results, names):
         console.print(line, highlight=False, markup=False)
-    for one in results:
-        if one.scores.by_group is not None:
-            console.print(_classes_table(one, one.scores.by_group, names, class_names=spec.class_names))
+    for result in results:
+        if result.scores.by_group is not None:
+            console.print(_classes_table(result, result.scores.by_group, names, class_names=spec.class_names))
     if values.get("plot") != "none":
         path = Path(values["plot"]) if "plot" in values else _plot_of(run, bundle.round)
         draw(path, results, names=names, round_number=bundle.round)
@@ -144,7 +147,7 @@ def _is_free(key: str) -> bool:
     if not dot:
         return False
     if prefix == "data":
-        return setting in {one.name for one in fields(DataConfig)}
+        return setting in {field.name for field in fields(DataConfig)}
     return prefix in known_scorers() and setting in settings_of(prefix)
 
 
@@ -245,8 +248,8 @@ def _rules_of_pay(
     lines = []
     shortened = [
         f"{name} to {factor:.0%}"
-        for name, one in zip(names, updates, strict=True)
-        if (factor := length_factor(one, length=bundle.length)) < 0.995
+        for name, update in zip(names, updates, strict=True)
+        if (factor := length_factor(update, length=bundle.length)) < 0.995
     ]
     if shortened:
         lines.append(f"length {bundle.length / 2**64:.3g}: {', '.join(shortened[:_SHOWN])} of what they sent")
@@ -271,9 +274,9 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
     if "explain" in values:
         common["explain"] = values["explain"] == "true"
     for key, choices in (("game", GAMES), ("utility", UTILITIES)):
-        for one in _list(values, key):
-            if one not in choices:
-                raise ConfigError(f"{key} is {one!r}; choose {' or '.join(choices)}")
+        for choice in _list(values, key):
+            if choice not in choices:
+                raise ConfigError(f"{key} is {choice!r}; choose {' or '.join(choices)}")
     rules: dict[str, Scorer] = {}
     for name in names:
         build_scorer(name)  # an unknown name is told before its settings are
@@ -291,8 +294,8 @@ def _rules(values: Mapping[str, str], *, spec: TaskSpec, clients: int) -> dict[s
             shared = {**spec.scorer_arguments, **shared}
         for game in _list(values, "game") if "game" in settings and "game" in values else [None]:
             for utility in _list(values, "utility") if "utility" in settings and "utility" in values else [None]:
-                chosen = {key: one for key, one in (("game", game), ("utility", utility)) if one}
-                label = " ".join([name, *(one for one in chosen.values() if one not in ("fixed", "loss"))])
+                chosen = {key: value for key, value in (("game", game), ("utility", utility)) if value}
+                label = " ".join([name, *(value for value in chosen.values() if value not in ("fixed", "loss"))])
                 rules[label] = build_scorer(name, {**shared, **chosen, **own})
     return rules
 
@@ -309,7 +312,7 @@ def _default_rules(clients: int, *, paid: str) -> list[str]:
 
 
 def _list(values: Mapping[str, str], key: str) -> list[str]:
-    return [one.strip() for one in values.get(key, "").strip("[]").split(",") if one.strip()]
+    return [part.strip() for part in values.get(key, "").strip("[]").split(",") if part.strip()]
 
 
 def _whole(values: Mapping[str, str], key: str, default: int) -> int:
@@ -344,14 +347,14 @@ def _clients_table(bundle: Bundle, names: Sequence[str], posted: np.ndarray, res
     table.add_column("client")
     table.add_column("weight", justify="right")
     table.add_column("posted", justify="right")
-    for one in results:
-        table.add_column(one.rule, justify="right")
+    for result in results:
+        table.add_column(result.rule, justify="right")
     for place, (name, update) in enumerate(zip(names, bundle.updates, strict=True)):
         cells = [f"{update.weight / WEIGHT_ONE:.1%}", f"{1e3 * posted[place]:.3f}"]
-        for one in results:
-            text = f"{1e3 * one.scores.values[place]:.3f}"
-            if one.scores.errors is not None and one.scores.errors[place] > 0:
-                error = one.scores.errors[place]
+        for result in results:
+            text = f"{1e3 * result.scores.values[place]:.3f}"
+            if result.scores.errors is not None and result.scores.errors[place] > 0:
+                error = result.scores.errors[place]
                 text += f" ±{1e3 * error:.3f}" if math.isfinite(error) else " ±?"
             cells.append(text)
         table.add_row(Text(name), *cells)
@@ -363,27 +366,27 @@ def _rules_table(results: Sequence[RuleResult]) -> Table:
     table = Table(title=f"rules, against {reference.rule}")
     for column in ("rule", "rank correlation", "relative distance", "evaluations", "gradients", "seconds"):
         table.add_column(column, justify="left" if column == "rule" else "right")
-    for one in results:
-        found = agreement(one, reference)
+    for result in results:
+        found = agreement(result, reference)
         table.add_row(
-            one.rule,
+            result.rule,
             "–" if math.isnan(found.rank) else f"{found.rank:.3f}",
             f"{found.distance:.1%}",
-            str(one.evaluations),
-            str(one.gradients),
-            f"{one.seconds:.3f}",
+            str(result.evaluations),
+            str(result.gradients),
+            f"{result.seconds:.3f}",
         )
     return table
 
 
 def _words(results: Sequence[RuleResult], names: Sequence[str]) -> list[str]:
     lines = []
-    for one in results:
-        if standing := one.scores.diagnostics.get("standing"):
-            lines.append(f"{one.rule}: {standing}")
-        if one.rule != "direction" or one.scores.errors is None:
+    for result in results:
+        if standing := result.scores.diagnostics.get("standing"):
+            lines.append(f"{result.rule}: {standing}")
+        if result.rule != "direction" or result.scores.errors is None:
             continue
-        pairs = untold_pairs(one.scores)
+        pairs = untold_pairs(result.scores)
         told = len(names) * (len(names) - 1) // 2 - len(pairs)
         if pairs:
             shown = ", ".join(f"{names[i]} and {names[j]}" for i, j in pairs[:_SHOWN])
@@ -395,12 +398,12 @@ def _words(results: Sequence[RuleResult], names: Sequence[str]) -> list[str]:
 
 
 def _classes_table(
-    one: RuleResult, by_group: NDArray[np.float64], names: Sequence[str], *, class_names: Sequence[str]
+    result: RuleResult, by_group: NDArray[np.float64], names: Sequence[str], *, class_names: Sequence[str]
 ) -> Table:
-    table = Table(title=f"{one.rule}: what each client was paid for, thousandths by class")
+    table = Table(title=f"{result.rule}: what each client was paid for, thousandths by class")
     table.add_column("client")
     named = [printable(name, most=60) for name in class_names]
-    labels = [named[int(group)] if int(group) < len(named) else group for group in one.scores.group_names]
+    labels = [named[int(group)] if int(group) < len(named) else group for group in result.scores.group_names]
     for label in labels:
         table.add_column(Text(label), justify="right")
     table.add_column("most for")
@@ -415,27 +418,27 @@ def _figures(bundle: Bundle, names: Sequence[str], posted: np.ndarray, results: 
     return {
         "round": bundle.round,
         "clients": [
-            {"name": name, "account": one.account, "weight": one.weight / WEIGHT_ONE, "posted": score}
-            for name, one, score in zip(names, bundle.updates, posted.tolist(), strict=True)
+            {"name": name, "account": update.account, "weight": update.weight / WEIGHT_ONE, "posted": score}
+            for name, update, score in zip(names, bundle.updates, posted.tolist(), strict=True)
         ],
         "against": reference.rule,
         "rules": {
-            one.rule: {
-                "scores": one.scores.values.tolist(),
-                "errors": None if one.scores.errors is None else _finite(one.scores.errors),
-                "untold_pairs": untold_pairs(one.scores),
-                "by_class": None if one.scores.by_group is None else one.scores.by_group.tolist(),
-                "seconds": one.seconds,
-                "diagnostics": one.scores.diagnostics,
+            result.rule: {
+                "scores": result.scores.values.tolist(),
+                "errors": None if result.scores.errors is None else _finite(result.scores.errors),
+                "untold_pairs": untold_pairs(result.scores),
+                "by_class": None if result.scores.by_group is None else result.scores.by_group.tolist(),
+                "seconds": result.seconds,
+                "diagnostics": result.scores.diagnostics,
                 **{
                     key: None if math.isnan(value) else value
-                    for key, value in asdict(agreement(one, reference)).items()
+                    for key, value in asdict(agreement(result, reference)).items()
                 },
             }
-            for one in results
+            for result in results
         },
     }
 
 
 def _finite(errors: np.ndarray) -> list[float | None]:
-    return [float(one) if math.isfinite(one) else None for one in errors]  # JSON knows no infinity
+    return [float(error) if math.isfinite(error) else None for error in errors]  # JSON knows no infinity

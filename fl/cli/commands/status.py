@@ -42,8 +42,8 @@ def main(arguments: Sequence[str]) -> None:
         kind = "coordinator" if coordinates else "node"
         print(f"{kind}: {'runs' if folder.in_use() else 'does not run'}, folder {folder.path}")
     roles = {terms.coordinator, state.sponsor} if coordinates and not account else {account} - {""}
-    for one in sorted(roles):
-        for line in _office_lines(one, terms, state, escrow=escrow, token=token):
+    for role in sorted(roles):
+        for line in _office_lines(role, terms, state, escrow=escrow, token=token):
             print(printable(line))
     if account and (escrow.client(invite.id_bytes, account).first_round or account not in _officers(terms, state)):
         _show_client(account, invite, state, escrow=escrow, token=token, folder=folder if own else None)

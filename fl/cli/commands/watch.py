@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         bundles_of(task, where=values.get("bundles"), account=account),
         account=owner,
         receipts=receipts,
-        seen=[one for path in _evidence(values, notes) for one in read_seen(path)],
+        seen=[update for path in _evidence(values, notes) for update in read_seen(path)],
         challenger=account.address if account and not dry else "",
     )
     told = f"as {account.address}" if account else "without filing anything"
@@ -101,13 +101,13 @@ class _Watcher:
             self._show(look)
             self._remember()
             # One at a time: what is proven first can void what comes after it.
-            if not any(self._handle(one) for one in look.findings):
-                return look.over and all(self._is_settled(one) for one in look.findings)
+            if not any(self._handle(finding) for finding in look.findings):
+                return look.over and all(self._is_settled(finding) for finding in look.findings)
 
     def _show(self, look: Look) -> None:
         self.unread = bool(look.unread)
-        for one in look.unread:
-            self._say_once(f"not read: {printable(one)}; looked at again later")
+        for problem in look.unread:
+            self._say_once(f"not read: {printable(problem)}; looked at again later")
         for number in look.fine:
             self._say_once(f"round {number} is fine")
         for number, what in look.unchecked.items():
@@ -152,7 +152,7 @@ class _Watcher:
         return f"; {came / WEI:g} tokens came in" if came else ""
 
     def _remember(self) -> None:
-        found = [seen_to_json(one) for one in self.watch.seen]
+        found = [seen_to_json(update) for update in self.watch.seen]
         if found:
             self.notes.parent.mkdir(parents=True, exist_ok=True)
             partial = self.notes.with_name(self.notes.name + ".partial")

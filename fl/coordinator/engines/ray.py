@@ -140,7 +140,7 @@ class RayGrid(EmbeddedGrid):
     def _submit(self, message: Message) -> Any:
         node_id = message.metadata.dst_node_id
         return self._pool.submit(
-            lambda actor, load, one, name, context: actor.run.remote(load, one, name, context),
+            lambda actor, load, message, name, context: actor.run.remote(load, message, name, context),
             (self._load, message, str(node_id), self._contexts[node_id]),
         )
 

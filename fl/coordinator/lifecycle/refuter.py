@@ -152,12 +152,12 @@ def refuting_challenges(
     ended = threading.Event()
 
     def refute() -> None:
-        one, pause, told = None, _LOOK_S, ""
+        refuter, pause, told = None, _LOOK_S, ""
         while True:
             try:
-                one = one or ChallengeRefuter(TaskRecord(invite), source, account=account)
-                pause = min(_LOOK_S, one.record.terms.response_window / _LOOKS)
-                if one.look():
+                refuter = refuter or ChallengeRefuter(TaskRecord(invite), source, account=account)
+                pause = min(_LOOK_S, refuter.record.terms.response_window / _LOOKS)
+                if refuter.look():
                     return
                 told = ""
             except Exception as error:  # whatever it is, the next challenge has to find a refuter

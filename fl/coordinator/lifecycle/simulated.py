@@ -53,10 +53,10 @@ class Simulation:
         """Every partition joins with its stake, in wei; returns the invite in one line. Raises: ChainError."""
         invite = task.invite(url=self.deployment.url, spec=spec)
         clients = [self.client(partition) for partition in range(len(stakes))]
-        self.fund({one.address: stake for one, stake in zip(clients, stakes, strict=True)})
+        self.fund({client.address: stake for client, stake in zip(clients, stakes, strict=True)})
         joinings = [
-            Joining(account=one, stake=stake, node_key=b"", dataset=bytes(32))
-            for one, stake in zip(clients, stakes, strict=True)
+            Joining(account=client, stake=stake, node_key=b"", dataset=bytes(32))
+            for client, stake in zip(clients, stakes, strict=True)
         ]
         join_all(invite, joinings, relayer=anvil_account(0, chain_id=self.deployment.chain_id))
         invite.write(self.folder / "invite.json")
@@ -100,7 +100,7 @@ def stakes_of(stakes: Sequence[str] | None, *, clients: int) -> list[int]:
     """What each partition stakes, in wei; one token each if not set. Raises: ConfigError for another number of them, or 0."""
     if stakes is None:
         return [wei("1", setting="stakes")] * clients
-    found = [wei(one, setting="stakes") for one in stakes]
+    found = [wei(stake, setting="stakes") for stake in stakes]
     if len(found) != clients or not all(found):
         raise ConfigError(
             f"stakes has {len(found)} amounts{' and a 0 among them' if not all(found) else ''} for {clients} clients; give one above 0 "

@@ -138,22 +138,22 @@ class Journal:
             return
         with _written(number, self._collected(number), durable=True) as partial:
             index = []
-            for one in updates:
-                (partial / f"{one.account}.blocks").write_bytes(one.wire)
-                if one.side:
-                    (partial / f"{one.account}.records").write_bytes(to_bytes(one.side))
+            for update in updates:
+                (partial / f"{update.account}.blocks").write_bytes(update.wire)
+                if update.side:
+                    (partial / f"{update.account}.records").write_bytes(to_bytes(update.side))
                 values = {
-                    "account": one.account,
-                    "node_id": str(one.node_id),
-                    "stake": str(one.stake),
-                    "root": one.root.hex(),
-                    "signature": one.signature.hex(),
-                    "metrics": one.metrics,
-                    "seconds_training": one.seconds_training,
-                    "seconds_signing": one.seconds_signing,
+                    "account": update.account,
+                    "node_id": str(update.node_id),
+                    "stake": str(update.stake),
+                    "root": update.root.hex(),
+                    "signature": update.signature.hex(),
+                    "metrics": update.metrics,
+                    "seconds_training": update.seconds_training,
+                    "seconds_signing": update.seconds_signing,
                 }
                 index.append(values)
-            refused = [{**asdict(one), "node_id": str(one.node_id)} for one in refusals]
+            refused = [{**asdict(refusal), "node_id": str(refusal.node_id)} for refusal in refusals]
             write_sealed(partial / _INDEX, {"round": number, "updates": index, "refusals": refused})
 
     def keep_bundle(self, bundle: Bundle) -> Path:
@@ -190,7 +190,7 @@ class Journal:
                     "round %d: the update of %s in the journal is damaged (%s); it is now %s, and its node is asked again",
                     number, account, printable(problem), away,
                 )  # fmt: skip
-        ordered = sorted(updates.values(), key=lambda one: int(one.account, 16))
+        ordered = sorted(updates.values(), key=lambda update: int(update.account, 16))
         return Collected(updates=tuple(ordered), refusals=index.refusals, lost=frozenset(lost))
 
     def whole_bundle(self, number: int) -> Bundle | None:

@@ -148,11 +148,11 @@ class MaskedRound:
         """Sealed shares, by their reader and their owner."""
         state, setting = self.state, self.state.setting
         said = state.said
-        roster = {one: str(length) for one, length in said.roster.items()}
+        roster = {account: str(length) for account, length in said.roster.items()}
         questions = {}
         for account in said.commitments:
-            peers = [one for one in setting.graph[account] if one in said.commitments]
-            keys = [PeerKeys.of(said.commitments[one], reader=account).to_json() for one in peers]
+            peers = [peer for peer in setting.graph[account] if peer in said.commitments]
+            keys = [PeerKeys.of(said.commitments[peer], reader=account).to_json() for peer in peers]
             questions[account] = {"roster": roster, "peers": keys}
         sealed: dict[str, dict[str, bytes]] = {}
 
@@ -160,15 +160,15 @@ class MaskedRound:
             sharing = Sharing.from_json(body["sharing"])
             self._check_speaker(node, sharing.account)
             check_sharing(sharing, said, setting)
-            parts = {str(one): sealed_of(part) for one, part in object_of(body["sealed"]).items()}
+            parts = {str(reader): sealed_of(part) for reader, part in object_of(body["sealed"]).items()}
             others = set(sharing.shares) - {sharing.account}
             if set(parts) != others or any(
-                hashlib.sha256(parts[one]).digest() != sharing.shares[one][2] for one in others
+                hashlib.sha256(parts[reader]).digest() != sharing.shares[reader][2] for reader in others
             ):
                 raise BadSeed(account=sharing.account, problem="what it sealed is not what it signed")
             said.sharings[sharing.account] = sharing
-            for one, part in parts.items():
-                sealed.setdefault(one, {})[sharing.account] = part
+            for reader, part in parts.items():
+                sealed.setdefault(reader, {})[sharing.account] = part
 
         self._question("share", questions, take)
         return sealed
@@ -179,7 +179,7 @@ class MaskedRound:
         if len(said.sharings) < LEAST_CLIENTS:
             return
         questions = {
-            account: {"sealed": {one: sealed_to_text(part) for one, part in sealed.get(account, {}).items()}}
+            account: {"sealed": {owner: sealed_to_text(part) for owner, part in sealed.get(account, {}).items()}}
             for account in said.sharings
         }
         roster = context_of(said)
@@ -220,7 +220,7 @@ class MaskedRound:
             check_agreement(signature, account=account, survivors=survivors, setting=setting)
             state.said.agreements[account] = signature
 
-        self._question("agree", {one: {"in": survivors} for one in survivors}, take)
+        self._question("agree", {account: {"in": survivors} for account in survivors}, take)
 
     def _unmasked(self) -> None:
         state, setting = self.state, self.state.setting
@@ -248,17 +248,17 @@ class MaskedRound:
             found = {}
             for account in said.agreements:
                 holders = said.holders(account, setting)
-                agreed = {one: said.agreements[one].hex() for one in holders if one in said.agreements}
+                agreed = {holder: said.agreements[holder].hex() for holder in holders if holder in said.agreements}
                 found[account] = {"agreements": agreed, "silent": list(silent)}
             return found
 
         self._question("unmask", questions([]), take)
-        if silent := [one for one in survivors if one not in said.own]:
+        if silent := [account for account in survivors if account not in said.own]:
             self._question("unmask", questions(silent), take)
             for account in silent:
                 if (secret := self._joined(shares_of_own.get(account, {}), account)) is not None:
                     said.own[account] = secret
-        lost = {other for one in survivors for other in said.partners(one, setting) if other not in state.words}
+        lost = {other for account in survivors for other in said.partners(account, setting) if other not in state.words}
         for account in by_number(lost):
             if (secret := self._joined(shares_of_pairs.get(account, {}), account)) is not None:
                 said.pairs[account] = secret
@@ -283,7 +283,7 @@ class MaskedRound:
         needed = self.state.setting.terms.threshold_of(len(holders))
         if len(shares) < needed:
             return None
-        return joined([shares[one] for one in by_number(shares)[:needed]])
+        return joined([shares[holder] for holder in by_number(shares)[:needed]])
 
     def _enough(self, accounts: Iterable[str], *, what: str) -> bool:
         state, setting = self.state, self.state.setting
@@ -311,7 +311,7 @@ class MaskedRound:
         state, setting = self.state, self.state.setting
         said, survivors = state.said, state.survivors
         asked = question_hash(direction, roots=state.roots)
-        body = {"roots": {one: state.roots[one].hex() for one in survivors}}
+        body = {"roots": {account: state.roots[account].hex() for account in survivors}}
 
         def take(node: int, answer: Mapping[str, Any], blob: bytes) -> None:
             telling = Telling.from_json(answer["telling"])
@@ -401,7 +401,7 @@ class MaskedRound:
     def _refuse(self, node: int, account: str, reason: str) -> None:
         refusal = Refusal(node_id=node, account=printable(account, most=42), reason=printable(reason))
         log.warning("round %d: node %d refused: %s", self.state.setting.of.number, node, refusal.reason)
-        if all((one.node_id, one.account) != (node, refusal.account) for one in self.state.refusals):
+        if all((earlier.node_id, earlier.account) != (node, refusal.account) for earlier in self.state.refusals):
             self.state.refusals.append(refusal)
 
     def _void(self, why: str) -> MaskedWords:

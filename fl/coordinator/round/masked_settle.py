@@ -56,7 +56,9 @@ def settle_masked(
     with step("scoring"):
         moved = np.zeros(len(current.base))
         if state.survivors:
-            moved = unmask({one: state.words[one] for one in state.survivors}, transcript=said, setting=setting).step
+            moved = unmask(
+                {account: state.words[account] for account in state.survivors}, transcript=said, setting=setting
+            ).step
         try:
             direction = Blocks.encode(scoring.direction(base=current.base, step=moved, past=current.before.public))
         except UnencodableVector:
@@ -82,13 +84,14 @@ def settle_masked(
         log.warning("round %d: %s scores 0: %s", current.number, account, reason)
     if state.void:
         refusals += [
-            Refusal(node_id=state.nodes[one], account=one, reason=f"the round is void: {state.void}")
-            for one in state.words
-            if all(other.account != one for other in refusals)
+            Refusal(node_id=state.nodes[account], account=account, reason=f"the round is void: {state.void}")
+            for account in state.words
+            if all(other.account != account for other in refusals)
         ]
-    weights = masked_weights({one: setting.stakes[one] for one in survivors})
+    weights = masked_weights({account: setting.stakes[account] for account in survivors})
     seats = [
-        Participant(account=one, stake=setting.stakes[one], blocks=SEALED, root=state.roots[one]) for one in survivors
+        Participant(account=account, stake=setting.stakes[account], blocks=SEALED, root=state.roots[account])
+        for account in survivors
     ]
     with step("aggregating"):
         weighted_by = getattr(inner, "weighted_by_key", "num-examples")
@@ -109,15 +112,15 @@ def settle_masked(
         current,
         [
             BundledUpdate(
-                account=one,
-                stake=setting.stakes[one],
-                weight=weights[one],
+                account=account,
+                stake=setting.stakes[account],
+                weight=weights[account],
                 selected=True,
-                root=state.roots[one],
-                signature=state.signatures[one],
-                wire=state.words[one].astype("<u8").tobytes(),
+                root=state.roots[account],
+                signature=state.signatures[account],
+                wire=state.words[account].astype("<u8").tobytes(),
             )
-            for one in survivors
+            for account in survivors
         ],
         direction=direction,
         settlement=settlement,
@@ -131,7 +134,9 @@ def settle_masked(
         participants=tuple(seats),
         refusals=tuple(refusals),
         metrics=metrics,
-        factors={one: min(1.0, length / said.roster[one]) if said.roster[one] else 1.0 for one in survivors},
+        factors={
+            account: min(1.0, length / said.roster[account]) if said.roster[account] else 1.0 for account in survivors
+        },
     )
     updates = accepted_of(bundle, state.nodes, state.seconds_training)
     return SettledMasked(settled=settled, updates=tuple(updates), liars=found.liars)
@@ -140,7 +145,8 @@ def settle_masked(
 def seats_of(bundle: Bundle) -> tuple[Participant, ...]:
     """Those whose words a masked bundle holds; the strategies of masked rounds remember nothing of them."""
     return tuple(
-        Participant(account=one.account, stake=one.stake, blocks=SEALED, root=one.root) for one in bundle.updates
+        Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)
+        for update in bundle.updates
     )
 
 
@@ -150,14 +156,14 @@ def accepted_of(
     """Those whose words a masked bundle holds, as receipts and reports know them."""
     return [
         AcceptedUpdate(
-            account=one.account,
-            node_id=nodes.get(one.account, 0),
-            stake=one.stake,
+            account=update.account,
+            node_id=nodes.get(update.account, 0),
+            stake=update.stake,
             blocks=SEALED,
             wire=b"",
-            root=one.root,
-            signature=one.signature,
-            seconds_training=seconds_training.get(one.account, 0.0),
+            root=update.root,
+            signature=update.signature,
+            seconds_training=seconds_training.get(update.account, 0.0),
         )
-        for one in bundle.updates
+        for update in bundle.updates
     ]

@@ -72,7 +72,7 @@ class NodeAccounts:
 
     def request_for(self, node: int, opened: OpenRound) -> TrainRequest:
         """What a node is to sign for, with the receipt of the last update that came through it."""
-        last = next((self._receipts[one] for one in self._speaking(node) if one in self._receipts), None)
+        last = next((self._receipts[account] for account in self._speaking(node) if account in self._receipts), None)
         return TrainRequest(
             task_id=opened.task_id,
             round=opened.number,

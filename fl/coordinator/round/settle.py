@@ -99,7 +99,7 @@ def settle_updates(
             contents,
             base=current.base,
             layout=current.layout,
-            nodes=[one.node_id for one in updates],
+            nodes=[update.node_id for update in updates],
         )
     with step("public step"):
         public = scoring.public_step(
@@ -131,8 +131,11 @@ def _seats(
     current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec
 ) -> tuple[list[Participant], list[RecordDict], int]:
     # Flower wants the same metrics in every reply, and a client may send what it likes.
-    shared = set.intersection(*(set(one.metrics) for one in updates)) if updates else set()
-    seats = [Participant(account=one.account, stake=one.stake, blocks=one.blocks, root=one.root) for one in updates]
+    shared = set.intersection(*(set(update.metrics) for update in updates)) if updates else set()
+    seats = [
+        Participant(account=update.account, stake=update.stake, blocks=update.blocks, root=update.root)
+        for update in updates
+    ]
     seats = share_stakes(seats, threshold=spec.duplicate_cosine)
     length = agreed_length(seats, spec=spec)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
@@ -143,12 +146,12 @@ def _seats(
                 base=current.base,
                 layout=current.layout,
                 cap=length,
-                metrics={key: one.metrics[key] for key in shared},
+                metrics={key: update.metrics[key] for key in shared},
                 weighted_by=weighted_by,
             ),
-            one.side,
+            update.side,
         )
-        for seat, one in zip(seats, updates, strict=True)
+        for seat, update in zip(seats, updates, strict=True)
     ]
     taken = selected_by(inner, contents)
     participants = [
@@ -171,15 +174,17 @@ def _within(
     updates: Sequence[AcceptedUpdate], *, most: int | None, scorer: str
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
     """As many updates as the rule can value, largest stakes first, so that one client more does not end a task."""
-    by_stake = sorted(updates, key=lambda one: (-one.stake, int(one.account, 16)))
-    out = {one.account for one in by_stake[most:]} if most is not None else set()
+    by_stake = sorted(updates, key=lambda update: (-update.stake, int(update.account, 16)))
+    out = {update.account for update in by_stake[most:]} if most is not None else set()
     reason = f"scorer={scorer} values at most {most} clients of a round, and others staked more"
     refused = [
-        Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in by_stake if one.account in out
+        Refusal(node_id=update.node_id, account=update.account, reason=reason)
+        for update in by_stake
+        if update.account in out
     ]
     for refusal in refused:
         log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
-    return [one for one in updates if one.account not in out], refused
+    return [update for update in updates if update.account not in out], refused
 
 
 def _without_ruinous(
@@ -187,18 +192,20 @@ def _without_ruinous(
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
     """Leave out those whose step alone, as it weighs in this round, has no finite loss; everybody if there is none."""
 
-    def ruins(one: AcceptedUpdate) -> bool:
-        step = weighted_step([(one.blocks, weights[one.account])], size=len(current.base))
+    def ruins(update: AcceptedUpdate) -> bool:
+        step = weighted_step([(update.blocks, weights[update.account])], size=len(current.base))
         return not math.isfinite(game.evaluate((current.base + step).astype(np.float32)).loss)
 
-    out = {one.account for one in updates if ruins(one)} or {one.account for one in updates}
+    out = {update.account for update in updates if ruins(update)} or {update.account for update in updates}
     reason = "with this update the validation loss has no finite gradient; lower the learning rate"
     refused = [
-        Refusal(node_id=one.node_id, account=one.account, reason=reason) for one in updates if one.account in out
+        Refusal(node_id=update.node_id, account=update.account, reason=reason)
+        for update in updates
+        if update.account in out
     ]
     for refusal in refused:
         log.warning("node %d refused: %s", refusal.node_id, refusal.reason)
-    return [one for one in updates if one.account not in out], refused
+    return [update for update in updates if update.account not in out], refused
 
 
 def bundle_of(

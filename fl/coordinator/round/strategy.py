@@ -322,7 +322,7 @@ class PayingStrategy(Strategy):
         for message in messages:
             content = Records(message.content)  # a copy: the inner strategy shares one record between all nodes
             records = of_kind(content, ArrayRecord)  # a strategy of the app's own may send others beside the model
-            name = next((name for name, one in records.items() if one is model), next(iter(records)))
+            name = next((name for name, record in records.items() if record is model), next(iter(records)))
             content[name] = arrays
             request = self.nodes.request_for(message.metadata.dst_node_id, opened)
             content[RECORD] = replace(request, record=name).to_record()

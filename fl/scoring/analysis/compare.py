@@ -47,9 +47,9 @@ def run_rule(rule: str, scorer: Scorer, inputs: RoundInputs, *, rng: np.random.G
     return RuleResult(rule=rule, scores=scores, seconds=time.perf_counter() - started)
 
 
-def agreement(one: RuleResult, reference: RuleResult) -> Agreement:
+def agreement(result: RuleResult, reference: RuleResult) -> Agreement:
     """How one rule's scores agree with the reference's."""
-    values, target = one.scores.values, reference.scores.values
+    values, target = result.scores.values, reference.scores.values
     if values.sum() > 0 and target.sum() > 0:
         values = values * (target.sum() / values.sum())
     return Agreement(rank=rank_correlation(values, target), distance=relative_l2(values, target))

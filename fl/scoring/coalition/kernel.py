@@ -23,8 +23,8 @@ def _two_rows(  # noqa: PLR0917
     place: int,
     inward: int,
     before: NDArray[np.float32],
-    one: NDArray[np.float32],
-    two: NDArray[np.float32],
+    first: NDArray[np.float32],
+    second: NDArray[np.float32],
 ) -> None:
     # Eight sources a turn and two outputs: a load for two products, where one source a turn would store as often as it multiplies.
     source = 0
@@ -41,24 +41,24 @@ def _two_rows(  # noqa: PLR0917
                 rows[6 * LANES + lane],
                 rows[7 * LANES + lane],
             )
-            one[lane] = one[lane] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3 + a4 * x4 + a5 * x5 + a6 * x6 + a7 * x7
-            two[lane] = two[lane] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3 + b4 * x4 + b5 * x5 + b6 * x6 + b7 * x7
+            first[lane] = first[lane] + a0 * x0 + a1 * x1 + a2 * x2 + a3 * x3 + a4 * x4 + a5 * x5 + a6 * x6 + a7 * x7
+            second[lane] = second[lane] + b0 * x0 + b1 * x1 + b2 * x2 + b3 * x3 + b4 * x4 + b5 * x5 + b6 * x6 + b7 * x7
         source += 8
     while source < inward:
         for lane in range(LANES):
-            one[lane] = one[lane] + w[place + source] * before[source * LANES + lane]
-            two[lane] = two[lane] + w[place + inward + source] * before[source * LANES + lane]
+            first[lane] = first[lane] + w[place + source] * before[source * LANES + lane]
+            second[lane] = second[lane] + w[place + inward + source] * before[source * LANES + lane]
         source += 1
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def _one_row(
-    w: NDArray[np.float32], place: int, inward: int, before: NDArray[np.float32], one: NDArray[np.float32]
+    w: NDArray[np.float32], place: int, inward: int, before: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
     for source in range(inward):
         weight = w[place + source]
         for lane in range(LANES):
-            one[lane] = one[lane] + weight * before[source * LANES + lane]
+            out[lane] = out[lane] + weight * before[source * LANES + lane]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

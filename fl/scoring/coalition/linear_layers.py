@@ -194,14 +194,14 @@ def _seen(values: object) -> _Seen | None:
     return _Seen(values=values, writes=values._version) if isinstance(values, Tensor) else None
 
 
-def _same(one: _Seen | None, other: _Seen | None) -> bool:
+def _same(seen: _Seen | None, other: _Seen | None) -> bool:
     """Whether it is the same memory, unwritten in between: a function on the way makes new memory, or writes."""
     return (
-        one is not None
+        seen is not None
         and other is not None
-        and one.values.numel() == other.values.numel()
-        and one.values.data_ptr() == other.values.data_ptr()
-        and one.writes == other.writes
+        and seen.values.numel() == other.values.numel()
+        and seen.values.data_ptr() == other.values.data_ptr()
+        and seen.writes == other.writes
     )
 
 

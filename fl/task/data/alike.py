@@ -113,11 +113,11 @@ def _plain(value: str) -> str:
     return "".join(mark for mark in text if unicodedata.category(mark) not in ("Mn", "Cf"))
 
 
-def _one_off(one: str, other: str) -> bool:
-    if abs(len(one) - len(other)) > 1:
+def _one_off(name: str, other: str) -> bool:
+    if abs(len(name) - len(other)) > 1:
         return False
-    start = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
-    one, other = one[start:], other[start:]
-    if any(mark.isdecimal() for mark in (one[:1] + other[:1])):
+    start = next((at for at, (a, b) in enumerate(zip(name, other, strict=False)) if a != b), min(len(name), len(other)))
+    name, other = name[start:], other[start:]
+    if any(mark.isdecimal() for mark in (name[:1] + other[:1])):
         return False  # another number is another thing: stage 2, 2024-02-01
-    return one[1:] == other[1:] or one[1:] == other or one == other[1:]
+    return name[1:] == other[1:] or name[1:] == other or name == other[1:]

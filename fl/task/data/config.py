@@ -161,7 +161,7 @@ class DataConfig:
             ):
                 continue
             if self.name == "holdout":  # what it holds besides is seen when it is read
-                allowed = {one.name for one in fields(self)} - {
+                allowed = {known.name for known in fields(self)} - {
                     "group",
                     "validation",
                     "limit",

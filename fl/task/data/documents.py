@@ -64,14 +64,14 @@ def conversations(path: Path, *, field: str) -> Iterator[list[Message]]:
         messages = row.get(field)
         if not isinstance(messages, list) or not messages:
             raise _no_field(path, number, field=field, row=row, wanted="a list of messages")
-        found = [_message(one) for one in messages]
+        found = [_message(message) for message in messages]
         if None in found:
             raise DataError(
                 seen=f"{path}, row {number} has a message {json.dumps(messages[found.index(None)], default=str)[:80]}",
                 expected='messages such as {"role": "user", "content": "…"}',
                 fix="name the two so, or leave the row out",
             )
-        yield [one for one in found if one is not None]
+        yield [message for message in found if message is not None]
 
 
 def _message(raw: Any) -> Message | None:
@@ -138,7 +138,7 @@ def _saved_rows(path: Path) -> Iterator[Mapping[str, Any]]:
     ipc, arrow = _arrow("pyarrow.ipc", path), _arrow("pyarrow", path)
     try:
         state = read_json((path / _SAVED).read_bytes(), most=_MOST_LINE)
-        names = [str(one["filename"]) for one in state["_data_files"]]
+        names = [str(entry["filename"]) for entry in state["_data_files"]]
     except (OSError, BadJson, KeyError, TypeError) as error:
         raise unreadable(path / _SAVED, error) from error
     for name in names:

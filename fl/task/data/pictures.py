@@ -26,7 +26,9 @@ def class_folders(folder: Path) -> list[Path]:
     """The folders of a set of pictures, by name; none if it is not one."""
     if not folder.is_dir():
         return []
-    return sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".") and _pictures(one))
+    return sorted(
+        child for child in folder.iterdir() if child.is_dir() and not child.name.startswith(".") and _pictures(child)
+    )
 
 
 def read_pictures(folder: Path, *, shape: tuple[int, ...], classes: Sequence[str] = ()) -> tuple[ImagePair, list[str]]:
@@ -40,14 +42,14 @@ def read_pictures(folder: Path, *, shape: tuple[int, ...], classes: Sequence[str
     """
     found = class_folders(folder)
     if not found:
-        here = ", ".join(sorted(one.name for one in folder.iterdir())[:8]) if folder.is_dir() else "nothing"
+        here = ", ".join(sorted(child.name for child in folder.iterdir())[:8]) if folder.is_dir() else "nothing"
         raise DataError(
             seen=f"{folder} has no folder with pictures (it has {here or 'nothing'})",
             expected=f"a folder for each class, with files ending in {', '.join(SUFFIXES)}",
             fix="name the folder that holds those",
         )
-    names = list(classes) or [one.name for one in found]
-    if strange := [one.name for one in found if one.name not in names]:
+    names = list(classes) or [child.name for child in found]
+    if strange := [child.name for child in found if child.name not in names]:
         raise DataError(
             seen=f"{folder} has a folder {strange[0]!r}",
             expected=f"folders of the classes {', '.join(names[:12])}",
@@ -61,10 +63,10 @@ def read_pictures(folder: Path, *, shape: tuple[int, ...], classes: Sequence[str
         )
     library = _pillow(folder)
     images, labels = [], []
-    for one in found:
-        for path in _pictures(one):
+    for child in found:
+        for path in _pictures(child):
             images.append(_picture(library, path, shape=shape))
-            labels.append(names.index(one.name))
+            labels.append(names.index(child.name))
     # Grey ones without a channel, as in IDX files.
     stacked = np.stack(images)
     return ImagePair(source=folder, images=stacked, labels=np.array(labels, dtype=np.uint8), white=255.0), names

@@ -76,7 +76,7 @@ def text_schema(raw: Mapping[str, object]) -> TextSchema:
         type(context) is int
         and 1 <= context <= 1 << 20
         and form in FORMS
-        and all(isinstance(one, str) and len(one) <= _MOST_NAME for one in named.values())
+        and all(isinstance(name, str) and len(name) <= _MOST_NAME for name in named.values())
         and isinstance(raw.get("sha256"), str | None)
         and (raw.get("tokens") == BYTES) == (raw.get("sha256") is None)
         and set(raw) <= {"context", "tokens", "sha256", "form", "field"}
