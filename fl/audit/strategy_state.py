@@ -67,7 +67,7 @@ class StrategyMemory:
 
 def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
     """Those whose updates a bundle holds, as they were weighed."""
-    seats = [
+    participants = [
         Participant(
             account=update.account,
             stake=update.stake,
@@ -77,4 +77,4 @@ def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
         )
         for update in bundle.updates
     ]
-    return share_stakes(seats, threshold=spec.duplicate_cosine)
+    return share_stakes(participants, threshold=spec.duplicate_cosine)

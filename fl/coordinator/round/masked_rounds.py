@@ -17,7 +17,7 @@ from fl.coordinator.round.collect import AcceptedUpdate
 from fl.coordinator.round.gather import InHand
 from fl.coordinator.round.journal import Journal
 from fl.coordinator.round.masked import MaskedRound
-from fl.coordinator.round.masked_settle import accepted_of, seats_of, settle_masked
+from fl.coordinator.round.masked_settle import accepted_of, masked_participants, settle_masked
 from fl.coordinator.round.node_accounts import NodeAccounts
 from fl.coordinator.round.opening import OpenRound
 from fl.coordinator.round.resume import LostRound
@@ -77,7 +77,7 @@ class MaskedRounds:
             folder = self._journal.bundle(scored.round)
             raise LostRound(round_number=scored.round, problem=f"the bundle at {folder} is of another task")
         log.info("round %d: the words of %d clients are in its bundle", scored.round, len(scored.updates))
-        settled = SettledRound(bundle=scored, participants=seats_of(scored), refusals=(), metrics=None)
+        settled = SettledRound(bundle=scored, participants=masked_participants(scored), refusals=(), metrics=None)
         return accepted_of(scored, {}, {}), settled
 
     def _setting(self, opened: OpenRound) -> Setting:

@@ -89,7 +89,7 @@ def settle_masked(
             if all(other.account != account for other in refusals)
         ]
     weights = masked_weights({account: setting.stakes[account] for account in survivors})
-    seats = [
+    participants = [
         Participant(account=account, stake=setting.stakes[account], blocks=SEALED, root=state.roots[account])
         for account in survivors
     ]
@@ -105,7 +105,7 @@ def settle_masked(
         )
     with step("settling"):
         settlement = settle(
-            seats, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
+            participants, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
         )
     length = said.length(setting)
     bundle = bundle_of(
@@ -131,7 +131,7 @@ def settle_masked(
     )
     settled = SettledRound(
         bundle=bundle,
-        participants=tuple(seats),
+        participants=tuple(participants),
         refusals=tuple(refusals),
         metrics=metrics,
         factors={
@@ -142,7 +142,7 @@ def settle_masked(
     return SettledMasked(settled=settled, updates=tuple(updates), liars=found.liars)
 
 
-def seats_of(bundle: Bundle) -> tuple[Participant, ...]:
+def masked_participants(bundle: Bundle) -> tuple[Participant, ...]:
     """Those whose words a masked bundle holds; the strategies of masked rounds remember nothing of them."""
     return tuple(
         Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)

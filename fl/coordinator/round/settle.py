@@ -73,7 +73,7 @@ def settle_updates(
             _warn(updates, scoring=scoring)
         # Before the inner strategy sees anything: what ruins the loss would stay in a server optimizer's memory.
         while True:
-            participants, contents, length = _seats(current, updates, inner=inner, spec=spec)
+            participants, contents, length = _participants(current, updates, inner=inner, spec=spec)
             weights = weigh(participants, cap=length)
             try:
                 way = scoring.step(participants, base=current.base, weights=weights)
@@ -111,7 +111,7 @@ def settle_updates(
         )
     bundle = bundle_of(
         current,
-        [_bundled(update, seat, weights) for update, seat in zip(updates, participants, strict=True)],
+        [_bundled(update, participant, weights) for update, participant in zip(updates, participants, strict=True)],
         direction=blocks,
         settlement=settlement,
         made=made,
@@ -127,22 +127,22 @@ def settle_updates(
     )
 
 
-def _seats(
+def _participants(
     current: OpenRound, updates: Sequence[AcceptedUpdate], *, inner: Strategy, spec: TaskSpec
 ) -> tuple[list[Participant], list[RecordDict], int]:
     # Flower wants the same metrics in every reply, and a client may send what it likes.
     shared = set.intersection(*(set(update.metrics) for update in updates)) if updates else set()
-    seats = [
+    candidates = [
         Participant(account=update.account, stake=update.stake, blocks=update.blocks, root=update.root)
         for update in updates
     ]
-    seats = share_stakes(seats, threshold=spec.duplicate_cosine)
-    length = agreed_length(seats, spec=spec)
+    candidates = share_stakes(candidates, threshold=spec.duplicate_cosine)
+    length = agreed_length(candidates, spec=spec)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
     contents = [
         joined(
             content_for(
-                seat,
+                candidate,
                 base=current.base,
                 layout=current.layout,
                 cap=length,
@@ -151,12 +151,18 @@ def _seats(
             ),
             update.side,
         )
-        for seat, update in zip(seats, updates, strict=True)
+        for candidate, update in zip(candidates, updates, strict=True)
     ]
     taken = selected_by(inner, contents)
     participants = [
-        Participant(account=seat.account, stake=seat.stake, blocks=seat.blocks, root=seat.root, selected=flag)
-        for seat, flag in zip(seats, taken, strict=True)
+        Participant(
+            account=candidate.account,
+            stake=candidate.stake,
+            blocks=candidate.blocks,
+            root=candidate.root,
+            selected=flag,
+        )
+        for candidate, flag in zip(candidates, taken, strict=True)
     ]
     return participants, contents, length
 
@@ -248,12 +254,12 @@ def bundle_of(
     )
 
 
-def _bundled(update: AcceptedUpdate, seat: Participant, weights: Mapping[str, int]) -> BundledUpdate:
+def _bundled(update: AcceptedUpdate, participant: Participant, weights: Mapping[str, int]) -> BundledUpdate:
     return BundledUpdate(
         account=update.account,
         stake=update.stake,
         weight=weights[update.account],
-        selected=seat.selected,
+        selected=participant.selected,
         root=update.root,
         signature=update.signature,
         wire=update.wire,

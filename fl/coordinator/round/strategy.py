@@ -37,7 +37,7 @@ from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.gather import InHand, gather, in_hand
 from fl.coordinator.round.journal import Journal
 from fl.coordinator.round.masked_rounds import MaskedRounds
-from fl.coordinator.round.masked_settle import seats_of
+from fl.coordinator.round.masked_settle import masked_participants
 from fl.coordinator.round.node_accounts import NodeAccounts, Receipted
 from fl.coordinator.round.opening import OpenRound, RoundsBefore, open_round
 from fl.coordinator.round.own_start import driving, has_own_start
@@ -344,7 +344,7 @@ class PayingStrategy(Strategy):
     def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
         """Take the inner strategy through a round that is written down, so that it remembers it."""
         if bundle.masked is not None:
-            return seats_of(bundle)
+            return masked_participants(bundle)
         participants = participants_of(bundle, spec=self.spec)
         try:
             replay(self.inner, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
