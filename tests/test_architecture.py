@@ -29,6 +29,7 @@ FLOORS = [
     "bounded_http",
     "foreign",
     "errors",
+    "machine_errors",
     "plain_text",
 ]
 FL = sorted((REPOSITORY / "fl").rglob("*.py"))
@@ -185,6 +186,7 @@ def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
         "codec",
         "errors",
         "foreign",
+        "machine_errors",
         "plain_text",
         "privacy",
         "protocol",

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from fl.cli.terminal.interrupts import ask_again_when_dropped
 from fl.errors import FairshareError
+from fl.machine_errors import told
 from fl.plain_text import printable
 
 # command -> (module, one line for the help). A module is imported when its command runs: `fl --help` waits for no torch.
@@ -86,6 +87,11 @@ def main() -> None:
         # Some of the words may be a coordinator's or a node's.
         words = "\n".join(printable(line, most=4000) for line in str(error).splitlines())
         print(f"fl {arguments[0]}: {words}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as error:  # of a disk, a folder, a number of open files
+        if (refused := told(error)) is None:
+            raise
+        print(f"fl {arguments[0]}: {printable(refused, most=4000)}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print(f"\nfl {arguments[0]}: interrupted; what it had started is stopped", file=sys.stderr)

@@ -20,6 +20,7 @@ from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.anvil import CHAIN_STATE, running_anvil
+from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
@@ -30,9 +31,9 @@ from fl.chain.tokens import wei
 from fl.codec import model_hash
 from fl.coordinator.config import EngineConfig, RunConfig
 from fl.coordinator.engines.registry import Engine, client_app, open_engine
-from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
+from fl.coordinator.lifecycle.accounts import Roles, fund, gas_money, roles_for
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
-from fl.coordinator.lifecycle.open import free_salt, put_contracts, terms_of
+from fl.coordinator.lifecycle.open import free_salt, terms_of
 from fl.coordinator.lifecycle.patience import losses_of, patience_of, stop_when_stalled
 from fl.coordinator.lifecycle.privacy import cap_with_noise, privacy_of
 from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
@@ -267,9 +268,11 @@ def _open_chain(setup: _Setup, stack: ExitStack, *, gas: dict[str, list[int]]) -
         evaluators=task.evaluators,
         clients=clients,
     )
-    fund(w3, roles)
     if deployment is None:
-        deployment = put_contracts(w3, url=url, sponsor=roles.sponsor, spent=partial(note_gas, gas))
+        deployment = put_contracts(
+            w3, url=url, account=roles.sponsor, along=gas_money(w3, roles), spent=partial(note_gas, gas)
+        )
+    fund(w3, roles)
     deployment.write(setup.folder / "deployment.json")
     own = chain.url is None and chain.deployment is None
     return _Chain(url=url, own=own, deployment=deployment, roles=roles)

@@ -33,13 +33,14 @@ from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import running_anvil
 from fl.chain.artifacts import artifact
+from fl.chain.deploying import put_contracts
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
 from fl.chain.typed_data import Domain, Update, sign
 from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.config import TaskConfig
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
-from fl.coordinator.lifecycle.open import put_contracts, terms_of
+from fl.coordinator.lifecycle.open import terms_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
@@ -164,7 +165,7 @@ def open_task(url: str, spec: TaskSpec, validation: Dataset) -> PaidTask:
     """A task of one round with one evaluator."""
     w3 = connect(url)
     sponsor, coordinator = anvil_account(0, chain_id=31337), anvil_account(1, chain_id=31337)
-    deployment = put_contracts(w3, url=url, sponsor=sponsor)
+    deployment = put_contracts(w3, url=url, account=sponsor)
     terms = terms_of(
         TaskConfig(rounds=1, round_timeout=86_400),
         spec=spec,

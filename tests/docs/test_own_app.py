@@ -12,11 +12,11 @@ from flwr.app import Context, RecordDict
 
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import running_anvil
+from fl.chain.deploying import put_contracts
 from fl.chain.invite import Invite
 from fl.chain.membership import join
 from fl.chain.sender import connect
 from fl.cli.commands.claim import main as claim
-from fl.cli.commands.deploy import deploy
 from fl.coordinator.engines.local import LocalGrid
 
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "own-app.md"
@@ -110,7 +110,7 @@ def test_the_app_pays_its_clients_after_the_diff(app, tmp_path, capsys):
     server, client = app(1)
     with running_anvil(log=tmp_path / "anvil.log") as url:
         w3 = connect(url)
-        deployment = deploy(w3, account=anvil_account(0, chain_id=31337))
+        deployment = put_contracts(w3, url=url, account=anvil_account(0, chain_id=31337))
         deployment.write(tmp_path / "deployment.json")
         _, escrow, token = deployment.connect()
         owners = [anvil_account(index, chain_id=31337) for index in (5, 6)]

@@ -46,6 +46,7 @@ from fl.cli.arguments.values import is_whole, whole
 from fl.cli.commands.join import INTERRUPTED, accepted, commit
 from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
+from fl.machine_errors import LogFile
 from fl.plain_text import indented, printable
 from fl.task.bounds import read_spec
 from fl.task.data import DataReading, FileStyle, Shard
@@ -378,7 +379,7 @@ def _is_over(state: TaskState) -> bool:
 def _logging_to(path: Path) -> Iterator[None]:
     """Everything to the file, Flower's lines too; the terminal has one line a round."""
     path.touch(mode=0o600)
-    handler = logging.FileHandler(path)
+    handler = LogFile(path)
     handler.setFormatter(_PlainLines("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root, flower = logging.getLogger(), logging.getLogger("flwr")
     before = root.level, flower.handlers[:], flower.propagate

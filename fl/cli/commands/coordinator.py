@@ -35,6 +35,7 @@ from fl.dashboard.app import WAITING, dashboard_app
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
+from fl.machine_errors import LogFile
 from fl.plain_text import plural
 from fl.report.handover import hand_over
 from fl.report.live import LiveSummary
@@ -64,14 +65,6 @@ class NoRoom(FairshareError):
             f"{self.folder} cannot be written to ({self.reason}); make room there and start again, nothing that was written "
             "before is lost"
         )
-
-
-class _LogFile(logging.FileHandler):
-    """A log that a full disk cuts short, without a traceback for every line."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not isinstance(sys.exception(), OSError):
-            super().handleError(record)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -223,7 +216,7 @@ def held(folder: Path) -> Iterator[None]:
 
 def _log_to(path: Path) -> None:
     path.touch(mode=0o600)
-    handler = _LogFile(path)
+    handler = LogFile(path)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     root.addHandler(handler)

@@ -8,16 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
-from eth_account.signers.local import LocalAccount
 from eth_utils import is_address
-from web3 import Web3
 
 from fl.chain.anvil import running_anvil
-from fl.chain.artifacts import artifact
+from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
-from fl.chain.errors import ChainUnreachable, NoFunds
-from fl.chain.escrow import PARTS, Escrow, Token
-from fl.chain.fork import check_fork
+from fl.chain.errors import ChainUnreachable
 from fl.chain.provider import PatientProvider
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
@@ -35,7 +31,6 @@ KNOWN = {
     "out": "deployment file to write, deployment.json by default",
     "port": "port of that Anvil, 8545 by default",
 }
-_GAS_A_PART, _GAS_A_BYTE = 300_000, 250  # more than a part of the contract takes: 200 to store a byte, 16 to send it
 ANVIL_HOST, ANVIL_PORT = "http://127.0.0.1", 8545
 
 
@@ -62,7 +57,8 @@ def main(arguments: Sequence[str]) -> None:
             started = True
         account = signer(values.get("key"), chain_id=w3.eth.chain_id)
         held = w3.eth.get_balance(account.address)
-        deployment = deploy(w3, account=account, token=values.get("token"))
+        reached = cast(PatientProvider, w3.provider).endpoint_uri
+        deployment = put_contracts(w3, url=reached, account=account, token=values.get("token"))
         print(f"chain {deployment.chain_id} at {shown(deployment.url)}")
         print(f"contract {deployment.contract}\ntoken {deployment.token}")
         print(f"spent {(held - w3.eth.get_balance(account.address)) / WEI:.6g} ETH on gas", flush=True)
@@ -71,38 +67,6 @@ def main(arguments: Sequence[str]) -> None:
         if started:
             print("Anvil runs until Ctrl-C; it forgets everything then", flush=True)
             threading.Event().wait()
-
-
-def deploy(w3: Web3, *, account: LocalAccount, token: str | None = None) -> Deployment:
-    """Put the contract, and a devnet token unless there is one, on a chain.
-
-    Raises: before anything is sent NoFunds if the account has too little ETH, OldChain, NoContract if `token` is no contract.
-    """
-    chain_id = w3.eth.chain_id
-    held = w3.eth.get_balance(account.address)
-    if held == 0:
-        raise NoFunds(address=account.address, chain_id=chain_id)
-    check_fork(w3)
-    if token:
-        Token(w3, token)
-    # All or nothing: a wallet that is empty in the middle would have paid for parts that nobody uses.
-    needed = gas_of(PARTS if token else ("DevToken", *PARTS)) * 3 * w3.eth.gas_price // 2
-    if held < needed:
-        raise NoFunds(address=account.address, chain_id=chain_id, held=held, needed=needed, purpose="a deployment")
-    paid_in = Token(w3, token) if token else Token.deploy(w3, account=account)[0]
-    escrow, parts = Escrow.deploy(w3, account=account)
-    return Deployment(
-        chain_id=chain_id,
-        url=cast(PatientProvider, w3.provider).endpoint_uri,
-        contract=escrow.address,
-        token=paid_in.address,
-        block=parts[-1].block,
-    )
-
-
-def gas_of(names: Sequence[str]) -> int:
-    """Gas that putting these contracts on a chain does not exceed."""
-    return sum(_GAS_A_PART + _GAS_A_BYTE * (len(artifact(name).bytecode) // 2) for name in names)
 
 
 def _try_to_write(out: Path) -> None:

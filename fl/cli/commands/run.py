@@ -9,6 +9,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -17,6 +18,7 @@ from omegaconf import DictConfig
 
 from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
 from fl.errors import FairshareError
+from fl.machine_errors import told
 from fl.report.files import STATUS
 from fl.report.loggers import check_loggers, logged
 
@@ -73,12 +75,14 @@ def _run(raw: DictConfig) -> None:
     except BaseException as error:
         stopped = isinstance(error, KeyboardInterrupt | SystemExit)
         reason = "interrupted" if stopped else f"{type(error).__name__}: {error}"
-        status.write_text(f"failed: {reason}\n")
-        if live is not None:
-            live.failed(reason)
+        with suppress(OSError):  # the disk may be what ended it
+            status.write_text(f"failed: {reason}\n")
+            if live is not None:
+                live.failed(reason)
         log.error("the run failed\n%s", traceback.format_exc())
-        if isinstance(error, FairshareError):
-            print(f"fl run: {error}\nlogs are in {folder}", file=sys.stderr)
+        refused = told(error) if isinstance(error, OSError) else None
+        if refused or isinstance(error, FairshareError):
+            print(f"fl run: {refused or error}\nlogs are in {folder}", file=sys.stderr)
             sys.exit(1)
         print(f"fl run: stopped; logs are in {folder}", file=sys.stderr)
         raise

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
+from eth_utils import to_checksum_address
 from web3 import Web3
 
 from fl.chain.accounts import anvil_account, ask_password, create_keystore, open_keystore
@@ -14,6 +15,7 @@ from fl.chain.sender import transfer_ether
 
 # Enough for a client's join and an evaluator that posts nothing, at devnet and testnet prices.
 _GAS_MONEY = 10**16
+_TRANSFER_GAS = 21_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,12 +89,37 @@ def keystore_roles(key: Path, *, folder: Path, evaluators: int, clients: int) ->
 
 
 def fund(w3: Web3, roles: Roles) -> None:
-    """Give every account that has no ETH some for gas, from the sponsor. Raises: NoFunds if the sponsor has none."""
-    if w3.eth.get_balance(roles.sponsor.address) == 0:
-        raise NoFunds(address=roles.sponsor.address, chain_id=w3.eth.chain_id)
-    for account in (roles.coordinator, *roles.clients):
-        if w3.eth.get_balance(account.address) == 0:
-            transfer_ether(w3, account=roles.sponsor, to=account.address, amount=_GAS_MONEY)
+    """Give every account that has no ETH some for gas, from the sponsor.
+
+    Raises: NoFunds, before anything is sent, if the sponsor has not enough for all of them.
+    """
+    held, chain_id = w3.eth.get_balance(roles.sponsor.address), w3.eth.chain_id
+    if held == 0:
+        raise NoFunds(address=roles.sponsor.address, chain_id=chain_id)
+    needy = _without_ether(w3, roles)
+    if held < (needed := _cost(w3, len(needy))):
+        purpose = f"sending ETH for gas to {len(needy)} accounts"
+        raise NoFunds(address=roles.sponsor.address, chain_id=chain_id, held=held, needed=needed, purpose=purpose)
+    for address in needy:
+        transfer_ether(w3, account=roles.sponsor, to=address, amount=_GAS_MONEY)
+
+
+def gas_money(w3: Web3, roles: Roles) -> int:
+    """Wei of ETH that `fund` takes from the sponsor, at most."""
+    return _cost(w3, len(_without_ether(w3, roles)))
+
+
+def _without_ether(w3: Web3, roles: Roles) -> list[str]:
+    asked = dict.fromkeys(account.address for account in (roles.coordinator, *roles.clients))
+    return [
+        address
+        for address in asked
+        if address != roles.sponsor.address and w3.eth.get_balance(to_checksum_address(address)) == 0
+    ]
+
+
+def _cost(w3: Web3, accounts: int) -> int:
+    return accounts * (_GAS_MONEY + _TRANSFER_GAS * 3 * w3.eth.gas_price) if accounts else 0
 
 
 def roles_for(*, chain_id: int, key: str | None, folder: Path, evaluators: int, clients: int) -> Roles:

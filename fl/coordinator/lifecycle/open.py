@@ -1,43 +1,16 @@
-"""What opens a task: the contracts on a chain, and the terms that a configuration comes to."""
+"""What opens a task: the terms that a configuration comes to, and a salt that is free."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
-from eth_account.signers.local import LocalAccount
-from web3 import Web3
-
-from fl.chain.deployment import Deployment
-from fl.chain.escrow import Escrow, Terms, Token
-from fl.chain.sender import Sent
+from fl.chain.escrow import Escrow, Terms
 from fl.chain.tokens import wei
 from fl.coordinator.config import TaskConfig
 from fl.errors import ConfigError
 from fl.task.data import Dataset
 from fl.task.spec import TaskSpec, dataset_hash
-
-
-def put_contracts(
-    w3: Web3, *, url: str, sponsor: LocalAccount, spent: Callable[[str, Sent], None] = lambda name, sent: None
-) -> Deployment:
-    """Put token and contract on a chain.
-
-    Args:
-        w3: The chain.
-        url: By which it is reached, for the deployment file.
-        sponsor: Pays the gas.
-        spent: Told of each transaction and its name.
-    Raises: NoFunds.
-    """
-    token, token_sent = Token.deploy(w3, account=sponsor)
-    escrow, parts = Escrow.deploy(w3, account=sponsor)
-    spent("deploy_token", token_sent)
-    for part in parts:
-        spent("deploy_contract", part)
-    return Deployment(
-        chain_id=w3.eth.chain_id, url=url, contract=escrow.address, token=token.address, block=parts[-1].block
-    )
 
 
 def terms_of(

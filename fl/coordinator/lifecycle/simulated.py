@@ -18,6 +18,7 @@ from eth_account.signers.local import LocalAccount
 
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import CHAIN_STATE, running_anvil
+from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
 from fl.chain.membership import Joining, join_all
 from fl.chain.paid_task import PaidTask
@@ -25,7 +26,6 @@ from fl.chain.sender import connect
 from fl.chain.tokens import tokens, wei
 from fl.chain.typed_data import Header
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
-from fl.coordinator.lifecycle.open import put_contracts
 from fl.errors import ConfigError
 from fl.protocol import SIMULATED_FROM
 from fl.rewards import Leaf
@@ -91,7 +91,7 @@ def simulation(deployment: Path, *, accounts: int, folder: Path | None = None) -
     atexit.register(stack.close)
     url = stack.enter_context(running_anvil(accounts=accounts, log=folder / "anvil.log", state=folder / CHAIN_STATE))
     sponsor = anvil_account(0, chain_id=31337)
-    found = put_contracts(connect(url), url=url, sponsor=sponsor)
+    found = put_contracts(connect(url), url=url, account=sponsor)
     found.write(folder / "deployment.json")
     return Simulation(deployment=found, folder=folder)
 

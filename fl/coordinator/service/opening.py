@@ -9,6 +9,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 
+from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError, ChainUnreachable, TokenTooLow
 from fl.chain.escrow import Status, Token
@@ -17,8 +18,8 @@ from fl.chain.paid_task import PaidTask
 from fl.chain.rpc_url import carries_key, shown, with_key
 from fl.chain.sender import connect
 from fl.codec import model_hash
-from fl.coordinator.lifecycle.accounts import Roles, fund, roles_for
-from fl.coordinator.lifecycle.open import put_contracts, terms_of
+from fl.coordinator.lifecycle.accounts import Roles, fund, gas_money, roles_for
+from fl.coordinator.lifecycle.open import terms_of
 from fl.coordinator.result import note_gas
 from fl.coordinator.service.setup import Setup
 from fl.errors import ConfigError
@@ -76,9 +77,9 @@ def _reach_contracts(setup: Setup) -> tuple[Deployment, Roles]:
         evaluators=0 if setup.settings.evaluators else setup.config.task.evaluators,
         clients=0,
     )
-    fund(w3, roles)
     if deployment is None:
-        deployment = put_contracts(w3, url=url, sponsor=roles.sponsor)
+        deployment = put_contracts(w3, url=url, account=roles.sponsor, along=gas_money(w3, roles))
+    fund(w3, roles)
     deployment = replace(deployment, url=url)
     deployment.write(known)
     return deployment, roles

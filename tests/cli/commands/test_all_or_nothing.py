@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from types import SimpleNamespace
+
 import pytest
 from eth_account import Account
 
+from fl.chain import deploying
 from fl.chain.anvil import find_anvil, running_anvil
 from fl.chain.errors import NoFunds
 from fl.chain.escrow import PARTS, Token
 from fl.chain.fork import OldChain, check_fork
 from fl.chain.sender import connect, transfer_ether
 from fl.cli.commands import deploy, mint
+from fl.coordinator import run
+from fl.coordinator.lifecycle.accounts import Roles, fund, gas_money
+from fl.coordinator.service import opening
 
 TOKENS = 10**18
 
@@ -58,7 +65,7 @@ def test_ether_that_does_not_get_there_all_the_same_is_told_beside_the_tokens(re
 
 def test_a_deployment_that_the_wallet_cannot_pay_for_sends_nothing(refuses, chain, poor, tmp_path, monkeypatch):
     w3 = connect(chain.url)
-    monkeypatch.setattr(deploy, "gas_of", lambda names: 4 * 10**18 // (3 * w3.eth.gas_price))
+    monkeypatch.setattr(deploying, "gas_of", lambda names: 4 * 10**18 // (3 * w3.eth.gas_price))
     refuses(
         "deploy", f"chain={chain.url}", f"out={tmp_path}/new.json",
         saying=f"{poor.address} has 1 ETH on chain 31337, and a deployment takes up to 2 ETH; nothing was sent",
@@ -77,7 +84,7 @@ def test_gas_that_a_deployment_is_held_to_is_more_than_it_takes(fl, chain, accou
         for sent in w3.eth.get_block(number)["transactions"]
     ]
     assert len(gas) == 4
-    assert sum(gas) < deploy.gas_of(["DevToken", *PARTS]) < 2 * sum(gas)
+    assert sum(gas) < deploying.gas_of(["DevToken", *PARTS]) < 2 * sum(gas)
 
 
 @pytest.mark.parametrize("out", ["", "file/d.json"])
@@ -135,3 +142,54 @@ def test_a_token_that_is_given_is_looked_at_before_anything_is_sent(refuses, cha
     refuses("deploy", f"chain={chain.url}", f"token={nobody}", f"out={tmp_path}/d.json", saying=f"no token at {nobody}")
     assert w3.eth.block_number == before
     assert Token(w3, chain.token).balance(nobody) == 0
+
+
+@pytest.fixture
+def without_contracts(chain, account, tmp_path, monkeypatch):
+    """A run's settings on a chain without its contracts, and a sponsor of 0.01 ETH with a client that has none."""
+    wallet, client = Account.create(), Account.create()
+    transfer_ether(connect(chain.url), account=account(0), to=wallet.address, amount=10**16)
+    roles = Roles(sponsor=wallet, coordinator=wallet, evaluators=(), clients=(client,), client_keys=({},))
+    for module in (run, opening):
+        monkeypatch.setattr(module, "roles_for", lambda **_: roles)
+    settings = SimpleNamespace(url=chain.url, public_url=None, id=None, key="key.json", deployment=None)
+    return SimpleNamespace(
+        config=SimpleNamespace(chain=settings, task=SimpleNamespace(evaluators=0)),
+        settings=SimpleNamespace(evaluators=()),
+        folder=tmp_path,
+        wallets=[],
+        watcher=SimpleNamespace(on_setup=lambda words: None),
+        roles=roles,
+    )
+
+
+def open_chain_of_a_run(setup):
+    with ExitStack() as stack:
+        return run._open_chain(setup, stack, gas={}).deployment
+
+
+def open_chain_of_a_coordinator(setup):
+    return opening._reach_contracts(setup)[0]
+
+
+@pytest.mark.parametrize("opens", [open_chain_of_a_run, open_chain_of_a_coordinator])
+def test_a_run_checks_chain_and_wallet_before_it_puts_its_contracts(without_contracts, account, monkeypatch, opens):
+    setup, w3 = without_contracts, connect(without_contracts.config.chain.url)
+    roles = setup.roles
+    sponsor = roles.sponsor.address
+    with pytest.raises(NoFunds, match=rf"{sponsor} has 0\.01 ETH .* a deployment takes up to .* ETH; nothing was sent"):
+        opens(setup)
+    with pytest.raises(NoFunds, match="and sending ETH for gas to 1 accounts takes up to 0.01.* nothing was sent"):
+        fund(w3, roles)
+    transfer_ether(w3, account=account(0), to=sponsor, amount=10**18)
+    with monkeypatch.context() as patch:
+        patch.setattr("fl.chain.fork._PROBE", bytes.fromhex("fc"))  # which no chain knows yet
+        with pytest.raises(OldChain, match="chain 31337 does not know instructions that the contract is made of"):
+            opens(setup)
+    assert w3.eth.get_transaction_count(sponsor) == 0
+    assert list(setup.folder.iterdir()) == []
+    deployment = opens(setup)
+    assert deployment.connect()[1].address == deployment.contract
+    assert w3.eth.get_transaction_count(sponsor) == 5  # token, three parts, and ETH for the client
+    assert w3.eth.get_balance(roles.clients[0].address) == 10**16
+    assert gas_money(w3, roles) == 0
