@@ -63,7 +63,9 @@ _FRAME_BYTES = 1 << 20  # of a file of arrays beside their values: names, shapes
 _HEADER_BYTES = 1 << 20
 _ARRAY_FILES = (".safetensors", ".blocks", "validation")
 _LONGEST_NAME, _MOST_ARRAYS, _MOST_DIMENSIONS = 500, 1 << 16, 8
-_MOST_COEFFICIENTS = 64  # of a public step: two for each of at most 16 rounds, and two of this one
+# Coefficients of a public step: two for each array of the model (this round's step and direction), two for each of at most
+# 15 rounds before, and three (see `fl.scoring.public_vectors`).
+_COEFFICIENTS_EACH, _FURTHER_COEFFICIENTS = 2, 33
 _MOST_SIGNATURES, _LONGEST_SIGNATURE = 255, 1000
 # What somebody else's text does to a reader that expects another one.
 _NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError)
@@ -407,16 +409,17 @@ def read_round(text: bytes, *, where: str) -> RoundRecord:
         if (version := raw.get("version", 1)) != VERSION or type(version) is not int:
             raise OtherVersion(seen=printable(shown(version)))
         # Somebody else wrote it, and everything behind trusts the object.
+        layout = _layout(raw["names"], raw["shapes"])
         record = RoundRecord(
             task_id=hex_of(raw["taskId"], size=32),
             round=whole_of(raw["round"], least=1, most=2**32 - 1),
-            layout=_layout(raw["names"], raw["shapes"]),
+            layout=layout,
             updates=tuple(map(_listed, list_of(raw["updates"]))),
             previous=tuple(map(leaf_from_json, list_of(raw["previous"]))),
             leaves=tuple(map(leaf_from_json, list_of(raw["leaves"]))),
             price=decimal_of(raw["price"], bits=128),
             length=decimal_of(raw["length"], bits=128),
-            public=_public(raw["public"]),
+            public=_public(raw["public"], arrays=len(layout.names)),
             masked="masked" in raw,
         )
         if raw.get("masked", True) is not True:
@@ -442,14 +445,15 @@ def _layout(names: object, shapes: object) -> Layout:
     return Layout(names=told, shapes=sizes)
 
 
-def _public(raw: object) -> PublicStep | None:
+def _public(raw: object, *, arrays: int) -> PublicStep | None:
     if raw is None:
         return None
     told = object_of(raw)
     coefficients = list_of(told["coefficients"])
-    if len(coefficients) > _MOST_COEFFICIENTS:
+    most = _COEFFICIENTS_EACH * arrays + _FURTHER_COEFFICIENTS
+    if len(coefficients) > most:
         raise BadJson(
-            problem=f"the public step has {len(coefficients)} coefficients, {_MOST_COEFFICIENTS} are the most"
+            problem=f"the public step has {len(coefficients)} coefficients, {most} are the most for {arrays} arrays"
         )
     return PublicStep(coefficients=tuple(map(_hex_float, coefficients)), rate=_hex_float(told["rate"]))
 

@@ -7,7 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fl.bundle.format import BrokenBundle, Bundle, BundleFolder, leaf_from_json, leaf_to_json, read_header, write_header
+from fl.bundle.format import (
+    BrokenBundle,
+    Bundle,
+    BundleFolder,
+    leaf_from_json,
+    leaf_to_json,
+    read_header,
+    read_round,
+    write_header,
+)
 from fl.rewards import Leaf
 
 
@@ -66,6 +75,20 @@ def test_a_leaf_reads_back_with_amounts_beyond_what_json_numbers_hold():
     text = json.dumps(leaf_to_json(leaf))
     assert leaf_from_json(json.loads(text)) == leaf
     assert str(10**27 + 1) in text
+
+
+def test_a_deep_models_public_step_has_two_coefficients_for_each_array_and_33_more(folder):
+    told = json.loads((folder / "round.json").read_text())
+    names = [f"layers.{number}.weight" for number in range(100)]
+    told |= {"names": names, "shapes": [[4]] * 100, "public": {"coefficients": [(0.5).hex()] * 233, "rate": "0x1p+0"}}
+    assert read_round(json.dumps(told).encode(), where="here").public.coefficients == (0.5,) * 233
+    told["public"]["coefficients"].append((0.5).hex())
+    with pytest.raises(BrokenBundle) as error:
+        read_round(json.dumps(told).encode(), where="here")
+    assert str(error.value) == (
+        "bundle here: round.json cannot be read (BadJson: the public step has 234 coefficients, 233 are the most for 100 arrays; ask "
+        "whoever wrote it for it again); fetch it again, and ask the coordinator if it stays so"
+    )
 
 
 FILES = ["base.safetensors", "next.safetensors", "direction.blocks", "round.json", "updates"]
