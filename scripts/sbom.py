@@ -33,9 +33,13 @@ def needed(root: str) -> dict[str, tuple[Distribution, tuple[str, ...]]]:
             package = distribution(name)
         except PackageNotFoundError:
             continue  # of another system, or an extra that nobody asked for
-        wants = (Requirement(one) for one in package.requires or ())
+        wants = (Requirement(line) for line in package.requires or ())
         names = sorted(
-            {canonicalize_name(one.name) for one in wants if one.marker is None or one.marker.evaluate({"extra": ""})}
+            {
+                canonicalize_name(want.name)
+                for want in wants
+                if want.marker is None or want.marker.evaluate({"extra": ""})
+            }
         )
         found[name] = package, tuple(names)
         waiting += names
@@ -75,7 +79,7 @@ def document() -> dict[str, object]:
     depends = [
         {
             "ref": reference(name, package),
-            "dependsOn": [reference(one, found[one][0]) for one in names if one in found],
+            "dependsOn": [reference(name, found[name][0]) for name in names if name in found],
         }
         for name, (package, names) in sorted(found.items())
     ]

@@ -86,8 +86,8 @@ test_key.__test__ = False
 
 
 # What a test starts, by the fixtures that it uses and the folder or file that it is in.
-CHAIN_FIXTURES = {"anvil", "deployment", "chain", "world", "lasting_world"}
-SLOW_FIXTURES = {"environment", "python", "superlink", "town", "coordination", "launcher", "fl_process"}
+CHAIN_FIXTURES = {"anvil", "deployment", "chain", "new_world", "lasting_world"}
+SLOW_FIXTURES = {"environment", "python", "superlink", "town", "new_coordination", "launcher", "fl_process"}
 SLOW_PLACES = (
     "bundle/test_http_client.py",
     "chain/test_accounts.py",  # deriving keys takes a second each, which is their point
@@ -247,7 +247,7 @@ class World:
     @property
     def addresses(self) -> list[str]:
         """The clients' accounts, in the order of joining."""
-        return [one.address for one in self.clients]
+        return [client.address for client in self.clients]
 
     def game(self) -> ValidationGame:
         """The loss on the task's validation set."""
@@ -260,7 +260,7 @@ class World:
 
     def signers(self) -> list[Evaluator]:
         """All evaluators of the task."""
-        return [Evaluator(account=one, spec=self.spec, game=self.game()) for one in self.evaluators]
+        return [Evaluator(account=evaluator, spec=self.spec, game=self.game()) for evaluator in self.evaluators]
 
     def node_config(self, number: int) -> dict[str, str | int]:
         """What the owner of a client's node writes into its configuration."""
@@ -272,14 +272,14 @@ class World:
 
         @app.train()
         def train(message: Message, context: Context) -> Message:
-            arrays = {name: one.numpy() for name, one in message.content["arrays"].items()}
-            base = np.concatenate([one.ravel() for one in arrays.values()])
+            arrays = {name: array.numpy() for name, array in message.content["arrays"].items()}
+            base = np.concatenate([array.ravel() for array in arrays.values()])
             number = int(context.node_config["partition-id"])
             moved = base + moves(number, int(message.content["config"]["server-round"]), base).astype(np.float32)
             trained, start = {}, 0
-            for name, one in arrays.items():
-                trained[name] = Array(moved[start : start + one.size].reshape(one.shape))
-                start += one.size
+            for name, array in arrays.items():
+                trained[name] = Array(moved[start : start + array.size].reshape(array.shape))
+                start += array.size
             content = {"arrays": ArrayRecord(trained), "metrics": MetricRecord({"num-examples": 1, "train-loss": 1.0})}
             return Message(RecordDict(content), reply_to=message)
 
@@ -369,14 +369,14 @@ def open_world(
     spec, validation = spec or eight_weights(), validation or forty_rows()
     sponsor, coordinator = test_key(SPONSOR), test_key(COORDINATOR)
     signers = [test_key(FIRST_EVALUATOR + number) for number in range(evaluators)]
-    signers = tuple(sorted(signers, key=lambda one: int(one.address, 16)))
+    signers = tuple(sorted(signers, key=lambda signer: int(signer.address, 16)))
     members = tuple(test_key(FIRST_CLIENT + number) for number in range(clients))
     held = tuple(stakes or [(number + 1) * TOKENS for number in range(clients)])
     base = vector_of(spec.build_model())
     settings = {
         "token": token.address,
         "coordinator": coordinator.address,
-        "evaluators": tuple(one.address for one in signers),
+        "evaluators": tuple(signer.address for signer in signers),
         "quorum": quorum,
         "attested": spec.attested,
         "rounds": rounds,
@@ -446,7 +446,7 @@ def enrol(world: World, number: int) -> None:
 
 
 @pytest.fixture
-def world(chain: Deployment, tmp_path: Path) -> Callable[..., World]:
+def new_world(chain: Deployment, tmp_path: Path) -> Callable[..., World]:
     """Opens a small task on the session's chain; see `open_world`."""
     return lambda **options: open_world(chain, tmp_path, **options)
 

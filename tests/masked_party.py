@@ -76,7 +76,7 @@ class Party:
         """Who answers a step, ascending."""
         order = ["commit", "share", "mask", "agree", "unmask", "tell", "open"]
         gone = {place for name in order[: order.index(step) + 1] for place in self.silent.get(name, ())}
-        return [one for one in by_number(self.accounts) if self.of[one] not in gone]
+        return [account for account in by_number(self.accounts) if self.of[account] not in gone]
 
     def until_words(self):
         """Keys, shares and words."""
@@ -87,15 +87,17 @@ class Party:
             self.said.commitments[account] = said
         sealed = {}
         for account in self.here("share"):
-            others = [one for one in setting.graph[account] if one in self.said.commitments]
-            peers = [PeerKeys.of(self.said.commitments[one], reader=account) for one in others]
+            others = [peer for peer in setting.graph[account] if peer in self.said.commitments]
+            peers = [PeerKeys.of(self.said.commitments[peer], reader=account) for peer in others]
             self.members[account], self.said.sharings[account], sealed[account] = self.members[account].share(
                 self.said.roster, peers, setting=setting, sign=self.signer(account)
             )
         for account in self.here("mask"):
             partners = self.said.partners(account, setting)
             member = self.members[account]
-            after, words, root = member.mask({one: sealed[one][account] for one in partners}, setting=setting)
+            after, words, root = member.mask(
+                {partner: sealed[partner][account] for partner in partners}, setting=setting
+            )
             if factor := self.long.get(self.of[account]):
                 words = words + self._contribution(account).view(np.uint64) * np.uint64(factor - 1)
                 root = words_root(words, roster=roster_hash(after.roster), partners=partners)
@@ -111,15 +113,18 @@ class Party:
                 self.members[account], self.said.agreements[account] = self.members[account].agree(
                     survivors, setting=setting, sign=self.signer(account)
                 )
-        there = [one for one in self.here("unmask") if one in self.words]
-        silent = [one for one in survivors if one not in there]
+        there = [account for account in self.here("unmask") if account in self.words]
+        silent = [account for account in survivors if account not in there]
         for account in there:
             own, lost, asked = self.members[account].unmask(self.said.agreements, silent=silent, setting=setting)
             self.said.own[account] = own
             for into, told in ((pairs, lost), (shares, asked)):
                 for owner, share in told.items():
                     into.setdefault(owner, []).append(share)
-        for into, found in ((self.said.own, {one: shares[one] for one in silent}), (self.said.pairs, pairs)):
+        for into, found in (
+            (self.said.own, {account: shares[account] for account in silent}),
+            (self.said.pairs, pairs),
+        ):
             for owner, parts in found.items():
                 needed = self.terms.threshold_of(len(self.said.holders(owner, setting)))
                 assert len(parts) >= needed, "too few are left"
@@ -179,26 +184,26 @@ class Party:
 
     def own_scores(self):
         """What each client that knows whose words are in comes to by itself."""
-        there = [one for one in self.words if self.members[one].survivors]
-        return {one: self.members[one].own_score(self.direction, setting=self.setting) for one in there}
+        there = [account for account in self.words if self.members[account].survivors]
+        return {account: self.members[account].own_score(self.direction, setting=self.setting) for account in there}
 
     def open_contributions(self):
         """The same updates on the same fixed point, in the open: account -> integers, shape (P,)."""
-        return {one: self._contribution(one) for one in self.words}
+        return {account: self._contribution(account) for account in self.words}
 
     def open_scores(self):
         """What an open round pays for the same integers."""
         exact, scale = direction_words(self.direction)
-        staked = sum(self.setting.stakes[one] for one in self.words)
+        staked = sum(self.setting.stakes[account] for account in self.words)
         return {
-            one: score_of_words(
+            account: score_of_words(
                 int((own.astype(object) * exact.astype(object)).sum()),
                 length_q64=self.said.length(self.setting),
                 direction_scale=scale,
                 roster=self.said.roster_stake(self.setting),
                 survivors=staked,
             )
-            for one, own in self.open_contributions().items()
+            for account, own in self.open_contributions().items()
         }
 
 

@@ -42,10 +42,10 @@ def imported(path):
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
-            names |= {one.name for one in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path} imports relatively; write the whole path"
-            names |= {f"{node.module}.{one.name}" for one in node.names}
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
 
 
@@ -199,7 +199,9 @@ def test_the_node_sees_neither_the_coordinators_work_nor_the_report():
         for name in imported(path):
             if name.startswith("fl."):
                 inner = name.removeprefix("fl.")
-                assert any(f"{inner}.".startswith(f"{one}.") for one in allowed), f"{name_of(path)} imports {name}"
+                assert any(f"{inner}.".startswith(f"{module}.") for module in allowed), (
+                    f"{name_of(path)} imports {name}"
+                )
 
 
 def test_no_module_is_named_for_nothing():

@@ -31,32 +31,34 @@ def locked(name):
 
 @pytest.mark.parametrize(("name", "extras"), [("requirements.lock", ()), ("requirements-test.lock", ("test",))])
 def test_a_lock_holds_every_direct_dependency_in_its_range(name, extras):
-    wanted = [Requirement(one) for one in PROJECT["dependencies"]]
-    wanted += [Requirement(one) for extra in extras for one in PROJECT["optional-dependencies"][extra]]
+    wanted = [Requirement(line) for line in PROJECT["dependencies"]]
+    wanted += [Requirement(line) for extra in extras for line in PROJECT["optional-dependencies"][extra]]
     held = locked(name)
-    for one in wanted:
-        package = canonicalize_name(one.name)
+    for requirement in wanted:
+        package = canonicalize_name(requirement.name)
         if package in CHOSEN:
             assert package not in held
             continue
-        assert any(one.specifier.contains(version, prereleases=True) for version in held.get(package, ())), package
+        assert any(requirement.specifier.contains(version, prereleases=True) for version in held.get(package, ())), (
+            package
+        )
     assert {"hatchling", "editables"} <= held.keys()  # which build it without a look at the registry
 
 
 def test_every_package_that_the_code_imports_is_declared():
-    declared = {canonicalize_name(Requirement(one).name) for one in PROJECT["dependencies"]}
+    declared = {canonicalize_name(Requirement(line).name) for line in PROJECT["dependencies"]}
     extras = PROJECT["optional-dependencies"]
     for extra in extras.keys() - {"docs", "bench", "test"}:
-        declared |= {canonicalize_name(Requirement(one).name) for one in extras[extra]}
+        declared |= {canonicalize_name(Requirement(line).name) for line in extras[extra]}
     known, ours = packages_distributions(), {"fl", "clients"}
     for path in (*(ROOT / "fl").rglob("*.py"), *(ROOT / "clients").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) else []
             for name in (
-                {one.split(".")[0] for one in names} - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}
+                {name.split(".")[0] for name in names} - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}
             ):
-                packages = {canonicalize_name(one) for one in known.get(name, ())}
+                packages = {canonicalize_name(package) for package in known.get(name, ())}
                 assert packages & declared, f"{path} imports {name}, of {packages or 'nobody'}"
 
 
@@ -67,7 +69,7 @@ def test_the_list_of_what_it_runs_with_is_whole_and_the_same_each_time():
     told = sbom.document()
     assert json.dumps(told) == json.dumps(sbom.document())
     assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.5")
-    names = {one["name"] for one in told["components"]}
+    names = {component["name"] for component in told["components"]}
     assert {"torch", "flwr", "web3", "numpy"} <= names
-    refs = {one["bom-ref"] for one in told["components"]} | {told["metadata"]["component"]["bom-ref"]}
-    assert all({one["ref"], *one["dependsOn"]} <= refs for one in told["dependencies"])
+    refs = {component["bom-ref"] for component in told["components"]} | {told["metadata"]["component"]["bom-ref"]}
+    assert all({dependency["ref"], *dependency["dependsOn"]} <= refs for dependency in told["dependencies"])

@@ -63,4 +63,4 @@ def test_its_code_is_the_wheels(installed, tmp_path):
     found = subprocess.run(
         [sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     ).stdout.split()
-    assert all(Path(one).is_relative_to(installed) for one in found)
+    assert all(Path(path).is_relative_to(installed) for path in found)

@@ -55,7 +55,7 @@ def main() -> None:
     large = mnist(values["data.path"])
     clinics = hospitals(values["hospitals"])
     sizes = PartitionConfig(name="sizes", clients=6, sizes=[1, 2, 3, 4, 5, 6])
-    thirds, one = PartitionConfig(name="iid", clients=3), PartitionConfig(name="iid", clients=1)
+    thirds, whole = PartitionConfig(name="iid", clients=3), PartitionConfig(name="iid", clients=1)
     flipped = {2: "label_flip:0.3"}
     # Slow enough that the last round still learns; what happens where it does not is a case of its own.
     small = replace(digits(), learning_rate=0.1, steps=20)
@@ -69,9 +69,9 @@ def main() -> None:
         "40 % of the largest's labels flipped, digits": Case(
             setting=small, partition=PartitionConfig(name="sizes", clients=5, sizes=[2, 1, 1, 1, 1]), behaviours={0: "label_flip:0.4"},
         ),
-        "only holder of class 9, digits": Case(setting=small, partition=one, deal=only_holder),
-        "disjoint classes, digits": Case(setting=small, partition=one, deal=disjoint),
-        "disjoint classes, MNIST": Case(setting=large, partition=one, deal=disjoint, rounds=6),
+        "only holder of class 9, digits": Case(setting=small, partition=whole, deal=only_holder),
+        "disjoint classes, digits": Case(setting=small, partition=whole, deal=disjoint),
+        "disjoint classes, MNIST": Case(setting=large, partition=whole, deal=disjoint, rounds=6),
         "four hospitals": Case(setting=clinics, partition=PartitionConfig(name="natural", clients=0)),
         "four hospitals, va flips 30 %": Case(
             setting=clinics, partition=PartitionConfig(name="natural", clients=0),
@@ -165,7 +165,7 @@ def two_names(setting: Setting, *, seeds: int) -> dict[str, float]:
         rounds = list(trained_rounds(federation, spec, rounds=4))
         for name, arguments in rules.items():
             scorer = build_scorer(name, arguments)
-            shares = [pay_shares([split(one, client) for one in rounds], scorer) for client in range(7)]
+            shares = [pay_shares([split(round_, client) for round_ in rounds], scorer) for client in range(7)]
             factors[name].append(sum(float(after[client] + after[-1]) for client, after in enumerate(shares)))
     return {name: round(float(np.mean(found)), 3) for name, found in factors.items()}
 
@@ -194,7 +194,7 @@ def honest_cosines(large: Setting, hospitals: Setting) -> dict:
         )  # the last one has the first one's data
         apart, same = [], []
         for inputs in trained_rounds(federation, spec, rounds=rounds):
-            matrix = cosines([Blocks.encode(np.asarray(one)) for one in inputs.updates])
+            matrix = cosines([Blocks.encode(np.asarray(update)) for update in inputs.updates])
             honest = matrix[:-1, :-1]
             apart += honest[np.triu_indices(len(honest), 1)].tolist()
             same.append(float(matrix[0, -1]))
@@ -211,7 +211,7 @@ def honest_cosines(large: Setting, hospitals: Setting) -> dict:
 
 
 def _percent(shares: NDArray[np.float64]) -> list[float]:
-    return [round(100 * float(one), 1) for one in shares]
+    return [round(100 * float(share), 1) for share in shares]
 
 
 if __name__ == "__main__":

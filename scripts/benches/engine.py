@@ -96,7 +96,7 @@ def main() -> None:
             whole[name].append(time.perf_counter() - started)
     rounds, idle_mb = on_a_superlink(steps=work["steps"], rounds=int(values["superlink_rounds"]))
     (local_wall, local_cpu), (ray_wall, ray_cpu) = (
-        map(statistics.median, zip(*one, strict=True)) for one in (local, ray)
+        map(statistics.median, zip(*side, strict=True)) for side in (local, ray)
     )
     report(
         "engine",
@@ -187,7 +187,7 @@ def family(pid: int) -> list[int]:
     children = [
         int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()
     ]
-    return [pid, *(one for child in children for one in family(child))]
+    return [pid, *(descendant for child in children for descendant in family(child))]
 
 
 def cpu_seconds(pid: int) -> float:

@@ -68,7 +68,7 @@ def main() -> None:
     for group, played in groups.items():
         table[group] = {
             "direction (3 gradients)": {
-                "any": round(float(np.median([error_of("direction", {}, one, 0) for one in played])), 5)
+                "any": round(float(np.median([error_of("direction", {}, game, 0) for game in played])), 5)
             }
         }
         for name, run in estimators(shapiq=values["shapiq"] == "true").items():
@@ -76,14 +76,14 @@ def main() -> None:
             table[group][name] = {
                 str(budget): round(
                     float(
-                        np.median([run(one, budget, draw) for one in played for draw in range(int(values["draws"]))])
+                        np.median([run(game, budget, draw) for game in played for draw in range(int(values["draws"]))])
                     ),
                     5,
                 )
                 for budget in BUDGETS
             }
             print(f"{group} {name} {table[group][name]} {time.perf_counter() - started:.1f} s", file=sys.stderr)
-    report("estimators", {"median_rel_l2": table, "games": {key: len(one) for key, one in groups.items()}})
+    report("estimators", {"median_rel_l2": table, "games": {key: len(group) for key, group in groups.items()}})
 
 
 def games(name: str, setting: Setting, rounds: int) -> Iterator[RoundInputs]:

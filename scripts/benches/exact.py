@@ -63,7 +63,7 @@ def images(path: str) -> tuple[np.ndarray, np.ndarray]:
     data = DataConfig(name="idx", path=mnist_folder(path), validation=1, test=1)
     federation = load_federation(data, PartitionConfig(name="iid", clients=1), seed=0)
     parts = [federation.shards[0].data, federation.validation, federation.test]
-    return np.concatenate([one.features for one in parts]), np.concatenate([one.labels for one in parts])
+    return np.concatenate([part.features for part in parts]), np.concatenate([part.labels for part in parts])
 
 
 def round_of(model: torch.nn.Module, x: np.ndarray, y: np.ndarray) -> RoundInputs:

@@ -65,7 +65,7 @@ def main() -> None:
         started = time.perf_counter()
         result = run_federation(config, folder=folder / "run", watcher=Watcher())
         seconds = time.perf_counter() - started
-        bundles = [Bundle.read(one.bundle)[0] for one in result.rounds]
+        bundles = [Bundle.read(round_.bundle)[0] for round_ in result.rounds]
         steps = round_seconds(summarise(config, result, folder=folder / "run"))
         report(
             "models",
@@ -142,11 +142,11 @@ def exact(config: RunConfig, result: FederationResult, bundles: list[Bundle]) ->
     errors, ranks = [], []
     for bundle in bundles:
         chosen = bundle.updates[:COMPARED]
-        weights = np.array([one.weight / WEIGHT_ONE for one in chosen])
+        weights = np.array([update.weight / WEIGHT_ONE for update in chosen])
         inputs = RoundInputs(
             game=game,
             base=bundle.base,
-            updates=BlockUpdates(blocks=[Blocks.from_bytes(one.wire, size=bundle.layout.size) for one in chosen]),
+            updates=BlockUpdates(blocks=[Blocks.from_bytes(update.wire, size=bundle.layout.size) for update in chosen]),
             weights=weights,
         )
         rng = np.random.default_rng(0)

@@ -37,11 +37,11 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as folder:
         result = run_federation(config, folder=Path(folder), watcher=Watcher())
-    counted = [one.seconds for one in result.rounds[1:]]
-    parts = {name: sum(one[name] for one in counted) for name in PAYING}
-    evaluating = sum(one["evaluating"] for one in counted)
+    counted = [round_.seconds for round_ in result.rounds[1:]]
+    parts = {name: sum(seconds[name] for seconds in counted) for name in PAYING}
+    evaluating = sum(seconds["evaluating"] for seconds in counted)
     # The clients sign while the coordinator collects, so signing is inside `collecting` already.
-    rest = sum(one["collecting"] + one["aggregating"] for one in counted) - parts["signing"]
+    rest = sum(seconds["collecting"] + seconds["aggregating"] for seconds in counted) - parts["signing"]
     paying = sum(parts.values())
     report(
         "overhead",

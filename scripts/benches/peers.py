@@ -77,13 +77,13 @@ def main() -> None:
             ("against_loop", "ours", "loop"),
             ("against_loop_workers", "workers", "loop"),
         ):
-            result[key] = {name: ratio(one, side, other) for name, one in seconds.items()}
+            result[key] = {name: ratio(sides, side, other) for name, sides in seconds.items()}
         result["vectorised"] = {
-            name: ratio(one, "vectorised", "ours") for name, one in seconds.items() if "vectorised" in one
+            name: ratio(sides, "vectorised", "ours") for name, sides in seconds.items() if "vectorised" in sides
         }
         result["rounds_per_second"] = {
-            name: {side: round(1 / statistics.median(taken), 2) for side, taken in one.items()}
-            for name, one in seconds.items()
+            name: {side: round(1 / statistics.median(taken), 2) for side, taken in sides.items()}
+            for name, sides in seconds.items()
         }
     if "ray" in parts:
         result |= against_ray(path, repeats=repeats)
@@ -104,9 +104,9 @@ def race(name: str, path: str, *, repeats: int) -> dict[str, list[float]]:
     """Median seconds of a round of each side, for each repeat."""
     row = row_of(name, clients_of(name), path)
     rounds = ROUNDS[name]
-    with Ours(name, path, workers=1) as one, Ours(name, path, workers=None) as many, Pfl(name, row) as pfl:
+    with Ours(name, path, workers=1) as single, Ours(name, path, workers=None) as many, Pfl(name, row) as pfl:
         sides: dict[str, Callable[[int], float]] = {
-            "ours": one.run,
+            "ours": single.run,
             "workers": many.run,
             "loop": lambda count: loop(row, count),
             "pfl": pfl.run,
@@ -120,7 +120,7 @@ def race(name: str, path: str, *, repeats: int) -> dict[str, list[float]]:
         for _ in range(repeats):
             for side, run in sides.items():
                 taken[side].append(run(rounds))
-    print(name, {side: [round(1 / one, 2) for one in found] for side, found in taken.items()}, file=sys.stderr)
+    print(name, {side: [round(1 / seconds, 2) for seconds in found] for side, found in taken.items()}, file=sys.stderr)
     return taken
 
 
@@ -176,11 +176,11 @@ def loop(row: Row, rounds: int) -> float:
     """Median seconds of a round of the loop that a person would write."""
     spec, model, loss_fn = row.spec, row.spec.build_model(), torch.nn.CrossEntropyLoss()
     data = [(torch.from_numpy(features), torch.from_numpy(labels)) for features, labels in row.shards]
-    base = [one.detach().clone() for one in model.parameters()]
+    base = [parameter.detach().clone() for parameter in model.parameters()]
     taken = []
     for number in range(rounds):
         started = time.perf_counter()
-        total = [torch.zeros_like(one) for one in base]
+        total = [torch.zeros_like(tensor) for tensor in base]
         for client, (x, y) in enumerate(data):
             with torch.no_grad():
                 for own, given in zip(model.parameters(), base, strict=True):
@@ -247,8 +247,8 @@ def against_ray(path: str, *, repeats: int) -> dict:
     python = environment("ray", ["flwr[simulation]==1.41.0"])
     taken: dict[str, list[float]] = {"workers": [], "vectorised": [], "ray": []}
     with Ours("mlp_1", path, workers=None) as many, Ours("mlp_1", path, workers=None, together=True) as together:
-        for one in (many, together):
-            one.run(1)
+        for runner in (many, together):
+            runner.run(1)
         for _ in range(repeats):
             taken["workers"].append(many.run(ROUNDS["mlp_1"]))
             taken["vectorised"].append(together.run(ROUNDS["mlp_1"]))
@@ -261,7 +261,7 @@ def against_ray(path: str, *, repeats: int) -> dict:
                 text=True,
             )
             taken["ray"].append(statistics.median(map(float, done.stdout.splitlines()[-1].split())))
-    print("ray", {side: [round(1 / one, 2) for one in found] for side, found in taken.items()}, file=sys.stderr)
+    print("ray", {side: [round(1 / seconds, 2) for seconds in found] for side, found in taken.items()}, file=sys.stderr)
     return {"against_ray": ratio(taken, "workers", "ray"), "against_ray_vectorised": ratio(taken, "vectorised", "ray")}
 
 
@@ -278,12 +278,14 @@ def payment(path: str, *, repeats: int) -> dict:
     unpaid: list[float] = []
     with Ours("mlp_1", path, workers=1) as ours, tempfile.TemporaryDirectory() as folder:
         ours.run(1)
-        watcher = Watcher(on_round=lambda one, test: unpaid.append(ours.run(2)))
+        watcher = Watcher(on_round=lambda round_, test: unpaid.append(ours.run(2)))
         result = run_federation(config, folder=Path(folder), watcher=watcher)
-    paid = [sum(seconds for name, seconds in one.seconds.items() if name not in left_out) for one in result.rounds]
+    paid = [
+        sum(seconds for name, seconds in round_.seconds.items() if name not in left_out) for round_ in result.rounds
+    ]
     extra = [1000 * (with_pay - without) / clients for with_pay, without in zip(paid, unpaid, strict=True)][1:]
     steps = {
-        name: round(1000 * statistics.median(one.seconds[name] for one in result.rounds[1:]) / clients, 2)
+        name: round(1000 * statistics.median(round_.seconds[name] for round_ in result.rounds[1:]) / clients, 2)
         for name in result.rounds[-1].seconds
     }
     return {"payment_ms": round(statistics.median(extra), 2), "payment_steps_ms": steps}
@@ -312,7 +314,7 @@ def environment(name: str, packages: list[str]) -> str:
         subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
         site = next((folder / "lib").glob("python*/site-packages"))
         # What is installed here is seen there, so that torch is neither fetched again nor another one.
-        paths = [one for one in sys.path if one.endswith("site-packages")]
+        paths = [path for path in sys.path if path.endswith("site-packages")]
         (site / "over.pth").write_text("\n".join(paths) + "\n")
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *packages]
         subprocess.run(command, check=True)

@@ -109,7 +109,7 @@ def main() -> None:
             send_metrics_to_platform=False,
         )
         took = [end - begin for begin, end in zip(clock.ends, clock.ends[1:])]
-        print(" ".join(f"{one:.6f}" for one in took), flush=True)
+        print(" ".join(f"{seconds:.6f}" for seconds in took), flush=True)
 
 
 if __name__ == "__main__":

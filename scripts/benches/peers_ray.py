@@ -45,7 +45,7 @@ def main() -> None:
     resources = {"client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
     run_simulation(server, peers_app.app, num_supernodes=CLIENTS, backend_config=resources)
     took = [end - begin for begin, end in pairwise(ends)][1:]
-    print(" ".join(f"{one:.6f}" for one in took))
+    print(" ".join(f"{seconds:.6f}" for seconds in took))
 
 
 if __name__ == "__main__":

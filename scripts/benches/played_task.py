@@ -130,7 +130,9 @@ def play_task(
         length = agreed_length(participants, spec=spec)
         weights = weigh(participants, cap=length)
         if held and present is not None:
-            share = sum(one.stake for one in participants) / sum(wallet.stake for wallet in played.wallets)
+            share = sum(participant.stake for participant in participants) / sum(
+                wallet.stake for wallet in played.wallets
+            )
             weights = {account: round(weight * share) for account, weight in weights.items()}
         step = scoring.step(participants, base=base, weights=weights)
         direction = Blocks.encode(scoring.direction(base=base, step=step, past=past))
@@ -141,9 +143,11 @@ def play_task(
             RoundInputs(
                 game=scoring.game,
                 base=base,
-                updates=BlockUpdates(blocks=[one.blocks for one in participants]),
-                weights=np.array([weights[one.account] / WEIGHT_ONE for one in participants]),
-                clips=np.array([clip_of(one.blocks, cap=length) for one in participants], dtype=np.float32),
+                updates=BlockUpdates(blocks=[participant.blocks for participant in participants]),
+                weights=np.array([weights[participant.account] / WEIGHT_ONE for participant in participants]),
+                clips=np.array(
+                    [clip_of(participant.blocks, cap=length) for participant in participants], dtype=np.float32
+                ),
                 public=public_vectors(past),
             )
         )

@@ -89,7 +89,7 @@ def equality(rounds: int) -> dict[str, int]:
         ).whole()
         summed = np.array_equal(played.summed.total, sum(played.open_contributions().values()))
         found, expected = played.checked(), played.open_scores()
-        same = all(found.scores[one] == expected[one] for one in expected if one not in found.faults)
+        same = all(found.scores[account] == expected[account] for account in expected if account not in found.faults)
         equal, unequal = (equal + 1, unequal) if summed and same else (equal, unequal + 1)
     return {"equal_rounds": equal, "unequal_rounds": unequal}
 
@@ -105,14 +105,14 @@ def drops_out(step: str) -> bool:
         number=5,
     ).whole()
     found, expected = played.checked(), played.open_scores()
-    others = [one for place, one in enumerate(played.accounts) if place not in gone]
-    return all(found.scores[one] == expected[one] for one in others)
+    others = [account for place, account in enumerate(played.accounts) if place not in gone]
+    return all(found.scores[account] == expected[account] for account in others)
 
 
 def one_round(path: str) -> dict[str, float]:
     """LeNet on MNIST, 10 clients, masked against open."""
     open_run, masked = (_lenet(path, PrivacyConfig(masked=flag)) for flag in (False, True))
-    spent = [sum(_less_training(one.seconds) for one in run.rounds[1:]) for run in (open_run, masked)]
+    spent = [sum(_less_training(round_.seconds) for round_ in run.rounds[1:]) for run in (open_run, masked)]
     return {
         "round_ratio": round(spent[1] / spent[0], 2),
         "open_seconds": round(spent[0] / (len(open_run.rounds) - 1), 3),
@@ -136,7 +136,7 @@ def _lenet(path: str, privacy: PrivacyConfig) -> FederationResult:
 def _less_training(seconds: dict[str, float]) -> float:
     # Signing is within collecting; reporting is for the page, in either round.
     return (
-        sum(one for name, one in seconds.items() if name not in ("training", "signing", "reporting"))
+        sum(taken for name, taken in seconds.items() if name not in ("training", "signing", "reporting"))
         - seconds["training"]
     )
 
@@ -178,15 +178,18 @@ class Clients(EmbeddedGrid):
         return {"commitment": said.to_json(), "base_model": bytes(32).hex(), "seconds_training": 0.0}, b""
 
     def _share(self, account: str, body: dict, blob: bytes) -> tuple[dict, bytes]:
-        roster = {one: int(length) for one, length in body["roster"].items()}
-        peers = [PeerKeys.from_json(one) for one in body["peers"]]
+        roster = {account: int(length) for account, length in body["roster"].items()}
+        peers = [PeerKeys.from_json(raw) for raw in body["peers"]]
         self.members[account], said, sealed = self.members[account].share(
             roster, peers, setting=self.setting, sign=self._sign(account)
         )
-        return {"sharing": said.to_json(), "sealed": {one: sealed_to_text(part) for one, part in sealed.items()}}, b""
+        return {
+            "sharing": said.to_json(),
+            "sealed": {reader: sealed_to_text(part) for reader, part in sealed.items()},
+        }, b""
 
     def _mask(self, account: str, body: dict, blob: bytes) -> tuple[dict, bytes]:
-        sealed = {one: sealed_of(part) for one, part in body["sealed"].items()}
+        sealed = {owner: sealed_of(part) for owner, part in body["sealed"].items()}
         self.members[account], words, root = self.members[account].mask(sealed, setting=self.setting)
         update = Update(
             task_id=self.setting.of.task_id, round=1, client=account, base_model=bytes(32), update_root=root
@@ -201,16 +204,16 @@ class Clients(EmbeddedGrid):
         return {"signature": signature.hex()}, b""
 
     def _unmask(self, account: str, body: dict, blob: bytes) -> tuple[dict, bytes]:
-        agreements = {one: bytes.fromhex(value) for one, value in body["agreements"].items()}
+        agreements = {account: bytes.fromhex(value) for account, value in body["agreements"].items()}
         own, pairs, asked = self.members[account].unmask(agreements, silent=body["silent"], setting=self.setting)
         return {
             "own": own.hex(),
-            "pairs": {one: share.hex() for one, share in pairs.items()},
-            "silent": {one: share.hex() for one, share in asked.items()},
+            "pairs": {owner: share.hex() for owner, share in pairs.items()},
+            "silent": {owner: share.hex() for owner, share in asked.items()},
         }, b""
 
     def _tell(self, account: str, body: dict, blob: bytes) -> tuple[dict, bytes]:
-        roots = {one: bytes.fromhex(root) for one, root in body["roots"].items()}
+        roots = {account: bytes.fromhex(root) for account, root in body["roots"].items()}
         direction = Blocks.from_bytes(blob, size=self.setting.size)
         self.members[account], said = self.members[account].tell(
             direction, roots, setting=self.setting, sign=self._sign(account)
@@ -219,7 +222,7 @@ class Clients(EmbeddedGrid):
 
     def _open(self, account: str, body: dict, blob: bytes) -> tuple[dict, bytes]:
         self.members[account], keys = self.members[account].open(body["pairs"], setting=self.setting)
-        return {"keys": {one: key.hex() for one, key in keys.items()}}, b""
+        return {"keys": {peer: key.hex() for peer, key in keys.items()}}, b""
 
 
 Ask = Callable[[Sequence[tuple[int, RecordDict]]], Iterator[Message]]
@@ -296,7 +299,7 @@ def noise() -> dict[str, float]:
         )
         with tempfile.TemporaryDirectory() as folder:
             found.append(run_federation(config, folder=Path(folder), watcher=Watcher()))
-    plain, noisy = (one.tests[-1].accuracy for one in found)
+    plain, noisy = (federation.tests[-1].accuracy for federation in found)
     return {
         "dp_accuracy_loss_points": round(100 * (plain - noisy), 2),
         "accuracy": round(100 * plain, 2),

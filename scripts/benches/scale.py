@@ -79,7 +79,7 @@ def main() -> None:
             "seconds": round(own, 2),
             "evaluator_seconds": round(seconds["evaluating"], 2),
             "client_seconds": round(members.seconds, 2),
-            "parts": {name: round(one, 3) for name, one in seconds.items()},
+            "parts": {name: round(taken, 3) for name, taken in seconds.items()},
             "tree_10k_seconds": round(tree_seconds(10_000), 3),
             "price_10k_seconds": round(price_seconds(10_000), 3),
             "values_per_update": members.size,
@@ -108,7 +108,7 @@ def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, 
     strategy.start(members, ArrayRecord(spec.build_model().state_dict()), num_rounds=1)
     assert not reports[0].refusals, reports[0].refusals[0]
     assert sum(reports[0].pays.values()) == task.terms.budget
-    seconds = {name: one for name, one in reports[0].seconds.items() if name not in ("training", "signing")}
+    seconds = {name: taken for name, taken in reports[0].seconds.items() if name not in ("training", "signing")}
     return {**seconds, "collecting": seconds["collecting"] - members.seconds}
 
 
@@ -132,7 +132,7 @@ class Members(EmbeddedGrid):
     def _signed(self, message: Message) -> Message:
         number = message.metadata.dst_node_id - 2
         asked, account = message.content.config_records[RECORD], self.accounts[number]
-        base = np.concatenate([one.numpy().ravel() for one in message.content["arrays"].values()])
+        base = np.concatenate([array.numpy().ravel() for array in message.content["arrays"].values()])
         draw = np.random.default_rng([1, number])
         blocks = Blocks.encode(self._common + draw.normal(size=self.size) * 0.002).to_bytes()
         update = Update(
@@ -197,15 +197,15 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
 
     stake = 10 * task.terms.min_stake
     for method, parameters in (
-        ("anvil_setBalance", [[one.address, hex(TOKENS)] for one in accounts]),
-        ("eth_sendRawTransaction", [[raw(token.mint(one.address, stake), sponsor, first + place)] for place, one in enumerate(accounts)]),
-        ("eth_sendRawTransaction", [[raw(token.approve(task.escrow.address, stake), one, 0)] for one in accounts]),
-        ("eth_sendRawTransaction", [[raw(escrow.join(task.task_id, stake, b"", bytes(32), []), one, 1)] for one in accounts]),
+        ("anvil_setBalance", [[account.address, hex(TOKENS)] for account in accounts]),
+        ("eth_sendRawTransaction", [[raw(token.mint(account.address, stake), sponsor, first + place)] for place, account in enumerate(accounts)]),
+        ("eth_sendRawTransaction", [[raw(token.approve(task.escrow.address, stake), account, 0)] for account in accounts]),
+        ("eth_sendRawTransaction", [[raw(escrow.join(task.task_id, stake, b"", bytes(32), []), account, 1)] for account in accounts]),
     ):  # fmt: skip
         for start in range(0, len(parameters), _CALLS_AT_ONCE):
             calls = [
-                {"jsonrpc": "2.0", "id": number, "method": method, "params": one}
-                for number, one in enumerate(parameters[start : start + _CALLS_AT_ONCE])
+                {"jsonrpc": "2.0", "id": number, "method": method, "params": given}
+                for number, given in enumerate(parameters[start : start + _CALLS_AT_ONCE])
             ]
             for answer in requests.post(url, json=calls, timeout=120).json():
                 assert "error" not in answer, answer

@@ -61,7 +61,7 @@ def main() -> None:
                 "median_rel_l2": round(float(np.median(large["errors"])), 5),
                 "min_spearman": round(min(large["ranks"]), 4),
                 "speedup_vs_exact": round(loop / rule, 1),
-                "rel_l2_by_round": [round(one, 4) for one in large["errors"]],
+                "rel_l2_by_round": [round(error, 4) for error in large["errors"]],
                 "direction_seconds": round(rule, 4),
                 "loop_seconds": round(loop, 1),
                 "confidence_seconds": round(large["confidence"], 4),
@@ -140,13 +140,13 @@ def properties() -> dict[str, float]:
     copied = [updates[0], updates[0], *updates[2:]]
     merged = np.append(weights[0] + weights[1], weights[2:])
     copy = score(copied, weights)
-    one = score([updates[0], *updates[2:]], merged)
+    doubled = score([updates[0], *updates[2:]], merged)
     zero = score([np.zeros_like(updates[0]), *updates[1:]], weights)
     split_there = score([*updates, updates[0]], np.append(half, half[0]), "shapley", renormalised)
     whole_there = score(updates, weights, "shapley", renormalised)
     return {
         "split_ratio": round(float((split[0] + split[-1]) / score(updates, weights)[0]), 6),
-        "copy_ratio": round(float((copy[0] + copy[1]) / one[0]), 6),
+        "copy_ratio": round(float((copy[0] + copy[1]) / doubled[0]), 6),
         "zero_score": float(zero[0]),
         "split_ratio_renormalised_shapley": round(float((split_there[0] + split_there[-1]) / whole_there[0]), 4),
     }
@@ -163,9 +163,9 @@ def quadrature() -> dict[str, float]:
             .values
             for nodes in (*errors, 33)
         }
-        for nodes, one in errors.items():
-            one.append(relative_l2(found[nodes], found[33]))
-    return {str(nodes): round(float(np.median(one)), 7) for nodes, one in errors.items()}
+        for nodes, found_errors in errors.items():
+            found_errors.append(relative_l2(found[nodes], found[33]))
+    return {str(nodes): round(float(np.median(found_errors)), 7) for nodes, found_errors in errors.items()}
 
 
 if __name__ == "__main__":

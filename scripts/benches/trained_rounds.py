@@ -85,7 +85,7 @@ def trained_rounds(federation: Federation, spec: TaskSpec, *, rounds: int) -> It
         ]
         data = [shard.data for shard in federation.shards]
         trained = train_together(model, base, data=data, spec=spec, seeds=seeds)
-        updates = [Blocks.encode(one.astype(np.float64) - base) for one in trained]
+        updates = [Blocks.encode(vector.astype(np.float64) - base) for vector in trained]
         clips = np.array([clip_of(update, cap=cap) for update in updates])
         inputs = RoundInputs(
             game=game,

@@ -26,7 +26,7 @@ LAYOUT = Layout(names=("w",), shapes=((8,),))
 BASE = np.linspace(-1, 1, 8).astype(np.float32)
 
 
-def seat(update, *, stake=10**18):
+def participant_of(update, *, stake=10**18):
     """A participant with this update."""
     blocks = Blocks.encode(np.asarray(update, dtype=np.float64))
     return Participant(account="0x" + "11" * 20, stake=stake, blocks=blocks, root=bytes(32))
@@ -36,14 +36,16 @@ def contents_of(updates, *, stakes=None, cap="1000"):
     """The replies that these updates stand for."""
     stakes = stakes or [10**18] * len(updates)
     return [
-        content_for(seat(one, stake=stake), base=BASE, layout=LAYOUT, cap=cap_q64(cap), metrics={})
-        for one, stake in zip(updates, stakes, strict=True)
+        content_for(participant_of(update, stake=stake), base=BASE, layout=LAYOUT, cap=cap_q64(cap), metrics={})
+        for update, stake in zip(updates, stakes, strict=True)
     ]
 
 
 def aggregate(strategy, contents):
     """What Flower's strategy makes of them."""
-    replies = [Message(one, reply_to=Message(RecordDict(), number + 2, "train")) for number, one in enumerate(contents)]
+    replies = [
+        Message(content, reply_to=Message(RecordDict(), number + 2, "train")) for number, content in enumerate(contents)
+    ]
     arrays, _ = strategy.aggregate_train(1, replies)
     return arrays["w"].numpy()
 
@@ -109,7 +111,7 @@ def own_bulyan():
 @pytest.mark.parametrize(
     "strategy",
     [*(cls.__new__(cls) for cls in (FedXgbBagging, FedXgbCyclic, QFedAvg)), OwnMedian(), own_bulyan()],
-    ids=lambda one: type(one).__name__,
+    ids=lambda strategy: type(strategy).__name__,
 )
 def test_a_rule_that_no_score_follows_is_refused_by_name(strategy):
     with pytest.raises(UnscorableStrategy) as caught:
@@ -158,7 +160,7 @@ def test_a_stake_of_one_wei_is_a_weight():
 
 def test_the_key_that_weights_is_the_strategys():
     content = content_for(
-        seat(np.ones(8), stake=2 * 10**18), base=BASE, layout=LAYOUT, cap=cap_q64("10"), metrics={"loss": 1.5},
+        participant_of(np.ones(8), stake=2 * 10**18), base=BASE, layout=LAYOUT, cap=cap_q64("10"), metrics={"loss": 1.5},
         weighted_by="rows",
     )  # fmt: skip
     assert dict(content["metrics"]) == {"loss": 1.5, "rows": 2.0}

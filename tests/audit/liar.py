@@ -97,7 +97,7 @@ class Liar:
             layout=Layout(names=("w",), shapes=((self.values,),)),
             base=np.zeros(self.values, dtype=np.float32),
             next=np.zeros(self.values, dtype=np.float32),
-            updates=tuple(self._bundled(one, header, told) for one in self.made.participants),
+            updates=tuple(self._bundled(participant, header, told) for participant in self.made.participants),
             direction=self.made.direction,
             previous=self.leaves,
             leaves=tuple(leaves),
@@ -105,23 +105,23 @@ class Liar:
             length=NO_CAP,
         )
 
-    def _bundled(self, one: Participant, header: Header, told: dict[str, Leaf]) -> BundledUpdate:
-        owner = next(client for client in self.world.clients if client.address == one.account)
+    def _bundled(self, participant: Participant, header: Header, told: dict[str, Leaf]) -> BundledUpdate:
+        owner = next(client for client in self.world.clients if client.address == participant.account)
         update = Update(
             task_id=header.task_id,
             round=header.round,
-            client=one.account,
+            client=participant.account,
             base_model=header.base_model,
-            update_root=one.root,
+            update_root=participant.root,
         )
         return BundledUpdate(
-            account=one.account,
-            stake=one.stake,
-            weight=told[one.account].weight if one.account in told else 0,
+            account=participant.account,
+            stake=participant.stake,
+            weight=told[participant.account].weight if participant.account in told else 0,
             selected=True,
-            root=one.root,
+            root=participant.root,
             signature=sign(update, domain=self.task.domain, account=owner),
-            wire=one.blocks.to_bytes(),
+            wire=participant.blocks.to_bytes(),
         )
 
     def post(
@@ -132,7 +132,7 @@ class Liar:
         self._bundle(header, leaves).write(folder)
         spoil(folder)
         header = replace(header, bundle=hash_of(folder))
-        signatures = [sign(header, domain=self.task.domain, account=one) for one in self.world.evaluators]
+        signatures = [sign(header, domain=self.task.domain, account=evaluator) for evaluator in self.world.evaluators]
         write_header(folder, header, signatures=signatures)
         self.task.post(header, signatures=signatures)
         self.previous, self.leaves = header, tuple(leaves)

@@ -44,7 +44,7 @@ game = ValidationGame(
 participants = participants_of(bundle, spec=spec)
 weights = weigh(participants, cap=agreed_length(participants, spec=spec))
 scoring = PaidScoring(spec, game=game)
-step = weighted_step(((one.blocks, weights[one.account]) for one in participants), size=bundle.layout.size)
+step = weighted_step(((sender.blocks, weights[sender.account]) for sender in participants), size=bundle.layout.size)
 own = scoring.direction(base=bundle.base, step=step)
 posted = bundle.direction.decode().astype("float64")
 scores = direction_scores(participants, weights=weights, direction=bundle.direction)
@@ -73,11 +73,11 @@ def world(lasting_world):
         np.float32
     )
     spec = TaskSpec(model="fl.task.models:LeNet", feature_shape=(1, 28, 28), num_classes=10, steps=1, batch_size=4)
-    one = lasting_world(rounds=1, spec=spec, validation=Dataset(features=features, labels=labels.astype(np.int64)))
-    one.run(one.app(one.downhill))
-    write_validation(one.folder / "validation", one.validation)
-    (one.folder / "spec.json").write_text(spec.to_json())
-    return one
+    world = lasting_world(rounds=1, spec=spec, validation=Dataset(features=features, labels=labels.astype(np.int64)))
+    world.run(world.app(world.downhill))
+    write_validation(world.folder / "validation", world.validation)
+    (world.folder / "spec.json").write_text(spec.to_json())
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def usual(audited):
         {"capability": "avx2"},
         {"mkldnn": "off", "capability": "default"},
     ],
-    ids=lambda one: ",".join(f"{key}={value}" for key, value in one.items()),
+    ids=lambda variant: ",".join(f"{key}={value}" for key, value in variant.items()),
 )
 def test_the_integers_are_the_same_and_the_direction_is_within_tolerance(world, usual, audited, variant):
     other = audited(**variant)

@@ -24,9 +24,9 @@ VALUES = [
 @pytest.fixture(scope="module")
 def world(lasting_world):
     """Two rounds that are on chain."""
-    one = lasting_world(rounds=2)
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=2)
+    world.run(world.app(world.downhill))
+    return world
 
 
 class Posted(TaskRecord):
@@ -153,22 +153,22 @@ def test_json_that_exhausts_the_stack_is_a_broken_bundle(world, published, name)
     if name == "round.json":
         (folder / name).write_bytes(deep)
     _, second = audit.rounds()
-    assert any(f"{name} cannot be read" in one for one in second.differences)
+    assert any(f"{name} cannot be read" in difference for difference in second.differences)
     look = Watch(audit.record, audit.source).look()
     assert look.fine == (1,)
     told = (*look.unread, *look.unchecked.get(2, ()))
-    assert any(f"{name} cannot be read" in one for one in told)
+    assert any(f"{name} cannot be read" in line for line in told)
 
 
 def test_a_model_of_truth_values_is_a_difference(world, published):
     sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
     audit, folder = published(manifest=json.dumps(sums).encode())
     names = load_safetensors((folder / "base.safetensors").read_bytes())
-    (folder / "base.safetensors").write_bytes(save_safetensors({key: one > 0 for key, one in names.items()}))
+    (folder / "base.safetensors").write_bytes(save_safetensors({key: array > 0 for key, array in names.items()}))
     (folder.parent / "round-0001" / "next.safetensors").write_bytes((folder / "base.safetensors").read_bytes())
     first, second = audit.rounds()
-    assert any(one.startswith("next.safetensors has sha256") for one in first.differences)
-    assert any(one.startswith("base.safetensors has sha256") for one in second.differences)
+    assert any(difference.startswith("next.safetensors has sha256") for difference in first.differences)
+    assert any(difference.startswith("base.safetensors has sha256") for difference in second.differences)
 
 
 def test_the_untouched_round_reads(world):

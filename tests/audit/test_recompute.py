@@ -23,13 +23,13 @@ from fl.scoring.rows import split_rows
 @pytest.fixture(scope="module")
 def world(lasting_world, spec):
     """Three rounds that are on chain; client 0 of the three comes back with nothing in round 1."""
-    one = lasting_world(rounds=3, spec=spec(length="median", public_rounds=2))
-    one.run(
-        one.app(
-            lambda number, turn, base: np.zeros(8) if (number, turn) == (0, 1) else one.downhill(number, turn, base)
+    world = lasting_world(rounds=3, spec=spec(length="median", public_rounds=2))
+    world.run(
+        world.app(
+            lambda number, turn, base: np.zeros(8) if (number, turn) == (0, 1) else world.downhill(number, turn, base)
         )
     )
-    return one
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +41,8 @@ def bundles(world):
 def past_of(bundles, number):
     """What was public before round `number`."""
     return [
-        public_round(base=one.base, following=one.next, direction=one.direction, layout=one.layout)
-        for one in reversed(bundles[: number - 1])
+        public_round(base=bundle.base, following=bundle.next, direction=bundle.direction, layout=bundle.layout)
+        for bundle in reversed(bundles[: number - 1])
     ]
 
 
@@ -135,19 +135,19 @@ def changed(bundle, number=0, **changes):
 
 
 def test_a_weight_that_was_raised_is_refused(judge, bundles):
-    one = bundles[1].updates[0]
-    error = refused(judge, f"the weight of {one.account}", bundle=changed(bundles[1], weight=one.weight + 1))
-    assert (error.seen, error.expected) == (str(one.weight + 1), str(one.weight))
+    update = bundles[1].updates[0]
+    error = refused(judge, f"the weight of {update.account}", bundle=changed(bundles[1], weight=update.weight + 1))
+    assert (error.seen, error.expected) == (str(update.weight + 1), str(update.weight))
 
 
 def test_a_stake_that_was_raised_is_refused(judge, bundles):
-    one = bundles[1].updates[0]
-    refused(judge, f"the stake of {one.account}", bundle=changed(bundles[1], stake=one.stake * 2))
+    update = bundles[1].updates[0]
+    refused(judge, f"the stake of {update.account}", bundle=changed(bundles[1], stake=update.stake * 2))
 
 
 def test_an_update_that_was_left_out_of_the_mean_is_refused(judge, bundles):
-    one = bundles[1].updates[0]
-    refused(judge, f"whether the update of {one.account} was taken", bundle=changed(bundles[1], selected=False))
+    update = bundles[1].updates[0]
+    refused(judge, f"whether the update of {update.account} was taken", bundle=changed(bundles[1], selected=False))
 
 
 @pytest.mark.parametrize("change", [1, -1])
@@ -164,35 +164,39 @@ def test_two_swapped_signatures_are_refused(judge, bundles):
 
 
 def test_bytes_that_are_no_signature_are_refused(judge, bundles):
-    one = bundles[1].updates[0]
-    refused(judge, f"the update of {one.account}", bundle=changed(bundles[1], signature=b"x" * 65))
+    update = bundles[1].updates[0]
+    refused(judge, f"the update of {update.account}", bundle=changed(bundles[1], signature=b"x" * 65))
 
 
 def test_an_update_that_its_client_did_not_sign_is_refused(judge, bundles):
-    one = bundles[1].updates[0]
+    update = bundles[1].updates[0]
     forged = Blocks.encode(np.ones(8)).to_bytes()
-    refused(judge, f"the update root of {one.account}", bundle=changed(bundles[1], wire=forged))
+    refused(judge, f"the update root of {update.account}", bundle=changed(bundles[1], wire=forged))
     refused(
-        judge, f"the signer of {one.account}'s update", bundle=changed(bundles[1], wire=forged, root=block_root(forged))
+        judge,
+        f"the signer of {update.account}'s update",
+        bundle=changed(bundles[1], wire=forged, root=block_root(forged)),
     )
 
 
 def test_an_update_in_another_form_is_refused(judge, bundles):
-    one = bundles[1].updates[0]
-    refused(judge, f"the update of {one.account}", bundle=changed(bundles[1], wire=one.wire[:-1] + b"\x01"))
+    update = bundles[1].updates[0]
+    refused(judge, f"the update of {update.account}", bundle=changed(bundles[1], wire=update.wire[:-1] + b"\x01"))
 
 
 def test_an_update_of_a_stranger_is_refused(world, judge, bundles, account):
     stranger = account(19)
-    one = bundles[1].updates[0]
+    copied = bundles[1].updates[0]
     update = Update(
         task_id=world.task.task_id,
         round=2,
         client=stranger.address,
         base_model=model_hash(bundles[1].base),
-        update_root=one.root,
+        update_root=copied.root,
     )
-    forged = replace(one, account=stranger.address, signature=sign(update, domain=world.task.domain, account=stranger))
+    forged = replace(
+        copied, account=stranger.address, signature=sign(update, domain=world.task.domain, account=stranger)
+    )
     updates = sorted([*bundles[1].updates, forged], key=lambda each: int(each.account, 16))
     refused(judge, f"an update of {stranger.address}", bundle=replace(bundles[1], updates=tuple(updates)))
 
@@ -349,7 +353,7 @@ def test_another_length_is_refused(judge, bundles):
 
 @pytest.mark.parametrize("length", [0, 1])
 def test_a_length_that_counts_who_sent_nothing_is_refused(judge, bundles, length):
-    norms = {one.account: norm_q64(Blocks.from_bytes(one.wire, size=8)) for one in bundles[0].updates}
+    norms = {update.account: norm_q64(Blocks.from_bytes(update.wire, size=8)) for update in bundles[0].updates}
     assert list(norms.values()).count(0) == 1  # client 0, in round 1
     told = replace(bundles[0], length=sorted(norms.values())[length])
     error = refused(judge, "the round's length", number=1, bundle=told)

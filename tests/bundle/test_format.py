@@ -23,9 +23,9 @@ from fl.rewards import Leaf
 @pytest.fixture(scope="module")
 def world(lasting_world):
     """Two rounds that are on chain."""
-    one = lasting_world()
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world()
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def test_a_bundle_reads_back_as_it_was_written(folder, tmp_path):
         bundle.task_id, bundle.round, bundle.price, bundle.layout,
     )  # fmt: skip
     assert (again.leaves, again.previous) == (bundle.leaves, bundle.previous)
-    assert [vars(one) for one in again.updates] == [vars(one) for one in bundle.updates]
+    assert [vars(update) for update in again.updates] == [vars(update) for update in bundle.updates]
     np.testing.assert_array_equal(again.base, bundle.base)
     np.testing.assert_array_equal(again.next, bundle.next)
     assert again.direction.to_bytes() == bundle.direction.to_bytes()
@@ -156,7 +156,9 @@ def rewrite(folder, name, data):
 
 
 @pytest.mark.parametrize("name", ["base.safetensors", "next.safetensors", "direction.blocks", "round.json"])
-@pytest.mark.parametrize("data", [b"", b"garbage", b"{}", b"[]", b"\xff" * 600, b"null"], ids=lambda one: repr(one[:8]))
+@pytest.mark.parametrize(
+    "data", [b"", b"garbage", b"{}", b"[]", b"\xff" * 600, b"null"], ids=lambda content: repr(content[:8])
+)
 def test_garbage_under_a_right_sum_is_a_broken_bundle(folder, name, data):
     rewrite(folder, name, data)
     with pytest.raises(BrokenBundle, match="cannot be read"):

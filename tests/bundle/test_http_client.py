@@ -63,16 +63,16 @@ class Server:
 
 @pytest.fixture
 def server():
-    one = Server()
-    yield one
-    one.close()
+    server = Server()
+    yield server
+    server.close()
 
 
 @pytest.fixture
 def client(server):
-    one = ArchiveClient(server.url, domain=DOMAIN, task_id=bytes(32))
-    yield one
-    one.close()
+    client = ArchiveClient(server.url, domain=DOMAIN, task_id=bytes(32))
+    yield client
+    client.close()
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from fl.errors import ConfigError
 @pytest.fixture(scope="module")
 def world(lasting_world):
     """Three rounds that are on chain."""
-    one = lasting_world(rounds=3)
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=3)
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture(params=["folder", "memory"])
@@ -41,13 +41,13 @@ def test_what_was_stored_is_read_back_with_every_hash(world, store):
 
 
 def objects_of(store):
-    return [one for one in store.fs.find(store.root) if "/objects/" in one]
+    return [path for path in store.fs.find(store.root) if "/objects/" in path]
 
 
 def test_a_model_that_two_rounds_share_is_stored_once(world, store):
-    sums = [json.loads((one.bundle / "manifest.json").read_text()) for one in world.reports]
+    sums = [json.loads((report.bundle / "manifest.json").read_text()) for report in world.reports]
     assert sums[1]["base.safetensors"] == sums[0]["next.safetensors"]
-    assert len(objects_of(store)) == len({sha for one in sums for sha in one.values()})
+    assert len(objects_of(store)) == len({sha for manifest in sums for sha in manifest.values()})
     before = objects_of(store)
     store.put(2, world.reports[1].bundle)
     assert objects_of(store) == before
@@ -56,7 +56,7 @@ def test_a_model_that_two_rounds_share_is_stored_once(world, store):
 def test_an_object_that_was_changed_is_no_object(world, store):
     sums = json.loads((world.reports[1].bundle / "manifest.json").read_text())
     sha = sums["direction.blocks"]
-    path = next(one for one in objects_of(store) if one.endswith(sha))
+    path = next(path for path in objects_of(store) if path.endswith(sha))
     data = bytearray(store.fs.cat_file(path))
     data[5] ^= 1
     store.fs.pipe_file(path, bytes(data))
@@ -85,7 +85,7 @@ def test_pruning_a_plain_folder_leaves_what_payouts_rest_on(world, tmp_path):
     shutil.copytree(world.folder / "bundles", tmp_path / "bundles")
     plain = BundleStore.at(str(tmp_path / "bundles"))
     plain.prune(keep=2)
-    left = {one.name for one in (tmp_path / "bundles" / "round-0001").rglob("*") if one.is_file()}
+    left = {path.name for path in (tmp_path / "bundles" / "round-0001").rglob("*") if path.is_file()}
     assert left == set(KEPT)
     assert Bundle.read(plain.bundle(2))[1] == world.reports[1].header.bundle
 

@@ -36,8 +36,8 @@ def test_anvil_stops_when_the_block_raises(tmp_path):
 
 
 def test_two_anvils_take_two_ports(tmp_path):
-    with running_anvil(log=tmp_path / "one.log") as one, running_anvil(log=tmp_path / "two.log") as two:
-        assert one != two
+    with running_anvil(log=tmp_path / "one.log") as first, running_anvil(log=tmp_path / "two.log") as second:
+        assert first != second
 
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="the kernel's parent-death signal is Linux's")

@@ -46,20 +46,20 @@ def test_the_domain_is_the_one_that_the_contract_states(escrow):
     assert escrow.domain_fields() == ("Fairshare", "1", 31337, escrow.address)
 
 
-def test_a_task_id_is_known_before_the_task_is_opened(world):
-    one = world(joining=0)
-    assert one.escrow.task_id(one.sponsor.address, one.task.terms.salt) == one.task.task_id
-    assert one.escrow.has_task(one.task.task_id)
-    assert not one.escrow.has_task(b"\xee" * 32)
+def test_a_task_id_is_known_before_the_task_is_opened(new_world):
+    world = new_world(joining=0)
+    assert world.escrow.task_id(world.sponsor.address, world.task.terms.salt) == world.task.task_id
+    assert world.escrow.has_task(world.task.task_id)
+    assert not world.escrow.has_task(b"\xee" * 32)
 
 
-def test_the_terms_read_back_as_they_were_sent(world):
-    one = world(evaluators=3, quorum=2, joining=0, reveal_each_round=True, attested=True)
-    terms, state = one.escrow.task(one.task.task_id)
+def test_the_terms_read_back_as_they_were_sent(new_world):
+    world = new_world(evaluators=3, quorum=2, joining=0, reveal_each_round=True, attested=True)
+    terms, state = world.escrow.task(world.task.task_id)
     assert (terms.reveal_each_round, terms.attested) == (True, True)
-    assert terms.evaluators == tuple(account.address for account in one.evaluators)
-    assert (terms.budget, terms.bond, terms.spec_hash) == (10**21, 10**21, one.spec.hash())
-    assert (state.sponsor, state.posted, state.clients, state.paid) == (one.sponsor.address, 0, 0, 0)
+    assert terms.evaluators == tuple(account.address for account in world.evaluators)
+    assert (terms.budget, terms.bond, terms.spec_hash) == (10**21, 10**21, world.spec.hash())
+    assert (state.sponsor, state.posted, state.clients, state.paid) == (world.sponsor.address, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def mirrors(anvil):
     files = [*(CHECKOUT_CONTRACTS / "src").rglob("*.sol"), CHECKOUT_CONTRACTS / "test" / "Mirror.sol"]
     request = {
         "language": "Solidity",
-        "sources": {str(one.relative_to(CHECKOUT_CONTRACTS)): {"content": one.read_text()} for one in files},
+        "sources": {str(path.relative_to(CHECKOUT_CONTRACTS)): {"content": path.read_text()} for path in files},
         "settings": {
             **settings_file,
             "remappings": ["@openzeppelin/=node_modules/@openzeppelin/"],
@@ -128,7 +128,7 @@ def test_leaves_trees_and_proofs_agree(mirror, drawn_leaves, data):
     mirror.checkLeaf(header, leaf.as_tuple(), proof).call()
     count = data.draw(st.integers(1, len(tree) - place))
     siblings = packed(tree.range_proof(place, count))
-    mirror.checkRange(header, place, [one.as_tuple() for one in tree.leaves[place : place + count]], siblings).call()
+    mirror.checkRange(header, place, [leaf.as_tuple() for leaf in tree.leaves[place : place + count]], siblings).call()
 
 
 @few

@@ -40,9 +40,9 @@ def test_who_left_before_the_start_never_was_there_and_may_come_back():
 
 
 def test_who_leaves_later_keeps_its_leaf_and_has_no_weight():
-    one = Enrolments([joined(ALICE), Left(account=ALICE, round=3)])[ALICE]
-    assert [one.weighs_in(number) for number in (1, 2, 3)] == [True, True, False]
-    assert one.counts_in(9)
+    enrolment = Enrolments([joined(ALICE), Left(account=ALICE, round=3)])[ALICE]
+    assert [enrolment.weighs_in(number) for number in (1, 2, 3)] == [True, True, False]
+    assert enrolment.counts_in(9)
 
 
 def test_a_stake_that_was_slashed_is_no_part_of_the_leave():

@@ -80,79 +80,79 @@ def test_a_deployment_whose_chain_was_reset_has_no_contract(deployment):
         replace(deployment, contract="0x" + "99" * 20).connect()
 
 
-def test_an_honest_invite_leads_to_the_tasks_terms(world):
-    one = world(joining=0)
-    escrow, token, terms = check_invite(one.invite)
-    assert (escrow.address, token.address, terms) == (one.escrow.address, one.token.address, one.task.terms)
+def test_an_honest_invite_leads_to_the_tasks_terms(new_world):
+    world = new_world(joining=0)
+    escrow, token, terms = check_invite(world.invite)
+    assert (escrow.address, token.address, terms) == (world.escrow.address, world.token.address, world.task.terms)
 
 
-def test_an_invite_with_another_spec_is_refused(world, spec):
-    one = world(joining=0)
+def test_an_invite_with_another_spec_is_refused(new_world, spec):
+    world = new_world(joining=0)
     other = spec(steps=99)
     with pytest.raises(InviteDiffers) as caught:
-        check_invite(replace(one.invite, spec=other.to_json()))
+        check_invite(replace(world.invite, spec=other.to_json()))
     assert caught.value.what == "spec hash"
     assert caught.value.invite == "0x" + other.hash().hex()
-    assert caught.value.chain == "0x" + one.spec.hash().hex()
+    assert caught.value.chain == "0x" + world.spec.hash().hex()
     assert str(caught.value).endswith("; do not join, and ask the coordinator for the right invite")
 
 
-def test_an_invite_with_another_coordinator_is_refused(world, account):
-    one = world(joining=0)
+def test_an_invite_with_another_coordinator_is_refused(new_world, account):
+    world = new_world(joining=0)
     with pytest.raises(InviteDiffers) as caught:
-        check_invite(replace(one.invite, coordinator=account(19).address))
+        check_invite(replace(world.invite, coordinator=account(19).address))
     assert (caught.value.what, caught.value.invite, caught.value.chain) == (
         "coordinator",
         account(19).address,
-        one.coordinator.address,
+        world.coordinator.address,
     )
 
 
-def test_an_invite_with_another_token_is_refused(world):
-    one = world(joining=0)
+def test_an_invite_with_another_token_is_refused(new_world):
+    world = new_world(joining=0)
     with pytest.raises(InviteDiffers) as caught:
-        check_invite(replace(one.invite, token=one.escrow.address))
+        check_invite(replace(world.invite, token=world.escrow.address))
     assert caught.value.what == "token"
 
 
-def test_an_invite_to_a_task_that_is_not_there_is_refused(world):
-    one = world(joining=0)
+def test_an_invite_to_a_task_that_is_not_there_is_refused(new_world):
+    world = new_world(joining=0)
     with pytest.raises(NoTask) as caught:
-        check_invite(replace(one.invite, task_id="0x" + "cd" * 32))
+        check_invite(replace(world.invite, task_id="0x" + "cd" * 32))
     assert str(caught.value) == (
-        f"no task 0x{'cd' * 32} in the contract at {one.escrow.address}; check the invite and its chain"
+        f"no task 0x{'cd' * 32} in the contract at {world.escrow.address}; check the invite and its chain"
     )
 
 
-def test_a_closed_task_takes_no_clients(world, devnet):
-    one = world(joining=1)
-    one.task.start()
-    devnet(one.w3, "evm_increaseTime", 2000)
-    devnet(one.w3, "evm_mine")
-    one.escrow.expire(one.task.task_id, account=one.sponsor)
+def test_a_closed_task_takes_no_clients(new_world, devnet):
+    world = new_world(joining=1)
+    world.task.start()
+    devnet(world.w3, "evm_increaseTime", 2000)
+    devnet(world.w3, "evm_mine")
+    world.escrow.expire(world.task.task_id, account=world.sponsor)
     with pytest.raises(TaskOver) as caught:
-        check_invite(one.invite)
+        check_invite(world.invite)
     assert caught.value.status == "closed"
     assert str(caught.value) == (
-        f"task {one.invite.task_id} is closed and takes no clients any more; ask for another invite"
+        f"task {world.invite.task_id} is closed and takes no clients any more; ask for another invite"
     )
 
 
-def test_joining_with_more_than_one_holds_is_refused(world):
-    one = world(joining=0)
-    held = one.token.balance(one.clients[0].address)
+def test_joining_with_more_than_one_holds_is_refused(new_world):
+    world = new_world(joining=0)
+    held = world.token.balance(world.clients[0].address)
     with pytest.raises(TokenTooLow) as caught:
-        join(one.invite, account=one.clients[0], stake=held + 1, node_key=b"", dataset=bytes(32))
+        join(world.invite, account=world.clients[0], stake=held + 1, node_key=b"", dataset=bytes(32))
     assert (caught.value.balance, caught.value.needed, caught.value.purpose) == (held, held + 1, "stake")
 
 
-def test_only_the_coordinators_key_holds_a_task(world, account):
-    one = world(joining=0)
-    one.invite.write(one.invite_path)
+def test_only_the_coordinators_key_holds_a_task(new_world, account):
+    world = new_world(joining=0)
+    world.invite.write(world.invite_path)
     with pytest.raises(NotCoordinator) as caught:
-        PaidTask.from_invite(one.invite_path, coordinator=account(19))
-    assert (caught.value.seen, caught.value.expected) == (account(19).address, one.coordinator.address)
-    assert PaidTask.from_invite(one.invite_path, coordinator=one.coordinator).terms == one.task.terms
+        PaidTask.from_invite(world.invite_path, coordinator=account(19))
+    assert (caught.value.seen, caught.value.expected) == (account(19).address, world.coordinator.address)
+    assert PaidTask.from_invite(world.invite_path, coordinator=world.coordinator).terms == world.task.terms
 
 
 def test_an_invite_travels_as_one_line():

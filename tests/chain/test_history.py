@@ -16,14 +16,14 @@ from fl.rewards.sums import fold
 
 
 @pytest.fixture
-def finished(world):
+def finished(new_world):
     """A task of two rounds, paid and closed."""
-    one = world()
-    one.run(one.app(one.downhill))
-    last = one.reports[-1]
-    claim_for_all(one.task, last.header, leaves=last.leaves, account=one.sponsor)
-    close_and_return_stakes(one.task, account=one.sponsor)
-    return one
+    world = new_world()
+    world.run(world.app(world.downhill))
+    last = world.reports[-1]
+    claim_for_all(world.task, last.header, leaves=last.leaves, account=world.sponsor)
+    close_and_return_stakes(world.task, account=world.sponsor)
+    return world
 
 
 def history(world, **options):
@@ -31,9 +31,9 @@ def history(world, **options):
     return {table.name: table for table in tables}
 
 
-def test_every_kind_of_event_that_names_a_task_or_a_challenge_has_a_table(world):
-    names = {one["name"].lower() for one in artifact("Fairshare").abi if one["type"] == "event"}
-    tables = history(world())
+def test_every_kind_of_event_that_names_a_task_or_a_challenge_has_a_table(new_world):
+    names = {entry["name"].lower() for entry in artifact("Fairshare").abi if entry["type"] == "event"}
+    tables = history(new_world())
     assert {name.replace("_", "") for name in tables} == names - {"eip712domainchanged", "withdrawn"}
     assert all(list(table.columns)[:4] == list(COMMON) for table in tables.values())
 
@@ -59,34 +59,34 @@ def test_a_finished_task_is_told_from_its_opening_to_its_last_claim(finished):
     assert places == sorted(places)
 
 
-def test_another_tasks_events_are_left_out(world):
-    first, second = world(), world(joining=1)
+def test_another_tasks_events_are_left_out(new_world):
+    first, second = new_world(), new_world(joining=1)
     assert len(history(first)["joined"].rows) == 3
     assert len(history(second)["joined"].rows) == 1
 
 
-def test_the_steps_of_a_challenge_belong_to_the_task_whose_score_it_doubts(world, account):
-    one, doubter = world(), account(15)
-    one.run(one.app(one.downhill))
-    other = world()
-    posted, bundle = Published.read(one.reports[0].bundle), Bundle.read(one.reports[0].bundle)[0]
+def test_the_steps_of_a_challenge_belong_to_the_task_whose_score_it_doubts(new_world, account):
+    world, doubter = new_world(), account(15)
+    world.run(world.app(world.downhill))
+    other = new_world()
+    posted, bundle = Published.read(world.reports[0].bundle), Bundle.read(world.reports[0].bundle)[0]
     update = Blocks.from_bytes(bundle.updates[0].wire, size=bundle.layout.size)
     place = [leaf.account for leaf in posted.leaves].index(bundle.updates[0].account)
     sums = [total + (1 << 50) for total in fold(proofs.partials(update, bundle.direction), span=1)]
-    bond = one.escrow.challenge_bond(one.task.task_id)
-    one.token.mint(doubter.address, bond, account=doubter)
-    one.token.approve(one.escrow.address, bond, purpose="bond", account=doubter)
+    bond = world.escrow.challenge_bond(world.task.task_id)
+    world.token.mint(doubter.address, bond, account=doubter)
+    world.token.approve(world.escrow.address, bond, purpose="bond", account=doubter)
     call = proofs.challenge_with(posted, place=place, update=update, sums=sums)
-    one.escrow.submit(call.function, call.arguments, account=doubter)
-    (opened,) = one.escrow.challenges(one.task.task_id)
+    world.escrow.submit(call.function, call.arguments, account=doubter)
+    (opened,) = world.escrow.challenges(world.task.task_id)
     call = proofs.refute(opened.challenge, sums=opened.sums, index=0, update=update, direction=bundle.direction)
-    one.escrow.submit(call.function, call.arguments, account=one.coordinator)
-    tables = history(one)
+    world.escrow.submit(call.function, call.arguments, account=world.coordinator)
+    tables = history(world)
     (challenged,), (refuted,) = tables["challenged"].rows, tables["refuted"].rows
     assert challenged["challenge_challenger"] == doubter.address
     assert challenged["challenge_account"] == bundle.updates[0].account
     assert refuted["id"] == challenged["id"] == "0x" + opened.id.hex()
-    assert refuted["refuter"] == one.coordinator.address
+    assert refuted["refuter"] == world.coordinator.address
     assert not history(other)["challenged"].rows + history(other)["refuted"].rows
 
 

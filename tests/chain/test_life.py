@@ -21,8 +21,8 @@ BUDGET, BOND = 1000 * TOKENS, 1000 * TOKENS
 def leaves_of(world, cumulatives, *, total=1):
     """A leaf per client with these cumulatives; all scored the same."""
     return [
-        Leaf(account=one.address, update_root=NO_UPDATE, weight=0, score=total, total=total, cumulative=wei)
-        for one, wei in zip(world.clients, cumulatives, strict=True)
+        Leaf(account=client.address, update_root=NO_UPDATE, weight=0, score=total, total=total, cumulative=wei)
+        for client, wei in zip(world.clients, cumulatives, strict=True)
     ]
 
 
@@ -49,8 +49,8 @@ def header_of(world, leaves, *, number=1, previous=None, price=1):
 
 def signed(world, header, *, by=None):
     """Signatures of the evaluators numbered `by`, all by default."""
-    chosen = world.evaluators if by is None else [world.evaluators[one] for one in by]
-    return [sign(header, domain=world.task.domain, account=one) for one in chosen]
+    chosen = world.evaluators if by is None else [world.evaluators[number] for number in by]
+    return [sign(header, domain=world.task.domain, account=evaluator) for evaluator in chosen]
 
 
 def claim(world, header, leaves, number, *, account=None):
@@ -68,61 +68,61 @@ def wait(world, seconds):
 
 
 @pytest.fixture
-def quorum(world):
+def quorum(new_world):
     """A started task of two rounds and three clients, with 2 of 3 evaluators."""
-    one = world(evaluators=3, quorum=2)
-    one.task.start()
-    return one
+    world = new_world(evaluators=3, quorum=2)
+    world.task.start()
+    return world
 
 
-def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(world):
-    one = world(evaluators=3, quorum=2)
-    token, escrow, task_id = one.token, one.escrow, one.task.task_id
-    owners = (*one.addresses, one.sponsor.address, one.coordinator.address)
+def test_a_whole_life_pays_everybody_and_leaves_nothing_behind(new_world):
+    world = new_world(evaluators=3, quorum=2)
+    token, escrow, task_id = world.token, world.escrow, world.task.task_id
+    owners = (*world.addresses, world.sponsor.address, world.coordinator.address)
     before = {who: token.balance(who) for who in owners}
     held = token.balance(escrow.address)
-    assert one.task.state().status == Status.OPEN
-    assert set(one.task.enrolments()) == set(one.addresses)
+    assert world.task.state().status == Status.OPEN
+    assert set(world.task.enrolments()) == set(world.addresses)
 
-    assert one.task.start() is not None
-    assert one.task.start() is None  # done before
-    assert one.task.state().status == Status.STARTED
-    assert before[one.coordinator.address] - token.balance(one.coordinator.address) == BOND
+    assert world.task.start() is not None
+    assert world.task.start() is None  # done before
+    assert world.task.state().status == Status.STARTED
+    assert before[world.coordinator.address] - token.balance(world.coordinator.address) == BOND
 
-    first = leaves_of(one, [200 * TOKENS, 200 * TOKENS, 100 * TOKENS])
-    header = header_of(one, first)
-    one.task.post(header, signatures=signed(one, header, by=[2, 0]))  # in any order
-    second = leaves_of(one, [500 * TOKENS, 300 * TOKENS, 200 * TOKENS])
-    last = header_of(one, second, number=2, previous=header)
-    one.task.post(last, signatures=signed(one, last, by=[0, 1, 2]))
-    assert one.task.state().cumulative == BUDGET
+    first = leaves_of(world, [200 * TOKENS, 200 * TOKENS, 100 * TOKENS])
+    header = header_of(world, first)
+    world.task.post(header, signatures=signed(world, header, by=[2, 0]))  # in any order
+    second = leaves_of(world, [500 * TOKENS, 300 * TOKENS, 200 * TOKENS])
+    last = header_of(world, second, number=2, previous=header)
+    world.task.post(last, signatures=signed(world, last, by=[0, 1, 2]))
+    assert world.task.state().cumulative == BUDGET
     assert not escrow.is_final(task_id, 1)
 
-    wait(one, one.task.terms.challenge_window + 1)
+    wait(world, world.task.terms.challenge_window + 1)
     assert escrow.is_final(task_id, 2)
-    claim(one, header, first, 0)  # an older round first: the rest of it comes from the newer one
-    assert escrow.claimed(task_id, one.addresses[0]) == 200 * TOKENS
+    claim(world, header, first, 0)  # an older round first: the rest of it comes from the newer one
+    assert escrow.claimed(task_id, world.addresses[0]) == 200 * TOKENS
     tree = RoundTree(second)
     proofs = [(index, tree.proof(index)) for index in range(3)]
-    escrow.claim_batch(last, leaves=tree.leaves, proofs=proofs, account=one.sponsor)
-    assert [escrow.claimed(task_id, who) for who in one.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
-    assert [token.balance(who) - before[who] for who in one.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
-    assert one.task.state().paid == BUDGET
+    escrow.claim_batch(last, leaves=tree.leaves, proofs=proofs, account=world.sponsor)
+    assert [escrow.claimed(task_id, who) for who in world.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
+    assert [token.balance(who) - before[who] for who in world.addresses] == [500 * TOKENS, 300 * TOKENS, 200 * TOKENS]
+    assert world.task.state().paid == BUDGET
 
-    escrow.close(task_id, account=one.clients[0])  # anybody may
-    escrow.release(task_id, client=one.addresses[0], account=one.sponsor)
-    assert escrow.credit(token.address, one.addresses[0]) == one.stakes[0]
-    escrow.withdraw_for(token.address, one.addresses[0], account=one.sponsor)
-    escrow.release_range(task_id, one.addresses, account=one.sponsor)  # who has nothing staked any more is skipped
-    escrow.withdraw_for(token.address, one.coordinator.address, account=one.clients[0])
+    escrow.close(task_id, account=world.clients[0])  # anybody may
+    escrow.release(task_id, client=world.addresses[0], account=world.sponsor)
+    assert escrow.credit(token.address, world.addresses[0]) == world.stakes[0]
+    escrow.withdraw_for(token.address, world.addresses[0], account=world.sponsor)
+    escrow.release_range(task_id, world.addresses, account=world.sponsor)  # who has nothing staked any more is skipped
+    escrow.withdraw_for(token.address, world.coordinator.address, account=world.clients[0])
     assert [token.balance(who) - before[who] for who in owners] == [
-        500 * TOKENS + one.stakes[0],
-        300 * TOKENS + one.stakes[1],
-        200 * TOKENS + one.stakes[2],
+        500 * TOKENS + world.stakes[0],
+        300 * TOKENS + world.stakes[1],
+        200 * TOKENS + world.stakes[2],
         0,
         0,
     ]
-    assert held - token.balance(escrow.address) == BUDGET + sum(one.stakes)
+    assert held - token.balance(escrow.address) == BUDGET + sum(world.stakes)
 
 
 def test_what_nobody_claims_goes_back_to_the_sponsor(quorum):
@@ -183,39 +183,39 @@ def test_silence_before_the_first_round_shares_the_bond_by_stake(quorum):
     assert escrow.credit(quorum.token.address, quorum.sponsor.address) == BUDGET
 
 
-def test_what_is_added_to_the_budget_counts_from_the_round_after_the_one_under_way(world):
-    one = world(rounds=3)
-    schedules = [one.task.schedule()]
+def test_what_is_added_to_the_budget_counts_from_the_round_after_the_one_under_way(new_world):
+    world = new_world(rounds=3)
+    schedules = [world.task.schedule()]
     for _ in range(2):  # before the start, and while round 1 is under way
-        one.token.mint(one.sponsor.address, 300 * TOKENS, account=one.sponsor)
-        one.token.approve(one.escrow.address, 300 * TOKENS, purpose="addition", account=one.sponsor)
-        one.escrow.add_budget(one.task.task_id, 300 * TOKENS, account=one.sponsor)
-        schedules.append(one.task.schedule())
-        one.task.start()
+        world.token.mint(world.sponsor.address, 300 * TOKENS, account=world.sponsor)
+        world.token.approve(world.escrow.address, 300 * TOKENS, purpose="addition", account=world.sponsor)
+        world.escrow.add_budget(world.task.task_id, 300 * TOKENS, account=world.sponsor)
+        schedules.append(world.task.schedule())
+        world.task.start()
     assert [[each.budget(number) // TOKENS for number in (1, 2, 3)] for each in schedules] == [
         [1000, 1000, 1000],
         [1300, 1300, 1300],
         [1300, 1600, 1600],
     ]
     allowed = schedules[-1].allowed(1)
-    leaves = leaves_of(one, [allowed, 0, 0])
-    header = header_of(one, leaves)
-    one.task.post(header, signatures=signed(one, header))
-    assert one.task.state().budget == 1600 * TOKENS
-    assert one.task.schedule() == schedules[-1]
-    assert one.task.schedule().allowed(3) == 1600 * TOKENS
+    leaves = leaves_of(world, [allowed, 0, 0])
+    header = header_of(world, leaves)
+    world.task.post(header, signatures=signed(world, header))
+    assert world.task.state().budget == 1600 * TOKENS
+    assert world.task.schedule() == schedules[-1]
+    assert world.task.schedule().allowed(3) == 1600 * TOKENS
 
 
-def test_a_stop_that_the_terms_allow_pays_the_whole_budget_in_the_round_under_way(world):
-    one = world(rounds=3, may_stop=True)
-    one.task.start()
-    one.escrow.stop(one.task.task_id, account=one.sponsor)
-    schedule = one.task.schedule()
+def test_a_stop_that_the_terms_allow_pays_the_whole_budget_in_the_round_under_way(new_world):
+    world = new_world(rounds=3, may_stop=True)
+    world.task.start()
+    world.escrow.stop(world.task.task_id, account=world.sponsor)
+    schedule = world.task.schedule()
     assert (schedule.rounds, schedule.allowed(1)) == (1, BUDGET)
     assert schedule.planned == 3
-    header = header_of(one, leaves_of(one, [BUDGET, 0, 0]))
-    one.task.post(header, signatures=signed(one, header))
-    assert (one.task.state().posted, one.task.state().rounds, one.task.state().stopping) == (1, 1, True)
+    header = header_of(world, leaves_of(world, [BUDGET, 0, 0]))
+    world.task.post(header, signatures=signed(world, header))
+    assert (world.task.state().posted, world.task.state().rounds, world.task.state().stopping) == (1, 1, True)
 
 
 def test_a_sponsor_whose_terms_do_not_say_so_cannot_stop(quorum):
@@ -224,24 +224,24 @@ def test_a_sponsor_whose_terms_do_not_say_so_cannot_stop(quorum):
     assert caught.value.name == "NotAllowed"
 
 
-def test_a_round_whose_pay_the_bond_does_not_cover_waits_until_the_ones_before_are_final(world, caplog):
-    one = world(rounds=3, bond=400 * TOKENS)
-    one.task.start()
-    previous, allowed = None, one.task.schedule()
+def test_a_round_whose_pay_the_bond_does_not_cover_waits_until_the_ones_before_are_final(new_world, caplog):
+    world = new_world(rounds=3, bond=400 * TOKENS)
+    world.task.start()
+    previous, allowed = None, world.task.schedule()
     for number in (1, 2):
-        leaves = leaves_of(one, [allowed.allowed(number), 0, 0])
-        previous = header_of(one, leaves, number=number, previous=previous)
-        one.task.post(previous, signatures=signed(one, previous))
-    assert one.escrow.is_final(one.task.task_id, 1)
+        leaves = leaves_of(world, [allowed.allowed(number), 0, 0])
+        previous = header_of(world, leaves, number=number, previous=previous)
+        world.task.post(previous, signatures=signed(world, previous))
+    assert world.escrow.is_final(world.task.task_id, 1)
     assert "waiting until round 1 is final" in caplog.text
 
 
-def test_a_coordinator_without_its_bond_does_not_start(world):
-    one = world()
-    held = one.token.balance(one.coordinator.address)
-    terms = replace(one.task.terms, bond=held + 1)
+def test_a_coordinator_without_its_bond_does_not_start(new_world):
+    world = new_world()
+    held = world.token.balance(world.coordinator.address)
+    terms = replace(world.task.terms, bond=held + 1)
     with pytest.raises(TokenTooLow) as caught:
-        replace(one.task, terms=terms).start()
+        replace(world.task, terms=terms).start()
     assert (caught.value.needed, caught.value.purpose) == (held + 1, "coordinator's bond")
 
 
@@ -269,52 +269,52 @@ def test_a_leaver_gets_its_stake_back_when_its_last_round_is_final(quorum):
 # ---- refusals: the contract's own error, with its values -------------------------------------------------------------
 
 
-def test_joining_twice_is_refused(world):
-    one = world(joining=1)
-    member = one.clients[0]
-    one.token.mint(member.address, one.stakes[0], account=one.sponsor)
+def test_joining_twice_is_refused(new_world):
+    world = new_world(joining=1)
+    member = world.clients[0]
+    world.token.mint(member.address, world.stakes[0], account=world.sponsor)
     with pytest.raises(Refused) as caught:
-        join(one.invite, account=member, stake=one.stakes[0], node_key=b"", dataset=bytes(32))
+        join(world.invite, account=member, stake=world.stakes[0], node_key=b"", dataset=bytes(32))
     assert (caught.value.call, caught.value.name) == ("join", "AlreadyJoined")
-    assert caught.value.values == {"taskId": one.invite.task_id, "account": member.address}
+    assert caught.value.values == {"taskId": world.invite.task_id, "account": member.address}
     assert str(caught.value) == (
-        f"the contract refused join: AlreadyJoined(taskId={one.invite.task_id}, account={member.address})"
+        f"the contract refused join: AlreadyJoined(taskId={world.invite.task_id}, account={member.address})"
     )
 
 
-def test_a_stake_out_of_range_is_refused(world):
-    one = world(joining=0, min_stake=10, max_stake=20)
-    one.token.mint(one.clients[0].address, 21, account=one.sponsor)
+def test_a_stake_out_of_range_is_refused(new_world):
+    world = new_world(joining=0, min_stake=10, max_stake=20)
+    world.token.mint(world.clients[0].address, 21, account=world.sponsor)
     for stake in (9, 21):
         with pytest.raises(Refused) as caught:
-            join(one.invite, account=one.clients[0], stake=stake, node_key=b"", dataset=bytes(32))
+            join(world.invite, account=world.clients[0], stake=stake, node_key=b"", dataset=bytes(32))
         assert caught.value.name == "StakeOutOfRange"
         assert caught.value.values == {"stake": stake, "least": 10, "most": 20}
 
 
-def test_a_task_without_clients_does_not_start(world):
-    one = world(joining=0)
+def test_a_task_without_clients_does_not_start(new_world):
+    world = new_world(joining=0)
     with pytest.raises(Refused) as caught:
-        one.task.start()
-    assert (caught.value.name, caught.value.values) == ("NoClients", {"taskId": one.invite.task_id})
+        world.task.start()
+    assert (caught.value.name, caught.value.values) == ("NoClients", {"taskId": world.invite.task_id})
 
 
-def test_a_sponsor_without_the_budget_opens_nothing(world):
-    one = world(joining=0)
-    terms = replace(one.task.terms, budget=10**27, salt=b"\xff" * 32)
-    held = one.token.balance(one.sponsor.address)
+def test_a_sponsor_without_the_budget_opens_nothing(new_world):
+    world = new_world(joining=0)
+    terms = replace(world.task.terms, budget=10**27, salt=b"\xff" * 32)
+    held = world.token.balance(world.sponsor.address)
     with pytest.raises(TokenTooLow) as caught:
-        PaidTask.open(one.deployment, terms=terms, sponsor=one.sponsor, coordinator=one.coordinator)
+        PaidTask.open(world.deployment, terms=terms, sponsor=world.sponsor, coordinator=world.coordinator)
     assert (caught.value.balance, caught.value.needed) == (held, 10**27)
     assert caught.value.purpose == "task's budget"
 
 
-def test_terms_out_of_range_are_named(world):
-    one = world(joining=0)
-    one.token.mint(one.sponsor.address, BUDGET + BOND, account=one.sponsor)
-    terms = replace(one.task.terms, rounds=0, salt=b"\xff" * 32)
+def test_terms_out_of_range_are_named(new_world):
+    world = new_world(joining=0)
+    world.token.mint(world.sponsor.address, BUDGET + BOND, account=world.sponsor)
+    terms = replace(world.task.terms, rounds=0, salt=b"\xff" * 32)
     with pytest.raises(Refused) as caught:
-        PaidTask.open(one.deployment, terms=terms, sponsor=one.sponsor, coordinator=one.coordinator)
+        PaidTask.open(world.deployment, terms=terms, sponsor=world.sponsor, coordinator=world.coordinator)
     assert caught.value.name == "TermOutOfRange"
     assert bytes.fromhex(caught.value.values["term"][2:]).rstrip(b"\0") == b"rounds"
     assert (caught.value.values["seen"], caught.value.values["least"]) == (0, 1)
@@ -384,18 +384,18 @@ def test_bytes_that_are_no_signature_are_refused(quorum):
         quorum.task.post(header, signatures=[b"x" * 65])
 
 
-def test_only_the_coordinator_posts_and_starts(world):
-    one = world(evaluators=3, quorum=2)
-    stranger = one.clients[0]
+def test_only_the_coordinator_posts_and_starts(new_world):
+    world = new_world(evaluators=3, quorum=2)
+    stranger = world.clients[0]
     with pytest.raises(Refused) as caught:
-        one.escrow.submit("start", (one.task.task_id,), account=stranger)
+        world.escrow.submit("start", (world.task.task_id,), account=stranger)
     assert caught.value.name == "NotCoordinator"
-    one.task.start()
-    header = header_of(one, leaves_of(one, [500 * TOKENS, 0, 0]))
+    world.task.start()
+    header = header_of(world, leaves_of(world, [500 * TOKENS, 0, 0]))
     with pytest.raises(Refused) as caught:
-        one.escrow.post(header, signatures=signed(one, header, by=[0, 1]), cover=bytes(32), account=stranger)
+        world.escrow.post(header, signatures=signed(world, header, by=[0, 1]), cover=bytes(32), account=stranger)
     assert caught.value.name == "NotCoordinator"
-    assert caught.value.values == {"seen": stranger.address, "expected": one.coordinator.address}
+    assert caught.value.values == {"seen": stranger.address, "expected": world.coordinator.address}
 
 
 def test_a_claim_is_refused_before_the_round_is_final_and_after_it_was_paid(quorum):
@@ -466,11 +466,11 @@ def test_a_leaf_that_was_raised_is_refused(quorum):
     assert caught.value.name in ("WrongRoot", "WrongSum")
 
 
-def test_waiting_for_clients_ends_with_how_many_came(world):
-    one = world(joining=2)
-    assert set(one.task.wait_for_clients(2, deadline_s=0)) == set(one.addresses[:2])
+def test_waiting_for_clients_ends_with_how_many_came(new_world):
+    world = new_world(joining=2)
+    assert set(world.task.wait_for_clients(2, deadline_s=0)) == set(world.addresses[:2])
     with pytest.raises(TooFewClients) as caught:
-        one.task.wait_for_clients(3, deadline_s=0)
+        world.task.wait_for_clients(3, deadline_s=0)
     assert (caught.value.seen, caught.value.expected) == (2, 3)
     assert str(caught.value) == "2 of 3 clients joined within 0 s; let them run `fl join` or lower the number"
 
@@ -485,8 +485,8 @@ def test_a_client_that_comes_when_the_last_round_is_under_way_is_refused(quorum,
     assert caught.value.values == {"taskId": quorum.invite.task_id, "firstRound": 3, "rounds": 2}
 
 
-def test_a_receipt_is_the_coordinators_word(world):
-    one = world(joining=1)
-    signature = one.task.receipt(round_number=1, client=one.addresses[0], update_root=b"u" * 32)
-    receipt = Receipt(task_id=one.task.task_id, round=1, client=one.addresses[0], update_root=b"u" * 32)
-    assert signer_of(receipt, domain=one.task.domain, signature=signature) == one.coordinator.address
+def test_a_receipt_is_the_coordinators_word(new_world):
+    world = new_world(joining=1)
+    signature = world.task.receipt(round_number=1, client=world.addresses[0], update_root=b"u" * 32)
+    receipt = Receipt(task_id=world.task.task_id, round=1, client=world.addresses[0], update_root=b"u" * 32)
+    assert signer_of(receipt, domain=world.task.domain, signature=signature) == world.coordinator.address

@@ -12,85 +12,85 @@ from fl.chain.paid_task import PaidTask
 
 
 @pytest.fixture
-def opening(world):
+def opening(new_world):
     """A world, and the terms of a task that is not open yet."""
-    one = world(joining=0)
-    terms = replace(one.task.terms, salt=b"\xee" * 32)
-    one.token.mint(one.sponsor.address, terms.budget, account=one.sponsor)
+    world = new_world(joining=0)
+    terms = replace(world.task.terms, salt=b"\xee" * 32)
+    world.token.mint(world.sponsor.address, terms.budget, account=world.sponsor)
 
     def again(**changes):
         return PaidTask.open(
-            one.deployment, terms=replace(terms, **changes), sponsor=one.sponsor, coordinator=one.coordinator
+            world.deployment, terms=replace(terms, **changes), sponsor=world.sponsor, coordinator=world.coordinator
         )
 
-    return one, again
+    return world, again
 
 
 def test_a_task_is_opened_once(opening):
-    one, again = opening
-    with dying_after_sending(one.w3, "open"):
+    world, again = opening
+    with dying_after_sending(world.w3, "open"):
         again()
-    with blocks_come_again(one.w3):
+    with blocks_come_again(world.w3):
         task, sent = again()
     assert task.state().status == Status.OPEN
     assert task.terms.salt == b"\xee" * 32
     assert sent == {}
     # And a program that comes later still: the tokens are escrowed, and it needs none.
-    assert one.token.balance(one.sponsor.address) == 0
+    assert world.token.balance(world.sponsor.address) == 0
     later, sent = again()
     assert (later.task_id, sent) == (task.task_id, {})
 
 
 def test_a_task_with_other_terms_is_not_taken_for_ours(opening):
-    one, again = opening
-    with dying_after_sending(one.w3, "open"):
+    world, again = opening
+    with dying_after_sending(world.w3, "open"):
         again()
-    with blocks_come_again(one.w3), pytest.raises(Refused) as caught:
+    with blocks_come_again(world.w3), pytest.raises(Refused) as caught:
         again(budget=1, bond=1)
     assert caught.value.name == "TaskExists"
 
 
-def test_a_task_is_started_once(world):
-    one = world()
-    with dying_after_sending(one.w3, "start"):
-        one.task.start()
-    with blocks_come_again(one.w3):
-        assert one.task.start() is None
-    assert one.task.state().status == Status.STARTED
+def test_a_task_is_started_once(new_world):
+    world = new_world()
+    with dying_after_sending(world.w3, "start"):
+        world.task.start()
+    with blocks_come_again(world.w3):
+        assert world.task.start() is None
+    assert world.task.state().status == Status.STARTED
 
 
 @pytest.fixture
-def joining(world):
+def joining(new_world):
     """A world, and the call that its first client joins with."""
-    one = world(joining=0)
-    member = one.clients[0]
-    one.token.mint(member.address, one.stakes[0], account=one.sponsor)
+    world = new_world(joining=0)
+    member = world.clients[0]
+    world.token.mint(member.address, world.stakes[0], account=world.sponsor)
 
     def again(**changes):
-        values = {"stake": one.stakes[0], "node_key": b"node", "dataset": b"\x07" * 32, **changes}
-        return join(one.invite, account=member, **values)
+        values = {"stake": world.stakes[0], "node_key": b"node", "dataset": b"\x07" * 32, **changes}
+        return join(world.invite, account=member, **values)
 
-    return one, again
+    return world, again
 
 
 def test_a_client_joins_once(joining):
-    one, again = joining
-    with dying_after_sending(one.w3, "join"):
+    world, again = joining
+    with dying_after_sending(world.w3, "join"):
         again()
-    with blocks_come_again(one.w3):
+    with blocks_come_again(world.w3):
         approved, joined = again()
     assert approved is None
-    (enrolment,) = one.task.enrolments().values()
-    assert (enrolment.stake, enrolment.node_key, enrolment.dataset) == (one.stakes[0], b"node", b"\x07" * 32)
-    assert one.w3.eth.get_transaction_receipt(joined.hash)["gasUsed"] == joined.gas
+    (enrolment,) = world.task.enrolments().values()
+    assert (enrolment.stake, enrolment.node_key, enrolment.dataset) == (world.stakes[0], b"node", b"\x07" * 32)
+    assert world.w3.eth.get_transaction_receipt(joined.hash)["gasUsed"] == joined.gas
     # And a client whose join was in a block before it looked: its tokens are staked, and it needs none.
     assert again() == (None, joined)
 
 
 def test_a_membership_with_another_commitment_is_not_taken_for_ours(joining):
-    one, again = joining
-    with dying_after_sending(one.w3, "join"):
+    world, again = joining
+    with dying_after_sending(world.w3, "join"):
         again()
-    with blocks_come_again(one.w3), pytest.raises(Refused) as caught:
+    with blocks_come_again(world.w3), pytest.raises(Refused) as caught:
         again(dataset=b"\x08" * 32)
     assert caught.value.name == "AlreadyJoined"

@@ -70,7 +70,9 @@ def beside():
 
 
 def waiting(w3):
-    return [one for by_nonce in w3.geth.txpool.content()["pending"].values() for one in by_nonce.values()]
+    return [
+        transaction for by_nonce in w3.geth.txpool.content()["pending"].values() for transaction in by_nonce.values()
+    ]
 
 
 def until(found):
@@ -89,7 +91,7 @@ def test_reads_wait_out_an_outage_and_say_so_once(wire, beside, caplog):
         until(lambda: caplog.records)
         wire.mend()
         assert reading.result(60) == 31337
-    told = [one.getMessage() for one in caplog.records]
+    told = [record.getMessage() for record in caplog.records]
     assert told[0].startswith(f"no chain answers at {wire.url} (")
     assert told[0].endswith("trying again for 120 s")
     assert told[1] == f"the chain at {wire.url} answers again"
@@ -118,7 +120,7 @@ def test_an_outage_in_the_middle_of_sending_costs_nothing(wire, url, pair, besid
     by_hand()
     wire.mend()
     sent = sending.result(60)
-    assert sent.hash in [one.to_0x_hex() for one in straight.eth.get_block("latest")["transactions"]]
+    assert sent.hash in [transaction.to_0x_hex() for transaction in straight.eth.get_block("latest")["transactions"]]
     assert (straight.eth.get_balance(receiver), straight.eth.get_transaction_count(sender.address)) == (5, 1)
 
 
@@ -149,7 +151,7 @@ def test_a_stuck_transaction_is_replaced_at_its_nonce_with_a_higher_fee(url, pai
     w3 = connect(url, patience=HASTY)
     sending = beside(transfer_ether, w3, account=sender, to=receiver, amount=5)
     first = until(lambda: waiting(w3))[0]
-    replaced = until(lambda: [one for one in waiting(w3) if one["hash"] != first["hash"]])[0]
+    replaced = until(lambda: [transaction for transaction in waiting(w3) if transaction["hash"] != first["hash"]])[0]
     assert replaced["nonce"] == first["nonce"]
     assert int(replaced["maxFeePerGas"], 16) >= int(first["maxFeePerGas"], 16) * 1.1
     by_hand()
@@ -258,7 +260,7 @@ def test_what_an_earlier_program_left_stuck_is_replaced(url, pair, beside, by_ha
     left = _signed(w3, sender, to=Account.create().address, value=1, nonce=0, fee=3 * w3.eth.gas_price)
     w3.eth.send_raw_transaction(left.raw_transaction)
     sending = beside(transfer_ether, w3, account=sender, to=receiver, amount=5)
-    until(lambda: [one for one in waiting(w3) if one["hash"] != left.hash.to_0x_hex()])
+    until(lambda: [transaction for transaction in waiting(w3) if transaction["hash"] != left.hash.to_0x_hex()])
     by_hand()
     sending.result(60)
     assert (w3.eth.get_balance(receiver), w3.eth.get_transaction_count(sender.address)) == (5, 1)
@@ -268,7 +270,7 @@ def test_transactions_of_one_account_go_one_after_the_other(url, pair, beside):
     sender, receiver = pair
     w3 = connect(url, patience=CALM)
     sending = [beside(transfer_ether, w3, account=sender, to=receiver, amount=5) for _ in range(4)]
-    assert len({one.result(60).hash for one in sending}) == 4
+    assert len({future.result(60).hash for future in sending}) == 4
     assert w3.eth.get_balance(receiver) == 20
 
 

@@ -174,8 +174,8 @@ def test_what_a_node_says_of_a_call_is_no_limit(message):
         "eth_getLogs is limited to a 7 range",
     ],
 )
-def test_logs_come_in_ranges_that_the_node_takes_and_that_are_remembered(provider, world, words):
-    made = world()
+def test_logs_come_in_ranges_that_the_node_takes_and_that_are_remembered(provider, new_world, words):
+    made = new_world()
     whole = read_history(made.w3, made.escrow.address, made.task.task_id)
     w3 = connect(provider.entry)
     provider.habit = refuses_ranges(7, words)
@@ -197,15 +197,15 @@ def test_a_width_that_was_taken_grows_to_just_below_what_was_refused():
     assert 5 <= span.blocks <= 10
 
 
-def test_a_single_block_that_is_refused_is_named(provider, world):
-    made = world()
+def test_a_single_block_that_is_refused_is_named(provider, new_world):
+    made = new_world()
     provider.habit = refuses_ranges(0, "pruned history: no logs")
     with pytest.raises(HistoryUnread, match=r"gives no logs of blocks .* \(pruned history"):
         read_history(connect(provider.entry), made.escrow.address, made.task.task_id, from_block=made.task.block)
 
 
-def test_a_look_at_the_enrolments_asks_for_what_came_since(provider, world, late_join):
-    made = world(joining=2)
+def test_a_look_at_the_enrolments_asks_for_what_came_since(provider, new_world, late_join):
+    made = new_world(joining=2)
     _, escrow, _ = replace(made.deployment, url=provider.entry).connect()
     first = escrow.enrolments(made.task.task_id, from_block=made.task.block)
     made.w3.provider.make_request("anvil_mine", [hex(100)])
@@ -308,8 +308,8 @@ def test_what_of_a_url_is_a_key_is_kept_by_nobody(url, kept):
     assert shown(url) == (f"{kept}/…" if url != kept else url)
 
 
-def test_a_key_stands_in_no_invite_deployment_file_error_or_log(world, tmp_path, provider, caplog):
-    made = world()
+def test_a_key_stands_in_no_invite_deployment_file_error_or_log(new_world, tmp_path, provider, caplog):
+    made = new_world()
     secret = "0123456789abcdef0123456789abcdef"
     keyed = f"{provider.entry}/v3/{secret}"
     invite = replace(made.invite, url=keyed)
@@ -323,7 +323,7 @@ def test_a_key_stands_in_no_invite_deployment_file_error_or_log(world, tmp_path,
     with caplog.at_level(logging.DEBUG), pytest.raises(ChainUnreachable) as refusal_:
         _ = w3.eth.block_number
     assert secret not in kept + str(refusal_.value) + "".join(
-        one.getMessage() for one in caplog.records if one.name.startswith("fl")
+        record.getMessage() for record in caplog.records if record.name.startswith("fl")
     )
     # The process that was given the key goes on using it.
     assert with_key(Deployment.read(tmp_path / "deployment.json").url) == keyed

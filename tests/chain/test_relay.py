@@ -36,8 +36,8 @@ def join_order(world, poor, **changes) -> Join:
     return Join(**{**values, **changes})
 
 
-def test_an_account_without_ether_joins_and_is_paid_elsewhere(world, poor, account):
-    opened = world(rounds=1)
+def test_an_account_without_ether_joins_and_is_paid_elsewhere(new_world, poor, account):
+    opened = new_world(rounds=1)
     relayer = account(15)
     opened.token.mint(poor.address, 6 * TOKENS, account=relayer)
     order = join_order(opened, poor)
@@ -77,8 +77,8 @@ def test_an_account_without_ether_joins_and_is_paid_elsewhere(world, poor, accou
         opened.escrow.claim_to(redirect, signature=signed, **claim)
 
 
-def test_a_permit_that_was_used_before_does_not_stop_the_joining(world, poor, account):
-    opened = world(rounds=1)
+def test_a_permit_that_was_used_before_does_not_stop_the_joining(new_world, poor, account):
+    opened = new_world(rounds=1)
     relayer = account(15)
     opened.token.mint(poor.address, 6 * TOKENS, account=relayer)
     order = join_order(opened, poor)
@@ -95,8 +95,8 @@ def test_a_permit_that_was_used_before_does_not_stop_the_joining(world, poor, ac
     assert poor.address in opened.task.enrolments()
 
 
-def test_an_order_is_good_for_what_it_says_and_in_time_only(world, poor, account):
-    opened = world(rounds=1)
+def test_an_order_is_good_for_what_it_says_and_in_time_only(new_world, poor, account):
+    opened = new_world(rounds=1)
     relayer = account(15)
     order = join_order(opened, poor)
     signature = sign(order, domain=opened.escrow.domain, account=poor)
@@ -112,21 +112,21 @@ def test_an_order_is_good_for_what_it_says_and_in_time_only(world, poor, account
         )
 
 
-def test_many_join_by_orders_of_their_own_in_one_transaction(world, account):
-    opened = world(rounds=1)
+def test_many_join_by_orders_of_their_own_in_one_transaction(new_world, account):
+    opened = new_world(rounds=1)
     relayer, newcomers = account(15), [Keys.from_key(bytes([number] * 32)) for number in (7, 8, 9)]
-    opened.token.mint_many({one.address: 5 * TOKENS for one in newcomers}, account=relayer)
-    assert opened.token.balances([one.address for one in newcomers]) == [5 * TOKENS] * 3
+    opened.token.mint_many({newcomer.address: 5 * TOKENS for newcomer in newcomers}, account=relayer)
+    assert opened.token.balances([newcomer.address for newcomer in newcomers]) == [5 * TOKENS] * 3
     invite = opened.task.invite(url=opened.w3.provider.endpoint_uri, spec=opened.spec.to_json())
     joinings = [
-        Joining(account=one, stake=(2 + place) * TOKENS, node_key=b"key %d" % place, dataset=bytes(32))
-        for place, one in enumerate(newcomers)
+        Joining(account=newcomer, stake=(2 + place) * TOKENS, node_key=b"key %d" % place, dataset=bytes(32))
+        for place, newcomer in enumerate(newcomers)
     ]
     ((count, _),) = join_all(invite, joinings, relayer=relayer)
     enrolled = opened.task.enrolments()
     assert count == 3
-    assert [(enrolled[one.address].stake, enrolled[one.address].node_key) for one in newcomers] == [
+    assert [(enrolled[newcomer.address].stake, enrolled[newcomer.address].node_key) for newcomer in newcomers] == [
         (2 * TOKENS, b"key 0"), (3 * TOKENS, b"key 1"), (4 * TOKENS, b"key 2"),
     ]  # fmt: skip
-    assert opened.escrow.claimed_by_all(opened.task.task_id, [one.address for one in newcomers]) == [0, 0, 0]
-    assert opened.escrow.credits(opened.token.address, [one.address for one in newcomers]) == [0, 0, 0]
+    assert opened.escrow.claimed_by_all(opened.task.task_id, [newcomer.address for newcomer in newcomers]) == [0, 0, 0]
+    assert opened.escrow.credits(opened.token.address, [newcomer.address for newcomer in newcomers]) == [0, 0, 0]

@@ -147,14 +147,14 @@ def test_approving_more_than_one_holds_is_refused_before_it_is_sent(chain):
     )
 
 
-def test_an_error_of_the_token_is_told_with_its_values(world):
-    one = world(joining=0)
-    member = one.clients[0]
-    one.token.mint(member.address, 10, account=one.sponsor)
+def test_an_error_of_the_token_is_told_with_its_values(new_world):
+    world = new_world(joining=0)
+    member = world.clients[0]
+    world.token.mint(member.address, 10, account=world.sponsor)
     with pytest.raises(Refused) as caught:  # nothing was approved
-        one.escrow.submit("join", (one.task.task_id, 10, b"", bytes(32), []), account=member)
+        world.escrow.submit("join", (world.task.task_id, 10, b"", bytes(32), []), account=member)
     assert caught.value.name == "ERC20InsufficientAllowance"
-    assert caught.value.values == {"spender": one.escrow.address, "allowance": 0, "needed": 10}
+    assert caught.value.values == {"spender": world.escrow.address, "allowance": 0, "needed": 10}
 
 
 def test_another_contract_is_not_taken_for_fairshare(chain):

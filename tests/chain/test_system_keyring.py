@@ -63,10 +63,10 @@ def test_the_environment_comes_first(use, monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("one", "why"), [(Memory(refuses=True), "KeyringLocked: locked"), (Memory(forgets=True), "it kept nothing")]
+    ("broken", "why"), [(Memory(refuses=True), "KeyringLocked: locked"), (Memory(forgets=True), "it kept nothing")]
 )
-def test_a_keyring_that_does_not_keep_it_is_said_to(use, tmp_path, one, why):
-    use(one)
+def test_a_keyring_that_does_not_keep_it_is_said_to(use, tmp_path, broken, why):
+    use(broken)
     with pytest.raises(NoKeyring, match=f"this system's keyring cannot be used \\({why}"):
         keep_password(tmp_path / "wallet.json", "secret")
     assert keyring_password(tmp_path / "wallet.json") is None

@@ -38,16 +38,16 @@ def test_the_content_is_on_the_disk_before_the_name_and_the_name_after_it(tmp_pa
     write(path, b"content")
     inode, folder = path.stat().st_ino, tmp_path.stat().st_ino
     assert calls == [("synced", inode), ("named", inode), ("synced", folder)]
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_folder_is_synced_as_deep_as_it_goes(tmp_path, calls):
     (tmp_path / "deep").mkdir()
     files = [tmp_path / "file", tmp_path / "deep" / "file"]
-    for one in files:
-        one.write_bytes(b"content")
+    for path in files:
+        path.write_bytes(b"content")
     sync_tree(tmp_path)
-    assert {inode for _, inode in calls} == {one.stat().st_ino for one in (*files, tmp_path / "deep", tmp_path)}
+    assert {inode for _, inode in calls} == {path.stat().st_ino for path in (*files, tmp_path / "deep", tmp_path)}
 
 
 def test_a_file_has_the_mode_that_it_is_given(tmp_path):
@@ -65,7 +65,7 @@ def test_what_is_there_is_replaced_or_refused_as_asked(tmp_path):
     assert path.read_bytes() == b"old"
     write_whole(path, b"new")
     assert path.read_bytes() == b"new"
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_on_a_full_disk_the_file_stays_as_it_was(tmp_path, no_room):
@@ -75,7 +75,7 @@ def test_on_a_full_disk_the_file_stays_as_it_was(tmp_path, no_room):
     with pytest.raises(OSError, match="File too large"):
         write_json(path, {"text": "x" * 200})
     assert path.read_bytes() == before
-    assert [one.name for one in tmp_path.iterdir()] == ["file.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
 
 
 def _written(path):

@@ -28,9 +28,9 @@ class Wire:
     def cut(self) -> None:
         """End what is open and refuse what comes."""
         self._whole.clear()
-        for one in self._open:
+        for end in self._open:
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)
 
     def mend(self) -> None:
         """Pass on again."""
@@ -63,7 +63,7 @@ class Wire:
                     self.cut()
                     break
                 sink.sendall(part)
-        for one in (source, sink):
+        for end in (source, sink):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()

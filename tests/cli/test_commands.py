@@ -46,8 +46,8 @@ def test_help_of_a_run_lists_every_choice_and_every_setting(fl):
 def test_the_coordinators_help_explains_each_setting_by_the_name_that_it_takes(fl):
     lines = fl("coordinator", "--help").out.splitlines()
     own = ["description", "host", "names", "clients", "stay", "coordinator.evaluators"]
-    for name in [*own, *(one.name for one in fields(TaskConfig))]:
-        (line,) = (one for one in lines if one.startswith(f"  {name}="))
+    for name in [*own, *(field.name for field in fields(TaskConfig))]:
+        (line,) = (line for line in lines if line.startswith(f"  {name}="))
         assert len(line.partition("=")[2].split()) >= 3, line
     assert not [line for line in lines if len(line) > 130]
     assert "  certificate_key=   PEM file of that certificate's private key" in lines
@@ -72,7 +72,7 @@ def test_a_nodes_folder_has_its_page_at_the_coordinator(refuses, tmp_path):
     refuses("dashboard", f"run={tmp_path}", saying=f"{saying}https://hub.example.org:8443/#/{NOBODY}")
 
 
-@pytest.mark.parametrize("command", [one for one in COMMANDS if one != "run"])
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command != "run"])
 def test_every_small_command_explains_itself(fl, command):
     done = fl(command, "--help")
     assert done.code == 0

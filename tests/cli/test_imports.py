@@ -15,7 +15,7 @@ _HEAVY = ("torch", "flwr", "web3", "hydra", "numpy", "sklearn", "matplotlib")
 @pytest.fixture(scope="module")
 def loaded(python, environment):
     """By command, what its module has loaded; all in one process, which takes them one after the other from a clean slate."""
-    light = [one for one in COMMANDS if one not in _WITH_TORCH]
+    light = [command for command in COMMANDS if command not in _WITH_TORCH]
     program = f"""
 import importlib, json, sys
 import fl.cli.main as main

@@ -31,11 +31,11 @@ class Colluding:
     @property
     def addresses(self):
         """All of them."""
-        return frozenset(one.address for one in self.evaluators)
+        return frozenset(evaluator.address for evaluator in self.evaluators)
 
     def sign(self, folder, header, *, view):
         """Look at nothing."""
-        return [sign(header, domain=view.domain, account=one) for one in self.evaluators]
+        return [sign(header, domain=view.domain, account=evaluator) for evaluator in self.evaluators]
 
 
 class Rounds:
@@ -92,11 +92,11 @@ def bends_the_direction(monkeypatch, friend):
 
 
 @pytest.fixture
-def lying_run(world, monkeypatch):
+def lying_run(new_world, monkeypatch):
     """Runs a task of three rounds with a lie; returns the world, whose folder is the coordinator's."""
 
     def run(lie):
-        opened = world(rounds=3)
+        opened = new_world(rounds=3)
         lie(monkeypatch, opened.addresses[0])
         opened.run(opened.app(opened.downhill), quorum=Colluding(opened.evaluators))
         monkeypatch.undo()
@@ -173,8 +173,8 @@ def test_a_bent_direction_is_seen_by_whoever_has_the_validation_set(lying_run, a
     assert fl("audit", opened.folder, "partial=true").code == 0
 
 
-def test_without_the_lie_both_are_content(world, fl, watch):
-    opened = world(rounds=3)
+def test_without_the_lie_both_are_content(new_world, fl, watch):
+    opened = new_world(rounds=3)
     opened.run(opened.app(opened.downhill), quorum=Colluding(opened.evaluators))
     write_validation(opened.folder / VALIDATION, opened.validation)
     assert fl("audit", opened.folder).code == 0

@@ -37,10 +37,10 @@ class Relay:
 
     def close(self) -> None:
         """Hang up, and listen no longer."""
-        for one in (self._server, *self._ends):
+        for end in (self._server, *self._ends):
             with contextlib.suppress(OSError):
-                one.shutdown(socket.SHUT_RDWR)
-            one.close()
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
         self._ends.clear()
 
     def _accept(self, server: socket.socket, goal: tuple[str, int]) -> None:
@@ -62,6 +62,6 @@ def _pass(source: socket.socket, sink: socket.socket) -> None:
 @pytest.fixture
 def relay() -> Iterator[Relay]:
     """A port between a client and its chain."""
-    one = Relay()
-    yield one
-    one.close()
+    relay = Relay()
+    yield relay
+    relay.close()

@@ -48,7 +48,7 @@ def train(task, config, *, settings=None):
     model = task.spec.build_model()
     content = RecordDict(
         {
-            "arrays": ArrayRecord({name: Array(one.numpy()) for name, one in model.state_dict().items()}),
+            "arrays": ArrayRecord({name: Array(tensor.numpy()) for name, tensor in model.state_dict().items()}),
             "config": ConfigRecord({"server-round": 1, **(settings or {})}),
             RECORD: TrainRequest(task_id=task.task.task_id, round=1).to_record(),
         }
@@ -77,7 +77,7 @@ def test_a_free_rider_sends_nothing_new(task):
 
 
 def test_flipped_labels_train_another_update(task):
-    honest, flipped = (train(task, config_of(task, behaviour=one))[0] for one in ("honest", "label_flip:1"))
+    honest, flipped = (train(task, config_of(task, behaviour=behaviour))[0] for behaviour in ("honest", "label_flip:1"))
     assert honest @ flipped < 0.5 * np.linalg.norm(honest) * np.linalg.norm(flipped)
 
 
@@ -121,7 +121,7 @@ def test_an_unknown_behaviour_is_named(task):
 
 
 @pytest.fixture
-def table_task(world, spec):
+def table_task(new_world, spec):
     """A task of tables of two columns."""
     column = {"mean": 0.0, "std": 1.0, "marks_missing": False, "zero_is_missing": False}
     schema = {
@@ -137,7 +137,7 @@ def table_task(world, spec):
         "missing": [""],
     }
     model = {"in_features": 2, "out_features": 2}
-    return lambda **changes: world(
+    return lambda **changes: new_world(
         joining=0, spec=spec(schema=schema, feature_shape=(2,), **{"model_arguments": model, **changes})
     )
 

@@ -52,9 +52,9 @@ def update(text, number=0, **changes):
     return trained.astype(np.float64) - given.known.base
 
 
-def cosine(one, other):
+def cosine(vector, other):
     """Of two vectors."""
-    return one @ other / (np.linalg.norm(one) * np.linalg.norm(other))
+    return vector @ other / (np.linalg.norm(vector) * np.linalg.norm(other))
 
 
 def test_an_honest_client_trains_as_the_trainer_does():
@@ -127,8 +127,8 @@ def test_harm_is_what_lowers_what_others_are_paid():
     base, model = turn().known.base, SPEC.build_model()
     everybody = [rows(number) for number in range(4)]
     game = ValidationGame(
-        model, loss=SPEC.build_loss(), features=np.concatenate([one.features for one in everybody]),
-        labels=np.concatenate([one.labels for one in everybody]),
+        model, loss=SPEC.build_loss(), features=np.concatenate([part.features for part in everybody]),
+        labels=np.concatenate([part.labels for part in everybody]),
     )  # fmt: skip
 
     def worth(beside):

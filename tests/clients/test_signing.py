@@ -227,7 +227,9 @@ def test_an_answer_that_does_not_fit_the_task_is_refused_by_name(task, names, ar
     content[RECORD] = TrainRequest(task_id=task.task.task_id, round=1, names=names).to_record()
 
     def answered(message, context):
-        found = {} if arrays is None else {"arrays": ArrayRecord({name: Array(one) for name, one in arrays.items()})}
+        found = (
+            {} if arrays is None else {"arrays": ArrayRecord({name: Array(array) for name, array in arrays.items()})}
+        )
         return Message(RecordDict(found), reply_to=message)
 
     with pytest.raises(error, match=message):

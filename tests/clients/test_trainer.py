@@ -34,13 +34,13 @@ def test_training_moves_no_global_random_state(spec, rows):
 
 
 def test_one_step_is_one_step_of_sgd(spec, rows):
-    one = spec(steps=1, batch_size=40, learning_rate=0.5)
-    model = one.build_model()
+    task_spec = spec(steps=1, batch_size=40, learning_rate=0.5)
+    model = task_spec.build_model()
     base = vector_of(model)
     loss = nn.CrossEntropyLoss()(model(torch.from_numpy(rows.features)), torch.from_numpy(rows.labels))
     loss.backward()
     gradient = np.concatenate([parameter.grad.numpy().ravel() for parameter in model.parameters()])
-    np.testing.assert_allclose(trained(one, rows), base - 0.5 * gradient, atol=1e-6)
+    np.testing.assert_allclose(trained(task_spec, rows), base - 0.5 * gradient, atol=1e-6)
 
 
 class Counting(nn.Linear):
@@ -57,22 +57,24 @@ class Counting(nn.Linear):
 @pytest.mark.parametrize(("steps", "batch_size"), [(1, 1), (7, 4), (3, 40), (5, 64)])
 def test_work_is_counted_in_steps_of_full_batches(spec, rows, steps, batch_size):
     Counting.batches.clear()
-    model, one = Counting(3, 2), spec(steps=steps, batch_size=batch_size)
-    train(model, vector_of(model), features=rows.features, labels=rows.labels, spec=one, seed=0)
+    model, task_spec = Counting(3, 2), spec(steps=steps, batch_size=batch_size)
+    train(model, vector_of(model), features=rows.features, labels=rows.labels, spec=task_spec, seed=0)
     assert Counting.batches == [batch_size] * steps  # a shard of 40 rows wraps round
 
 
 def test_a_shard_of_one_row_trains(spec, rows):
-    model, one = spec().build_model(), spec()
-    vector, loss = train(model, vector_of(model), features=rows.features[:1], labels=rows.labels[:1], spec=one, seed=0)
+    model, task_spec = spec().build_model(), spec()
+    vector, loss = train(
+        model, vector_of(model), features=rows.features[:1], labels=rows.labels[:1], spec=task_spec, seed=0
+    )
     assert np.isfinite(vector).all()
     assert loss > 0
 
 
 def test_the_proximal_term_pulls_towards_the_base(spec, rows):
-    one = spec(steps=30, learning_rate=0.2)
-    base = vector_of(one.build_model())
-    free, held = trained(one, rows), trained(one, rows, proximal_mu=2.0)
+    task_spec = spec(steps=30, learning_rate=0.2)
+    base = vector_of(task_spec.build_model())
+    free, held = trained(task_spec, rows), trained(task_spec, rows, proximal_mu=2.0)
     assert 0 < np.linalg.norm(held - base) < 0.7 * np.linalg.norm(free - base)
 
 
@@ -96,10 +98,10 @@ def test_the_mean_loss_falls_with_the_steps(spec, rows):
 
 
 def test_the_base_is_what_is_trained_from_whatever_the_model_held(spec, rows):
-    one = spec()
-    base = vector_of(one.build_model())
-    model = one.build_model()
+    task_spec = spec()
+    base = vector_of(task_spec.build_model())
+    model = task_spec.build_model()
     with torch.no_grad():
         model.weight.fill_(9)
-    vector, _ = train(model, base, features=rows.features, labels=rows.labels, spec=one, seed=0)
-    np.testing.assert_array_equal(vector, trained(one, rows))
+    vector, _ = train(model, base, features=rows.features, labels=rows.labels, spec=task_spec, seed=0)
+    np.testing.assert_array_equal(vector, trained(task_spec, rows))

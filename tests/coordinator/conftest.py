@@ -32,6 +32,6 @@ def keys(tmp_path: Path) -> Callable[[int], tuple[list[Path], list[bytes]]]:
 
     def make(count: int) -> tuple[list[Path], list[bytes]]:
         files = [tmp_path / f"node-{number}.key" for number in range(count)]
-        return files, [create_node_key(one) for one in files]
+        return files, [create_node_key(path) for path in files]
 
     return make

@@ -161,10 +161,10 @@ def test_a_base_is_read_from_this_machines_disk_and_named_by_its_hash(spec, monk
     torch.manual_seed(1)
     CausalLM(config=LLAMA["config"]).model.save_pretrained(tmp_path / "tiny")
     monkeypatch.setenv("FAIRSHARE_BASES", str(tmp_path))
-    one = spec(
+    task_spec = spec(
         model="fl.task.language:CausalLM", model_arguments={"base": "tiny", "lora": LLAMA["lora"]}, trainable="adapters"
     )
-    told = one.with_base(one.build_model())
+    told = task_spec.with_base(task_spec.build_model())
     assert told.build_model()(torch.zeros(1, 4, dtype=torch.int64)).shape == (1, 4, 256)
     CausalLM(config=LLAMA["config"]).model.save_pretrained(tmp_path / "tiny")
     with pytest.raises(OtherBase, match="get the base that the coordinator names"):

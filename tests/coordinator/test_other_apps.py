@@ -61,7 +61,7 @@ def grid_of(train):
 def trained(model, arrays, loss_of, *, steps=3, rate=0.3):
     """The model of a message, a few steps on."""
     model.load_state_dict(arrays.to_torch_state_dict(), strict=False)
-    optimizer = torch.optim.SGD([one for one in model.parameters() if one.requires_grad], lr=rate)
+    optimizer = torch.optim.SGD([parameter for parameter in model.parameters() if parameter.requires_grad], lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
         loss_of(model).backward()
@@ -84,7 +84,7 @@ def paid(strategy):
     for number in range(1, state.posted + 1):
         bundle, _ = Bundle.read(strategy.journal.bundle(number))
         assert len(bundle.updates) == CLIENTS
-        assert any(one.score for one in bundle.leaves)
+        assert any(leaf.score for leaf in bundle.leaves)
     return round(state.paid / 10**18)
 
 
@@ -104,7 +104,7 @@ def classify(rows):
 
     def train(message, partition):
         x, y = part_of(rows, partition)
-        model = trained(linear(), message.content["arrays"], lambda one: functional.cross_entropy(one(x), y))
+        model = trained(linear(), message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
         return content(ArrayRecord(model.state_dict()))
 
     return train
@@ -139,8 +139,8 @@ def test_a_model_that_draws_in_its_forward_pass(told, rows):
 
     def train(message, partition):
         x, _ = part_of(rows, partition)
-        one = trained(Autoencoder(), message.content["arrays"], lambda one: elbo(one, (x,)).mean(), rate=0.02)
-        return content(ArrayRecord(one.state_dict()))
+        result = trained(Autoencoder(), message.content["arrays"], lambda net: elbo(net, (x,)).mean(), rate=0.02)
+        return content(ArrayRecord(result.state_dict()))
 
     state = torch.random.get_rng_state()
     strategy.start(grid_of(train), ArrayRecord(model.state_dict()), num_rounds=2)
@@ -164,13 +164,13 @@ class Module(nn.Module):
 
 def test_a_model_whose_step_returns_its_loss_in_a_dict(told, rows):
     model = seeded(Module)
-    told["loss"] = lambda one, batch: one.training_step(batch, 0)["loss"]
+    told["loss"] = lambda net, batch: net.training_step(batch, 0)["loss"]
     strategy = paying(strategy_of(), model=model, **told)
 
     def train(message, partition):
         batch = part_of(rows, partition)
-        one = trained(Module(), message.content["arrays"], lambda one: one.training_step(batch, 0)["loss"])
-        return content(ArrayRecord(one.state_dict()))
+        result = trained(Module(), message.content["arrays"], lambda net: net.training_step(batch, 0)["loss"])
+        return content(ArrayRecord(result.state_dict()))
 
     strategy.start(grid_of(train), ArrayRecord(model.state_dict()), num_rounds=2)
     assert paid(strategy) > 0
@@ -187,17 +187,17 @@ def test_a_text_classifier_of_transformers(told, rows):
     tokens, labels = tokens.repeat(1, 2), torch.from_numpy(rows.labels)
     batch = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens), "labels": labels}
     model = seeded(lambda: BertForSequenceClassification(config))
-    told |= {"loss": lambda one, batch: one(**batch).loss, "validation": [batch]}
+    told |= {"loss": lambda net, batch: net(**batch).loss, "validation": [batch]}
     strategy = paying(strategy_of(), model=model, **told)
 
     def train(message, partition):
-        own = {name: one[partition::CLIENTS] for name, one in batch.items()}
-        one = trained(
+        own = {name: array[partition::CLIENTS] for name, array in batch.items()}
+        result = trained(
             seeded(lambda: BertForSequenceClassification(config)),
             message.content["arrays"],
-            lambda one: one(**own).loss,
+            lambda net: net(**own).loss,
         )
-        return content(ArrayRecord(one.state_dict()))
+        return content(ArrayRecord(result.state_dict()))
 
     strategy.start(grid_of(train), ArrayRecord(model.state_dict()), num_rounds=2)
     assert paid(strategy) > 0
@@ -218,7 +218,7 @@ class Normed(nn.Module):
 
 
 def shared_part(model):
-    return ArrayRecord({name: one for name, one in model.state_dict().items() if not name.startswith("norm.")})
+    return ArrayRecord({name: tensor for name, tensor in model.state_dict().items() if not name.startswith("norm.")})
 
 
 def test_clients_that_keep_their_batch_norms(told, rows):
@@ -230,7 +230,7 @@ def test_clients_that_keep_their_batch_norms(told, rows):
     def train(message, partition):
         x, y = part_of(rows, partition)
         assert set(message.content["arrays"]) == set(arrays)  # nobody is sent another's norm
-        trained(own[partition], message.content["arrays"], lambda one: functional.cross_entropy(one(x), y))
+        trained(own[partition], message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
         return content(shared_part(own[partition]))
 
     result = strategy.start(grid_of(train), arrays, num_rounds=2)
@@ -250,7 +250,7 @@ def test_what_a_client_leaves_out_of_its_answer_counts_as_it_was_sent(told, rows
 
     def train(message, partition):
         x, y = part_of(rows, partition)
-        model = trained(linear(), message.content["arrays"], lambda one: functional.cross_entropy(one(x), y))
+        model = trained(linear(), message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
         return content(ArrayRecord({"bias": model.state_dict()["bias"]}))
 
     strategy.start(grid_of(train), ArrayRecord(linear().state_dict()), num_rounds=2)
@@ -265,14 +265,14 @@ def test_what_a_client_leaves_out_of_its_answer_counts_as_it_was_sent(told, rows
 
 def test_a_model_in_half_precision(told, rows):
     model = linear().to(torch.bfloat16)
-    told["loss"] = lambda one, batch: functional.cross_entropy(one(batch[0].to(torch.bfloat16)), batch[1])
+    told["loss"] = lambda net, batch: functional.cross_entropy(net(batch[0].to(torch.bfloat16)), batch[1])
     strategy = paying(strategy_of(), model=model, **told)
 
     def train(message, partition):
         x, y = part_of(rows, partition)
-        one = trained(linear(), message.content["arrays"], lambda one: functional.cross_entropy(one(x), y))
+        result = trained(linear(), message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
         return content(
-            ArrayRecord({name: value.to(torch.bfloat16).float() for name, value in one.state_dict().items()})
+            ArrayRecord({name: value.to(torch.bfloat16).float() for name, value in result.state_dict().items()})
         )
 
     arrays = ArrayRecord({name: value.float() for name, value in model.state_dict().items()})  # numpy has no bfloat16
@@ -293,7 +293,7 @@ class Scaffold(FedAvg):
     def configure_train(self, server_round, arrays, config, grid):
         messages = list(super().configure_train(server_round, arrays, config, grid))
         if self.control is None:
-            self.control = {name: np.zeros_like(one.numpy()) for name, one in arrays.items()}
+            self.control = {name: np.zeros_like(array.numpy()) for name, array in arrays.items()}
         for message in messages:
             message.content = RecordDict(
                 {
@@ -317,14 +317,14 @@ class Scaffold(FedAvg):
 
 
 def record(arrays):
-    return ArrayRecord({name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in arrays.items()})
+    return ArrayRecord({name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()})
 
 
 def controlled(rows):
     def train(message, partition):
         x, y = part_of(rows, partition)
-        model = trained(linear(), message.content["model"], lambda one: functional.cross_entropy(one(x), y))
-        moved = {name: one.numpy() + 0.01 for name, one in message.content["control"].items()}
+        model = trained(linear(), message.content["model"], lambda net: functional.cross_entropy(net(x), y))
+        moved = {name: array.numpy() + 0.01 for name, array in message.content["control"].items()}
         return RecordDict(
             {
                 "model": ArrayRecord(model.state_dict()),
@@ -363,7 +363,7 @@ def test_what_came_beside_the_model_is_there_after_a_crash_and_gone_after_its_ro
             strategy.start(grid, arrays)
     again = strategy_again(strategy)
     again.inner.asked = dict.fromkeys(range(2, 2 + CLIENTS), 1)
-    again.inner.control = {name: np.zeros_like(one.numpy()) for name, one in arrays.items()}
+    again.inner.control = {name: np.zeros_like(array.numpy()) for name, array in arrays.items()}
     assert again.start(grid, arrays, num_rounds=1).arrays is not None
     np.testing.assert_allclose(again.inner.control["bias"], [0.01, 0.01], rtol=1e-6)
     with pytest.raises(LostRound, match="Scaffold cannot be taken through it again .*; it goes by more than models"):
@@ -484,13 +484,13 @@ def test_a_model_of_scikit_learn_is_paid_by_a_utility(told, rows, scorer):
     assert strategy.spec.scorer == (scorer or "shapley")
 
     def train(message, partition):
-        own_x, own_y = (one.numpy() for one in part_of(rows, partition))
-        one = of_coefficients({name: value.numpy() for name, value in message.content["arrays"].items()})
-        one.fit(own_x, own_y)
-        return content(coefficients(one))
+        own_x, own_y = (array.numpy() for array in part_of(rows, partition))
+        result = of_coefficients({name: value.numpy() for name, value in message.content["arrays"].items()})
+        result.fit(own_x, own_y)
+        return content(coefficients(result))
 
     result = strategy.start(grid_of(train), arrays, num_rounds=2)
-    assert utility({name: one.numpy() for name, one in result.arrays.items()}) > utility(
+    assert utility({name: array.numpy() for name, array in result.arrays.items()}) > utility(
         {"0": np.zeros((1, 3)), "1": np.zeros(1)}
     )
     assert paid(strategy) > 0
@@ -531,7 +531,7 @@ def test_an_app_without_a_deployment_gets_a_chain_of_its_own(told, rows, tmp_pat
     strategy = paying(strategy_of(), model=linear(), stakes=["1", "2", "3"], block_bits=8, **told)
     strategy.start(grid_of(classify(rows)), ArrayRecord(linear().state_dict()), num_rounds=2)
     assert paid(strategy) == 100
-    stakes = [one.stake // 10**18 for one in strategy.task.enrolments().values()]
+    stakes = [enrolment.stake // 10**18 for enrolment in strategy.task.enrolments().values()]
     assert sorted(stakes) == [1, 2, 3]
     assert "partition 2: " in caplog.text
     (folder,) = (tmp_path / "simulated").iterdir()

@@ -112,7 +112,7 @@ def test_every_evaluator_agreed_with_each_round(run):
     assert len(evaluators) == 2
     for report in result.rounds:
         header, signatures = read_header(report.bundle)
-        assert {signer_of(header, domain=escrow.domain, signature=one) for one in signatures} == evaluators
+        assert {signer_of(header, domain=escrow.domain, signature=signature) for signature in signatures} == evaluators
 
 
 def test_as_many_updates_weigh_as_the_strategy_takes(run):
@@ -170,11 +170,11 @@ def test_the_same_seed_pays_the_same_to_the_bit(twice):
 
 
 def test_the_same_seed_writes_the_same_bundles(twice):
-    (one, _), (two, _), _ = twice
-    files = sorted(path.relative_to(one) for path in (one / "bundles").rglob("*") if path.is_file())
-    assert files == sorted(path.relative_to(two) for path in (two / "bundles").rglob("*") if path.is_file())
+    (first, _), (second, _), _ = twice
+    files = sorted(path.relative_to(first) for path in (first / "bundles").rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(second) for path in (second / "bundles").rglob("*") if path.is_file())
     for name in files:
-        assert (one / name).read_bytes() == (two / name).read_bytes(), name
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 def test_another_seed_pays_something_else(twice):
@@ -222,11 +222,11 @@ def test_a_federation_of_one_client_does_not_wait_for_a_second(anvil, tmp_path):
 
 def test_a_second_run_uses_the_contracts_of_the_first(anvil, tmp_path):
     short = TaskConfig(rounds=1, steps=1)
-    one = run_federation(tiny(task=short, chain=ChainConfig(url=anvil)), folder=tmp_path / "one", watcher=Watcher())
+    first = run_federation(tiny(task=short, chain=ChainConfig(url=anvil)), folder=tmp_path / "one", watcher=Watcher())
     again = ChainConfig(deployment=str(tmp_path / "one" / "deployment.json"))
-    two = run_federation(tiny(task=short, chain=again), folder=tmp_path / "two", watcher=Watcher())
-    assert (one.contract, one.token) == (two.contract, two.token)
-    assert one.task_id != two.task_id
+    second = run_federation(tiny(task=short, chain=again), folder=tmp_path / "two", watcher=Watcher())
+    assert (first.contract, first.token) == (second.contract, second.token)
+    assert first.task_id != second.task_id
 
 
 def test_keystores_pay_and_are_paid_on_any_chain(anvil, chain, account, tmp_path, monkeypatch):
@@ -257,7 +257,7 @@ def test_cheats_play_together_and_through_what_they_really_share(anvil, tmp_path
     behaviours = ["0:split:2", "1:replay_step", "ring:2,3", "4:copy:0"]
     config = tiny(attack=AttackConfig(behaviours=behaviours), chain=ChainConfig(url=anvil))
     result = run_federation(config, folder=tmp_path, watcher=Watcher())
-    half, other, replay, one, two, copy = result.clients
+    half, other, replay, alone, next_to_it, copy = result.clients
     assert [client.name for client in result.clients] == [
         "client-0/1", "client-0/2", "client-1", "client-2", "client-3", "client-4",
     ]  # fmt: skip
@@ -265,7 +265,7 @@ def test_cheats_play_together_and_through_what_they_really_share(anvil, tmp_path
     first, second = ({leaf.account: leaf.update_root for leaf in report.leaves} for report in result.rounds)
     for roots in (first, second):
         assert roots[half.account] == roots[other.account] == roots[copy.account]
-        assert roots[one.account] == roots[two.account] != roots[half.account]
+        assert roots[alone.account] == roots[next_to_it.account] != roots[half.account]
     assert result.rounds[0].scores[replay.account] == 0  # nothing was public yet
     before, after = (Bundle.read(report.bundle)[0].base for report in result.rounds)
     sent = {update.account: update for update in Bundle.read(result.rounds[1].bundle)[0].updates}[replay.account]

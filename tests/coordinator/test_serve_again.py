@@ -16,17 +16,17 @@ from fl.errors import ConfigError
 @pytest.fixture(scope="module")
 def finished(lasting_world):
     """A task's folder as its coordinator leaves it, and the world that it was in."""
-    one = lasting_world(rounds=2)
-    one.run(one.app(one.downhill))
+    world = lasting_world(rounds=2)
+    world.run(world.app(world.downhill))
     summary = {
         "status": "finished",
-        "task": {"id": one.invite.task_id, "evaluators": [], "rounds": 2, "reveal": "end"},
+        "task": {"id": world.invite.task_id, "evaluators": [], "rounds": 2, "reveal": "end"},
         "rounds": [{"round": 1}, {"round": 2}],
-        "clients": [{"account": account} for account in one.addresses],
+        "clients": [{"account": account} for account in world.addresses],
     }
-    write_json(one.folder / "summary.json", summary)
-    (one.folder / "archive.zip").write_bytes(b"the archive")
-    return one
+    write_json(world.folder / "summary.json", summary)
+    (world.folder / "archive.zip").write_bytes(b"the archive")
+    return world
 
 
 @pytest.fixture
@@ -57,10 +57,10 @@ def serve():
     return run
 
 
-def without_its_chain(one):
+def without_its_chain(world):
     """The folder's invite names a chain that is gone."""
-    invite = (one.folder / "invite.json").read_text()
-    (one.folder / "invite.json").write_text(invite.replace(one.deployment.url, "http://127.0.0.1:9"))
+    invite = (world.folder / "invite.json").read_text()
+    (world.folder / "invite.json").write_text(invite.replace(world.deployment.url, "http://127.0.0.1:9"))
 
 
 def test_a_task_that_goes_on_is_not_taken_for_a_finished_one(finished):
@@ -91,7 +91,7 @@ def test_its_page_rounds_and_archive_are_there_without_the_chain(finished, serve
         own: 403,  # an update is its owner's, then as before
     }
     assert answers["/api/archive"].content == b"the archive"
-    assert [one["round"] for one in answers["/api/rounds"].json()] == [1, 2]
+    assert [round_["round"] for round_ in answers["/api/rounds"].json()] == [1, 2]
 
 
 def test_what_the_archive_asks_of_it_comes_from_the_folder(finished):

@@ -225,37 +225,37 @@ def test_without_a_deployment_nothing_is_opened(folder, settings):
 # ---- the end of a task -----------------------------------------------------------------------------------------------
 
 
-def test_everybody_is_paid_in_one_go(world):
-    one = world()
-    one.run(one.app(one.downhill))
-    last = one.reports[-1]
-    before = [one.token.balance(who) for who in one.addresses]
-    ((count, _),) = claim_for_all(one.task, last.header, leaves=last.leaves, account=one.sponsor)
+def test_everybody_is_paid_in_one_go(new_world):
+    world = new_world()
+    world.run(world.app(world.downhill))
+    last = world.reports[-1]
+    before = [world.token.balance(who) for who in world.addresses]
+    ((count, _),) = claim_for_all(world.task, last.header, leaves=last.leaves, account=world.sponsor)
     assert count == 3
-    gained = [one.token.balance(who) - had for who, had in zip(one.addresses, before, strict=True)]
+    gained = [world.token.balance(who) - had for who, had in zip(world.addresses, before, strict=True)]
     cumulative = {leaf.account: leaf.cumulative for leaf in last.leaves}
-    assert gained == [cumulative[who] for who in one.addresses]
-    assert claim_for_all(one.task, last.header, leaves=last.leaves, account=one.sponsor) == []  # nothing is left
+    assert gained == [cumulative[who] for who in world.addresses]
+    assert claim_for_all(world.task, last.header, leaves=last.leaves, account=world.sponsor) == []  # nothing is left
 
 
-def test_stakes_come_back_to_those_who_stayed_and_those_who_left(world):
-    one = world()
+def test_stakes_come_back_to_those_who_stayed_and_those_who_left(new_world):
+    world = new_world()
 
     def moves(number, round_number, base):
         if (number, round_number) == (0, 1):
-            one.escrow.leave(one.task.task_id, account=one.clients[1])
+            world.escrow.leave(world.task.task_id, account=world.clients[1])
         if (number, round_number) == (0, 2):  # round 1 is final: the leaver fetches its stake before the task ends
-            late = one.escrow.posted_at(one.task.task_id, 1) + one.task.terms.challenge_window
-            one.w3.manager.request_blocking("evm_mine", [late + 1])
-            one.escrow.release(one.task.task_id, client=one.addresses[1], account=one.clients[1])
-        return one.downhill(number, round_number, base)
+            late = world.escrow.posted_at(world.task.task_id, 1) + world.task.terms.challenge_window
+            world.w3.manager.request_blocking("evm_mine", [late + 1])
+            world.escrow.release(world.task.task_id, client=world.addresses[1], account=world.clients[1])
+        return world.downhill(number, round_number, base)
 
-    one.run(one.app(moves))
-    last = one.reports[-1]
-    claim_for_all(one.task, last.header, leaves=last.leaves, account=one.sponsor)
-    close_and_return_stakes(one.task, account=one.sponsor)
-    assert [one.escrow.client(one.task.task_id, who).stake for who in one.addresses] == [0, 0, 0]
-    assert [one.escrow.credit(one.token.address, who) for who in one.addresses] == [0, 0, 0]
+    world.run(world.app(moves))
+    last = world.reports[-1]
+    claim_for_all(world.task, last.header, leaves=last.leaves, account=world.sponsor)
+    close_and_return_stakes(world.task, account=world.sponsor)
+    assert [world.escrow.client(world.task.task_id, who).stake for who in world.addresses] == [0, 0, 0]
+    assert [world.escrow.credit(world.token.address, who) for who in world.addresses] == [0, 0, 0]
 
 
 # ---- what a hostile client can do ------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ def test_a_hostile_buffer_changes_nothing(folder, settings, rows, account):
         assert all(report.scores[account(FIRST_CLIENT + number).address] != 0 for number in range(2))
     variance = result.arrays["norm.running_var"].numpy()
     np.testing.assert_allclose(variance, rows.features.var(axis=0), rtol=0.05)
-    assert np.isfinite(np.concatenate([one.numpy().ravel() for one in result.arrays.values()])).all()
+    assert np.isfinite(np.concatenate([array.numpy().ravel() for array in result.arrays.values()])).all()
     assert strategy.task.state().posted == ROUNDS
 
 

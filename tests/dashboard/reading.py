@@ -16,7 +16,7 @@ def audit_accessibility(page: Page) -> None:
         pytest.skip("axe-core is not installed; npm install in web/ fetches it")
     page.evaluate(AXE.read_text(encoding="utf-8"))
     found = page.evaluate(
-        "async () => (await axe.run()).violations.map((one) => [one.id, one.nodes.map((n) => n.html)])"
+        "async () => (await axe.run()).violations.map((rule) => [rule.id, rule.nodes.map((n) => n.html)])"
     )
     assert found == []
 
@@ -28,5 +28,5 @@ def fits(page: Page) -> bool:
 
 def whole(page: Page) -> bool:
     """Whether the page fits, and no table has a column that is seen only by scrolling."""
-    cut = "[...document.querySelectorAll('.scroll')].filter((one) => one.scrollWidth > one.clientWidth + 1).length"
+    cut = "[...document.querySelectorAll('.scroll')].filter((box) => box.scrollWidth > box.clientWidth + 1).length"
     return fits(page) and page.evaluate(cut) == 0

@@ -179,7 +179,7 @@ def test_claims_go_to_the_tasks_contract_by_its_own_abi(page, folder):
     told = page.get("/data/contract").json()
     task = json.loads((folder / "summary.json").read_text())["task"]
     assert (told["contract"], told["id"], told["chain_id"]) == (task["contract"], task["id"], task["chain_id"])
-    assert "claim" in [one["name"] for one in told["abi"]]
+    assert "claim" in [entry["name"] for entry in told["abi"]]
 
 
 def test_the_feed_tells_each_new_summary_and_what_of_it_is_new(folder):
@@ -218,7 +218,7 @@ def test_the_feed_tells_each_new_summary_and_what_of_it_is_new(folder):
 
     finished, scoring, posting = asyncio.run(heard())
     assert (finished["status"], finished["live"], finished["rounds"]) == ("finished", None, 4)
-    assert [one["live"]["phase"] for one in (scoring, posting)] == ["scoring", "posting"]
+    assert [view["live"]["phase"] for view in (scoring, posting)] == ["scoring", "posting"]
     assert finished["content"] != scoring["content"] == posting["content"]  # a phase alone fetches nothing
 
 

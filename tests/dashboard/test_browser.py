@@ -64,7 +64,7 @@ class Played:
     @property
     def best(self) -> dict:
         """The client that earned most."""
-        return max(self.summary["clients"], key=lambda one: int(one["paid_wei"]))
+        return max(self.summary["clients"], key=lambda client: int(client["paid_wei"]))
 
 
 @pytest.fixture(scope="module")
@@ -215,8 +215,8 @@ def test_a_real_coordinators_page_has_a_name_takes_clients_and_opens_every_accou
     shutil.copytree(played.folder, folder)
     summary = json.loads((folder / "summary.json").read_text())
     summary["task"] |= {"name": "Digits by post", "description": "Reads digits off envelopes"}
-    for one in summary["clients"]:
-        one |= {"samples": None, "class_counts": None, "name": f"Post office {one['number']}"}
+    for client in summary["clients"]:
+        client |= {"samples": None, "class_counts": None, "name": f"Post office {client['number']}"}
     (folder / "summary.json").write_text(json.dumps(summary))
     invite = json.loads((folder / "invite.json").read_text())
     (folder / "invite.json").write_text(json.dumps(invite | {"gateway": "https://hub.example.org:8443"}))

@@ -19,7 +19,7 @@ def told_by(bundle: Path) -> tuple[list[str], str, dict[str, str]]:
     line = bundle.read_text(encoding="utf-8").partition("\n")[0]
     found = re.fullmatch(r"/\* from (.+), sha256 ([0-9a-f]{64}); with (.+) \*/", line)
     assert found, line
-    return found[1].split(), found[2], dict(one.rsplit(" ", 1) for one in found[3].split(", "))
+    return found[1].split(), found[2], dict(part.rsplit(" ", 1) for part in found[3].split(", "))
 
 
 @pytest.mark.parametrize("bundle", BUNDLES, ids=lambda path: path.name)

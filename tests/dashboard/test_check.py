@@ -31,9 +31,9 @@ NOWHERE = "http://127.0.0.1:9"  # where no chain answers
 
 
 @pytest.fixture
-def liar(world) -> Liar:
+def liar(new_world) -> Liar:
     """A task of three clients, whose coordinator and two evaluators sign whatever they like."""
-    return Liar(world(rounds=4, evaluators=2, quorum=2, bond=100 * TOKENS, may_stop=True))
+    return Liar(new_world(rounds=4, evaluators=2, quorum=2, bond=100 * TOKENS, may_stop=True))
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def summary_of(liar: Liar, rounds: Sequence[Published]) -> dict:
     for number, account in enumerate(liar.world.addresses):
         text = text.replace(f"0x{number + 1:040x}", account)
     summary = json.loads(text)
-    signers = [one.address for one in liar.world.evaluators]
+    signers = [evaluator.address for evaluator in liar.world.evaluators]
     summary["task"] |= {
         "id": "0x" + liar.task.task_id.hex(), "contract": liar.escrow.address, "evaluators": signers, "quorum": 2
     }  # fmt: skip
@@ -160,7 +160,7 @@ def cut(leaves: Sequence[Leaf]) -> list[Leaf]:
     return [
         first,
         replace(second, cumulative=0),
-        *(replace(one, cumulative=one.cumulative + second.cumulative) for one in others),
+        *(replace(leaf, cumulative=leaf.cumulative + second.cumulative) for leaf in others),
     ]
 
 
@@ -173,7 +173,7 @@ def test_a_round_that_follows_from_other_leaves_than_were_posted_differs(liar, s
     url = show(liar, rounds)
     page = tab(url)
     told = differing(page, 2)
-    assert [one.startswith(f"✗ differs {CARRIED.format(1)}: ") for one in told] == [True], told
+    assert [line.startswith(f"✗ differs {CARRIED.format(1)}: ") for line in told] == [True], told
     assert "tree root from the leaves: 0x" in told[0]
     expect(button(page, 3)).to_contain_text("✓ recomputed")
     expect(page.get_by_text("1 differ")).to_be_visible()
@@ -200,8 +200,8 @@ def test_pay_that_does_not_follow_from_the_scores_differs(liar, show, tab):
     lie = liar.post_leaves(made, robbed(made))
     page = tab(show(liar, [first, lie]))
     told = differing(page, 2)
-    one, other = (leaf.account for leaf in lie.leaves[:2])
-    assert told == [f"✗ differs {FOLLOWS}: not those of {one}, {other}"]
+    first_account, other = (leaf.account for leaf in lie.leaves[:2])
+    assert told == [f"✗ differs {FOLLOWS}: not those of {first_account}, {other}"]
     expect(button(page, 1)).to_contain_text("✓ recomputed")
 
 
@@ -220,7 +220,7 @@ def test_a_price_that_is_not_the_largest_differs(liar, show, tab, photograph):
 def test_a_mark_says_what_is_left_open_while_the_chain_is_away(liar, show, tab, photograph):
     rounds = [liar.post_honest(number) for number in (1, 2)]
     # Two keys of nobody: without the chain, the page cannot tell them from the evaluators.
-    strangers = [sign(rounds[1].header, domain=liar.task.domain, account=one) for one in liar.world.clients[:2]]
+    strangers = [sign(rounds[1].header, domain=liar.task.domain, account=client) for client in liar.world.clients[:2]]
     folder = liar.bundles / "round-0002"
     honest = read_header(folder)[1]
 
@@ -279,7 +279,7 @@ def test_a_row_that_shows_something_else_than_the_header_differs(liar, show, tab
     page = tab(show(liar, posted, tamper=tamper))
     for number, lie in enumerate(("tree root: 0x" + "ab" * 32, "price: ", "paid: ", "signers: "), start=1):
         told = differing(page, number)
-        assert [one.startswith(f"✗ differs the row above is the header's: {lie}") for one in told] == [True], told
+        assert [line.startswith(f"✗ differs the row above is the header's: {lie}") for line in told] == [True], told
         button(page, number).click()
     photograph(page, "check-rows")
 

@@ -11,15 +11,15 @@ from fl.dashboard.chain_status import ChainStatus
 @pytest.fixture(scope="module")
 def task(lasting_world):
     """A task that has started, and one of its three clients left."""
-    one = lasting_world(rounds=2)
-    one.run(one.app(one.downhill), on_round=lambda report: leave_once(one, report))
-    return one
+    world = lasting_world(rounds=2)
+    world.run(world.app(world.downhill), on_round=lambda report: leave_once(world, report))
+    return world
 
 
-def leave_once(one, report):
+def leave_once(world, report):
     """The first client leaves after round 1."""
     if report.round == 1:
-        one.escrow.leave(one.task.task_id, account=one.clients[0])
+        world.escrow.leave(world.task.task_id, account=world.clients[0])
 
 
 def test_who_left_is_told_with_the_round(task, devnet):

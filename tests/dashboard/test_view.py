@@ -21,7 +21,7 @@ def running(summary: dict) -> dict:
 def test_a_page_of_a_running_task_has_what_was_earned_so_far_and_charts():
     shown = view(running(run_summary(clients=3, rounds=2)))
     assert shown["status"] == "running"
-    assert [one["claimed_wei"] for one in shown["clients"]] == [None] * 3
+    assert [client["claimed_wei"] for client in shown["clients"]] == [None] * 3
     assert shown["totals"]["earned_wei"] == str(200 * TOKEN)
     assert shown["charts"]["accuracy"]["drawing"]["rounds"] == [0, 1, 2]
 
@@ -41,13 +41,13 @@ def test_the_page_of_many_clients_and_rounds_does_not_grow_with_their_product():
 def test_a_client_is_told_its_rounds_and_its_sums_by_class():
     summary = run_summary(clients=2, rounds=2)
     account = client_of(summary, 1)["account"]
-    for number, one in enumerate(summary["rounds"], start=1):
+    for number, round_ in enumerate(summary["rounds"], start=1):
         reading = {"errors": {account: 0.5}, "untold": [], "classes": ["a", "b"], "by_class": {account: [number, -1.0]}}
-        one["reading"] = reading
+        round_["reading"] = reading
     summary["rounds"][1]["refusals"] = [{"node_id": 3, "account": account, "reason": "signed by somebody else"}]
     told = client_rounds(summary, account.lower())
     assert (told["classes"], told["by_class"]) == (["a", "b"], [3, -2.0])
-    assert [one["refusals"] for one in told["rounds"]] == [[], ["signed by somebody else"]]
+    assert [round_["refusals"] for round_ in told["rounds"]] == [[], ["signed by somebody else"]]
     assert [told["rounds"][1][name] for name in ("total_q40", "factor", "price_q64")] == [
         told["score_q40"],
         1.0,
@@ -59,12 +59,12 @@ def test_a_client_is_told_its_rounds_and_its_sums_by_class():
 
 def test_refusals_stand_newest_first_with_the_clients_name():
     summary = run_summary(rounds=3)
-    for one in summary["rounds"]:
+    for round_ in summary["rounds"]:
         account = client_of(summary, 0)["account"]
-        one["refusals"] = [{"node_id": 2, "account": account, "reason": f"late in {one['round']}"}]
+        round_["refusals"] = [{"node_id": 2, "account": account, "reason": f"late in {round_['round']}"}]
     shown = view(summary)
-    assert [one["reason"] for one in shown["refusals"]] == ["late in 3", "late in 2", "late in 1"]
-    assert {one["name"] for one in shown["refusals"]} == {"client-0"}
+    assert [refusal["reason"] for refusal in shown["refusals"]] == ["late in 3", "late in 2", "late in 1"]
+    assert {refusal["name"] for refusal in shown["refusals"]} == {"client-0"}
     assert shown["refused"] == 3
 
 
@@ -79,8 +79,8 @@ def test_what_json_cannot_hold_is_left_out():
 
 def test_every_client_is_shown_with_its_last_length_factor_and_every_round_with_its_price():
     shown = view(run_summary(clients=2, rounds=2))
-    assert [one["last_factor"] for one in shown["clients"]] == [0.5, 1.0]
-    assert all(int(one["price_q64"]) >> 24 == 10_000 * TOKEN for one in shown["rounds"])
+    assert [client["last_factor"] for client in shown["clients"]] == [0.5, 1.0]
+    assert all(int(round_["price_q64"]) >> 24 == 10_000 * TOKEN for round_ in shown["rounds"])
     assert list(shown["charts"]) == ["accuracy", "loss", "gain", "price", "pay", "total", "score", "share"]
 
 

@@ -114,7 +114,10 @@ def test_the_app_pays_its_clients_after_the_diff(app, tmp_path, capsys):
         deployment.write(tmp_path / "deployment.json")
         _, escrow, token = deployment.connect()
         owners = [anvil_account(index, chain_id=31337) for index in (5, 6)]
-        for holder, amount in ((anvil_account(0, chain_id=31337), 200 * 10**18), *((one, 10**18) for one in owners)):
+        for holder, amount in (
+            (anvil_account(0, chain_id=31337), 200 * 10**18),
+            *((owner, 10**18) for owner in owners),
+        ):
             token.mint(holder.address, amount, account=holder)
 
         def join_when_invited():

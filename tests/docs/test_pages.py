@@ -14,7 +14,9 @@ from fl.cli.commands.completion import vocabulary
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-PAGES = sorted(path for path in DOCS.rglob("*.md") if any(one.language in ("sh", "python") for one in blocks_of(path)))
+PAGES = sorted(
+    path for path in DOCS.rglob("*.md") if any(block.language in ("sh", "python") for block in blocks_of(path))
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +69,7 @@ def test_the_site_is_built_without_a_warning_and_asks_no_other_host(site):
             r"<link[^>]* rel=\"(?:stylesheet|preload|preconnect|icon)\"[^>]* href=\"([^\"]+)\"", page.read_text()
         )
         assert loaded
-        assert not [one for one in loaded if "//" in one], page
+        assert not [url for url in loaded if "//" in url], page
 
 
 def test_the_page_of_commands_has_every_command_and_setting(site):

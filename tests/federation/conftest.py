@@ -187,7 +187,7 @@ def town(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: 
             chain_id=31337, url=url, contract=escrow.address, token=token.address, block=parts[-1].block
         )
         deployment.write(tmp_path / "deployment.json")
-        one = Town(
+        town = Town(
             folder=tmp_path,
             deployment=deployment,
             environment=environment,
@@ -196,12 +196,12 @@ def town(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, environment: 
             chain_folder=chain_folder,
         )
         try:
-            yield one
+            yield town
         finally:
-            for command in one.commands:
+            for command in town.commands:
                 if command.process.poll() is None:
                     command.stop(signal.SIGINT)
-            for command in one.commands:
+            for command in town.commands:
                 try:
                     command.process.wait(timeout=30)
                 except subprocess.TimeoutExpired:

@@ -12,7 +12,7 @@ app = ClientApp(mods=[sign_updates])
 @app.train()
 def train(message, context):
     (arrays,) = message.content.array_records.values()
-    lost = ArrayRecord({name: Array(np.full_like(one.numpy(), np.nan)) for name, one in arrays.items()})
+    lost = ArrayRecord({name: Array(np.full_like(array.numpy(), np.nan)) for name, array in arrays.items()})
     return Message(
         RecordDict({"arrays": lost, "metrics": MetricRecord({"train-loss": float("nan")})}), reply_to=message
     )

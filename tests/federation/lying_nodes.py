@@ -43,7 +43,7 @@ class Client:
     def answers(self, asked: Message) -> Sequence[Message]:
         """What it sends back."""
         request = TrainRequest.from_record(asked.content[RECORD])
-        arrays = {name: one.numpy() for name, one in next(iter(asked.content.array_records.values())).items()}
+        arrays = {name: array.numpy() for name, array in next(iter(asked.content.array_records.values())).items()}
         layout = Layout.of(arrays)
         base = layout.flatten(arrays)
         self.first_base = self.first_base or model_hash(base)
@@ -53,7 +53,7 @@ class Client:
         told = LIES[self.lie](self, request, honest)
         self.last = honest
         tell(f"sent {self.lie} {request.round} {block_root(told[0].blocks).hex()}")
-        return [Message(RecordDict({RECORD: one.to_record()}), reply_to=asked) for one in told]
+        return [Message(RecordDict({RECORD: update.to_record()}), reply_to=asked) for update in told]
 
     def signed(
         self, request: TrainRequest, *, wire: bytes, base_model: bytes, by: LocalAccount | None = None

@@ -78,9 +78,9 @@ def test_five_machines_run_a_whole_paid_task(on, tmp_path, shared_data):
         assert invite.gateway == f"https://{hub.address}:8443"
         summary = json.loads((tmp_path / "coordinator" / "summary.json").read_text())
         assert (summary["status"], summary["live"]) == ("finished", None)
-        assert [one["round"] for one in summary["rounds"]] == list(range(1, ROUNDS + 1))
+        assert [round_["round"] for round_ in summary["rounds"]] == list(range(1, ROUNDS + 1))
         assert len(summary["clients"]) == 5
-        scored = [len(one["scores"]) for one in summary["rounds"]]
+        scored = [len(round_["scores"]) for round_ in summary["rounds"]]
         assert scored[0] == 4
         assert max(scored[2:]) == 5, scored  # the late one counts, and the killed one came back
         paid = {client["account"].lower(): int(client["paid_wei"]) for client in summary["clients"]}
@@ -91,6 +91,6 @@ def test_five_machines_run_a_whole_paid_task(on, tmp_path, shared_data):
         # From outside of the box the chain cannot be reached.
         standing = done(on(hub, "status", "invite=coordinator/invite.json"))
         assert "closed" in standing, standing
-        assert 0 < sum(int(one["paid_wei"]) for one in summary["clients"]) <= 1000 * 10**18
+        assert 0 < sum(int(client["paid_wei"]) for client in summary["clients"]) <= 1000 * 10**18
     assert wait_for(lambda: not left_behind(tmp_path), what=lambda: f"the end of {left_behind(tmp_path)}")
     assert Deployment.read(tmp_path / "deployment.json").url == url

@@ -59,7 +59,7 @@ def test_neither_a_superlink_that_dies_nor_a_long_stop_costs_a_client_a_round(to
     assert [node.ends() for node in nodes] == [0, 0]
 
     summary = json.loads((coordinator / "summary.json").read_text())
-    assert [len(one["scores"]) for one in summary["rounds"]] == [2] * 4
+    assert [len(round_["scores"]) for round_ in summary["rounds"]] == [2] * 4
     invite = Invite.read(coordinator / "invite.json")
     _, state = town.escrow.task(invite.id_bytes)
     assert (state.status, state.posted, state.cumulative) == (Status.CLOSED, 4, 100 * 10**18)
@@ -85,7 +85,7 @@ def test_when_the_coordinators_line_breaks_the_first_node_back_does_not_have_the
     assert [node.ends() for node in nodes] == [0, 0]
 
     summary = json.loads((coordinator / "summary.json").read_text())
-    scored = [len(one["scores"]) for one in summary["rounds"]]
+    scored = [len(round_["scores"]) for round_ in summary["rounds"]]
     assert len(scored) == rounds
-    assert sum(one != 2 for one in scored) <= 1, scored  # the round that was open when the line broke
+    assert sum(count != 2 for count in scored) <= 1, scored  # the round that was open when the line broke
     assert left_behind(town.folder) == []

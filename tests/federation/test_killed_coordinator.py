@@ -24,11 +24,11 @@ def test_no_round_is_lost_and_none_paid_twice(town):
     nodes = [town.node(number) for number in range(2)]
     assert first.ends() == -9
     for number, step in list(KILLS.items())[1:]:
-        one = town.coordinator(kill=(number, step))
+        coordinator = town.coordinator(kill=(number, step))
         if step == "posting":
-            one.says("invite for clients")
+            coordinator.says("invite for clients")
             town.chain_goes_away(seconds=3)
-        assert one.ends() == -9, one.said()
+        assert coordinator.ends() == -9, coordinator.said()
 
     last = town.coordinator()
     log = town.folder / "coordinator" / "run.log"
@@ -48,9 +48,9 @@ def test_no_round_is_lost_and_none_paid_twice(town):
     _, state = escrow.task(task)
     assert (state.status, state.posted, state.cumulative) == (Status.CLOSED, 5, 100 * 10**18)
     summary = json.loads((town.folder / "coordinator" / "summary.json").read_text())
-    assert [one["round"] for one in summary["rounds"]] == [1, 2, 3, 4, 5]
+    assert [round_["round"] for round_ in summary["rounds"]] == [1, 2, 3, 4, 5]
     assert summary["status"] == "finished"
-    accounts = [one["account"] for one in summary["clients"]]
+    accounts = [client["account"] for client in summary["clients"]]
     assert len(accounts) == 2
     assert sum(escrow.claimed(task, account) for account in accounts) == state.paid == 100 * 10**18
     for number in range(1, 6):
@@ -65,11 +65,11 @@ def test_no_round_is_lost_and_none_paid_twice(town):
 
 
 def test_ctrl_c_ends_a_coordinator_and_all_that_it_started(town):
-    one = town.coordinator(*town.settings())
-    one.says("waiting for clients: 0 of 2")
+    coordinator = town.coordinator(*town.settings())
+    coordinator.says("waiting for clients: 0 of 2")
     assert len(left_behind(town.folder)) > 1  # its SuperLink too
-    os.killpg(one.process.pid, signal.SIGINT)
-    assert one.ends() == 130
-    assert "stopped; `fl coordinator folder=" in one.said()
-    assert "Traceback" not in one.said()
+    os.killpg(coordinator.process.pid, signal.SIGINT)
+    assert coordinator.ends() == 130
+    assert "stopped; `fl coordinator folder=" in coordinator.said()
+    assert "Traceback" not in coordinator.said()
     assert left_behind(town.folder) == []

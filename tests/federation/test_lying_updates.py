@@ -38,8 +38,8 @@ def test_signed_lies_are_refused_by_name_and_cost_nobody_else_anything(town):
     first = FIRST_CLIENT + len(nodes)
     accounts = {lie: anvil_account(first + number, chain_id=31337).address for number, lie in enumerate(REASONS)}
     token = town.deployment.connect()[2]
-    for one in accounts.values():
-        token.mint(one, 1000 * 10**18, account=anvil_account(0, chain_id=31337))
+    for account in accounts.values():
+        token.mint(account, 1000 * 10**18, account=anvil_account(0, chain_id=31337))
     folder = town.folder / "coordinator"
     liars = town.start([sys.executable, str(LYING), str(folder / "invite.json"), str(first), *REASONS], "liars")
     coordinator.says("round  1/")
@@ -51,7 +51,7 @@ def test_signed_lies_are_refused_by_name_and_cost_nobody_else_anything(town):
 
     refused = defaultdict(list)  # by round
     for row in json.loads((folder / "summary.json").read_text())["rounds"]:
-        refused[row["round"]] += [one["reason"] for one in row["refusals"]]
+        refused[row["round"]] += [refusal["reason"] for refusal in row["refusals"]]
     sent = {tuple(line.split()[1:3]): line.split()[3] for line in liars.said().splitlines() if line.startswith("sent")}
     totals, paid = {}, {}
     for number in ALWAYS:
@@ -65,7 +65,7 @@ def test_signed_lies_are_refused_by_name_and_cost_nobody_else_anything(town):
                 assert leaves[accounts[lie]].update_root.hex() == sent[lie, str(number)], lie
         assert len(refused[number]) == len(expected)
         for account, reason in expected.items():
-            assert any(re.fullmatch(reason, one, re.DOTALL) for one in refused[number]), (number, reason)
+            assert any(re.fullmatch(reason, line, re.DOTALL) for line in refused[number]), (number, reason)
             leaf = leaves[account]
             # The price rises with the rounds, so that what was earned before may be paid more; nothing is added to it.
             assert (leaf.update_root, leaf.score, leaf.total) == (NO_UPDATE, 0, totals.get(account, 0))

@@ -64,9 +64,9 @@ def test_four_hospitals_are_paid_for_masked_updates_though_one_dies(on, tmp_path
         assert {name: command.ends() for name, command in nodes.items()} == dict.fromkeys(nodes, 0)
 
     summary = json.loads((tmp_path / "coordinator" / "summary.json").read_text())
-    assert [one["round"] for one in summary["rounds"]] == list(range(1, ROUNDS + 1))
+    assert [round_["round"] for round_ in summary["rounds"]] == list(range(1, ROUNDS + 1))
     assert len(summary["rounds"][0]["scores"]) == 4  # the killed one's words are in the sum, and it is scored
-    assert all(one["scores"] for one in summary["rounds"])
+    assert all(round_["scores"] for round_ in summary["rounds"])
     first, _ = Bundle.read(tmp_path / "coordinator" / "bundles" / "round-0001")
     assert len(first.masked.agreements) == 3
     assert len(first.masked.own) == 4

@@ -52,20 +52,20 @@ def walk(town):
         commands[name] = Command(process=process, printed=printed)
         town.commands.append(commands[name])
     yield town, coordinator, link, commands
-    for one in commands.values():
-        one.process.stdin.close()
+    for command in commands.values():
+        command.process.stdin.close()
 
 
 def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk):  # noqa: PLR0915 (one walk, told in order)
     town, coordinator, link, commands = walk
     folder = town.folder / "coordinator"
-    for one in commands.values():
-        one.says("about        Finds, in three columns, who is well: yes or no")
-        one.says("a trial      one round on 48 of your rows took the loss on 12 others from")
-        one.process.stdin.write(b"y\n")
-        one.process.stdin.flush()
-    assert {name: one.ends() for name, one in commands.items()} == dict.fromkeys(CLIENTS, 0), [
-        one.said() for one in commands.values()
+    for command in commands.values():
+        command.says("about        Finds, in three columns, who is well: yes or no")
+        command.says("a trial      one round on 48 of your rows took the loss on 12 others from")
+        command.process.stdin.write(b"y\n")
+        command.process.stdin.flush()
+    assert {name: command.ends() for name, command in commands.items()} == dict.fromkeys(CLIENTS, 0), [
+        command.said() for command in commands.values()
     ]
     assert coordinator.ends() == 0, coordinator.said()
 
@@ -76,8 +76,8 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
     assert (state.status, state.posted, state.paid) == (Status.CLOSED, ROUNDS, terms.budget)
     assert token.balance(escrow.address) == 0  # nothing stays behind
     paid = 0
-    for name, one in commands.items():
-        said = one.said()
+    for name, command in commands.items():
+        said = command.said()
         account = json.loads((town.folder / name / "node" / "node.json").read_text())["account"]
         client = escrow.client(invite.id_bytes, account)
         assert (client.stake, token.balance(account)) == (0, 60 * 10**18 + client.claimed), said
@@ -104,7 +104,7 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
     assert told.ends() == 0, told.said()
     with (town.folder / "guess.csv").open() as file, (town.folder / "ann" / "table.csv").open() as true:
         guesses, labels = list(csv.DictReader(file)), list(csv.DictReader(true))
-    assert sum(one["class"] == row["label"] for one, row in zip(guesses, labels, strict=True)) > 45
+    assert sum(guess["class"] == row["label"] for guess, row in zip(guesses, labels, strict=True)) > 45
     assert audit.ends() == 0, audit.said()
     assert [f"round {number}    ok" in audit.said() for number in range(1, ROUNDS + 1)] == [True] * ROUNDS
     assert Archive.open(folder / "archive.zip").signer == terms.coordinator
@@ -113,7 +113,7 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
 
     # Served again, the folder's report is the one that was there; the chain is not needed for it any more.
     before = (folder / "summary.json").read_bytes()
-    assert {one["name"] for one in json.loads(before)["clients"]} == {f"Practice {name}" for name in CLIENTS}
+    assert {client["name"] for client in json.loads(before)["clients"]} == {f"Practice {name}" for name in CLIENTS}
     town.chain.close()
     again = town.coordinator()
     again.says("does not answer for this task")

@@ -125,7 +125,7 @@ def test_each_kind_of_value_is_asked_for_by_name():
     for read, value, problem in (
         (object_of, [], "a list of 0 is no object"),
         (list_of, {}, "a JSON object of 0 is no list"),
-        (lambda one: text_of(one, most=2), "abc", "'abc', no text of at most 2 characters"),
+        (lambda item: text_of(item, most=2), "abc", "'abc', no text of at most 2 characters"),
         (number_of, True, "True is no number"),
     ):
         with pytest.raises(BadJson) as caught:

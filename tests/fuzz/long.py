@@ -39,8 +39,8 @@ def main() -> int:
             with suppress(FairshareError):
                 parser.read(parser.seeds[0])
         before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10, time.monotonic()
-        tried = dict.fromkeys((one.name for one in known), 0)
-        weights = [one.share for one in known]
+        tried = dict.fromkeys((parser.name for parser in known), 0)
+        weights = [parser.share for parser in known]
         for number in range(seed, seed + inputs):
             rng = random.Random(number)
             parser = rng.choices(known, weights)[0]

@@ -22,7 +22,7 @@ _LONGEST_S = 1.0  # of this process's own time
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     """The parsers by name, over a folder of their own."""
-    return {one.name: one for one in parsers(tmp_path_factory.mktemp("fuzz"))}
+    return {parser.name: parser for parser in parsers(tmp_path_factory.mktemp("fuzz"))}
 
 
 NAMES = [

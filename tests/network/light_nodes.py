@@ -92,7 +92,7 @@ LIES = {
 
 def lying(reply: Message, lie: str) -> tuple[ObjectTree, dict[str, bytes]]:
     """What a node announces and pushes that tells this lie."""
-    parts = {one: part.deflate() for one, part in get_all_nested_objects(reply).items()}
+    parts = {object_id: part.deflate() for object_id, part in get_all_nested_objects(reply).items()}
     children = list(get_object_tree(reply).children)
     del parts[reply.object_id]
     if lie == "no record":
@@ -131,7 +131,7 @@ def answer_all(
             message, tree = received
             run_id = message.metadata.run_id
             contents = pull_objects(
-                [one.object_id for one in iterate_object_tree(tree)],
+                [part.object_id for part in iterate_object_tree(tree)],
                 pull_object_fn=lambda object_id, run_id=run_id: pull_object(run_id, object_id),
             )
             confirm(run_id, message.metadata.message_id)
@@ -147,7 +147,7 @@ def answer_all(
                     tree, parts = lying(reply, lie)
                 else:
                     tree = get_object_tree(reply)
-                    parts = {one: part.deflate() for one, part in get_all_nested_objects(reply).items()}
+                    parts = {object_id: part.deflate() for object_id, part in get_all_nested_objects(reply).items()}
                 wanted, session = send(reply, tree, 0.0)
                 for object_id, part in parts.items():
                     if object_id in wanted:
@@ -158,8 +158,8 @@ def answer_all(
 
 def main() -> None:
     """One thread for each key."""
-    settings = dict(one.split("=") for one in sys.argv[1:] if "=" in one)
-    address, ca_file, *keys = [one for one in sys.argv[1:] if "=" not in one]
+    settings = dict(argument.split("=") for argument in sys.argv[1:] if "=" in argument)
+    address, ca_file, *keys = [argument for argument in sys.argv[1:] if "=" not in argument]
     with open(ca_file, "rb") as file:
         ca = file.read()
     given = {name: type(default)(settings.get(name, default)) for name, default in DEFAULTS.items()}

@@ -71,7 +71,7 @@ def test_a_masked_round_with_noise_is_checked_and_its_scores_are_noisy_but_their
     assert not found.liars
     exact = played.open_scores()
     assert found.scores == played.own_scores()  # which know their own noise, and that of their pairs
-    assert all(found.scores[one] != exact[one] for one in exact)
+    assert all(found.scores[account] != exact[account] for account in exact)
     # The pairs' noise cancels: the scores add up to what the noisy sum moves along the direction.
     along = float(played.summed.step @ played.direction.decode()) * 2**40
     assert sum(found.scores.values()) == pytest.approx(along, rel=1e-3, abs=2**20)
@@ -95,7 +95,7 @@ def test_a_round_tells_no_more_than_was_planned():
     for number in range(1, 5):
         played = party(10, size=3, terms=TERMS, median=False, cap=cap_of(TERMS, norm_cap="10"), number=number).whole()
         found.append(round_multiplier(played.said, survivors=list(played.words), setting=played.setting))
-    assert all(one > 3 / math.sqrt(2) for one in found)
+    assert all(multiplier > 3 / math.sqrt(2) for multiplier in found)
     assert epsilon(found, delta=1e-5) <= planned(TERMS, rounds=4)
 
 

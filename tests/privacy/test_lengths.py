@@ -23,7 +23,7 @@ def test_honest_lengths_pass_whatever_they_are_spread_over(spread):
     norm = int(np.linalg.norm(vector)) + 1
     for number in range(50):
         told = signs(bytes([number]) * 32, count=64, size=400) @ vector
-        assert passes([int(one) for one in told], longest=norm, clients=10)
+        assert passes([int(value) for value in told], longest=norm, clients=10)
 
 
 def test_a_length_twice_too_long_is_noticed():
@@ -32,7 +32,7 @@ def test_a_length_twice_too_long_is_noticed():
     noticed = 0
     for number in range(50):
         told = signs(bytes([number]) * 32, count=64, size=400) @ (2 * vector)
-        noticed += not passes([int(one) for one in told], longest=norm, clients=10)
+        noticed += not passes([int(value) for value in told], longest=norm, clients=10)
     assert noticed >= 45
 
 

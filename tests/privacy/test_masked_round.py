@@ -45,8 +45,8 @@ def test_sum_and_scores_are_those_of_the_open_round_to_the_integer(played):
     np.testing.assert_array_equal(played.summed.total, sum(contributions.values()))
     found = played.checked()
     expected = played.open_scores()
-    told = {one: score for one, score in found.scores.items() if one not in found.faults}
-    assert told == {one: expected[one] for one in told}
+    told = {account: score for account, score in found.scores.items() if account not in found.faults}
+    assert told == {account: expected[account] for account in told}
     assert found.liars == ()
     # Whoever loses its place is one that fell silent, or a neighbour of two that did.
     if not played.silent:
@@ -86,7 +86,7 @@ def test_the_scores_of_a_sparse_graph_are_those_of_the_open_round():
 def test_at_least_half_of_everybodys_pairs_stay_closed():
     played = party(9).whole()
     opened = [end for pair in played.said.opened for end in pair]
-    assert all(opened.count(one) <= 4 for one in played.accounts)
+    assert all(opened.count(account) <= 4 for account in played.accounts)
     assert len(played.said.opened) >= 12  # of 36: nearly a half
 
 
@@ -113,7 +113,7 @@ def test_a_client_that_lies_about_a_pair_is_found_by_opening_it_and_its_partner_
 
 def test_one_that_lies_about_all_its_pairs_takes_nobody_with_it():
     def all_off(played, told):
-        return replace(told, values={one: value + np.uint64(1 << 30) for one, value in told.values.items()})
+        return replace(told, values={other: value + np.uint64(1 << 30) for other, value in told.values.items()})
 
     played = party(5, tells={1: all_off}).whole()
     found, expected = played.checked(), played.open_scores()
@@ -131,7 +131,11 @@ def test_two_that_agree_on_a_lie_are_both_found_when_their_pair_is_drawn():
         outcomes.append(drawn)
         assert set(found.liars) == (ring if drawn else set())
         if not drawn:  # and otherwise one has handed its score to the other, no more
-            assert sum(found.scores[one] for one in ring) - sum(expected[one] for one in ring) in (-1, 0, 1)
+            assert sum(found.scores[account] for account in ring) - sum(expected[account] for account in ring) in (
+                -1,
+                0,
+                1,
+            )
     assert any(outcomes)
 
 
@@ -140,8 +144,10 @@ def test_a_score_beyond_its_bound_is_none():
     played = party(6, tells={1: shifted(4, by=far), 4: shifted(1, by=-far)}).whole()
     found = played.checked()
     ring = {played.accounts[1], played.accounts[4]}
-    assert all(found.scores[one] == 0 for one in ring)
-    assert all("more than an update of its length can have" in found.faults[one] for one in ring - set(found.liars))
+    assert all(found.scores[account] == 0 for account in ring)
+    assert all(
+        "more than an update of its length can have" in found.faults[account] for account in ring - set(found.liars)
+    )
 
 
 def test_an_update_longer_than_it_stated_scores_nothing():
@@ -165,8 +171,8 @@ def test_a_pair_that_nobody_opens_costs_both_ends_their_score():
 # What a coordinator could change in what it publishes, and what an evaluator then says.
 def another_length(played):
     account = played.accounts[0]
-    one = played.said.commitments[account]
-    played.said.commitments[account] = replace(one, length=one.length + 1)
+    commitment = played.said.commitments[account]
+    played.said.commitments[account] = replace(commitment, length=commitment.length + 1)
 
 
 def a_strangers_commitment(played):
@@ -176,9 +182,9 @@ def a_strangers_commitment(played):
 
 def another_share(played):
     account = played.accounts[0]
-    one = played.said.sharings[account]
-    holder = next(iter(one.shares))
-    played.said.sharings[account] = replace(one, shares={**one.shares, holder: (bytes(32),) * 3})
+    sharing = played.said.sharings[account]
+    holder = next(iter(sharing.shares))
+    played.said.sharings[account] = replace(sharing, shares={**sharing.shares, holder: (bytes(32),) * 3})
 
 
 def another_own_seed(played):
@@ -204,8 +210,8 @@ def too_few_agreements(played):
 
 
 def an_agreement_of_somebody_else(played):
-    one, other = played.accounts[:2]
-    played.said.agreements[one] = played.said.agreements[other]
+    account, other = played.accounts[:2]
+    played.said.agreements[account] = played.said.agreements[other]
 
 
 def another_told_value(played):
@@ -231,7 +237,12 @@ def another_opened_key(played):
 def a_pair_that_was_not_drawn(played):
     drawn = set(played.drawn.pairs)
     inside = by_number(played.words)
-    pair = next((one, other) for one in inside for other in inside if added(one, other) and (one, other) not in drawn)
+    pair = next(
+        (account, other)
+        for account in inside
+        for other in inside
+        if added(account, other) and (account, other) not in drawn
+    )
     played.said.opened[pair] = (pair[0], bytes(32))
 
 

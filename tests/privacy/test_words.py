@@ -31,14 +31,14 @@ def test_inner_products_are_exact_modulo_2_64(words, seed):
     rng = np.random.default_rng(seed)
     vector = rng.integers(-(2**25), 2**25, size=len(words))
     array = np.array(words, dtype=np.uint64)
-    assert dot(array, vector) == sum(one * int(factor) for one, factor in zip(words, vector, strict=True)) % 2**64
+    assert dot(array, vector) == sum(word * int(factor) for word, factor in zip(words, vector, strict=True)) % 2**64
     drawn = signs(SEED, count=3, size=len(words))
-    expected = [sum(one * int(sign) for one, sign in zip(words, row, strict=True)) % 2**64 for row in drawn]
+    expected = [sum(word * int(sign) for word, sign in zip(words, row, strict=True)) % 2**64 for row in drawn]
     assert sign_dots(array[None], drawn)[0].tolist() == expected
 
 
 def test_residues_are_read_as_signed_numbers():
-    assert [signed(one) for one in (0, 1, 2**63 - 1, 2**63, 2**64 - 1)] == [0, 1, 2**63 - 1, -(2**63), -1]
+    assert [signed(word) for word in (0, 1, 2**63 - 1, 2**63, 2**64 - 1)] == [0, 1, 2**63 - 1, -(2**63), -1]
 
 
 @given(length=st.integers(1, 2**104), scale=st.floats(1e-6, 1e6), seed=st.integers(0, 2**32))
@@ -46,7 +46,7 @@ def test_a_contribution_is_never_longer_than_the_round_allows(length, scale, see
     vector = np.random.default_rng(seed).normal(size=30) * scale
     share = Fraction(1, 3)
     found = encode(vector, share=share, length_q64=length).astype(object)
-    assert sum(int(one) ** 2 for one in found) <= longest(share=share, length_q64=length, size=30) ** 2
+    assert sum(int(value) ** 2 for value in found) <= longest(share=share, length_q64=length, size=30) ** 2
     assert longest(share=Fraction(1), length_q64=length, size=30) < 2**37
 
 

@@ -16,7 +16,7 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
     if score > 0:
         pays[-1] += pot - sum(pays)
     scores = [score * (number + 1) / parts for number in range(clients)]
-    units = [int(one * 2**40) for one in scores]
+    units = [int(score * 2**40) for score in scores]
     return {
         "status": "finished",
         "machine": {"system": "Linux", "python": "3.11.7", "cores": 2},
@@ -61,9 +61,9 @@ def run_summary(*, clients: int = 6, rounds: int = 4, score: float = 0.01) -> di
                 "factors": {account: 1.0 if place else 0.5 for place, account in enumerate(accounts)},
                 "price": None if price == HIGHEST_PRICE else price / 2**24 / TOKEN,
                 "price_q64": str(price),
-                "totals_q40": {account: str(one * number) for account, one in zip(accounts, units, strict=True)},
+                "totals_q40": {account: str(unit * number) for account, unit in zip(accounts, units, strict=True)},
                 "scores": dict(zip(accounts, scores, strict=True)),
-                "scores_q40": {account: str(one) for account, one in zip(accounts, units, strict=True)},
+                "scores_q40": {account: str(unit) for account, unit in zip(accounts, units, strict=True)},
                 "pays_wei": {account: str(pay) for account, pay in zip(accounts, pays, strict=True)},
                 "cumulative_wei": {account: str(pay * number) for account, pay in zip(accounts, pays, strict=True)},
                 "refusals": [],
@@ -104,16 +104,20 @@ def refuse_everything(summary: dict[str, Any]) -> dict[str, Any]:
     """The same run in which no update was accepted and nothing paid."""
     for client in summary["clients"]:
         client.update(score_q40="0", score=0.0, paid_wei="0", claimed_wei="0", balance_wei="0")
-    for one in summary["rounds"]:
-        accounts = list(one["pays_wei"])
-        one.update(
-            scores={}, scores_q40={}, factors={}, loss_aggregated=one["loss_before"], loss_after=one["loss_before"]
+    for round_ in summary["rounds"]:
+        accounts = list(round_["pays_wei"])
+        round_.update(
+            scores={},
+            scores_q40={},
+            factors={},
+            loss_aggregated=round_["loss_before"],
+            loss_after=round_["loss_before"],
         )
-        one.update(public_rate=0.0, price=None, price_q64=str(HIGHEST_PRICE))
-        one["pays_wei"] = dict.fromkeys(accounts, "0")
-        one["cumulative_wei"] = dict.fromkeys(accounts, "0")
-        one["totals_q40"] = dict.fromkeys(accounts, "0")
-        one["refusals"] = [{"node_id": 2, "account": account, "reason": "replayed"} for account in accounts]
+        round_.update(public_rate=0.0, price=None, price_q64=str(HIGHEST_PRICE))
+        round_["pays_wei"] = dict.fromkeys(accounts, "0")
+        round_["cumulative_wei"] = dict.fromkeys(accounts, "0")
+        round_["totals_q40"] = dict.fromkeys(accounts, "0")
+        round_["refusals"] = [{"node_id": 2, "account": account, "reason": "replayed"} for account in accounts]
     summary["totals"]["paid_wei"] = "0"
     return summary
 

@@ -16,11 +16,11 @@ SETTINGS = {"name": "two", "task": {"rounds": 2}, "loggers": ["tensorboard", "ml
 
 
 @pytest.fixture
-def trained(world):
+def trained(new_world):
     """A task with two posted rounds."""
-    one = world()
-    one.run(one.app(one.downhill))
-    return one
+    world = new_world()
+    world.run(world.app(world.downhill))
+    return world
 
 
 def standings(world):
@@ -39,7 +39,7 @@ def test_a_round_is_flat_names_and_numbers(trained):
     assert scored == pytest.approx(report.loss_before - report.loss_after, rel=0.01)
     assert {f"score/{account}" for account in trained.addresses} <= set(figures)
     for leaf in report.leaves:
-        total = sum(figures_of(one, standings(trained)[0])[f"score/{leaf.account}"] for one in trained.reports)
+        total = sum(figures_of(report, standings(trained)[0])[f"score/{leaf.account}"] for report in trained.reports)
         assert figures[f"total/{leaf.account}"] == pytest.approx(total)
         assert figures["price"] * total == pytest.approx(leaf.cumulative / WEI)
         assert 0 < figures[f"factor/{leaf.account}"] <= 1
@@ -64,16 +64,16 @@ def test_both_tools_hold_every_figure_of_every_round(trained, tmp_path, monkeypa
     assert (run.info.run_name, run.info.status) == ("20260101-two", "FINISHED")
     assert run.data.params["task.rounds"] == "2"
     for name in expected[0]:
-        assert [(one.step, one.value) for one in events.Scalars(name)] == [
+        assert [(point.step, point.value) for point in events.Scalars(name)] == [
             (step, pytest.approx(figures[name])) for step, figures in enumerate(expected, start=1)
         ]
-        assert [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)] == [
+        assert [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)] == [
             (step, pytest.approx(figures[name])) for step, figures in enumerate(expected, start=1)
         ]
     # A run that fails says so.
     with pytest.raises(RuntimeError), logged(watcher, loggers=["mlflow"], folder=folder, settings=SETTINGS):
         raise RuntimeError
-    states = {one.info.status for one in client.search_runs([run.info.experiment_id])}
+    states = {tracked.info.status for tracked in client.search_runs([run.info.experiment_id])}
     assert states == {"FINISHED", "FAILED"}
 
 

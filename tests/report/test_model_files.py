@@ -17,9 +17,9 @@ from .run_summary import run_summary
 @pytest.fixture(scope="module")
 def played(lasting_world):
     """Three rounds."""
-    one = lasting_world(rounds=3)
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=3)
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture
@@ -30,14 +30,14 @@ def run(played, tmp_path):
     summary["rounds"][1]["test_loss"] = 0.01
     summary["task"] |= {"name": "Heart disease", "description": "Says who is ill."}
     summary["totals"] |= {"initial_accuracy": 0.5, "final_accuracy": 0.9, "rounds": 3}
-    for one in summary["rounds"]:
-        one.setdefault("refusals", [])
+    for round_ in summary["rounds"]:
+        round_.setdefault("refusals", [])
     return tmp_path, summary, played.spec.to_json()
 
 
 def test_best_and_last_are_the_rounds_own_models_with_their_spec(run):
     folder, summary, spec = run
-    assert [one.name for one in write_models(folder, summary, spec=spec)] == [
+    assert [path.name for path in write_models(folder, summary, spec=spec)] == [
         "best.safetensors",
         "last.safetensors",
         "README.md",
@@ -63,7 +63,7 @@ def test_the_card_says_what_it_is_who_trained_it_and_where_it_ends(run):
 def test_the_card_of_a_regression_or_a_language_model_tells_what_there_is(run):
     folder, summary, spec = run
     summary["totals"] |= {"initial_accuracy": None, "final_accuracy": None, "initial_loss": 0.7}
-    summary["rounds"] = [one | {"accuracy": None, "perplexity": 2.5} for one in summary["rounds"]]
+    summary["rounds"] = [round_ | {"accuracy": None, "perplexity": 2.5} for round_ in summary["rounds"]]
     write_models(folder, summary, spec=spec)
     told = (folder / "model" / "README.md").read_text()
     assert "| file | after round | test loss |\n|---|---|---|\n| `best.safetensors` | 2 of 3 | 0.0100 |" in told

@@ -74,7 +74,7 @@ def test_nothing_is_fetched_and_only_the_charts_run(summary):
     structure = Structure(text)
     scripts = [attributes for tag, attributes in structure.tags if tag == "script"]
     # Eight charts as data, and one script that the policy names by its hash.
-    assert [one.get("type") for one in scripts] == ["application/json"] * 8 + [None]
+    assert [script.get("type") for script in scripts] == ["application/json"] * 8 + [None]
     script = CHARTS.read_text(encoding="utf-8")
     allowed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"<script>{script}</script>" in text
@@ -105,8 +105,13 @@ def test_every_client_is_there_with_account_pay_and_balance(summary):
 
 def test_every_round_is_there_with_its_hashes(summary):
     text = Structure(page(summary)).text
-    for one in summary["rounds"]:
-        for value in (one["transaction"], one["header"]["tree_root"], one["header"]["bundle"], one["bundle"]):
+    for round_ in summary["rounds"]:
+        for value in (
+            round_["transaction"],
+            round_["header"]["tree_root"],
+            round_["header"]["bundle"],
+            round_["bundle"],
+        ):
             assert value in text
 
 
@@ -117,14 +122,14 @@ def drawings(text: str) -> list[dict]:
         raise AssertionError(f"{word} is no number of JSON")
 
     found = re.findall(r'<script type="application/json">(.*?)</script>', text, flags=re.DOTALL)
-    return [json.loads(one, parse_constant=refuse) for one in found]
+    return [json.loads(text, parse_constant=refuse) for text in found]
 
 
 def test_plots_and_tables_have_names_and_headings(summary):
     structure = Structure(page(summary))
     plots = drawings(page(summary))
     assert len(plots) == 8
-    assert all(one["name"] for one in plots)
+    assert all(plot["name"] for plot in plots)
     count = {
         name: sum(tag == name for tag, _ in structure.tags) for name in ("table", "caption", "figure", "figcaption")
     }
@@ -160,8 +165,8 @@ def test_a_hostile_name_is_only_text(name, clients):
     summary["rounds"][0]["refusals"] = [{"node_id": 2, "account": name, "reason": name}]
     summary["config"]["data"]["path"] = f"/data/{name}"
     hostile = Structure(page(summary))
-    for one in (client_of(summary, 0), client_of(summary, 1)):
-        one.update(name="tame", behaviour="tame")
+    for client in (client_of(summary, 0), client_of(summary, 1)):
+        client.update(name="tame", behaviour="tame")
     summary["rounds"][0]["refusals"] = [{"node_id": 2, "account": "tame", "reason": "tame"}]
     summary["config"]["data"]["path"] = "/data/tame"
     tame = Structure(page(summary))

@@ -85,7 +85,10 @@ def test_the_gain_is_split_between_the_clients_and_the_public_step():
         "The clients' updates took 0.8000 off the loss, and the public step, which pays nobody, took 0.2000 off the loss, "
         "20.0% of the whole gain. It was left out in 1 round, where it would not have helped."
     )
-    assert [[round(point.y, 6) for point in one.points] for one in plot.drawing.series] == [[0.6, 0.2], [0.2, 0.0]]
+    assert [[round(point.y, 6) for point in series.points] for series in plot.drawing.series] == [
+        [0.6, 0.2],
+        [0.2, 0.0],
+    ]
 
 
 def test_a_task_without_a_public_step_says_so():
@@ -93,16 +96,16 @@ def test_a_task_without_a_public_step_says_so():
     summary["rounds"][0].update(loss_before=1.0, loss_aggregated=1.1, loss_after=1.1, public_rate=None)
     plot = gain_plot(summary)
     assert plot.finding == "The clients' updates put 0.1000 on the loss. This task takes no public step."
-    assert [one.label for one in plot.drawing.series] == ["clients"]
+    assert [series.label for series in plot.drawing.series] == ["clients"]
     summary["rounds"][0].update(loss_after=float("inf"), loss_aggregated=float("inf"))
     assert gain_plot(summary).finding == "A loss is not finite, so the gains cannot be summed."
 
 
 def test_the_price_is_told_from_the_first_round_that_has_one_to_the_last():
     summary = run_summary(rounds=3)
-    for one, wei in zip(summary["rounds"], (None, 400 * TOKEN, 500 * TOKEN), strict=True):
-        one["price"] = wei and wei / TOKEN
-        one["price_q64"] = str(HIGHEST_PRICE if wei is None else wei << 24)
+    for round_, wei in zip(summary["rounds"], (None, 400 * TOKEN, 500 * TOKEN), strict=True):
+        round_["price"] = wei and wei / TOKEN
+        round_["price_q64"] = str(HIGHEST_PRICE if wei is None else wei << 24)
     plot = price_plot(summary)
     assert plot.finding == (
         "A whole score of 1.0 was worth 400.0000 tokens after round 2 and 500.0000 after round 3. It is the same for "
@@ -186,7 +189,7 @@ def test_scores_of_many_rounds_are_drawn_in_strips():
 def test_a_plot_of_many_clients_does_not_grow_with_them():
     few, many = run_summary(clients=20, rounds=30), run_summary(clients=200, rounds=30)
     for plot in (pay_plot, score_plot):
-        sizes = [len(json.dumps(plot(one).drawing.to_json())) for one in (few, many)]
+        sizes = [len(json.dumps(plot(summary).drawing.to_json())) for summary in (few, many)]
         assert sizes[1] < 1.2 * sizes[0]
 
 
@@ -195,7 +198,7 @@ def test_many_clients_are_named_for_misbehaving_or_for_their_pay():
     for number in (3, 4, 5, 6):
         client_of(summary, number)["behaviour"] = "free_ride"
     names = plotted_clients(summary)
-    assert [one["number"] for one in names.named] == [4, 5, 6, 43, 44, 45, 46, 47, 48, 49]
+    assert [client["number"] for client in names.named] == [4, 5, 6, 43, 44, 45, 46, 47, 48, 49]
     assert names.marked == 3
     assert len(names.rest) == 40
 
@@ -207,6 +210,8 @@ def test_as_many_clients_as_there_are_marks_are_all_named():
 
 def test_a_loss_below_zero_is_drawn():
     summary = run_summary()
-    for one in summary["rounds"]:
-        one.update(test_loss=-5.0 - one["round"], loss_before=-4.0 - one["round"], loss_after=-5.0 - one["round"])
+    for round_ in summary["rounds"]:
+        round_.update(
+            test_loss=-5.0 - round_["round"], loss_before=-4.0 - round_["round"], loss_after=-5.0 - round_["round"]
+        )
     assert loss_plot(summary).drawing.series[0].points[-1].note == "round 4: -9.0000"

@@ -8,7 +8,7 @@ def played(number, *, classes=("0", "1"), duplicates=()):
     return {
         "round": number,
         "scores": {ONE: 0.5, TWO: 0.4, THREE: 0.0},
-        "duplicates": [list(one) for one in duplicates],
+        "duplicates": [list(group) for group in duplicates],
         "reading": {
             "errors": {ONE: 0.1, TWO: 0.1, THREE: None},
             "untold": [[ONE, TWO]],
@@ -44,15 +44,15 @@ def test_a_run_that_was_not_read_says_how_it_would_be():
 
 
 def test_the_errors_of_a_sampled_rule_are_over_its_draws():
-    one = played(1)
-    one["reading"]["over"] = "over drawn coalitions"
-    page = score_details({"clients": CLIENTS, "rounds": [one]})
+    round_ = played(1)
+    round_["reading"]["over"] = "over drawn coalitions"
+    page = score_details({"clients": CLIENTS, "rounds": [round_]})
     assert "scores with their standard errors over drawn coalitions" in page
     assert "other draws of the rule could have turned them round" in page
 
 
 def test_a_regression_and_a_thousand_classes_have_no_table_of_classes():
     for classes in ((), tuple(map(str, range(1000)))):
-        one = played(1, classes=classes)
-        one["reading"]["by_class"] = {ONE: [0.0] * len(classes)}
-        assert "Most for" not in score_details({"clients": CLIENTS, "rounds": [one]})
+        round_ = played(1, classes=classes)
+        round_["reading"]["by_class"] = {ONE: [0.0] * len(classes)}
+        assert "Most for" not in score_details({"clients": CLIENTS, "rounds": [round_]})

@@ -35,13 +35,13 @@ def test_totals_prices_and_pays_are_those_of_the_vectors(case):
     for entry in case["history"]:
         allowed = allowed_by(entry["round"], budget=int(case["budget"]), rounds=case["rounds"])
         assert allowed == int(entry["allowed"])
-        before = {one["account"]: accounts.get(one["account"], Account()) for one in entry["accounts"]}
-        scored = {one["account"]: int(one["score"]) for one in entry["accounts"]}
+        before = {client["account"]: accounts.get(client["account"], Account()) for client in entry["accounts"]}
+        scored = {client["account"]: int(client["score"]) for client in entry["accounts"]}
         payout = settle_round(before, scores=scored, allowed=allowed)
         assert (payout.price, payout.cumulative) == (int(entry["price"]), int(entry["cumulative"]))
-        for one in entry["accounts"]:
-            after = payout.accounts[one["account"]]
-            assert (after.total, after.cumulative) == (int(one["total"]), int(one["cumulative"]))
+        for client in entry["accounts"]:
+            after = payout.accounts[client["account"]]
+            assert (after.total, after.cumulative) == (int(client["total"]), int(client["cumulative"]))
         accounts = payout.accounts
 
 
@@ -73,8 +73,8 @@ def test_the_price_is_the_largest(drawn, more):
     accounts = [Account(total=total, cumulative=paid) for total, paid in drawn]
     allowed = sum(paid for _, paid in drawn) + more
     price = largest_price(accounts, allowed=allowed)
-    assert sum(one.at(price) for one in accounts) <= allowed
-    assert price == HIGHEST_PRICE or sum(one.at(price + 1) for one in accounts) > allowed
+    assert sum(account.at(price) for account in accounts) <= allowed
+    assert price == HIGHEST_PRICE or sum(account.at(price + 1) for account in accounts) > allowed
 
 
 @given(st.dictionaries(addresses, scores, min_size=1, max_size=8), budgets, st.randoms())
@@ -113,8 +113,8 @@ def test_rounds_of_noise_move_pay_by_no_more_than_they_move_totals(noise, allowe
 def test_a_negative_total_is_earned_back_before_anything_is_paid():
     accounts = {"0x1": Account(), "0x2": Account()}
     expected = [(-30, 10, 0, 100), (20, 0, 0, 200), (20, 0, 150, 150), (0, 10, 150, 250), (0, 0, 166, 333)]
-    for number, (one, two, first, second) in enumerate(expected, start=1):
-        payout = settle_round(accounts, scores={"0x1": one * 2**40, "0x2": two * 2**40}, allowed=100 * number)
+    for number, (score, other_score, first, second) in enumerate(expected, start=1):
+        payout = settle_round(accounts, scores={"0x1": score * 2**40, "0x2": other_score * 2**40}, allowed=100 * number)
         accounts = payout.accounts
         if number == 3:  # 10 and 10 of the scores, but 200 were paid before: what is new goes to the one who is behind
             assert (accounts["0x1"].cumulative, accounts["0x2"].cumulative) == (100, 200)

@@ -62,8 +62,8 @@ def test_a_game_leaves_the_model_and_the_loss_that_it_was_given_as_they_were():
     before = [parameter.clone() for parameter in model.parameters()]
     rows = np.zeros((4, 3), dtype=np.float32)
     game = ValidationGame(model, loss=loss, features=rows, labels=np.array([0, 1, 0, 1]), device="cpu")
-    game.gradient(np.ones(sum(one.numel() for one in before), dtype=np.float32))
+    game.gradient(np.ones(sum(parameter.numel() for parameter in before), dtype=np.float32))
     assert model.training
-    assert all(torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True))
+    assert all(torch.equal(kept, other) for kept, other in zip(before, model.parameters(), strict=True))
     assert all(parameter.grad is None for parameter in model.parameters())
     assert game.objective.loss is not loss

@@ -66,8 +66,8 @@ def test_the_scores_of_parts_sum_to_the_score_of_the_whole(game, base, step):
 
 
 def test_a_weighted_step_is_the_weighted_sum_of_the_decoded_updates():
-    one, two = Blocks.encode(np.array([1.0, 2.0])), Blocks.encode(np.array([-4.0, 0.0]))
-    step = weighted_step([(one, WEIGHT_ONE // 4), (two, WEIGHT_ONE // 2)], size=2)
+    first, second = Blocks.encode(np.array([1.0, 2.0])), Blocks.encode(np.array([-4.0, 0.0]))
+    step = weighted_step([(first, WEIGHT_ONE // 4), (second, WEIGHT_ONE // 2)], size=2)
     np.testing.assert_array_equal(step, [0.25 - 2.0, 0.5])
 
 

@@ -101,7 +101,7 @@ def test_a_relu_whose_input_is_read_again_does_not_overwrite_it():
 
 def test_a_relu_whose_input_nobody_reads_again_overwrites_it():
     hasty = _with_relus_in_place(LeNet((1, 8, 8), 3).eval(), (torch.randn(2, 1, 8, 8), torch.zeros(2)))
-    assert all(one.inplace for one in hasty.modules() if isinstance(one, nn.ReLU))
+    assert all(module.inplace for module in hasty.modules() if isinstance(module, nn.ReLU))
 
 
 def test_a_games_model_is_a_copy(rows):
@@ -229,7 +229,7 @@ def test_rows_of_any_form_have_a_loss_a_gradient_and_a_hash(rows):
     np.testing.assert_allclose(game.gradient(vector), plain.gradient(vector), atol=1e-7)
     assert game.validation_hash != plain.validation_hash
     parts = np.ones((1, len(vector)))
-    ours, theirs = (evaluate(one, base=vector, parts=parts, factors=np.ones((1, 1))) for one in (game, plain))
+    ours, theirs = (evaluate(tried, base=vector, parts=parts, factors=np.ones((1, 1))) for tried in (game, plain))
     np.testing.assert_allclose(ours.losses, theirs.losses, rtol=1e-6)
 
 

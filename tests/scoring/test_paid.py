@@ -31,10 +31,10 @@ class Round:
         self.base = vector_of(model)
         rng, slope = np.random.default_rng(BASE_SEED), self.game.gradient(self.base)
         vectors = [-(number + 1) * 0.3 * slope + 0.1 * rng.normal(size=8) for number in range(clients)]
-        blocks = [Blocks.encode(one.astype(np.float32)) for one in vectors]
+        blocks = [Blocks.encode(vector.astype(np.float32)) for vector in vectors]
         self.participants = [
-            Participant(account=f"0x{number:040x}", stake=number + 1, blocks=one, root=block_root(one.to_bytes()))
-            for number, one in enumerate(blocks)
+            Participant(account=f"0x{number:040x}", stake=number + 1, blocks=update, root=block_root(update.to_bytes()))
+            for number, update in enumerate(blocks)
         ]
         self.weights = weigh(self.participants, cap=cap_q64(spec.norm_cap))
         self.scoring = PaidScoring(spec, game=self.game)
@@ -67,35 +67,36 @@ RULES = {
 
 
 def test_the_directions_scores_are_the_integers_that_the_chain_can_check(played):
-    one = played()
-    found, beside = one.scores()
+    round_ = played()
+    found, beside = round_.scores()
     assert beside is None
-    assert not one.spec.attested
+    assert not round_.spec.attested
     assert found == {
-        each.account: score(each.blocks, one.direction, weight=one.weights[each.account]) for each in one.participants
+        each.account: score(each.blocks, round_.direction, weight=round_.weights[each.account])
+        for each in round_.participants
     }
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_an_attested_score_is_the_rules_own_rounded_once(played, name):
-    one = played(scorer=name, scorer_arguments=RULES[name])
-    found, beside = one.scores()
-    assert one.spec.attested
+    round_ = played(scorer=name, scorer_arguments=RULES[name])
+    found, beside = round_.scores()
+    assert round_.spec.attested
     assert list(found.values()) == [quantised(value) for value in beside.values]
     assert any(found.values())
 
 
 @pytest.mark.parametrize("name", RULES)
 def test_whoever_recomputes_a_round_draws_the_same(played, spec, rows, name):
-    one = played(scorer=name, scorer_arguments=RULES[name])
-    evaluator = PaidScoring(one.spec, game=Round(one.spec, rows).game)
-    assert one.scores()[0] == one.scores(scoring=evaluator)[0]
+    round_ = played(scorer=name, scorer_arguments=RULES[name])
+    evaluator = PaidScoring(round_.spec, game=Round(round_.spec, rows).game)
+    assert round_.scores()[0] == round_.scores(scoring=evaluator)[0]
 
 
 @pytest.mark.parametrize("change", [{"round_number": 2}, {"task_id": bytes(32)}], ids=str)
 def test_another_round_or_task_draws_anew(played, change):
-    one = played(clients=6, scorer="permutation", scorer_arguments={"evaluations": 8})
-    assert one.scores()[0] != one.scores(**change)[0]
+    round_ = played(clients=6, scorer="permutation", scorer_arguments={"evaluations": 8})
+    assert round_.scores()[0] != round_.scores(**change)[0]
 
 
 ROBUST = {
@@ -109,19 +110,19 @@ ROBUST = {
 def test_a_robust_strategys_parts_sum_to_what_its_step_took_off_the_loss(played, strategy):
     arguments, scorer, settings, clients = ROBUST[strategy]
     rule = {"scorer": scorer, "scorer_arguments": settings}
-    one = played(strategy=strategy, strategy_arguments=arguments, clients=clients, **rule)
-    step = one.scoring.step(one.participants, base=one.base, weights=one.weights)
-    after = one.game.evaluate((one.base + step).astype(np.float32)).loss
-    found, _ = one.scores()
+    round_ = played(strategy=strategy, strategy_arguments=arguments, clients=clients, **rule)
+    step = round_.scoring.step(round_.participants, base=round_.base, weights=round_.weights)
+    after = round_.game.evaluate((round_.base + step).astype(np.float32)).loss
+    found, _ = round_.scores()
     total = sum(found.values()) / 2**40
-    assert total == pytest.approx(one.game.evaluate(one.base).loss - after, rel=1e-3)
-    model = one.scoring.picked_model(one.participants, base=one.base, weights=one.weights)
-    np.testing.assert_allclose(model, one.base + step, atol=1e-6)
+    assert total == pytest.approx(round_.game.evaluate(round_.base).loss - after, rel=1e-3)
+    model = round_.scoring.picked_model(round_.participants, base=round_.base, weights=round_.weights)
+    np.testing.assert_allclose(model, round_.base + step, atol=1e-6)
 
 
 def test_a_weighted_mean_has_no_picked_model(played):
-    one = played()
-    assert one.scoring.picked_model(one.participants, base=one.base, weights=one.weights) is None
+    round_ = played()
+    assert round_.scoring.picked_model(round_.participants, base=round_.base, weights=round_.weights) is None
 
 
 # ---- what fits what --------------------------------------------------------------------------------------------------
@@ -324,9 +325,9 @@ def test_the_distance_of_tiny_scores_is_relative_to_a_thousandth():
 
 
 def test_the_spec_binds_the_rule_and_its_settings(spec):
-    one = spec(scorer="leverage", scorer_arguments={"evaluations": 64})
-    assert one.hash() != spec().hash()
-    assert one.hash() != replace(one, scorer_arguments={"evaluations": 65}).hash()
+    task_spec = spec(scorer="leverage", scorer_arguments={"evaluations": 64})
+    assert task_spec.hash() != spec().hash()
+    assert task_spec.hash() != replace(task_spec, scorer_arguments={"evaluations": 65}).hash()
 
 
 def test_an_auditor_without_the_validation_set_has_no_rows_that_score(spec):

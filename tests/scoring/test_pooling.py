@@ -28,10 +28,10 @@ def test_gradients_are_torchs_bit_for_bit_even_where_values_tie(shape, window):
 
 def test_a_pool_has_second_derivatives_and_forward_ones():
     pool, x = StridedMaxPool2d(height=2, width=2), torch.randn(1, 1, 4, 4, dtype=torch.double)
-    assert torch.autograd.gradgradcheck(lambda one: pool(one) ** 3, (x.clone().requires_grad_(),))
+    assert torch.autograd.gradgradcheck(lambda picture: pool(picture) ** 3, (x.clone().requires_grad_(),))
     tangent = torch.randn_like(x)
     with torch.no_grad():
-        _, slope = torch.func.jvp(lambda one: (pool(one) ** 2).sum(), (x,), (tangent,))
+        _, slope = torch.func.jvp(lambda picture: (pool(picture) ** 2).sum(), (x,), (tangent,))
     x.requires_grad_()
     (pool(x) ** 2).sum().backward()
     assert slope == pytest.approx(float((x.grad * tangent).sum()))
@@ -59,11 +59,11 @@ def test_a_lenet_gives_the_same_logits_and_the_same_gradients():
     model, x = LeNet((1, 28, 28), 10), torch.rand(4, 1, 28, 28)
     plain = model(x)
     plain.square().sum().backward()
-    before = {name: one.grad.clone() for name, one in model.named_parameters()}
+    before = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
     model.zero_grad()
     ours = with_strided_pools(model)(x)
     ours.square().sum().backward()
     assert torch.equal(ours, plain)
-    for name, one in model.named_parameters():
-        torch.testing.assert_close(one.grad, before[name], msg=name)
-    assert sum(isinstance(one, StridedMaxPool2d) for one in model.modules()) == 2
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(parameter.grad, before[name], msg=name)
+    assert sum(isinstance(module, StridedMaxPool2d) for module in model.modules()) == 2

@@ -30,15 +30,15 @@ VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_s
 
 def whole(vectors):
     """As public vectors over the whole range."""
-    return [PublicVector(values=np.asarray(one, dtype=np.float64)) for one in vectors]
+    return [PublicVector(values=np.asarray(vector, dtype=np.float64)) for vector in vectors]
 
 
 @given(VECTORS)
 def test_the_basis_is_orthonormal(rows):
     basis = orthonormal(whole(rows))
-    for place, one in enumerate(basis):
-        assert np.linalg.norm(one.values) == pytest.approx(1)
-        assert all(abs(one.values @ other.values) < 1e-9 for other in basis[:place])
+    for place, vector in enumerate(basis):
+        assert np.linalg.norm(vector.values) == pytest.approx(1)
+        assert all(abs(vector.values @ other.values) < 1e-9 for other in basis[:place])
 
 
 @given(VECTORS, st.lists(st.floats(-3, 3), min_size=6, max_size=6))
@@ -52,9 +52,9 @@ def test_any_sum_of_what_is_public_leaves_nothing(rows, places):
 
 
 def test_a_vector_that_was_said_before_is_dropped():
-    one = np.array([3.0, 4.0, 0.0])
-    assert len(orthonormal(whole([one, 2 * one, one + np.array([0, 0, 1e-7])]))) == 1
-    assert len(orthonormal(whole([one, one + np.array([0, 0, 1e-3])]))) == 2
+    vector = np.array([3.0, 4.0, 0.0])
+    assert len(orthonormal(whole([vector, 2 * vector, vector + np.array([0, 0, 1e-7])]))) == 1
+    assert len(orthonormal(whole([vector, vector + np.array([0, 0, 1e-3])]))) == 2
     assert orthonormal(whole([np.zeros(3)])) == []
 
 
@@ -62,7 +62,7 @@ def test_the_latest_round_comes_first_by_tensor_and_its_step_before_its_directio
     x, y, z, w = np.eye(24)[[0, 1, 2, 3]]
     latest = PublicRound(step=3 * x + y, direction=z - w, parts=(1, 2, 21))
     basis = public_vectors([latest, PublicRound(step=y + z, direction=x + w)])
-    assert [(one.start, one.values.tolist()) for one in basis] == [
+    assert [(vector.start, vector.values.tolist()) for vector in basis] == [
         (0, [1]), (1, [1, 0]), (1, [0, 1]), (3, [-1, *[0] * 20])
     ]  # fmt: skip
 
@@ -73,7 +73,7 @@ def test_an_older_round_is_one_vector_and_no_part_of_it():
         PublicRound(step=rng.normal(size=40), direction=rng.normal(size=40), parts=(30, 10)) for _ in range(2)
     )
     basis = public_vectors([latest, older])
-    assert [(one.start, one.stop) for one in basis] == [(0, 30), (30, 40)] * 2 + [(0, 40)] * 5
+    assert [(vector.start, vector.stop) for vector in basis] == [(0, 30), (30, 40)] * 2 + [(0, 40)] * 5
     known = [latest.step, latest.direction, older.step, older.direction]
     part = np.where(np.arange(40) < 30, latest.direction, 0)
     # Adam's step for the second vector of two, from its paper.
@@ -88,7 +88,7 @@ def test_an_older_round_is_one_vector_and_no_part_of_it():
 def test_a_small_model_keeps_three_quarters_for_its_clients():
     rng = np.random.default_rng(1)
     rounds = [PublicRound(step=rng.normal(size=11), direction=rng.normal(size=11), parts=(8, 3)) for _ in range(3)]
-    assert [(one.start, one.stop) for one in public_vectors(rounds)] == [(0, 8), (8, 11)]
+    assert [(vector.start, vector.stop) for vector in public_vectors(rounds)] == [(0, 8), (8, 11)]
 
 
 def test_before_the_first_round_nothing_is_public():
@@ -181,8 +181,8 @@ def test_the_step_is_as_long_as_it_helps(losses, found, asked):
             seen.append(float(model[0]))
             return Evaluation(loss=losses[seen[-1]], accuracy=None, perplexity=None)
 
-    one = np.eye(1, len(base))[0]
-    chosen = as_far_as_it_helps(Loss(), aggregate=base, basis=orthonormal(whole([one])), coefficients=(1.0,))
+    axis = np.eye(1, len(base))[0]
+    chosen = as_far_as_it_helps(Loss(), aggregate=base, basis=orthonormal(whole([axis])), coefficients=(1.0,))
     assert (chosen.rate, len(seen), len(set(seen))) == (found, asked, asked)
     assert chosen.coefficients == (1.0,)
 

@@ -15,7 +15,7 @@ def blocks(values):
     return Blocks.encode(np.asarray(values, dtype=np.float64))
 
 
-def seat(number, values, stake):
+def participant_of(number, values, stake):
     return Participant(account=f"0x{number:040x}", stake=stake, blocks=blocks(values), root=bytes(32))
 
 
@@ -25,18 +25,18 @@ def crowd():
     draw = np.random.default_rng(0)
     work = draw.normal(size=300)
     return [
-        seat(1, draw.normal(size=300), 10), seat(2, work, 5), seat(3, draw.normal(size=300), 7), seat(4, 2 * work, 3),
-        seat(5, work + 0.01 * draw.normal(size=300), 2),
+        participant_of(1, draw.normal(size=300), 10), participant_of(2, work, 5), participant_of(3, draw.normal(size=300), 7), participant_of(4, 2 * work, 3),
+        participant_of(5, work + 0.01 * draw.normal(size=300), 2),
     ]  # fmt: skip
 
 
 def test_copies_are_found_whatever_their_length(crowd):
-    assert duplicate_groups([one.blocks for one in crowd], threshold="0.99") == [(1, 3, 4)]
+    assert duplicate_groups([participant.blocks for participant in crowd], threshold="0.99") == [(1, 3, 4)]
 
 
 def test_a_group_weighs_what_its_largest_stake_weighs(crowd):
     shared = share_stakes(crowd, threshold="0.99")
-    assert [one.stake for one in shared] == [10, 5 * 5 // 10, 7, 5 * 3 // 10, 5 * 2 // 10]
+    assert [participant.stake for participant in shared] == [10, 5 * 5 // 10, 7, 5 * 3 // 10, 5 * 2 // 10]
     wei = [Participant(account=o.account, stake=o.stake * 10**18, blocks=o.blocks, root=o.root) for o in crowd]
     weights = weigh(share_stakes(wei, threshold="0.99"), cap=cap_q64("1000"))
     group = sum(weights[wei[place].account] for place in (1, 3, 4))
@@ -57,26 +57,29 @@ def test_a_chain_of_near_pairs_is_one_group():
 
 
 def test_opposite_and_zero_updates_are_no_duplicates():
-    one = blocks([1.0, 2.0])
-    assert duplicate_groups([one, blocks([-1.0, -2.0])], threshold="0.5") == []
+    update = blocks([1.0, 2.0])
+    assert duplicate_groups([update, blocks([-1.0, -2.0])], threshold="0.5") == []
     assert duplicate_groups([blocks([0.0, 0.0])] * 3, threshold="0.5") == []
     assert duplicate_groups([], threshold="0.5") == []
 
 
 def test_stakes_of_nothing_stay_nothing():
-    assert [one.stake for one in share_stakes([seat(1, [1.0], 0), seat(2, [1.0], 0)], threshold="1")] == [0, 0]
+    assert [
+        participant.stake
+        for participant in share_stakes([participant_of(1, [1.0], 0), participant_of(2, [1.0], 0)], threshold="1")
+    ] == [0, 0]
 
 
 @given(st.lists(st.lists(st.floats(-100, 100, width=32), min_size=3, max_size=3), min_size=2, max_size=5))
 @settings(deadline=None)
 def test_exact_products_are_the_floats_products(rows):
     encoded = [blocks(row) for row in rows]
-    for one in encoded:
+    for update in encoded:
         for other in encoded:
             exact = sum(
-                Fraction(float(a)) * Fraction(float(b)) for a, b in zip(one.decode(), other.decode(), strict=True)
+                Fraction(float(a)) * Fraction(float(b)) for a, b in zip(update.decode(), other.decode(), strict=True)
             )
-            assert Fraction(_product(one, other), 1 << 128) == exact
+            assert Fraction(_product(update, other), 1 << 128) == exact
 
 
 def test_a_cosine_on_the_threshold_is_decided_exactly():
@@ -90,7 +93,7 @@ def test_a_cosine_on_the_threshold_is_decided_exactly():
 def test_many_long_updates_are_compared_a_piece_at_a_time():
     draw = np.random.default_rng(0)
     updates = [blocks(draw.normal(size=70_001)) for _ in range(100)]
-    whole = np.array([one.decode() for one in updates], dtype=np.float64)
+    whole = np.array([update.decode() for update in updates], dtype=np.float64)
     norms = np.linalg.norm(whole, axis=1)
     tracemalloc.start()
     found = cosines(updates)

@@ -36,7 +36,9 @@ def test_leave_one_out_is_what_the_round_loses():
     inputs = small_round()
     worth = CoalitionGame(inputs)
     found = build_scorer("loo").score(inputs, rng=rng())
-    expected = [worth.value(range(4)) - worth.value([one for one in range(4) if one != left]) for left in range(4)]
+    expected = [
+        worth.value(range(4)) - worth.value([player for player in range(4) if player != left]) for left in range(4)
+    ]
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert found.diagnostics["evaluations"] == 5
 
@@ -149,7 +151,7 @@ def test_pairs_are_distinct_complements_and_reach_every_coalition(players):
     for pairs in {1, everything // 2 or 1, everything, everything + 5}:
         masks, chances = paired_coalitions(players, pairs=pairs, rng=rng())
         assert len(masks) == 2 * min(pairs, everything)
-        assert len({one.tobytes() for one in masks}) == len(masks)
+        assert len({mask.tobytes() for mask in masks}) == len(masks)
         np.testing.assert_array_equal(masks[::2], ~masks[1::2])
         assert ((chances > 0) & (chances <= 1)).all()
     assert (paired_coalitions(players, pairs=everything, rng=rng())[1] == 1).all()
@@ -164,7 +166,7 @@ def test_every_coalition_is_drawn_as_often_as_its_chance_says():
     assert len(seen) == 30
     # Horvitz–Thompson: each coalition's inverse chances sum to the number of draws.
     for chances in seen.values():
-        assert sum(1 / one for one in chances) == pytest.approx(2000, rel=0.25)
+        assert sum(1 / chance for chance in chances) == pytest.approx(2000, rel=0.25)
 
 
 def test_gtg_cuts_off_a_round_that_gained_nothing():
@@ -294,7 +296,7 @@ def test_rank_correlation_is_spearmans():
     stats = pytest.importorskip("scipy.stats")
     draw = rng()
     for _ in range(10):
-        one, other = draw.integers(5, size=12), draw.normal(size=12)
-        assert rank_correlation(one, other) == pytest.approx(stats.spearmanr(one, other).statistic)
+        values, other = draw.integers(5, size=12), draw.normal(size=12)
+        assert rank_correlation(values, other) == pytest.approx(stats.spearmanr(values, other).statistic)
     assert np.isnan(rank_correlation(np.ones(3), np.arange(3)))
     assert np.isnan(rank_correlation(np.ones(1), np.ones(1)))

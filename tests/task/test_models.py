@@ -33,19 +33,19 @@ def test_every_model_takes_its_data_and_learns(cls, shape):
 
 
 def test_lenet_on_mnist_is_lenet_five():
-    assert sum(one.numel() for one in LeNet((1, 28, 28), 10).parameters()) == 107_786
+    assert sum(parameter.numel() for parameter in LeNet((1, 28, 28), 10).parameters()) == 107_786
 
 
 def test_group_norm_is_wanted_or_not():
-    plain, normed = (build("fl.task.models:LeNet", {"group_norm": one}) for one in (False, True))
-    assert not any(isinstance(one, nn.GroupNorm) for one in plain.modules())
-    assert sum(isinstance(one, nn.GroupNorm) for one in normed.modules()) == 2
+    plain, normed = (build("fl.task.models:LeNet", {"group_norm": group_norm}) for group_norm in (False, True))
+    assert not any(isinstance(module, nn.GroupNorm) for module in plain.modules())
+    assert sum(isinstance(module, nn.GroupNorm) for module in normed.modules()) == 2
     assert not list(normed.buffers())  # no batch statistics travel
 
 
 def test_the_hidden_layers_are_an_argument():
     model = build("fl.task.models:MLP", {"hidden": [5, 7]})
-    assert [one.out_features for one in model.modules() if isinstance(one, nn.Linear)] == [5, 7, 10]
+    assert [module.out_features for module in model.modules() if isinstance(module, nn.Linear)] == [5, 7, 10]
 
 
 @pytest.mark.parametrize("shape", [(30,), (1, 7, 8), (8, 8)])

@@ -15,10 +15,10 @@ from fl.task.trust import OWN
 
 
 def test_a_spec_reads_back_with_its_hash(spec):
-    one = spec(strategy="krum", strategy_arguments={"num_malicious_nodes": 1}, class_names=("a", "b"))
-    again = TaskSpec.from_json(one.to_json(), trust=OWN)
-    assert again == one
-    assert again.hash() == one.hash()
+    task_spec = spec(strategy="krum", strategy_arguments={"num_malicious_nodes": 1}, class_names=("a", "b"))
+    again = TaskSpec.from_json(task_spec.to_json(), trust=OWN)
+    assert again == task_spec
+    assert again.hash() == task_spec.hash()
 
 
 @pytest.mark.parametrize(
@@ -123,8 +123,8 @@ def test_a_loss_is_an_import_path_of_a_module_that_means_over_a_batch(spec, loss
 
 
 def test_a_loss_with_one_output_builds_a_model_with_one(spec):
-    one = spec(model="fl.task.models:MLP", model_arguments={}, loss="binary").build_model()
-    assert one.layers[-1].out_features == 1
+    model = spec(model="fl.task.models:MLP", model_arguments={}, loss="binary").build_model()
+    assert model.layers[-1].out_features == 1
 
 
 def test_what_does_not_travel_is_frozen_and_named_by_its_hash(spec):

@@ -165,5 +165,5 @@ def test_the_preview_does_not_import_from_the_folder_it_is_started_in(tmp_path):
         text=True,
         check=True,
     )
-    assert int(done.stdout) == sum(one.numel() for one in SPEC.build_model().parameters())
+    assert int(done.stdout) == sum(parameter.numel() for parameter in SPEC.build_model().parameters())
     assert not (tmp_path / "imported").exists()

@@ -12,9 +12,9 @@ from fl.rewards.sums import fold
 
 
 @pytest.fixture
-def liar(world):
+def liar(new_world):
     """A task of two clients whose updates have sums of two blocks."""
-    return Liar(world(rounds=2, clients=2), values=4097 * 256)
+    return Liar(new_world(rounds=2, clients=2), values=4097 * 256)
 
 
 def challenged(liar, call, challenger):
@@ -27,8 +27,8 @@ def challenged(liar, call, challenger):
 def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, account):
     made = liar.honest(1)
     lie = liar.post_leaves(made, outscored(made))
-    one = next(one for one in made.participants if one.account == lie.leaves[0].account)
-    call = proofs.challenge_score(lie, account=one.account, update=one.blocks, direction=made.direction)
+    participant = next(participant for participant in made.participants if participant.account == lie.leaves[0].account)
+    call = proofs.challenge_score(lie, account=participant.account, update=participant.blocks, direction=made.direction)
     challenger, doubter = account(16), account(17)
     opened = challenged(liar, call, challenger)
     bonded(liar, doubter)
@@ -40,7 +40,7 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
         assert held - token.balance(doubter.address) == number * least
     for place in (3, 1000):
         call = proofs.answer(
-            opened.challenge, place=place, sums=opened.sums, update=one.blocks, direction=made.direction
+            opened.challenge, place=place, sums=opened.sums, update=participant.blocks, direction=made.direction
         )
         with pytest.raises(Refused, match="NotChallenger"):
             liar.escrow.submit(call.function, call.arguments, account=doubter)
@@ -57,11 +57,11 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
 def test_a_demand_that_ends_a_false_challenge_gives_its_bond_back(liar, account):
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one, challenger, doubter = made.participants[0], account(16), account(17)
-    place = next(place for place, leaf in enumerate(posted.leaves) if leaf.account == one.account)
-    sums = fold(proofs.partials(one.blocks, made.direction), span=2)
+    participant, challenger, doubter = made.participants[0], account(16), account(17)
+    place = next(place for place, leaf in enumerate(posted.leaves) if leaf.account == participant.account)
+    sums = fold(proofs.partials(participant.blocks, made.direction), span=2)
     sums[7] += 1 << 55
-    call = proofs.challenge_with(posted, place=place, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=place, update=participant.blocks, sums=sums)
     opened = challenged(liar, call, challenger)
     bonded(liar, doubter)
     liar.escrow.submit("demand", (opened.challenge, 7), account=doubter)

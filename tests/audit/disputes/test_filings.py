@@ -76,15 +76,17 @@ def test_what_a_block_took_is_due_again_when_the_block_is_gone(chain_that_says):
 
 
 @pytest.fixture
-def liar(world):
-    return Liar(world(rounds=2, min_stake=TOKENS))
+def liar(new_world):
+    return Liar(new_world(rounds=2, min_stake=TOKENS))
 
 
 def false_challenge(liar, *, by):
     """A challenge of a right score; its round's coordinator is to refute it."""
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    blocks = next(one.blocks for one in made.participants if one.account == posted.leaves[0].account)
+    blocks = next(
+        participant.blocks for participant in made.participants if participant.account == posted.leaves[0].account
+    )
     sums = fold(proofs.partials(blocks, made.direction), span=1)
     sums[1] += 1 << 55
     bonded(liar, by)
@@ -142,8 +144,8 @@ def test_another_round_in_a_rounds_place_is_looked_at_anew(liar):
     assert watch._scored == {(1, leaf.account) for leaf in watch._read[1].published.leaves}
 
 
-def test_a_tree_that_was_made_without_a_client_whose_leave_was_reorganised_is_refused_and_convicts_nobody(world):
-    made = world(rounds=2, min_stake=TOKENS)
+def test_a_tree_that_was_made_without_a_client_whose_leave_was_reorganised_is_refused_and_convicts_nobody(new_world):
+    made = new_world(rounds=2, min_stake=TOKENS)
     before = made.w3.eth.block_number
     made.escrow.leave(made.task.task_id, account=made.clients[2])
     made.task.start()
@@ -162,8 +164,8 @@ def test_a_tree_that_was_made_without_a_client_whose_leave_was_reorganised_is_re
     assert Watch(TaskRecord(made.invite), BundleStore.at(str(liar.bundles))).look().fine == (1,)
 
 
-def test_a_post_that_a_reorganisation_took_back_is_posted_again(world):
-    made = world(rounds=2)
+def test_a_post_that_a_reorganisation_took_back_is_posted_again(new_world):
+    made = new_world(rounds=2)
     first = []
 
     def note(report):

@@ -25,9 +25,9 @@ from fl.rewards.sums import fold
 
 
 @pytest.fixture
-def liar(world):
+def liar(new_world):
     """A task of three clients and three rounds whose first round is honest."""
-    made = Liar(world(rounds=3))
+    made = Liar(new_world(rounds=3))
     made.first = made.post_honest(1)
     return made
 
@@ -81,8 +81,8 @@ def test_pay_that_does_not_follow_from_the_scores_is_proven(liar, outsider):
     convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
 
 
-def test_a_total_that_forgets_a_loss_is_proven(world, outsider):
-    liar = Liar(world(rounds=3))
+def test_a_total_that_forgets_a_loss_is_proven(new_world, outsider):
+    liar = Liar(new_world(rounds=3))
     made = liar.honest(1)
     # Round 1 leaves the first client below zero, honestly: its score is negative.
     loser = made.settlement.tree.leaves[0].account
@@ -115,8 +115,8 @@ def test_a_score_without_an_update_is_proven(liar, outsider):
     convicts(liar, proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()), outsider)
 
 
-def test_a_score_of_a_client_that_has_left_is_proven(world, outsider):
-    liar = Liar(world(rounds=4))
+def test_a_score_of_a_client_that_has_left_is_proven(new_world, outsider):
+    liar = Liar(new_world(rounds=4))
     liar.post_honest(1)
     liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
     second = liar.post_honest(2)  # in which it still takes part
@@ -136,8 +136,8 @@ def test_a_leaf_of_somebody_who_never_joined_is_proven(liar, outsider):
     convicts(liar, call, outsider)
 
 
-def test_the_first_round_is_held_to_the_same_rule(world, outsider):
-    liar = Liar(world(rounds=3))
+def test_the_first_round_is_held_to_the_same_rule(new_world, outsider):
+    liar = Liar(new_world(rounds=3))
     made = liar.honest(1)
     lie = liar.post_leaves(made, robbed(made))
     call = proofs.prove_transition(None, lie, enrolments=liar.task.enrolments())
@@ -164,8 +164,8 @@ def test_an_honest_round_convicts_nobody(liar, outsider):
     )
 
 
-def test_a_client_reads_a_round_without_the_others_updates(world, tmp_path):
-    opened = world(rounds=1)
+def test_a_client_reads_a_round_without_the_others_updates(new_world, tmp_path):
+    opened = new_world(rounds=1)
     opened.run(opened.app(opened.downhill))
     (report,) = opened.reports
     given = tmp_path / "given"
@@ -179,8 +179,8 @@ def test_a_client_reads_a_round_without_the_others_updates(world, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "round.json"])
-def test_a_part_that_the_header_does_not_name_is_refused(world, tmp_path, name):
-    opened = world(rounds=1)
+def test_a_part_that_the_header_does_not_name_is_refused(new_world, tmp_path, name):
+    opened = new_world(rounds=1)
     opened.run(opened.app(opened.downhill))
     folder = opened.reports[0].bundle
     (folder / name).write_bytes((folder / name).read_bytes() + b" ")
@@ -188,8 +188,8 @@ def test_a_part_that_the_header_does_not_name_is_refused(world, tmp_path, name):
         Published.read(folder)
 
 
-def test_pay_that_fell_over_a_round_that_opens_to_nobody_is_proven(world, outsider):
-    liar = Liar(world(rounds=4))
+def test_pay_that_fell_over_a_round_that_opens_to_nobody_is_proven(new_world, outsider):
+    liar = Liar(new_world(rounds=4))
     liar.first = liar.post_honest(1)
     made = liar.honest(2)
     liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
@@ -272,8 +272,8 @@ def test_the_sums_of_an_honest_tree_convict_nobody(liar):
 
 @pytest.mark.parametrize("clients", [1, 3])
 @pytest.mark.parametrize("change", [1000, -1000])
-def test_a_sum_that_is_not_the_trees_is_proven(world, outsider, clients, change):
-    liar = Liar(world(rounds=3, clients=clients))
+def test_a_sum_that_is_not_the_trees_is_proven(new_world, outsider, clients, change):
+    liar = Liar(new_world(rounds=3, clients=clients))
     liar.first = liar.post_honest(1)
     assert proofs.prove_misstated_sum(liar.first) is None
     made = liar.honest(2)
@@ -284,13 +284,13 @@ def test_a_sum_that_is_not_the_trees_is_proven(world, outsider, clients, change)
 
 
 @pytest.mark.parametrize(("clients", "hidden"), [(1, 1), (2, 1), (3, 1), (3, 2), (3, 5)])
-def test_leaves_beyond_those_that_the_header_counts_are_proven(world, outsider, account, clients, hidden):
-    liar = Liar(world(rounds=3, clients=clients))
+def test_leaves_beyond_those_that_the_header_counts_are_proven(new_world, outsider, account, clients, hidden):
+    liar = Liar(new_world(rounds=3, clients=clients))
     liar.first = liar.post_honest(1)
     assert proofs.prove_hidden_leaf(liar.first) is None
     made = liar.honest(2)
-    extra = [replace(made.settlement.tree.leaves[0], account=account(10 + one).address, cumulative=0)
-             for one in range(hidden)]  # fmt: skip
+    extra = [replace(made.settlement.tree.leaves[0], account=account(10 + number).address, cumulative=0)
+             for number in range(hidden)]  # fmt: skip
     tree = RoundTree([*made.settlement.tree.leaves, *extra])
     lie = liar.post(replace(made.header, tree_root=tree.root), tree.leaves)
     convicts(liar, proofs.prove_hidden_leaf(lie), outsider)
@@ -354,7 +354,7 @@ def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
     assert (
         proofs.prove_transition(liar.first, lie, enrolments=liar.task.enrolments()) is None
     )  # it follows from its scores
-    victim = next(one for one in made.participants if one.account == lie.leaves[0].account)
+    victim = next(participant for participant in made.participants if participant.account == lie.leaves[0].account)
     bonded(liar, outsider)
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
     liar.escrow.submit(call.function, call.arguments, account=outsider)
@@ -379,18 +379,25 @@ def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
 def test_a_false_challenge_is_refuted_with_one_block(liar, outsider, account):
     made = liar.honest(2)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one = next(one for one in made.participants if one.account == posted.leaves[1].account)
-    assert proofs.challenge_score(posted, account=one.account, update=one.blocks, direction=made.direction) is None
+    participant = next(
+        participant for participant in made.participants if participant.account == posted.leaves[1].account
+    )
+    assert (
+        proofs.challenge_score(posted, account=participant.account, update=participant.blocks, direction=made.direction)
+        is None
+    )
     bonded(liar, outsider)
-    sums = fold(proofs.partials(one.blocks, made.direction), span=1)
+    sums = fold(proofs.partials(participant.blocks, made.direction), span=1)
     sums[2] += 1 << 50
-    call = proofs.challenge_with(posted, place=1, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=1, update=participant.blocks, sums=sums)
     liar.escrow.submit(call.function, call.arguments, account=outsider)
     (opened,) = liar.escrow.challenges(liar.task.task_id)
     assert not liar.escrow.is_final(liar.task.task_id, 2)
-    index = proofs.wrong_sum(opened.sums, update=one.blocks, direction=made.direction)
+    index = proofs.wrong_sum(opened.sums, update=participant.blocks, direction=made.direction)
     assert index == 2
-    call = proofs.refute(opened.challenge, sums=opened.sums, index=index, update=one.blocks, direction=made.direction)
+    call = proofs.refute(
+        opened.challenge, sums=opened.sums, index=index, update=participant.blocks, direction=made.direction
+    )
     liar.escrow.submit(call.function, call.arguments, account=account(16))
     assert not liar.escrow.standing_of(opened.id)[0]
     assert liar.task.state().status == Status.STARTED
@@ -401,37 +408,39 @@ def test_nothing_about_a_final_round_can_be_challenged_or_proven(liar, outsider)
     lie = liar.post_leaves(made, outscored(made))
     pass_time(liar.world.w3, until=liar.escrow.posted_at(liar.task.task_id, 2) + 101)
     assert liar.escrow.is_final(liar.task.task_id, 2)
-    victim = next(one for one in made.participants if one.account == lie.leaves[0].account)
+    victim = next(participant for participant in made.participants if participant.account == lie.leaves[0].account)
     bonded(liar, outsider)
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
     refused(liar, call, outsider, "RoundFinal")
 
 
-def test_sums_over_many_blocks_are_broken_down_on_demand(world, outsider, account):
-    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
+def test_sums_over_many_blocks_are_broken_down_on_demand(new_world, outsider, account):
+    liar = Liar(new_world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one = made.participants[0]
+    participant = made.participants[0]
     bonded(liar, outsider)
     refuter = account(16)
     bonded(liar, refuter)
-    parts = proofs.partials(one.blocks, made.direction)
+    parts = proofs.partials(participant.blocks, made.direction)
     sums = fold(parts, span=2)
     assert len(sums) == 2049
     sums[1000] += 1 << 55
-    call = proofs.challenge_with(posted, place=0, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=0, update=participant.blocks, sums=sums)
     liar.escrow.submit(call.function, call.arguments, account=outsider)
     (opened,) = liar.escrow.challenges(liar.task.task_id)
-    place = proofs.wrong_sum(opened.sums, update=one.blocks, direction=made.direction)
+    place = proofs.wrong_sum(opened.sums, update=participant.blocks, direction=made.direction)
     assert place == 1000
     asked = proofs.demand(opened.challenge, place=place)
     liar.escrow.submit(asked.function, asked.arguments, account=refuter)
     # The true partials do not add up to the false sum, so an honest answer is refused and only a false one fits.
-    honest = proofs.answer(opened.challenge, place=place, sums=opened.sums, update=one.blocks, direction=made.direction)
+    honest = proofs.answer(
+        opened.challenge, place=place, sums=opened.sums, update=participant.blocks, direction=made.direction
+    )
     refused(liar, honest, outsider, "WrongPartials")
     false = [parts[2000] + (1 << 55), parts[2001]]
     arguments = (*honest.arguments[:4], proofs.sums_bytes(false))
     liar.escrow.submit("answer", arguments, account=outsider)
-    shown = proofs.refute(opened.challenge, sums=false, index=2000, update=one.blocks, direction=made.direction)
+    shown = proofs.refute(opened.challenge, sums=false, index=2000, update=participant.blocks, direction=made.direction)
     liar.escrow.submit(shown.function, shown.arguments, account=refuter)
     assert not liar.escrow.standing_of(opened.id)[0]

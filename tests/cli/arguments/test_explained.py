@@ -25,7 +25,7 @@ class Sample:
 
 
 def test_comments_beside_and_above_are_found_with_defaults():
-    told = [(one.name, one.default, one.about) for one in explained(Sample)]
+    told = [(setting.name, setting.default, setting.about) for setting in explained(Sample)]
     assert told == [
         ("beside", 3, "stands beside"),
         ("above", "a", "Stands above, on two lines."),
@@ -36,7 +36,7 @@ def test_comments_beside_and_above_are_found_with_defaults():
 
 @pytest.mark.parametrize("settings", [CoordinatorConfig, TaskConfig])
 def test_every_setting_of_a_coordinator_is_explained(settings):
-    assert [one.name for one in explained(settings) if not one.about] == []
+    assert [setting.name for setting in explained(settings) if not setting.about] == []
 
 
 def test_the_help_has_every_setting_with_its_words(fl):
@@ -44,5 +44,5 @@ def test_the_help_has_every_setting_with_its_words(fl):
     assert done.code == 0
     words = " ".join(done.out.split()).lower()
     for settings in (CoordinatorConfig, TaskConfig):
-        for one in explained(settings):
-            assert f"{one.name}= {one.about.rstrip('.')}".lower() in words
+        for setting in explained(settings):
+            assert f"{setting.name}= {setting.about.rstrip('.')}".lower() in words

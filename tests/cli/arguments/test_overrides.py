@@ -35,7 +35,7 @@ def test_every_choice_of_every_group_composes():
         chosen = {group: list(choices)[turn % len(choices)] for group, choices in every.items()}
         config = check([
             *(f"{group}={choice}" for group, choice in chosen.items()),
-            *(one for choice in chosen.values() for one in needs.get(choice, [])),
+            *(setting for choice in chosen.values() for setting in needs.get(choice, [])),
         ])  # fmt: skip
         for group, choice in chosen.items():
             assert getattr(getattr(config, group), "name", choice) == choice

@@ -16,24 +16,24 @@ from fl.chain.json_file import write_json
 @pytest.fixture(scope="module")
 def written(lasting_world):
     """Two rounds that are on chain, and their archive."""
-    one = lasting_world(rounds=2)
-    one.run(one.app(one.downhill))
-    for report in one.reports:
+    world = lasting_world(rounds=2)
+    world.run(world.app(world.downhill))
+    for report in world.reports:
         for account, receipt in report.receipts.items():
             root = next(leaf.update_root for leaf in report.leaves if leaf.account == account)
-            path = one.folder / "receipts" / f"{account}.json"
+            path = world.folder / "receipts" / f"{account}.json"
             known = json.loads(path.read_text()) if path.exists() else {}
             known[str(report.round)] = {"update_root": root.hex(), "receipt": receipt.hex()}
             write_json(path, known)
-    return one, lambda path, **changes: write_archive(
+    return world, lambda path, **changes: write_archive(
         path,
         **{
-            "invite": one.invite,
-            "bundles": BundleStore.at(str(one.folder / "bundles")),
+            "invite": world.invite,
+            "bundles": BundleStore.at(str(world.folder / "bundles")),
             "rounds": [1, 2],
-            "receipts": one.folder / "receipts",
+            "receipts": world.folder / "receipts",
             "revealed": True,
-            "account": one.coordinator,
+            "account": world.coordinator,
             **changes,
         },
     )

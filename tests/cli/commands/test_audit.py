@@ -20,9 +20,9 @@ from fl.task.strategies import build_strategy
 @pytest.fixture(scope="module")
 def world(lasting_world):
     """Three rounds that are on chain."""
-    one = lasting_world(rounds=3, evaluators=2, quorum=2)
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=3, evaluators=2, quorum=2)
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def finds(fl, run):
         done = fl("audit", run, *arguments)
         assert done.code == 1, done.out
         assert done.err == ""
-        lines = [one for one in done.out.splitlines() if one.startswith("round ")]
+        lines = [line for line in done.out.splitlines() if line.startswith("round ")]
         assert [number for number, line in enumerate(lines, start=1) if "DIFFERS" in line] == list(rounds), done.out
         assert done.out.splitlines()[-1].startswith(f"{len(rounds)} of 3 rounds differ: ")
         return "\n".join(line for line in lines if "DIFFERS" in line)
@@ -86,7 +86,9 @@ def test_an_honest_task_is_fine(fl, run, world):
     assert (done.code, done.err) == (0, "")
     first, *lines = done.out.splitlines()
     assert first.startswith(f"task {world.invite.task_id} on chain 31337: started, 3 of 3 rounds, 1000 of 1000 tokens")
-    assert [line.split("  direction")[0].split() for line in lines] == [["round", str(one), "ok"] for one in (1, 2, 3)]
+    assert [line.split("  direction")[0].split() for line in lines] == [
+        ["round", str(number), "ok"] for number in (1, 2, 3)
+    ]
     assert all(float(line.rsplit(" ", 1)[1]) < 1e-4 for line in lines)
 
 
@@ -120,10 +122,10 @@ def remembering(lasting_world):
         model="torch.nn:Linear", model_arguments={"in_features": 3, "out_features": 2}, feature_shape=(3,), num_classes=2,
         strategy="fedadam", strategy_arguments=arguments,
     )  # fmt: skip
-    one = lasting_world(rounds=3, spec=told)
-    one.run(one.app(one.downhill), build_strategy("fedadam", arguments))
-    write_validation(one.folder / VALIDATION, one.validation)
-    return one
+    world = lasting_world(rounds=3, spec=told)
+    world.run(world.app(world.downhill), build_strategy("fedadam", arguments))
+    write_validation(world.folder / VALIDATION, world.validation)
+    return world
 
 
 def test_the_models_of_a_strategy_that_remembers_are_followed(fl_process, remembering, tmp_path):
@@ -209,9 +211,9 @@ def test_one_weight(run, finds):
     seen = []
 
     def change(raw):
-        one = raw["updates"][0]
-        one["weight"] = str(int(one["weight"]) - 7)
-        seen.append(one)
+        update = raw["updates"][0]
+        update["weight"] = str(int(update["weight"]) - 7)
+        seen.append(update)
 
     edit(run, change, consistent=True)
     told = finds()
@@ -223,9 +225,9 @@ def test_one_weight(run, finds):
 
 def test_one_weight_in_update_and_leaf(run, finds):
     def change(raw):
-        one = raw["updates"][0]
-        leaf = next(leaf for leaf in raw["leaves"] if leaf["account"] == one["account"])
-        one["weight"] = leaf["weight"] = str(int(one["weight"]) + 1)
+        update = raw["updates"][0]
+        leaf = next(leaf for leaf in raw["leaves"] if leaf["account"] == update["account"])
+        update["weight"] = leaf["weight"] = str(int(update["weight"]) + 1)
 
     edit(run, change, consistent=True)
     assert "the weight of 0x" in finds()
@@ -283,7 +285,7 @@ def test_a_dropped_client(run, finds):
 
     def change(raw):
         gone.append(raw["leaves"].pop(1)["account"])
-        raw["updates"] = [one for one in raw["updates"] if one["account"] != gone[0]]
+        raw["updates"] = [update for update in raw["updates"] if update["account"] != gone[0]]
 
     edit(run, change, consistent=True)
     assert f"the leaf of {gone[0]} is absent, recomputed there: it is enrolled" in finds()
@@ -382,7 +384,7 @@ def test_a_client_whose_update_was_changed_sees_it(run, client, finds):
 
 def receipts_of(world, account, *, root=None):
     """A coordinator's receipt file for round 2."""
-    listed = next(one for one in Bundle.read(world.reports[1].bundle)[0].updates if one.account == account)
+    listed = next(update for update in Bundle.read(world.reports[1].bundle)[0].updates if update.account == account)
     root = root or listed.root
     signature = world.task.receipt(round_number=2, client=account, update_root=root)
     return json.dumps({"2": {"update_root": root.hex(), "receipt": signature.hex()}})

@@ -21,7 +21,7 @@ from fl.coordinator.superlink.certificates import own_tls
 
 def finding(done, what):
     """The line about one thing: level and text."""
-    (line,) = [one for one in done.out.splitlines() if one[5:].startswith(f"{what:<10} ")]
+    (line,) = [line for line in done.out.splitlines() if line[5:].startswith(f"{what:<10} ")]
     return line[:4].strip(), line[16:]
 
 
@@ -111,17 +111,17 @@ def test_a_keystore_is_looked_at_without_its_password(fl, tmp_path):
     assert finding(fl("doctor", f"key={path}"), "keystore")[1].startswith(f"{path} is no v3 keystore")
 
 
-def test_chain_task_and_funds_of_an_invite(fl, world, tmp_path):
-    one = world()
+def test_chain_task_and_funds_of_an_invite(fl, new_world, tmp_path):
+    world = new_world()
     path = tmp_path / "key.json"
     account = create_keystore(path, password="secret")
-    done = fl("doctor", f"invite={one.invite_path}", f"key={path}")
+    done = fl("doctor", f"invite={world.invite_path}", f"key={path}")
     assert done.code == 0, done.out
-    assert finding(done, "chain")[1] == f"31337 at {one.deployment.url.removeprefix('http://')}"
+    assert finding(done, "chain")[1] == f"31337 at {world.deployment.url.removeprefix('http://')}"
     assert finding(done, "task")[1].endswith("pays up to 1000 tokens over 2 rounds")
     assert finding(done, "gas") == ("warn", f"{account.address} has no ETH; send it some: every transaction costs gas")
     assert finding(done, "tokens")[0] == "warn"
-    wrong = dataclasses.replace(one.invite, coordinator=one.sponsor.address)
+    wrong = dataclasses.replace(world.invite, coordinator=world.sponsor.address)
     done = fl("doctor", f"invite={wrong.to_string()}")
     assert done.code == 1
     assert finding(done, "task")[1].startswith("the invite's coordinator is")
@@ -139,9 +139,9 @@ def test_a_deployment_and_one_whose_chain_is_gone(fl, chain, tmp_path):
     assert finding(done, "chain")[1].startswith("no chain answers at http://127.0.0.1:1")
 
 
-def test_a_gateway_is_trusted_by_the_invites_certificate_only(world, gateway, tmp_path):
+def test_a_gateway_is_trusted_by_the_invites_certificate_only(new_world, gateway, tmp_path):
     url, ca, said = gateway
-    invite = dataclasses.replace(world().invite, gateway=url, ca=ca)
+    invite = dataclasses.replace(new_world().invite, gateway=url, ca=ca)
     said["task_id"] = invite.task_id
     found, clock = doctor.gateway(invite)
     assert (found.level, clock.level) == ("ok", "ok")
@@ -166,16 +166,16 @@ def test_a_gateway_is_trusted_by_the_invites_certificate_only(world, gateway, tm
         (bytes(2 << 20), "it has more than the 1,048,576 bytes that there can be"),
     ],
 )
-def test_what_is_no_gateway_is_told_and_fills_no_memory(world, gateway, body, problem):
+def test_what_is_no_gateway_is_told_and_fills_no_memory(new_world, gateway, body, problem):
     url, ca, said = gateway
     said["body"] = body
-    (found,) = doctor.gateway(dataclasses.replace(world().invite, gateway=url, ca=ca))
+    (found,) = doctor.gateway(dataclasses.replace(new_world().invite, gateway=url, ca=ca))
     assert (found.level, found.seen) == ("fail", f"{url} does not answer ({problem})")
 
 
-def test_a_gateways_clock_that_cannot_be_read_and_an_invites_certificate_that_is_none(world, gateway):
+def test_a_gateways_clock_that_cannot_be_read_and_an_invites_certificate_that_is_none(new_world, gateway):
     url, ca, said = gateway
-    invite = dataclasses.replace(world().invite, gateway=url, ca=ca)
+    invite = dataclasses.replace(new_world().invite, gateway=url, ca=ca)
     said |= {"task_id": invite.task_id, "date": "the day after"}
     (found,) = doctor.gateway(invite)
     assert found.level == "ok"
@@ -185,9 +185,9 @@ def test_a_gateways_clock_that_cannot_be_read_and_an_invites_certificate_that_is
 
 
 @pytest.mark.parametrize(("ahead", "level"), [(0, "ok"), (-200, "ok"), (30, "warn"), (-1000, "warn")])
-def test_a_clock_that_flower_would_refuse_is_told(world, gateway, ahead, level):
+def test_a_clock_that_flower_would_refuse_is_told(new_world, gateway, ahead, level):
     url, ca, said = gateway
-    invite = dataclasses.replace(world().invite, gateway=url, ca=ca)
+    invite = dataclasses.replace(new_world().invite, gateway=url, ca=ca)
     said |= {"task_id": invite.task_id, "ahead": ahead}
     _, clock = doctor.gateway(invite)
     assert clock.level == level, clock

@@ -78,9 +78,9 @@ def index_of(account, evaluator):
     return next(number for number in range(20) if account(number).address == evaluator.address)
 
 
-def test_two_of_three_on_their_own_machines_sign_every_round(world, evaluators, account):
-    opened = world(rounds=2, evaluators=3, quorum=2)
-    numbers = [index_of(account, one) for one in opened.evaluators[:2]]
+def test_two_of_three_on_their_own_machines_sign_every_round(new_world, evaluators, account):
+    opened = new_world(rounds=2, evaluators=3, quorum=2)
+    numbers = [index_of(account, evaluator) for evaluator in opened.evaluators[:2]]
     with serving(opened) as (quorum, _, path):
         processes = [evaluators(path, number) for number in numbers]
         opened.run(opened.app(opened.downhill), quorum=quorum)
@@ -91,12 +91,12 @@ def test_two_of_three_on_their_own_machines_sign_every_round(world, evaluators, 
             assert lines[0].startswith("evaluator 0x")
             assert [line.split(" (")[0].split(",")[0] for line in lines[1:3]] == ["round 1 signed", "round 2 signed"]
             assert lines[3] == "the task is over"
-    expected = {one.address for one in opened.evaluators[:2]}
+    expected = {evaluator.address for evaluator in opened.evaluators[:2]}
     assert [set(report.evaluators) for report in opened.reports] == [expected, expected]
 
 
-def test_ctrl_c_ends_it_cleanly(world, evaluators, account):
-    opened = world(rounds=1)
+def test_ctrl_c_ends_it_cleanly(new_world, evaluators, account):
+    opened = new_world(rounds=1)
     with serving(opened) as (_, _, path):
         process = evaluators(path, index_of(account, opened.evaluators[0]))
         assert process.stdout.readline().startswith("evaluator 0x")
@@ -114,8 +114,8 @@ class Lying(RemoteQuorum):
         return super().sign(folder, replace(header, price=header.price + 1), view=view)
 
 
-def test_a_lie_is_refused_with_the_first_difference(world, evaluators, account, monkeypatch):
-    opened = world(rounds=1)
+def test_a_lie_is_refused_with_the_first_difference(new_world, evaluators, account, monkeypatch):
+    opened = new_world(rounds=1)
     with serving(opened) as (quorum, _, path):
         monkeypatch.setattr(quorum, "__class__", Lying)
         process = evaluators(path, index_of(account, opened.evaluators[0]), "once=true")
@@ -167,23 +167,23 @@ def remote(tmp_path):
     return build
 
 
-def test_the_models_of_a_strategy_with_a_memory_are_followed(world, remote, spec, monkeypatch):
+def test_the_models_of_a_strategy_with_a_memory_are_followed(new_world, remote, spec, monkeypatch):
     arguments = {"eta": 0.05, "tau": 0.01}
     told = spec(strategy="fedadam", strategy_arguments=arguments)
-    opened = world(rounds=3, spec=told)
+    opened = new_world(rounds=3, spec=told)
     with serving(opened) as (quorum, invite, _):
         monkeypatch.setattr(quorum, "__class__", Alone)
         quorum.remote = remote(opened, invite)
         opened.run(opened.app(opened.downhill), build_strategy("fedadam", arguments), quorum=quorum)
     assert len(opened.reports) == 3
-    cache = {one.name for one in (quorum.remote.folder / "cache" / "objects").rglob("*") if one.is_file()}
+    cache = {path.name for path in (quorum.remote.folder / "cache" / "objects").rglob("*") if path.is_file()}
     sums = json.loads((opened.reports[2].bundle / "manifest.json").read_text())
     assert cache == set(sums.values())
 
 
-def test_a_wrong_model_of_a_strategy_with_a_memory_is_refused(world, remote, spec, monkeypatch):
+def test_a_wrong_model_of_a_strategy_with_a_memory_is_refused(new_world, remote, spec, monkeypatch):
     arguments = {"eta": 0.05, "tau": 0.01}
-    opened = world(rounds=2, spec=spec(strategy="fedadam", strategy_arguments=arguments))
+    opened = new_world(rounds=2, spec=spec(strategy="fedadam", strategy_arguments=arguments))
     forgetful = build_strategy("fedadam", arguments)
     honest = forgetful.aggregate_train
 
@@ -220,15 +220,18 @@ class Spoiling(Alone):
         return super().sign(folder, header, view=view)
 
 
-def test_no_round_json_ends_an_evaluator_or_gets_a_signature(world, remote, monkeypatch, tmp_path):
-    rehearsal = world(rounds=1)
+def test_no_round_json_ends_an_evaluator_or_gets_a_signature(new_world, remote, monkeypatch, tmp_path):
+    rehearsal = new_world(rounds=1)
     rehearsal.run(rehearsal.app(rehearsal.downhill))
     honest = json.loads((rehearsal.reports[0].bundle / "round.json").read_text())
     shutil.rmtree(rehearsal.folder / "bundles")
-    opened, rng = world(rounds=1), random.Random(5)
+    opened, rng = new_world(rounds=1), random.Random(5)
     ways = [way for way in places(honest) if way and way != ("taskId",)]
     # Of no updates no weights can be made, and the price is told twice.
-    texts = [b"[" * 100_000, *(json.dumps({**honest, **one}).encode() for one in ({"updates": []}, {"price": "5"}))]
+    texts = [
+        b"[" * 100_000,
+        *(json.dumps({**honest, **change}).encode() for change in ({"updates": []}, {"price": "5"})),
+    ]
     while len(texts) < 40:
         raw = changed(honest, rng.choice(ways), rng.choice([*VALUES, KeyError]))
         if raw != honest:
@@ -251,8 +254,8 @@ def test_a_second_header_of_a_round_is_never_signed(tmp_path):
     assert str(caught.value).startswith(f"round 1: header 0x{'03' * 32} is offered and 0x{'01' * 32} was signed before")
 
 
-def test_another_header_after_a_signature_is_refused_on_the_wire(world, remote, monkeypatch):
-    opened = world(rounds=1)
+def test_another_header_after_a_signature_is_refused_on_the_wire(new_world, remote, monkeypatch):
+    opened = new_world(rounds=1)
     with serving(opened) as (quorum, invite, _):
         monkeypatch.setattr(quorum, "__class__", Alone)
         quorum.remote = remote(opened, invite)
@@ -261,17 +264,17 @@ def test_another_header_after_a_signature_is_refused_on_the_wire(world, remote, 
             opened.run(opened.app(opened.downhill), quorum=quorum)
 
 
-def test_a_round_that_is_not_the_next_is_refused(world, remote):
-    opened = world(rounds=2)
+def test_a_round_that_is_not_the_next_is_refused(new_world, remote):
+    opened = new_world(rounds=2)
     opened.run(opened.app(opened.downhill))
     with serving(opened) as (_, invite, _):
-        one = remote(opened, invite)
+        evaluator = remote(opened, invite)
         with pytest.raises(RoundDiffers, match="round 2: the round is 2, recomputed 3: so many are on chain"):
-            one._check(opened.reports[1].header)
+            evaluator._check(opened.reports[1].header)
 
 
-def test_an_own_validation_set_has_to_be_the_tasks(world, remote, rows):
-    opened = world(rounds=1)
+def test_an_own_validation_set_has_to_be_the_tasks(new_world, remote, rows):
+    opened = new_world(rounds=1)
     with serving(opened) as (_, invite, _):
         own = remote(opened, invite, validation=opened.validation)
         assert not (own.folder / VALIDATION).exists()
@@ -284,15 +287,15 @@ def test_an_own_validation_set_has_to_be_the_tasks(world, remote, rows):
         assert read_validation(kept, where="", expected=opened.task.terms.validation_hash)
 
 
-def test_somebody_who_is_no_evaluator_is_refused(world, remote, account):
-    opened = world(rounds=1)
+def test_somebody_who_is_no_evaluator_is_refused(new_world, remote, account):
+    opened = new_world(rounds=1)
     stranger = account(19)
     with serving(opened) as (_, invite, _), pytest.raises(NotEvaluator, match=f"{stranger.address} is no evaluator"):
         remote(opened, invite, account=stranger)
 
 
-def test_bundles_come_over_the_gateway_for_an_audit_too(world, fl, account):
-    opened = world(rounds=1)
+def test_bundles_come_over_the_gateway_for_an_audit_too(new_world, fl, account):
+    opened = new_world(rounds=1)
     opened.run(opened.app(opened.downhill))
     with serving(opened) as (_, invite, _):
         done = fl("audit", invite.to_string(), f"anvil={index_of(account, opened.evaluators[0])}")
@@ -306,11 +309,11 @@ def test_bundles_come_over_the_gateway_for_an_audit_too(world, fl, account):
         assert "the scores of 3 clients" in anybody.out
 
 
-def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world, fl, account, tmp_path):
-    liar = Liar(world(rounds=1))
+def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(new_world, fl, account, tmp_path):
+    liar = Liar(new_world(rounds=1))
     made = liar.honest(1)
     lie = liar.post_leaves(made, outscored(made))
-    victim = next(one for one in liar.world.clients if one.address == lie.leaves[0].account)
+    victim = next(client for client in liar.world.clients if client.address == lie.leaves[0].account)
     liar.world.token.mint(victim.address, liar.escrow.challenge_bond(liar.task.task_id), account=victim)
 
     def watch(invite, *who):
@@ -321,7 +324,7 @@ def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world,
         assert stranger.code == 0
         assert "round 1: nothing wrong was found; not checked: 3 of 3 scores (updates/0x" in stranger.out
         other = watch(
-            invite, f"anvil={index_of(account, next(one for one in liar.world.clients if one is not victim))}"
+            invite, f"anvil={index_of(account, next(client for client in liar.world.clients if client is not victim))}"
         )
         assert other.code == 0
         assert "not checked: 2 of 3 scores (updates/0x" in other.out
@@ -336,12 +339,12 @@ def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(world,
 # ---- refusals -----------------------------------------------------------------------------------------------------------
 
 
-def test_without_a_key_it_is_refused(refuses, world):
-    refuses("evaluator", f"invite={world().invite_path}", saying="key is not set; add key=KEYSTORE")
+def test_without_a_key_it_is_refused(refuses, new_world):
+    refuses("evaluator", f"invite={new_world().invite_path}", saying="key is not set; add key=KEYSTORE")
 
 
-def test_an_invite_without_a_gateway_is_refused(refuses, world, account, tmp_path):
-    opened = world()
+def test_an_invite_without_a_gateway_is_refused(refuses, new_world, account, tmp_path):
+    opened = new_world()
     refuses(
         "evaluator", f"invite={opened.invite_path}", f"anvil={index_of(account, opened.evaluators[0])}",
         f"folder={tmp_path / 'own'}", saying="the invite names no gateway",
@@ -349,18 +352,18 @@ def test_an_invite_without_a_gateway_is_refused(refuses, world, account, tmp_pat
 
 
 @pytest.mark.parametrize("every", ["0", "-1", "soon", "nan", "inf"])
-def test_a_pause_that_is_none_is_refused(refuses, world, every):
+def test_a_pause_that_is_none_is_refused(refuses, new_world, every):
     refuses(
         "evaluator",
-        f"invite={world().invite_path}",
+        f"invite={new_world().invite_path}",
         "anvil=2",
         f"every={every}",
         saying=f"every is {every!r}; write a number",
     )
 
 
-def test_a_second_one_in_the_folder_is_refused(world, fl, account, evaluators, tmp_path):
-    opened = world(rounds=1)
+def test_a_second_one_in_the_folder_is_refused(new_world, fl, account, evaluators, tmp_path):
+    opened = new_world(rounds=1)
     number = index_of(account, opened.evaluators[0])
     with serving(opened) as (_, _, path):
         first = evaluators(path, number)
@@ -370,8 +373,8 @@ def test_a_second_one_in_the_folder_is_refused(world, fl, account, evaluators, t
     assert "another `fl evaluator` works in" in done.err
 
 
-def test_a_certificate_of_somebody_else_is_not_trusted(world, fl, account, tmp_path):
-    opened = world(rounds=1)
+def test_a_certificate_of_somebody_else_is_not_trusted(new_world, fl, account, tmp_path):
+    opened = new_world(rounds=1)
     with ExitStack() as stack:
         _, invite, _ = stack.enter_context(serving(opened))
         other = own_tls(tmp_path / "other", names=["127.0.0.1"])

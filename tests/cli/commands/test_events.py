@@ -13,11 +13,11 @@ from fl.chain.invite import Invite
 
 
 @pytest.fixture
-def trained(world):
+def trained(new_world):
     """A task with two posted rounds."""
-    one = world()
-    one.run(one.app(one.downhill))
-    return one
+    world = new_world()
+    world.run(world.app(world.downhill))
+    return world
 
 
 def test_the_tables_hold_every_event_in_both_forms(fl, trained, tmp_path):

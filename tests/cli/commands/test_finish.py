@@ -10,12 +10,12 @@ from fl.errors import ConfigError, FairshareError
 
 
 @pytest.fixture
-def folder(world, tmp_path):
+def folder(new_world, tmp_path):
     """A folder with an invite, of a task on a chain whose keys are nobody's secret."""
-    one = world(joining=0)
+    world = new_world(joining=0)
     given = tmp_path / "given"
     given.mkdir()
-    one.invite.write(given / "invite.json")
+    world.invite.write(given / "invite.json")
     return given
 
 

@@ -16,9 +16,9 @@ TOKENS = 10**18
 
 
 @pytest.fixture
-def open_task(world):
+def open_task(new_world):
     """A task with three clients, two of which have joined."""
-    opened = world(joining=2, rounds=1)
+    opened = new_world(joining=2, rounds=1)
     opened.token.mint(opened.clients[2].address, 5 * TOKENS, account=opened.sponsor)
     return opened
 
@@ -49,12 +49,12 @@ def test_a_commitment_is_made_once_for_a_file_a_task_and_an_account_and_never_lo
     assert committed(account="0xB") not in (first, other)
     shard.write_text("a,b\n3,4\n")
     committed(account="0xB")
-    kept = [json.loads(one.read_text()) for one in tmp_path.glob("*.json")]
-    assert {one["commitment"] for one in kept} > {first.hex(), other.hex()}
+    kept = [json.loads(path.read_text()) for path in tmp_path.glob("*.json")]
+    assert {entry["commitment"] for entry in kept} > {first.hex(), other.hex()}
     assert len(kept) == 4
-    for one in kept:
-        opened = hashlib.sha256(bytes.fromhex(one["salt"]) + bytes.fromhex(one["sha256"])).hexdigest()
-        assert opened == one["commitment"]
+    for entry in kept:
+        opened = hashlib.sha256(bytes.fromhex(entry["salt"]) + bytes.fromhex(entry["sha256"])).hexdigest()
+        assert opened == entry["commitment"]
 
 
 def test_a_note_that_cannot_be_read_is_not_overwritten(tmp_path):

@@ -88,7 +88,10 @@ def linear(tmp_path, spec, table_schema):
     """A file of a linear model with an output for each weight of the first column, which has mean 0 and deviation 1."""
 
     def write(slopes, **changes):
-        schema = {**table_schema, "columns": [{**one, "mean": 0.0, "std": 1.0} for one in table_schema["columns"]]}
+        schema = {
+            **table_schema,
+            "columns": [{**column, "mean": 0.0, "std": 1.0} for column in table_schema["columns"]],
+        }
         weight = np.zeros((len(slopes), 3), np.float32)
         weight[:, 0] = slopes
         told = spec(schema=schema, model_arguments={"in_features": 3, "out_features": len(slopes)}, **changes)

@@ -9,9 +9,9 @@ SAFE = Keys.from_key("0x" + "44" * 32)
 
 
 @pytest.fixture
-def task(world):
+def task(new_world):
     """A task of one round with two clients, the accounts 5 and 6 of Anvil."""
-    return world(joining=2, rounds=1)
+    return new_world(joining=2, rounds=1)
 
 
 def test_a_payee_is_named_once_gets_what_anybody_claims_and_alone_passes_it_on(task, account, fl, refuses):

@@ -53,18 +53,22 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", class
     validation = federation.validation
     game = ValidationGame(model, loss=spec.build_loss(), features=validation.features, labels=validation.labels)
     scoring = PaidScoring(spec, game=game)
-    seats = []
+    participants = []
     for number, shard in enumerate(federation.shards):
         trained, _ = train(model, base, features=shard.data.features, labels=shard.data.labels, spec=spec, seed=number)
         blocks = Blocks.encode(trained.astype(np.float64) - base)
         account = to_checksum_address(number.to_bytes(20, "big"))
-        seats.append(Participant(account=account, stake=10, blocks=blocks, root=block_root(blocks.to_bytes())))
-    weights = weigh(seats, cap=cap_q64("10"))
-    step = scoring.step(seats, base=base, weights=weights)
+        participants.append(Participant(account=account, stake=10, blocks=blocks, root=block_root(blocks.to_bytes())))
+    weights = weigh(participants, cap=cap_q64("10"))
+    step = scoring.step(participants, base=base, weights=weights)
     blocks = Blocks.encode(scoring.direction(base=base, step=step))
-    scores, _ = scoring.scores(seats, base=base, weights=weights, direction=blocks, task_id=TASK, round_number=1)
+    scores, _ = scoring.scores(participants, base=base, weights=weights, direction=blocks, task_id=TASK, round_number=1)
     settled = settle(
-        seats, weights=weights, scores=scores, accounts={one.account: Account() for one in seats}, allowed=100
+        participants,
+        weights=weights,
+        scores=scores,
+        accounts={participant.account: Account() for participant in participants},
+        allowed=100,
     )
     bundle = Bundle(
         task_id=TASK,
@@ -74,10 +78,10 @@ def write_round(folder, *, clients, strategy="fedavg", scorer="direction", class
         next=(base + step).astype(np.float32),
         updates=tuple(
             BundledUpdate(
-                account=one.account, stake=one.stake, weight=weights[one.account], selected=True, root=one.root,
-                signature=bytes(65), wire=one.blocks.to_bytes(),
+                account=participant.account, stake=participant.stake, weight=weights[participant.account], selected=True, root=participant.root,
+                signature=bytes(65), wire=participant.blocks.to_bytes(),
             )
-            for one in seats
+            for participant in participants
         ),
         direction=blocks,
         previous=(),
@@ -114,7 +118,7 @@ def test_a_round_is_scored_side_by_side(run, tmp_path, capsys):
     assert list(rules) == ["direction", "shapley", "leverage", "permutation", "gtg", "loo", "cosine"]
     assert found["against"] == "shapley"
     assert [rules[name]["diagnostics"]["evaluations"] for name in ("direction", "shapley", "loo")] == [0, 8, 4]
-    posted = [one["posted"] for one in found["clients"]]
+    posted = [client["posted"] for client in found["clients"]]
     np.testing.assert_allclose(rules["direction"]["scores"], posted, atol=1e-6)
     np.testing.assert_allclose(rules["leverage"]["scores"], rules["shapley"]["scores"], atol=1e-6)
     assert all(error > 0 for error in rules["direction"]["errors"])
@@ -128,7 +132,7 @@ def test_a_round_is_scored_side_by_side(run, tmp_path, capsys):
 def test_a_round_that_was_paid_by_draws_is_scored_by_the_same_draws(tmp_path, scorer):
     write_round(tmp_path, clients=6, scorer=scorer, evaluations=20)
     found = figures(tmp_path, tmp_path, f"scorer={scorer}", "plot=none")
-    posted = [one["posted"] for one in found["clients"]]
+    posted = [client["posted"] for client in found["clients"]]
     np.testing.assert_allclose(found["rules"][scorer]["scores"], posted, rtol=0, atol=2**-40)
     other = figures(tmp_path, tmp_path, f"scorer={scorer}", "seed=0", "plot=none")
     assert other["rules"][scorer]["scores"] != found["rules"][scorer]["scores"]
@@ -137,7 +141,7 @@ def test_a_round_that_was_paid_by_draws_is_scored_by_the_same_draws(tmp_path, sc
 def test_a_robust_round_is_scored_along_the_posted_direction(tmp_path):
     write_round(tmp_path, clients=5, strategy="fedmedian", scorer="median")
     found = figures(tmp_path, tmp_path, "scorer=median", "plot=none")
-    posted = [one["posted"] for one in found["clients"]]
+    posted = [client["posted"] for client in found["clients"]]
     np.testing.assert_allclose(found["rules"]["median"]["scores"], posted, rtol=0, atol=2**-40)
 
 
@@ -176,7 +180,7 @@ def test_a_run_that_somebody_gave_writes_nowhere_else_and_words_its_names_alone(
     """Its plot is a link, and so is its folder of plots; its names are written in the terminal's own marks."""
     write_round(tmp_path, clients=2, class_names=tuple("[/red]" + chr(27) + str(number) for number in range(10)))
     bundle, _ = Bundle.read(tmp_path / "bundles" / "round-0001")
-    told = [{"account": one.account, "name": "[/b][link=http://x]", "behaviour": "[/]"} for one in bundle.updates]
+    told = [{"account": update.account, "name": "[/b][link=http://x]", "behaviour": "[/]"} for update in bundle.updates]
     (tmp_path / "summary.json").write_text(json.dumps({"clients": told}))
     mine = tmp_path / "mine"
     mine.write_text("precious")

@@ -28,9 +28,9 @@ WATCHER = 15  # of Anvil's accounts; no part in the task
 
 
 @pytest.fixture
-def liar(world):
+def liar(new_world):
     """A task of three clients and three rounds whose first round is honest."""
-    made = Liar(world(rounds=3, min_stake=TOKENS))
+    made = Liar(new_world(rounds=3, min_stake=TOKENS))
     made.first = made.post_honest(1)
     return made
 
@@ -120,8 +120,8 @@ def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checke
     short = made.participants[0]
     made.participants[0] = replace(short, blocks=(fewer := Blocks.encode(short.blocks.decode()[:256])),
                                    root=(root := block_root(fewer.to_bytes())))  # fmt: skip
-    leaves = [replace(one, update_root=root) if one.account == short.account else one
-              for one in made.settlement.tree.leaves]  # fmt: skip
+    leaves = [replace(leaf, update_root=root) if leaf.account == short.account else leaf
+              for leaf in made.settlement.tree.leaves]  # fmt: skip
     liar.post_leaves(made, leaves)
     told = unchecked(watch(liar), 2)
     assert told == f"1 of 3 scores (updates/{short.account}.blocks has 1 blocks and direction.blocks 3)"
@@ -135,8 +135,8 @@ def test_pay_that_does_not_follow_from_the_scores(liar, catches):
     catches(liar, "a total or payout does not follow from the round before", "proveTransition")
 
 
-def test_pay_that_fell_over_a_round_that_opens_to_nobody(world, watch):
-    liar = Liar(world(rounds=4, min_stake=TOKENS))
+def test_pay_that_fell_over_a_round_that_opens_to_nobody(new_world, watch):
+    liar = Liar(new_world(rounds=4, min_stake=TOKENS))
     first = liar.post_honest(1)
     made = liar.honest(2)
     liar.post(replace(made.header, tree_root=b"\x01" * 32), made.settlement.tree.leaves)
@@ -160,8 +160,8 @@ def test_a_score_without_an_update(liar, catches):
     catches(liar, "a total or payout does not follow", "proveTransition")
 
 
-def test_pay_for_a_client_that_has_left(world, watch, account):
-    liar = Liar(world(rounds=4, min_stake=TOKENS))
+def test_pay_for_a_client_that_has_left(new_world, watch, account):
+    liar = Liar(new_world(rounds=4, min_stake=TOKENS))
     liar.post_honest(1)
     liar.escrow.leave(liar.task.task_id, account=liar.world.clients[1])
     liar.post_honest(2)
@@ -182,8 +182,8 @@ def test_a_leaf_of_somebody_who_never_joined(liar, catches, account):
     catches(liar, "an enrolled account has no leaf", "proveMissing")  # which it stands in for: leaves are counted
 
 
-def test_a_fraud_in_the_first_round(world, watch):
-    liar = Liar(world(rounds=3, min_stake=TOKENS))
+def test_a_fraud_in_the_first_round(new_world, watch):
+    liar = Liar(new_world(rounds=3, min_stake=TOKENS))
     liar.post_leaves(made := liar.honest(1), robbed(made))
     done = watch(liar)
     assert done.code == 1
@@ -306,8 +306,8 @@ def test_a_leaf_that_the_header_does_not_count(liar, catches, account):
     catches(liar, "the tree has more leaves than clients", "proveBadNode")
 
 
-def test_a_single_leaf_whose_header_states_another_sum(world, catches):
-    liar = Liar(world(rounds=3, clients=1, min_stake=TOKENS))
+def test_a_single_leaf_whose_header_states_another_sum(new_world, catches):
+    liar = Liar(new_world(rounds=3, clients=1, min_stake=TOKENS))
     liar.first = liar.post_honest(1)
     made = liar.honest(2)
     (leaf,) = made.settlement.tree.leaves
@@ -339,8 +339,8 @@ def test_no_nonsense_beside_the_leaves_hides_a_fraud(liar, catches, nonsense):
             return
         raw = json.loads((folder / "round.json").read_text())
         if signature := nonsense.get("signatures"):
-            for one in raw["updates"]:
-                one["signature"] = signature
+            for update in raw["updates"]:
+                update["signature"] = signature
         else:
             raw |= nonsense
         text = json.dumps(raw).encode()
@@ -439,7 +439,7 @@ def test_what_a_client_did_not_sign_hides_no_second_update(liar, watch, tmp_path
 def test_what_was_seen_is_remembered_between_two_starts(liar, watch, tmp_path):
     watch(liar)
     (notes,) = (tmp_path / "watch").rglob("updates.json")
-    assert {(one["round"], one["client"]) for one in json.loads(notes.read_text())} == {
+    assert {(note["round"], note["client"]) for note in json.loads(notes.read_text())} == {
         (1, client) for client in liar.world.addresses
     }
 
@@ -472,68 +472,74 @@ def test_a_false_score_is_challenged_and_seen_through(liar, watch, account):
 def test_a_right_challenge_of_somebody_else_is_no_reason_to_stand_back(liar, watch, account):
     made = liar.honest(2)
     posted = liar.post_leaves(made, outscored(made))
-    update = next(one.blocks for one in made.participants if one.account == posted.leaves[0].account)
+    update = next(
+        participant.blocks for participant in made.participants if participant.account == posted.leaves[0].account
+    )
     friend, watcher = account(16), account(WATCHER)
-    for one in (friend, watcher):
-        bonded(liar, one)
+    for party in (friend, watcher):
+        bonded(liar, party)
     call = proofs.challenge_score(posted, account=posted.leaves[0].account, update=update, direction=made.direction)
     liar.escrow.submit(call.function, call.arguments, account=friend)  # and may be meant to fail
     assert "filed challengeScore in 0x" in watch(liar).out
     opened = liar.escrow.challenges(liar.task.task_id)
-    assert [one.challenge[3] for one in opened] == [friend.address, watcher.address]
+    assert [challenge.challenge[3] for challenge in opened] == [friend.address, watcher.address]
     assert opened[0].sums == opened[1].sums
 
 
 def test_a_false_challenge_is_refuted(liar, watch, account):
     made = liar.honest(2)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one = next(one for one in made.participants if one.account == posted.leaves[1].account)
-    sums = fold(proofs.partials(one.blocks, made.direction), span=1)
+    participant = next(
+        participant for participant in made.participants if participant.account == posted.leaves[1].account
+    )
+    sums = fold(proofs.partials(participant.blocks, made.direction), span=1)
     sums[2] += 1 << 50
     challenger = account(16)
     bonded(liar, challenger)
-    call = proofs.challenge_with(posted, place=1, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=1, update=participant.blocks, sums=sums)
     liar.escrow.submit(call.function, call.arguments, account=challenger)
     done = watch(liar)
     assert done.code == 0  # the round is honest
-    assert f"round 2: the challenge of {one.account} is false" in done.out
+    assert f"round 2: the challenge of {participant.account} is false" in done.out
     assert "filed refute in 0x" in done.out
     assert not liar.escrow.standing_of(liar.escrow.challenges(liar.task.task_id)[0].id)[0]
     assert liar.task.state().status == Status.STARTED
 
 
-def test_a_false_challenge_over_many_blocks_is_broken_down_and_refuted(world, watch, account):
-    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
+def test_a_false_challenge_over_many_blocks_is_broken_down_and_refuted(new_world, watch, account):
+    liar = Liar(new_world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
+    participant, challenger, watcher = made.participants[0], account(16), account(WATCHER)
     bonded(liar, challenger)
     liar.world.token.mint(watcher.address, TOKENS, account=watcher)
-    parts = proofs.partials(one.blocks, made.direction)
+    parts = proofs.partials(participant.blocks, made.direction)
     sums = fold(parts, span=2)
     sums[1000] += 1 << 55
-    call = proofs.challenge_with(posted, place=0, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=0, update=participant.blocks, sums=sums)
     liar.escrow.submit(call.function, call.arguments, account=challenger)
     (opened,) = liar.escrow.challenges(liar.task.task_id)
     assert "filed demand in 0x" in watch(liar).out
-    honest = proofs.answer(opened.challenge, place=1000, sums=opened.sums, update=one.blocks, direction=made.direction)
+    honest = proofs.answer(
+        opened.challenge, place=1000, sums=opened.sums, update=participant.blocks, direction=made.direction
+    )
     false = proofs.sums_bytes([parts[2000] + (1 << 55), parts[2001]])
     liar.escrow.submit("answer", (*honest.arguments[:4], false), account=challenger)
     assert "filed refute in 0x" in watch(liar).out
     assert not liar.escrow.standing_of(opened.id)[0]
 
 
-def test_a_challenge_that_nobody_breaks_down_is_dismissed(world, watch, account):
-    liar = Liar(world(rounds=2, clients=1), values=4097 * 256)
+def test_a_challenge_that_nobody_breaks_down_is_dismissed(new_world, watch, account):
+    liar = Liar(new_world(rounds=2, clients=1), values=4097 * 256)
     made = liar.honest(1)
     posted = liar.post(made.header, made.settlement.tree.leaves)
-    one, challenger, watcher = made.participants[0], account(16), account(WATCHER)
+    participant, challenger, watcher = made.participants[0], account(16), account(WATCHER)
     bonded(liar, challenger)
     liar.world.token.mint(watcher.address, TOKENS, account=watcher)
-    sums = fold(proofs.partials(one.blocks, made.direction), span=2)
+    sums = fold(proofs.partials(participant.blocks, made.direction), span=2)
     sums[7] -= 1
     sums[8] -= 1 << 40
-    call = proofs.challenge_with(posted, place=0, update=one.blocks, sums=sums)
+    call = proofs.challenge_with(posted, place=0, update=participant.blocks, sums=sums)
     liar.escrow.submit(call.function, call.arguments, account=challenger)
     assert "filed demand in 0x" in watch(liar).out
     (opened,) = liar.escrow.challenges(liar.task.task_id)
@@ -545,8 +551,8 @@ def test_a_challenge_that_nobody_breaks_down_is_dismissed(world, watch, account)
     assert liar.task.state().status == Status.STARTED
 
 
-def test_a_right_challenge_of_ours_is_broken_down_when_somebody_asks(world, watch, account):
-    liar = Liar(world(rounds=2, clients=2), values=4097 * 256)
+def test_a_right_challenge_of_ours_is_broken_down_when_somebody_asks(new_world, watch, account):
+    liar = Liar(new_world(rounds=2, clients=2), values=4097 * 256)
     made = liar.honest(1)
     liar.post_leaves(made, outscored(made))
     watcher, doubter = account(WATCHER), account(16)
@@ -596,10 +602,10 @@ def process(python, environment, tmp_path):
         return started[-1]
 
     yield start
-    for one in started:
-        if one.poll() is None:
-            os.killpg(one.pid, signal.SIGKILL)
-        one.communicate()
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 def test_as_a_process_it_waits_for_a_fraud_and_ends_with_the_task(liar, process):

@@ -86,7 +86,9 @@ def test_a_range_of_its_own_shows_where_the_mean_does_not(said):
 
 def test_a_column_of_a_table_without_a_header_is_called_by_its_place(tmp_path):
     spec = {**SPEC, "schema": {**SPEC["schema"], "names": ["0", "1", "2"], "has_header": False, "target": "2"}}
-    spec["schema"]["columns"] = [{**one, "name": str(place)} for place, one in enumerate(SPEC["schema"]["columns"])]
+    spec["schema"]["columns"] = [
+        {**column, "name": str(place)} for place, column in enumerate(SPEC["schema"]["columns"])
+    ]
     path = tmp_path / "own.csv"
     path.write_text("\n".join(f"{age},a,{label}" for age in range(50, 80) for label in ("well", "ill")) + "\n")
     assert differences(spec=spec, data=read_own_shard(path, spec=spec).data) == [

@@ -30,9 +30,9 @@ def wallet(**settings):
 
 
 def test_a_wallet_is_bound_to_the_invites_task(task):
-    one = wallet(invite=str(task.invite_path), anvil_account=5)
-    assert one.address == task.addresses[0]
-    assert (one.task_id, one.coordinator, one.domain) == (
+    opened = wallet(invite=str(task.invite_path), anvil_account=5)
+    assert opened.address == task.addresses[0]
+    assert (opened.task_id, opened.coordinator, opened.domain) == (
         task.task.task_id,
         task.coordinator.address,
         task.task.domain,
@@ -40,8 +40,8 @@ def test_a_wallet_is_bound_to_the_invites_task(task):
 
 
 def test_a_wallet_shows_no_key(task):
-    one = wallet(invite=str(task.invite_path), anvil_account=5)
-    assert one.account.key.hex() not in f"{one} {one!r}"
+    opened = wallet(invite=str(task.invite_path), anvil_account=5)
+    assert opened.account.key.hex() not in f"{opened} {opened!r}"
 
 
 def test_a_node_without_an_invite_is_refused():
@@ -73,8 +73,8 @@ def test_a_published_key_is_refused_on_another_chain(task, tmp_path):
 def test_a_keystore_opens_with_a_password_file(task, keystore, tmp_path):
     password = tmp_path / "password"
     password.write_text("secret\n")
-    one = wallet(invite=str(task.invite_path), keystore=str(keystore[0]), password_file=str(password))
-    assert one.address == keystore[1].address
+    opened = wallet(invite=str(task.invite_path), keystore=str(keystore[0]), password_file=str(password))
+    assert opened.address == keystore[1].address
 
 
 def test_a_keystore_opens_with_the_password_of_the_environment(task, keystore, monkeypatch):

@@ -210,15 +210,15 @@ def launcher(python: str, environment: dict[str, str]) -> tuple[str, dict[str, s
 
 
 @pytest.fixture
-def coordination(
-    world: Callable, superlink: SuperLink, spec: Callable, tmp_path: Path, launcher: tuple[str, dict[str, str]]
+def new_coordination(
+    new_world: Callable, superlink: SuperLink, spec: Callable, tmp_path: Path, launcher: tuple[str, dict[str, str]]
 ) -> Iterator[Callable[..., Coordination]]:
     """Opens a task of tables behind a gateway; ends every node that a test started."""
     opened: list[Coordination] = []
     gateways = []
 
     def open_one(**terms: object) -> Coordination:
-        task = world(
+        task = new_world(
             joining=0,
             spec=spec(schema=json.loads(SCHEMA.to_json()), class_names=("0", "1"), **terms.pop("spec", {})),
             **terms,
@@ -231,7 +231,7 @@ def coordination(
         gateways.append(running)
         invite = replace(task.invite, gateway=f"https://127.0.0.1:{gateway.port}", ca=tls.ca)
         invite.write(tmp_path / "gateway-invite.json")
-        one = Coordination(
+        coordination = Coordination(
             world=task,
             superlink=superlink,
             invite=invite,
@@ -240,12 +240,12 @@ def coordination(
             python=launcher[0],
             environment=launcher[1],
         )
-        opened.append(one)
-        return one
+        opened.append(coordination)
+        return coordination
 
     yield open_one
-    for one in opened:
-        one.stop_all()
+    for coordination in opened:
+        coordination.stop_all()
     for node in superlink.nodes():  # or the next test would meet this one's nodes
         superlink.unregister(node.node_id)
     for gateway in gateways:

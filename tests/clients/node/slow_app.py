@@ -29,13 +29,13 @@ def train(message: Message, context: Context) -> Message:
     wait(message, context)
     if (HERE / "fail").exists():
         raise ValueError("row 17 is John Doe's")
-    base = {name: one.numpy() for name, one in message.content["arrays"].items()}
-    path, size = HERE / "step.npy", sum(one.size for one in base.values())
+    base = {name: array.numpy() for name, array in message.content["arrays"].items()}
+    path, size = HERE / "step.npy", sum(array.size for array in base.values())
     step = np.load(path) if path.exists() else np.full(size, 0.25, np.float32)
-    places = np.cumsum([one.size for one in base.values()])[:-1]
+    places = np.cumsum([array.size for array in base.values()])[:-1]
     arrays = {
-        name: Array(one + part.reshape(one.shape))
-        for (name, one), part in zip(base.items(), np.split(step, places), strict=True)
+        name: Array(array + part.reshape(array.shape))
+        for (name, array), part in zip(base.items(), np.split(step, places), strict=True)
     }
     content = {"arrays": ArrayRecord(arrays), "metrics": MetricRecord({"num-examples": 1})}
     return Message(RecordDict(content), reply_to=message)

@@ -31,28 +31,28 @@ def interrupted(until, alive):
 
 
 def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claims(
-    coordination, interrupted, until, devnet, tmp_path
+    new_coordination, interrupted, until, devnet, tmp_path
 ):
-    one = coordination(rounds=1, clients=1, challenge_window=100)
-    one.fund(0)
-    world, address = one.world, one.world.clients[0].address
+    coordination = new_coordination(rounds=1, clients=1, challenge_window=100)
+    coordination.fund(0)
+    world, address = coordination.world, coordination.world.clients[0].address
     settings = {
         "app": "slow_app:app",
         "variables": {"SLOW_APP_FOLDER": str(tmp_path), "PYTHONPATH": f"{HERE}:{HERE.parents[2]}"},
     }
     trained = tmp_path / "trained"
     np.save(tmp_path / "step.npy", world.downhill(0, 1, vector_of(world.spec.build_model())))
-    with one.registering():
-        node = one.start(0, **settings)
+    with coordination.registering():
+        node = coordination.start(0, **settings)
         node.says("connected to 127.0.0.1:")
-        with one.grid(rejoin_s=140.0) as grid:
+        with coordination.grid(rejoin_s=140.0) as grid:
             alone = FedAvg(fraction_evaluate=0.0, min_train_nodes=1, min_available_nodes=1)
             playing = threading.Thread(target=world.run, args=(None, alone), kwargs={"grid": grid}, daemon=True)
             playing.start()
             try:
                 until(trained.exists, what="the training")
                 assert interrupted(node)
-                node = one.start(0, **settings)
+                node = coordination.start(0, **settings)
                 until(lambda: len(trained.read_text().split()) == 2, what="the second training")
             finally:
                 (tmp_path / "go").touch()
@@ -64,7 +64,7 @@ def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claim
     devnet(world.w3, "evm_increaseTime", 200)
     devnet(world.w3, "evm_mine")
     devnet(world.w3, "evm_setAutomine", False)
-    node = one.start(0, **settings)
+    node = coordination.start(0, **settings)
     until(
         lambda: world.w3.eth.get_transaction_count(address, "pending") > world.w3.eth.get_transaction_count(address),
         what="the claim",
@@ -72,7 +72,7 @@ def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claim
     assert interrupted(node) == []
     devnet(world.w3, "evm_mine")
     devnet(world.w3, "evm_setAutomine", True)
-    node = one.start(0, **settings)
+    node = coordination.start(0, **settings)
     assert node.ends() == 0
     earned = world.reports[0].pays[address]
     assert f"earned: {tokens(earned)} tokens, paid out" in node.said()

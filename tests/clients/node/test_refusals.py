@@ -32,10 +32,10 @@ from fl.task.trust import UntrustedCode
 
 
 @pytest.fixture
-def task(world, spec, table_schema, tmp_path, request):
+def task(new_world, spec, table_schema, tmp_path, request):
     """A task of tables behind a gateway without a SuperLink, and what an owner types for it."""
     names = getattr(request, "param", ("0", "1"))
-    opened = world(joining=0, rounds=1, spec=spec(schema=table_schema, class_names=names))
+    opened = new_world(joining=0, rounds=1, spec=spec(schema=table_schema, class_names=names))
     tls = own_tls(tmp_path / "tls", names=[])
     shard = tmp_path / "shard.csv"
     shard.write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n")
@@ -268,14 +268,14 @@ def test_no_word_of_the_coordinators_moves_or_hides_a_line_of_the_question(funde
     assert str(caught.value).isprintable()
 
 
-def test_a_model_that_is_no_module_is_not_built(world, spec, table_schema, tmp_path):
+def test_a_model_that_is_no_module_is_not_built(new_world, spec, table_schema, tmp_path):
     touched = tmp_path / "touched"
     hostile = spec(
         schema=table_schema,
         class_names=("0", "1"),
         model="torch.nn:Linear",
     )
-    opened = world(joining=0, spec=hostile)
+    opened = new_world(joining=0, spec=hostile)
     for model, arguments in (
         ("subprocess:run", {"args": ["touch", str(touched)]}),
         ("torch.nn.parameter:torch", {}),
@@ -322,7 +322,7 @@ def test_who_leaves_before_the_start_has_its_stake_back_at_once(task, tmp_path, 
     opened.joined = 1
     opened.token.mint(opened.addresses[0], 2 * 10**18, account=opened.sponsor)
     # `fl join` binds the key of the node's folder as well.
-    join_alone([one for one in typed(stake="2") if not one.startswith("data=")])
+    join_alone([argument for argument in typed(stake="2") if not argument.startswith("data=")])
     assert opened.task.enrolments()[opened.addresses[0]].node_key == NodeFolder(path=tmp_path / "node").node_key()
     node = f"folder={tmp_path / 'node'}"
     status([node])

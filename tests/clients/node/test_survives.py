@@ -87,19 +87,19 @@ def ask(grid, message):
 
 
 def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR0915 - one life of a node, as starting one takes seconds
-    coordination, bundled_code, slow, until, alive
+    new_coordination, bundled_code, slow, until, alive
 ):
     settings, trainings = slow
-    one = coordination(rounds=5, clients=1)
-    one.fund(0)
+    coordination = new_coordination(rounds=5, clients=1)
+    coordination.fund(0)
     base = np.arange(8, dtype=np.float32)
-    with one.registering():
-        node = one.start(0, **settings)
+    with coordination.registering():
+        node = coordination.start(0, **settings)
         first_line = node.says("connected to 127.0.0.1:")
-        with one.grid(rejoin_s=140.0) as grid:  # a busy machine takes its time to start a node
+        with coordination.grid(rejoin_s=140.0) as grid:  # a busy machine takes its time to start a node
             (node_id,) = grid.get_node_ids()
             answers = []
-            question = one.question(node_id, base=base, round_number=1)
+            question = coordination.question(node_id, base=base, round_number=1)
             round_one = threading.Thread(target=lambda: answers.append(ask(grid, question)))
             round_one.start()
             until(trainings, what="the first training")
@@ -110,26 +110,29 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
             node.send(signal.SIGKILL)
             node.ends()
             until(lambda: not any(map(alive, family)), what="the SuperNode's end")
-            node = one.start(0, **settings)
+            node = coordination.start(0, **settings)
             node.says("is a client of task")
             assert node.says("connected to 127.0.0.1:").split()[-1] == first_line.split()[-1] == str(node_id)
             until(lambda: len(trainings()) == 2, what="the second training")
-            (one.folder / "go").touch()
+            (coordination.folder / "go").touch()
             round_one.join(timeout=150)
             (signed,) = answers
             update = Update(
-                task_id=one.world.task.task_id,
+                task_id=coordination.world.task.task_id,
                 round=1,
-                client=one.world.addresses[0],
+                client=coordination.world.addresses[0],
                 base_model=model_hash(base),
                 update_root=block_root(signed.blocks),
             )
-            assert signer_of(update, domain=one.world.task.domain, signature=signed.signature) == one.world.addresses[0]
+            assert (
+                signer_of(update, domain=coordination.world.task.domain, signature=signed.signature)
+                == coordination.world.addresses[0]
+            )
             np.testing.assert_array_equal(Blocks.from_bytes(signed.blocks, size=8).decode(), np.full(8, 0.25))
 
             # Its SuperNode dies: another one takes over.
             (supernode,) = node.family()
-            (one.folder / f"printed-{len(one.started) - 1}").write_text("")
+            (coordination.folder / f"printed-{len(coordination.started) - 1}").write_text("")
             os.kill(supernode, signal.SIGKILL)
             node.says("the connection to 127.0.0.1:")
             node.says("connected to 127.0.0.1:")
@@ -137,7 +140,7 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
             # Asked again: the same bytes, from the disk, without training. Anything else is refused, and why is said.
             def again(**changes):
                 asked = {"base": base, "round_number": 1, **changes}
-                return ask(grid, one.question(node_id, **asked))
+                return ask(grid, coordination.question(node_id, **asked))
 
             assert again() == signed
             assert "from another base model was signed already" in again(base=base + 1)
@@ -145,26 +148,26 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
 
             # What no honest coordinator sends is answered too, and the node goes on.
             for broken, told in MALFORMED.items():
-                question = one.question(node_id, base=base, round_number=1)
+                question = coordination.question(node_id, base=base, round_number=1)
                 question.content["broken"] = Malformed(broken)
                 reason = ask(grid, question)
                 assert reason.startswith(f"the message cannot be read ({told}"), reason
                 assert reason.isprintable()
             assert again() == signed
-            logged = (one.folder / "node-0" / "node.log").read_text()
+            logged = (coordination.folder / "node-0" / "node.log").read_text()
             assert all(line.isprintable() and re.match(r"\d{4}-| {4}|$", line) for line in logged.split("\n"))
 
             # What went wrong stays on the machine: it may quote the owner's rows.
-            (one.folder / "fail").touch()
+            (coordination.folder / "fail").touch()
             assert again(round_number=2) == "its app raised ValueError; the node's own log says why"
-            assert "row 17 is John Doe's" in (one.folder / "node-0" / "node.log").read_text()
+            assert "row 17 is John Doe's" in (coordination.folder / "node-0" / "node.log").read_text()
 
             # An orderly end, and a start: the same bytes once more.
             family = node.family()
             node.send(signal.SIGTERM)
             assert node.ends() == 130
             until(lambda: not any(map(alive, family)), what="the SuperNode's end")
-            node = one.start(0, **settings)
+            node = coordination.start(0, **settings)
             node.says("connected to 127.0.0.1:")
             until(grid.get_node_ids, what="the node in the grid")
             assert again() == signed
@@ -173,19 +176,19 @@ def test_a_node_that_is_killed_comes_back_as_itself_and_signs_once(  # noqa: PLR
     assert not bundled_code.exists(), f"bundled code ran: {bundled_code.read_text()}"
 
 
-def test_nodes_whose_clocks_are_an_hour_off_take_part(coordination):
-    one = coordination(rounds=1, clients=2)
+def test_nodes_whose_clocks_are_an_hour_off_take_part(new_coordination):
+    coordination = new_coordination(rounds=1, clients=2)
     path = f"{HERE / 'wrong_clock'}:{HERE.parents[2]}"
-    with one.registering():
+    with coordination.registering():
         nodes = []
         for number, ahead_s in enumerate((3600, -3600)):
-            one.fund(number)
-            nodes.append(one.start(number, variables={"WRONG_CLOCK_S": str(ahead_s), "PYTHONPATH": path}))
+            coordination.fund(number)
+            nodes.append(coordination.start(number, variables={"WRONG_CLOCK_S": str(ahead_s), "PYTHONPATH": path}))
         for node, side in zip(nodes, ("ahead of", "behind"), strict=True):
             assert re.search(rf"clock is 3[56]\d\d s {side} the coordinator's", node.says("this machine's clock is"))
             node.says("connected to 127.0.0.1:")
-        with one.grid(nodes=2) as grid:
-            one.world.run(None, grid=grid)
+        with coordination.grid(nodes=2) as grid:
+            coordination.world.run(None, grid=grid)
         for node in nodes:
             node.says("round 1: score ")
-    assert set(one.world.reports[0].scores) == set(one.world.addresses)
+    assert set(coordination.world.reports[0].scores) == set(coordination.world.addresses)

@@ -29,11 +29,11 @@ def often(monkeypatch):
 
 
 @pytest.fixture
-def played(world, tmp_path):
+def played(new_world, tmp_path):
     """A task of two clients and one round, played on the local engine."""
-    one = world(rounds=1, clients=2, challenge_window=100)
-    one.run(one.app(one.downhill))
-    return one
+    world = new_world(rounds=1, clients=2, challenge_window=100)
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture
@@ -53,10 +53,10 @@ def gateway_of(tmp_path):
     """Serves a world's folder; yields the invite that leads there."""
 
     @contextmanager
-    def serve(one):
+    def serve(world):
         tls = own_tls(tmp_path / "tls", names=[])
-        with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=one.task)]) as running:
-            yield behind(one, running, tls)
+        with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=world.task)]) as running:
+            yield behind(world, running, tls)
 
     return serve
 
@@ -307,26 +307,26 @@ class Stop(Exception):
 
 
 def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_stake(
-    world, gateway_of, until, devnet, tmp_path
+    new_world, gateway_of, until, devnet, tmp_path
 ):
-    one = world(rounds=3, clients=2, challenge_window=100)
+    world = new_world(rounds=3, clients=2, challenge_window=100)
 
     def leave_in_round_two(report):
-        one.reports.append(report)
+        world.reports.append(report)
         if report.round == 1:
-            one.escrow.leave(one.task.task_id, account=one.clients[0])
+            world.escrow.leave(world.task.task_id, account=world.clients[0])
         if report.round == 2:
             raise Stop
 
     with pytest.raises(Stop):
-        one.run(one.app(one.downhill), on_round=leave_in_round_two)
+        world.run(world.app(world.downhill), on_round=leave_in_round_two)
     said = []
-    with gateway_of(one) as invite:
+    with gateway_of(world) as invite:
         follower = PayFollower(
             invite,
             folder=NodeFolder(path=tmp_path / "node"),
             gateway=None,
-            account=one.clients[0],
+            account=world.clients[0],
             claims=True,
             grace_s=0,
             say=said.append,
@@ -335,14 +335,14 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
         try:
             until(lambda: follower.idle, what="its rest")
             assert not follower.over
-            devnet(one.w3, "evm_increaseTime", 200)
-            devnet(one.w3, "evm_mine")
+            devnet(world.w3, "evm_increaseTime", 200)
+            devnet(world.w3, "evm_mine")
             until(lambda: follower.over, what="the stake")
         finally:
             follower.stop()
     assert "this account left the task; the node takes no part any more and waits for its stake" in said
     assert "the stake is back: 1.00 tokens" in said
     assert any(line.startswith("what later rounds add to the pay comes with `fl finish") for line in said)
-    client = one.escrow.client(one.task.task_id, one.addresses[0])
-    earned = next(leaf.cumulative for leaf in one.reports[-1].leaves if leaf.account == one.addresses[0])
+    client = world.escrow.client(world.task.task_id, world.addresses[0])
+    earned = next(leaf.cumulative for leaf in world.reports[-1].leaves if leaf.account == world.addresses[0])
     assert (client.stake, client.claimed) == (0, earned)

@@ -15,33 +15,35 @@ from fl.errors import ConfigError
 
 def scraped(port):
     text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-    return {one.name: one.samples[0].value for one in text_string_to_metric_families(text)}
+    return {metric.name: metric.samples[0].value for metric in text_string_to_metric_families(text)}
 
 
-def test_what_a_node_did_and_earned_is_read_from_its_folder(world, tmp_path):
-    one, folder = world(), NodeFolder(path=tmp_path / "node")
-    account = one.addresses[2]
-    metrics = NodeMetrics(folder, account=account, task_id=one.task.task_id)
-    nodes = {number + 2: one.node_config(number) for number in range(3)}
+def test_what_a_node_did_and_earned_is_read_from_its_folder(new_world, tmp_path):
+    world, folder = new_world(), NodeFolder(path=tmp_path / "node")
+    account = world.addresses[2]
+    metrics = NodeMetrics(folder, account=account, task_id=world.task.task_id)
+    nodes = {number + 2: world.node_config(number) for number in range(3)}
     nodes[4]["folder"] = str(folder.path)
     with serving_metrics(metrics, port="0") as port:
         before = scraped(port)
         assert (before["fairshare_node_signed_round"], before["fairshare_node_rounds"]) == (0, 0)
-        one.run(one.app(one.downhill), grid=one.grid(one.app(one.downhill), nodes=nodes))
-        for report in one.reports:
+        world.run(world.app(world.downhill), grid=world.grid(world.app(world.downhill), nodes=nodes))
+        for report in world.reports:
             shutil.copytree(report.bundle, folder.round_path(report.round))
         found = scraped(port)
-    leaf = next(leaf for leaf in one.reports[-1].leaves if leaf.account == account)
+    leaf = next(leaf for leaf in world.reports[-1].leaves if leaf.account == account)
     assert found["fairshare_node_signed_round"] == found["fairshare_node_rounds"] == 2
     assert found["fairshare_node_receipts"] == 1  # that of the last round comes with the next message
     assert found["fairshare_node_earned_tokens"] == pytest.approx(leaf.cumulative / 10**18)
     assert found["fairshare_node_round_score"] == pytest.approx(leaf.score / 2**40)
-    assert found["fairshare_node_score"] == pytest.approx(sum(one.scores[account] for one in one.reports) / 2**40)
+    assert found["fairshare_node_score"] == pytest.approx(
+        sum(report.scores[account] for report in world.reports) / 2**40
+    )
     with pytest.raises(httpx.ConnectError):
         scraped(port)
 
 
-def test_a_port_that_cannot_be_and_a_missing_package_are_refused(world, tmp_path, monkeypatch):
+def test_a_port_that_cannot_be_and_a_missing_package_are_refused(tmp_path, monkeypatch):
     metrics = NodeMetrics(NodeFolder(path=tmp_path), account="0x", task_id=bytes(32))
     for port in ("http", "70000"):
         with (

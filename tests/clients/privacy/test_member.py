@@ -28,7 +28,7 @@ def played():
 
 
 def keys(played, account):
-    return [PeerKeys.of(played.said.commitments[one], reader=account) for one in played.setting.graph[account]]
+    return [PeerKeys.of(played.said.commitments[peer], reader=account) for peer in played.setting.graph[account]]
 
 
 def again(played, account):
@@ -61,7 +61,7 @@ def test_shares_go_to_nobody_who_is_not_enrolled_or_has_not_signed_its_key(playe
     peers = keys(played, account)
     stranger = wallet(50).address
     refused("who has no weight in this round by the chain", share({**roster, stranger: 1}, peers))
-    few = {one: roster[one] for one in sorted(roster)[:2]}
+    few = {peer: roster[peer] for peer in sorted(roster)[:2]}
     refused("3 hide each other", share(few, peers))
     refused("it has not what this client stated", share({**roster, account: roster[account] + 1}, peers))
     refused("are not those of this client's neighbours who committed", share(roster, peers[1:]))
@@ -95,7 +95,7 @@ def test_words_are_made_once_and_for_shares_that_open(played):
 def test_one_list_of_words_is_agreed_to_and_seeds_follow_it(played):
     account, setting = played.accounts[0], played.setting
     member, sign = played.members[account], played.signer(account)
-    others = [one for one in played.accounts if one != account]
+    others = [other for other in played.accounts if other != account]
     refused("another list of words than before", lambda: member.agree(others, setting=setting, sign=sign))
     fresh = replace(member, survivors=())
     refused("has not this client's own", lambda: fresh.agree(others, setting=setting, sign=sign))
@@ -117,12 +117,12 @@ def test_both_seeds_of_a_client_are_never_given(played):
     _, pairs, own = member.unmask(played.said.agreements, silent=played.accounts, setting=played.setting)
     assert pairs == {}
     assert set(own) == set(played.accounts)
-    lost = replace(member, survivors=tuple(one for one in member.survivors if one != played.accounts[1]))
+    lost = replace(member, survivors=tuple(other for other in member.survivors if other != played.accounts[1]))
     agreements = {
-        one: replace(played.members[one], survivors=()).agree(
-            lost.survivors, setting=played.setting, sign=played.signer(one)
+        survivor: replace(played.members[survivor], survivors=()).agree(
+            lost.survivors, setting=played.setting, sign=played.signer(survivor)
         )[1]
-        for one in lost.survivors
+        for survivor in lost.survivors
     }
     _, pairs, own = lost.unmask(agreements, silent=played.accounts, setting=played.setting)
     assert set(pairs) == {played.accounts[1]}
@@ -141,7 +141,7 @@ def test_one_direction_is_answered_about_and_half_of_the_pairs_stay_closed(playe
         "asked about other words than those that it agreed are in",
         lambda: member.tell(other, dict(list(played.roots.items())[1:]), setting=setting, sign=sign),
     )
-    others = [one for one in played.accounts if one != account]
+    others = [other for other in played.accounts if other != account]
     refused("of 4 pairs; half of them stay closed", lambda: member.open(others, setting=setting))
     refused("or pairs that it does not have", lambda: member.open([wallet(50).address], setting=setting))
 

@@ -28,8 +28,8 @@ def grid_of():
         return grids[-1]
 
     yield make
-    for one in grids:
-        one.close()
+    for grid in grids:
+        grid.close()
 
 
 def ask(grid):
@@ -39,15 +39,15 @@ def ask(grid):
 
 
 def values(replies):
-    return [(one.metadata.src_node_id, one.content["arrays"]["w"].numpy().tobytes()) for one in replies]
+    return [(reply.metadata.src_node_id, reply.content["arrays"]["w"].numpy().tobytes()) for reply in replies]
 
 
 def test_any_number_of_workers_gives_the_same_bits_in_the_same_order(grid_of):
-    one, two, three = (grid_of(workers=count) for count in (1, 2, 3))
+    one_worker, two_workers, three_workers = (grid_of(workers=count) for count in (1, 2, 3))
     for _ in range(3):  # the state of a node moves its answer
-        alone = values(ask(one))
+        alone = values(ask(one_worker))
         assert [node for node, _ in alone] == list(NODES)
-        assert alone == values(ask(two)) == values(ask(three))
+        assert alone == values(ask(two_workers)) == values(ask(three_workers))
 
 
 def test_workers_are_processes_of_their_own_and_end_with_the_grid(grid_of):
@@ -57,13 +57,13 @@ def test_workers_are_processes_of_their_own_and_end_with_the_grid(grid_of):
     assert len(processes) == 2
     assert os.getpid() not in processes
     grid.close()
-    assert not processes & {one.pid for one in multiprocessing.active_children()}
+    assert not processes & {child.pid for child in multiprocessing.active_children()}
 
 
 def test_a_worker_that_dies_fails_its_own_nodes_and_the_next_round_has_all_again(grid_of):
     grid = grid_of(workers=2, node_4={"dies-at": 2})
     ask(grid)
-    replies = {one.metadata.src_node_id: one for one in ask(grid)}
+    replies = {reply.metadata.src_node_id: reply for reply in ask(grid)}
     failed = {node for node, reply in replies.items() if reply.has_error()}
     assert 4 in failed
     assert failed <= {2, 4, 6, 8}  # every other node is another worker's
@@ -82,7 +82,7 @@ def test_an_app_trains_together_what_it_can_and_is_asked_for_the_rest(grid_of):
     found = values(ask(grid_of(workers=1, together=together)))
     expected = values(ask(grid_of(workers=1)))
     zeros = np.zeros(3, np.float32).tobytes()
-    assert [one for _, one in found] == [expected[3][1] if node == 5 else zeros for node in NODES]
+    assert [answer for _, answer in found] == [expected[3][1] if node == 5 else zeros for node in NODES]
 
 
 def test_an_app_that_fails_to_train_together_is_asked_one_by_one(grid_of, caplog):

@@ -28,9 +28,9 @@ PROBE = "coordinator.engines.probe_app:app"
 
 def free_port():
     """One that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +117,9 @@ def test_more_nodes_than_workers_answer_one_message_at_a_time_and_keep_their_sta
         assert {node_id: told(reply) for node_id, reply in replies.items()} == {
             node_id: {"count": turn, "node": f"node {node_id}", "threads": 1} for node_id in range(2, 112)
         }
-    messages = [grid.create_message(RecordDict({"wish": ConfigRecord({})}), "train", 2, str(one)) for one in range(3)]
+    messages = [
+        grid.create_message(RecordDict({"wish": ConfigRecord({})}), "train", 2, str(number)) for number in range(3)
+    ]
     assert [told(reply)["count"] for reply in grid.send_and_receive(messages)] == [3, 4, 5]
 
 

@@ -24,12 +24,12 @@ def federation(engine, folder):
 
 def test_real_nodes_score_and_pay_as_the_local_engine_does(tmp_path):
     local, real = (federation(engine, tmp_path / engine) for engine in ("local", "superlink"))
-    for one, two in zip(local.rounds, real.rounds, strict=True):
-        assert two.refusals == ()
-        assert two.scores == one.scores
-        assert two.leaves == one.leaves
-        assert two.header.tree_root == one.header.tree_root
-        assert two.header.next_model == one.header.next_model
+    for simulated, found in zip(local.rounds, real.rounds, strict=True):
+        assert found.refusals == ()
+        assert found.scores == simulated.scores
+        assert found.leaves == simulated.leaves
+        assert found.header.tree_root == simulated.header.tree_root
+        assert found.header.next_model == simulated.header.next_model
     lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
     assert not [line for line in lines if str(tmp_path).encode() in line]
 

@@ -14,26 +14,30 @@ from fl.coordinator.gateway.faucet import faucet_router
 
 
 @pytest.fixture
-def tap(world):
+def tap(new_world):
     """A task's faucet, its clock, and a call that asks it."""
-    one = world(joining=0, max_stake=5 * 10**18)
+    world = new_world(joining=0, max_stake=5 * 10**18)
     clock = SimpleNamespace(now=0.0)
     app = FastAPI()
-    app.include_router(faucet_router(one.task, account=one.sponsor, clock=lambda: clock.now))
+    app.include_router(faucet_router(world.task, account=world.sponsor, clock=lambda: clock.now))
     client = TestClient(app)
-    return one, clock, lambda account, stake: client.post("/api/faucet", json={"account": account, "stake": str(stake)})
+    return (
+        world,
+        clock,
+        lambda account, stake: client.post("/api/faucet", json={"account": account, "stake": str(stake)}),
+    )
 
 
 def test_it_gives_what_is_missing_of_the_stake_and_gas(tap):
-    one, _, ask = tap
+    world, _, ask = tap
     new = Account.create().address
     answer = ask(new, 3 * 10**18)
     assert (answer.status_code, answer.json()) == (200, {"tokens_wei": str(3 * 10**18), "ether_wei": str(5 * 10**16)})
-    assert (one.token.balance(new), one.w3.eth.get_balance(new)) == (3 * 10**18, 5 * 10**16)
+    assert (world.token.balance(new), world.w3.eth.get_balance(new)) == (3 * 10**18, 5 * 10**16)
     assert ask(new, 4 * 10**18).json() == {"tokens_wei": str(10**18), "ether_wei": "0"}
     # Never more than the task takes from one client.
     assert ask(new, 10**24).json() == {"tokens_wei": str(10**18), "ether_wei": "0"}
-    assert one.token.balance(new) == one.task.terms.max_stake
+    assert world.token.balance(new) == world.task.terms.max_stake
 
 
 def test_an_account_is_served_three_times_an_hour(tap):
@@ -51,11 +55,11 @@ def test_a_peer_cannot_have_more_by_making_accounts(tap, monkeypatch):
     assert [ask(Account.create().address, 1).status_code for _ in range(3)] == [200, 200, 429]
 
 
-def test_a_whole_ipv6_network_is_one_peer(world, monkeypatch):
+def test_a_whole_ipv6_network_is_one_peer(new_world, monkeypatch):
     monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_OF_PEER", 2)
-    one = world(joining=0)
+    world = new_world(joining=0)
     app = FastAPI()
-    app.include_router(faucet_router(one.task, account=one.sponsor))
+    app.include_router(faucet_router(world.task, account=world.sponsor))
     given = [
         TestClient(app, client=(f"2001:db8:1:2::{number}", 1)).post(
             "/api/faucet", json={"account": Account.create().address, "stake": "1"}
@@ -66,25 +70,25 @@ def test_a_whole_ipv6_network_is_one_peer(world, monkeypatch):
 
 
 def test_who_asked_too_often_costs_no_look_at_the_chain(tap, monkeypatch):
-    one, _, ask = tap
+    world, _, ask = tap
     monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_OF_PEER", 0)
-    monkeypatch.setattr(type(one.task), "state", lambda self: pytest.fail("the chain was asked"))
+    monkeypatch.setattr(type(world.task), "state", lambda self: pytest.fail("the chain was asked"))
     assert ask(Account.create().address, 1).status_code == 429
 
 
-def test_those_that_wait_leave_threads_to_the_page(world, monkeypatch):
+def test_those_that_wait_leave_threads_to_the_page(new_world, monkeypatch):
     monkeypatch.setattr("fl.coordinator.gateway.faucet._MOST_WAITING", 1)
-    one = world(joining=0)
+    world = new_world(joining=0)
     app, asked, go_on = FastAPI(), threading.Event(), threading.Event()
-    app.include_router(faucet_router(one.task, account=one.sponsor))
-    state = type(one.task).state
+    app.include_router(faucet_router(world.task, account=world.sponsor))
+    state = type(world.task).state
 
     def slow(self):
         asked.set()
         assert go_on.wait(60)
         return state(self)
 
-    monkeypatch.setattr(type(one.task), "state", slow)
+    monkeypatch.setattr(type(world.task), "state", slow)
     words = {"account": Account.create().address, "stake": "1"}
     with ThreadPoolExecutor() as pool:
         first = pool.submit(TestClient(app).post, "/api/faucet", json=words)
@@ -106,15 +110,15 @@ def test_what_is_no_account_or_stake_is_refused(tap, account, stake):
 
 
 def test_it_is_shut_when_the_task_is_over(tap, devnet):
-    one, _, ask = tap
-    devnet(one.w3, "evm_increaseTime", 2000)
-    devnet(one.w3, "evm_mine")
-    one.escrow.expire(one.task.task_id, account=one.sponsor)
+    world, _, ask = tap
+    devnet(world.w3, "evm_increaseTime", 2000)
+    devnet(world.w3, "evm_mine")
+    world.escrow.expire(world.task.task_id, account=world.sponsor)
     answer = ask(Account.create().address, 1)
     assert (answer.status_code, answer.json()["detail"]) == (409, "the task takes no clients any more")
 
 
 def test_there_is_none_where_money_may_be_worth_something(tap):
-    one, *_ = tap
-    elsewhere = replace(one.task, escrow=SimpleNamespace(chain_id=11155111))
-    assert faucet_router(elsewhere, account=one.sponsor) is None
+    world, *_ = tap
+    elsewhere = replace(world.task, escrow=SimpleNamespace(chain_id=11155111))
+    assert faucet_router(elsewhere, account=world.sponsor) is None

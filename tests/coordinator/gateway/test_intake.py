@@ -74,8 +74,8 @@ def says(gateway):
         return opened[-1]
 
     yield connect
-    for one in opened:
-        one.close()
+    for connection in opened:
+        connection.close()
 
 
 def say_for_ever(connection, line):

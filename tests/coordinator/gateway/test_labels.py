@@ -37,10 +37,10 @@ def choose(task, tmp_path):
 
 
 def test_a_client_chooses_and_changes_its_own_name(choose, task):
-    one, other = task.clients
-    assert choose("Cleveland clinic", account=one) == (200, None, {one.address: "Cleveland clinic"})
-    assert choose("Ungarn ♥", account=other)[2] == {one.address: "Cleveland clinic", other.address: "Ungarn ♥"}
-    assert choose("Cleveland", account=one)[2][one.address] == "Cleveland"
+    client, other = task.clients
+    assert choose("Cleveland clinic", account=client) == (200, None, {client.address: "Cleveland clinic"})
+    assert choose("Ungarn ♥", account=other)[2] == {client.address: "Cleveland clinic", other.address: "Ungarn ♥"}
+    assert choose("Cleveland", account=client)[2][client.address] == "Cleveland"
 
 
 @pytest.mark.parametrize("label", ["", "x" * 41, "a\nb", "a\u202eb", " a", "a  b", 7, None])

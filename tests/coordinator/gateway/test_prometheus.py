@@ -45,10 +45,10 @@ def test_a_finished_run_is_told_to_the_token(scrape):
     assert found["fairshare_gas_total", "post"] == summary["gas"]["post"]["total"]
     for account, wei in summary["rounds"][-1]["cumulative_wei"].items():
         assert found["fairshare_client_earned_tokens", account] == pytest.approx(int(wei) / 10**18)
-        scored = sum(one["scores"].get(account, 0) for one in summary["rounds"])
+        scored = sum(round_["scores"].get(account, 0) for round_ in summary["rounds"])
         assert found["fairshare_client_score", account] == pytest.approx(scored)
     assert found["fairshare_gateway_turned_away_total", "the control API"] == 3
-    assert found["fairshare_refused_updates_total",] == sum(len(one["refusals"]) for one in summary["rounds"])
+    assert found["fairshare_refused_updates_total",] == sum(len(round_["refusals"]) for round_ in summary["rounds"])
 
 
 def test_a_running_one_tells_its_round_and_who_is_there(scrape):

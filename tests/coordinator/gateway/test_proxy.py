@@ -146,9 +146,9 @@ def test_nothing_but_the_node_api_passes(gateway, stranger, caplog, path, kind):
         answers = [
             stranger.post(path, content=b"", headers={"content-type": "application/x-protobuf"}) for _ in range(3)
         ]
-    assert [one.status_code for one in answers] == [404] * 3
+    assert [answer.status_code for answer in answers] == [404] * 3
     assert "Flower" not in answers[0].text
-    assert [one.getMessage() for one in caplog.records] == [
+    assert [record.getMessage() for record in caplog.records] == [
         f"127.0.0.1 asked for {kind} and was refused; this is said once"
     ]
     assert gateway.refused[kind] == 3
@@ -180,7 +180,7 @@ def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, key
             with light_nodes(f"127.0.0.1:{gateway.port}", gateway_ca, files) as process:
                 process.wait(timeout=400)
                 assert "connected" not in process.stdout.read()
-    lines = [one.getMessage() for one in caplog.records]
+    lines = [record.getMessage() for record in caplog.records]
     assert lines == ["127.0.0.1 asked for the node API without a registered key and was refused; this is said once"]
 
 
@@ -200,7 +200,7 @@ def fleet(gateway):
 
 def test_a_node_cannot_speak_for_another_one(superlink, gateway, fleet, keys):
     files, on_chain = keys(2)
-    own, other = [superlink.register(one) for one in on_chain]
+    own, other = [superlink.register(key) for key in on_chain]
     with fleet(files[0]) as client:
         assert (
             client.ActivateNode(
@@ -256,8 +256,8 @@ def strangers(gateway):
         return opened[-1]
 
     yield connect
-    for one in opened:
-        one.close()
+    for connection in opened:
+        connection.close()
 
 
 def test_slow_nodes_keep_nobody_else_waiting(strangers, fleet, joined, signed):
@@ -277,10 +277,10 @@ def test_peers_that_do_not_take_their_answers_keep_nobody_else_waiting(superlink
         grid.push_messages(asking([node.node_id], size=4_000_000))  # 16 MB, more than a connection's buffers hold
         (tree,) = client.PullMessages(PullMessagesRequest(node=node)).message_object_trees
         pulls = [
-            PullObjectRequest(node=node, run_id=grid.run.run_id, object_id=one.object_id)
-            for one in iterate_object_tree(tree)
+            PullObjectRequest(node=node, run_id=grid.run.run_id, object_id=part.object_id)
+            for part in iterate_object_tree(tree)
         ]
-        largest = max(pulls, key=lambda one: len(client.PullObject(one).object_content))
+        largest = max(pulls, key=lambda request: len(client.PullObject(request).object_content))
         for _ in range(6):
             request = client._client.build_request(
                 "POST",
@@ -461,7 +461,7 @@ def test_a_port_that_is_taken_is_said(tls):
 
 def test_fifty_nodes_at_once_take_part_in_a_round(superlink, gateway, gateway_ca, keys):
     files, on_chain = keys(50)
-    ids = [superlink.register(one) for one in on_chain]
+    ids = [superlink.register(key) for key in on_chain]
     address = f"127.0.0.1:{gateway.port}"
     with (
         open_grid(superlink, rejoin_s=300) as grid,
@@ -470,4 +470,6 @@ def test_fifty_nodes_at_once_take_part_in_a_round(superlink, gateway, gateway_ca
         wait_for(lambda: set(ids) <= set(grid.get_node_ids()), what="connecting")
         assert gateway.connections() >= 50
         replies = grid.send_and_receive(asking(ids, size=0), timeout=400)
-    assert [reply.content["config"]["to"] for reply in replies if reply.has_content()] == [str(one) for one in ids]
+    assert [reply.content["config"]["to"] for reply in replies if reply.has_content()] == [
+        str(node_id) for node_id in ids
+    ]

@@ -24,43 +24,43 @@ def lines(world):
     return list(BringBack(task=world.task, bundles=world.folder / "bundles").lines())
 
 
-def test_a_task_that_never_started_is_cancelled_once_it_may_be(world, later):
-    one = world(joining=1)
-    said = lines(one)
+def test_a_task_that_never_started_is_cancelled_once_it_may_be(new_world, later):
+    world = new_world(joining=1)
+    said = lines(world)
     assert said[0].startswith("the task cannot be ended before 20")
     assert said[1] == "the contract owes sponsor and coordinator nothing right now"
-    before = one.token.balance(one.sponsor.address)
-    later(one, 1001)
-    said = lines(one)
-    assert said == ["the task is cancelled: it never started", f"{one.sponsor.address} got 1,000 tokens back"]
-    assert one.token.balance(one.sponsor.address) == before + 1000 * TOKENS
-    assert one.task.state().status == Status.CLOSED
+    before = world.token.balance(world.sponsor.address)
+    later(world, 1001)
+    said = lines(world)
+    assert said == ["the task is cancelled: it never started", f"{world.sponsor.address} got 1,000 tokens back"]
+    assert world.token.balance(world.sponsor.address) == before + 1000 * TOKENS
+    assert world.task.state().status == Status.CLOSED
 
 
-def test_a_complete_task_is_closed_and_what_nobody_claimed_is_swept(world, later):
-    one = world(rounds=1)
-    one.run(one.app(one.downhill))
-    said = lines(one)
+def test_a_complete_task_is_closed_and_what_nobody_claimed_is_swept(new_world, later):
+    world = new_world(rounds=1)
+    world.run(world.app(world.downhill))
+    said = lines(world)
     assert said[0].startswith("the task cannot be ended before 20")
     assert said[-1] == "the bond of 1,000 tokens comes back when the task is closed"
-    later(one, 101)
-    said = lines(one)
+    later(world, 101)
+    said = lines(world)
     assert said[0] == "the task is closed: all its rounds are final"
     assert said[1].startswith(
         "1,000 tokens are for clients who have not claimed yet; what is left comes to the sponsor by "
     )
-    assert said[2] == f"{one.coordinator.address} got 1,000 tokens back"
-    later(one, 10_001)
-    assert lines(one) == [
+    assert said[2] == f"{world.coordinator.address} got 1,000 tokens back"
+    later(world, 10_001)
+    assert lines(world) == [
         "1,000 tokens that nobody claimed in time are the sponsor's",
-        f"{one.sponsor.address} got 1,000 tokens back",
+        f"{world.sponsor.address} got 1,000 tokens back",
     ]
-    assert lines(one) == ["the contract owes sponsor and coordinator nothing right now"]
+    assert lines(world) == ["the contract owes sponsor and coordinator nothing right now"]
 
 
-def test_a_task_under_way_is_left_alone(world):
-    one = world(rounds=2)
-    one.task.start()
-    said = lines(one)
+def test_a_task_under_way_is_left_alone(new_world):
+    world = new_world(rounds=2)
+    world.task.start()
+    said = lines(world)
     assert said[0].startswith("the task is under way, 0 of 2 rounds are posted; `fl coordinator` goes on with it.")
     assert said[-1] == "the bond of 1,000 tokens comes back when the task is closed"

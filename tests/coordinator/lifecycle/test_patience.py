@@ -36,29 +36,29 @@ def test_a_task_with_patience_may_be_stopped():
     assert TaskConfig(may_stop=True).may_stop
 
 
-def test_on_chain_the_round_under_way_becomes_the_last_one(world):
-    one = world(rounds=9, may_stop=True)
-    one.run(one.app(one.downhill), on_round=stopping(one, losses=[1.0, 0.5, 0.6, 0.7], patience=2))
-    state = one.task.state()
+def test_on_chain_the_round_under_way_becomes_the_last_one(new_world):
+    world = new_world(rounds=9, may_stop=True)
+    world.run(world.app(world.downhill), on_round=stopping(world, losses=[1.0, 0.5, 0.6, 0.7], patience=2))
+    state = world.task.state()
     assert (state.stopping, state.rounds, state.posted) == (True, 2, 2)
     assert (
-        state.cumulative == one.task.terms.budget
+        state.cumulative == world.task.terms.budget
     )  # nobody is cheated of what the rounds that never were would have paid
 
 
-def stopping(one, *, losses, patience):
+def stopping(world, *, losses, patience):
     """Stops the task after its first round, and asks again after the last."""
 
     def after(report):
-        one.reports.append(report)
-        last = stop_when_stalled(one.task, losses, patience=patience, sponsor=one.sponsor)
+        world.reports.append(report)
+        last = stop_when_stalled(world.task, losses, patience=patience, sponsor=world.sponsor)
         assert last == (2 if report.round == 1 else None)
 
     return after
 
 
-def test_who_may_not_stop_it_goes_on(world, caplog):
-    one = world(rounds=3)
-    assert stop_when_stalled(one.task, [1.0, 2.0], patience=1, sponsor=one.sponsor) is None
+def test_who_may_not_stop_it_goes_on(new_world, caplog):
+    world = new_world(rounds=3)
+    assert stop_when_stalled(world.task, [1.0, 2.0], patience=1, sponsor=world.sponsor) is None
     assert "the loss has stalled, and the task could not be stopped" in caplog.text
-    assert not one.task.state().stopping
+    assert not world.task.state().stopping

@@ -15,16 +15,16 @@ from fl.rewards.sums import fold
 
 
 @pytest.fixture
-def liar(world, monkeypatch):
+def liar(new_world, monkeypatch):
     """A task of three clients whose first round is honest; half of a false challenge's bond is what its refuter gets."""
     monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
-    return Liar(world(rounds=2, min_stake=TOKENS))
+    return Liar(new_world(rounds=2, min_stake=TOKENS))
 
 
 def challenge(liar, made, posted, *, place, by, wrong):
     """A client's false challenge of a score, with one sum changed."""
     account = posted.leaves[place].account
-    blocks = next(one.blocks for one in made.participants if one.account == account)
+    blocks = next(participant.blocks for participant in made.participants if participant.account == account)
     sums = fold(proofs.partials(blocks, made.direction), span=proofs.span_of(len(blocks)))
     sums[wrong] += 1 << 55
     bonded(liar, by)
@@ -80,22 +80,22 @@ def test_what_is_nowhere_is_said(liar, caplog):
 
 def test_a_right_challenge_is_left_alone(liar, account):
     lie = liar.post_leaves(made := liar.honest(1), outscored(made))
-    victim = next(one for one in made.participants if one.account == lie.leaves[0].account)
+    victim = next(participant for participant in made.participants if participant.account == lie.leaves[0].account)
     bonded(liar, account(16))
     call = proofs.challenge_score(lie, account=victim.account, update=victim.blocks, direction=made.direction)
     liar.escrow.submit(call.function, call.arguments, account=account(16))
-    one = refuter.ChallengeRefuter(
+    challenge_refuter = refuter.ChallengeRefuter(
         refuter.TaskRecord(liar.world.invite), BundleStore.at(str(liar.bundles)), account=account(17)
     )
     before = liar.world.w3.eth.get_transaction_count(account(17).address)
-    assert not one.look()
+    assert not challenge_refuter.look()
     assert liar.world.w3.eth.get_transaction_count(account(17).address) == before
     assert liar.escrow.standing_of(liar.escrow.challenges(liar.task.task_id)[0].id)[0]
 
 
-def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(world, monkeypatch, account):
+def test_sums_of_many_blocks_are_demanded_and_refuted_and_the_bond_comes_back(new_world, monkeypatch, account):
     monkeypatch.setattr(refuter, "_LOOK_S", 0.1)
-    opened = world(rounds=2, clients=1, stakes=[TOKENS], min_stake=TOKENS)
+    opened = new_world(rounds=2, clients=1, stakes=[TOKENS], min_stake=TOKENS)
     liar = Liar(opened, values=4097 * 256)
     made, coordinator, challenger = liar.honest(1), opened.coordinator, account(16)
     posted = liar.post(made.header, made.settlement.tree.leaves)
@@ -125,12 +125,14 @@ def test_a_leaf_that_is_asked_for_is_shown(liar, account):
 def test_it_ends_with_the_task(liar):
     liar.post_honest(1)
     record = refuter.TaskRecord(liar.world.invite)
-    one = refuter.ChallengeRefuter(record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator)
-    assert not one.look()
+    challenge_refuter = refuter.ChallengeRefuter(
+        record, BundleStore.at(str(liar.bundles)), account=liar.world.coordinator
+    )
+    assert not challenge_refuter.look()
     liar.post_honest(2)
     state = liar.task.state()
     liar.world.w3.provider.make_request("evm_increaseTime", [200])
     liar.world.w3.provider.make_request("evm_mine", [])
     liar.escrow.close(liar.task.task_id, account=liar.world.coordinator)
     assert state.status == Status.STARTED
-    assert one.look()
+    assert challenge_refuter.look()

@@ -16,9 +16,9 @@ from fl.errors import ConfigError
 @pytest.fixture(scope="module")
 def world(lasting_world, spec):
     """Three rounds that are on chain."""
-    one = lasting_world(rounds=3, spec=spec(public_rounds=0))
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=3, spec=spec(public_rounds=0))
+    world.run(world.app(world.downhill))
+    return world
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def archive():
 
 
 def files(folder):
-    return {one.name for one in folder.rglob("*") if one.is_file()}
+    return {path.name for path in folder.rglob("*") if path.is_file()}
 
 
 def test_every_round_is_copied_and_old_ones_lose_their_models(world, bundles, archive):

@@ -17,20 +17,22 @@ def federation():
 
 def test_an_honest_client_has_one_wallet(federation):
     found = wallets_of(federation, AttackConfig(behaviours=["1:zero"]))
-    assert [(one.number, one.name, one.shard, one.behaviour) for one in found] == [
+    assert [(client.number, client.name, client.shard, client.behaviour) for client in found] == [
         (0, "client-0", 0, "honest"),
         (1, "client-1", 1, "zero"),
         (2, "client-2", 2, "honest"),
     ]
-    assert [one.rows is not None and len(one.rows) for one in found] == [len(shard.data) for shard in federation.shards]
+    assert [client.rows is not None and len(client.rows) for client in found] == [
+        len(shard.data) for shard in federation.shards
+    ]
 
 
 def test_a_split_client_stakes_each_row_once(federation):
     found = wallets_of(federation, AttackConfig(behaviours=["1:split:3"]))
-    assert [one.name for one in found] == ["client-0", "client-1/1", "client-1/2", "client-1/3", "client-2"]
-    assert [one.number for one in found] == [0, 1, 2, 3, 4]
-    assert [one.shard for one in found] == [0, 1, 1, 1, 2]
-    own = np.concatenate([one.rows.features.reshape(len(one.rows), -1) for one in found if one.shard == 1])
+    assert [client.name for client in found] == ["client-0", "client-1/1", "client-1/2", "client-1/3", "client-2"]
+    assert [client.number for client in found] == [0, 1, 2, 3, 4]
+    assert [client.shard for client in found] == [0, 1, 1, 1, 2]
+    own = np.concatenate([client.rows.features.reshape(len(client.rows), -1) for client in found if client.shard == 1])
     whole = federation.shards[1].data.features
     assert sorted(map(tuple, own)) == sorted(map(tuple, whole.reshape(len(whole), -1)))
 

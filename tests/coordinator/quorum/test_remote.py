@@ -16,9 +16,9 @@ from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, RoundRefused,
 @pytest.fixture(scope="module")
 def world(lasting_world):
     """One round that is on chain, of a task that takes two of three evaluators."""
-    one = lasting_world(rounds=1, evaluators=3, quorum=2)
-    one.run(one.app(one.downhill))
-    return one
+    world = lasting_world(rounds=1, evaluators=3, quorum=2)
+    world.run(world.app(world.downhill))
+    return world
 
 
 class Open:
@@ -63,7 +63,7 @@ class Open:
         assert not self.thread.is_alive()
         if self.error:
             raise self.error
-        return {signer_of(self.header, domain=self.world.task.domain, signature=one) for one in self.result}
+        return {signer_of(self.header, domain=self.world.task.domain, signature=signature) for signature in self.result}
 
 
 @pytest.fixture
@@ -76,8 +76,8 @@ def opened(world, tmp_path):
         return quorums[-1]
 
     yield build
-    for one in quorums:
-        one.thread.join(60)
+    for quorum in quorums:
+        quorum.thread.join(60)
 
 
 def addresses(world, *numbers):
@@ -86,7 +86,7 @@ def addresses(world, *numbers):
 
 def test_a_remote_quorum_asks_all_evaluators(world):
     quorum: EvaluatorQuorum = RemoteQuorum(world.task.terms.evaluators, domain=world.task.domain)
-    assert quorum.addresses == {one.address for one in world.evaluators}
+    assert quorum.addresses == {evaluator.address for evaluator in world.evaluators}
 
 
 def test_two_of_three_are_enough_and_the_third_may_be_absent(world, opened):

@@ -76,7 +76,7 @@ def judged(world, bundle, folder, *, header=None):
 
 def rescored(bundle, scores):
     """The bundle with other scores, and everything that follows from them."""
-    before = {one.account: Account(total=one.total, cumulative=one.cumulative) for one in bundle.previous}
+    before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in bundle.previous}
     accounts = {leaf.account: before.get(leaf.account, Account()) for leaf in bundle.leaves}
     paid = settle_round(accounts, scores=scores, allowed=1000 * TOKENS)
     leaves = tuple(
@@ -111,7 +111,7 @@ def test_a_whole_task_is_scored_signed_posted_and_paid(played):
 
 def test_a_score_that_was_raised_is_refused(played, second, tmp_path):
     bundle, scores = second
-    favourite = max(scores, key=lambda one: scores[one])
+    favourite = max(scores, key=lambda account: scores[account])
     with pytest.raises(RoundDiffers) as caught:
         judged(played, rescored(bundle, {**scores, favourite: 2 * scores[favourite]}), tmp_path / "bundle")
     assert caught.value.what == f"the {played.spec.scorer} score of {favourite}"
@@ -164,8 +164,8 @@ def test_whoever_has_no_validation_data_checks_all_but_the_rule(played, second, 
 # ---- what does not fit -----------------------------------------------------------------------------------------------
 
 
-def test_a_task_that_is_not_marked_as_attested_is_refused(world, spec):
-    unmarked = world(spec=spec(scorer="shapley"), attested=False, joining=0)
+def test_a_task_that_is_not_marked_as_attested_is_refused(new_world, spec):
+    unmarked = new_world(spec=spec(scorer="shapley"), attested=False, joining=0)
     with pytest.raises(ConfigError) as caught:
         unmarked.strategy()
     assert str(caught.value) == (
@@ -195,12 +195,12 @@ def pair(monkeypatch):
 
 
 @pytest.mark.usefixtures("pair")
-def test_one_client_more_than_the_rule_can_value_does_not_end_the_task(world, spec):
-    one = world(spec=spec(scorer="pair"), rounds=1)
-    one.run(one.app(one.downhill))
-    (report,) = one.reports
-    least = one.addresses[0]  # who staked least
-    assert set(report.scores) == set(one.addresses) - {least}
+def test_one_client_more_than_the_rule_can_value_does_not_end_the_task(new_world, spec):
+    world = new_world(spec=spec(scorer="pair"), rounds=1)
+    world.run(world.app(world.downhill))
+    (report,) = world.reports
+    least = world.addresses[0]  # who staked least
+    assert set(report.scores) == set(world.addresses) - {least}
     assert [(refusal.account, refusal.reason) for refusal in report.refusals] == [
         (least, "scorer=pair values at most 2 clients of a round, and others staked more")
     ]

@@ -27,10 +27,10 @@ def members(account):
 def enrolled(members):
     """All three, joined for round 1."""
     return {
-        one.address: Enrolment(
-            account=one.address, first_round=1, left_round=0, stake=10 + number, node_key=b"", dataset=bytes(32)
+        member.address: Enrolment(
+            account=member.address, first_round=1, left_round=0, stake=10 + number, node_key=b"", dataset=bytes(32)
         )
-        for number, one in enumerate(members)
+        for number, member in enumerate(members)
     }
 
 
@@ -87,8 +87,8 @@ def test_an_honest_update_is_accepted_as_it_was_signed(members, enrolled):
 
 
 def test_updates_come_in_ascending_order_of_their_accounts(members, enrolled):
-    accepted, _ = sort([reply(update_of(one)) for one in members], enrolled)
-    numbers = [int(one.account, 16) for one in accepted]
+    accepted, _ = sort([reply(update_of(member)) for member in members], enrolled)
+    numbers = [int(update.account, 16) for update in accepted]
     assert numbers == sorted(numbers)
     assert len(numbers) == 3
 
@@ -237,7 +237,7 @@ def test_a_node_speaks_for_the_wallet_that_joined_with_its_key(members, enrolled
     # Keys are public: somebody else may have named this one first.
     owners = {2: (members[2].address, members[0].address), 3: (members[1].address,)}
     accepted, refused = sort([reply(update_of(members[0]), node=2)], enrolled, owners=owners)
-    assert [one.account for one in accepted] == [members[0].address]
+    assert [update.account for update in accepted] == [members[0].address]
     assert refused == []
 
 
@@ -256,7 +256,7 @@ def test_of_two_updates_of_one_account_the_first_counts(members, enrolled):
     accepted, (refused,) = sort(
         [reply(update_of(members[0])), reply(update_of(members[0], wire=other), node=3)], enrolled
     )
-    assert [one.wire for one in accepted] == [WIRE]
+    assert [update.wire for update in accepted] == [WIRE]
     assert (refused.node_id, refused.account) == (3, members[0].address)
     assert refused.reason == "a second update for this round came from the same account; the first one counts"
 
@@ -264,8 +264,8 @@ def test_of_two_updates_of_one_account_the_first_counts(members, enrolled):
 def test_a_refusal_costs_nobody_else_anything(members, enrolled):
     bad = replace(update_of(members[0]), signature=b"")
     accepted, refused = sort([reply(bad), reply(update_of(members[1])), reply(update_of(members[2]))], enrolled)
-    assert {one.account for one in accepted} == {members[1].address, members[2].address}
-    assert [one.account for one in refused] == [members[0].address]
+    assert {update.account for update in accepted} == {members[1].address, members[2].address}
+    assert [refusal.account for refusal in refused] == [members[0].address]
 
 
 def test_a_request_reads_back():

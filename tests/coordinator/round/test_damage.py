@@ -94,9 +94,9 @@ class Scene:
 
 
 @pytest.fixture(params=["scoring", "posting"] if FLIPS else ["scoring", "evaluating", "posting"])
-def scene(world, devnet, request):
+def scene(new_world, devnet, request):
     """Killed in the second round, when it was collected, scored, or signed."""
-    return Scene(world(), devnet, phase=request.param)
+    return Scene(new_world(), devnet, phase=request.param)
 
 
 def test_a_flipped_byte_loses_nothing_and_repeats_nothing(scene):
@@ -120,42 +120,42 @@ def test_a_flipped_byte_loses_nothing_and_repeats_nothing(scene):
             scene.back()
 
 
-def test_only_the_client_whose_update_is_damaged_is_asked_again(world, caplog):
-    one = world(rounds=1)
+def test_only_the_client_whose_update_is_damaged_is_asked_again(new_world, caplog):
+    world = new_world(rounds=1)
     trained = []
 
     def moves(number, round_number, base):
         trained.append(number)
-        return one.downhill(number, round_number, base)
+        return world.downhill(number, round_number, base)
 
-    app = one.app(moves)
-    grid = one.grid(app)
+    app = world.app(moves)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(1, "scoring"))
+        start(world, app, grid=grid, on_phase=killed_at(1, "scoring"))
     assert sorted(trained) == [0, 1, 2]
-    journal = one.folder / "bundles" / "journal" / "round-0001"
-    flip(journal / f"{one.addresses[1]}.blocks", 100)
+    journal = world.folder / "bundles" / "journal" / "round-0001"
+    flip(journal / f"{world.addresses[1]}.blocks", 100)
     # A node that remembers what it signed answers with that; these remember nothing, and train again.
-    start(one, app, grid=one.grid(app))
+    start(world, app, grid=world.grid(app))
     assert sorted(trained) == [0, 1, 1, 2]
-    assert f"round 1: the update of {one.addresses[1]} in the journal is damaged (" in caplog.text
-    assert sorted(one.reports[0].scores) == sorted(one.addresses)
+    assert f"round 1: the update of {world.addresses[1]} in the journal is damaged (" in caplog.text
+    assert sorted(world.reports[0].scores) == sorted(world.addresses)
 
 
-def test_a_journal_that_somebody_wrote_is_not_believed(world, caplog):
+def test_a_journal_that_somebody_wrote_is_not_believed(new_world, caplog):
     """Roots, signatures and order are checked, whatever the file's seal says."""
-    one = world(rounds=1)
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+    world = new_world(rounds=1)
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(1, "scoring"))
-    path = one.folder / "bundles" / "journal" / "round-0001" / "collected.json"
+        start(world, app, grid=grid, on_phase=killed_at(1, "scoring"))
+    path = world.folder / "bundles" / "journal" / "round-0001" / "collected.json"
     index = unseal(json.loads(path.read_text()))
     first, second, third = index["updates"]
     first["signature"] = second["signature"]
     third["stake"] = str(int(third["stake"]) * 9)
     path.write_text(json.dumps(seal({**index, "updates": [third, second, second, first]})))
-    start(one, app, grid=grid)
-    assert one.task.state().posted == 1
-    assert sorted(one.reports[0].scores) == sorted(one.addresses)
+    start(world, app, grid=grid)
+    assert world.task.state().posted == 1
+    assert sorted(world.reports[0].scores) == sorted(world.addresses)
     assert caplog.text.count("in the journal is damaged") == 3

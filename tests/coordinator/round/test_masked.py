@@ -41,17 +41,17 @@ class Vanishing(LocalGrid):
 
 
 def _question(messages, reply):
-    return next(one for one in messages if one.metadata.message_id == reply.metadata.reply_to_message_id)
+    return next(message for message in messages if message.metadata.message_id == reply.metadata.reply_to_message_id)
 
 
 @pytest.fixture
-def masked(world, spec):
+def masked(new_world, spec):
     """A masked task of five clients that runs one round, some of whom fall silent."""
 
     def play(*, silent=None, rounds=1, clients=5, **options):
-        task = world(clients=clients, rounds=rounds, spec=spec(privacy=MASKED_SPEC, **options))
+        task = new_world(clients=clients, rounds=rounds, spec=spec(privacy=MASKED_SPEC, **options))
         app = task.app(task.downhill)
-        grid = Vanishing(app, {one + 2: task.node_config(one) for one in range(clients)}, silent=silent or {})
+        grid = Vanishing(app, {number + 2: task.node_config(number) for number in range(clients)}, silent=silent or {})
         task.run(app, grid=grid)
         return task, grid
 
@@ -60,15 +60,15 @@ def masked(world, spec):
 
 def test_a_masked_task_pays_what_the_open_one_does_but_for_its_fixed_point(masked, lasting_world, spec):
     task, grid = masked(rounds=2)
-    private = [one.scores for one in task.reports]
+    private = [report.scores for report in task.reports]
     plain = lasting_world(clients=5, rounds=2, spec=spec())
     plain.run(plain.app(plain.downhill))
-    for ours, theirs in zip(private, [one.scores for one in plain.reports], strict=True):
+    for ours, theirs in zip(private, [report.scores for report in plain.reports], strict=True):
         assert set(ours) == set(theirs)
         for account, score in theirs.items():
             assert ours[account] == pytest.approx(score, rel=1e-3, abs=2**20)
     assert grid.asked[:7] == ["train", "share", "mask", "agree", "unmask", "tell", "open"]
-    assert all(one.header.cumulative for one in task.reports)
+    assert all(report.header.cumulative for report in task.reports)
 
 
 @pytest.mark.parametrize("step", ["train", "share", "mask", "agree", "unmask", "tell", "open"])
@@ -85,15 +85,15 @@ def test_too_few_for_the_threshold_make_a_void_round_and_the_next_one_counts(mas
     task, _ = masked(silent={"mask": [0, 1]}, rounds=1)
     report = task.reports[0]
     assert report.scores == {}
-    assert {one.reason for one in report.refusals if one.account == task.addresses[2]} == {
+    assert {refusal.reason for refusal in report.refusals if refusal.account == task.addresses[2]} == {
         "the round is void: 3 of the 5 holders of the seeds of "
-        + min(task.addresses[2:], key=lambda one: int(one, 16))
+        + min(task.addresses[2:], key=lambda address: int(address, 16))
         + " sent words, 4 are needed"
     }
     np.testing.assert_array_equal(Bundle.read(report.bundle)[0].next, task.base)
 
 
-def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, world, spec):
+def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, new_world, spec):
     class Careless(Vanishing):
         """The first node answers as in an open task."""
 
@@ -104,17 +104,17 @@ def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, wo
                     reply.content[RECORD] = update.to_record()
                 yield reply
 
-    task = world(clients=5, rounds=1, spec=spec(privacy=MASKED_SPEC))
+    task = new_world(clients=5, rounds=1, spec=spec(privacy=MASKED_SPEC))
     app = task.app(task.downhill)
-    task.run(app, grid=Careless(app, {one + 2: task.node_config(one) for one in range(5)}, silent={}))
-    told = [one.reason for one in task.reports[0].refusals if one.node_id == 2]
+    task.run(app, grid=Careless(app, {number + 2: task.node_config(number) for number in range(5)}, silent={}))
+    told = [refusal.reason for refusal in task.reports[0].refusals if refusal.node_id == 2]
     assert told == ["it sent an open update to a masked task, which nobody looks at; update fairshare there"]
     assert len(task.reports[0].scores) == 4
 
 
 # What a coordinator could write into a masked round's files, and what an evaluator says of it.
 def other_words(files):
-    name = next(one for one in files if one.startswith("updates/"))
+    name = next(name for name in files if name.startswith("updates/"))
     files[name] = bytes(8) + files[name][8:]
 
 
@@ -193,7 +193,7 @@ def test_a_proven_liar_is_not_let_into_the_next_round(masked, monkeypatch, accou
         after, said = honest(self, direction, roots, setting=setting, sign=sign)
         if setting.of.number > 1 or self.account != liar[0]:
             return after, said
-        values = {one: value + np.uint64(1 << 30) for one, value in said.values.items()}
+        values = {other: value + np.uint64(1 << 30) for other, value in said.values.items()}
         told = replace(said, values=values)
         asked = question_hash(direction, roots=roots)
         return after, replace(told, signature=self._sign(TELL, told.content(asked), setting, sign))
@@ -203,8 +203,12 @@ def test_a_proven_liar_is_not_let_into_the_next_round(masked, monkeypatch, accou
     task, _ = masked(rounds=2)
     first, second = task.reports
     assert first.scores[liar[0]] == 0
-    assert any("is not what the opened mask comes to" in one.reason for one in first.refusals if one.account == liar[0])
+    assert any(
+        "is not what the opened mask comes to" in refusal.reason
+        for refusal in first.refusals
+        if refusal.account == liar[0]
+    )
     assert liar[0] not in second.scores
     assert "it lied in an earlier round and has lost its place" in {
-        one.reason for one in second.refusals if one.account == liar[0]
+        refusal.reason for refusal in second.refusals if refusal.account == liar[0]
     }

@@ -92,7 +92,7 @@ def test_an_update_of_sixteen_bits_is_refused_in_a_task_of_eight(lasting_world, 
     world = lasting_world(spec=spec(block_bits=8), rounds=1)
     monkeypatch.setattr("clients.keys.wallet.block_bits", lambda text: 16)
     world.run(world.app(world.downhill))
-    assert [one.reason for one in world.reports[0].refusals] == [
+    assert [refusal.reason for refusal in world.reports[0].refusals] == [
         "not a block vector: 513 bytes were given for 8 values of 8 bits, 257 are expected; encode it with fl.codec.Blocks.encode"
     ] * 3
 

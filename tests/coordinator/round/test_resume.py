@@ -76,33 +76,33 @@ def built(spec):
 @pytest.fixture(scope="module")
 def expected(lasting_world):
     """What everybody earns in two rounds when nobody is killed."""
-    one = lasting_world()
-    start(one, one.app(one.downhill))
-    return totals(one)
+    world = lasting_world()
+    start(world, world.app(world.downhill))
+    return totals(world)
 
 
 @pytest.mark.parametrize("phase", STEPS)
-def test_a_kill_at_any_step_loses_and_repeats_nothing(world, expected, phase):
-    one = world()
-    app, trained = counted(one)
-    grid = one.grid(app)
+def test_a_kill_at_any_step_loses_and_repeats_nothing(new_world, expected, phase):
+    world = new_world()
+    app, trained = counted(world)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, phase))
-    start(one, app, grid=grid)
+        start(world, app, grid=grid, on_phase=killed_at(2, phase))
+    start(world, app, grid=grid)
 
-    assert totals(one) == expected
-    assert [report.round for report in one.reports] == [1, 2]
-    assert one.task.state().posted == 2
-    assert one.task.state().cumulative == sum(expected)
+    assert totals(world) == expected
+    assert [report.round for report in world.reports] == [1, 2]
+    assert world.task.state().posted == 2
+    assert world.task.state().cumulative == sum(expected)
     # What was collected is never asked for again; a client that is asked again answers without training again.
     assert sorted(trained) == [(number, client) for number in (1, 2) for client in range(3)]
-    assert sorted(path.name for path in (one.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
+    assert sorted(path.name for path in (world.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
 
 
-def test_a_post_that_was_sent_and_not_seen_is_found_and_reported(world, monkeypatch):
-    one = world()
-    app, _ = counted(one)
-    grid, strategy = one.grid(app), one.strategy()
+def test_a_post_that_was_sent_and_not_seen_is_found_and_reported(new_world, monkeypatch):
+    world = new_world()
+    app, _ = counted(world)
+    grid, strategy = world.grid(app), world.strategy()
 
     def sent_and_killed(task, header, *, signatures):
         post_round(task, header, signatures=signatures)
@@ -111,15 +111,15 @@ def test_a_post_that_was_sent_and_not_seen_is_found_and_reported(world, monkeypa
     with monkeypatch.context() as patched:
         patched.setattr("fl.coordinator.round.strategy.post_round", sent_and_killed)
         with pytest.raises(Killed):
-            strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
-    assert one.task.state().posted == 1
-    assert one.reports == []
+            strategy.start(grid, ArrayRecord(world.spec.build_model().state_dict()))
+    assert world.task.state().posted == 1
+    assert world.reports == []
 
-    start(one, app, grid=grid)
-    assert [report.round for report in one.reports] == [1, 2]
-    assert one.reports[0].transaction == one.task.posting(1).sent.hash
-    assert one.reports[0].gas > 50_000
-    assert one.task.state().posted == 2
+    start(world, app, grid=grid)
+    assert [report.round for report in world.reports] == [1, 2]
+    assert world.reports[0].transaction == world.task.posting(1).sent.hash
+    assert world.reports[0].gas > 50_000
+    assert world.task.state().posted == 2
 
 
 @pytest.fixture(scope="module")
@@ -127,87 +127,87 @@ def adam(lasting_world, spec):
     """A server optimizer, which remembers, and the models that it makes when nobody is killed."""
     arguments = {"eta": 0.1, "eta_l": 0.1, "tau": 0.1}
     told = spec(strategy="fedadam", strategy_arguments=arguments)
-    one = lasting_world(spec=told)
-    start(one, one.app(one.downhill), inner=built(told))
-    return told, [report.header.next_model for report in one.reports]
+    world = lasting_world(spec=told)
+    start(world, world.app(world.downhill), inner=built(told))
+    return told, [report.header.next_model for report in world.reports]
 
 
 @pytest.mark.parametrize("phase", ["training", "scoring", "evaluating"])
-def test_a_server_optimizers_memory_is_rebuilt(world, adam, phase):
+def test_a_server_optimizers_memory_is_rebuilt(new_world, adam, phase):
     told, expected = adam
-    one = world(spec=told)
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+    world = new_world(spec=told)
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, inner=built(told), grid=grid, on_phase=killed_at(2, phase))
-    start(one, app, inner=built(told), grid=grid)
-    assert [report.header.next_model for report in one.reports] == expected
+        start(world, app, inner=built(told), grid=grid, on_phase=killed_at(2, phase))
+    start(world, app, inner=built(told), grid=grid)
+    assert [report.header.next_model for report in world.reports] == expected
 
 
-def test_krum_goes_on_too(world, spec):
-    one = world(spec=spec(strategy="krum", strategy_arguments={"num_malicious_nodes": 0}))
+def test_krum_goes_on_too(new_world, spec):
+    world = new_world(spec=spec(strategy="krum", strategy_arguments={"num_malicious_nodes": 0}))
 
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, inner=built(one.spec), grid=grid, on_phase=killed_at(2, "evaluating"))
-    start(one, app, inner=built(one.spec), grid=grid)
-    assert one.reports[-1].left_out
+        start(world, app, inner=built(world.spec), grid=grid, on_phase=killed_at(2, "evaluating"))
+    start(world, app, inner=built(world.spec), grid=grid)
+    assert world.reports[-1].left_out
 
 
 @pytest.mark.parametrize("phase", ["training", "evaluating", "pruned"])
-def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(world, phase):
-    one = world(rounds=5)
-    app, trained = counted(one)
-    grid = one.grid(app)
-    policy = RetentionPolicy(one.folder / "bundles", archive=None, keep=1, spec=one.spec)
+def test_rounds_whose_models_were_dropped_do_not_stop_a_new_start(new_world, phase):
+    world = new_world(rounds=5)
+    app, trained = counted(world)
+    grid = world.grid(app)
+    policy = RetentionPolicy(world.folder / "bundles", archive=None, keep=1, spec=world.spec)
 
     def kept(report):
-        one.reports.append(report)
+        world.reports.append(report)
         policy.after_round()
         if (report.round, phase) == (4, "pruned"):  # reported, and not forgotten yet
-            one.reports.pop()
+            world.reports.pop()
             raise Killed
 
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(5, phase), on_round=kept)
-    assert not (one.folder / "bundles" / "round-0001" / "next.safetensors").exists()
+        start(world, app, grid=grid, on_phase=killed_at(5, phase), on_round=kept)
+    assert not (world.folder / "bundles" / "round-0001" / "next.safetensors").exists()
     phase = "over"
-    start(one, app, grid=grid, on_round=kept)
-    assert [report.round for report in one.reports] == [1, 2, 3, 4, 5]
+    start(world, app, grid=grid, on_round=kept)
+    assert [report.round for report in world.reports] == [1, 2, 3, 4, 5]
     assert len(trained) == 15
-    assert all(set(report.receipts) == set(one.addresses) for report in one.reports)
+    assert all(set(report.receipts) == set(world.addresses) for report in world.reports)
 
 
-def test_signatures_that_were_gathered_are_not_asked_for_again(world):
-    one = world(rounds=1)
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_signatures_that_were_gathered_are_not_asked_for_again(new_world):
+    world = new_world(rounds=1)
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(1, "posting"))
-    before = read_header(one.folder / "bundles" / "round-0001")
+        start(world, app, grid=grid, on_phase=killed_at(1, "posting"))
+    before = read_header(world.folder / "bundles" / "round-0001")
 
     class Deaf:
-        addresses = frozenset(signer.address for signer in one.evaluators)
+        addresses = frozenset(signer.address for signer in world.evaluators)
 
         def sign(self, folder, header, *, view):
             raise AssertionError("nobody should be asked")
 
-    start(one, app, grid=grid, quorum=Deaf())
-    assert read_header(one.folder / "bundles" / "round-0001") == before
+    start(world, app, grid=grid, quorum=Deaf())
+    assert read_header(world.folder / "bundles" / "round-0001") == before
 
 
-def test_receipts_of_before_reach_the_clients(world):
-    one = world(rounds=2)
+def test_receipts_of_before_reach_the_clients(new_world):
+    world = new_world(rounds=2)
     asked = []
 
     def moves(number, round_number, base):
-        return one.downhill(number, round_number, base)
+        return world.downhill(number, round_number, base)
 
-    app = one.app(moves)
-    grid = one.grid(app)
+    app = world.app(moves)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
+        start(world, app, grid=grid, on_phase=killed_at(2, "training"))
     ask = grid.send_and_receive
 
     def noting(messages, **options):
@@ -215,58 +215,58 @@ def test_receipts_of_before_reach_the_clients(world):
         return ask(messages, **options)
 
     grid.send_and_receive = noting
-    strategy = one.strategy()
+    strategy = world.strategy()
     for number in range(3):
-        strategy.nodes.note_sender(number + 2, one.clients[number].address)
-    strategy.start(grid, ArrayRecord(one.spec.build_model().state_dict()))
+        strategy.nodes.note_sender(number + 2, world.clients[number].address)
+    strategy.start(grid, ArrayRecord(world.spec.build_model().state_dict()))
     assert {message.content["fairshare"]["receipt-round"] for message in asked} == {1}
 
 
 @pytest.mark.parametrize("phase", ["checking", "bundling"])
-def test_a_full_disk_is_named_and_loses_nothing(world, no_room, phase):
-    one = world()
-    app, trained = counted(one)
-    grid = one.grid(app)
+def test_a_full_disk_is_named_and_loses_nothing(new_world, no_room, phase):
+    world = new_world()
+    app, trained = counted(world)
+    grid = world.grid(app)
 
     def fills_up(number, step):
         if (number, step) == (1, phase):
             no_room(True)
 
     with pytest.raises(NotKept, match=r"round 1 cannot be written to .*round-0001 \(File too large\); make room there"):
-        start(one, app, grid=grid, on_phase=fills_up)
+        start(world, app, grid=grid, on_phase=fills_up)
     no_room(False)
-    assert not list((one.folder / "bundles").rglob("*.partial"))
-    start(one, app, grid=grid)
-    assert [report.round for report in one.reports] == [1, 2]
+    assert not list((world.folder / "bundles").rglob("*.partial"))
+    start(world, app, grid=grid)
+    assert [report.round for report in world.reports] == [1, 2]
     assert len(trained) == 6
 
 
-def test_a_post_that_is_in_no_block_yet_is_waited_for(world):
-    one = world(rounds=1)
-    app, _ = counted(one)
-    grid = one.grid(app)
-    with dying_after_sending(one.w3, "post"):
-        start(one, app, grid=grid)
-    assert one.task.state().posted == 0
-    with blocks_come_again(one.w3):
-        start(one, app, grid=grid)
-    assert [report.transaction for report in one.reports] == [one.task.posting(1).sent.hash]
+def test_a_post_that_is_in_no_block_yet_is_waited_for(new_world):
+    world = new_world(rounds=1)
+    app, _ = counted(world)
+    grid = world.grid(app)
+    with dying_after_sending(world.w3, "post"):
+        start(world, app, grid=grid)
+    assert world.task.state().posted == 0
+    with blocks_come_again(world.w3):
+        start(world, app, grid=grid)
+    assert [report.transaction for report in world.reports] == [world.task.posting(1).sent.hash]
 
 
 # ---- what cannot be taken up -----------------------------------------------------------------------------------------
 
 
-def test_a_round_on_chain_without_its_bundle_is_refused(world):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_a_round_on_chain_without_its_bundle_is_refused(new_world):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
-    shutil.rmtree(one.folder / "bundles")
+        start(world, app, grid=grid, on_phase=killed_at(2, "training"))
+    shutil.rmtree(world.folder / "bundles")
     with pytest.raises(
         LostRound, match="round 1 is on chain and its bundle is not at .*round-0001; go on in the folder"
     ):
-        start(one, app, grid=grid)
+        start(world, app, grid=grid)
 
 
 @pytest.mark.parametrize(
@@ -279,68 +279,68 @@ def test_a_round_on_chain_without_its_bundle_is_refused(world):
         (None, r"its bundle .*round-0001 is damaged: next\.safetensors cannot be read \(FileNotFoundError\); go on in"),
     ],
 )
-def test_the_last_model_is_read_whole_or_not_at_all(world, damage, problem):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_the_last_model_is_read_whole_or_not_at_all(new_world, damage, problem):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
-    model = one.folder / "bundles" / "round-0001" / "next.safetensors"
+        start(world, app, grid=grid, on_phase=killed_at(2, "training"))
+    model = world.folder / "bundles" / "round-0001" / "next.safetensors"
     model.write_bytes(damage) if damage else model.unlink()
     with pytest.raises(LostRound, match=problem):
-        start(one, app, grid=grid)
+        start(world, app, grid=grid)
 
 
-def test_a_base_that_is_not_the_model_before_is_refused(world):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_a_base_that_is_not_the_model_before_is_refused(new_world):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "evaluating"))
-    first, second = (one.folder / "bundles" / f"round-000{number}" for number in (1, 2))
+        start(world, app, grid=grid, on_phase=killed_at(2, "evaluating"))
+    first, second = (world.folder / "bundles" / f"round-000{number}" for number in (1, 2))
     (first / "next.safetensors").unlink()
     shutil.copyfile(second / "next.safetensors", second / "base.safetensors")
     sums = json.loads((second / "manifest.json").read_text())
     sums["base.safetensors"] = sums["next.safetensors"]
     (second / "manifest.json").write_text(json.dumps(sums))
     with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .*round-0002 has another model"):
-        start(one, app, grid=grid)
+        start(world, app, grid=grid)
 
 
-def test_a_header_that_was_damaged_after_its_post_is_written_again_from_the_chain(world, caplog):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_a_header_that_was_damaged_after_its_post_is_written_again_from_the_chain(new_world, caplog):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
-    path = one.folder / "bundles" / "round-0001" / "header.json"
+        start(world, app, grid=grid, on_phase=killed_at(2, "training"))
+    path = world.folder / "bundles" / "round-0001" / "header.json"
     raw = json.loads(path.read_text())
     raw["header"]["price"] = "1"
     path.write_text(json.dumps(raw))
-    start(one, app, grid=grid)
+    start(world, app, grid=grid)
     header, signatures = read_header(path.parent)
-    assert header == one.task.posting(1).header
-    assert one.task.check_quorum(header, signatures)  # which came from the transaction
+    assert header == world.task.posting(1).header
+    assert world.task.check_quorum(header, signatures)  # which came from the transaction
     assert "round 1: header.json is not the posted one; it is written again as it stands on chain" in caplog.text
 
 
-def test_another_bundle_than_the_posted_one_is_refused(world):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_another_bundle_than_the_posted_one_is_refused(new_world):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "training"))
-    folder = one.folder / "bundles" / "round-0001"
+        start(world, app, grid=grid, on_phase=killed_at(2, "training"))
+    folder = world.folder / "bundles" / "round-0001"
     (folder / "header.json").unlink()
     (folder / "manifest.json").write_text("{}")
     with pytest.raises(LostRound, match="round 1 is on chain and the bundle at .* has another header"):
-        start(one, app, grid=grid)
+        start(world, app, grid=grid)
 
 
-def test_a_kill_while_a_round_is_forgotten_stops_no_new_start(world, monkeypatch):
-    one = world()
-    app, trained = counted(one)
-    grid = one.grid(app)
+def test_a_kill_while_a_round_is_forgotten_stops_no_new_start(new_world, monkeypatch):
+    world = new_world()
+    app, trained = counted(world)
+    grid = world.grid(app)
     unlink, gone = os.unlink, []
 
     def killed_after_one(path, **where):
@@ -352,45 +352,45 @@ def test_a_kill_while_a_round_is_forgotten_stops_no_new_start(world, monkeypatch
     with monkeypatch.context() as patch:
         patch.setattr(os, "unlink", killed_after_one)
         with pytest.raises(Killed):
-            start(one, app, grid=grid)
+            start(world, app, grid=grid)
     assert gone
-    start(one, app, grid=grid)
-    assert [report.round for report in one.reports] == [1, 2]
+    start(world, app, grid=grid)
+    assert [report.round for report in world.reports] == [1, 2]
     assert len(trained) == 6
-    assert sorted(path.name for path in (one.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
+    assert sorted(path.name for path in (world.folder / "bundles").iterdir()) == ["round-0001", "round-0002"]
 
 
-def test_a_damaged_journal_of_a_round_on_chain_is_not_missed(world, caplog):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
+def test_a_damaged_journal_of_a_round_on_chain_is_not_missed(new_world, caplog):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
     with pytest.raises(Killed):
-        start(one, app, grid=grid, on_phase=killed_at(2, "reporting"))
-    (one.folder / "bundles" / "journal" / "round-0002" / "collected.json").unlink()
-    start(one, app, grid=grid)
-    assert one.task.state().posted == 2
+        start(world, app, grid=grid, on_phase=killed_at(2, "reporting"))
+    (world.folder / "bundles" / "journal" / "round-0002" / "collected.json").unlink()
+    start(world, app, grid=grid)
+    assert world.task.state().posted == 2
     assert "round 2: the journal is damaged (is not there); it is now " in caplog.text
-    assert [path.name for path in (one.folder / "bundles" / "journal").iterdir()] == ["round-0002.damaged-1"]
+    assert [path.name for path in (world.folder / "bundles" / "journal").iterdir()] == ["round-0002.damaged-1"]
 
 
-def test_a_journal_reads_back_what_was_collected(world):
-    one = world(rounds=1)
-    app = one.app(
-        lambda number, round_number, base: base * float("nan") if number == 0 else one.downhill(number, 1, base)
+def test_a_journal_reads_back_what_was_collected(new_world):
+    world = new_world(rounds=1)
+    app = world.app(
+        lambda number, round_number, base: base * float("nan") if number == 0 else world.downhill(number, 1, base)
     )
     with pytest.raises(Killed):
-        start(one, app, on_phase=killed_at(1, "scoring"), inner=FedAvg(fraction_evaluate=0.0))
+        start(world, app, on_phase=killed_at(1, "scoring"), inner=FedAvg(fraction_evaluate=0.0))
     question = Question(
-        task_id=one.task.task_id,
+        task_id=world.task.task_id,
         round=1,
-        base_model=model_hash(one.base),
-        size=len(one.base),
-        enrolled=one.task.enrolments(),
-        domain=one.task.domain,
+        base_model=model_hash(world.base),
+        size=len(world.base),
+        enrolled=world.task.enrolments(),
+        domain=world.task.domain,
     )
-    found = Journal(one.folder / "bundles").collected(1, question)
+    found = Journal(world.folder / "bundles").collected(1, question)
     updates, refusals = found.updates, found.refusals
     assert not found.lost
-    assert [update.account for update in updates] == sorted(one.addresses[1:], key=lambda account: int(account, 16))
+    assert [update.account for update in updates] == sorted(world.addresses[1:], key=lambda account: int(account, 16))
     assert updates[0].metrics == {"num-examples": 1, "train-loss": 1.0}
     assert "the node failed" in refusals[0].reason

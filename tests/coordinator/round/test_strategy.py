@@ -25,7 +25,7 @@ TOKENS = 10**18
 
 def vector(arrays):
     """A record's arrays as one vector."""
-    return np.concatenate([one.numpy().ravel() for one in arrays.values()])
+    return np.concatenate([array.numpy().ravel() for array in arrays.values()])
 
 
 def leaves(report):
@@ -88,7 +88,7 @@ def test_every_evaluator_signed_each_header(ordinary):
     for report in ordinary.reports:
         header, signatures = read_header(report.bundle)
         assert header == report.header
-        signers = {signer_of(header, domain=ordinary.task.domain, signature=one) for one in signatures}
+        signers = {signer_of(header, domain=ordinary.task.domain, signature=signature) for signature in signatures}
         assert signers == set(ordinary.task.terms.evaluators)
 
 
@@ -113,12 +113,12 @@ def test_the_seconds_of_each_step_are_told(ordinary):
 # ---- the next model --------------------------------------------------------------------------------------------------
 
 
-def test_fedavg_inside_gives_what_plain_fedavg_gives_on_the_decoded_updates(world):
-    one = world(rounds=1, stakes=[1 * TOKENS, 5 * TOKENS, 2 * TOKENS])
+def test_fedavg_inside_gives_what_plain_fedavg_gives_on_the_decoded_updates(new_world):
+    world = new_world(rounds=1, stakes=[1 * TOKENS, 5 * TOKENS, 2 * TOKENS])
     rng = np.random.default_rng(5)
     moves = rng.normal(size=(3, 8)).astype(np.float32)
-    result = one.run(one.app(lambda number, *_: moves[number]))
-    bundle, _ = Bundle.read(one.reports[0].bundle)
+    result = world.run(world.app(lambda number, *_: moves[number]))
+    bundle, _ = Bundle.read(world.reports[0].bundle)
     replies = []
     for update in bundle.updates:
         model = bundle.base + update_of(update, bundle).decode()
@@ -134,56 +134,58 @@ def update_of(update, bundle):
     return Blocks.from_bytes(update.wire, size=bundle.layout.size)
 
 
-def test_an_update_beyond_the_cap_is_clipped_in_the_model_and_in_its_weight(world, spec):
-    one = world(rounds=1, spec=spec(norm_cap="2"), stakes=[TOKENS, TOKENS, 2 * TOKENS])
+def test_an_update_beyond_the_cap_is_clipped_in_the_model_and_in_its_weight(new_world, spec):
+    world = new_world(rounds=1, spec=spec(norm_cap="2"), stakes=[TOKENS, TOKENS, 2 * TOKENS])
     long, short = np.full(8, 5.0), np.full(8, 0.01)  # norms √200 and 0.028
-    result = one.run(one.app(lambda number, *_: long if number == 2 else short))
+    result = world.run(world.app(lambda number, *_: long if number == 2 else short))
     clip = 2 / np.sqrt(200)
-    np.testing.assert_allclose(vector(result.arrays), one.base + 0.5 * clip * long + 0.5 * short, rtol=0, atol=1e-5)
-    weights = {update.account: update.weight for update in Bundle.read(one.reports[0].bundle)[0].updates}
-    assert weights[one.addresses[2]] / 2**32 == pytest.approx(0.5 * clip, rel=1e-4)
-    assert weights[one.addresses[0]] == 2**32 // 4
+    np.testing.assert_allclose(vector(result.arrays), world.base + 0.5 * clip * long + 0.5 * short, rtol=0, atol=1e-5)
+    weights = {update.account: update.weight for update in Bundle.read(world.reports[0].bundle)[0].updates}
+    assert weights[world.addresses[2]] / 2**32 == pytest.approx(0.5 * clip, rel=1e-4)
+    assert weights[world.addresses[0]] == 2**32 // 4
 
 
-def test_a_cap_that_holds_nobody_back_is_told_once(world, caplog):
-    world = world(rounds=2)
+def test_a_cap_that_holds_nobody_back_is_told_once(new_world, caplog):
+    world = new_world(rounds=2)
     world.run(world.app(lambda number, round_number, base: 0.01 * world.downhill(number, round_number, base)))
     assert caplog.text.count("times the median update") == 1
 
 
-def test_half_of_the_stake_cannot_stop_a_task_by_sending_nothing(world, spec):
-    one = world(rounds=2, clients=4, stakes=[3 * TOKENS, 3 * TOKENS, 2 * TOKENS, TOKENS], spec=spec(length="median"))
-    one.run(one.app(lambda number, *rest: np.zeros(8) if number < 2 else one.downhill(number, *rest)))
-    for report in one.reports:
+def test_half_of_the_stake_cannot_stop_a_task_by_sending_nothing(new_world, spec):
+    world = new_world(
+        rounds=2, clients=4, stakes=[3 * TOKENS, 3 * TOKENS, 2 * TOKENS, TOKENS], spec=spec(length="median")
+    )
+    world.run(world.app(lambda number, *rest: np.zeros(8) if number < 2 else world.downhill(number, *rest)))
+    for report in world.reports:
         bundle = Bundle.read(report.bundle)[0]
         lengths = sorted(norm_q64(update_of(update, bundle)) for update in bundle.updates)
         assert lengths[:2] == [0, 0]
         assert bundle.length in lengths[2:]
-        assert [report.pays[who] > 0 for who in one.addresses] == [False, False, True, True]
-    assert one.game().evaluate(bundle.next).loss < one.game().evaluate(one.base).loss
+        assert [report.pays[who] > 0 for who in world.addresses] == [False, False, True, True]
+    assert world.game().evaluate(bundle.next).loss < world.game().evaluate(world.base).loss
 
 
-def test_of_equal_updates_the_stakes_decide_the_pay(world):
-    one = world(rounds=1, stakes=[TOKENS, 2 * TOKENS, 5 * TOKENS])
-    one.run(one.app(lambda number, *rest: one.downhill(0, *rest)))
-    pays = one.reports[0].pays
-    assert [pays[who] / (1000 * TOKENS) for who in one.addresses] == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=1e-6)
+def test_of_equal_updates_the_stakes_decide_the_pay(new_world):
+    world = new_world(rounds=1, stakes=[TOKENS, 2 * TOKENS, 5 * TOKENS])
+    world.run(world.app(lambda number, *rest: world.downhill(0, *rest)))
+    pays = world.reports[0].pays
+    assert [pays[who] / (1000 * TOKENS) for who in world.addresses] == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=1e-6)
 
 
 # ---- clients that fail, come late, leave, or send what they should not -----------------------------------------------
 
 
-def test_a_node_that_raises_is_refused_and_the_others_are_paid(world):
-    one = world()
+def test_a_node_that_raises_is_refused_and_the_others_are_paid(new_world):
+    world = new_world()
 
     def moves(number, *rest):
         if number == 0:
             raise RuntimeError("disk full")
-        return one.downhill(number, *rest)
+        return world.downhill(number, *rest)
 
-    one.run(one.app(moves))
-    failed = one.addresses[0]
-    for report in one.reports:
+    world.run(world.app(moves))
+    failed = world.addresses[0]
+    for report in world.reports:
         (refusal,) = report.refusals
         assert (refusal.node_id, refusal.reason) == (2, "the node failed: RuntimeError: disk full")
         assert failed not in report.scores
@@ -192,74 +194,74 @@ def test_a_node_that_raises_is_refused_and_the_others_are_paid(world):
         assert sum(report.pays.values()) == pytest.approx(500 * TOKENS, abs=3)
 
 
-def test_an_update_that_is_nan_is_refused_as_the_nodes_own_failure(world):
-    one = world(rounds=1)
-    one.run(one.app(lambda number, *rest: np.full(8, np.nan) if number == 1 else one.downhill(number, *rest)))
-    (refusal,) = one.reports[0].refusals
+def test_an_update_that_is_nan_is_refused_as_the_nodes_own_failure(new_world):
+    world = new_world(rounds=1)
+    world.run(world.app(lambda number, *rest: np.full(8, np.nan) if number == 1 else world.downhill(number, *rest)))
+    (refusal,) = world.reports[0].refusals
     assert refusal.reason.startswith("the node failed: UnencodableVector: value 0 of the vector is nan")
-    assert np.isfinite(one.reports[0].loss_after)
+    assert np.isfinite(world.reports[0].loss_after)
 
 
-def test_a_round_without_any_update_pays_the_totals_so_far(world):
-    one = world(rounds=3)
+def test_a_round_without_any_update_pays_the_totals_so_far(new_world):
+    world = new_world(rounds=3)
 
     def moves(number, round_number, base):
         if round_number == 2:
             raise RuntimeError("power cut")
-        step = one.downhill(number, round_number, base)
+        step = world.downhill(number, round_number, base)
         return -step if number == 0 else step
 
-    one.run(one.app(moves))
-    before, empty, after = one.reports
-    assert one.task.state().posted == 3
+    world.run(world.app(moves))
+    before, empty, after = world.reports
+    assert world.task.state().posted == 3
     assert len(empty.refusals) == 3
     assert sum(empty.pays.values()) == pytest.approx(1000 * TOKENS // 3, abs=3)
     assert empty.header.next_model == empty.header.base_model
     assert empty.scores == {}
-    debtor = one.addresses[0]
+    debtor = world.addresses[0]
     assert leaves(before)[debtor].total < 0
     assert leaves(empty)[debtor].total == leaves(before)[debtor].total  # it stands until it is earned back
     assert after.header.cumulative == pytest.approx(1000 * TOKENS, abs=3)
 
 
-def test_a_round_that_made_the_model_worse_pays_nobody(world):
-    one = world(rounds=1)
-    one.run(one.app(lambda *rest: -one.downhill(*rest)))
-    (report,) = one.reports
+def test_a_round_that_made_the_model_worse_pays_nobody(new_world):
+    world = new_world(rounds=1)
+    world.run(world.app(lambda *rest: -world.downhill(*rest)))
+    (report,) = world.reports
     assert all(score < 0 for score in report.scores.values())
     assert sum(report.pays.values()) == 0
-    assert one.task.state().cumulative == 0
+    assert world.task.state().cumulative == 0
 
 
-def test_a_late_joiner_counts_from_its_first_round(world, late_join):
-    one = world(rounds=3, joining=2)
+def test_a_late_joiner_counts_from_its_first_round(new_world, late_join):
+    world = new_world(rounds=3, joining=2)
 
     def moves(number, round_number, base):
         if (number, round_number) == (0, 1):
-            late_join(one, 2)
-        return one.downhill(number, round_number, base)
+            late_join(world, 2)
+        return world.downhill(number, round_number, base)
 
-    one.run(one.app(moves))
-    late = one.addresses[2]
-    assert [late in leaves(report) for report in one.reports] == [False, True, True]
-    (refusal,) = one.reports[0].refusals
+    world.run(world.app(moves))
+    late = world.addresses[2]
+    assert [late in leaves(report) for report in world.reports] == [False, True, True]
+    (refusal,) = world.reports[0].refusals
     assert refusal.reason == f"{late} has not joined the task; join with a stake first"
-    assert one.reports[1].scores[late] > 0
-    assert [len(report.refusals) for report in one.reports] == [1, 0, 0]
-    assert one.reports[1].header.leaf_count == 3
+    assert world.reports[1].scores[late] > 0
+    assert [len(report.refusals) for report in world.reports] == [1, 0, 0]
+    assert world.reports[1].header.leaf_count == 3
 
 
-def test_a_leaver_keeps_its_leaf_and_has_no_weight_any_more(world):
-    one = world(rounds=2)
+def test_a_leaver_keeps_its_leaf_and_has_no_weight_any_more(new_world):
+    world = new_world(rounds=2)
 
     def moves(number, round_number, base):
         if (number, round_number) == (0, 1):
-            one.escrow.leave(one.task.task_id, account=one.clients[1])
-        return one.downhill(number, round_number, base)
+            world.escrow.leave(world.task.task_id, account=world.clients[1])
+        return world.downhill(number, round_number, base)
 
-    one.run(one.app(moves))
-    first, second = one.reports
-    gone = one.addresses[1]
+    world.run(world.app(moves))
+    first, second = world.reports
+    gone = world.addresses[1]
     assert first.scores[gone] > 0  # the round that was under way counts
     assert [refusal.reason for refusal in second.refusals] == [
         f"{gone} counts from round 1 and left before round 2, this is round 2"
@@ -269,85 +271,87 @@ def test_a_leaver_keeps_its_leaf_and_has_no_weight_any_more(world):
     assert second.pays[gone] >= 0
 
 
-def test_a_client_behind_two_nodes_counts_once(world):
-    one = world(rounds=1)
-    nodes = {2: one.node_config(0), 3: one.node_config(1), 4: {**one.node_config(0), "partition-id": 2}}
-    app = one.app(one.downhill)
-    one.run(app, grid=one.grid(app, nodes=nodes))
-    (refusal,) = one.reports[0].refusals
+def test_a_client_behind_two_nodes_counts_once(new_world):
+    world = new_world(rounds=1)
+    nodes = {2: world.node_config(0), 3: world.node_config(1), 4: {**world.node_config(0), "partition-id": 2}}
+    app = world.app(world.downhill)
+    world.run(app, grid=world.grid(app, nodes=nodes))
+    (refusal,) = world.reports[0].refusals
     assert refusal.node_id in (2, 4)  # whichever was asked last
-    assert refusal.account == one.addresses[0]
+    assert refusal.account == world.addresses[0]
     assert "a second update for this round came from the same account" in refusal.reason
 
 
-def test_an_app_without_the_mod_is_refused_with_what_to_do(world):
-    one = world(rounds=1)
-    one.run(one.app(one.downhill, mods=[]))
-    assert {refusal.reason for refusal in one.reports[0].refusals} == {
+def test_an_app_without_the_mod_is_refused_with_what_to_do(new_world):
+    world = new_world(rounds=1)
+    world.run(world.app(world.downhill, mods=[]))
+    assert {refusal.reason for refusal in world.reports[0].refusals} == {
         "the reply has no signed update ('fairshare'); wrap the ClientApp with mods=[clients.sign_updates]"
     }
 
 
-def test_clients_get_a_receipt_with_the_next_round(world):
-    one = world()
-    app = one.app(one.downhill)
-    grid = one.grid(app)
-    one.run(app, grid=grid)
+def test_clients_get_a_receipt_with_the_next_round(new_world):
+    world = new_world()
+    app = world.app(world.downhill)
+    grid = world.grid(app)
+    world.run(app, grid=grid)
     kept = grid._contexts[2].state["fairshare-receipts"]
     assert list(kept) == ["1"]
-    assert kept["1"][:32] == leaves(one.reports[0])[one.addresses[0]].update_root
+    assert kept["1"][:32] == leaves(world.reports[0])[world.addresses[0]].update_root
 
 
 # ---- refusals at the start -------------------------------------------------------------------------------------------
 
 
-def test_another_spec_is_refused(world, spec):
-    one = world(joining=0)
+def test_another_spec_is_refused(new_world, spec):
+    world = new_world(joining=0)
     with pytest.raises(ConfigError) as caught:
-        one.strategy(spec=spec(steps=99))
+        world.strategy(spec=spec(steps=99))
     assert str(caught.value) == (
-        f"the spec's hash is 0x{spec(steps=99).hash().hex()}, the task on chain has 0x{one.spec.hash().hex()}; use the spec "
+        f"the spec's hash is 0x{spec(steps=99).hash().hex()}, the task on chain has 0x{world.spec.hash().hex()}; use the spec "
         "that the task was opened with"
     )
 
 
-def test_another_validation_set_is_refused(world, rows):
-    one = world(joining=0)
+def test_another_validation_set_is_refused(new_world, rows):
+    world = new_world(joining=0)
     other = ValidationGame(
-        one.spec.build_model(), loss=one.spec.build_loss(), features=-rows.features, labels=rows.labels
+        world.spec.build_model(), loss=world.spec.build_loss(), features=-rows.features, labels=rows.labels
     )
     with pytest.raises(ConfigError, match="the validation set's hash is 0x"):
-        one.strategy(game=other)
+        world.strategy(game=other)
 
 
-def test_too_few_of_the_tasks_evaluators_are_refused(world, account):
-    one = world(joining=0, evaluators=3, quorum=2)
-    stranger = Evaluator(account=account(19), spec=one.spec, game=one.game())
+def test_too_few_of_the_tasks_evaluators_are_refused(new_world, account):
+    world = new_world(joining=0, evaluators=3, quorum=2)
+    stranger = Evaluator(account=account(19), spec=world.spec, game=world.game())
     with pytest.raises(ConfigError, match="1 of the task's evaluators are here, its quorum is 2"):
-        one.strategy(quorum=LocalQuorum(evaluators=[one.signers()[0], stranger]))
+        world.strategy(quorum=LocalQuorum(evaluators=[world.signers()[0], stranger]))
 
 
-def test_another_number_of_rounds_is_refused(world):
-    one = world()
+def test_another_number_of_rounds_is_refused(new_world):
+    world = new_world()
     with pytest.raises(ConfigError) as caught:
-        one.strategy().start(one.grid(one.app(one.downhill)), ArrayRecord(one.spec.build_model().state_dict()), 5)
+        world.strategy().start(
+            world.grid(world.app(world.downhill)), ArrayRecord(world.spec.build_model().state_dict()), 5
+        )
     assert str(caught.value) == "num_rounds is 5, the task on chain has 2; leave it out"
 
 
-def test_another_initial_model_is_refused(world):
-    one = world()
-    other = replace(one.spec, seed=1).build_model()
+def test_another_initial_model_is_refused(new_world):
+    world = new_world()
+    other = replace(world.spec, seed=1).build_model()
     with pytest.raises(ConfigError, match="the initial model is not the one that the task was opened with"):
-        one.strategy().start(one.grid(one.app(one.downhill)), ArrayRecord(other.state_dict()))
-    assert one.task.state().posted == 0
+        world.strategy().start(world.grid(world.app(world.downhill)), ArrayRecord(other.state_dict()))
+    assert world.task.state().posted == 0
 
 
-def test_a_strategy_that_no_score_follows_is_refused(world):
-    one = world(joining=0)
+def test_a_strategy_that_no_score_follows_is_refused(new_world):
+    world = new_world(joining=0)
     with pytest.raises(UnscorableStrategy, match="FedXgbBagging aggregates in a way that its rounds have no score for"):
-        one.strategy(FedXgbBagging())
+        world.strategy(FedXgbBagging())
     with pytest.raises(ConfigError, match="the strategy is fedmedian with {}, and the task's spec says fedavg with {}"):
-        one.strategy(FedMedian())
+        world.strategy(FedMedian())
 
 
 # ---- evaluators that refuse ------------------------------------------------------------------------------------------
@@ -362,23 +366,23 @@ def blind(world, number):
     return Evaluator(account=world.evaluators[number], spec=world.spec, game=game)
 
 
-def test_one_evaluator_that_refuses_does_not_stop_a_quorum(world):
-    one = world(rounds=1, evaluators=3, quorum=2)
-    signers = [*one.signers()[:2], blind(one, 2)]
-    one.run(one.app(one.downhill), quorum=LocalQuorum(evaluators=signers))
-    _, signatures = read_header(one.reports[0].bundle)
+def test_one_evaluator_that_refuses_does_not_stop_a_quorum(new_world):
+    world = new_world(rounds=1, evaluators=3, quorum=2)
+    signers = [*world.signers()[:2], blind(world, 2)]
+    world.run(world.app(world.downhill), quorum=LocalQuorum(evaluators=signers))
+    _, signatures = read_header(world.reports[0].bundle)
     assert len(signatures) == 2
-    assert one.task.state().posted == 1
+    assert world.task.state().posted == 1
 
 
-def test_without_a_quorum_nothing_is_posted_and_the_reason_is_told(world):
-    one = world(rounds=1, evaluators=3, quorum=2)
-    signers = [one.signers()[0], blind(one, 1), blind(one, 2)]
+def test_without_a_quorum_nothing_is_posted_and_the_reason_is_told(new_world):
+    world = new_world(rounds=1, evaluators=3, quorum=2)
+    signers = [world.signers()[0], blind(world, 1), blind(world, 2)]
     with pytest.raises(RoundDiffers) as caught:
-        one.run(one.app(one.downhill), quorum=LocalQuorum(evaluators=signers))
+        world.run(world.app(world.downhill), quorum=LocalQuorum(evaluators=signers))
     assert caught.value.what == "the validation set at hand"
-    assert one.task.state().posted == 0
-    assert one.reports == []
+    assert world.task.state().posted == 0
+    assert world.reports == []
 
 
 def test_a_round_that_was_not_opened_cannot_be_aggregated(ordinary):

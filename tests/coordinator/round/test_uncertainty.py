@@ -46,8 +46,8 @@ def test_near_duplicates_share_one_weight_and_the_evaluator_agrees(anvil, tmp_pa
     assert report.reading is None
     assert summary["rounds"][0]["reading"] is None
     bundle, _ = Bundle.read(report.bundle)
-    assert sum(one.weight for one in bundle.updates) == pytest.approx(WEIGHT_ONE, abs=2)
-    assert {one.account: one.stake for one in bundle.updates} == report.stakes  # what is on chain stays
+    assert sum(update.weight for update in bundle.updates) == pytest.approx(WEIGHT_ONE, abs=2)
+    assert {update.account: update.stake for update in bundle.updates} == report.stakes  # what is on chain stays
 
 
 @pytest.mark.parametrize("threshold", ["0", "1.5", "high"])

@@ -16,7 +16,7 @@ def held(tls):
     """The server certificate, and the names in it."""
     found = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
     names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return found, {str(one.value) for one in names}
+    return found, {str(name.value) for name in names}
 
 
 def test_keys_are_for_their_owner_alone(tmp_path):
@@ -86,20 +86,20 @@ def test_the_users_own_files_are_taken_as_they_are(tmp_path):
 
 
 def test_the_users_files_are_checked_before_anybody_connects(tmp_path):
-    one, other = own_tls(tmp_path / "one", names=[]), own_tls(tmp_path / "other", names=[])
+    first, other = own_tls(tmp_path / "one", names=[]), own_tls(tmp_path / "other", names=[])
     for arguments, problem in [
-        ((tmp_path / "none.pem", one.key), r"none\.pem cannot be read \(FileNotFoundError\); name a PEM file"),
-        ((one.certificate, tmp_path / "none.key"), r"has a key in .*none\.key that cannot be read"),
-        ((one.certificate, other.key), "is not of the key in .*; name the two that belong together"),
+        ((tmp_path / "none.pem", first.key), r"none\.pem cannot be read \(FileNotFoundError\); name a PEM file"),
+        ((first.certificate, tmp_path / "none.key"), r"has a key in .*none\.key that cannot be read"),
+        ((first.certificate, other.key), "is not of the key in .*; name the two that belong together"),
     ]:
         with pytest.raises(BadCertificate, match=problem):
             given_tls(*arguments)
     with pytest.raises(BadCertificate, match="expired on .*; renew it and start again"):
-        given_tls(one.certificate, one.key, now=NOW + 400 * DAY)
+        given_tls(first.certificate, first.key, now=NOW + 400 * DAY)
     with pytest.raises(BadCertificate, match="is good from .* only; look at this machine's clock"):
-        given_tls(one.certificate, one.key, now=NOW - 400 * DAY)
+        given_tls(first.certificate, first.key, now=NOW - 400 * DAY)
     with pytest.raises(BadCertificate, match=r"none\.pem cannot be read"):
-        given_tls(one.certificate, one.key, ca=tmp_path / "none.pem")
+        given_tls(first.certificate, first.key, ca=tmp_path / "none.pem")
 
 
 def test_a_flipped_byte_renews_the_server_or_is_told(tmp_path):

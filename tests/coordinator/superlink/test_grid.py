@@ -24,7 +24,7 @@ def registered(superlink, keys):
 
     def register(count):
         files, on_chain = keys(count)
-        return files, [superlink.register(one) for one in on_chain]
+        return files, [superlink.register(key) for key in on_chain]
 
     return register
 
@@ -59,23 +59,23 @@ def test_each_node_answers_its_own_message(superlink, ca, registered, grid):
         for round_number in (1, 2):
             messages = asking(ids, group=str(round_number))
             replies = grid.send_and_receive(messages, timeout=400)
-            assert told(replies) == [str(one) for one in ids]
+            assert told(replies) == [str(node_id) for node_id in ids]
             assert [reply.metadata.src_node_id for reply in replies] == ids
 
 
 def test_nobody_works_out_the_id_of_anothers_order(grid, registered, monkeypatch):
     _, ids = registered(2)
     sent = []
-    monkeypatch.setattr(grid, "push_messages", lambda messages: [sent.append(one) or "" for one in messages])
+    monkeypatch.setattr(grid, "push_messages", lambda messages: [sent.append(message) or "" for message in messages])
     grid.send_and_receive([asking(ids)[0]] * 20)
-    lives = {one.metadata.ttl for one in sent}
+    lives = {message.metadata.ttl for message in sent}
     assert len(lives) == 20  # and 2**32 that each could have been
     assert max(lives) - min(lives) > 0.1
 
 
 def test_keys_and_liveness_of_nodes_are_known(superlink, ca, keys, grid):
     files, on_chain = keys(2)
-    ids = [superlink.register(one) for one in on_chain]
+    ids = [superlink.register(key) for key in on_chain]
     assert {node.node_id: node.online for node in grid.nodes() if node.node_id in ids} == dict.fromkeys(ids, False)
     with light_nodes(superlink.address, ca, files[:1]):
         wait_for(lambda: online(grid, ids[:1]), what="connecting")
@@ -83,7 +83,7 @@ def test_keys_and_liveness_of_nodes_are_known(superlink, ca, keys, grid):
         assert (states[ids[0]].online, states[ids[1]].online) == (True, False)
         assert abs(states[ids[0]].last_seen - time.time()) < 60
         assert states[ids[1]].last_seen is None
-    assert {one: grid.node_keys()[one] for one in ids} == dict(zip(ids, on_chain, strict=True))
+    assert {node_id: grid.node_keys()[node_id] for node_id in ids} == dict(zip(ids, on_chain, strict=True))
 
 
 def test_a_round_ends_at_its_deadline_and_an_answer_that_comes_later_is_dropped(
@@ -117,9 +117,9 @@ def test_a_superlink_that_is_killed_costs_a_round_nothing(superlink, ca, registe
         round_one = beside(grid.send_and_receive, asking(ids), timeout=400)
         line(nodes, "asked")
         os.kill(superlink.pid, signal.SIGKILL)
-        assert told(round_one.result(400)) == [str(one) for one in ids]
+        assert told(round_one.result(400)) == [str(node_id) for node_id in ids]
         assert superlink.restarts == before + 1
-        assert told(grid.send_and_receive(asking(ids, group="2"), timeout=400)) == [str(one) for one in ids]
+        assert told(grid.send_and_receive(asking(ids, group="2"), timeout=400)) == [str(node_id) for node_id in ids]
 
 
 def test_a_run_that_the_superlink_gave_up_is_made_anew_and_all_are_asked_again(superlink, ca, registered, grid, beside):
@@ -130,7 +130,7 @@ def test_a_run_that_the_superlink_gave_up_is_made_anew_and_all_are_asked_again(s
         round_one = beside(grid.send_and_receive, asking(ids), timeout=400)
         line(nodes, "asked")
         superlink.stop_run(first)
-        assert told(round_one.result(400)) == [str(one) for one in ids]
+        assert told(round_one.result(400)) == [str(node_id) for node_id in ids]
         assert grid.run.run_id != first
 
 
@@ -192,7 +192,7 @@ def test_a_node_that_lies_is_refused_and_costs_nobody_else_anything(superlink, c
     with light_nodes(superlink.address, ca, files, lie=",".join(["", "", *LIES])):
         wait_for(lambda: online(grid, ids), what="connecting")
         replies = grid.send_and_receive(asking(ids), timeout=400)
-        assert told(replies[:2]) == [str(one) for one in ids[:2]]
+        assert told(replies[:2]) == [str(node_id) for node_id in ids[:2]]
         for (lie, refusal), reply in zip(LIES.items(), replies[2:], strict=True):
             assert re.fullmatch(refusal, reply.error.reason), lie
         assert [reply.metadata.src_node_id for reply in replies] == ids

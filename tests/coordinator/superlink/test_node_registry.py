@@ -42,7 +42,7 @@ def test_a_key_that_is_no_key_is_refused_once_and_costs_nobody_else_anything(reg
     with caplog.at_level(logging.WARNING, logger="fl.coordinator.superlink.node_registry"):
         assert registry.follow(members) == Registration(registered=(B,), refused=(A,))
         assert registry.follow(members).refused == (A,)
-    (line,) = [one.getMessage() for one in caplog.records]
+    (line,) = [record.getMessage() for record in caplog.records]
     assert line.startswith(f"{A} cannot connect a node: node key 0x6e6f6465… is no compressed point of P-384 (4 bytes)")
 
 

@@ -19,7 +19,7 @@ from fl.coordinator.superlink.process import SuperLink, SuperLinkFailed, SuperLi
 def test_it_listens_on_loopback_alone(superlink):
     listening = Path("/proc/net/tcp").read_text().splitlines()[1:]
     local = {line.split()[1] for line in listening if line.split()[3] == "0A"}
-    mine = {one for one in local if int(one.split(":")[1], 16) == superlink.port}
+    mine = {address for address in local if int(address.split(":")[1], 16) == superlink.port}
     assert mine == {f"0100007F:{superlink.port:04X}"}
 
 

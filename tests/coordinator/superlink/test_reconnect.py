@@ -18,7 +18,7 @@ def returned(*looks, rejoin_s=400.0):
         return found
 
     absent = wait_for_return(look, rejoin_s=rejoin_s, poll_s=0.01, say=said.append)
-    return absent, next(counted), [one.removeprefix("waiting for nodes to come back: ") for one in said]
+    return absent, next(counted), [line.removeprefix("waiting for nodes to come back: ") for line in said]
 
 
 def test_everybody_who_weighs_is_waited_for():

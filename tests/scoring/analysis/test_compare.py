@@ -13,10 +13,10 @@ def result(rule, values):
 
 
 def test_rules_are_held_against_exact_shapley_or_the_first():
-    one, two, three = result("loo", [1.0]), result("shapley accuracy", [1.0]), result("shapley", [1.0])
-    assert reference_of([one, three, two]) is three
-    assert reference_of([one, two]) is two
-    assert reference_of([one]) is one
+    loo, of_accuracy, of_loss = result("loo", [1.0]), result("shapley accuracy", [1.0]), result("shapley", [1.0])
+    assert reference_of([loo, of_loss, of_accuracy]) is of_loss
+    assert reference_of([loo, of_accuracy]) is of_accuracy
+    assert reference_of([loo]) is loo
 
 
 def test_scores_in_other_units_are_scaled_to_the_same_sum():
@@ -29,7 +29,7 @@ def test_scores_in_other_units_are_scaled_to_the_same_sum():
 def test_every_rule_is_run_and_counted():
     inputs = small_round(clients=3)
     found = [run_rule(name, build_scorer(name), inputs, rng=rng()) for name in ("direction", "shapley", "loo")]
-    assert [(one.rule, one.evaluations, one.gradients) for one in found] == [
+    assert [(row.rule, row.evaluations, row.gradients) for row in found] == [
         ("direction", 0, 3), ("shapley", 8, 0), ("loo", 4, 0),
     ]  # fmt: skip
 
@@ -41,5 +41,5 @@ def test_a_reading_names_accounts_and_classes():
     assert found.classes == ("cat", "dog", "2")
     scores = build_scorer("direction").score(inputs, rng=np.random.default_rng(0)).values
     np.testing.assert_allclose([sum(found.by_class[account]) for account in "abc"], scores, atol=1e-6)
-    for one, other in found.untold:
-        assert one < other
+    for first, second in found.untold:
+        assert first < second

@@ -18,7 +18,7 @@ def test_a_coalition_is_worth_minus_the_loss_of_its_model():
     inputs = small_round()
     game = CoalitionGame(inputs)
     for members in ([], [2], [0, 3], [0, 1, 2, 3]):
-        moved = inputs.base + sum((inputs.weights[one] * inputs.updates[one] for one in members), np.zeros(1))
+        moved = inputs.base + sum((inputs.weights[member] * inputs.updates[member] for member in members), np.zeros(1))
         loss = inputs.game.evaluate(moved.astype(np.float32)).loss
         assert game.value(members) == pytest.approx(-loss, abs=1e-6)
 
@@ -94,14 +94,14 @@ def test_weights_have_to_fit():
 
 def test_updates_as_blocks_score_as_their_vectors():
     inputs = small_round()
-    blocks = [Blocks.encode(np.asarray(one)) for one in inputs.updates]
+    blocks = [Blocks.encode(np.asarray(update)) for update in inputs.updates]
     held = BlockUpdates(blocks=blocks)
     assert len(held) == 4
     scored = [
         build_scorer("direction")
         .score(RoundInputs(game=inputs.game, base=inputs.base, updates=updates, weights=inputs.weights), rng=rng())
         .values
-        for updates in (held, [one.decode() for one in blocks])
+        for updates in (held, [update.decode() for update in blocks])
     ]
     np.testing.assert_array_equal(*scored)
 

@@ -87,14 +87,14 @@ class Twisted(nn.Module):
 
     def __init__(self, place, twist):
         super().__init__()
-        self.one, self.act, self.two = nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)
+        self.inner, self.act, self.outer = nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 3)
         self.twists = {place: twist}
 
     def forward(self, x):
         x = self.twists.get("input", nothing)(x.flatten(1))
-        before = self.twists.get("before", nothing)(self.one(x))
+        before = self.twists.get("before", nothing)(self.inner(x))
         hidden = self.twists.get("hidden", nothing)(self.act(before))
-        return self.twists.get("output", nothing)(self.two(hidden))
+        return self.twists.get("output", nothing)(self.outer(hidden))
 
 
 def unnoticed(values):
@@ -145,7 +145,9 @@ class NoisyDropout(nn.Dropout):
 
 def hooked():
     model = MODELS["mlp"]()
-    next(one for one in model.modules() if isinstance(one, nn.Linear)).register_forward_hook(lambda *call: 2 * call[2])
+    next(module for module in model.modules() if isinstance(module, nn.Linear)).register_forward_hook(
+        lambda *call: 2 * call[2]
+    )
     return model
 
 

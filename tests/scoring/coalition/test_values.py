@@ -39,11 +39,11 @@ def test_the_values_sum_to_what_everybody_together_adds(table):
 
 @given(tables, tables, st.floats(-3, 3))
 @settings(deadline=None)
-def test_the_values_are_linear_in_the_game(one, other, factor):
-    size = min(len(one), len(other))
-    one, other = one[:size], other[:size]
-    together = shapley_values(one + factor * other)
-    np.testing.assert_allclose(together, shapley_values(one) + factor * shapley_values(other), atol=1e-8)
+def test_the_values_are_linear_in_the_game(values, other, factor):
+    size = min(len(values), len(other))
+    values, other = values[:size], other[:size]
+    together = shapley_values(values + factor * other)
+    np.testing.assert_allclose(together, shapley_values(values) + factor * shapley_values(other), atol=1e-8)
 
 
 @given(tables, st.data())
@@ -69,7 +69,7 @@ def test_players_who_are_interchangeable_are_worth_the_same(table):
 def test_banzhaf_is_the_mean_marginal_over_all_coalitions():
     table = np.random.default_rng(0).normal(size=16)
     for player in range(4):
-        others = [one for one in range(4) if one != player]
+        others = [other for other in range(4) if other != player]
         marginals = [
             table[sum(1 << m for m in members) | 1 << player] - table[sum(1 << m for m in members)]
             for size in range(4)

@@ -43,14 +43,14 @@ def test_noise_is_as_long_as_the_last_step(models, length):
 
 
 def test_two_opposite_clients_send_one_vector_and_its_negative_round_after_round():
-    one, other, later = (
+    first, other, later = (
         opposite(3, pair=(4, 2), number=number, length=length, seed=7)
         for number, length in ((4, 5.0), (2, 5.0), (4, 10.0))
     )
-    np.testing.assert_array_equal(one, -other)
-    np.testing.assert_allclose(later, 2 * one)
-    assert norm(one) == pytest.approx(5.0)
-    assert not np.allclose(one, opposite(3, pair=(4, 2), number=4, length=5.0, seed=8))
+    np.testing.assert_array_equal(first, -other)
+    np.testing.assert_allclose(later, 2 * first)
+    assert norm(first) == pytest.approx(5.0)
+    assert not np.allclose(first, opposite(3, pair=(4, 2), number=4, length=5.0, seed=8))
 
 
 def test_a_decayed_sum_counts_the_latest_whole():

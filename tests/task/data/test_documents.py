@@ -65,9 +65,9 @@ def decoded(row):
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet", "saved"])
 def test_documents_follow_each_other(tmp_path, kind):
-    path = written(tmp_path, kind, [{"text": one, "id": 7} for one in DOCUMENTS])
+    path = written(tmp_path, kind, [{"text": document, "id": 7} for document in DOCUMENTS])
     data = read_text_shard(path, schema=TextSchema(context=8)).data
-    joined = "".join(f"{one}\n" for one in DOCUMENTS)
+    joined = "".join(f"{document}\n" for document in DOCUMENTS)
     assert [decoded(row) for row in data.features] == [joined[at : at + 8] for at in range(0, 8 * len(data), 8)]
     assert [decoded(row) for row in data.labels] == [joined[at + 1 : at + 9] for at in range(0, 8 * len(data), 8)]
 
@@ -94,7 +94,7 @@ def test_a_tokeniser_on_disk_makes_the_tokens_and_its_hash_is_the_tasks(tmp_path
     texts = tmp_path / "texts"
     texts.mkdir()
     for name in ("anna", "bert"):
-        lines(texts / f"{name}.jsonl", [{"body": one} for one in DOCUMENTS] * 8)
+        lines(texts / f"{name}.jsonl", [{"body": document} for document in DOCUMENTS] * 8)
     config = DataConfig(name="text", path=str(texts), context=4, tokens="tiny", field="body")
     found = load_federation(config, PartitionConfig(name="natural", clients=0), seed=0)
     assert len(found.schema.sha256) == 64

@@ -32,9 +32,9 @@ def pooled_accuracy(federation: Federation) -> float:
     return model.score(held.features.reshape(len(held), -1), held.labels)
 
 
-def same(one: Federation, other: Federation) -> bool:
-    parts = [(*[shard.data for shard in each.shards], each.validation, each.test) for each in (one, other)]
-    return one.schema == other.schema and all(
+def same(federation: Federation, other: Federation) -> bool:
+    parts = [(*[shard.data for shard in each.shards], each.validation, each.test) for each in (federation, other)]
+    return federation.schema == other.schema and all(
         a.features.tobytes() == b.features.tobytes() and a.labels.tobytes() == b.labels.tobytes()
         for a, b in zip(*parts, strict=True)
     )
@@ -64,9 +64,9 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_does_not(name, parti
 
 
 def test_a_seed_of_the_data_keeps_the_held_out_rows_while_shards_change():
-    one, other = (load_federation(DataConfig(seed=7), PartitionConfig(), seed=seed) for seed in (1, 2))
-    assert one.validation.features.tobytes() == other.validation.features.tobytes()
-    assert one.shards[0].data.features.tobytes() != other.shards[0].data.features.tobytes()
+    first, other = (load_federation(DataConfig(seed=7), PartitionConfig(), seed=seed) for seed in (1, 2))
+    assert first.validation.features.tobytes() == other.validation.features.tobytes()
+    assert first.shards[0].data.features.tobytes() != other.shards[0].data.features.tobytes()
 
 
 def test_digits_are_small_images():

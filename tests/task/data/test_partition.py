@@ -49,7 +49,7 @@ def test_no_row_goes_to_two_clients_and_the_same_seed_deals_alike(case, seed):
     if config.name != "labels":
         assert len(dealt) == len(labels)
     again = deal(labels, config=config, rng=rng(seed))[1]
-    assert all((one == other).all() for one, other in zip(shards, again, strict=True))
+    assert all((shard == other).all() for shard, other in zip(shards, again, strict=True))
 
 
 @settings(max_examples=60, deadline=None)

@@ -51,7 +51,7 @@ def check_same(memory, coordinator, shards):
     assert (coordinator.feature_shape, coordinator.shards) == (memory.feature_shape, ())
     assert dataset_hash(coordinator.validation) == dataset_hash(memory.validation)
     assert dataset_hash(coordinator.test) == dataset_hash(memory.test)
-    assert [dataset_hash(one) for one in shards] == [dataset_hash(one.data) for one in memory.shards]
+    assert [dataset_hash(shard) for shard in shards] == [dataset_hash(shard.data) for shard in memory.shards]
 
 
 @pytest.mark.parametrize("name", ["digits", "breast_cancer"])

@@ -225,10 +225,10 @@ def test_a_folder_and_bytes_are_no_table(tmp_path):
 
 
 def test_stacked_files_are_matched_by_name(write):
-    one, two = write("a.csv", "x,y\n1,2\n"), write("b.csv", "y,z,x\n20,5,10\n")
-    table = stack_tables([read_table(one), read_table(two)])
+    first, second = write("a.csv", "x,y\n1,2\n"), write("b.csv", "y,z,x\n20,5,10\n")
+    table = stack_tables([read_table(first), read_table(second)])
     assert [column.tolist() for column in table.columns] == [["1", "10"], ["2", "20"]]
-    assert table.place(1) == f"{two}, line 2"
+    assert table.place(1) == f"{second}, line 2"
 
 
 def test_files_that_do_not_stack_are_refused(write):
