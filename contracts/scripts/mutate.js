@@ -96,7 +96,7 @@ function closure(file, seen = new Set()) {
 const describe = ({ file, at, line, becomes }) => `${file}:${at + 1} ${line}  →  ${becomes || "(dropped)"}`;
 const name = ({ file, line, becomes }) => JSON.stringify([file, line, becomes]);
 const equivalents = new Map(
-  JSON.parse(readFileSync(join(__dirname, "equivalent.json"), "utf8")).map((one) => [name(one), one.reason]),
+  JSON.parse(readFileSync(join(__dirname, "equivalent.json"), "utf8")).map((mutant) => [name(mutant), mutant.reason]),
 );
 let seed = Number(option("seed", "1"));
 const random = () => ((seed = (seed * 1103515245 + 12345) % 2 ** 31) / 2 ** 31);
@@ -226,7 +226,7 @@ async function main(place) {
     else count[verdict]++;
     if (listed && verdict !== "equivalent") wrong.push(`listed in equivalent.json, but ${verdict}: ${what}`);
   }
-  for (const one of wrong) console.log(one);
+  for (const problem of wrong) console.log(problem);
   console.log(JSON.stringify({ mutants: everything.length, tried: mutants.length, ...count, wrong: wrong.length }));
   return wrong.length === 0 ? 0 : 1;
 }

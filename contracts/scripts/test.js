@@ -22,7 +22,7 @@ const wrong = Object.keys(before)
 // Some of the tests, named by arguments, measure some of the figures.
 const missing = process.argv.length > 2 ? [] : Object.keys(before).filter((name) => !(name in after));
 wrong.push(...missing.map((name) => `${name} is in the snapshot, and no test measures it; name it again or run npm run gas:update`));
-for (const one of wrong) console.error(one);
+for (const problem of wrong) console.error(problem);
 if (wrong.length > 0) process.exit(1);
 writeFileSync(file, committed === "{}" ? readFileSync(file) : committed);
 console.log(`gas: ${Object.keys(before).length} figures within ${TOLERANCE * 100} % of the snapshot`);

@@ -46,7 +46,7 @@ export function Account({ account, view, standing, checks }: Props) {
   const finalLeaf = leafIn(checks.get(final ?? 0), client.account);
   const claimable = finalLeaf && claimed !== null ? dueOf(finalLeaf.cumulative, standing) - claimed : null;
   const waiting = claimed !== null && finalLeaf ? BigInt(client.paid_wei) - finalLeaf.cumulative : null;
-  const round = chosen ?? [...client.rounds].reverse().find((one) => one.score_q40 !== null)?.round ?? last?.round ?? null;
+  const round = chosen ?? [...client.rounds].reverse().find((round) => round.score_q40 !== null)?.round ?? last?.round ?? null;
   return (
     <section id="account" aria-labelledby="account-h">
       <p>
@@ -96,9 +96,9 @@ export function Account({ account, view, standing, checks }: Props) {
               From score to <Term name="wei" />, in round{" "}
             </label>
             <select id="step-round" value={round} onChange={(event) => setChosen(Number(event.currentTarget.value))}>
-              {client.rounds.map((one) => (
-                <option key={one.round} value={one.round}>
-                  {one.round}
+              {client.rounds.map((choice) => (
+                <option key={choice.round} value={choice.round}>
+                  {choice.round}
                 </option>
               ))}
             </select>
@@ -131,18 +131,18 @@ export function Account({ account, view, standing, checks }: Props) {
           </tr>
         </thead>
         <tbody>
-          {client.rounds.map((one) => (
-            <tr key={one.round}>
-              <th scope="row">{one.round}</th>
-              <td class="n">{one.score_q40 === null ? "no update" : scoreOf(one.score_q40)}</td>
-              <td class="n">{one.error === null ? "–" : `± ${loss(one.error)}`}</td>
-              <td class="n">{loss(one.factor)}</td>
-              <td class="n">{one.total_q40 === null ? "–" : scoreOf(one.total_q40)}</td>
-              <td class="n">{tokens(perLoss(BigInt(one.price_q64)))}</td>
-              <td class="n">{tokens(one.pay_wei)}</td>
-              <td class="n">{tokens(one.cumulative_wei)}</td>
+          {client.rounds.map((row) => (
+            <tr key={row.round}>
+              <th scope="row">{row.round}</th>
+              <td class="n">{row.score_q40 === null ? "no update" : scoreOf(row.score_q40)}</td>
+              <td class="n">{row.error === null ? "–" : `± ${loss(row.error)}`}</td>
+              <td class="n">{loss(row.factor)}</td>
+              <td class="n">{row.total_q40 === null ? "–" : scoreOf(row.total_q40)}</td>
+              <td class="n">{tokens(perLoss(BigInt(row.price_q64)))}</td>
+              <td class="n">{tokens(row.pay_wei)}</td>
+              <td class="n">{tokens(row.cumulative_wei)}</td>
               <td>
-                <span class="prose">{one.refusals.join("; ") || "–"}</span>
+                <span class="prose">{row.refusals.join("; ") || "–"}</span>
               </td>
             </tr>
           ))}
@@ -174,7 +174,7 @@ function Claim({ client, claimable, waiting, final, standing, check, chain, onCl
   const [told, setTold] = useState("");
   const [sent, setSent] = useState("");
   const [busy, setBusy] = useState(false);
-  const pending = standing?.reachable ? standing.rounds.find((one) => one.state === "pending") : undefined;
+  const pending = standing?.reachable ? standing.rounds.find((round) => round.state === "pending") : undefined;
   const send = async () => {
     const published = check!.published!;
     const index = published.leaves.findIndex((leaf) => leaf.account.toLowerCase() === client.account.toLowerCase());

@@ -41,7 +41,7 @@ export function barsPlot(drawing: Drawing, width: number): Plot.PlotOptions {
   const keys: End[] = drawing.series.map(({ place, label }) => ({ x: low, y: 0, place, label }));
   // Above the frame, up to its right edge.
   const besideEachOther = ({ y }: Placed, frame: Frame, shift: number): Placed => {
-    const wide = keys.map((one) => 26 + 7.2 * one.label.length);
+    const wide = keys.map((key) => 26 + 7.2 * key.label.length);
     const left = (index: number) => frame.width - wide.slice(index).reduce((sum, one) => sum + one, 0);
     return { x: y.map((_, index) => left(index) + shift), y: y.map(() => 10) };
   };

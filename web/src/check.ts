@@ -36,12 +36,12 @@ const key = (account: string) => account.toLowerCase();
 /** What of a round could not be told here, by name. */
 export const openIn = (check: Check): string =>
   check.findings
-    .filter((one) => one.ok === null)
-    .map((one) => one.what)
+    .filter((finding) => finding.ok === null)
+    .map((finding) => finding.what)
     .join("; ");
 
 const hashOnChain = (round: number, standing: Standing | null): string | null =>
-  (standing?.reachable && standing.rounds.find((one) => one.round === round)?.hash) || null;
+  (standing?.reachable && standing.rounds.find((posted) => posted.round === round)?.hash) || null;
 
 /** What the chain says now of a round, as one text that changes whenever its check has to be made anew. */
 export const standingOf = (round: number, standing: Standing | null): string =>
@@ -68,7 +68,7 @@ export async function checkRound(round: Round, view: View, standing: Standing | 
     const hash = headerHash(header);
     const digest = headerDigest(header, view.task.chain_id, view.task.contract);
     const signers = await Promise.all(
-      signatures.map((one) => recoverAddress({ hash: digest, signature: `0x${one}` }).catch(() => "not a signature")),
+      signatures.map((signature) => recoverAddress({ hash: digest, signature: `0x${signature}` }).catch(() => "not a signature")),
     );
     const posted = [...ofHeader(leaves, levels, header), onChain(round.round, hash, view, standing)];
     const before = await carriedOver(round.round, header, previous, view, standing);
@@ -83,9 +83,9 @@ export async function checkRound(round: Round, view: View, standing: Standing | 
       follows(leaves, previous, header),
       shown(round, header, hash, previous, signers),
     ];
-    const verdicts = { posted: all(posted.map((one) => one.ok)), carriedOver: before.ok, priced: price.ok };
+    const verdicts = { posted: all(posted.map((part) => part.ok)), carriedOver: before.ok, priced: price.ok };
     const published = { header, leaves, previous, levels, updates: content.updates, ...verdicts };
-    return { ok: all(findings.map((one) => one.ok)), findings, published, standing: seen };
+    return { ok: all(findings.map((finding) => finding.ok)), findings, published, standing: seen };
   } catch (error) {
     const told = error instanceof Error ? error.message : String(error);
     // A file that the server does not give tells nothing of the round; one that is given and cannot be read does.
@@ -130,7 +130,7 @@ function signed(signers: string[], view: View, standing: Standing | null): Findi
   const names = distinct.map(short).join(", ");
   if (!standing?.reachable) return { what, ok: null, told: `signed by ${names}; whose keys these are, the chain would tell` };
   const known = standing.evaluators.map(key);
-  const good = distinct.filter((one) => known.includes(key(one)));
+  const good = distinct.filter((signer) => known.includes(key(signer)));
   const told = `${good.length} of ${known.length} signed, ${standing.quorum} needed: ${names}`;
   return { what, ok: good.length >= standing.quorum, told };
 }
@@ -159,7 +159,7 @@ async function carriedOver(number: number, header: Header, leaves: Leaf[], view:
 
 /** The header before: a header names it by its hash, so that it does not matter who tells it. */
 async function headerBefore(number: number, header: Header, view: View): Promise<Header> {
-  const told = view.rounds.find((one) => one.round === number - 1)?.header;
+  const told = view.rounds.find((round) => round.round === number - 1)?.header;
   const right = told && hex(headerHash(told)) === hex(header.previous!);
   return right ? told : parse(await fetchBytes(`rounds/${number - 1}/header.json`)).header;
 }

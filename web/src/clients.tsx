@@ -34,46 +34,46 @@ export function Clients({ view, live, standing, checks }: Props) {
           </tr>
         </thead>
         <tbody>
-          {view.clients.map((one) => [
-            <tr key={one.account}>
+          {view.clients.map((client) => [
+            <tr key={client.account}>
               <th scope="row">
                 <div>
-                  <a href={`#/${one.account}`}>
-                    <bdi>{one.name}</bdi>
+                  <a href={`#/${client.account}`}>
+                    <bdi>{client.name}</bdi>
                   </a>
-                  <Hash value={one.account} />
+                  <Hash value={client.account} />
                 </div>
               </th>
               <td>
-                <NodeState client={one} live={live} left={standing?.reachable ? standing.left[one.account] : undefined} />
+                <NodeState client={client} live={live} left={standing?.reachable ? standing.left[client.account] : undefined} />
               </td>
               <td class="n">
-                <Both first={tokens(one.stake_wei)} second={percent(one.stake_share)} />
+                <Both first={tokens(client.stake_wei)} second={percent(client.stake_share)} />
               </td>
-              <td class="n">{score(one.score)}</td>
+              <td class="n">{score(client.score)}</td>
               <td class="n">
-                {one.last_score === null ? "no update" : score(one.last_score)}
-                {one.last_error !== null && ` ± ${loss(one.last_error)}`}
+                {client.last_score === null ? "no update" : score(client.last_score)}
+                {client.last_error !== null && ` ± ${loss(client.last_error)}`}
               </td>
-              <td class="n">{loss(one.last_factor)}</td>
+              <td class="n">{loss(client.last_factor)}</td>
               <td class="n">
-                <Both first={tokens(one.paid_wei)} second={percent(shareOf(BigInt(one.paid_wei), earned))} />
+                <Both first={tokens(client.paid_wei)} second={percent(shareOf(BigInt(client.paid_wei), earned))} />
               </td>
-              <td class="n">{one.refusals}</td>
+              <td class="n">{client.refusals}</td>
               <td>
                 <button
                   type="button"
-                  aria-expanded={open === one.account}
-                  onClick={() => setOpen(open === one.account ? null : one.account)}
+                  aria-expanded={open === client.account}
+                  onClick={() => setOpen(open === client.account ? null : client.account)}
                 >
-                  why<span class="unseen"> {one.name} was paid</span>
+                  why<span class="unseen"> {client.name} was paid</span>
                 </button>
               </td>
             </tr>,
-            open === one.account && (
-              <tr key={`${one.account}-why`} class="why">
+            open === client.account && (
+              <tr key={`${client.account}-why`} class="why">
                 <td colSpan={9}>
-                  <ByClass account={one.account} rounds={view.rounds.length} check={checks.get(view.rounds.at(-1)?.round ?? 0)} />
+                  <ByClass account={client.account} rounds={view.rounds.length} check={checks.get(view.rounds.at(-1)?.round ?? 0)} />
                 </td>
               </tr>
             ),
@@ -109,7 +109,7 @@ function Both({ first, second }: { first: string; second: string }) {
 
 function NodeState({ client, live, left }: { client: Client; live: Headline["live"]; left: number | undefined }) {
   if (left) return <span class="soft">left before round {left}</span>;
-  const node = live?.nodes?.find((one) => one.account === client.account);
+  const node = live?.nodes?.find((node) => node.account === client.account);
   if (!node) return <span class="soft">–</span>;
   if (node.online) return <span class="good">● online</span>;
   const since = node.last_seen ? `, last seen ${duration(Date.now() / 1000 - node.last_seen)} ago` : "";

@@ -53,9 +53,9 @@ export const DOTS = {
   x: "x",
   y: "y",
   r: 4,
-  symbol: (one: End) => symbol(one.place),
-  stroke: (one: End) => colour(one.place),
-  fill: (one: End) => inside(one.place),
+  symbol: (end: End) => symbol(end.place),
+  stroke: (end: End) => colour(end.place),
+  fill: (end: End) => inside(end.place),
   strokeWidth: 1.6,
 } as Plot.DotOptions;
 
@@ -67,7 +67,7 @@ export function tips(points: Point[]) {
 export function wholeTicks(rounds: number[]): number[] {
   const low = Math.min(...rounds);
   const high = Math.max(...rounds);
-  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((one) => (high - low) / one <= 8) ?? Math.ceil((high - low) / 8);
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((size) => (high - low) / size <= 8) ?? Math.ceil((high - low) / 8);
   const ticks = Array.from({ length: high - low + 1 }, (_, index) => low + index).filter((round) => round % step === 0);
   return ticks[0] === low || (ticks[0] ?? high) - low < step / 2 ? ticks : [low, ...ticks];
 }

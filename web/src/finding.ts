@@ -12,6 +12,6 @@ export const all = (verdicts: Verdict[]): Verdict => (verdicts.includes(false) ?
 
 /** Several findings as one, which tells those that do not hold, and `told` if there is none. */
 export function together(what: string, parts: Finding[], told: string): Finding {
-  const rest = parts.filter((one) => one.ok !== true).map((one) => `${one.what}: ${one.told}`);
-  return { what, ok: all(parts.map((one) => one.ok)), told: rest.join("; ") || told };
+  const rest = parts.filter((part) => part.ok !== true).map((part) => `${part.what}: ${part.told}`);
+  return { what, ok: all(parts.map((part) => part.ok)), told: rest.join("; ") || told };
 }

@@ -49,13 +49,13 @@ function broken(points: Point[]): Point[] {
 }
 
 export function linesPlot(drawing: Drawing, width: number): Plot.PlotOptions {
-  const points = drawing.series.flatMap((one) => one.points);
+  const points = drawing.series.flatMap((series) => series.points);
   const rows = drawing.band?.rows ?? [];
-  const values = [...points.map((one) => one.y), ...rows.flatMap((row) => row.slice(1))];
-  const ends: End[] = drawing.series.flatMap((one) => one.points.slice(-1).map((last) => ({ ...last, ...one })));
+  const values = [...points.map((point) => point.y), ...rows.flatMap((row) => row.slice(1))];
+  const ends: End[] = drawing.series.flatMap((series) => series.points.slice(-1).map((last) => ({ ...last, ...series })));
   const lastRow = rows.at(-1);
   if (drawing.band && lastRow) ends.push({ x: lastRow[0], y: lastRow[2], place: null, label: drawing.band.label });
-  const right = Math.min(30 + 7.2 * Math.max(0, ...ends.map((one) => one.label.length)), width * 0.33);
+  const right = Math.min(30 + 7.2 * Math.max(0, ...ends.map((end) => end.label.length)), width * 0.33);
   const beside = ({ y }: Placed, frame: Frame, x: number): Placed => ({
     x: y.map(() => frame.width - frame.marginRight + x),
     y: spread(y, LABEL_GAP, frame.marginTop, frame.height - frame.marginBottom),
@@ -81,13 +81,13 @@ export function linesPlot(drawing: Drawing, width: number): Plot.PlotOptions {
       Plot.ruleY(drawing.from_zero ? [0] : [], { stroke: "var(--axis)" }),
       Plot.areaY(rows, { x: "0", y1: "1", y2: "3", fill: "var(--band)" }),
       Plot.line(rows, { x: "0", y: "2", stroke: "var(--axis)", strokeDasharray: "2 3" }),
-      ...drawing.series.map((one) =>
-        Plot.line(broken(one.points), {
+      ...drawing.series.map((series) =>
+        Plot.line(broken(series.points), {
           x: "x",
           y: "y",
-          stroke: colour(one.place),
+          stroke: colour(series.place),
           strokeWidth: 1.9,
-          strokeDasharray: isOpen(one.place) ? "7 3" : undefined,
+          strokeDasharray: isOpen(series.place) ? "7 3" : undefined,
         }),
       ),
       Plot.dot(drawing.series.flatMap(markers), DOTS),
@@ -99,21 +99,21 @@ export function linesPlot(drawing: Drawing, width: number): Plot.PlotOptions {
 }
 
 // Counted from the end, which always has its marker.
-function markers(one: Series): End[] {
-  const every = Math.ceil(one.points.length / MARKERS);
-  const kept = one.points.filter((_, index) => (one.points.length - 1 - index) % every === 0);
-  return kept.map((point) => ({ ...point, place: one.place, label: one.label }));
+function markers(series: Series): End[] {
+  const every = Math.ceil(series.points.length / MARKERS);
+  const kept = series.points.filter((_, index) => (series.points.length - 1 - index) % every === 0);
+  return kept.map((point) => ({ ...point, place: series.place, label: series.label }));
 }
 
 export function stripsPlot(drawing: Drawing, width: number): Plot.PlotOptions {
-  const names = drawing.series.map((one) => one.label);
-  const bars = drawing.series.flatMap((one, strip) => one.points.map((point) => ({ ...point, strip, place: one.place })));
+  const names = drawing.series.map((series) => series.label);
+  const bars = drawing.series.flatMap((series, strip) => series.points.map((point) => ({ ...point, strip, place: series.place })));
   const rows = (drawing.band?.rows ?? []).map(([x, least, median, most]) => ({ x, least, median, most, strip: names.length }));
   if (drawing.band) names.push(drawing.band.label);
-  const right = Math.min(12 + 7.2 * Math.max(0, ...names.map((one) => one.length)), width * 0.33);
+  const right = Math.min(12 + 7.2 * Math.max(0, ...names.map((name) => name.length)), width * 0.33);
   const span = Math.max(...drawing.rounds) - Math.min(...drawing.rounds) + 1;
   const thick = Math.max(1, Math.min(10, ((width - 54 - right) / span) * 0.7));
-  const values = [...bars.map((one) => one.y), ...rows.flatMap((one) => [one.least, one.most])];
+  const values = [...bars.map((bar) => bar.y), ...rows.flatMap((row) => [row.least, row.most])];
   return {
     width,
     height: 66 + Math.max(STRIP, (HEIGHT - 66) / names.length) * names.length,
@@ -130,7 +130,7 @@ export function stripsPlot(drawing: Drawing, width: number): Plot.PlotOptions {
         y1: 0,
         y2: "y",
         fy: "strip",
-        stroke: (one: (typeof bars)[number]) => colour(one.place),
+        stroke: (bar: (typeof bars)[number]) => colour(bar.place),
         strokeWidth: thick,
         insetTop: 0,
       }),

@@ -57,7 +57,7 @@ function Page() {
   const turns = useRef(new Map<number, number>());
   const check = async (number: number) => {
     const { view, standing } = newest.current;
-    const round = view?.rounds.find((one) => one.round === number);
+    const round = view?.rounds.find((round) => round.round === number);
     if (!view || !round) return;
     const turn = (turns.current.get(number) ?? 0) + 1;
     turns.current.set(number, turn);
@@ -65,9 +65,9 @@ function Page() {
     // A check that began later knows more of the chain, and may have ended before this one.
     if (turns.current.get(number) === turn) setChecks((before) => new Map(before).set(number, found));
   };
-  const digests = standing?.reachable ? [...standing.rounds.map((one) => one.hash), JSON.stringify(standing.schedule)].join() : "";
+  const digests = standing?.reachable ? [...standing.rounds.map((round) => round.hash), JSON.stringify(standing.schedule)].join() : "";
   useEffect(() => {
-    const numbers = (view?.rounds ?? []).map((one) => one.round).reverse();
+    const numbers = (view?.rounds ?? []).map((round) => round.round).reverse();
     const final = standing?.reachable ? standing.final_round : 0;
     const wanted = new Set([...numbers.slice(0, CHECKED), ...(final ? [final] : [])]);
     let stopped = false;
@@ -223,9 +223,9 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
   const [metric, first] = [metricOf(view), firstFigures(view)];
   const budget = BigInt(view.totals.budget_wei);
   const earned = BigInt(view.totals.earned_wei);
-  const good = [...checks.values()].filter((one) => one.ok).length;
-  const bad = [...checks.values()].filter((one) => one.ok === false).length;
-  const open = [...checks.values()].filter((one) => one.ok === null && one.published).length;
+  const good = [...checks.values()].filter((check) => check.ok).length;
+  const bad = [...checks.values()].filter((check) => check.ok === false).length;
+  const open = [...checks.values()].filter((check) => check.ok === null && check.published).length;
   const claimed = standing?.reachable ? tokens(standing.paid_wei) : "–";
   return (
     <dl class="figures" aria-label="Headline figures">
@@ -250,7 +250,7 @@ function Figures({ view, standing, checks }: { view: View; standing: Standing | 
 }
 
 function Charts({ view }: { view: View }) {
-  const named = view.clients.filter((one) => one.place !== null);
+  const named = view.clients.filter((client) => client.place !== null);
   return (
     <>
       <div class="plots">
@@ -260,11 +260,11 @@ function Charts({ view }: { view: View }) {
         <ChartCard chart={view.charts.price} />
       </div>
       <ul class="key between" aria-label="Marks of the clients in the charts below">
-        {named.map((one) => (
-          <li key={one.account}>
-            <chart-mark place={one.place!}></chart-mark>
+        {named.map((client) => (
+          <li key={client.account}>
+            <chart-mark place={client.place!}></chart-mark>
             <span>
-              <bdi>{one.name}</bdi> {one.behaviour !== "honest" && <span class="tell">{one.behaviour}</span>}
+              <bdi>{client.name}</bdi> {client.behaviour !== "honest" && <span class="tell">{client.behaviour}</span>}
             </span>
           </li>
         ))}
@@ -295,16 +295,16 @@ function Refusals({ view }: { view: View }) {
           </tr>
         </thead>
         <tbody>
-          {view.refusals.map((one, index) => (
+          {view.refusals.map((refusal, index) => (
             <tr key={index}>
-              <th scope="row">{one.round}</th>
+              <th scope="row">{refusal.round}</th>
               <td>
-                <bdi>{one.name || "unknown"}</bdi>
+                <bdi>{refusal.name || "unknown"}</bdi>
               </td>
-              <td>{one.account ? <Hash value={one.account} /> : "–"}</td>
-              <td>{one.node_id}</td>
+              <td>{refusal.account ? <Hash value={refusal.account} /> : "–"}</td>
+              <td>{refusal.node_id}</td>
               <td>
-                <span class="prose">{one.reason}</span>
+                <span class="prose">{refusal.reason}</span>
               </td>
             </tr>
           ))}

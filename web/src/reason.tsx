@@ -13,11 +13,11 @@ export function Reason({ client, check }: { client: ClientRounds; check: Check |
   const last = client.rounds.at(-1);
   if (!last) return <p>No round is posted yet.</p>;
   const leaf = leafIn(check, client.account);
-  const known = client.rounds.filter((one) => one.total_q40 !== null).at(-1);
+  const known = client.rounds.filter((round) => round.total_q40 !== null).at(-1);
   const standing = leaf
     ? { total: leaf.total, cumulative: leaf.cumulative, price: BigInt(check!.published!.header.price!) }
     : known && { total: BigInt(known.total_q40!), cumulative: BigInt(known.cumulative_wei!), price: BigInt(known.price_q64) };
-  const factors = client.rounds.flatMap((one) => one.factor ?? []);
+  const factors = client.rounds.flatMap((round) => round.factor ?? []);
   const byClass = client.classes.map((name, index): [string, number] => [name, client.by_class[index]!]);
   return (
     <>

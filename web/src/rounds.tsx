@@ -119,9 +119,9 @@ function Findings({ check, round, view, evaluators, onAgain }: Found) {
         <p class="open">The tree root is recomputed from the leaves. Not checked: {openIn(check)}.</p>
       )}
       <ul>
-        {check.findings.map((one) => (
-          <li key={one.what}>
-            <Mark ok={one.ok} open="not checked" /> {one.what}: {one.told}
+        {check.findings.map((finding) => (
+          <li key={finding.what}>
+            <Mark ok={finding.ok} open="not checked" /> {finding.what}: {finding.told}
           </li>
         ))}
       </ul>
@@ -152,7 +152,7 @@ function Findings({ check, round, view, evaluators, onAgain }: Found) {
 function claims(round: Round, standing: Standing | null): string {
   if (!standing) return "…";
   if (!standing.reachable) return "chain away";
-  const posted = standing.rounds.find((one) => one.round === round.round);
+  const posted = standing.rounds.find((posted) => posted.round === round.round);
   if (!posted) return "not on chain";
   if (posted.state === "pending") return posted.window_left ? `in ${duration(posted.window_left)}` : "with the next block";
   return { final: "open", held: "held by a challenge", void: "void" }[posted.state];

@@ -42,12 +42,12 @@ function freeLabels(labels: string[], at: Placed, frame: Frame, diagonal: string
     taken.push(free);
     return [free[0] + wide / 2, free[1] + 8] as const;
   });
-  return { x: found.map((one) => one[0]), y: found.map((one) => one[1]) };
+  return { x: found.map((point) => point[0]), y: found.map((point) => point[1]) };
 }
 
 export function scatterPlot(drawing: Drawing, width: number): Plot.PlotOptions {
-  const spots: End[] = drawing.series.flatMap((one) => one.points.map((point) => ({ ...point, ...one })));
-  const most = Math.max(...spots.flatMap((one) => [one.x, one.y])) || 1;
+  const spots: End[] = drawing.series.flatMap((series) => series.points.map((point) => ({ ...point, ...series })));
+  const most = Math.max(...spots.flatMap((spot) => [spot.x, spot.y])) || 1;
   const axis = { domain: [0, most], nice: true, tickFormat: writer(drawing), grid: true };
   const even = [0, most].map((value) => ({ value }));
   const named = [...spots, { x: most, y: most, place: null, label: "" }]; // the end of the diagonal is the last one
@@ -68,8 +68,8 @@ export function scatterPlot(drawing: Drawing, width: number): Plot.PlotOptions {
       Plot.line(even, { x: "value", y: "value", stroke: "var(--axis)", strokeDasharray: "5 4" }),
       Plot.text(named, placed(label({ text: (_, index) => (index === spots.length ? drawing.diagonal : ""), fill: "var(--soft)" }), beside)),
       Plot.dot(spots, DOTS),
-      Plot.text(named, placed(label({}), (at, frame) => freeLabels(named.map((one) => one.label), at, frame, drawing.diagonal))),
-      tips(drawing.series.flatMap((one) => one.points)),
+      Plot.text(named, placed(label({}), (at, frame) => freeLabels(named.map((spot) => spot.label), at, frame, drawing.diagonal))),
+      tips(drawing.series.flatMap((series) => series.points)),
     ],
   };
 }

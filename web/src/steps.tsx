@@ -27,11 +27,11 @@ export function Steps({ account, round, check, scorer, attested }: StepsProps) {
   if (!check) return <p>Recomputing round {round} …</p>;
   if (!leaf || !check.published) return <p>Round {round} has no leaf of this account.</p>;
   const { header, posted, previous, carriedOver, priced, updates } = check.published;
-  const same = (one: { account: string }) => one.account.toLowerCase() === account.toLowerCase();
+  const same = (listed: { account: string }) => listed.account.toLowerCase() === account.toLowerCase();
   const before = previous.find(same) ?? { total: 0n, cumulative: 0n };
   const price = BigInt(header.price!);
   const update = updates.find(same);
-  const stakes = updates.reduce((sum, one) => sum + BigInt(one.stake), 0n);
+  const stakes = updates.reduce((sum, update) => sum + BigInt(update.stake), 0n);
   const units = "· 2⁻⁴⁰";
   const most = update && (2n ** 33n * BigInt(update.stake)) / stakes + 1n; // twice the weight of an update that is not too long
   const weight: Step = {
@@ -109,17 +109,17 @@ export function Steps({ account, round, check, scorer, attested }: StepsProps) {
         </tr>
       </thead>
       <tbody>
-        {steps.map((one) => (
-          <tr key={one.name}>
-            <th scope="row">{one.name}</th>
+        {steps.map((step) => (
+          <tr key={step.name}>
+            <th scope="row">{step.name}</th>
             <td>
-              <span class="prose">{one.formula}</span>
+              <span class="prose">{step.formula}</span>
             </td>
             <td>
-              <span class="prose">{one.value}</span>
+              <span class="prose">{step.value}</span>
             </td>
             <td>
-              <Mark ok={one.ok} open={one.open ?? "adds up"} />
+              <Mark ok={step.ok} open={step.open ?? "adds up"} />
             </td>
           </tr>
         ))}
@@ -161,14 +161,14 @@ export function Proof({ account, round, check }: { account: string; round: numbe
           </tr>
         </thead>
         <tbody>
-          {proofOf(levels, index).map((one, step) => (
+          {proofOf(levels, index).map((sibling, step) => (
             <tr key={step}>
               <th scope="row">{step + 1}</th>
-              <td>{one.left ? "left" : "right"}</td>
+              <td>{sibling.left ? "left" : "right"}</td>
               <td>
-                <Hash value={one.node} />
+                <Hash value={sibling.node} />
               </td>
-              <td class="n">{tokens(one.cumulative)}</td>
+              <td class="n">{tokens(sibling.cumulative)}</td>
             </tr>
           ))}
           <tr>

@@ -59,7 +59,7 @@ async function transact(name: string, args: unknown[], tell: (step: string) => v
   const target = await fetchJson<Contract>("contract");
   tell("waiting for the wallet to name an account");
   const accounts = (await wallet.request({ method: "eth_requestAccounts" })) as Hex[];
-  const from = account ? accounts.find((one) => one.toLowerCase() === account.toLowerCase()) : accounts[0];
+  const from = account ? accounts.find((held) => held.toLowerCase() === account.toLowerCase()) : accounts[0];
   if (!from) throw new Error(account ? `the wallet does not hold ${account}; choose it there and try again` : "the wallet named no account; unlock it and try again");
   await onChain(wallet, target.chain_id);
   const data = encodeFunctionData({ abi: target.abi, functionName: name, args });

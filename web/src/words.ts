@@ -66,9 +66,9 @@ export type Metric = { name: string; of: (figures: Figures) => string };
 
 /** By what a task's models are told apart: accuracy, perplexity of a language model, or the loss where nothing is right or wrong. */
 export function metricOf(view: View): Metric {
-  if (view.totals.initial_accuracy !== null) return { name: "Accuracy", of: (one) => percent(one.accuracy) };
-  if (view.totals.initial_perplexity !== null) return { name: "Perplexity", of: (one) => (one.perplexity === null ? "–" : one.perplexity.toFixed(2)) };
-  return { name: "Test loss", of: (one) => loss(one.test_loss) };
+  if (view.totals.initial_accuracy !== null) return { name: "Accuracy", of: (figures) => percent(figures.accuracy) };
+  if (view.totals.initial_perplexity !== null) return { name: "Perplexity", of: (figures) => (figures.perplexity === null ? "–" : figures.perplexity.toFixed(2)) };
+  return { name: "Test loss", of: (figures) => loss(figures.test_loss) };
 }
 
 export const firstFigures = ({ totals }: View): Figures => ({
