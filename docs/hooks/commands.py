@@ -31,7 +31,9 @@ def every_command() -> str:
         if name == "coordinator":
             parts += ["| setting | default | |", "|---|---|---|"]
             own = [*explained(TaskConfig), *explained(CoordinatorConfig)]
-            parts += [f"| `{setting.name}=` | {_shown(setting.default)} | {_escaped(setting.about)} |" for setting in own]
+            parts += [
+                f"| `{setting.name}=` | {_shown(setting.default)} | {_escaped(setting.about)} |" for setting in own
+            ]
             parts += ["", "and the settings of [fl run](#fl-run), by their full names."]
         elif name in OF_A_RUN:
             parts += _run_settings(OF_A_RUN[name])
