@@ -33,6 +33,17 @@ class AnswerTooLarge(ChainUnreachable):
         return f"the answer of {shown(self.url)} cannot be used: {self.reason}; name another node"
 
 
+class UnusableAnswerOfNode(ChainUnreachable):
+    """A node answers with what no node of this chain says."""
+
+    def __init__(self, url: str, method: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.args, self.method = (url, method, reason), method
+
+    def __str__(self) -> str:
+        return f"{shown(self.url)} answers {self.method} with what cannot be used ({self.reason}); name another node"
+
+
 class WrongChain(ChainError):
     """The node at the URL belongs to another chain than the one that was asked for."""
 

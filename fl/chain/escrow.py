@@ -9,6 +9,7 @@ from enum import IntEnum
 from functools import cached_property
 from typing import Any
 
+from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_typing import HexStr
 from eth_utils import to_checksum_address
@@ -17,15 +18,18 @@ from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.types import EventData
 
 from fl.chain.artifacts import artifact
+from fl.chain.checked_requests import BadCallOutput
 from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Step
 from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
+from fl.chain.log_ranges import HistoryUnread
 from fl.chain.schedule import Schedule
-from fl.chain.sender import Sent, ask_all, send, send_all
+from fl.chain.sender import Sent, ask, ask_all, send, send_all, url_of
 from fl.chain.task_log import TaskLog
 from fl.chain.typed_data import ZERO_HASH, Domain, Header, Join, Permit, Redirect, compact, expanded, header_hash, sign
 from fl.codec.keccak import keccak
 from fl.rewards.tree import Leaf, Sibling, packed
 
+_MOST_ROUNDS = (1 << 24) - 3  # that the contract opens a task for
 _MOST_LOGS = 8  # tasks whose events are kept
 _LAG_S, _LAG_LOOK_S = 30.0, 0.2  # that a node's events may be behind its state
 PARTS = ("Lifecycle", "Disputes", "Fairshare")  # each is told the address of the one before
@@ -178,15 +182,16 @@ class Escrow:
 
     def task(self, task_id: bytes, *, block: int | None = None) -> tuple[Terms, TaskState]:
         """A task's terms and state, now or as they were at a block. Raises: NoTask if there is none of this id."""
-        terms, state = self._contract.functions.task(task_id).call(
-            block_identifier="latest" if block is None else block
-        )
+        terms, state = ask(self._contract.functions.task(task_id), block=block)
         if state[1] == Status.NONE:
             raise NoTask(task_id=task_id, address=self.address)
         names = [*Terms.__dataclass_fields__]
         terms = dict(zip(names, terms, strict=True))
         terms["evaluators"] = tuple(terms["evaluators"])
         state = dict(zip([*TaskState.__dataclass_fields__], state, strict=True))
+        if state["status"] not in iter(Status) or not state["posted"] <= state["rounds"] <= _MOST_ROUNDS:
+            reason = f"status {state['status']}, {state['posted']} of {state['rounds']} rounds"
+            raise BadCallOutput(url=url_of(self.w3), method="task", reason=reason)
         state["status"] = Status(state["status"])
         return Terms(**terms), TaskState(**state)
 
@@ -197,7 +202,7 @@ class Escrow:
 
     def has_task(self, task_id: bytes) -> bool:
         """Whether a task was ever opened under this id."""
-        return self._contract.functions.task(task_id).call()[1][1] != Status.NONE
+        return ask(self._contract.functions.task(task_id))[1][1] != Status.NONE
 
     def enrolments(self, task_id: bytes, *, from_block: int = 0) -> Enrolments:
         """Every client with a place in the task, leavers included, in the order of joining."""
@@ -224,8 +229,16 @@ class Escrow:
                 budgets.append((len(before) + 1, event["args"]["budget"]))
         planned = state.rounds
         if state.stopping:  # the terms on chain have by now the round of the stop
-            planned = self._logs("Opened", task_id, from_block=from_block)[0]["args"]["terms"]["rounds"]
+            planned = self._opened(task_id, from_block=from_block)["rounds"]
         return Schedule(planned=planned, rounds=state.rounds, budgets=tuple(budgets))
+
+    def _opened(self, task_id: bytes, *, from_block: int) -> Mapping[str, Any]:
+        """The terms as the task was opened with. Raises: HistoryUnread where the node leaves out how it was."""
+        if not (events := self._logs("Opened", task_id, from_block=from_block)):
+            raise HistoryUnread(
+                first=from_block, last=self.w3.eth.block_number, reason="the task's opening is not among them"
+            )
+        return events[0]["args"]["terms"]
 
     def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
         """How an account joined, as it was then, and in which transaction; None if it never did."""
@@ -234,12 +247,12 @@ class Escrow:
 
     def client(self, task_id: bytes, account: str) -> Client:
         """What the contract holds of an account; all zero if it never joined."""
-        values = self._contract.functions.clientOf(task_id, account).call()
+        values = ask(self._contract.functions.clientOf(task_id, account))
         return Client(**dict(zip(Client.__dataclass_fields__, values, strict=True)))
 
     def claimed(self, task_id: bytes, account: str) -> int:
         """Wei paid to a client so far."""
-        return self._contract.functions.clientOf(task_id, account).call()[1]
+        return ask(self._contract.functions.clientOf(task_id, account))[1]
 
     def claimed_by_all(self, task_id: bytes, accounts: Sequence[str]) -> list[int]:
         """`claimed` of many accounts."""
@@ -252,15 +265,15 @@ class Escrow:
 
     def is_final(self, task_id: bytes, round_number: int) -> bool:
         """Whether the round can be claimed from."""
-        return self._contract.functions.isFinal(task_id, round_number).call()
+        return ask(self._contract.functions.isFinal(task_id, round_number))
 
     def posted(self, task_id: bytes, round_number: int) -> tuple[bytes, int]:
         """The leading 27 bytes of a round's `header_hash`, and when it was posted, seconds; zeros if it was not."""
-        return tuple(self._contract.functions.roundOf(task_id, round_number).call())
+        return tuple(ask(self._contract.functions.roundOf(task_id, round_number)))
 
     def posted_at(self, task_id: bytes, round_number: int) -> int:
         """When a round was posted, seconds; 0 if it was not."""
-        return self._contract.functions.roundOf(task_id, round_number).call()[1]
+        return ask(self._contract.functions.roundOf(task_id, round_number))[1]
 
     def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
         """How a round was posted. Raises: NotPosted if it was not."""
@@ -302,7 +315,7 @@ class Escrow:
         try:
             data = self.w3.eth.get_transaction(HexStr(transaction))["input"]
             _, arguments = self._contract.decode_function_input(data)
-        except (TransactionNotFound, ValueError):
+        except (TransactionNotFound, DecodingError, ValueError, KeyError):
             return []
         pairs = (
             signature.values() if isinstance(signature, Mapping) else signature
@@ -312,19 +325,19 @@ class Escrow:
 
     def header_hash(self, header: Header) -> bytes:
         """What the contract takes for the header's hash, which the next one names."""
-        return self._contract.functions.headerHash(header.as_tuple()).call()
+        return ask(self._contract.functions.headerHash(header.as_tuple()))
 
     def header_digest(self, header: Header) -> bytes:
         """What the contract takes for what the evaluators sign."""
-        return self._contract.functions.headerDigest(header.as_tuple()).call()
+        return ask(self._contract.functions.headerDigest(header.as_tuple()))
 
     def credit(self, token: str, account: str) -> int:
         """Wei of a token that an account can withdraw."""
-        return self._contract.functions.creditOf(token, account).call()
+        return ask(self._contract.functions.creditOf(token, account))
 
     def domain_fields(self) -> tuple[str, str, int, str]:
         """name, version, chain id and contract of the EIP-712 domain, as the contract states them (EIP-5267)."""
-        return tuple(self._contract.functions.eip712Domain().call()[1:5])
+        return tuple(ask(self._contract.functions.eip712Domain())[1:5])
 
     # ---- acting, in the order of a task's life ----------------------------------------------------------------------
 
@@ -505,11 +518,11 @@ class Escrow:
 
     def challenge_bond(self, task_id: bytes) -> int:
         """Wei that a challenge of a score escrows."""
-        return self._contract.functions.challengeBond(task_id).call()
+        return ask(self._contract.functions.challengeBond(task_id))
 
     def standing_of(self, challenge_id: bytes) -> tuple[bool, int, int]:
         """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
-        return tuple(self._contract.functions.standingOf(challenge_id).call()[:3])
+        return tuple(ask(self._contract.functions.standingOf(challenge_id))[:3])
 
     def next_demand(self, task_id: bytes, challenge_id: bytes, demander: str, *, from_block: int = 0) -> int:
         """The number that a demander's next demand in a challenge has, from 1; it escrows as many times the task's `min_stake`."""
@@ -518,7 +531,7 @@ class Escrow:
 
     def was_upheld(self, challenge_id: bytes) -> bool:
         """Whether a challenge ended as right; the bonds of its demands are its challenger's then, else the demanders'."""
-        return self._contract.functions.standingOf(challenge_id).call()[3]
+        return ask(self._contract.functions.standingOf(challenge_id))[3]
 
     def _logs(self, name: str, task_id: bytes, *, from_block: int, **filters: object) -> list[EventData]:
         return self._log(task_id, from_block).events(name, **filters)
@@ -604,11 +617,11 @@ class Token:
 
     def balance(self, account: str) -> int:
         """Wei held by an account."""
-        return self._contract.functions.balanceOf(account).call()
+        return ask(self._contract.functions.balanceOf(account))
 
     def allowance(self, owner: str, spender: str) -> int:
         """Wei that a spender may take from an account."""
-        return self._contract.functions.allowance(owner, spender).call()
+        return ask(self._contract.functions.allowance(owner, spender))
 
     def mint(self, to: str, amount: int, *, account: LocalAccount) -> Sent:
         """Make devnet tokens. Raises: Refused where the token is a real one."""
@@ -639,19 +652,25 @@ class Token:
             owner=account.address,
             spender=spender,
             value=amount,
-            nonce=self._contract.functions.nonces(account.address).call(),
+            nonce=ask(self._contract.functions.nonces(account.address)),
             deadline=deadline,
         )
         return permit.as_tuple(sign(permit, domain=self.domain, account=account))
 
     def try_permit(self, owner: str, spender: str, permit: tuple[int, int, int, bytes, bytes]) -> None:
         """See whether the token would take a permit; nothing is sent. Raises: Web3Exception if it would not."""
-        self._contract.functions.permit(owner, spender, *permit).call()
+        ask(self._contract.functions.permit(owner, spender, *permit))
 
     @cached_property
     def domain(self) -> Domain:
-        """What a permit's signature is bound to, as the token states it (EIP-5267)."""
-        _, name, version, chain_id, contract, _, _ = self._contract.functions.eip712Domain().call()
+        """What a permit's signature is bound to, as the token states it (EIP-5267).
+
+        Raises: BadCallOutput if that is another token or chain: a permit for it would be one to take what is there.
+        """
+        _, name, version, chain_id, contract, _, _ = ask(self._contract.functions.eip712Domain())
+        if (chain_id, contract) != (self.w3.eth.chain_id, self.address):
+            reason = f"the domain of {contract} on chain {chain_id}"
+            raise BadCallOutput(url=url_of(self.w3), method="eip712Domain", reason=reason)
         return Domain(chain_id=chain_id, contract=contract, name=name, version=version)
 
     def approve(self, spender: str, amount: int, *, purpose: str, account: LocalAccount) -> Sent:

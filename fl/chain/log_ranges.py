@@ -10,6 +10,7 @@ from web3 import Web3
 from web3.exceptions import Web3Exception
 
 from fl.chain.errors import AnswerTooLarge, ChainError
+from fl.chain.rpc_answers import MOST_BLOCKS
 from fl.plain_text import printable
 
 _FIRST = 1 << 20  # blocks, until a node says that it is too many
@@ -35,7 +36,7 @@ class LogSpan:
     """How many blocks a node was asked for at once, and from how many on it refused: kept for the whole connection."""
 
     blocks: int = _FIRST
-    refused: int = 2 * _FIRST
+    refused: int = MOST_BLOCKS  # none: a chain of as many blocks as there can be is looked through in a few steps
 
     def taken(self, blocks: int) -> None:
         """The node answered; the next question may be wider, but not as wide as one that it refused."""

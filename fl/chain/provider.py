@@ -1,6 +1,6 @@
 """The connection to a chain's node, which may be a paid service, a load balancer, or nobody's friend.
 
-Every answer has a last moment and a largest size, and a redirect is not followed. An outage is waited out, and said once. A limit
+Every answer has a last moment, a largest size and its method's form, and a redirect is not followed. An outage is waited out, and said once. A limit
 that is told, in whatever words, is waited for. Behind a load balancer stand nodes that are some blocks apart: what this process
 has seen in a block is read from that block or a later one, or asked for again.
 """
@@ -19,8 +19,9 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from fl.bounded_http import NoAnswer, UnusableAnswer
 from fl.chain.accounts import ANVIL_CHAIN
-from fl.chain.errors import AnswerTooLarge, ChainUnreachable
+from fl.chain.errors import AnswerTooLarge, ChainUnreachable, UnusableAnswerOfNode, WrongChain
 from fl.chain.log_ranges import LogSpan
+from fl.chain.rpc_answers import Misshapen, checked_error, checked_result
 from fl.chain.rpc_transport import MOST_BYTES, transport_to
 from fl.chain.rpc_url import shown, usable
 from fl.foreign.json_text import BadJson, read_json
@@ -56,7 +57,7 @@ _BLOCK_AT = {
     "eth_getBlockByNumber": 0,
 }
 _DEEP = 12  # blocks: no reorganisation of a public chain has gone deeper since it is one of stake
-_REWRITES = ("evm_revert", "anvil_reset", "anvil_reorg", "anvil_rollback", "hardhat_reset")
+_REWRITES = ("evm_revert", "anvil_reset", "anvil_reorg", "anvil_rollback", "anvil_setChainId", "hardhat_reset")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,8 +108,13 @@ class _Passing(Exception):
 class PatientProvider(JSONBaseProvider):
     """A provider that tries again while the node does not answer; every call of ours may be repeated.
 
-    A raw transaction is the same one however often it is sent.
+    A raw transaction is the same one however often it is sent. A node stays on the chain that it was on at first: what is signed
+    is signed for that one.
     """
+
+    global_ccip_read_enabled = (
+        False  # or a node's answer would have this machine fetch from addresses that it names (EIP-3668)
+    )
 
     def __init__(self, url: str, *, patience: Patience, timeout_s: float = 20.0) -> None:
         super().__init__()
@@ -118,6 +124,7 @@ class PatientProvider(JSONBaseProvider):
         self.log_span = LogSpan()
         self._transport = transport_to(url, wait_s=timeout_s)
         self._highest = _HIGHEST.setdefault(url, _Highest())
+        self._chain: str | None = None  # in hex
 
     def saw(self, block: int) -> None:
         """Something that matters stands in this block: for a while nothing is read as it was before it."""
@@ -128,7 +135,7 @@ class PatientProvider(JSONBaseProvider):
         """Ask, and ask again as `patience` says. Raises: ChainUnreachable."""
         started, wait, told = time.monotonic(), 0.1, False
         if method in _REWRITES:
-            self._highest.block = 0
+            self._highest.block, self._chain = 0, None
         while True:
             try:
                 answer = self._ask_pinned(method, params)
@@ -166,7 +173,10 @@ class PatientProvider(JSONBaseProvider):
             fresh = highest and time.monotonic() - self._highest.seen_at < self.patience.lag_s
             if not fresh or method not in (*_BLOCK_AT, "eth_blockNumber"):
                 return self._ask(method, params)
-            head = max(int(self._ask("eth_blockNumber", [])["result"], 16), highest)
+            answer = self._ask("eth_blockNumber", [])
+            if "error" in answer:
+                return answer
+            head = max(int(answer["result"], 16), highest)
             if method == "eth_blockNumber":
                 return {"jsonrpc": "2.0", "id": 0, "result": hex(head)}
             pinned, place = list(params), _BLOCK_AT[method]
@@ -191,7 +201,7 @@ class PatientProvider(JSONBaseProvider):
             raise AnswerTooLarge(url=self.endpoint_uri, reason=error.reason) from error
         except NoAnswer as error:
             raise _Passing(_kind(error.reason)) from error
-        status, answer = came.status, _read(came.body)
+        status, answer = came.status, self._checked(method, params, _read(came.body))
         if 300 <= status < 400:
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}, to another address")
         if answer is None:
@@ -205,7 +215,24 @@ class PatientProvider(JSONBaseProvider):
             raise _Passing(reason, limited=status == 429 or status < 500, wait_s=came.wait_s, answer=answer)
         if status >= 400 and "error" not in answer:
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}")
+        if method == "eth_chainId" and "result" in answer:
+            self._check_chain(answer["result"])
         return answer
+
+    def _checked(self, method: str, params: Any, answer: RPCResponse | None) -> RPCResponse | None:
+        if answer is None:
+            return None
+        try:
+            if answer.get("error") is not None:
+                return cast(RPCResponse, {"jsonrpc": "2.0", "id": 0, "error": checked_error(params, answer["error"])})
+            return {"jsonrpc": "2.0", "id": 0, "result": checked_result(method, params, answer.get("result"))}
+        except Misshapen as error:
+            raise UnusableAnswerOfNode(url=self.endpoint_uri, method=method, reason=error.problem) from error
+
+    def _check_chain(self, seen: str) -> None:
+        self._chain = self._chain or seen
+        if int(seen, 16) != int(self._chain, 16):
+            raise WrongChain(url=self.endpoint_uri, seen=int(seen, 16), expected=int(self._chain, 16))
 
 
 def _read(body: bytes) -> RPCResponse | None:

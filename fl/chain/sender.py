@@ -13,15 +13,16 @@ from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from eth_abi import decode
+from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
 from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
-from web3.middleware import ExtraDataToPOAMiddleware
 from web3.types import Nonce, TxParams, TxReceipt, Wei
 
 from fl.chain.artifacts import artifact
+from fl.chain.checked_requests import BadCallOutput, CheckedRequests
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
 from fl.chain.inclusion import TransactionTaken, free_nonce, include
 from fl.chain.provider import Patience, PatientProvider
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _APART = 1 << 20  # wei of the largest fee a unit of gas, by which two processes that sign the same call are told apart
 _SHUFFLE_S = 0.1  # before another try, so that processes do not stay in step
+_MISREAD = (Web3Exception, DecodingError, ValueError, TypeError, OverflowError)  # what decoding fails with
 _turns: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)  # by chain and account
 
 
@@ -53,6 +55,12 @@ class Sent:
         return self.contract
 
 
+class _CheckedWeb3(Web3):
+    """web3 with errors of our family."""
+
+    RequestManager = CheckedRequests
+
+
 def connect(url: str, *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
     """Connect to a node, which has to answer at once; later calls wait out an outage as `patience` says.
 
@@ -60,9 +68,7 @@ def connect(url: str, *, chain_id: int | None = None, patience: Patience | None 
     """
     url = with_key(url)
     provider = PatientProvider(url, patience=replace(patience or Patience(), outage_s=0))
-    w3 = Web3(provider)
-    # Chains of authority put their seals into a field that web3 holds to 32 bytes; nothing here reads it.
-    w3.middleware_onion.inject(ExtraDataToPOAMiddleware, layer=0)
+    w3 = _CheckedWeb3(provider)
     try:
         seen = w3.eth.chain_id
     except (Web3Exception, ValueError, TypeError) as error:
@@ -99,9 +105,27 @@ def send(
     return _in_turn(w3, build, account=account, name=name)
 
 
+def url_of(w3: Web3) -> str:
+    """Of the node behind a connection."""
+    return getattr(w3.provider, "endpoint_uri", None) or "the chain's node"
+
+
+def ask(call: ContractFunction, *, block: int | None = None) -> Any:
+    """What a reading call returns, now or at a block.
+
+    Raises: BadCallOutput for what the contract cannot have returned; Reverted; ChainUnreachable.
+    """
+    try:
+        return call.call(block_identifier="latest" if block is None else block)
+    except ChainError:
+        raise
+    except _MISREAD as error:
+        raise BadCallOutput(url=url_of(call.w3), method=call.fn_name, reason=type(error).__name__) from error
+
+
 def ask_all(calls: Sequence[ContractFunction]) -> list[Any]:
-    """What many reading calls return."""
-    return [call.call() for call in calls]
+    """What many reading calls return. Raises: as `ask`."""
+    return [ask(call) for call in calls]
 
 
 def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccount, name: str) -> list[Sent]:
@@ -203,9 +227,12 @@ def _said_no(w3: Web3, error: Web3RPCError, *, account: LocalAccount, chain_id: 
 def _refused(call: str, error: ContractCustomError) -> Refused:
     data = bytes.fromhex(str(error.data or error.message).removeprefix("0x"))
     known = _custom_errors().get(data[:4])
+    try:
+        values = decode([parameter["type"] for parameter in known["inputs"]], data[4:]) if known else ()
+    except (DecodingError, ValueError, OverflowError):
+        known = None
     if known is None:
         return Refused(call=call, name=f"error 0x{data[:4].hex()}", values={})
-    values = decode([parameter["type"] for parameter in known["inputs"]], data[4:])
     shown = {
         parameter["name"]: _shown(value, kind=parameter["type"])
         for parameter, value in zip(known["inputs"], values, strict=True)

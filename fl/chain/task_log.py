@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any, cast
 
+from eth_abi.exceptions import DecodingError
 from eth_typing import ABIEvent
 from eth_utils import to_checksum_address
 from eth_utils.abi import event_abi_to_log_topic
 from web3 import Web3
 from web3._utils.events import get_event_data
-from web3.exceptions import BlockNotFound
+from web3.exceptions import BlockNotFound, Web3Exception
 from web3.types import EventData, LogReceipt
 
 from fl.chain.artifacts import artifact
+from fl.chain.errors import UnusableAnswerOfNode
 from fl.chain.log_ranges import in_ranges
+from fl.chain.sender import url_of
 
 _UNSETTLED = 64  # blocks that are read again at each look: two epochs, after which a chain of stake is final
 _BEHIND, _BEHIND_S = 3, 30.0  # blocks that another node of the same service may lack, and for how long
@@ -115,9 +119,17 @@ class TaskLog:
 
     def _read(self, first: int, until: int) -> list[LogReceipt]:
         def logs(*topics: Any) -> list[LogReceipt]:  # each a topic, some of which one has to be there, or None for any
-            return self._w3.eth.get_logs(
+            came = self._w3.eth.get_logs(
                 {"address": self._contract, "fromBlock": first, "toBlock": until, "topics": list(topics)}
             )
+            for log in came:
+                if not (
+                    log["address"] == self._contract
+                    and first <= log["blockNumber"] <= until
+                    and _fit(log["topics"], topics)
+                ):
+                    raise self._unusable("a log that was not asked for")
+            return list(came)
 
         found: list[LogReceipt] = []
         for place in self._places:
@@ -131,4 +143,18 @@ class TaskLog:
         return found
 
     def _decoded(self, log: LogReceipt) -> EventData:
-        return get_event_data(self._w3.codec, self._kinds[bytes(log["topics"][0])], log)
+        try:
+            return get_event_data(self._w3.codec, self._kinds[bytes(log["topics"][0])], log)
+        except (Web3Exception, DecodingError, ValueError, TypeError, OverflowError) as error:
+            raise self._unusable(f"a log that is no event of the contract, {type(error).__name__}") from error
+
+    def _unusable(self, reason: str) -> UnusableAnswerOfNode:
+        return UnusableAnswerOfNode(url=url_of(self._w3), method="eth_getLogs", reason=reason)
+
+
+def _fit(topics: Sequence[bytes], asked: Sequence[Any]) -> bool:
+    """Whether a log's topics are some that were asked for: each a topic, a list of which it is one, or None for any."""
+    return len(topics) >= len(asked) and all(
+        wanted is None or bytes(topic) in (wanted if isinstance(wanted, list) else [wanted])
+        for topic, wanted in zip(topics, asked, strict=False)
+    )

@@ -139,7 +139,7 @@ def test_a_limit_that_does_not_end_is_told_in_the_nodes_words(provider):
     provider.habit = lambda _, call: refusal(call, "rate limit of this plan")
     with pytest.raises(Web3RPCError, match="rate limit of this plan"):
         _ = w3.eth.block_number
-    with pytest.raises(ChainUnreachable, match="Web3RPCError"):
+    with pytest.raises(ChainUnreachable, match="NodeRefused"):
         connect(provider.entry, patience=Patience(limit_s=0))
 
 

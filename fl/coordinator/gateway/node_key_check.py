@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_HEADER, TIMESTAMP_TOLERANCE
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
@@ -56,7 +57,7 @@ def caller_of(headers: Mapping[str, str], *, node_of: Callable[[bytes], int | No
             raise NotEnrolled
         if not verify_signature(_opened(public), timestamp.encode("ascii"), b64decode(signature, validate=True)):
             raise NotEnrolled
-    except (KeyError, ValueError, TypeError, OverflowError, binascii.Error):
+    except (KeyError, ValueError, TypeError, OverflowError, binascii.Error, UnsupportedAlgorithm):
         raise NotEnrolled from None
     return Caller(node_id=node_id, key=key)
 
