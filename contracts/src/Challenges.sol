@@ -28,7 +28,7 @@ abstract contract Challenges is Verdicts {
         bytes32 top,
         bytes calldata sums
     ) external returns (bytes32 id) {
-        Task storage t = _disputed(header);
+        Task storage t = _holdable(header);
         if (t.attested) revert ScoresAttested(header.taskId);
         // Check: the leaf is the round's, and the sums are complete and make another score.
         RoundTree.check(header, leaf, proof);

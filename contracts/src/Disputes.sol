@@ -20,6 +20,8 @@ contract Disputes is Challenges {
     address public immutable lifecycle;
 
     constructor(address lifecycle_) {
+        // As in Fairshare: with a wrong address it opens no task.
+        // slither-disable-next-line missing-zero-check
         lifecycle = lifecycle_;
     }
 
@@ -204,7 +206,7 @@ contract Disputes is Challenges {
 
     /// @inheritdoc IDisputes
     function requestLeaf(Header calldata header, address account) external {
-        Task storage t = _disputed(header);
+        Task storage t = _holdable(header);
         // Check.
         uint32 firstRound = t.accounts[account].firstRound;
         if (firstRound == 0 || firstRound > header.round) revert NotDue(account, firstRound, header.round);

@@ -3,88 +3,46 @@ pragma solidity ^0.8.30;
 
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
-import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {Multicall} from "@openzeppelin/contracts/utils/Multicall.sol";
 import {IDisputes} from "./interfaces/IDisputes.sol";
 import {IFairshare} from "./interfaces/IFairshare.sol";
-import {RoundTree} from "./libraries/RoundTree.sol";
-import {Ledger} from "./Ledger.sol";
+import {Claims} from "./Claims.sol";
 import {Cover} from "./types/Cover.sol";
 import {Posting, toPosting} from "./types/Posting.sol";
 import {CHANGED, HELD, STOPPING, Progress} from "./types/Progress.sol";
-import {Purse} from "./types/Purse.sol";
 import {Seat} from "./types/Seat.sol";
 
 /// @title Fairshare
-/// @notice See IFairshare for what each action does and requires.
-contract Fairshare is IFairshare, Ledger, Multicall {
+/// @notice The contract at whose address all is: rounds are here, members and claims are inherited, and disputes and lifecycle are
+/// behind the fallback. See IFairshare for what each action does and requires.
+contract Fairshare is Claims, Multicall {
     using SafeERC20 for IERC20;
-
-    /* CONSTANTS AND IMMUTABLES */
-
-    bytes32 internal constant JOIN_TYPEHASH = keccak256(
-        "Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,bytes32 dataset,uint128 fee,uint40 deadline)"
-    );
-    bytes32 internal constant REDIRECT_TYPEHASH = keccak256(
-        "Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline)"
-    );
 
     /// @notice The code behind IDisputes' and, behind that, ILifecycle's functions; nothing can exchange it.
     address public immutable disputes;
 
     constructor(address disputes_) {
+        // Whoever deploys it with a wrong address has a contract that opens no task.
+        // slither-disable-next-line missing-zero-check
         disputes = disputes_;
     }
 
-    /* ACTIONS, in the order of a task's life */
-
-    /// @inheritdoc IFairshare
-    function join(
-        bytes32 taskId,
-        uint128 stake,
-        bytes calldata nodeKey,
-        bytes32 dataset,
-        bytes32[] calldata membership
-    ) external returns (uint32 firstRound) {
-        return _join(taskId, msg.sender, stake, nodeKey, dataset, membership);
+    /// @notice IDisputes' and ILifecycle's functions. A contract is at most 24 KB of code, so theirs are in two more, which
+    /// run on this one's storage. They cannot be exchanged, and refuse calls that they do not know.
+    fallback() external {
+        address code = disputes;
+        assembly ("memory-safe") {
+            let buffer := mload(0x40)
+            calldatacopy(buffer, 0, calldatasize())
+            let done := delegatecall(gas(), code, buffer, calldatasize(), 0, 0)
+            returndatacopy(buffer, 0, returndatasize())
+            if iszero(done) { revert(buffer, returndatasize()) }
+            return(buffer, returndatasize())
+        }
     }
 
-    /// @inheritdoc IFairshare
-    function joinFor(
-        bytes32 taskId,
-        Enrolment calldata enrolment,
-        Permit calldata permit_,
-        bytes32[] calldata membership
-    ) external returns (uint32 firstRound) {
-        address account = enrolment.account;
-        // Check.
-        _tasks[taskId].progress.requireLive(taskId);
-        bytes32 structHash = keccak256(
-            abi.encode(
-                JOIN_TYPEHASH,
-                taskId,
-                account,
-                enrolment.stake,
-                keccak256(enrolment.nodeKey),
-                enrolment.dataset,
-                enrolment.fee,
-                enrolment.deadline
-            )
-        );
-        _requireOrder(account, enrolment.deadline, structHash, enrolment.signature);
-        // Interaction: nothing was read yet that a call back could change, and nothing depends on how it ends; without
-        // an allowance the stake cannot be pulled.
-        IERC20 token = _token(_tasks[taskId]);
-        _permit(address(token), account, permit_);
-        // Check, effect and interaction of the joining itself.
-        firstRound = _join(taskId, account, enrolment.stake, enrolment.nodeKey, enrolment.dataset, membership);
-        // The account signed for the fee above, whatever became of the permit.
-        // slither-disable-next-line arbitrary-send-erc20-permit
-        if (enrolment.fee != 0) token.safeTransferFrom(account, msg.sender, enrolment.fee);
-    }
+    /* ACTIONS */
 
     /// @inheritdoc IFairshare
     function post(Header calldata header, Signature[] calldata signatures, bytes32 cover) external {
@@ -118,141 +76,6 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     }
 
     /// @inheritdoc IFairshare
-    function claim(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof) external returns (uint256 amount) {
-        IERC20 token;
-        (token, amount) = _claim(roll, leaf, proof);
-        // Interaction.
-        token.safeTransfer(_payee(_tasks[roll.taskId], leaf.account), amount);
-    }
-
-    /// @inheritdoc IFairshare
-    function claimBatch(Payroll calldata roll, Leaf[] calldata leaves, Proof[] calldata proofs)
-        external
-        returns (uint256 total)
-    {
-        if (leaves.length != proofs.length) revert LengthMismatch(leaves.length, proofs.length);
-        for (uint256 i; i < leaves.length; i++) {
-            RoundTree.check(roll, leaves[i], proofs[i]);
-        }
-        return _claimAll(roll, leaves);
-    }
-
-    /// @inheritdoc IFairshare
-    function claimRange(Payroll calldata roll, uint32 from, Leaf[] calldata leaves, bytes calldata siblings)
-        external
-        returns (uint256 total)
-    {
-        RoundTree.checkRange(roll, from, leaves, siblings);
-        return _claimAll(roll, leaves);
-    }
-
-    /// @inheritdoc IFairshare
-    function claimTo(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
-        external
-        returns (uint256 amount)
-    {
-        // Check: the order names task and round, and a round pays an account once, so it cannot be used again.
-        bytes32 structHash = keccak256(
-            abi.encode(
-                REDIRECT_TYPEHASH,
-                roll.taskId,
-                roll.round,
-                leaf.account,
-                redirect.recipient,
-                redirect.fee,
-                redirect.deadline
-            )
-        );
-        _requireOrder(leaf.account, redirect.deadline, structHash, redirect.signature);
-        address payee = _payee(_tasks[roll.taskId], leaf.account);
-        if (payee != leaf.account && payee != redirect.recipient) revert NotRecipient(redirect.recipient, payee);
-        // Check and effect.
-        IERC20 token;
-        (token, amount) = _claim(roll, leaf, proof);
-        if (redirect.fee > amount) revert FeeAboveAmount(redirect.fee, amount);
-        emit Redirected(roll.taskId, roll.round, leaf.account, redirect.recipient, msg.sender, redirect.fee);
-        // Interaction.
-        token.safeTransfer(redirect.recipient, amount - redirect.fee);
-        if (redirect.fee != 0) token.safeTransfer(msg.sender, redirect.fee);
-    }
-
-    /// @inheritdoc IFairshare
-    function setRecipient(bytes32 taskId, address recipient) external {
-        Task storage t = _tasks[taskId];
-        // Check.
-        if (t.accounts[msg.sender].firstRound == 0) revert NotJoined(taskId, msg.sender);
-        address payee = _payee(t, msg.sender);
-        if (payee != msg.sender) revert NotRecipient(msg.sender, payee);
-        // Effect.
-        _redirect(taskId, t, msg.sender, recipient);
-    }
-
-    /// @inheritdoc IFairshare
-    function passRecipient(bytes32 taskId, address account, address recipient) external {
-        Task storage t = _tasks[taskId];
-        // Check.
-        if (t.accounts[account].firstRound == 0) revert NotJoined(taskId, account);
-        address payee = _payee(t, account);
-        if (payee != msg.sender) revert NotRecipient(msg.sender, payee);
-        // Effect.
-        _redirect(taskId, t, account, recipient);
-    }
-
-    /// @inheritdoc IFairshare
-    function leave(bytes32 taskId) external returns (uint32 leftRound) {
-        Task storage t = _tasks[taskId];
-        Progress p = t.progress;
-        Account storage a = t.accounts[msg.sender];
-        // Check.
-        p.requireLive(taskId);
-        if (a.firstRound == 0) revert NotJoined(taskId, msg.sender);
-        if (a.leftRound != 0) revert AlreadyLeft(taskId, msg.sender, a.leftRound);
-        // Effect.
-        uint96 stake = a.stake;
-        if (p.status() == Status.Open) {
-            // No round is under way: it never was there.
-            leftRound = 1;
-            address payee = _payee(t, msg.sender);
-            delete t.accounts[msg.sender];
-            t.stakes -= stake;
-            t.progress = p.withoutClient();
-            _credit(_token(t), payee, stake);
-            emit Released(taskId, msg.sender, stake, 0);
-        } else {
-            leftRound = p.posted() + 2;
-            a.leftRound = uint24(leftRound);
-            t.progress = p.withFlag(CHANGED);
-        }
-        _enrol(t, 2, msg.sender, leftRound, stake);
-        emit Left(taskId, msg.sender, leftRound);
-    }
-
-    /// @inheritdoc IFairshare
-    function release(bytes32 taskId, address account) external {
-        Task storage t = _tasks[taskId];
-        if (t.accounts[account].stake == 0) revert NothingStaked(taskId, account);
-        uint256 amount = _release(taskId, t, account);
-        _credit(_token(t), _payee(t, account), amount);
-    }
-
-    /// @inheritdoc IFairshare
-    function releaseRange(bytes32 taskId, address[] calldata accounts) external returns (uint256 total) {
-        Task storage t = _tasks[taskId];
-        // Check and effect, for all of them before the first transfer.
-        uint256[] memory amounts = new uint256[](accounts.length);
-        for (uint256 i; i < accounts.length; i++) {
-            if (t.accounts[accounts[i]].stake == 0) continue;
-            amounts[i] = _release(taskId, t, accounts[i]);
-            total += amounts[i];
-        }
-        // Interaction.
-        IERC20 token = _token(t);
-        for (uint256 i; i < accounts.length; i++) {
-            _send(token, _payee(t, accounts[i]), amounts[i]);
-        }
-    }
-
-    /// @inheritdoc IFairshare
     function withdraw(address token) external returns (uint256 amount) {
         return withdrawFor(token, msg.sender);
     }
@@ -272,22 +95,6 @@ contract Fairshare is IFairshare, Ledger, Multicall {
     /// @inheritdoc IFairshare
     function permit(address token, Permit calldata permit_) external {
         _permit(token, msg.sender, permit_);
-    }
-
-    /* DISPUTES */
-
-    /// @notice IDisputes' and ILifecycle's functions. A contract is at most 24 KB of code, so theirs are in two more, which
-    /// run on this one's storage. They cannot be exchanged, and refuse calls that they do not know.
-    fallback() external {
-        address code = disputes;
-        assembly ("memory-safe") {
-            let buffer := mload(0x40)
-            calldatacopy(buffer, 0, calldatasize())
-            let done := delegatecall(gas(), code, buffer, calldatasize(), 0, 0)
-            returndatacopy(buffer, 0, returndatasize())
-            if iszero(done) { revert(buffer, returndatasize()) }
-            return(buffer, returndatasize())
-        }
     }
 
     /* VIEWS */
@@ -342,66 +149,6 @@ contract Fairshare is IFairshare, Ledger, Multicall {
 
     function _requireCoordinator(Task storage t) internal view {
         if (msg.sender != t.coordinator) revert NotCoordinator(msg.sender, t.coordinator);
-    }
-
-    function _join(
-        bytes32 taskId,
-        address account,
-        uint128 stake,
-        bytes calldata nodeKey,
-        bytes32 dataset,
-        bytes32[] calldata membership
-    ) internal returns (uint32 firstRound) {
-        // Check.
-        firstRound = _firstRound(taskId, account, stake);
-        Task storage t = _tasks[taskId];
-        if (t.guarded) _requireMember(taskId, t, account, membership);
-        // Effect: the stake fits, it is at most maxStake; the sums are checked.
-        t.accounts[account].stake = uint96(stake);
-        t.accounts[account].firstRound = uint24(firstRound);
-        Progress p = t.progress.withClient();
-        if (p.status() == Status.Open) {
-            t.stakes += uint96(stake);
-            t.progress = p;
-        } else {
-            t.arriving += uint96(stake);
-            t.progress = p.withFlag(CHANGED);
-        }
-        _enrol(t, 1, account, firstRound, stake);
-        emit Joined(taskId, account, firstRound, stake, nodeKey, dataset);
-        // Interaction.
-        _pull(_token(t), account, stake);
-    }
-
-    /// @dev The first round that an account which joins now has a leaf in; reverts if it cannot.
-    function _firstRound(bytes32 taskId, address account, uint256 stake) internal view returns (uint32 firstRound) {
-        Task storage t = _tasks[taskId];
-        Progress p = t.progress;
-        p.requireLive(taskId);
-        if (t.accounts[account].firstRound != 0) revert AlreadyJoined(taskId, account);
-        if (stake < t.minStake || stake > t.maxStake) revert StakeOutOfRange(stake, t.minStake, t.maxStake);
-        firstRound = p.status() == Status.Open ? 1 : p.posted() + 2;
-        if (firstRound > t.rounds) revert EnrolmentOver(taskId, firstRound, t.rounds);
-        uint256 deadline = _deadline(t, p);
-        if (block.timestamp >= deadline) revert IDisputes.TooLate(block.timestamp, deadline);
-    }
-
-    /// @dev Reverts unless the joining is open and the account is among those who may.
-    function _requireMember(bytes32 taskId, Task storage t, address account, bytes32[] calldata membership)
-        internal
-        view
-    {
-        if (t.joiningClosed) revert JoiningClosed(taskId);
-        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(account))));
-        if (!MerkleProof.verifyCalldata(membership, t.members, leaf)) revert NotMember(taskId, account);
-    }
-
-    /// @dev An ERC-2612 permit; whatever becomes of it, what is pulled later is checked then.
-    function _permit(address token, address account, Permit calldata permit_) internal {
-        // slither-disable-next-line reentrancy-no-eth,reentrancy-events
-        try IERC20Permit(token).permit(
-            account, address(this), permit_.value, permit_.deadline, permit_.v, permit_.r, permit_.s
-        ) {} catch {}
     }
 
     /// @dev Of a header's hash, the enrolment that its successor is made for, and the cover: what the next post has to bring.
@@ -476,40 +223,6 @@ contract Fairshare is IFairshare, Ledger, Multicall {
         return bytes32(bytes20(due));
     }
 
-    function _redirect(bytes32 taskId, Task storage t, address account, address recipient) internal {
-        if (recipient == address(0)) revert NotRecipient(address(0), account);
-        t.accounts[account].redirected = recipient != account;
-        t.recipients[account] = recipient;
-        emit RecipientSet(taskId, account, recipient);
-    }
-
-    /// @dev Books a client's stake, and its share of the pool if that goes by stake, as gone; the caller pays it.
-    function _release(bytes32 taskId, Task storage t, address account) internal returns (uint256 amount) {
-        Account storage a = t.accounts[account];
-        Clock memory clock = _clock(t);
-        Progress p = t.progress;
-        // Check.
-        uint256 stake = a.stake;
-        uint256 share;
-        if (p.status() != Status.Closed) {
-            uint32 left = a.leftRound;
-            if (left == 0 || !_isFinal(t, left - 1)) revert StillAtStake(taskId, account, left);
-            t.stakes -= uint96(stake); // it has a place since the round before `left`
-        } else if (clock.pooled && !clock.swept && t.poolByStake && _placed(t, a)) {
-            share = uint256(t.pool) * stake / t.poolBase;
-            t.purse = t.purse.withPaid(t.purse.paid() + share);
-        }
-        // Effect.
-        a.stake = 0;
-        emit Released(taskId, account, stake, share);
-        return stake + share;
-    }
-
-    /// @dev Pays, or credits whom the token refuses to pay.
-    function _send(IERC20 token, address account, uint256 amount) internal {
-        if (amount != 0 && !token.trySafeTransfer(account, amount)) _credit(token, account, amount);
-    }
-
     /// @dev Checks that the caller is the coordinator, that the validation set is the task's, and that a quorum of
     /// evaluators signed. All of it is in the key of a seat; only a refusal reads the terms, to say which it was.
     function _requireQuorum(Task storage t, Header calldata header, bytes32 digest, Signature[] calldata signatures)
@@ -539,97 +252,5 @@ contract Fairshare is IFairshare, Ledger, Multicall {
             _requireCoordinator(t);
             revert QuorumNotReached(count, t.quorum);
         }
-    }
-
-    /// @dev Reverts unless the payroll's round is final and the claim period is not over.
-    /// @return pool What its leaves are worth beyond their cumulatives, all together.
-    function _requireClaimable(Task storage t, Payroll calldata roll, Purse purse) internal view returns (uint256 pool) {
-        uint32 round = roll.round;
-        uint256 finalAt = _requirePosted(t, roll.taskId, round, _headerHash(roll));
-        if (purse.unsettled()) pool = _requireSettled(t, roll.taskId, round);
-        if (block.timestamp < finalAt) revert RoundNotFinal(round, finalAt);
-    }
-
-    /// @dev Reverts if a round is void or held, or the claim period is over.
-    function _requireSettled(Task storage t, bytes32 taskId, uint32 round) internal view returns (uint256 pool) {
-        Clock memory clock = _clock(t);
-        if (clock.swept) revert ClaimPeriodOver(taskId);
-        if (clock.voidFrom != 0 && round >= clock.voidFrom) revert RoundVoid(round, clock.voidFrom);
-        uint32 held = _heldFrom(clock);
-        if (held != 0 && round >= held) revert RoundHeld(round, held);
-        if (clock.pooled && round == t.progress.posted() && !t.poolByStake) pool = t.pool;
-    }
-
-    /// @dev Reverts unless the account signed the order and it is in time.
-    function _requireOrder(address account, uint256 deadline, bytes32 structHash, bytes calldata signature)
-        internal
-        view
-    {
-        if (block.timestamp > deadline) revert SignatureExpired(block.timestamp, deadline);
-        bytes32 digest = _hashTypedDataV4(structHash);
-        if (!SignatureChecker.isValidSignatureNowCalldata(account, digest, signature)) {
-            revert BadSignature(account, digest);
-        }
-    }
-
-    /// @dev Check and effect of claiming for one account.
-    function _claim(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof)
-        internal
-        returns (IERC20 token, uint256 amount)
-    {
-        Task storage t = _tasks[roll.taskId];
-        Purse purse = t.purse;
-        uint256 pool = _requireClaimable(t, roll, purse);
-        RoundTree.check(roll, leaf, proof);
-        amount = _take(t, roll, leaf, pool);
-        if (amount == 0) revert NothingToClaim(leaf.account, leaf.cumulative, t.accounts[leaf.account].claimed);
-        _pay(t, roll, purse, amount);
-        token = IERC20(purse.token());
-    }
-
-    /// @dev Claims for leaves that were checked.
-    function _claimAll(Payroll calldata roll, Leaf[] calldata leaves) internal returns (uint256 total) {
-        Task storage t = _tasks[roll.taskId];
-        Purse purse = t.purse;
-        // Check and effect, for all of them before the first transfer.
-        uint256 pool = _requireClaimable(t, roll, purse);
-        uint256[] memory amounts = new uint256[](leaves.length);
-        for (uint256 i; i < leaves.length; i++) {
-            amounts[i] = _take(t, roll, leaves[i], pool);
-            total += amounts[i];
-        }
-        _pay(t, roll, purse, total);
-        // Interaction.
-        for (uint256 i; i < leaves.length; i++) {
-            _send(IERC20(purse.token()), _payee(t, leaves[i].account), amounts[i]);
-        }
-    }
-
-    /// @dev Books what a leaf is still owed as claimed by its account; the caller has checked the leaf, books the amount
-    /// for the task and pays it.
-    function _take(Task storage t, Payroll calldata roll, Leaf calldata leaf, uint256 pool)
-        internal
-        returns (uint256 amount)
-    {
-        Account storage a = t.accounts[leaf.account];
-        if (a.firstRound == 0) revert NotJoined(roll.taskId, leaf.account);
-        uint256 claimed = a.claimed;
-        uint256 worth = leaf.cumulative;
-        if (pool != 0) worth += pool * worth / roll.cumulative;
-        if (worth <= claimed) return 0;
-        amount = worth - claimed;
-        a.claimed = uint96(worth); // a part of budget and bond, which are below 2^95 together
-        emit Claimed(roll.taskId, roll.round, leaf.account, amount);
-    }
-
-    /// @dev Books a payment. What a valid header promises is part of the task's total, so the total itself is read only
-    /// if accounts were paid from different trees beyond this header's promise, or from the pool.
-    function _pay(Task storage t, Payroll calldata roll, Purse purse, uint256 amount) internal {
-        uint256 paid = purse.paid() + amount;
-        if (paid > roll.cumulative) {
-            uint256 total = t.progress.cumulative() + t.pool;
-            if (paid > total) revert PaidBeyondTotal(paid, total);
-        }
-        t.purse = purse.withPaid(paid); // at most the total, which is at most budget and bond
     }
 }

@@ -41,6 +41,7 @@ abstract contract Ledger is ITask, EIP712 {
         uint24 firstRound;
         uint24 leftRound;
         bool redirected; // it has a standing payee
+        bool wentAway; // before the start: no order of its to join counts any more
     }
 
     /// @dev A sum of a challenge that has to be broken down.

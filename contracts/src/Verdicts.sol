@@ -23,6 +23,18 @@ abstract contract Verdicts is IDisputes, Ledger {
         if (_isFinal(t, header.round)) revert RoundFinal(header.round);
     }
 
+    /// @dev The same for what makes the round wait: one of its two windows is open. If it were enough that the round waits
+    /// already, one hold could follow the other for ever.
+    function _holdable(Header calldata header) internal view returns (Task storage t) {
+        t = _disputed(header);
+        uint256 end = t.postings[header.round].windowEnd();
+        if (block.timestamp < end) return t;
+        Clock memory clock = _clock(t);
+        uint256 reopened = clock.reopenedFrom;
+        if (reopened != 0 && reopened <= header.round && block.timestamp < clock.heldUntil) return t;
+        revert TooLate(block.timestamp, end);
+    }
+
     /// @dev Halts a task at the last round before the header's, which was proven wrong and is not final. Its bond waits for
     /// the end, but for the bounty of the first prover.
     function _convict(Task storage t, Header calldata header, address prover, uint256 bounty) internal {

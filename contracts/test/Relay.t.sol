@@ -140,6 +140,29 @@ contract RelayTest is World {
         }
     }
 
+    /// @dev Else whoever saw the order could enrol the account again as often as it leaves, for the fee each time.
+    function test_joinFor_isNoGoodForWhoLeftBeforeTheStart() public {
+        _open(_terms());
+        _fund(_client(0), 10 ether);
+        ITask.Enrolment memory e = _enrolment(0.5 ether);
+        ITask.Permit memory none;
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
+        vm.prank(_client(0));
+        fairshare.leave(taskId);
+        address account = _client(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.AlreadyLeft.selector, taskId, account, 1));
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
+        vm.assertEq(token.balanceOf(account), 7.5 ether);
+        // By itself it can.
+        vm.prank(account);
+        fairshare.join(taskId, 1 ether, "", 0, new bytes32[](0));
+        vm.prank(account);
+        fairshare.leave(taskId);
+        e = _enrolment(0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.AlreadyLeft.selector, taskId, account, 1));
+        fairshare.joinFor(taskId, e, none, new bytes32[](0));
+    }
+
     function test_joinFor_takesTheWordOfASmartAccount() public {
         _open(_terms());
         SmartAccount account = new SmartAccount();
@@ -237,6 +260,25 @@ contract RelayTest is World {
             abi.encodeWithSelector(ITask.BadSignature.selector, _client(1), _redirectDigest(2, _client(1), r))
         );
         fairshare.claimTo(payroll(header), leaves[1], proof, r);
+    }
+
+    /// @dev Else the relayer could take its fee again from the account's share of a pool that came to be shared since.
+    function test_claimTo_isUsedUpThoughAPoolCameToBeShared() public {
+        _begin();
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = ITask.Redirect(ELSEWHERE, 3 ether, uint40(clock + 2 days), "");
+        r.signature = _long(keyOf[_client(1)], _redirectDigest(1, _client(1), r));
+        ITask.Proof memory proof = _proof(1);
+        fairshare.claimTo(payroll(header), leaves[1], proof, r);
+        _wait(1 days);
+        fairshare.expire(taskId);
+        uint256 earned = leaves[1].cumulative;
+        vm.expectRevert(abi.encodeWithSelector(ITask.NothingToClaim.selector, _client(1), earned, earned));
+        fairshare.claimTo(payroll(header), leaves[1], proof, r);
+        vm.assertGe(fairshare.claim(payroll(header), leaves[1], proof), 1 ether);
+        // One that was not used takes both.
+        r.signature = _long(keyOf[_client(2)], _redirectDigest(1, _client(2), r));
+        vm.assertGe(fairshare.claimTo(payroll(header), leaves[2], _proof(2), r), uint256(leaves[2].cumulative) + 1 ether);
     }
 
     function test_claimTo_revertsIfAnyOfItWasChanged() public {

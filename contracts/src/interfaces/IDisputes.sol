@@ -239,7 +239,8 @@ interface IDisputes {
     /// The round and all after it are not final before the challenge is settled. One that fails opens the round's window
     /// once more, if it was the first: the next one may be right.
     /// Requirements: the task is started or halted; its scores are not `attested`; the round was posted and is neither void
-    /// nor final; the leaf has an update, which has `blocks` blocks; the sums give another score.
+    /// nor final; its window is open, for the first time or once more, since challenges could follow each other for ever if
+    /// one were enough to open another; the leaf has an update, which has `blocks` blocks; the sums give another score.
     /// @param blocks Number of blocks, and `top` the top of the block tree: updateRoot = sha256(0x02 ‖ blocks ‖ top).
     /// @param sums int128 each, big-endian, 16 bytes.
     /// @return id Hash of the challenge.
@@ -303,8 +304,8 @@ interface IDisputes {
 
     /// @notice Asks for a leaf of a posted round whose folder is withheld. Escrows `minStake`, which pays whoever shows it.
     /// The round and all after it are not final before that.
-    /// @dev Requirements: the round was posted and is neither void nor final; the account has a place in it; its leaf was
-    /// not asked for before.
+    /// @dev Requirements: the round was posted and is neither void nor final, and its window is open, as for `challengeScore`;
+    /// the account has a place in it; its leaf was not asked for before.
     function requestLeaf(ITask.Header calldata header, address account) external;
 
     /// @notice Shows a leaf that was asked for. Anyone may call, and gets the asker's bond.

@@ -134,7 +134,8 @@ interface ITask {
     }
 
     /// @notice An account's order to pay one round's claim elsewhere: EIP-712 Redirect(bytes32 taskId,uint32 round,
-    /// address account,address recipient,uint128 fee,uint40 deadline). It is used up by that claim.
+    /// address account,address recipient,uint128 fee,uint40 deadline). It is used up once the account was paid what its leaf
+    /// of that round promises, and whoever claimed it: a share of a pool that comes after that is not its.
     struct Redirect {
         address recipient;
         uint128 fee; // of the amount, for the caller, wei
@@ -143,7 +144,8 @@ interface ITask {
     }
 
     /// @notice An account's order to enrol it: EIP-712 Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,
-    /// bytes32 dataset,uint128 fee,uint40 deadline). It is used up by the joining, which happens once.
+    /// bytes32 dataset,uint128 fee,uint40 deadline). It is used up by the joining: an account that left before the start can
+    /// join again by itself only.
     struct Enrolment {
         address account;
         uint128 stake;
