@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.scoring.passes import each, threads_for
 from fl.scoring.pooling import with_strided_pools
 from fl.task.draws import drawing_alike
 from fl.task.model_vector import batch_norms, layout_of, load_buffers, load_vector, statistics_of
@@ -43,7 +44,8 @@ class ValidationGame:
         features: Inputs, shape (N, ...).
         labels: Targets, shape (N, ...).
         rows: The same and anything else, instead of features and labels.
-        batch_size: Samples of one pass. 128 keeps LeNet's activations in a core's cache: a third faster than all 1,000 at once.
+        batch_size: Samples of one pass; None for 128, which keeps LeNet's activations in a core's cache (a third faster than all 1,000
+            at once), or of text so many as have 2,048 tokens, 256 of a model beyond 16 million parameters.
         device: Where to compute; CUDA if it is there by default. Model, loss, inputs and targets may be on any other: a batch is
             moved when its turn comes.
     """
@@ -56,7 +58,7 @@ class ValidationGame:
         features: NDArray[Any] | Tensor | None = None,
         labels: NDArray[Any] | Tensor | None = None,
         rows: Rows | None = None,
-        batch_size: int = 128,
+        batch_size: int | None = None,
         device: str | None = None,
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -64,7 +66,8 @@ class ValidationGame:
         self.model = with_strided_pools(copy.deepcopy(model)).to(self.device).eval()
         self.objective: Objective = copy.deepcopy(objective_of(loss)).to(self.device)  # class weights move along
         self.layout = layout_of(self.model)
-        self.batch_size = batch_size
+        self.batch_size = batch_size or batch_size_for(self.model, self.rows)
+        self._threads: int | None = None
         self._measured: bytes | None = None  # the vector that the batch statistics are of
 
     def __len__(self) -> int:
@@ -90,10 +93,9 @@ class ValidationGame:
         load_vector(self.model, vector, layout=self.layout)
         total = 0.0
         right: int | None = 0
-        with torch.no_grad(), drawing_alike(self.device):
-            for batch in self.batches():
-                mean, correct = self.objective.judge(self.model, batch)
-                total += float(mean) * rows_in(batch)
+        with drawing_alike(self.device):
+            for loss, correct in each(self._judged, self.batches(), threads=self.threads):
+                total += loss
                 right = None if correct is None or right is None else right + correct
         loss = total / len(self)
         return Evaluation(
@@ -109,25 +111,63 @@ class ValidationGame:
     def value_and_gradient(self, vector: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         """The loss at a model's vector, and its gradient as `gradient` gives it, in one pass."""
         load_vector(self.model, np.asarray(vector, dtype=np.float32), layout=self.layout)
-        self.model.zero_grad(set_to_none=True)
-        total = 0.0
-        with drawing_alike(self.device):
-            for batch in self.batches():
-                # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
-                loss = self.objective.mean(self.model, batch) * (rows_in(batch) / len(self))
-                loss.backward()
-                total += float(loss.detach())
-        gradients = {
-            name: parameter.grad for name, parameter in self.model.named_parameters() if parameter.grad is not None
-        }
+        total, gradients = self._summed() if self.threads > 1 else self._accumulated()
         parts = [
             gradients[name].detach().cpu().double().numpy().ravel()
             if name in gradients
             else np.zeros(int(np.prod(shape)))
             for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
         ]
-        self.model.zero_grad(set_to_none=True)
         return total, np.concatenate(parts)
+
+    @property
+    def threads(self) -> int:
+        """How many threads pass batches through the model."""
+        if self._threads is None:
+            self._threads = threads_for(self.model, self.objective)
+        return self._threads
+
+    def _judged(self, batch: Batch) -> tuple[float, int | None]:
+        """A batch's loss, summed over its rows, and how many are right."""
+        with torch.no_grad():  # in here: every thread has a mode of its own
+            mean, correct = self.objective.judge(self.model, batch)
+            return float(mean) * rows_in(batch), correct
+
+    def _share(self, batch: Batch) -> Tensor:
+        # Each batch weighs as its samples do, so the sum is the gradient of the mean over the whole set.
+        return self.objective.mean(self.model, batch) * (rows_in(batch) / len(self))
+
+    def _accumulated(self) -> tuple[float, dict[str, Tensor]]:
+        """The loss and its gradients by name, batch after batch."""
+        self.model.zero_grad(set_to_none=True)
+        total = 0.0
+        with drawing_alike(self.device):
+            for batch in self.batches():
+                loss = self._share(batch)
+                loss.backward()
+                total += float(loss.detach())
+        gradients = {
+            name: parameter.grad for name, parameter in self.model.named_parameters() if parameter.grad is not None
+        }
+        self.model.zero_grad(set_to_none=True)
+        return total, gradients
+
+    def _summed(self) -> tuple[float, dict[str, Tensor]]:
+        """The same, bit for bit, of batches that threads share: added up in their order."""
+        named = {name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad}
+
+        def slopes_of(batch: Batch) -> tuple[float, tuple[Tensor | None, ...]]:
+            loss = self._share(batch)
+            return float(loss.detach()), torch.autograd.grad(loss, list(named.values()), allow_unused=True)
+
+        total, gradients = 0.0, dict[str, Tensor]()
+        with drawing_alike(self.device):
+            for loss, slopes in each(slopes_of, self.batches(), threads=self.threads):
+                total += loss
+                for name, slope in zip(named, slopes, strict=True):
+                    if slope is not None:
+                        gradients[name] = gradients[name].add_(slope) if name in gradients else slope.clone()
+        return total, gradients
 
     def measure_statistics(self, vector: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
         """Measure the running statistics of the model's batch norms on these rows; they are this game's from then on.
@@ -177,3 +217,15 @@ class ValidationGame:
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         """The data set in batches, on the game's device."""
         return self.rows.batches(size or self.batch_size, device=self.device)
+
+
+_ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 2048, 16_000_000, 256
+
+
+def batch_size_for(model: nn.Module, rows: Rows) -> int:
+    """How many rows pass at once, as `ValidationGame` says; activations of text are many times the text."""
+    inputs = rows.features
+    if inputs.is_floating_point() or inputs.ndim < 2:
+        return _ROWS
+    large = sum(parameter.numel() for parameter in model.parameters()) > _LARGE
+    return max(1, min(_ROWS, (_FEW_TOKENS if large else _TOKENS) // max(1, inputs[0].numel())))

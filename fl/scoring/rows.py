@@ -1,7 +1,7 @@
 """Which validation rows steer the public step, and which ones score: a search on the rows that also score would overfit them.
 
-The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it, and the second half scores, so
-that everybody who has the committed set splits it alike and nobody chooses the halves.
+The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it (of text, as many as have 4,096
+tokens, or 32), and the second half scores, so that everybody who has the committed set splits it alike and nobody chooses the halves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from fl.scoring.game import ValidationGame
 
 FEW = 40  # rows below which a half says little
 MOST_STEERING = 192  # rows: the search asks for many gradients, and its length is set on all rows that score
+MOST_STEERING_TOKENS, LEAST_STEERING = 4096, 32  # of text, where each token is a target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,9 +41,17 @@ def split_rows(game: ValidationGame) -> SplitRows:
     order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
     steers = torch.zeros(count, dtype=torch.bool)
     scores = torch.zeros(count, dtype=torch.bool)
-    steers[order[: min(count // 2, MOST_STEERING)]] = True
+    steers[order[: min(count // 2, most_steering(game))]] = True
     scores[order[count // 2 :]] = True
     return SplitRows(steering=game.subset(steers), scoring=game.subset(scores))
+
+
+def most_steering(game: ValidationGame) -> int:
+    """How many rows steer at most: 192, or of text as many as have 4,096 tokens, but 32 at least."""
+    if game.objective.metric != "perplexity":
+        return MOST_STEERING
+    tokens = max(1, game.labels[0].numel())
+    return min(MOST_STEERING, max(LEAST_STEERING, MOST_STEERING_TOKENS // tokens))
 
 
 def few_rows(count: int) -> str | None:

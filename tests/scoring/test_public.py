@@ -4,6 +4,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scoring.rounds import small_round
@@ -24,6 +25,8 @@ from fl.scoring.public_vectors import (
     without_public,
 )
 from fl.scoring.rows import MOST_STEERING, few_rows, split_rows
+from fl.task.objectives import LanguageModelling
+from fl.task.rows import Rows
 
 VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=6)
 
@@ -126,6 +129,19 @@ def test_no_more_rows_steer_than_the_search_can_afford_and_half_of_all_score():
     )
     rows = split_rows(game)
     assert (len(rows.steering), len(rows.scoring)) == (MOST_STEERING, MOST_STEERING + 25)
+
+
+@pytest.mark.parametrize(("tokens", "steering"), [(16, 192), (64, 64), (1000, 32)])
+def test_of_text_as_many_rows_steer_as_have_4096_tokens(tokens, steering):
+    rows = Rows(
+        arrays={
+            "features": torch.arange(500)[:, None].expand(500, tokens),
+            "labels": torch.zeros(500, tokens, dtype=torch.int64),
+        }
+    )
+    game = ValidationGame(torch.nn.Embedding(500, 3), loss=LanguageModelling(), rows=rows, device="cpu")
+    split = split_rows(game)
+    assert (len(split.steering), len(split.scoring)) == (steering, 250)
 
 
 def test_one_row_has_no_halves():
