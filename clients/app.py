@@ -19,6 +19,7 @@ from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
 from clients.keys.wallet import read_invite, wallet_of
+from clients.privacy.spent import check_rows
 from clients.published import known_before
 from clients.shard import read_own_shard
 from clients.signing import sign_updates
@@ -54,6 +55,7 @@ def train(message: Message, context: Context) -> Message:
     if "threads" in context.node_config:
         importlib.import_module("torch").set_num_threads(int(context.node_config["threads"]))
     rows = _rows_of(context)
+    check_rows(rows.spec.private, rows=len(rows.data))
     behaviour = read_behaviour(str(context.node_config.get("behaviour", HONEST)))
     config = _config_of(message)
     arrays = next(iter(of_kind(message.content, ArrayRecord).values()))

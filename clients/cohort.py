@@ -43,6 +43,8 @@ def why_not(spec: TaskSpec) -> str | None:
         return f"the model is {spec.model}, and only fl.task.models:MLP and LogisticRegression are trained in one batch"
     if not isinstance(module, nn.CrossEntropyLoss) or not _is_plain(module):
         return f"the loss is {spec.loss}, and only the plain cross-entropy is trained in one batch"
+    if spec.private.noise == "rows":
+        return "the task has noise on rows, whose gradients are taken row by row"
     if spec.optimizer != "sgd":
         return f"the optimizer is {spec.optimizer}, and only SGD is done in one batch"
     if not all(parameter.requires_grad and parameter.dtype == torch.float32 for parameter in model.parameters()):

@@ -87,7 +87,8 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     trained = time.perf_counter()
     trained_vector, model_records = _trained(answer, received, first=request.record)
     moved = np.subtract(trained_vector, received.vector, dtype=np.float64)
-    if noisy := private.terms_of(context).noise == "client":
+    noise = private.terms_of(context).noise
+    if noise == "client":
         moved = private.noised_update(context, moved)
     narrow = wallet.block_bits < 16
     if narrow and (kept := ledger.remainder(size=len(moved))) is not None:
@@ -109,7 +110,7 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
     ledger.keep(update)  # before it is sent: after a crash the same bytes go out again, and no others
     log.info("round %d: signed an update of %d bytes as %s", request.round, len(blocks), wallet.address)
     # What training says of itself has no noise on it.
-    told = None if noisy else answer.content
+    told = answer.content if noise == "none" else None
     return _reply(message, update, answer=told, models=model_records, bits=wallet.block_bits)
 
 

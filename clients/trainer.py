@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from clients.privacy.dpsgd import train_noisily
 from clients.workbench import Tools
 from fl.task.model_vector import layout_of, load_vector
 from fl.task.spec import TaskSpec
@@ -37,7 +38,7 @@ def train(
         features: Inputs of the shard, shape (N, ...), N ≥ 1.
         labels: Targets, shape (N,).
         spec: Steps, batch size, learning rate and loss.
-        seed: Draws batches and dropout.
+        seed: Draws batches and dropout; of a task with noise on rows the system draws both, and nobody can know them.
         proximal_mu: FedProx's μ; adds μ/2·‖w − base‖² (Li et al. 2020, arXiv:1812.06127).
     """
     tools = Tools(tools, spec) if isinstance(tools, nn.Module) else tools
@@ -46,6 +47,11 @@ def train(
     model, objective = tools.model, tools.loss
     anchors = [parameter.detach().clone() for parameter in tools.trained] if proximal_mu else []
     x, y = _source(features), _source(labels)
+    if spec.private.noise == "rows":
+        mean = train_noisily(
+            tools, lambda rows: (x(rows), y(rows)), count=len(features), spec=spec, proximal_mu=proximal_mu
+        )
+        return tools.vector(), mean
     total = 0.0
     with tools.draws(seed):
         for rows in batches_of(len(features), size=spec.batch_size, steps=spec.steps, seed=seed):

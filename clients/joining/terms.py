@@ -76,7 +76,7 @@ class Offer:
             "you are": f"“{self.name}” on the coordinator's page, beside your address" if self.name else None,
             "you sign": signed(spec),
             "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
-            "privacy": seen(spec, rounds=state.rounds),
+            "privacy": seen(spec, rounds=state.rounds, rows=len(self.data)),
             "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "

@@ -27,6 +27,7 @@ from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
 from fl.task.model_vector import vector_of
 from fl.task.preflight import check_model
+from fl.task.row_gradients import check_rows
 from fl.task.spec import TaskSpec, rows_of_dataset
 from fl.task.trust import Trust
 
@@ -48,6 +49,8 @@ def _main() -> None:
     if "features" in told:
         rows = Dataset(features=told["features"], labels=told["labels"])
         check_model(model, spec.build_loss(), rows_of_dataset(rows), batch_size=spec.batch_size)
+        if spec.private.noise == "rows":
+            check_rows(model, spec.build_loss(), rows_of_dataset(rows))
         del model
         cost = asdict(measure_round(spec, rows))
         trial = try_round(spec, rows, base=base)

@@ -29,6 +29,7 @@ from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
 from fl.errors import FairshareError
+from fl.privacy.budget import Sampling
 from fl.privacy.terms import PrivacyTerms
 from fl.task.bounds import read_spec
 
@@ -50,6 +51,7 @@ class PayFollower:
         wallet: How the receipt names the file of the account's key.
         say: Takes one line for the owner.
         grace_s: How long others have to end the task before this client does.
+        rows: Of the client's shard, which decide what noise on rows spends; 0 for as few as the task allows.
         limit: The ε of a task with noise beyond which this client leaves it, with what it earned; None for none.
     """
 
@@ -65,11 +67,13 @@ class PayFollower:
         wallet: str = "",
         grace_s: float = GRACE_S,
         limit: float | None = None,
+        rows: int = 0,
     ) -> None:
         self._invite, self._folder, self._gateway = invite, folder, gateway
         self._account, self._claims, self._say, self._wallet = account, claims, say, wallet
         self._grace_s, self._limit = grace_s, limit
-        self._privacy = PrivacyTerms.of(read_spec(invite.spec).get("privacy"))
+        spec = read_spec(invite.spec)
+        self._privacy, self._sampling = PrivacyTerms.of(spec.get("privacy")), Sampling.of(spec, rows=rows)
         self._told = 0  # rounds
         self._rounds: dict[int, RoundPay] = {}
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
@@ -135,7 +139,7 @@ class PayFollower:
             client.first_round
             and not client.left_round
             and not complete
-            and over_limit(self._privacy, self._limit, rounds=taken)
+            and over_limit(self._privacy, self._limit, rounds=taken, sampling=self._sampling)
         ):
             self._say(
                 f"the next round would spend more of this client's privacy than ε {self._limit:g}, its limit; it leaves the task "
@@ -170,9 +174,8 @@ class PayFollower:
             book.round(number)  # which has its files fetched
             self._keep_receipts(book)
             self._rounds[number] = book.round(number)
-            self._say(
-                str(self._rounds[number]) + spent_line(self._privacy, rounds=number + 1 - max(1, client.first_round))
-            )
+            taken = number + 1 - max(1, client.first_round)
+            self._say(str(self._rounds[number]) + spent_line(self._privacy, rounds=taken, sampling=self._sampling))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             first = self._late.setdefault(number, time.monotonic())
             if isinstance(error, ArchiveRefused) and error.status == 404 and time.monotonic() - first < _GATEWAY_LAG_S:

@@ -29,6 +29,7 @@ from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.foreign.json_text import BadJson, decimal_of, hex_of, list_of, object_of, read_json
+from fl.privacy.budget import Sampling
 from fl.privacy.noise import noised
 from fl.privacy.seeds import Round
 from fl.privacy.steps import PeerKeys, account_of, sealed_of, sealed_to_text
@@ -58,10 +59,12 @@ def _terms(invite: str) -> PrivacyTerms:
 def check_budget(context: Context, *, round_number: int, wallet: Wallet) -> None:
     """Raises: NotSaid for a round that would spend more of the client's privacy than its owner allows."""
     terms, limit = terms_of(context), limit_of(str(context.node_config.get("privacy-limit", "")))
-    if limit is None or terms.noise != "client":
+    if limit is None or terms.noise == "none":
         return
-    own = _enrolments(str(context.node_config["invite"]), round_number).get(wallet.address)
-    check_limit(terms, limit, round_number=round_number, first_round=own.first_round if own else 1)
+    invite = str(context.node_config["invite"])
+    own = _enrolments(invite, round_number).get(wallet.address)
+    sampling = Sampling.of(read_spec(read_invite(invite).spec), rows=int(context.node_config.get("rows", 0)))
+    check_limit(terms, limit, round_number=round_number, first_round=own.first_round if own else 1, sampling=sampling)
 
 
 def noised_update(context: Context, vector: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from fl.privacy.budget import planned
+from fl.privacy.budget import Sampling, planned
 from fl.privacy.terms import PrivacyTerms
 
 OPEN = "what an update itself reveals of the rows, coordinator and evaluators may see"
@@ -31,14 +31,26 @@ def signed(spec: Mapping[str, object]) -> str:
     return f"{update}, and MaskedSteps that bind its keys, shares and checks, for this task and nothing else"
 
 
-def seen(spec: Mapping[str, object], *, rounds: int) -> str:
-    """Who learns what, and what the task's rounds spend of the client's privacy."""
+def seen(spec: Mapping[str, object], *, rounds: int, rows: int = 0) -> str:
+    """Who learns what, and what the task's rounds spend of the client's privacy.
+
+    Args:
+        rounds: Of the task.
+        rows: Of the client.
+    """
     terms = PrivacyTerms.of(spec.get("privacy"))
     noise = ""
     if terms.noise == "client":
         noise = (
             f"noise: {terms.multiplier} times what an update may be long, for ε {planned(terms, rounds=rounds):.2f} at δ {terms.delta} "
             f"over {rounds} rounds, or less with privacy.limit; "
+        )
+    if (sampling := Sampling.of(spec, rows=rows)) is not None:
+        spent = planned(terms, rounds=rounds, sampling=sampling)
+        noise = (
+            f"noise: in each step this node holds the gradient of each row to {terms.clip} and adds {terms.multiplier} times that, for "
+            f"ε {spent:.2f} at δ {terms.delta} of each of your {sampling.rows} rows over {rounds} rounds, or less with privacy.limit; "
+            "that it does so nobody else can check; "
         )
     if not terms.masked:
         return f"{noise}no masks: coordinator and evaluators see every update" + (" with its noise" if noise else "")

@@ -6,15 +6,20 @@ from decimal import Decimal, InvalidOperation
 
 from clients.privacy.member import NotSaid
 from fl.errors import ConfigError
-from fl.privacy.budget import planned
+from fl.privacy.budget import Sampling, planned
 from fl.privacy.terms import PrivacyTerms
 
 
-def spent_line(terms: PrivacyTerms, *, rounds: int) -> str:
-    """What so many rounds have spent at most, beside the pay; "" in a task without noise."""
-    if terms.noise != "client":
+def spent_line(terms: PrivacyTerms, *, rounds: int, sampling: Sampling | None = None) -> str:
+    """What so many rounds have spent at most, beside the pay; "" in a task without noise.
+
+    Args:
+        sampling: Of this client's own rows, with noise on rows.
+    """
+    if terms.noise == "none":
         return ""
-    return f"; privacy spent: ε {planned(terms, rounds=rounds):.2f} at δ {terms.delta}"
+    whose = "" if sampling is None else f" of each of your {sampling.rows} rows"
+    return f"; privacy spent{whose}: ε {planned(terms, rounds=rounds, sampling=sampling):.2f} at δ {terms.delta}"
 
 
 def limit_of(text: str) -> float | None:
@@ -30,15 +35,43 @@ def limit_of(text: str) -> float | None:
     return value
 
 
-def over_limit(terms: PrivacyTerms, limit: float | None, *, rounds: int) -> bool:
+def over_limit(terms: PrivacyTerms, limit: float | None, *, rounds: int, sampling: Sampling | None = None) -> bool:
     """Whether one more round after so many would spend more than the owner allows."""
-    return limit is not None and terms.noise == "client" and planned(terms, rounds=rounds + 1) > limit
+    if limit is None or terms.noise == "none":
+        return False
+    return planned(terms, rounds=rounds + 1, sampling=sampling) > limit
 
 
-def check_limit(terms: PrivacyTerms, limit: float | None, *, round_number: int, first_round: int) -> None:
+def check_limit(
+    terms: PrivacyTerms,
+    limit: float | None,
+    *,
+    round_number: int,
+    first_round: int,
+    sampling: Sampling | None = None,
+) -> None:
     """Raises: NotSaid for a round that would spend more than the owner allows."""
     taken = max(0, round_number - max(1, first_round))
-    if over_limit(terms, limit, rounds=taken):
+    if over_limit(terms, limit, rounds=taken, sampling=sampling):
         raise NotSaid(
             f"round {round_number} would spend more of this client's privacy than its limit of ε {limit:g}, which its owner set"
+        )
+
+
+def check_rows(terms: PrivacyTerms, *, rows: int, own_app: str = "") -> None:
+    """Whether a client can keep to a task's noise on rows.
+
+    Args:
+        rows: Of its shard.
+        own_app: Of its own in the place of Fairshare's, "" for none.
+    Raises: ConfigError for fewer rows than the task counts its budget on, and for an app that adds no noise.
+    """
+    if own_app and terms.noise == "rows":
+        raise ConfigError(
+            f"app is {own_app}, and this task's noise is in the steps of Fairshare's own trainer; leave app out, or your rows have none"
+        )
+    if rows < terms.rows:
+        raise ConfigError(
+            f"you have {rows} rows, and this task's noise hides each of {terms.rows} or more: a step would draw yours more often than "
+            "its budget says; bring more rows, or ask the coordinator for a task with a smaller privacy.rows"
         )

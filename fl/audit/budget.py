@@ -1,4 +1,8 @@
-"""What the noise of a task's rounds has spent of a client's privacy, recomputed from its bundles."""
+"""What the noise of a task's rounds has spent of privacy: of a client's, recomputed from its bundles; of a row's, from its spec.
+
+With noise on rows nothing in a bundle shows what was drawn. The figure is that of whoever has as few rows as the spec allows, by the
+spec's steps, batch, clip and noise; that a node kept to them is its own word, given to nobody but its owner.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from fl.bundle.format import Bundle
 from fl.bundle.store import BundleSource
 from fl.chain.enrolment import Enrolments
 from fl.chain.typed_data import Domain
-from fl.privacy.budget import epsilon
+from fl.privacy.budget import Sampling, epsilon, planned
 from fl.privacy.masked_round import round_multiplier
 from fl.task.spec import TaskSpec
 
@@ -21,11 +25,16 @@ class PrivacyBudget:
     def __init__(self, spec: TaskSpec) -> None:
         self._spec, self._terms = spec, spec.private
         self._multipliers: list[float] = []
+        self._sampling = Sampling.of(vars(spec))
+        self._rounds = 0
 
     def after(self, bundle: Bundle, *, enrolments: Enrolments, domain: Domain) -> float | None:
         """ε with this round; None in a task without noise. Raises: ConfigError without the accountant."""
-        if self._terms.noise != "client":
+        if self._terms.noise == "none":
             return None
+        self._rounds += 1
+        if self._terms.noise == "rows":  # of a void round too: who trained said how long its update is
+            return self.spent
         if not bundle.updates:  # a void round tells nothing
             return self.spent
         multiplier = self._terms.sigma
@@ -47,6 +56,8 @@ class PrivacyBudget:
     @property
     def spent(self) -> float:
         """ε of the rounds until now."""
+        if self._sampling is not None:
+            return planned(self._terms, rounds=self._rounds, sampling=self._sampling)
         return epsilon(self._multipliers, delta=float(self._terms.delta))
 
     def catch_up(self, rounds: int, source: BundleSource, *, enrolments: Enrolments, domain: Domain) -> None:

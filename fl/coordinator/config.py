@@ -188,13 +188,16 @@ class PrivacyConfig:
     threshold: int = 0  # holders that give a client's seeds back; 0: two thirds of them, and one
     neighbours: int = 0  # that a client shares masks with; 0: everybody up to 32 clients, then 8 ⌈log₂ n⌉
     projections: int = 64  # random signs by which a masked length is bounded; 0: not at all
-    noise: str = (
-        "none"  # none | client: normal noise on each update, so that no client's part can be told from the rest
-    )
+    # none | client: normal noise on each update, so that no client's part can be told from the rest | rows: on the gradients of each
+    # step of training, so that no row's can
+    noise: str = "none"
     epsilon: float | None = None  # what all rounds together may spend; finds the multiplier
     delta: str = "1e-5"  # of that budget; well below one over the clients, or rows, that it protects
     multiplier: str | None = None  # of the noise, in place of epsilon: its deviation over the sensitivity
-    clip: str = "1"  # length that an update is held to before its noise
+    clip: str = (
+        "1"  # length that an update, or with noise on rows the gradient of each row, is held to before its noise
+    )
+    rows: int = 0  # with noise on rows: how many a client has at least; 0: as many as the smallest shard of a run
 
     def __post_init__(self) -> None:
         if self.noise != "none" and (self.epsilon is None) == (self.multiplier is None):
@@ -203,7 +206,7 @@ class PrivacyConfig:
                 "one of the two"
             )
         if self.noise == "none" and (self.epsilon is not None or self.multiplier is not None):
-            raise ConfigError("privacy.epsilon and privacy.multiplier are of a noise; set privacy=dp")
+            raise ConfigError("privacy.epsilon and privacy.multiplier are of a noise; set privacy=dp or privacy=dpsgd")
         if self.epsilon is not None and not self.epsilon > 0:
             raise ConfigError(f"privacy.epsilon is {self.epsilon}; set it above 0, such as 8")
 

@@ -48,6 +48,7 @@ from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.data import Federation, load_federation
 from fl.task.model_vector import vector_of
 from fl.task.preflight import UnfitModel, check_model
+from fl.task.row_gradients import check_rows
 from fl.task.spec import TOGETHER, TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.strategies import build_strategy
 
@@ -141,6 +142,8 @@ def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.M
     model = spec.build_model()
     objective, batch_size = spec.build_loss(), spec.batch_size
     check_model(model, objective, rows_of_dataset(data.validation), batch_size=batch_size)
+    if spec.private.noise == "rows":
+        check_rows(model, objective, rows_of_dataset(data.validation))
     for shard in data.shards[:1]:
         check_model(model, objective, rows_of_dataset(shard.data), batch_size=batch_size)
     game = ValidationGame(model, loss=objective, rows=rows_of_dataset(data.validation))

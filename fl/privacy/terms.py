@@ -14,7 +14,7 @@ from fl.plain_text import printable
 LEAST_CLIENTS = 3  # of a masked round: the sum of two tells each the other's update
 EVERYBODY = 32  # clients up to which everybody is everybody's neighbour
 _MOST_PROJECTIONS = 1024
-_NOISES = ("none", "client")
+_NOISES = ("none", "client", "rows")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,13 +26,16 @@ class PrivacyTerms:
     threshold: int = 0
     neighbours: int = 0  # that a client shares masks with; 0: everybody up to 32 clients, then 8 ⌈log₂ n⌉
     projections: int = 64  # random signs by which a masked length is bounded; 0: lengths go unchecked
-    noise: str = "none"  # none; client: normal noise on each update, by its node
+    # none; client: normal noise on each update, by its node; rows: on the gradients of each step of training (DP-SGD)
+    noise: str = "none"
     multiplier: str = "0"  # decimal; standard deviation of the noise over the sensitivity
     delta: str = "1e-5"  # decimal; of the budget that is told
-    clip: str = "1"  # decimal; length that an update is held to before the noise: the sensitivity
+    # Decimal; length that an update, or with rows the gradient of each row, is held to before the noise: the sensitivity.
+    clip: str = "1"
+    rows: int = 0  # with rows: how many a client has at least, of which each step draws one batch; 0 otherwise
 
     def __post_init__(self) -> None:
-        for name in ("threshold", "neighbours", "projections"):
+        for name in ("threshold", "neighbours", "projections", "rows"):
             value = getattr(self, name)
             if type(value) is not int or value < 0:
                 raise ConfigError(f"privacy.{name} is {printable(value, most=40)}; set a whole number of 0 or more")
@@ -41,7 +44,7 @@ class PrivacyTerms:
         if self.projections > _MOST_PROJECTIONS:
             raise ConfigError(f"privacy.projections is {self.projections}; set {_MOST_PROJECTIONS} or less")
         if self.noise not in _NOISES:
-            raise ConfigError(f"privacy.noise is {printable(self.noise, most=40)!r}; set none or client")
+            raise ConfigError(f"privacy.noise is {printable(self.noise, most=40)!r}; set none, client or rows")
         for name in ("multiplier", "delta", "clip"):
             _decimal(name, getattr(self, name))
         if (self.noise != "none") != (self.sigma > 0):
@@ -53,6 +56,11 @@ class PrivacyTerms:
             raise ConfigError(f"privacy.delta is {self.delta}; set it above 0 and below 1, such as 1e-5")
         if not float(self.clip) > 0:
             raise ConfigError(f"privacy.clip is {self.clip}; set it above 0")
+        if (self.noise == "rows") != (self.rows > 0):
+            raise ConfigError(
+                f"privacy.noise is {self.noise} and privacy.rows {self.rows}; set both, or neither: of how many rows a batch is drawn "
+                "decides what noise on rows spends"
+            )
         if self.masked and self.noise == "client" and self.projections:
             raise ConfigError(
                 f"privacy.projections is {self.projections}; set 0 under privacy.noise=client, whose budget has no room for them"

@@ -72,6 +72,11 @@ def privacy_told(summary: dict[str, Any]) -> str:
     spent = [round_["epsilon"] for round_ in summary["rounds"] if round_.get("epsilon") is not None]
     if not spent:
         return told
+    if asked.get("noise") == "rows":
+        return (
+            f"{told}; noise on the gradients of rows in every step, with which all rounds together spent ε {spent[-1]:.2f} at δ "
+            f"{asked.get('delta')} of each row of whoever has fewest, if its node did add it"
+        )
     return (
         f"{told}; noise on every update, of which all rounds together spent ε {spent[-1]:.2f} at δ {asked.get('delta')}"
     )

@@ -219,6 +219,22 @@ def _check_privacy(spec: Mapping[str, Any]) -> None:
             "privacy.noise=client needs task.length=capped: its sensitivity is task.norm_cap, and a median of lengths would tell of "
             "them without noise"
         )
+    if terms.noise == "rows":
+        if (training := spec.get("training", "fairshare")) != "fairshare":
+            raise ConfigError(
+                f"privacy.noise=rows and task.training={shown(training)}: the noise is in the steps of Fairshare's own trainer, and an "
+                "app's own training, or one of all clients in a batch, has none; leave one of the two out"
+            )
+        if lacks := [name for name in ("steps", "batch_size") if name not in spec]:
+            raise ConfigError(
+                f"privacy.noise=rows and no task.{lacks[0]} in the spec, by which its budget is counted; write it"
+            )
+        if terms.rows < spec["batch_size"]:
+            raise ConfigError(
+                f"task.batch_size is {spec['batch_size']} and privacy.rows {terms.rows}: every step would draw all rows of the smallest "
+                f"client; set task.batch_size={max(1, terms.rows // 10)} or so, since what a step spends grows with the part that it "
+                "draws"
+            )
     if not terms.masked:
         return
     if (strategy := spec.get("strategy", "fedavg")) not in MASKABLE:

@@ -9,7 +9,7 @@ from masked_party import party
 from scipy.stats import kstest
 
 from fl.errors import ConfigError
-from fl.privacy.budget import epsilon, masked_multiplier, multiplier_for, planned
+from fl.privacy.budget import Sampling, epsilon, masked_multiplier, multiplier_for, planned
 from fl.privacy.masked_round import round_multiplier
 from fl.privacy.noise import noised, normal, pair_noise
 from fl.privacy.terms import PrivacyTerms
@@ -42,6 +42,58 @@ def test_a_budget_that_the_rounds_cannot_meet_says_how_many_it_allows():
         ConfigError, match=r"privacy.epsilon is 0.0003 .* it allows 0 rounds and not 3; set a larger epsilon"
     ):
         multiplier_for(0.0003, rounds=3, terms=OPEN)
+
+
+ROWS = PrivacyTerms(noise="rows", multiplier="1.5", rows=200)
+DRAWN = Sampling(steps=20, batch=32, rows=200)
+
+
+def test_noise_on_rows_spends_what_its_steps_do_and_less_where_a_step_draws_fewer():
+    whole = Sampling(steps=20, batch=200, rows=200)
+    assert planned(ROWS, rounds=3, sampling=whole) == epsilon([1.5] * 60, delta=1e-5)
+    spent = [planned(ROWS, rounds=3, sampling=Sampling(steps=20, batch=32, rows=rows)) for rows in (200, 400, 4000)]
+    assert planned(ROWS, rounds=3, sampling=whole) > 3 * spent[0]
+    assert spent == sorted(spent, reverse=True)
+    assert planned(ROWS, rounds=0, sampling=DRAWN) == 0
+
+
+def test_noise_on_rows_spends_what_dp_accounting_says():
+    # Abadi et al. 2016: q = 0.01, σ = 4, 10,000 steps; their moments accountant gives ε = 1.26 at δ = 10^-5.
+    terms = PrivacyTerms(noise="rows", multiplier="4", rows=10_000)
+    found = planned(terms, rounds=100, sampling=Sampling(steps=100, batch=100, rows=10_000))
+    assert 0.8 < found <= 1.26
+
+
+def test_a_specs_sampling_is_that_of_whoever_has_fewest_rows_or_of_ones_own():
+    told = {"privacy": ROWS.to_spec(), "steps": 20, "batch_size": 32}
+    assert Sampling.of(told) == DRAWN
+    assert Sampling.of(told, rows=5000).rate == 32 / 5000
+    assert Sampling.of({"privacy": OPEN.to_spec()}) is None
+
+
+def test_the_multiplier_of_noise_on_rows_meets_its_budget_and_is_the_smallest():
+    found = float(multiplier_for(4.0, rounds=5, terms=ROWS, sampling=DRAWN))
+
+    def spent(multiplier):
+        terms = PrivacyTerms(noise="rows", multiplier=f"{multiplier:.4f}", rows=200)
+        return planned(terms, rounds=5, sampling=DRAWN)
+
+    assert spent(found) <= 4.0 < spent(found * 0.98)
+
+
+@pytest.mark.parametrize(
+    ("target", "sampling", "said"),
+    [
+        (0.02, Sampling(steps=50, batch=100, rows=200), "it allows 3 rounds and not 4; set a larger epsilon, or task.rounds=3, or "
+         "task.steps=45 (100 of 200 rows a step)"),
+        (0.002, DRAWN, "it allows 0 rounds and not 4; set a larger epsilon: 32 of 200 rows a step are too many; set a "
+         "smaller task.batch_size"),
+    ],
+)  # fmt: skip
+def test_a_budget_that_the_steps_cannot_meet_says_how_many_it_allows(target, sampling, said):
+    with pytest.raises(ConfigError) as caught:
+        multiplier_for(target, rounds=4, terms=ROWS, sampling=sampling)
+    assert said in str(caught.value)
 
 
 def test_without_the_accountant_the_extra_is_named(monkeypatch):

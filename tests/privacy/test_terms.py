@@ -8,6 +8,7 @@ from fl.task.bounds import check_bounds
 
 MASKED = PrivacyTerms(masked=True).to_spec()
 NOISY = PrivacyTerms(noise="client", multiplier="2").to_spec()
+ROWS = {"privacy": PrivacyTerms(noise="rows", multiplier="2", rows=50).to_spec(), "steps": 20, "batch_size": 32}
 
 
 @pytest.mark.parametrize(
@@ -16,10 +17,12 @@ NOISY = PrivacyTerms(noise="client", multiplier="2").to_spec()
         ({"threshold": -1}, "privacy.threshold is -1; set a whole number of 0 or more"),
         ({"masked": "yes"}, "privacy.masked is yes; set true or false"),
         ({"projections": 5000}, "privacy.projections is 5000; set 1024 or less"),
-        ({"noise": "loud"}, "privacy.noise is 'loud'; set none or client"),
+        ({"noise": "loud"}, "privacy.noise is 'loud'; set none, client or rows"),
         ({"noise": "client"}, "privacy.noise is client and privacy.multiplier 0; set both, or neither"),
         ({"multiplier": "much"}, "privacy.multiplier is much; write a decimal number"),
         ({"delta": "1"}, "privacy.delta is 1; set it above 0 and below 1"),
+        ({"noise": "rows", "multiplier": "1"}, "privacy.noise is rows and privacy.rows 0; set both, or neither"),
+        ({"rows": 5}, "privacy.noise is none and privacy.rows 5; set both, or neither"),
         ({"clip": "0"}, "privacy.clip is 0; set it above 0"),
         (
             {"masked": True, "noise": "client", "multiplier": "1"},
@@ -68,6 +71,10 @@ def test_a_client_has_few_neighbours_among_many():
             {"privacy": MASKED, "duplicate_cosine": "0.9"},
             "scorer.duplicate_cosine compares updates, which privacy=masked hides",
         ),
+        (ROWS | {"training": "app"}, "the noise is in the steps of Fairshare's own trainer"),
+        (ROWS | {"training": "together"}, "privacy.noise=rows and task.training='together'"),
+        (ROWS | {"batch_size": 51}, "task.batch_size is 51 and privacy.rows 50: every step would draw all rows"),
+        ({"privacy": ROWS["privacy"], "steps": 20}, "privacy.noise=rows and no task.batch_size in the spec"),
         ({"privacy": NOISY}, "privacy.noise=client needs task.length=capped"),
     ],
 )

@@ -92,6 +92,12 @@ def _audited(audit: TaskAudit, *, partial: bool) -> bool:
     unchecked = _unchecked(verdicts)
     for what, rounds in unchecked.items():
         print(f"not checked in {rounds}: {printable(what)}")
+    privacy = audit.spec.private
+    if privacy.noise == "rows" and verdicts:
+        print(
+            f"privacy spent is that of each row of a client with {privacy.rows} rows, by the spec's steps, batch, clip and noise; that "
+            "its node drew, clipped and added noise like that is its own word, and no file of the task shows it"
+        )
     if audit.account and verdicts:
         _show_pay(audit)
     wrong = [verdict.number for verdict in verdicts if verdict.differences]

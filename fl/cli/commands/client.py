@@ -27,7 +27,7 @@ from clients.node.gateway import Gateway
 from clients.node.loop import Node, load_app
 from clients.payments.follower import PayFollower
 from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
-from clients.privacy.spent import limit_of
+from clients.privacy.spent import check_rows, limit_of
 from clients.shard import survey_own_shard
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
@@ -48,6 +48,7 @@ from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
 from fl.machine_errors import LogFile
 from fl.plain_text import indented, printable
+from fl.privacy.terms import PrivacyTerms
 from fl.task.bounds import read_spec
 from fl.task.data import DataReading, FileStyle, Shard
 from fl.task.data.file_style import SETTINGS
@@ -159,6 +160,7 @@ def main(arguments: Sequence[str]) -> None:
             wallet=values.get("key", ""),
             say=_say,
             limit=limit_of(values.get("privacy.limit", "")),
+            rows=len(shard.data),
         )
         if _is_over(state):
             _follow(pay)
@@ -173,6 +175,7 @@ def main(arguments: Sequence[str]) -> None:
                 "invite": str(folder.invite_path),
                 "folder": str(folder.path),
                 "privacy-limit": values.get("privacy.limit", ""),
+                "rows": len(shard.data),
             },
             pay=pay,
             say=_say,
@@ -319,6 +322,7 @@ def _offer(
     previewing: Previewing,
 ) -> Offer:
     spec, app = read_spec(invite.spec), values.get("app") or _DEFAULT_APP
+    check_rows(PrivacyTerms.of(spec.get("privacy")), rows=len(shard.data), own_app="" if app == _DEFAULT_APP else app)
     expected = min(len(shard.data) * terms.min_stake, terms.max_stake)
     stake = wei(values["stake"], setting="stake") if "stake" in values else expected
     return Offer(

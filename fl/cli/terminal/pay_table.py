@@ -62,7 +62,9 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         (round_["epsilon"] for round_ in reversed(summary["rounds"]) if round_.get("epsilon") is not None), None
     )
     if spent is not None:
-        lines.append(f"privacy: all rounds together spent ε {spent:.2f} of whoever they told most of")
+        rows = (summary["config"].get("privacy") or {}).get("noise") == "rows"
+        whose = "each row of whoever has fewest, if its node added the noise" if rows else "whoever they told most of"
+        lines.append(f"privacy: all rounds together spent ε {spent:.2f} of {whose}")
     empty = [round_ for round_ in summary["rounds"] if not round_["scores"]]
     if empty:
         reasons = {refusal["reason"] for round_ in empty for refusal in round_["refusals"]}

@@ -8,7 +8,7 @@ from typing import Any
 
 from fl.coordinator.config import RunConfig
 from fl.errors import ConfigError
-from fl.privacy.budget import multiplier_for, planned
+from fl.privacy.budget import Sampling, multiplier_for, planned
 from fl.privacy.terms import LEAST_CLIENTS, PrivacyTerms
 from fl.task.data import Federation
 from fl.task.spec import TaskSpec
@@ -24,16 +24,19 @@ def privacy_of(config: RunConfig, federation: Federation) -> dict[str, Any] | No
         masked=asked.masked,
         threshold=asked.threshold,
         neighbours=asked.neighbours,
-        projections=0 if asked.noise != "none" else asked.projections if asked.masked else PrivacyTerms().projections,
+        projections=0 if asked.noise == "client" else asked.projections if asked.masked else PrivacyTerms().projections,
         noise=asked.noise,
         multiplier=asked.multiplier or ("1" if asked.epsilon is not None else "0"),
         delta=asked.delta if asked.noise != "none" else PrivacyTerms().delta,
         clip=asked.clip if asked.noise != "none" else PrivacyTerms().clip,
+        rows=_least_rows(config, federation),
     )
+    sampling = Sampling(steps=config.task.steps, batch=config.task.batch_size, rows=terms.rows) if terms.rows else None
     if asked.epsilon is not None:
-        terms = replace(terms, multiplier=multiplier_for(asked.epsilon, rounds=config.task.rounds, terms=terms))
-    if terms.noise == "client":
-        planned(terms, rounds=config.task.rounds)  # without the accountant nothing is escrowed
+        found = multiplier_for(asked.epsilon, rounds=config.task.rounds, terms=terms, sampling=sampling)
+        terms = replace(terms, multiplier=found)
+    if terms.noise != "none":
+        planned(terms, rounds=config.task.rounds, sampling=sampling)  # without the accountant nothing is escrowed
     if (terms.masked or terms.noise == "client") and config.task.block_bits != 16:
         raise ConfigError(
             f"task.block_bits is {config.task.block_bits} and updates are private: masks and noise are 16-bit; set task.block_bits=16"
@@ -47,6 +50,29 @@ def privacy_of(config: RunConfig, federation: Federation) -> dict[str, Any] | No
             )
         terms.threshold_of(terms.degree(clients) + 1)
     return terms.to_spec()
+
+
+def _least_rows(config: RunConfig, federation: Federation) -> int:
+    """How many rows a client has at least, where the noise is on rows; 0 elsewhere."""
+    asked, counts = config.privacy, [len(shard.data) for shard in federation.shards]
+    if asked.noise != "rows":
+        if asked.rows:
+            raise ConfigError(
+                f"privacy.rows is {asked.rows} and privacy.noise {asked.noise}; it is of privacy=dpsgd alone"
+            )
+        return 0
+    if not asked.rows and not counts:
+        raise ConfigError(
+            "privacy.rows is not set: what noise on rows spends depends on how many a client has at least, which nobody knows before it "
+            "joins; set privacy.rows=1000, say, and who has fewer is told so before it stakes"
+        )
+    least = asked.rows or min(counts)
+    if counts and min(counts) < least:
+        raise ConfigError(
+            f"privacy.rows is {least} and the smallest shard has {min(counts)} rows; set privacy.rows={min(counts)} or less, or "
+            "fewer clients"
+        )
+    return least
 
 
 def cap_with_noise(spec: TaskSpec, *, parameters: int) -> TaskSpec:

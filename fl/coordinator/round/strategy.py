@@ -360,7 +360,7 @@ class PayingStrategy(Strategy):
 
     def _go_on_from(self, past: PastRounds) -> None:
         state = PublicState(self.spec, BundleStore.at(str(self.journal.bundle(1).parent)))
-        if self.spec.private.noise == "client":
+        if self.spec.private.noise != "none":
             self._budget.catch_up(
                 past.header.round,
                 BundleStore.at(str(self.journal.bundle(1).parent)),

@@ -28,6 +28,7 @@ def test_every_choice_of_every_group_composes():
         "rpc": ["chain.url=http://127.0.0.1:1", "chain.key=x.json"],
         "custom": ["model.path=torch.nn:Linear"],
         "dp": ["privacy.epsilon=8"],
+        "dpsgd": ["privacy.epsilon=8"],
     }
     # Each time the next choice of every group: eight times, where one by one takes thirty.
     every = groups()
