@@ -107,7 +107,7 @@ def _list(entry: Form, most: int = _MOST_ENTRIES) -> Form:
     def form(value: object) -> Any:
         if not isinstance(value, list) or len(value) > most:
             raise Misshapen(problem=f"{shown(value)} is no list of at most {most:,}")
-        return [entry(one) for one in value]
+        return [entry(item) for item in value]
 
     return form
 

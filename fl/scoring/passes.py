@@ -19,14 +19,15 @@ from torch import nn
 _KNOWN = ("torch.nn.modules.", "fl.task.", "fl.scoring.", "transformers.", "peft.")
 _MOST = 8  # threads: each holds the activations of a batch
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def threads_for(*modules: nn.Module) -> int:
     """How many threads may pass batches through modules: 1 where one of them is somebody's own, or torch has threads itself."""
     if torch.get_num_threads() > 1:
         return 1
-    for module in (part for one in modules for part in one.modules()):
+    for module in (part for whole in modules for part in whole.modules()):
         if not f"{type(module).__module__}.".startswith(_KNOWN) or getattr(module, "gradient_checkpointing", False):
             return 1
         if next(module.parameters(recurse=False), torch.empty(0)).device.type != "cpu":

@@ -226,7 +226,7 @@ def test_a_status_or_rounds_that_no_contract_has_are_refused(node, played):
 )  # fmt: skip
 def test_logs_that_nobody_asked_for_or_that_are_no_events_are_refused(node, played, change, problem):
     def lie(asked, honest):
-        return {**honest, "result": [change(one) for one in honest["result"]]} if asked == "eth_getLogs" else honest
+        return {**honest, "result": [change(log) for log in honest["result"]]} if asked == "eth_getLogs" else honest
 
     node.lie = lie
     with pytest.raises(UnusableAnswerOfNode, match=problem):

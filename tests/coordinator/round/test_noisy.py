@@ -31,7 +31,7 @@ def noisy(world, spec):
     def play(terms, *, clients=3, **options):
         task = world(clients=clients, rounds=2, spec=spec(privacy=terms.to_spec(), batch_size=8, steps=5, **options))
         app = task.app(task.downhill)
-        grid = Listening(app, {one + 2: task.node_config(one) for one in range(clients)})
+        grid = Listening(app, {client + 2: task.node_config(client) for client in range(clients)})
         grid.beside = []
         task.run(app, grid=grid)
         return task, grid
