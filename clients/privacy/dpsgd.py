@@ -52,7 +52,9 @@ def train_noisily(
     rate = Sampling(steps=spec.steps, batch=spec.batch_size, rows=count).rate
     deviation = terms.sigma * clip / spec.batch_size
     anchors = [parameter.detach().clone() for parameter in tools.trained] if proximal_mu else []
-    at_once = max(1, min(spec.batch_size, _MOST_BYTES // (4 * sum(parameter.numel() for parameter in tools.trained) or 1)))
+    at_once = max(
+        1, min(spec.batch_size, _MOST_BYTES // (4 * sum(parameter.numel() for parameter in tools.trained) or 1))
+    )
 
     def add_noise(_: object) -> None:
         for parameter in tools.trained:
