@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -114,9 +115,17 @@ def _simulated(line: str, partition: int) -> Wallet:
     )
 
 
-@cache
 def read_invite(path: str) -> Invite:
-    """The invite in a file, read once a process. Raises: BadInvite."""
+    """The invite in a file, read once for each time that it was written. Raises: BadInvite."""
+    try:
+        written = os.stat(path).st_mtime_ns
+    except OSError:
+        written = 0
+    return _read_invite(path, written)
+
+
+@cache
+def _read_invite(path: str, written: int) -> Invite:
     return Invite.read(Path(path))
 
 

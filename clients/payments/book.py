@@ -103,7 +103,7 @@ class PayBook:
         self._archive = ArchiveClient.of_gateway(invite) if invite.gateway else None
         self._receipts = FolderLedger(folder.path, task_id=invite.id_bytes)
         self._own_scores = OwnScores(folder.path, task_id=invite.id_bytes)
-        self._coordinator = invite.coordinator
+        self._block = invite.block
 
     def round(self, number: int) -> RoundPay:
         """One round, fetched if it is not there yet.
@@ -131,7 +131,11 @@ class PayBook:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(self._archive.get(f"receipts/{self.account}"))
         told = read_receipts(
-            path, account=self.account, task_id=self._task_id, domain=self._domain, coordinator=self._coordinator
+            path,
+            account=self.account,
+            task_id=self._task_id,
+            domain=self._domain,
+            coordinators=self._escrow.coordinators(self._task_id, from_block=self._block),
         )
         known = self._receipts.receipts()
         for number, entry in told.items():

@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
@@ -125,6 +126,7 @@ class PayFollower:
 
     def _step(self, escrow: Escrow, book: PayBook) -> None:
         terms, state = escrow.task(self._invite.id_bytes)
+        self._follow_coordinator(terms)
         client = escrow.client(self._invite.id_bytes, self._account.address)
         known = all(self._tell(book, client, number) for number in range(self._told + 1, state.posted + 1))
         complete = state.posted >= state.rounds or state.status in (Status.HALTED, Status.CLOSED)
@@ -154,6 +156,14 @@ class PayFollower:
             self._over.set()
         elif self._lacks_receipts and self._keep_receipts(book) and (pay := book.round(self._told)).omitted:
             self._say(str(pay))
+
+    def _follow_coordinator(self, terms: Terms) -> None:
+        """Whose receipts count is written into the folder, from where the node reads it with the next round."""
+        if terms.coordinator == self._invite.coordinator:
+            return
+        self._say(f"the task was handed over by {self._invite.coordinator}; its coordinator is {terms.coordinator} now")
+        self._invite = replace(self._invite, coordinator=terms.coordinator)
+        self._folder.bind(invite=self._invite, account=self._account.address)
 
     def _tell(self, book: PayBook, client: Client, number: int) -> bool:
         try:
@@ -230,6 +240,7 @@ class PayFollower:
             returned=self._home.returned,
             slashed=client.first_round > 0 and client.stake == 0 and not self._home.returned,
             wallet=self._wallet,
+            payee=client.payee(self._account.address),
         ):
             self._say(line)
         return True

@@ -89,7 +89,9 @@ class Homecoming:
             proof=RoundTree(pay.leaves, published=True).proof(pay.index),
             account=self.account,
         )
-        self.say(f"claimed: {self.account.address} was paid {self.paid() / WEI:,.2f} tokens in all, {sent.gas} gas")
+        self.say(
+            f"claimed: {self.account.address} was paid {self.paid() / WEI:,.2f} tokens in all{self._to()}, {sent.gas} gas"
+        )
         return True
 
     def _end(self, terms: Terms, state: TaskState, pay: RoundPay | None) -> bool:
@@ -122,7 +124,7 @@ class Homecoming:
         return time.time() > state.since + terms.round_timeout
 
     def _fetch_stake(self) -> bool:
-        address = self.account.address
+        address, to = self.account.address, self._to()
         if stake := self.escrow.client(self.invite.id_bytes, address).stake:
             try:
                 self.escrow.release_range(self.invite.id_bytes, [address], account=self.account)
@@ -131,8 +133,14 @@ class Homecoming:
                     raise
                 return False
             self.returned += stake
-            self.say(f"the stake is back: {stake / WEI:,.2f} tokens")
+            self.say(f"the stake is back: {stake / WEI:,.2f} tokens{to}")
         if credit := self.escrow.credit(self.invite.token, address):
             self.escrow.withdraw_for(self.invite.token, address, account=self.account)
             self.say(f"withdrew {credit / WEI:,.2f} tokens that the contract held for {address}")
         return True
+
+    def _to(self) -> str:
+        """Where the money goes, if not to the account itself."""
+        address = self.account.address
+        payee = self.escrow.client(self.invite.id_bytes, address).payee(address)
+        return "" if payee == address else f", to its payee {payee}"

@@ -24,6 +24,7 @@ def receipt(
     returned: int,
     slashed: bool,
     wallet: str = "",
+    payee: str = "",
 ) -> list[str]:
     """Lines for the owner.
 
@@ -33,6 +34,7 @@ def receipt(
         returned: Wei of stake that came back just now.
         slashed: Whether the stake is gone without having come back.
         wallet: The file of its key, "" where it is in none.
+        payee: Who is paid for it, "" for itself.
     """
     name = f"“{printable(invite.name, most=60)}”" if invite.name else f"task {invite.task_id[:10]}…"
     lines = [f"receipt of {account} for {name}:"]
@@ -42,8 +44,10 @@ def receipt(
         lines.append(f"  returned: {tokens(returned)} tokens of stake")
     elif slashed:
         lines.append("  returned: no stake now; it came back before, or two signed updates of one round have cost it")
-    lines.append(f"  where: at {account} on chain {invite.chain_id}, as the token {invite.token}")
-    lines += [f"    {line}" for line in _spend(invite, wallet)]
+    elsewhere = payee not in ("", account)
+    whose = f"{payee}, the payee of {account}," if elsewhere else account
+    lines.append(f"  where: at {whose} on chain {invite.chain_id}, as the token {invite.token}")
+    lines += [f"    {line}" for line in _spend(invite, "" if elsewhere else wallet)]
     return lines
 
 

@@ -119,6 +119,10 @@ class Client:
     left_round: int  # 0 while it takes part
     recipient: str  # its standing payee, the zero address for itself
 
+    def payee(self, account: str) -> str:
+        """Who is paid for the account: its standing payee, or itself."""
+        return self.recipient if int(self.recipient, 16) else account
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedChallenge:
@@ -239,6 +243,19 @@ class Escrow:
                 first=from_block, last=self.w3.eth.block_number, reason="the task's opening is not among them"
             )
         return events[0]["args"]["terms"]
+
+    def coordinators(self, task_id: bytes, *, from_block: int = 0) -> list[str]:
+        """Who has coordinated the task, one after the other; the last does now, and receipts of all of them count."""
+        changes = self._logs("CoordinatorChanged", task_id, from_block=from_block)
+        return [*(change["args"]["from"] for change in changes), self.task(task_id)[0].coordinator]
+
+    def offered_to(self, task_id: bytes, *, from_block: int = 0) -> str:
+        """Who may take the coordinator's place, "" for nobody."""
+        steps = self._log(task_id, from_block).events("CoordinatorOffered", "CoordinatorChanged")
+        last = steps[-1] if steps else None
+        if last is None or last["event"] == "CoordinatorChanged" or int(last["args"]["to"], 16) == 0:
+            return ""
+        return last["args"]["to"]
 
     def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
         """How an account joined, as it was then, and in which transaction; None if it never did."""
@@ -369,6 +386,18 @@ class Escrow:
     def add_budget(self, task_id: bytes, amount: int, *, account: LocalAccount) -> Sent:
         """Add to the budget from the round after the one under way; `account` has approved the amount before."""
         return self._send("addBudget", task_id, amount, account=account)
+
+    def set_joining(self, task_id: bytes, *, closed: bool, account: LocalAccount) -> Sent:
+        """Let nobody join any more, or open the joining again; the sponsor's, where the terms let it."""
+        return self._send("setJoining", task_id, closed, account=account)
+
+    def offer_coordinator(self, task_id: bytes, to: str, *, account: LocalAccount) -> Sent:
+        """Name who may take the coordinator's place, the zero address for nobody."""
+        return self._send("offerCoordinator", task_id, to, account=account)
+
+    def take_coordinator(self, task_id: bytes, *, account: LocalAccount) -> Sent:
+        """Take the place that was offered to `account`, and the bond with it."""
+        return self._send("takeCoordinator", task_id, account=account)
 
     def post(self, header: Header, *, signatures: Sequence[bytes], cover: bytes, account: LocalAccount) -> Sent:
         """Post a round.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eth_account.signers.local import LocalAccount
 
@@ -62,14 +62,27 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow, token = Escrow(w3, invite.contract), Token(w3, invite.token)
     terms, state = escrow.task(invite.id_bytes)
+    of_today(invite, terms, escrow=escrow)
+    return escrow, token, terms, state
+
+
+def of_today(invite: Invite, terms: Terms, *, escrow: Escrow) -> Invite:
+    """Hold an invite against the terms on chain.
+
+    Returns: the invite, with the coordinator of today where the one that it names has handed over on chain.
+    Raises: InviteDiffers if coordinator, token or spec are not the task's.
+    """
+    former = invite.coordinator != terms.coordinator and invite.coordinator in escrow.coordinators(
+        invite.id_bytes, from_block=invite.block
+    )
     for what, told, true in (
-        ("coordinator", invite.coordinator, terms.coordinator),
-        ("token", token.address, terms.token),
+        ("coordinator", terms.coordinator if former else invite.coordinator, terms.coordinator),
+        ("token", invite.token, terms.token),
         ("spec hash", "0x" + invite.spec_hash.hex(), "0x" + terms.spec_hash.hex()),
     ):
         if told != true:
             raise InviteDiffers(what=what, invite=told, chain=true)
-    return escrow, token, terms, state
+    return replace(invite, coordinator=terms.coordinator)
 
 
 @dataclass(frozen=True, kw_only=True)

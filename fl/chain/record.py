@@ -14,7 +14,7 @@ from fl.chain.enrolment import Enrolments
 from fl.chain.errors import NoTask
 from fl.chain.escrow import Escrow, Status, TaskState, Token
 from fl.chain.invite import Invite
-from fl.chain.membership import InviteDiffers
+from fl.chain.membership import of_today
 from fl.chain.provider import depth_of
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
@@ -66,17 +66,11 @@ class TaskRecord:
     """
 
     def __init__(self, invite: Invite) -> None:
-        self.invite, self.task_id = invite, invite.id_bytes
+        self.task_id = invite.id_bytes
         self.w3 = connect(invite.url, chain_id=invite.chain_id)
         self.escrow = Escrow(self.w3, invite.contract)
         self.terms, _ = self.escrow.task(self.task_id)
-        for what, told, true in (
-            ("coordinator", invite.coordinator, self.terms.coordinator),
-            ("token", invite.token, self.terms.token),
-            ("spec hash", "0x" + invite.spec_hash.hex(), "0x" + self.terms.spec_hash.hex()),
-        ):
-            if told != true:
-                raise InviteDiffers(what=what, invite=told, chain=true)
+        self.invite = of_today(invite, self.terms, escrow=self.escrow)
 
     @property
     def domain(self) -> Domain:
@@ -87,6 +81,10 @@ class TaskRecord:
     def token(self) -> Token:
         """The task's token."""
         return Token(self.w3, self.invite.token)
+
+    def coordinators(self) -> list[str]:
+        """Who has coordinated the task so far: receipts of all of them count."""
+        return self.escrow.coordinators(self.task_id, from_block=self.invite.block)
 
     def state(self) -> TaskState:
         """Where the task stands."""

@@ -30,6 +30,15 @@ COMMANDS = {
         "have another account paid what one earns: fl recipient FOLDER to=0x… key=KEYSTORE",
     ),
     "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
+    "budget": ("fl.cli.commands.budget", "add to a running task's budget: fl budget FOLDER add=TOKENS"),
+    "joining": (
+        "fl.cli.commands.joining",
+        "let nobody join a task any more, or open it again: fl joining FOLDER open=false",
+    ),
+    "handover": (
+        "fl.cli.commands.handover",
+        "give a task's coordination to another key: fl handover FOLDER to=0x…, then take=true",
+    ),
     "finish": (
         "fl.cli.commands.finish",
         "bring back what a task still holds, and write model, card and archive: fl finish FOLDER",

@@ -367,7 +367,7 @@ def _receipts() -> bytes:
 
 
 def _read_receipts(path: Path) -> None:
-    read_receipts(path, account=KEY.address, task_id=TASK, domain=DOMAIN, coordinator=KEY.address)
+    read_receipts(path, account=KEY.address, task_id=TASK, domain=DOMAIN, coordinators=[KEY.address])
 
 
 def _seen() -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class KeptReceipt:
 
 
 def read_receipts(
-    path: Path, *, account: str, task_id: bytes, domain: Domain, coordinator: str
+    path: Path, *, account: str, task_id: bytes, domain: Domain, coordinators: Collection[str]
 ) -> dict[int, KeptReceipt]:
     """A node's `receipts.json`, or a coordinator's: an account's receipts by round, every signature checked.
 
@@ -47,19 +48,21 @@ def read_receipts(
         account: Whose receipts they have to be.
         task_id: 32 bytes.
         domain: Of the contract, which every signature is for.
-        coordinator: Who has to have signed.
-    Raises: BadEvidence for a file that is none, or a receipt that is not the coordinator's for this account and
+        coordinators: Who may have signed: those whom the task has had.
+    Raises: BadEvidence for a file that is none, or a receipt that is not a coordinator's for this account and
         task.
     """
     try:
         text = read_file(path, most=MOST_BYTES)
     except Unreadable as error:
         raise BadEvidence(path=str(path), problem=error.problem) from error
-    return receipts_of(text, where=str(path), account=account, task_id=task_id, domain=domain, coordinator=coordinator)
+    return receipts_of(
+        text, where=str(path), account=account, task_id=task_id, domain=domain, coordinators=coordinators
+    )
 
 
 def receipts_of(
-    text: bytes, *, where: str, account: str, task_id: bytes, domain: Domain, coordinator: str
+    text: bytes, *, where: str, account: str, task_id: bytes, domain: Domain, coordinators: Collection[str]
 ) -> dict[int, KeptReceipt]:
     """As `read_receipts`, from the content of such a file.
 
@@ -69,7 +72,7 @@ def receipts_of(
         account: Whose receipts they have to be.
         task_id: 32 bytes.
         domain: Of the contract, which every signature is for.
-        coordinator: Who has to have signed.
+        coordinators: Who may have signed: those whom the task has had.
     Raises: BadEvidence.
     """
     receipts = {}
@@ -82,10 +85,11 @@ def receipts_of(
             if not _ROUND.fullmatch(number) or int(number) > _MOST_ROUND:
                 raise BadJson(problem=f"{shown(number)} is no round")
             told = Receipt(task_id=task_id, round=int(number), client=account, update_root=kept.update_root)
-            if (signer := signer_of(told, domain=domain, signature=kept.signature)) != coordinator:
+            if (signer := signer_of(told, domain=domain, signature=kept.signature)) not in coordinators:
                 raise BadEvidence(
                     path=where,
-                    problem=f"has a receipt for round {number} that is signed by {signer}, not by {coordinator} for {account}",
+                    problem=f"has a receipt for round {number} that is signed by {signer}, not by {' or '.join(coordinators)} "
+                    f"for {account}",
                 )
             receipts[int(number)] = kept
     except (BadJson, KeyError, InvalidSignature) as error:

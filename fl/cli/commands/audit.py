@@ -118,12 +118,13 @@ def _receipts(values: dict[str, str], record: TaskRecord, account: str) -> dict[
         account=account,
         task_id=record.task_id,
         domain=record.domain,
-        coordinator=record.terms.coordinator,
+        coordinators=record.coordinators(),
     )
     return {number: receipt.update_root for number, receipt in receipts.items()}
 
 
 def _archived_receipts(archive: Archive, record: TaskRecord) -> dict[str, dict[int, bytes]]:
+    coordinators = record.coordinators()
     return {
         account: {
             number: kept.update_root
@@ -133,7 +134,7 @@ def _archived_receipts(archive: Archive, record: TaskRecord) -> dict[str, dict[i
                 account=account,
                 task_id=record.task_id,
                 domain=record.domain,
-                coordinator=record.invite.coordinator,
+                coordinators=coordinators,
             ).items()
         }
         for account, text in archive.receipts().items()

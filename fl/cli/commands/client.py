@@ -109,6 +109,7 @@ def main(arguments: Sequence[str]) -> None:
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
         escrow, token, terms, state = read_task(invite)
+        invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.
         shard, reading = survey_own_shard(

@@ -25,12 +25,12 @@ from fl.chain.membership import read_task
 from fl.chain.paid_task import NotCoordinator, PaidTask
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
+from fl.cli.arguments.office import keystore_of
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import whole
 from fl.coordinator.lifecycle.bring_back import BringBack
 from fl.errors import ConfigError
-from fl.foreign.files import Absent, GivenFolder, Unreadable
-from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
+from fl.foreign.files import GivenFolder
 from fl.plain_text import indented, printable
 
 KNOWN = {
@@ -40,7 +40,6 @@ KNOWN = {
 }
 _COORDINATOR = 1  # index of Anvil's account that is the coordinator where no keystore is named
 _WALLET = "wallet.json"
-_MOST_SETTINGS = 1 << 20  # bytes
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -85,26 +84,12 @@ def _coordinator_key(folder: Path, values: dict[str, str], *, invite: Invite) ->
     if values.get("key") or "anvil" in values:
         index = whole(values.get("anvil", "0"), setting="anvil", least=0)
         return signer(values.get("key"), chain_id=invite.chain_id, anvil_index=index)
-    if key := _key_of(folder):
+    if key := keystore_of(folder):
         return signer(key, chain_id=invite.chain_id)
     if invite.chain_id == ANVIL_CHAIN:
         account = anvil_account(_COORDINATOR, chain_id=ANVIL_CHAIN)
         return account if account.address == invite.coordinator else None
     raise KeystoreError(path=str(folder), problem="does not say whose task it is; add key=KEYSTORE of the coordinator")
-
-
-def _key_of(folder: Path) -> str | None:
-    """The keystore that a coordinator was started with, None if it says none. Raises: ConfigError."""
-    try:
-        told = object_of(read_json(GivenFolder(folder).read("settings.json", most=_MOST_SETTINGS)))
-        settings = [text_of(setting, most=_MOST_SETTINGS) for setting in list_of(told["settings"])]
-    except Absent:
-        return None
-    except (Unreadable, BadJson, KeyError) as error:
-        raise ConfigError(
-            f"{folder / 'settings.json'} cannot be read ({error}); add key=KEYSTORE of the coordinator"
-        ) from error
-    return next((setting.partition("=")[2] for setting in settings if setting.startswith("chain.key=")), None)
 
 
 def _bring_back(folder: Path, invite: Invite, account: LocalAccount | None) -> tuple[bool, bool]:
@@ -153,6 +138,7 @@ def _finish_node(folder: NodeFolder, values: dict[str, str]) -> None:
             returned=home.returned,
             slashed=done and client.first_round > 0 and not client.stake,
             wallet=wallet or "",
+            payee=client.payee(account.address),
         ):
             print(indented(line))
         if not done:

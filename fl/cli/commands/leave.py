@@ -59,7 +59,8 @@ def _fetch_stake(
         try:
             staked = escrow.client(invite.id_bytes, account.address).stake
             escrow.release_range(invite.id_bytes, [account.address], account=account)
-            print(f"{account.address} got {tokens(staked)} tokens of stake back")
+            payee = escrow.client(invite.id_bytes, account.address).payee(account.address)
+            print(f"{payee} got {tokens(staked)} tokens of stake back")
             came = True
         except Refused as error:
             if error.name != "StillAtStake":

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str]) -> None:
     client = escrow.client(invite.id_bytes, account)
     if not client.first_round:
         raise ConfigError(f"{account} never joined task {invite.task_id}; name the account that did with account=0x…")
-    payee = account if int(client.recipient, 16) == 0 else client.recipient
+    payee = client.payee(account)
     if payee == to:
         print(f"{account} is paid to {to} already")
         return

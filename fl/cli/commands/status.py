@@ -131,6 +131,9 @@ def _show_client(
     print(f"{account} counts from round {client.first_round}{left}")
     print(f"staked now: {tokens(client.stake)} tokens{_when_back(client.stake, client.left_round, state)}")
     print(f"paid so far: {tokens(client.claimed)} tokens")
+    payee = client.payee(account)
+    if payee != account:
+        print(f"pay and stake go to {payee}, its payee, which alone can change that (`fl recipient`)")
     if due is not None:
         claimable = max(0, state.due(due) - client.claimed)
         final = state.posted and escrow.is_final(invite.id_bytes, state.posted)
@@ -140,8 +143,10 @@ def _show_client(
             else " once the last round above is final"
         )
         print(f"to be claimed: {tokens(claimable)} tokens{when}" if claimable else "to be claimed: nothing")
-    if credit := escrow.credit(token.address, account):
-        print(f"to be withdrawn: {tokens(credit)} tokens; `fl finish` fetches them")
+    for owner in dict.fromkeys((account, payee)):
+        if credit := escrow.credit(token.address, owner):
+            whose = "" if owner == account else f" by {owner}"
+            print(f"to be withdrawn{whose}: {tokens(credit)} tokens; `fl finish` fetches them")
     print(f"holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH")
 
 

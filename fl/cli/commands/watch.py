@@ -188,7 +188,7 @@ def _receipts(
         account=owner,
         task_id=record.task_id,
         domain=record.domain,
-        coordinator=record.terms.coordinator,
+        coordinators=record.coordinators(),
     )
 
 

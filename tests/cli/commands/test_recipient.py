@@ -36,6 +36,8 @@ def test_a_payee_is_named_once_gets_what_anybody_claims_and_alone_passes_it_on(t
     before = task.token.balance(client)
     claimed = fl("claim", f"invite={task.invite_path}", f"bundles={task.folder / 'bundles'}", f"account={client}")
     assert claimed.code == 0, claimed.err
+    shown = fl("status", f"invite={task.invite_path}", f"account={client}").out
+    assert f"pay and stake go to {SAFE.address}, its payee, which alone can change that" in shown
     assert task.token.balance(SAFE.address) == task.escrow.claimed(task.task.task_id, client) > 0
     assert task.token.balance(client) == before
 

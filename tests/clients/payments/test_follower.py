@@ -8,6 +8,7 @@ import pytest
 from fastapi import APIRouter, Response
 
 from clients.keys.ledger import FolderLedger
+from clients.keys.wallet import read_invite
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
 from clients.payments import follower
@@ -346,3 +347,24 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
     client = world.escrow.client(world.task.task_id, world.addresses[0])
     earned = next(leaf.cumulative for leaf in world.reports[-1].leaves if leaf.account == world.addresses[0])
     assert (client.stake, client.claimed) == (0, earned)
+
+
+def test_a_follower_writes_a_hand_over_into_the_folder_from_where_the_node_reads_it(played, account, until, tmp_path):
+    folder, said, following = NodeFolder(path=tmp_path / "node"), [], account(14)
+    folder.path.mkdir()
+    folder.bind(invite=played.invite, account=played.addresses[0])
+    assert read_invite(str(folder.invite_path)).coordinator == played.coordinator.address
+    one = played.escrow
+    # The contract lets nobody take a task over that is closed; this one has its last round posted, no more.
+    one.offer_coordinator(played.task.task_id, following.address, account=played.coordinator)
+    one.take_coordinator(played.task.task_id, account=following)
+    follower = PayFollower(
+        played.invite, folder=folder, gateway=None, account=played.clients[0], claims=False, say=said.append
+    )
+    follower.start()
+    try:
+        until(lambda: read_invite(str(folder.invite_path)).coordinator == following.address, what="the new coordinator")
+    finally:
+        follower.stop()
+    told = f"the task was handed over by {played.coordinator.address}; its coordinator is {following.address} now"
+    assert said.count(told) == 1
