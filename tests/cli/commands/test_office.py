@@ -18,9 +18,9 @@ NEXT, STRANGER = 14, 15  # of Anvil's accounts
 
 
 @pytest.fixture
-def task(world):
+def task(new_world):
     """A task of four rounds with two clients, that is open."""
-    return world(joining=2, clients=2, rounds=4, may_close_joining=True, min_stake=TOKENS)
+    return new_world(joining=2, clients=2, rounds=4, may_close_joining=True, min_stake=TOKENS)
 
 
 # ---- budget ------------------------------------------------------------------------------------------------------------
@@ -49,8 +49,8 @@ def test_what_is_added_is_shown_by_round_and_counts(task, account, fl):
     assert state.cumulative == pytest.approx(1600 * TOKENS, abs=2)
 
 
-def test_an_addition_that_the_bond_does_not_cover_says_so(world, fl):
-    task = world(rounds=2, bond=100 * TOKENS, budget=100 * TOKENS)
+def test_an_addition_that_the_bond_does_not_cover_says_so(new_world, fl):
+    task = new_world(rounds=2, bond=100 * TOKENS, budget=100 * TOKENS)
     task.token.mint(task.sponsor.address, 400 * TOKENS, account=task.sponsor)
     told = fl("budget", task.folder, "add=400", "accept=true")
     assert "that is more than the coordinator's bond of 100 tokens covers" in told.out
@@ -68,8 +68,8 @@ def test_what_cannot_be_added_is_refused_before_anything_is_sent(task, account, 
     assert task.task.state().added == 0
 
 
-def test_nothing_is_added_where_no_round_is_left_or_the_task_is_over(world, fl, refuses):
-    task = world(rounds=1)
+def test_nothing_is_added_where_no_round_is_left_or_the_task_is_over(new_world, fl, refuses):
+    task = new_world(rounds=1)
     task.task.start()
     refuses(
         "budget",
@@ -99,7 +99,7 @@ def test_the_joining_is_closed_and_opened_by_the_sponsor(task, fl):
     assert not task.task.state().joining_closed
 
 
-def test_the_joining_is_nobody_elses_and_only_where_the_terms_let_it(task, world, fl, refuses, monkeypatch):
+def test_the_joining_is_nobody_elses_and_only_where_the_terms_let_it(task, new_world, fl, refuses, monkeypatch):
     stranger = anvil_account(STRANGER, chain_id=31337).address
     told = fl("joining", task.folder, "open=false", f"anvil={STRANGER}", "accept=true")
     assert f"the task's sponsor is {task.sponsor.address} and the key is of {stranger}" in told.err
@@ -107,12 +107,12 @@ def test_the_joining_is_nobody_elses_and_only_where_the_terms_let_it(task, world
     monkeypatch.setattr("builtins.input", lambda question: "no")
     assert fl("joining", task.folder, "open=false").out.endswith("nothing was signed or sent\n")
     assert not task.task.state().joining_closed
-    other = world(rounds=1)
+    other = new_world(rounds=1)
     refuses("joining", other.folder, "open=false", saying=f"the terms of task {other.invite.task_id} do not let")
 
 
-def test_who_closes_a_task_without_clients_is_told_and_who_opens_a_group_reads_its_root(world, fl):
-    group = world(joining=0, members=b"\x01" * 32, may_close_joining=True)
+def test_who_closes_a_task_without_clients_is_told_and_who_opens_a_group_reads_its_root(new_world, fl):
+    group = new_world(joining=0, members=b"\x01" * 32, may_close_joining=True)
     assert (
         "it has no clients: a coordinator cannot start it"
         in fl("joining", group.folder, "open=false", "accept=true").out
