@@ -89,6 +89,7 @@ COORDINATOR = {
     "quorum": "who signs",
     "lifecycle": "from opening to closing",
     "engines": "what carries the messages",
+    "local_grid": "one of them, where scripts of users look for it",
     "superlink": "Flower's server",
     "gateway": "what the world sees",
 }

@@ -15,7 +15,7 @@ from fl.chain.errors import KeystoreError
 from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain, MaskedStep, Receipt, Update, sign, signer_of
 from fl.errors import ConfigError
-from fl.foreign.files import Unreadable
+from fl.foreign.files import Unreadable, expanded
 from fl.protocol import SIMULATED_FROM
 from fl.task.bounds import block_bits
 
@@ -141,7 +141,7 @@ def _password(keystore: Path, file: str) -> str:
     if not file:
         return ask_password(keystore)
     try:
-        return read_password(Path(file).expanduser()).strip()
+        return read_password(expanded(file)).strip()
     except Unreadable as error:
         problem = f"the password file {file} {error.problem}; name another with password-file"
         raise KeystoreError(path=str(keystore), problem=problem) from None
@@ -152,7 +152,7 @@ def _account(chain_id: int, keystore: str, password_file: str, anvil_index: int)
     if keystore in _unlocked:
         return _unlocked[keystore]
     if keystore:
-        path = Path(keystore).expanduser()
+        path = expanded(keystore)
         return open_keystore(path, password=_password(path, password_file))
     if anvil_index < 0:
         raise ConfigError("the node configuration names no key; set keystore to a file that `fl key` made")

@@ -11,12 +11,14 @@ from web3 import Web3
 from fl.chain.errors import ChainError
 from fl.chain.escrow import Escrow, Token
 from fl.chain.json_file import write_json
+from fl.chain.provider import PatientProvider
 from fl.chain.rpc_url import without_key
 from fl.chain.sender import connect
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
 
 _MOST_BYTES, _LONGEST_URL = 1 << 16, 2000
+_BEHIND = 3  # blocks that a load balancer's nodes may lag
 _LARGEST = 2**64 - 1  # of a chain id or a block's number
 
 
@@ -44,6 +46,9 @@ class Deployment:
     def connect(self) -> tuple[Web3, Escrow, Token]:
         """Reach both contracts. Raises: ChainUnreachable, WrongChain, NoContract."""
         w3 = connect(self.url, chain_id=self.chain_id)
+        # The contract is there as of its block. A node that is a little behind is waited for; a devnet that was reset is far behind.
+        if self.block and isinstance(w3.provider, PatientProvider) and w3.eth.block_number >= self.block - _BEHIND:
+            w3.provider.saw(self.block)
         return w3, Escrow(w3, self.contract), Token(w3, self.token)
 
     def write(self, path: Path) -> None:

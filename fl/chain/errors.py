@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from fl.chain.rpc_url import shown
 from fl.chain.tokens import tokens
 from fl.errors import FairshareError
 
 # Of the contract's errors.
 _AMOUNTS = frozenset({"stake", "pay", "bond", "amount", "balance", "needed", "allowance", "least", "most"})
+_WORD = re.compile(r"0x(?:[2-7][0-9a-f])+(?:00)*")
 _LARGE = 10**12  # wei; below it a number may be a count
 
 
@@ -160,6 +163,9 @@ def _amount(name: str, value: object) -> object:
     # Rounds, seconds and counts are never that large.
     if isinstance(value, int) and value >= _LARGE and name in _AMOUNTS:
         return f"{tokens(value)} tokens"
+    # A term is named by its words in 32 bytes.
+    if name == "term" and isinstance(value, str) and _WORD.fullmatch(value):
+        return bytes.fromhex(value[2:]).rstrip(b"\0").decode()
     return value
 
 

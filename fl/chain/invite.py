@@ -22,7 +22,7 @@ from eth_utils import is_checksum_address
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
 from fl.chain.rpc_url import without_key
-from fl.foreign.files import Absent, GivenFolder, Unreadable, read_file
+from fl.foreign.files import Absent, GivenFolder, Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
 
 _STRING = "fairshare:"  # how the one-line form begins
@@ -97,7 +97,7 @@ class Invite:
     @classmethod
     def load(cls, text: str) -> Invite:
         """From a file's name or the one-line form. Raises: BadInvite."""
-        return cls.from_line(text) if text.startswith(_STRING) else cls.read(Path(text).expanduser())
+        return cls.from_line(text) if text.startswith(_STRING) else cls.read(expanded(text))
 
     @classmethod
     def from_line(cls, text: str) -> Invite:

@@ -75,6 +75,9 @@ class Patience:
     depth: int | None = None  # blocks after which what happened counts as done; None for 12, or 0 on a devnet
 
 
+_TELL_S = 30.0  # between two lines on the same trouble
+
+
 def depth_of(w3: Web3) -> int:
     """Blocks after which what happened on this chain counts as done."""
     patience = getattr(w3.provider, "patience", None) or Patience()
@@ -125,6 +128,7 @@ class PatientProvider(JSONBaseProvider):
         self._transport = transport_to(url, wait_s=timeout_s)
         self._highest = _HIGHEST.setdefault(url, _Highest())
         self._chain: str | None = None  # in hex
+        self._told_at = float("-inf")  # when it was last said that there is no answer, monotonic
 
     def saw(self, block: int) -> None:
         """Something that matters stands in this block: for a while nothing is read as it was before it."""
@@ -146,12 +150,18 @@ class PatientProvider(JSONBaseProvider):
                     if problem.answer is not None:
                         return problem.answer
                     raise ChainUnreachable(url=self.endpoint_uri, reason=problem.reason) from problem
-                if not told:
-                    told = True
+                if (
+                    not told and time.monotonic() > self._told_at + _TELL_S
+                ):  # a node that limits rates says so at every other call
+                    told, self._told_at = True, time.monotonic()
+                    seen = "the chain is asked too often" if problem.limited else "no chain answers"
                     log.warning(
-                        "no chain answers at %s (%s); trying again for %.0f s",
-                        shown(self.endpoint_uri), problem.reason, patience,
-                    )  # fmt: skip
+                        "%s at %s (%s); trying again for %.0f s",
+                        seen,
+                        shown(self.endpoint_uri),
+                        problem.reason,
+                        patience,
+                    )
                 time.sleep(pause)
                 wait = min(2 * wait, 5.0)
             else:
@@ -211,7 +221,7 @@ class PatientProvider(JSONBaseProvider):
                 raise _Passing("no JSON-RPC")
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}")
         if status in _BUSY_STATUSES or _asks_to_wait(method, answer.get("error")):
-            reason = f"HTTP {status}" if status in _BUSY_STATUSES else _words(answer)
+            reason = f"HTTP {status}" if status in _BUSY_STATUSES else words_of(answer)
             raise _Passing(reason, limited=status == 429 or status < 500, wait_s=came.wait_s, answer=answer)
         if status >= 400 and "error" not in answer:
             raise ChainUnreachable(url=self.endpoint_uri, reason=f"HTTP {status}")
@@ -245,7 +255,8 @@ def _read(body: bytes) -> RPCResponse | None:
     return cast(RPCResponse, answer) if said else None
 
 
-def _words(answer: RPCResponse) -> str:
+def words_of(answer: RPCResponse) -> str:
+    """What a node says of an error, as it may be shown."""
     error = answer.get("error")
     return printable(error.get("message", "") if isinstance(error, dict) else error, most=200)
 
@@ -265,7 +276,7 @@ def _asks_to_wait(method: str, error: object) -> bool:
 def _is_behind(method: str, answer: RPCResponse) -> bool:
     """Whether the node that answered does not know the block that it was asked about."""
     if "error" in answer:
-        return bool(_UNKNOWN_BLOCK.search(_words(answer)))
+        return bool(_UNKNOWN_BLOCK.search(words_of(answer)))
     return method == "eth_getBlockByNumber" and answer.get("result") is None
 
 

@@ -25,7 +25,7 @@ from fl.chain.artifacts import artifact
 from fl.chain.checked_requests import BadCallOutput, CheckedRequests
 from fl.chain.errors import ChainError, ChainUnreachable, NoFunds, Refused, WrongChain
 from fl.chain.inclusion import TransactionTaken, free_nonce, include
-from fl.chain.provider import Patience, PatientProvider
+from fl.chain.provider import Patience, PatientProvider, words_of
 from fl.chain.rpc_url import with_key
 from fl.codec.keccak import keccak
 
@@ -72,7 +72,8 @@ def connect(url: str, *, chain_id: int | None = None, patience: Patience | None 
     try:
         seen = w3.eth.chain_id
     except (Web3Exception, ValueError, TypeError) as error:
-        raise ChainUnreachable(url=url, reason=type(error).__name__) from error
+        said = error.rpc_response if isinstance(error, Web3RPCError) else None
+        raise ChainUnreachable(url=url, reason=words_of(said) if said else type(error).__name__) from error
     if chain_id is not None and seen != chain_id:
         raise WrongChain(url=url, seen=seen, expected=chain_id)
     provider.patience = patience or Patience()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.chain.errors import ChainError
+from fl.foreign.files import expanded
 from fl.plain_text import printable
 
 SERVICE = "fairshare"
@@ -63,4 +64,4 @@ def _keyring() -> Any:  # the package's module, where it is installed
 
 
 def _user(path: Path) -> str:
-    return str(path.expanduser().absolute())
+    return str(expanded(path).absolute())

@@ -30,6 +30,17 @@ def raw_address(text: str) -> bytes:
     return bytes.fromhex(text[2:])
 
 
+def given_address(text: str) -> str | None:
+    """The checksum address that somebody typed: with its checksum, or all digits in one case; None for anything else.
+
+    A wrong checksum is a slip of the pen: tokens that go to such an address are lost.
+    """
+    if not _HEX.fullmatch(text):
+        return None
+    found = checksummed(raw_address(text))
+    return found if text[2:] in (found[2:], found[2:].lower(), found[2:].upper()) else None
+
+
 def is_checksummed(text: object) -> bool:
     """Whether this is an address with its checksum."""
     return isinstance(text, str) and bool(_HEX.fullmatch(text)) and checksummed(raw_address(text)) == text

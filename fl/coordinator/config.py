@@ -28,7 +28,8 @@ class TaskConfig:
     rounds: int = 10  # how many rounds the budget is spread over
     steps: int = 40  # local steps of a round, the same for every client
     batch_size: int = 32  # rows of one local step
-    learning_rate: float = 0.2  # of the local steps
+    # Of the local steps; if not set 0.2, or 0.05 for task.loss=mse, whose gradients have no bound.
+    learning_rate: float | None = None
     momentum: float = 0.0  # of the local steps, 0 for none
     optimizer: str = "sgd"  # of the local steps: sgd or adam
     loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
@@ -91,6 +92,13 @@ class TaskConfig:
                 f"task.stake_per_sample is {self.stake_per_sample} and task.max_stake {self.max_stake}; nobody could stake "
                 "for one sample, so raise max_stake"
             )
+
+    @property
+    def rate(self) -> float:
+        """The learning rate that was set, or the one that suits the loss."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 0.05 if self.loss == "mse" else 0.2
 
 
 @dataclass(kw_only=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -41,13 +40,13 @@ from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher, note_gas
 from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.strategy import PayingStrategy
-from fl.coordinator.training import begin_training, game_on
+from fl.coordinator.training import begin_training, check_whole, game_on
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.data import Federation, load_federation
+from fl.task.data import Federation, Shard, TableSchema, load_federation
 from fl.task.model_vector import vector_of
-from fl.task.preflight import UnfitModel, check_model
+from fl.task.preflight import check_model
 from fl.task.row_gradients import check_rows
 from fl.task.spec import TOGETHER, TaskSpec, dataset_hash, rows_of_dataset
 from fl.task.strategies import build_strategy
@@ -144,20 +143,18 @@ def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.M
     check_model(model, objective, rows_of_dataset(data.validation), batch_size=batch_size)
     if spec.private.noise == "rows":
         check_rows(model, objective, rows_of_dataset(data.validation))
-    for shard in data.shards[:1]:
+    for shard in _telling(data):
         check_model(model, objective, rows_of_dataset(shard.data), batch_size=batch_size)
-    game = ValidationGame(model, loss=objective, rows=rows_of_dataset(data.validation))
     base = vector_of(model)
-    game.measure_statistics(base)
-    try:
-        loss = game.evaluate(base).loss
-    except (RuntimeError, IndexError) as error:
-        raise UnfitModel(
-            f"the model fails on the whole validation set ({error})", "look for labels or words beyond what it knows"
-        ) from error
-    if not math.isfinite(loss):
-        raise UnfitModel(f"the loss of the whole validation set is {loss}", "look for rows with NaN or absurd values")
+    check_whole(ValidationGame(model, loss=objective, rows=rows_of_dataset(data.validation)), base)
     return cap_with_noise(spec, parameters=len(base)).with_base(model), model
+
+
+def _telling(data: Federation) -> Sequence[Shard]:
+    """The shard to try a model on: the first, or of a table of ids the one with the highest."""
+    if isinstance(data.schema, TableSchema) and data.schema.of_ids and data.shards:
+        return [max(data.shards, key=lambda shard: int(shard.data.features.max()))]
+    return data.shards[:1]
 
 
 def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
@@ -179,7 +176,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         trainable=task.trainable,
         steps=task.steps,
         batch_size=task.batch_size,
-        learning_rate=task.learning_rate,
+        learning_rate=task.rate,
         momentum=task.momentum,
         optimizer=task.optimizer,
         block_bits=task.block_bits,

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord
 from flwr.serverapp import Grid
+from numpy.typing import NDArray
 from torch import nn
 
 from fl.chain.paid_task import PaidTask
@@ -15,7 +17,10 @@ from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, Federation
 from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.preflight import UnfitModel
 from fl.task.spec import TaskSpec, rows_of_dataset
+
+_MOST_LOSS = 1e9  # of a model that nobody trained: no step could be scored beside it
 
 
 def game_on(rows: Dataset, *, spec: TaskSpec, model: nn.Module | None = None) -> ValidationGame:
@@ -27,6 +32,29 @@ def game_on(rows: Dataset, *, spec: TaskSpec, model: nn.Module | None = None) ->
         model: The spec's, if it was built before.
     """
     return ValidationGame(model or spec.build_model(), loss=spec.build_loss(), rows=rows_of_dataset(rows))
+
+
+def check_whole(game: ValidationGame, base: NDArray[np.float32]) -> None:
+    """Measure the initial model on all validation rows, once: what fails or is not finite is refused.
+
+    Args:
+        game: On the validation set.
+        base: The initial model's vector, shape (P,).
+    Raises: UnfitModel.
+    """
+    try:
+        game.measure_statistics(base)
+        loss = game.evaluate(base).loss
+    except (RuntimeError, IndexError, ValueError) as error:
+        raise UnfitModel(
+            f"the model fails on the whole validation set ({' '.join(str(error).split())[:200]})",
+            "look for labels or words beyond what it knows",
+        ) from error
+    if not abs(loss) < _MOST_LOSS:
+        raise UnfitModel(
+            f"the loss of the whole validation set is {loss:.4g}",
+            "look for rows with NaN or absurd values, and standardise inputs and targets",
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

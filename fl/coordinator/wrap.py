@@ -31,6 +31,7 @@ from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.strategy import PayingStrategy
+from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
@@ -130,6 +131,8 @@ def paying(
     trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
+    if utility is None:
+        check_whole(ValidationGame(built, loss=given.objective, rows=given.rows), vector_of(built))
     if utility is not None and scorer is None:
         scorer = "shapley" if clients <= _EXACT else "leverage"
     spec = _spec(inner, built, given.rows, scorer=scorer or "direction", scorer_arguments=scorer_arguments or {})
@@ -258,6 +261,15 @@ def _given(model: Any, *, loss: Any, validation: Any, utility: Any) -> _Given:
         if loss is None or validation is None:
             raise ConfigError(
                 "loss and validation are missing, which updates are scored on; or give utility=(arrays) -> float"
+            )
+        if isinstance(model, type) or isinstance(loss, type):
+            named, made = ("model", model) if isinstance(model, type) else ("loss", loss)
+            raise ConfigError(
+                f"{named} is the class {made.__name__}; give one that is built, such as {made.__name__}()"
+            )
+        if not callable(loss):
+            raise ConfigError(
+                f"loss is {loss!r}; give a module such as nn.CrossEntropyLoss(), or a function loss(model, batch)"
             )
         if not isinstance(model, nn.Module):
             raise ConfigError(

@@ -43,6 +43,14 @@ class Outside(Unreadable):
     """A name leads out of its folder, by itself or through a link."""
 
 
+def expanded(path: Path | str) -> Path:
+    """A path with the home folder where ~ stands for it; where there is no such home, ~ is a character like any other."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_file(path: Path, *, most: int) -> bytes:
     """A file that this machine's owner named: links to it are meant, what lies there need not be a file.
 

@@ -142,6 +142,7 @@ def is_finished(folder: Path) -> bool:
 def settings_of(config: RunConfig) -> dict[str, Any]:
     """A configuration as plain values that may be shown to anybody."""
     values = asdict(config)
+    values["task"]["learning_rate"] = config.task.rate
     if config.chain.url:
         # A paid node's URL carries its key in the path or the query: the report keeps the host only.
         parts = urlsplit(config.chain.url)

@@ -11,13 +11,13 @@ import os
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from fl.errors import ConfigError
+from fl.foreign.files import expanded
 from fl.task.data.tokens import BASES, NAME
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -118,7 +118,7 @@ def _found(transformers: Any, base: str) -> nn.Module:
 def _place(base: str) -> str:
     """The folder of a base, or its name where the hub cache may have it."""
     folder = os.environ.get(BASES)
-    own = Path(folder).expanduser() / base if folder and NAME.fullmatch(base) else None
+    own = expanded(folder) / base if folder and NAME.fullmatch(base) else None
     return str(own) if own is not None and own.is_dir() else base
 
 

@@ -7,6 +7,7 @@ so is the work: a thousand layers are built, a hundred million are not.
 
 from __future__ import annotations
 
+import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ from fl.errors import FairshareError
 from fl.task.bounds import MOST_MODEL
 
 _MOST_MODULES = 100_000
+# What torch imports when a layer first needs it is no part of the work of building: it is the machine's, and done once.
+_IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _MOST_CALLS = 2_000_000  # of Python and C functions while it is made: a second
 
 
@@ -81,11 +84,13 @@ def counted(path: str) -> Iterator[None]:
 @contextmanager
 def _measured(path: str) -> Iterator[None]:
     # Copies of a layer are registered once all of them are made: until then nothing but this sees them.
-    calls, before = 0, sys.getprofile()
+    calls, importing, before = 0, 0, sys.getprofile()
 
     def count(frame: FrameType, event: str, argument: object) -> None:
-        nonlocal calls
-        calls += 1
+        nonlocal calls, importing
+        if frame.f_code is _IMPORT and event in ("call", "return"):
+            importing += 1 if event == "call" else -1
+        calls += not importing
         if calls > _MOST_CALLS:
             raise ModelTooLarge(path=path, problem=f"takes more than {_MOST_CALLS:,} steps to build")
 

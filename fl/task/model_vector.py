@@ -29,7 +29,7 @@ _ADAPTER_PATTERNS = ("*lora_*", "*modules_to_save*", "*adapter*")
 def travelling(model: nn.Module) -> dict[str, nn.Parameter]:
     """The parameters that travel, by their first name, in `state_dict` order.
 
-    Raises: ConfigError for lazy layers, complex numbers, or two parameters that share a part of their memory.
+    Raises: ConfigError for lazy layers, values that are not there, complex numbers, or two parameters that share a part of their memory.
     """
     found = {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
@@ -40,6 +40,10 @@ def travelling(model: nn.Module) -> dict[str, nn.Parameter]:
             "for nn.LazyLinear), so that everybody builds the same model"
         )
     for name, tensor in found.items():
+        if tensor.is_meta:
+            raise ConfigError(
+                f"parameter {name} is on torch's device meta and has no values; build the model on a real one"
+            )
         if not tensor.is_floating_point():
             raise ConfigError(f"parameter {name} is {tensor.dtype}, and only real floats travel; hold it as float32")
     _check_memory(found)

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from fl.errors import FairshareError
+from fl.task.data.text import IGNORED
 from fl.task.draws import drawing_alike
 from fl.task.model_vector import batch_norms, travelling
-from fl.task.objectives import Batch, Objective
+from fl.task.objectives import Batch, Binary, MultiLabel, Objective
 from fl.task.rows import Rows
 
 FEW = 8  # rows that are tried
@@ -52,19 +53,53 @@ def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_siz
             f"the model cannot be copied ({_words(error)})", "make what it holds copyable; scoring works on copies"
         ) from error
     named = travelling(model)
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnfitModel("the model is compiled by torch.jit", "give the module that it was made of")
     if not named:
         raise UnfitModel("the model has no parameter that is trained", "leave requires_grad on where it is to learn")
     for name, array in named.items():
         if not bool(torch.isfinite(array).all()):
             raise UnfitModel(f"the initial parameter {name} holds NaN or infinity", "start from finite values")
+    _check_targets(objective, rows)
     rows = rows.spread(FEW)
     model.eval()
     first = _gradients(model, objective, rows)
+    if first and not any(bool(tensor.any()) for tensor in first.values()):
+        raise UnfitModel(
+            "the gradient of the initial model is 0 for every parameter",
+            "look for a loss that outputs cannot change, as cross-entropy of a single output is, for layers that pass nothing on, or "
+            "for targets that do not fit the loss",
+        )
     _check_mean(model, objective, rows)
+    _check_logarithms(model, objective, rows)
     _check_reached(named, first)
     _check_same(first, _gradients(model, objective, rows))
     if batch_size is not None:
         _check_training(model, objective, rows, batch_size=batch_size)
+
+
+def _check_targets(objective: Objective, rows: Rows) -> None:
+    """Refuse targets that a loss of classes takes without a word, and makes nonsense of."""
+    labels, loss = rows.labels, getattr(objective, "loss", None)
+    if labels.is_complex() or not labels.numel():
+        return
+    numbers = "set task.loss=mse or huber (nn.MSELoss() or nn.HuberLoss() for paying) to predict a number"
+    indices = isinstance(objective, MultiLabel) and labels.ndim == 1 and not labels.is_floating_point()
+    if (not indices and isinstance(objective, Binary | MultiLabel)) or isinstance(
+        loss, nn.BCELoss | nn.BCEWithLogitsLoss
+    ):
+        low, high = float(labels.min()), float(labels.max())
+        if low < 0 or high > 1:
+            raise UnfitModel(
+                f"the targets run from {low:g} to {high:g}, and the loss takes 0 and 1",
+                f"{numbers}, or cross_entropy for more than two classes",
+            )
+    if isinstance(loss, nn.CrossEntropyLoss) and labels.is_floating_point() and labels.ndim > 1:
+        sums = labels.sum(1)
+        if bool((labels < 0).any()) or not torch.allclose(sums, torch.ones_like(sums), atol=1e-3):
+            raise UnfitModel(
+                "the targets are numbers, and cross-entropy takes a class or the probabilities of all", numbers
+            )
 
 
 def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, Tensor]:
@@ -84,6 +119,9 @@ def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, 
         raise UnfitModel(
             f"the loss has no gradient ({_words(error)})", "use differentiable operations in forward and loss"
         ) from error
+    sparse = [name for name, one in travelling(model).items() if one.grad is not None and one.grad.is_sparse]
+    if sparse:
+        raise UnfitModel(f"the gradient of {sparse[0]} is sparse", "build the embedding with sparse=False")
     found = {
         name: parameter.grad.detach().clone()
         for name, parameter in travelling(model).items()
@@ -118,9 +156,12 @@ def _loss(model: nn.Module, objective: Objective, batch: Batch, *, rows: Rows) -
             "make it one real number: reduction='mean', or a loss(model, batch) of one loss a row",
         )
     if not math.isfinite(float(loss.detach())):
+        ignored = bool((rows.labels == IGNORED).any())
         raise UnfitModel(
             f"the loss of the initial model is {float(loss.detach())}",
-            "look for NaN in the rows, a log of 0 or an overflow; standardise the inputs",
+            f"leave out the rows that are labelled {IGNORED}: alone they have no mean"
+            if ignored
+            else "look for NaN in the rows, a log of 0 or an overflow; standardise the inputs",
         )
     return loss
 
@@ -148,6 +189,20 @@ def _check_mean(model: nn.Module, objective: Objective, rows: Rows) -> None:
         "a loss has to be the mean over its rows: give outputs and targets one shape, (N, 1) against (N,) pairs every output "
         "with every target; leave out reduction='sum' and what looks at other rows of a batch",
     )
+
+
+def _check_logarithms(model: nn.Module, objective: Objective, rows: Rows) -> None:
+    """Refuse raw outputs under a loss of log-probabilities, which falls without end."""
+    batch = rows.batch()
+    if not isinstance(getattr(objective, "loss", None), nn.NLLLoss) or not isinstance(batch, tuple):
+        return
+    with torch.no_grad(), drawing_alike():
+        sums = model(*batch[:-1]).exp().sum(1)
+    if not torch.allclose(sums, torch.ones_like(sums), atol=0.01):
+        raise UnfitModel(
+            "nn.NLLLoss takes logarithms of probabilities, and the outputs' do not sum to 1",
+            "end forward with log_softmax(1), or use nn.CrossEntropyLoss()",
+        )
 
 
 def _draws(model: nn.Module, objective: Objective, rows: Rows) -> bool:
@@ -216,8 +271,8 @@ _HINTS = (
     ),
     (
         ("for argument #1 'indices'",),
-        "token ids have to come as whole numbers: give them to paying() as an integer array; the columns of a table come as "
-        "standardised numbers, from which x.long() makes no ids again",
+        "ids have to come as whole numbers: set data.ids=true for a table of them, which is read as standardised numbers otherwise, "
+        "and give them to paying() as an integer array",
     ),
     (
         ("dtype", "scalar type", "can't be cast"),
@@ -228,6 +283,11 @@ _HINTS = (
         ("out of bounds", "out of range"),
         "give an output for each class (for one logit a row use task.loss=binary), and an embedding a row for each word, or "
         "correct the labels",
+    ),
+    (
+        ("more than 1 value per channel", "more than 1 spatial"),
+        "keep running statistics (track_running_stats=True), or use LayerNorm or GroupNorm: a row's loss may not depend on the rows "
+        "beside it",
     ),
     (
         ("forward()",),

@@ -59,9 +59,12 @@ class Rows:
         return Rows(arrays={name: array[chosen] for name, array in self.arrays.items()}, form=self.form)
 
     def spread(self, count: int) -> Rows:
-        """So many rows from all over the set, in their order."""
-        places = np.unique(np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64))
-        return self.take(torch.from_numpy(places))
+        """So many rows from all over the set, in their order, and those with the highest id and class, which a model may not know."""
+        places = np.linspace(0, len(self) - 1, min(count, len(self))).astype(np.int64).tolist()
+        for array in self.arrays.values():
+            if array.dtype is torch.int64 and array.numel():
+                places.append(int(array.reshape(len(self), -1).amax(1).argmax()))
+        return self.take(torch.from_numpy(np.unique(places)))
 
     def batch(self, device: torch.device | str = "cpu") -> Batch:
         """All rows as one batch, copied: a model that standardises in place would write into the set."""
@@ -135,9 +138,10 @@ def _read(validation: Any) -> Rows:
         )
     if isinstance(validation, tuple) and len(validation) > 2:
         return _in_order(list(validation))
-    if not isinstance(validation, Iterable) or isinstance(validation, np.ndarray | Tensor | str):
+    if not isinstance(validation, Iterable) or isinstance(validation, Tensor | str) or hasattr(validation, "__array__"):
+        wrapped = ": of a Dataset, a DataLoader" if hasattr(validation, "__getitem__") else ""
         raise ConfigError(
-            f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either"
+            f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either{wrapped}"
         )
     parts = [_read(tuple(batch) if isinstance(batch, list) else batch) for batch in validation]
     if not parts:
@@ -174,6 +178,8 @@ def _in_order(arrays: Sequence[Any]) -> Rows:
 
 
 def _tensor(values: Any, *, name: str) -> Tensor:
+    if isinstance(values, Tensor) and (values.is_nested or values.layout is not torch.strided):
+        raise ConfigError(f"validation's {name} is sparse or nested; give it dense, and padded to one length")
     found = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(_array(values, name=name))
     if found.ndim == 0:
         raise ConfigError(f"validation's {name} is a single number; give one row for each sample")
@@ -193,6 +199,8 @@ def _tensor(values: Any, *, name: str) -> Tensor:
 
 
 def _array(values: Any, *, name: str) -> NDArray[Any]:
+    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+        raise ConfigError(f"validation's {name} has masked values; fill them in, or leave the rows out")
     try:
         array = np.array(values)  # a copy: what is read-only may not back a tensor
     except ValueError as error:  # rows of different lengths

@@ -318,6 +318,7 @@ def test_terms_out_of_range_are_named(new_world):
     assert caught.value.name == "TermOutOfRange"
     assert bytes.fromhex(caught.value.values["term"][2:]).rstrip(b"\0") == b"rounds"
     assert (caught.value.values["seen"], caught.value.values["least"]) == (0, 1)
+    assert "the contract refused open: TermOutOfRange(term=rounds, seen=0, least=1, most=" in str(caught.value)
 
 
 @pytest.mark.parametrize(

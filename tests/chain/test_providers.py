@@ -139,7 +139,7 @@ def test_a_limit_that_does_not_end_is_told_in_the_nodes_words(provider):
     provider.habit = lambda _, call: refusal(call, "rate limit of this plan")
     with pytest.raises(Web3RPCError, match="rate limit of this plan"):
         _ = w3.eth.block_number
-    with pytest.raises(ChainUnreachable, match="NodeRefused"):
+    with pytest.raises(ChainUnreachable, match=r"no chain answers at .* \(rate limit of this plan\)"):
         connect(provider.entry, patience=Patience(limit_s=0))
 
 
@@ -239,10 +239,19 @@ def test_behind_a_load_balancer_one_reads_what_one_has_written(provider, chain, 
     assert token.balance(account(4).address) == 5
 
 
+def test_a_command_that_follows_a_deployment_waits_for_a_node_that_is_behind(provider, chain, account):
+    here = connect(chain.url)
+    token, sent = Token.deploy(here, account=account(3))
+    provider.habit = is_behind(1, times=8)
+    found = replace(chain, url=provider.entry, token=token.address, block=sent.block)
+    assert found.connect()[2].balance(account(4).address) == 0  # "no token at" its address, on a node that is behind
+
+
 def test_a_block_that_is_gone_is_not_waited_for_for_ever(anvil):
     w3 = connect(anvil, patience=Patience(lag_s=0.3))
     w3.provider.saw(w3.eth.block_number + 1000)
     assert w3.eth.get_balance("0x" + "11" * 20) == 0
+    w3.provider._highest.block = 0  # or whoever comes next waits for it with more patience
 
 
 # ---- habits of machines ----------------------------------------------------------------------------------------------

@@ -192,6 +192,14 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
     ("setting", "saying"),
     [
         ("to=me", "to is 'me', which is no address; write 0x and 40 hex digits"),
+        (
+            "to=0x70997970c51812dc3A010C7d01b50e0d17dc79C8",
+            "to is '0x70997970c51812dc3A010C7d01b50e0d17dc79C8', whose capitals are not those of its checksum, so a digit may be wrong;",
+        ),
+        (
+            "to=70997970C51812dc3A010C7d01b50e0d17dc79C8",
+            "to is '70997970C51812dc3A010C7d01b50e0d17dc79C8', which is no address",
+        ),
         ("tokens=lots", "tokens is 'lots'; write a number of tokens such as 1000 or 0.5"),
         ("deployment=none.json", "deployment file none.json is not there; write one with `fl deploy`"),
     ],

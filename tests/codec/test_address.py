@@ -3,7 +3,7 @@
 import pytest
 from eth_utils import to_checksum_address
 
-from fl.codec.address import checksummed, is_checksummed, raw_address
+from fl.codec.address import checksummed, given_address, is_checksummed, raw_address
 
 
 @pytest.mark.parametrize("number", [0, 1, 0xF39FD6E51AAD88F6F4CE6AB8827279CFFFB92266, 2**160 - 1])
@@ -24,3 +24,18 @@ def test_what_is_no_address_is_refused(text):
 
 def test_a_wrong_case_is_no_checksum():
     assert not is_checksummed("0xf39fd6e51aad88f6f4ce6ab8827279cffFb92266")
+
+
+def test_an_address_that_is_given_has_its_checksum_or_one_case():
+    address = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    for text in (address, address.lower(), "0x" + address[2:].upper()):
+        assert given_address(text) == address
+    for text in (
+        address.replace("C8", "c8"),
+        address.replace("0x7", "0x8"),
+        address[2:],
+        address[:-1],
+        "0x" + "g" * 40,
+        "",
+    ):
+        assert given_address(text) is None

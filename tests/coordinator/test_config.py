@@ -28,6 +28,11 @@ def test_tokens_are_wei_to_the_last_digit(tokens, amount):
     assert wei(tokens, setting="task.budget") == amount
 
 
+def test_steps_are_as_long_as_the_loss_bears():
+    assert (TaskConfig().rate, TaskConfig(loss="mse").rate, TaskConfig(loss="huber").rate) == (0.2, 0.05, 0.2)
+    assert TaskConfig(loss="mse", learning_rate=0.5).rate == 0.5
+
+
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [

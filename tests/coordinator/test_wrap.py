@@ -344,9 +344,19 @@ def test_a_named_part_is_paid_by_a_loss_over_named_batches(folder, settings, row
             "validation's inputs has NaN or infinity in 4 of 4 rows",
         ),
         ({"trainable": "head.*"}, "task.trainable is 'head.*', which names no parameter"),
+        (
+            {
+                "model": nn.Linear(3, 2),
+                "validation": (np.where(np.arange(40)[:, None] == 3, 3e38, np.ones((40, 3))), np.arange(40) % 2),
+            },
+            "the loss of the whole validation set is .*; look for rows with NaN or absurd values",
+        ),
+        ({"loss": "cross_entropy"}, r"loss is 'cross_entropy'; give a module such as nn.CrossEntropyLoss\(\)"),
+        ({"loss": nn.CrossEntropyLoss}, r"loss is the class CrossEntropyLoss; give one that is built"),
+        ({"model": nn.Linear}, r"model is the class Linear; give one that is built"),
         ({"budget": "1,000"}, "budget is '1,000'; write a number of tokens"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.filterwarnings("ignore:Using a target size")
 def test_what_does_not_work_is_refused_before_anything_is_escrowed(folder, settings, account, changes, message):

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from fl.foreign.files import Absent, GivenFolder, Outside, Unreadable, read_file
+from fl.foreign.files import Absent, GivenFolder, Outside, Unreadable, expanded, read_file
 
 
 @pytest.fixture
@@ -89,3 +89,10 @@ def test_what_is_not_there_is_said_so(given):
         GivenFolder(given).read("a\0b", most=1)
     with pytest.raises(Outside, match="is a link, or lies behind one"):
         GivenFolder(given).read("a.json/b", most=1)
+
+
+def test_home_is_where_it_stands_and_a_sign_where_there_is_none(monkeypatch):
+    monkeypatch.setenv("HOME", "/far/home")
+    assert str(expanded("~/t.csv")) == "/far/home/t.csv"
+    assert str(expanded("~nobody-of-this-name/t.csv")) == "~nobody-of-this-name/t.csv"
+    assert str(expanded("t~.csv")) == "t~.csv"

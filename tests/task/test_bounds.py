@@ -1,15 +1,18 @@
 """How much a task may ask for: no number in somebody else's spec hangs a machine, or fills it, before its owner agreed."""
 
+import importlib
 import json
+import sys
 from decimal import Decimal
 
 import pytest
+import torch
 from torch import nn
 
 from clients.joining.preview import preview
 from fl.errors import ConfigError
 from fl.task.bounds import check_bounds, read_spec
-from fl.task.model_size import ModelTooLarge
+from fl.task.model_size import ModelTooLarge, check_size
 from fl.task.models import build_model
 from fl.task.spec import TaskSpec
 from fl.task.trust import Trust
@@ -106,6 +109,29 @@ def test_layers_without_number_are_not_built(monkeypatch):
     arguments = {"d_model": 8, "nhead": 1, "num_encoder_layers": 2**31}
     with pytest.raises(ModelTooLarge, match="takes more than 200,000 steps to build"):
         build_model("torch.nn:Transformer", arguments, feature_shape=(3,), num_classes=2, seed=0, trust=FOREIGN)
+
+
+def test_what_is_imported_for_a_layer_is_no_work_of_building_it(monkeypatch, tmp_path):
+    monkeypatch.setattr("fl.task.model_size._MOST_CALLS", 5_000)
+    (tmp_path / "needed_by_a_layer.py").write_text("for number in range(20_000):\n    abs(number)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def late():
+        importlib.import_module("needed_by_a_layer")
+        return torch.nn.Linear(3, 2)
+
+    check_size(late, path="a:B")
+    assert "needed_by_a_layer" in sys.modules
+    monkeypatch.delitem(sys.modules, "needed_by_a_layer")
+
+    def busy():
+        late()
+        for number in range(20_000):
+            abs(number)
+        return torch.nn.Linear(3, 2)
+
+    with pytest.raises(ModelTooLarge, match="takes more than 5,000 steps to build"):
+        check_size(busy, path="a:B")
 
 
 def test_layers_beyond_number_are_not_registered(monkeypatch):

@@ -4,10 +4,12 @@ import random
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import TensorDataset
 
 from fl.errors import ConfigError, FairshareError
 from fl.task.objectives import Binary, Huber, MultiLabel, SquaredError, objective_of
@@ -98,6 +100,40 @@ class Shared(Net):
         self.twin = nn.Parameter(self.layer.weight.data)
 
 
+class Slices(nn.Module):
+    """Two parameters side by side in one memory."""
+
+    def __init__(self):
+        super().__init__()
+        both = torch.randn(30)
+        self.first, self.second = (nn.Parameter(half.view(3, 5)) for half in (both[:15], both[15:]))
+
+    def forward(self, x):
+        return x @ (self.first + self.second).T
+
+
+class Scaled(Net):
+    """A parameter of no dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+class Sparse(nn.Module):
+    """An embedding whose gradient names its rows."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(50, 4, sparse=True), nn.Linear(4, 3)
+
+    def forward(self, ids):
+        return self.out(self.words(ids).mean(1))
+
+
 def normed():
     return nn.Sequential(nn.BatchNorm1d(5), nn.Linear(5, 3))
 
@@ -116,6 +152,9 @@ GOOD = {
     "one logit": (Net(outputs=1), Binary(), (X, CLASSES > 0)),
     "several labels": (Net(), MultiLabel(), (X, (X[:, :3] > 0).astype(np.int64))),
     "squared error of a flat target": (Net(outputs=1), SquaredError(), (X, X[:, 0])),
+    "shares of one logit": (Net(outputs=1), Binary(), (X, 1 / (1 + np.exp(-X[:, 0])))),
+    "shares of classes": (Net(), CROSS_ENTROPY, (X, np.exp(X[:, :3]) / np.exp(X[:, :3]).sum(1, keepdims=True))),
+    "the one label of several": (Net(), MultiLabel(), (X, CLASSES)),
     "huber of a column": (Net(outputs=1), Huber(), (X, X[:, :1])),
     "dict and own loss": (
         Net(lambda outputs: {"logits": outputs}),
@@ -127,6 +166,10 @@ GOOD = {
         lambda model, batch: functional.cross_entropy(model(batch["x"])["logits"], batch["y"]),
         {"x": X, "y": CLASSES},
     ),
+    "logarithms": (Net(lambda out: out.log_softmax(1)), nn.NLLLoss(), (X, CLASSES)),
+    "slices of one storage": (Slices(), CROSS_ENTROPY, (X, CLASSES)),
+    "weights by parametrization": (nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)), CROSS_ENTROPY, (X, CLASSES)),
+    "a number alone": (Scaled(), CROSS_ENTROPY, (X, CLASSES)),
     "noise": (Noisy(), CROSS_ENTROPY, (X, CLASSES)),
     "batch norm": (normed(), CROSS_ENTROPY, (X * 1000, CLASSES)),
 }
@@ -165,7 +208,7 @@ BAD = {
     "one number a row of cross-entropy": (
         Net(lambda out: out[:, 0]), CROSS_ENTROPY, (X, CLASSES), r"takes an output for each class, shape \(n, classes\)",
     ),
-    "float words": (Words(), CROSS_ENTROPY, (IDS.astype(float), IDS[:, -1] > 25), "token ids have to come as whole numbers: give them"),
+    "float words": (Words(), CROSS_ENTROPY, (IDS.astype(float), IDS[:, -1] > 25), "ids have to come as whole numbers: set data.ids=true for a table"),
     "an end of the process": (Net(lambda out: sys.exit("bye")), CROSS_ENTROPY, (X, CLASSES), "fails on .*: SystemExit: bye; make"),
     "an input too few": (TwoInputs(), CROSS_ENTROPY, (X, CLASSES), "give forward the inputs that it takes"),
     "a function of outputs": (Net(), functional.cross_entropy, (X, CLASSES), "a loss is a module, such as nn.CrossEntropyLoss"),
@@ -177,6 +220,31 @@ BAD = {
     "not finite": (Net(lambda out: out / 0 * 0), CROSS_ENTROPY, (X, CLASSES), "the loss of the initial model is nan"),
     "infinite gradient": (
         Net(lambda out: (out * 0).sqrt() + out), CROSS_ENTROPY, (X, CLASSES), "the gradient of layer.weight holds NaN",
+    ),
+    "a number for cross-entropy": (Net(outputs=1), CROSS_ENTROPY, (X, X[:, :1]), "the targets are numbers, and cross-entropy takes a class"),
+    "several numbers for cross-entropy": (Net(), CROSS_ENTROPY, (X, X[:, :3]), "set task.loss=mse or huber"),
+    "a number for one logit": (Net(outputs=1), Binary(), (X, X[:, :1] / 5 - 1), "the targets run from .*, and the loss takes 0 and 1"),
+    "three classes for one logit": (Net(outputs=1), Binary(), (X, CLASSES), "the targets run from 0 to 2, .*cross_entropy for more"),
+    "counts for several labels": (Net(), MultiLabel(), (X, np.stack([CLASSES] * 3, 1)), "the targets run from 0 to 2"),
+    "numbers for torch's own": (
+        Net(outputs=1), nn.BCEWithLogitsLoss(), (X, X[:, :1] * 9), r"nn.MSELoss\(\) or nn.HuberLoss\(\) for paying",
+    ),
+    "a single class": (Net(outputs=1), CROSS_ENTROPY, (X, np.ones((24, 1))), "the gradient of the initial model is 0 for every parameter"),
+    "dead units": (Net(lambda out: torch.relu(out - 99)), CROSS_ENTROPY, (X, CLASSES), "layers that pass nothing on"),
+    "an id that one row holds": (
+        Words(), CROSS_ENTROPY, (np.where(np.arange(144).reshape(24, 6) == 43, 50, IDS), IDS[:, -1] > 25), "an embedding a row for",
+    ),
+    "a class that one row holds": (Net(), CROSS_ENTROPY, (X, np.where(np.arange(24) == 7, 3, CLASSES)), "an output for each class"),
+    "sparse gradients": (Sparse(), CROSS_ENTROPY, (IDS, CLASSES), "the gradient of words.weight is sparse; build the embedding with"),
+    "raw outputs as logarithms": (Net(), nn.NLLLoss(), (X, CLASSES), "nn.NLLLoss takes logarithms of probabilities, .*log_softmax"),
+    "rows that are ignored": (
+        Net(), CROSS_ENTROPY, (X, np.where(CLASSES == 1, -100, CLASSES)), "leave out the rows that are labelled -100",
+    ),
+    "no values": (nn.Linear(5, 3, device="meta"), CROSS_ENTROPY, (X, CLASSES), "is on torch's device meta and has no values; build"),
+    "compiled by jit": (torch.jit.script(nn.Linear(5, 3)), CROSS_ENTROPY, (X, CLASSES), "is compiled by torch.jit; give the module"),
+    "no running statistics": (
+        nn.Sequential(nn.BatchNorm1d(5, track_running_stats=False), nn.Linear(5, 3)), CROSS_ENTROPY, (X, CLASSES),
+        "keep running statistics .*LayerNorm or GroupNorm",
     ),
     "shared memory": (Shared(), CROSS_ENTROPY, (X, CLASSES), "share memory without being one; tie them by assigning"),
     "complex": (Net(dtype=torch.complex64), CROSS_ENTROPY, (X, CLASSES), "is torch.complex64, and only real floats travel"),
@@ -236,6 +304,13 @@ def test_a_model_that_cannot_be_copied_is_refused():
         ((X, CLASSES[:5]), "validation cannot be read: the validation set has 24 inputs and 5 labels"),
         ({"x": X, "y": CLASSES[:5]}, "validation cannot be read: the validation set has 24 of x, 5 of y"),
         (X, "validation is a ndarray; give"),
+        (
+            TensorDataset(torch.from_numpy(X), torch.from_numpy(CLASSES)),
+            "validation is a TensorDataset; .*: of a Dataset, a DataLoader",
+        ),
+        (pandas.DataFrame(X), "validation is a DataFrame; give"),
+        ((np.ma.masked_greater(X, 1), CLASSES), "validation's inputs has masked values; fill them in"),
+        ((torch.from_numpy(X).to_sparse(), CLASSES), "validation's inputs is sparse or nested; give it dense"),
         (7, "validation is a int; give"),
         (iter(()), "validation has no batch; an iterator that was read before is empty"),
         ([(X, CLASSES), {"x": X, "y": CLASSES}], "the batches of validation differ: features, labels and x, y"),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from eth_utils import is_address, to_checksum_address
-
 from clients.node.folder import NodeFolder
 from fl.bundle.invite_link import load_invite
 from fl.chain.invite import Invite
+from fl.cli.arguments.values import address_of
 from fl.errors import ConfigError
+from fl.foreign.files import expanded
 
 FOLDER = "the node's or the coordinator's folder (default node or, where there is none, coordinator)"
 
@@ -17,7 +17,7 @@ FOLDER = "the node's or the coordinator's folder (default node or, where there i
 def folder_of(values: dict[str, str]) -> NodeFolder:
     """The folder that was named, or ./node; ./coordinator where only that is there."""
     default = next((folder for folder in ("node", "coordinator") if Path(folder, "invite.json").exists()), "node")
-    return NodeFolder(path=Path(values.get("folder") or default).expanduser().absolute())
+    return NodeFolder(path=expanded(values.get("folder") or default).absolute())
 
 
 def invite_of(values: dict[str, str], folder: NodeFolder) -> Invite:
@@ -33,6 +33,4 @@ def account_of(values: dict[str, str], folder: NodeFolder) -> str:
     """The account that was named, or the folder's; "" for neither. Raises: ConfigError for what is no address."""
     if not values.get("account"):
         return folder.account
-    if not is_address(values["account"]):
-        raise ConfigError(f"account is {values['account']!r}, which is no address; write 0x and 40 hex digits")
-    return to_checksum_address(values["account"])
+    return address_of(values["account"], setting="account")

@@ -12,7 +12,7 @@ from fl.chain.invite import Invite
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import whole
 from fl.errors import ConfigError
-from fl.foreign.files import Absent, GivenFolder, Unreadable
+from fl.foreign.files import Absent, GivenFolder, Unreadable, expanded
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
 
 TASK = {
@@ -31,7 +31,7 @@ def office_of(values: dict[str, str]) -> tuple[Path, Invite]:
 
     Raises: BadInvite; ConfigError if there is neither.
     """
-    folder = Path(values.get("folder") or "coordinator").expanduser().absolute()
+    folder = expanded(values.get("folder") or "coordinator").absolute()
     if values.get("invite"):
         return folder, load_invite(values["invite"])
     if not (folder / "invite.json").exists():

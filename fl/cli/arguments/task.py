@@ -20,7 +20,7 @@ from fl.chain.invite import Invite
 from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError
-from fl.foreign.files import GivenFolder
+from fl.foreign.files import GivenFolder, expanded
 
 _MOST_STATE = 1 << 30  # bytes of a chain that a run kept
 _INVITE = "fairshare:"  # how the one-line form begins; it may end in =
@@ -53,7 +53,7 @@ def split(arguments: Sequence[str], *, command: str) -> tuple[str, list[str]]:
 
 def open_task(text: str) -> NamedTask:
     """The task that a text names. Raises: BadInvite; BadArchive; ConfigError for a folder without an invite."""
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not text.startswith(_TEXTS) and is_archive(path):
         archive = Archive.open(path)
         return NamedTask(invite=archive.invite, archive=archive)
@@ -115,6 +115,6 @@ def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | No
             where, ca=invite.ca if own else "", account=account if own else None, domain=domain, task_id=invite.id_bytes
         )
         return HttpBundles(asking)
-    if "://" not in where and not Path(where).expanduser().is_dir():
+    if "://" not in where and not expanded(where).is_dir():
         raise ConfigError(f"bundles is {where}, which is no folder; name the folder that holds round-0001, or a URL")
-    return BundleStore.at(where if "://" in where else str(Path(where).expanduser()))
+    return BundleStore.at(where if "://" in where else str(expanded(where)))

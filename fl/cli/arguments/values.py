@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
+from typing import cast
 
-from eth_utils import is_address, to_checksum_address
+from eth_typing import ChecksumAddress
 
+from fl.codec.address import given_address
 from fl.errors import ConfigError
 from fl.foreign.json_text import shown
 
@@ -42,8 +45,13 @@ def number_of(text: str, *, setting: str) -> float:
     return value
 
 
-def address_of(text: str, *, setting: str) -> str:
+def address_of(text: str, *, setting: str) -> ChecksumAddress:
     """A checksum address. Raises: ConfigError for anything else."""
-    if not is_address(text):
-        raise ConfigError(f"{setting} is {text!r}, which is no address; write 0x and 40 hex digits")
-    return to_checksum_address(text)
+    if (found := given_address(text)) is not None:
+        return cast(ChecksumAddress, found)
+    if re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
+        raise ConfigError(
+            f"{setting} is {text!r}, whose capitals are not those of its checksum, so a digit may be wrong; copy it anew, or write it "
+            "in small letters if you are sure"
+        )
+    raise ConfigError(f"{setting} is {text!r}, which is no address; write 0x and 40 hex digits")

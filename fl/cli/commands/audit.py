@@ -24,7 +24,7 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.arguments.values import address_of, whole
 from fl.errors import ConfigError
-from fl.foreign.files import GivenFolder, Unreadable, read_file
+from fl.foreign.files import GivenFolder, Unreadable, expanded, read_file
 from fl.plain_text import printable, ranges
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec, rows_of_dataset
@@ -168,7 +168,7 @@ def game_of(
     Raises: ConfigError for a file that cannot be read; OtherValidation.
     """
     folder = task.folder if not named and task.folder and (task.folder / VALIDATION).exists() else None
-    where = Path(named).expanduser() if named else (folder or Path()) / VALIDATION
+    where = expanded(named) if named else (folder or Path()) / VALIDATION
     if named or folder:
         try:
             if folder is None:

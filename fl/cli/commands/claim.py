@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eth_utils import is_address, to_checksum_address
-
 from fl.bundle.format import read_header, read_leaves
 from fl.bundle.invite_link import load_invite
 from fl.bundle.store import BundleStore
@@ -14,6 +12,7 @@ from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import address_of
 from fl.errors import ConfigError
 from fl.rewards import RoundTree
 
@@ -28,9 +27,7 @@ KNOWN = {
 def main(arguments: Sequence[str]) -> None:
     """Find the last final round and claim from it."""
     values = parse(arguments, known=KNOWN, command="claim", required=["invite", "bundles", "account"])
-    if not is_address(values["account"]):
-        raise ConfigError(f"account is {values['account']!r}, which is no address; write 0x and 40 hex digits")
-    account = to_checksum_address(values["account"])
+    account = address_of(values["account"], setting="account")
     invite = load_invite(values["invite"])
     w3 = connect(invite.url, chain_id=invite.chain_id)
     escrow = Escrow(w3, invite.contract)

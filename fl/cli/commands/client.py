@@ -46,6 +46,7 @@ from fl.cli.arguments.values import is_whole, whole
 from fl.cli.commands.join import INTERRUPTED, accepted, commit
 from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
+from fl.foreign.files import expanded
 from fl.machine_errors import LogFile
 from fl.plain_text import indented, printable
 from fl.privacy.terms import PrivacyTerms
@@ -209,7 +210,7 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
     FileStyle.of(values)  # refuses what makes no sense
     return {
         **wallet,
-        "shard": str(Path(values["data"]).expanduser().absolute()),
+        "shard": str(expanded(values["data"]).absolute()),
         "trust": values.get("trust", ""),
         "style": json.dumps({key: values[key] for key in SETTINGS if key in values}),
         "drop-unlabelled": values.get("drop_unlabelled") == "true",
@@ -219,7 +220,7 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
 
 def _folder_for(values: dict[str, str], invite: Invite) -> NodeFolder:
     """The folder that was named; else ./node or, where that is another task's, one that is named for this task."""
-    folder = NodeFolder(path=Path(values.get("folder") or "node").expanduser().absolute())
+    folder = NodeFolder(path=expanded(values.get("folder") or "node").absolute())
     if (
         values.get("folder")
         or not folder.invite_path.exists()
@@ -234,7 +235,7 @@ def _folder_for(values: dict[str, str], invite: Invite) -> NodeFolder:
 def _wallet(values: dict[str, str], *, invite: Invite) -> LocalAccount:
     if not values.get("key"):
         return signer(None, chain_id=invite.chain_id, anvil_index=int(values["anvil"]))
-    path = Path(values["key"]).expanduser()
+    path = expanded(values["key"])
     into_keyring = values.get("keyring") == "true"
     try:
         if not path.exists():
@@ -355,7 +356,7 @@ def _joined(
         return False
     folder.bind(invite=invite, account=account.address)
     dataset = commit(
-        Path(values["data"]).expanduser(),
+        expanded(values["data"]),
         note=folder.path / "commitment.json",
         task_id=invite.task_id,
         account=account.address,

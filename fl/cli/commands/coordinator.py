@@ -33,7 +33,7 @@ from fl.coordinator.serve import ServiceWatcher, Surfaces, run_coordinator
 from fl.coordinator.serve_again import serve_again
 from fl.dashboard.app import WAITING, dashboard_app
 from fl.errors import ConfigError, FairshareError
-from fl.foreign.files import Unreadable, read_file
+from fl.foreign.files import Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, list_of, object_of, read_json, text_of
 from fl.machine_errors import LogFile
 from fl.plain_text import plural
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
         print(_help())
         return
     given = spell_out(_dotted(arguments))
-    folder = Path(check(given).coordinator.folder).expanduser()
+    folder = expanded(check(given).coordinator.folder)
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
     before = _told_before(folder)
     told = list({argument.partition("=")[0]: argument for argument in (*before, *given)}.values())

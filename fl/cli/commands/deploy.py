@@ -8,8 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import cast
 
-from eth_utils import is_address
-
 from fl.chain.anvil import running_anvil
 from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
@@ -20,7 +18,7 @@ from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
-from fl.cli.arguments.values import is_whole
+from fl.cli.arguments.values import address_of, is_whole
 from fl.errors import ConfigError
 
 KNOWN = {
@@ -43,8 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     _try_to_write(out)
     if chain != "anvil" and "://" not in chain:
         raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
-    if "token" in values and not is_address(values["token"]):
-        raise ConfigError(f"token is {values['token']!r}, which is no address; write 0x and 40 hex digits")
+    token = address_of(values["token"], setting="token") if "token" in values else None
     with ExitStack() as stack:
         started = False
         try:
@@ -58,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
         account = signer(values.get("key"), chain_id=w3.eth.chain_id)
         held = w3.eth.get_balance(account.address)
         reached = cast(PatientProvider, w3.provider).endpoint_uri
-        deployment = put_contracts(w3, url=reached, account=account, token=values.get("token"))
+        deployment = put_contracts(w3, url=reached, account=account, token=token)
         print(f"chain {deployment.chain_id} at {shown(deployment.url)}")
         print(f"contract {deployment.contract}\ntoken {deployment.token}")
         print(f"spent {(held - w3.eth.get_balance(account.address)) / WEI:.6g} ETH on gas", flush=True)

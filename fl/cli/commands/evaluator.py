@@ -25,7 +25,7 @@ from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
 from fl.errors import ConfigError, FairshareError
-from fl.foreign.files import Unreadable, read_file
+from fl.foreign.files import Unreadable, expanded, read_file
 from fl.plain_text import printable
 from fl.task.data import Dataset
 from fl.task.spec import TaskSpec
@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
     record = TaskRecord(invite)
     if account.address not in record.terms.evaluators:
         raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
-    with _own_folder(Path(values.get("folder", "evaluator")).expanduser() / invite.task_id[2:]) as folder:
+    with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:
         evaluator = RemoteEvaluator(
             record,
             ArchiveClient.of_gateway(invite, account=account),
@@ -121,7 +121,7 @@ def _line(evaluation: EvaluatedRound) -> str:
 def _validation(named: str | None, record: TaskRecord) -> Dataset | None:
     if named is None:
         return None
-    path = Path(named).expanduser()
+    path = expanded(named)
     try:
         data = read_file(path, most=most_bytes(VALIDATION))
     except Unreadable as error:

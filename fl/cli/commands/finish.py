@@ -30,7 +30,7 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import whole
 from fl.coordinator.lifecycle.bring_back import BringBack
 from fl.errors import ConfigError
-from fl.foreign.files import GivenFolder
+from fl.foreign.files import GivenFolder, expanded
 from fl.plain_text import indented, printable
 
 KNOWN = {
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str]) -> None:
 def _folder(values: dict[str, str]) -> Path:
     named = [values["folder"]] if values.get("folder") else ["coordinator", "node"]
     for name in named:
-        path = Path(name).expanduser().absolute()
+        path = expanded(name).absolute()
         if (path / "invite.json").exists():
             return path
     raise ConfigError(f"{' and '.join(named)} holds no invite.json; name the folder of a coordinator, a run or a node")

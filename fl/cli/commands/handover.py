@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from eth_utils import is_address, to_checksum_address
-
 from fl.chain.escrow import Escrow, Status, TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
@@ -15,7 +13,7 @@ from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer, require_office
 from fl.cli.arguments.signer import signer
-from fl.cli.arguments.values import whole
+from fl.cli.arguments.values import address_of, whole
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
 
@@ -147,6 +145,4 @@ def _bond(terms: Terms, state: TaskState, *, of: str) -> str:
 
 
 def _address(told: str) -> str:
-    if not is_address(told):
-        raise ConfigError(f"to is {told!r}, which is no address; write 0x and 40 hex digits, or none")
-    return to_checksum_address(told)
+    return address_of(told, setting="to")

@@ -18,7 +18,7 @@ from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
-from fl.foreign.files import Unreadable, read_file
+from fl.foreign.files import Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, hex_of, object_of, read_json
 from fl.plain_text import printable
 from fl.task.bounds import read_spec
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> None:
         return
     node_key = b""
     if "folder" in values:
-        folder = NodeFolder(path=Path(values["folder"]).expanduser())
+        folder = NodeFolder(path=expanded(values["folder"]))
         with folder.held():
             folder.bind(invite=invite, account=account.address)
             node_key = folder.node_key()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from eth_utils import is_address, to_checksum_address
 from web3 import Web3
 
 from fl.bundle.invite_link import load_invite
@@ -17,6 +16,7 @@ from fl.chain.sender import connect, transfer_ether
 from fl.chain.tokens import WEI, tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
+from fl.cli.arguments.values import address_of
 from fl.errors import ConfigError
 
 KNOWN = {
@@ -51,12 +51,10 @@ def main(arguments: Sequence[str]) -> None:
     values = parse(
         named(arguments, "invite", command="mint"), known=KNOWN, command="mint INVITE", required=["to", "tokens"]
     )
-    if not is_address(values["to"]):
-        raise ConfigError(f"to is {values['to']!r}, which is no address; write 0x and 40 hex digits")
+    to = address_of(values["to"], setting="to")
     amount = wei(values["tokens"], setting="tokens")
     told = wei(values["ether"], setting="ether") if values.get("ether") else None
     w3, token = _token(values)
-    to = to_checksum_address(values["to"])
     account = signer(values.get("key"), chain_id=w3.eth.chain_id)
     # A new wallet can do nothing without gas, and on a devnet there is no other tap.
     needy = w3.eth.chain_id == ANVIL_CHAIN and w3.eth.get_balance(to) == 0

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from fl.cli.arguments.key_value import named, parse
 from fl.errors import ConfigError, FairshareError
+from fl.foreign.files import expanded
 from fl.plain_text import printable
 from fl.report.model_files import BEST, MODELS
 from fl.task.data.unlabelled import read_inputs
@@ -51,14 +52,14 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(
             "no table is named; write fl predict MODEL TABLE, or onnx=FILE to write the model in that form"
         )
-    saved = SavedModel.read(_model_file(Path(values["model"]).expanduser()))
+    saved = SavedModel.read(_model_file(expanded(values["model"])))
     spec = TaskSpec.from_json(saved.spec, trust=Trust.of(values.get("trust", "")))
     model = _built(saved, spec, where=values["model"])
     if "onnx" in values:
-        write_onnx(model, spec, path=Path(values["onnx"]).expanduser())
+        write_onnx(model, spec, path=expanded(values["onnx"]))
         print(f"written to {values['onnx']}")
     if "data" in values:
-        inputs = read_inputs(Path(values["data"]).expanduser(), schema=spec.schema, feature_shape=spec.feature_shape)
+        inputs = read_inputs(expanded(values["data"]), schema=spec.schema, feature_shape=spec.feature_shape)
         _write(outputs(model, inputs), spec, out=values.get("out"))
 
 
@@ -109,7 +110,7 @@ def _write(found: NDArray[np.float64], spec: TaskSpec, *, out: str | None) -> No
     if out is None:
         _rows(sys.stdout, found, spec)
         return
-    with Path(out).expanduser().open("w", newline="") as file:
+    with expanded(out).open("w", newline="") as file:
         _rows(file, found, spec)
     print(f"{len(found)} predictions are in {out}")
 

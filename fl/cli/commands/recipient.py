@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eth_utils import is_address, to_checksum_address
-
 from fl.chain.membership import read_task
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, folder_of, invite_of
 from fl.cli.arguments.signer import WALLET, wallet_signer
+from fl.cli.arguments.values import address_of
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
 
@@ -60,6 +59,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _address(values: dict[str, str], setting: str) -> str:
-    if not is_address(values[setting]):
-        raise ConfigError(f"{setting} is {values[setting]!r}, which is no address; write 0x and 40 hex digits")
-    return to_checksum_address(values[setting])
+    return address_of(values[setting], setting=setting)

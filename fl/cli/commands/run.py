@@ -16,6 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from fl.chain.rpc_url import carries_key, shown
 from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
 from fl.errors import FairshareError
 from fl.machine_errors import told
@@ -52,6 +53,7 @@ def _run(raw: DictConfig) -> None:
     except FileExistsError:
         print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
         sys.exit(1)
+    hide_key(folder / "hydra", url=str(raw.chain.url or ""))
     live = None
     # Training needs torch, which takes seconds to import, and what was wrong with the arguments is told before.
     from fl.cli.terminal.progress import ProgressView  # noqa: PLC0415
@@ -87,6 +89,19 @@ def _run(raw: DictConfig) -> None:
         print(f"fl run: stopped; logs are in {folder}", file=sys.stderr)
         raise
     view.show_table(summary, folder=folder)
+
+
+def hide_key(folder: Path, *, url: str) -> None:
+    """Leave a node's key out of the settings that Hydra keeps beside a run.
+
+    Args:
+        folder: Of Hydra's files.
+        url: Of the node, as it was given.
+    """
+    if not carries_key(url):
+        return
+    for path in folder.glob("*.yaml"):
+        path.write_text(path.read_text().replace(url, shown(url)))
 
 
 def _log_flower_to_file() -> None:

@@ -22,6 +22,7 @@ from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import bundles_of, open_task, split
 from fl.cli.arguments.values import address_of, number_of, whole
 from fl.errors import ConfigError
+from fl.foreign.files import expanded
 from fl.plain_text import printable
 
 KNOWN = {
@@ -49,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
     account = _account(values, chain_id=task.invite.chain_id, dry=dry)
     record = TaskRecord(task.invite)
     owner, receipts = _receipts(values, record, account)
-    notes = Path(values.get("folder", "watch")).expanduser() / task.invite.task_id[2:] / "updates.json"
+    notes = expanded(values.get("folder", "watch")) / task.invite.task_id[2:] / "updates.json"
     watch = Watch(
         record,
         bundles_of(task, where=values.get("bundles"), account=account),
@@ -193,7 +194,7 @@ def _receipts(
 
 
 def _evidence(values: dict[str, str], notes: Path) -> list[Path]:
-    named = [Path(values["updates"]).expanduser()] if "updates" in values else []
+    named = [expanded(values["updates"])] if "updates" in values else []
     if named and not named[0].exists():
         raise BadEvidence(path=str(named[0]), problem="is not there")
     return [*named, *([notes] if notes.exists() else [])]

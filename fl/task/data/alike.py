@@ -20,6 +20,11 @@ _SEEN, _UNSEEN = (
 _OPPOSITES = tuple((frozenset(yes.split()), frozenset(no.split())) for yes, no in ((_YES, _NO), (_SEEN, _UNSEEN)))
 _MISREAD = re.compile("[\u00c2\u00c3\u00e2\u00d0\u00d1]")  # what UTF-8 begins with where it was read as cp1252: KÃ¶ln
 _BETWEEN = re.compile(r"(?<=[^\W\d_])[\s_\-./,'\u2019]+(?=\w)")  # what may part two words, or a word and its number
+_NUMERALS = ("i", "ii", "iii", "iv", "v", "vi", "vii", "viii", "ix", "x")
+_LETTERS = {letters: number for number, letters in enumerate(_NUMERALS, 1)}
+# A number in letters behind a word, or alone if it is longer than one: stage II, IV.
+_ROMAN = re.compile(rf"(.+ (?=[ivx])|(?=[ivx]{{2}}))({'|'.join(_NUMERALS)})")
+_SHORT = 4  # characters from which a word is whole
 _LONG = 5  # characters from which one wrong letter is a slip
 
 
@@ -32,8 +37,10 @@ def alike(values: Mapping[str, int]) -> list[list[str]]:
     """
     groups: dict[object, list[str]] = {}
     truths = _truths(values)
+    whole = _abbreviated(values)
     for value in values:
-        groups.setdefault(("truth", truths[value]) if value in truths else _key(value), []).append(value)
+        key = ("truth", truths[value]) if value in truths else _key(whole.get(value, value))
+        groups.setdefault(key, []).append(value)
     found = [
         # A word before the number or sign that stands for it, and before itself in a wrong encoding.
         sorted(
@@ -68,7 +75,7 @@ def merge_map(groups: Iterable[Sequence[str]]) -> dict[str, str]:
 
 def _truths(values: Iterable[str]) -> dict[str, object]:
     """What values say that stand for yes or no, or for positive or negative."""
-    folded = {value: _plain(value) for value in values}
+    folded = {value: _plain(value).strip(" .\"'") for value in values}
     digits = {value for value in values if parse_number(value) is not None}
     words = {word for value, word in folded.items() if value not in digits}
     for true, false in _OPPOSITES:
@@ -85,12 +92,37 @@ def _truths(values: Iterable[str]) -> dict[str, object]:
     return {}
 
 
+def _abbreviated(values: Iterable[str]) -> dict[str, str]:
+    """The whole word of each short one, where all values are pairs of both, as M, F, male and female are; else nothing."""
+    keys = {value: key for value in values if isinstance(key := _key(value), str) and key.isalpha()}
+    if len(keys) < len(list(values)):
+        return {}
+    short = {value: key for value, key in keys.items() if len(key) < _SHORT}
+    long = {value: key for value, key in keys.items() if len(key) >= _SHORT}
+    meant: dict[str, str] = {}
+    for value, key in short.items():
+        begun = [word for word, other in long.items() if other.startswith(key)]
+        if len({keys[word] for word in begun}) != 1:
+            return {}
+        meant[value] = begun[0]
+    paired = {keys[word] for word in meant.values()}
+    return (
+        meant
+        if len(set(short.values())) > 1 and len(paired) == len(set(short.values())) == len(set(long.values()))
+        else {}
+    )
+
+
 def _key(value: str) -> object:
     number = parse_number(value)
     if number is not None:
         return Decimal(value)  # exact: long codes must not meet in a float
     text = _plain(value)
     text = _BETWEEN.sub(" ", " ".join(text.split())).strip(" .\"'")
+    if roman := _ROMAN.fullmatch(text):
+        text = f"{roman[1]}{_LETTERS[roman[2]]}"
+        if not roman[1]:
+            return Decimal(text)
     return text.replace(" ", "") if not any(mark.isdecimal() for mark in text) else text
 
 
@@ -120,4 +152,6 @@ def _one_off(name: str, other: str) -> bool:
     name, other = name[start:], other[start:]
     if any(mark.isdecimal() for mark in (name[:1] + other[:1])):
         return False  # another number is another thing: stage 2, 2024-02-01
+    if name[:2] == other[1::-1] and len(name) > 1:
+        return name[2:] == other[2:]  # two letters changed places
     return name[1:] == other[1:] or name[1:] == other or name == other[1:]

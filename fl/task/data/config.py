@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.errors import ConfigError
+from fl.foreign.files import expanded
 from fl.task.data.file_style import FileStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
@@ -55,6 +56,7 @@ class DataConfig:
     classes: list[str] = field(default_factory=list)
     drop_unlabelled: bool = False  # leave rows without a label out; otherwise they are refused, with their numbers
     categorical: list[int | str] = field(default_factory=list)  # besides those that hold words, found by themselves
+    ids: bool = False  # all columns hold ids, of words or items, which the model takes as whole numbers
     drop: list[int | str] = field(default_factory=list)  # columns that are no feature, such as a patient number
     # What stands for no value, in any case; a number in any spelling, so that -999 is -999.0 too.
     missing: list[str] = field(default_factory=lambda: list(DEFAULT_MISSING))
@@ -127,7 +129,7 @@ class DataConfig:
         if not self.path:
             fitting = _FILES.get(self.name, "PATH")
             raise ConfigError(f"data.path is not set; data={self.name} reads it, add data.path={fitting}")
-        return Path(self.path).expanduser()
+        return expanded(self.path)
 
     def predicted(self) -> int | str:
         """The column that is predicted. Raises: ConfigError if it is not set."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,8 @@ from fl.task.data.reading import DataReading
 class Dataset:
     """Rows with their labels, ready for a model."""
 
-    features: NDArray[np.float32]  # shape (N, *feature_shape): standardised columns, or pixels in [0, 1]
+    # Shape (N, *feature_shape): float32 of standardised columns, or of pixels in [0, 1]; int64 of ids of words or items.
+    features: NDArray[Any]
     # An index into the class names, shape (N,); or a target that is a number, float32 in standard deviations, shape (N, 1).
     labels: NDArray[np.int64] | NDArray[np.float32]
 

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from datetime import UTC, datetime, timedelta
 
 ORDERS = ("ymd", "dmy", "mdy")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+# How the names of months begin, in English, German, French, Spanish, Italian, Portuguese and Dutch; without accents.
+_MONTHS = (
+    "jan ene gen",
+    "feb fev",
+    "mar mrz maa",
+    "apr avr abr",
+    "may mai mei mag",
+    "jun juin giu",
+    "jul juil lug",
+    "aug aou ago",
+    "sep set",
+    "oct okt ott out",
+    "nov",
+    "dec dez dic",
+)
 _TIME = r"(?:[ T](\d{1,2}):(\d{2})(?::(\d{2})(\.\d+)?)?\s*(Z|[+-]\d{2}:?\d{2})?)?"
 _PARTS = {
     "ymd": re.compile(r"(?P<y>\d{4})(?P<mark>[-/.])(?P<m>\d{1,2})(?P=mark)(?P<d>\d{1,2})" + _TIME),
-    "dmy": re.compile(r"(?P<d>\d{1,2})(?P<mark>[-/. ])(?P<m>\d{1,2}|[A-Za-z]{3})(?P=mark)(?P<y>\d{4})" + _TIME),
-    "mdy": re.compile(r"(?P<m>\d{1,2}|[A-Za-z]{3})(?P<mark>[-/. ])(?P<d>\d{1,2})(?:,? |(?P=mark))(?P<y>\d{4})" + _TIME),
+    "dmy": re.compile(
+        r"(?P<d>\d{1,2})(?P<mark>[-/. ]|\. )(?P<m>\d{1,2}|[^\W\d_]{3,10}\.?)(?: |(?P=mark))(?P<y>\d{4})" + _TIME
+    ),
+    "mdy": re.compile(
+        r"(?P<m>\d{1,2}|[^\W\d_]{3,10})(?P<mark>[-/. ]|\. )(?P<d>\d{1,2})(?:,? |(?P=mark))(?P<y>\d{4})" + _TIME
+    ),
 }
 _COMPACT = re.compile(r"(?P<y>(?:19|20)\d{2})(?P<m>\d{2})(?P<d>\d{2})")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -32,11 +51,13 @@ def days(cell: str, *, order: str) -> float | None:
         return None
     clock = (found.groups()[-5:] if found.re is not _COMPACT else None) or (None,) * 5
     hour, minute, second, fraction, offset = clock
-    month = found["m"].casefold()
+    month = _month(found["m"])
+    if month is None:
+        return None
     try:
         at = datetime(
             int(found["y"]),
-            _MONTHS.index(month) + 1 if month.isalpha() else int(month),
+            month,
             int(found["d"]),
             int(hour or 0),
             int(minute or 0),
@@ -49,6 +70,19 @@ def days(cell: str, *, order: str) -> float | None:
         sign = -1 if offset[0] == "-" else 1
         at -= sign * timedelta(hours=int(offset[1:3]), minutes=int(offset[-2:]))
     return (at - _EPOCH) / timedelta(days=1) + float(fraction or 0) / 86400
+
+
+def _month(text: str) -> int | None:
+    if text.isdecimal():
+        return int(text)
+    plain = "".join(mark for mark in unicodedata.normalize("NFKD", text.casefold()) if mark.isalpha())
+    begun = [
+        (len(name), number)
+        for number, names in enumerate(_MONTHS, 1)
+        for name in names.split()
+        if plain.startswith(name)
+    ]
+    return max(begun)[1] if begun else None
 
 
 def is_compact_date(cell: str) -> bool:

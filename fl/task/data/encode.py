@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.cells import distinct, levels, missing_cells, numbers
 from fl.task.data.columns import column_order
 from fl.task.data.dataset import Dataset
+from fl.task.data.errors import DataError
 from fl.task.data.labels import index_classes, keep_labelled, name_classes
+from fl.task.data.number import parse_number
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
 from fl.task.data.table import Table
 
 CLIP = 10.0  # standard deviations: one absurd value, or a scale fitted on few rows, must not blow up a client's steps
+_HIGHEST = (1 << 53) - 1  # whole numbers up to here are told apart
 
 
 def encode(
@@ -40,13 +44,15 @@ def encode(
     return Dataset(features=encode_columns(table, places[1:], schema=schema), labels=labels)
 
 
-def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) -> NDArray[np.float32]:
-    """The columns that give features, shape (N, F).
+def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) -> NDArray[Any]:
+    """The columns that give features, shape (N, F), float32 or, of ids, int64.
 
     Args:
         places: Where the table holds each of the schema's columns.
-    Raises: DataError if a numeric column holds a word.
+    Raises: DataError if a numeric column holds a word, or one of ids something else than whole numbers of 0 and more.
     """
+    if schema.of_ids:
+        return np.stack([ids_of(table, place, missing=schema.missing) for place in places], axis=1)
     features = np.zeros((len(table), schema.num_features), dtype=np.float32)
     start = 0
     for column, place in zip(schema.columns, places, strict=True):
@@ -54,12 +60,33 @@ def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) 
         absent = missing_cells(table.columns[place], missing=schema.missing, zero_is_missing=column.zero_is_missing)
         if isinstance(column, NumericColumn):
             features[:, start] = _standardise(numbers(table, place, present=~absent), column=column)
-        else:
+        elif isinstance(column, CategoricalColumn):
             _mark_levels(features[:, start:end], table.columns[place], absent=absent, column=column)
         if column.marks_missing:
             features[:, end - 1] = absent
         start = end
     return features
+
+
+def ids_of(table: Table, place: int, *, missing: Sequence[str]) -> NDArray[np.int64]:
+    """One column of ids, shape (N,). Raises: DataError with line and column for what is no whole number of 0 or more."""
+    cells = table.columns[place]
+    held, which = distinct(cells)
+    found = [number if _is_id(number := parse_number(cell)) else None for cell in held]
+    wrong = np.array([number is None for number in found])[which] | missing_cells(cells, missing=missing)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise DataError(
+            seen=f"{table.place(row)}, column {table.names[place]!r} holds {str(cells[row]) or 'nothing'!r}",
+            expected="a whole number of 0 or more in every row, for the columns hold ids",
+            fix="fill what is absent with an id that stands for it, such as 0 for padding, or leave the column out with data.drop",
+        )
+    values = np.array([0 if number is None else int(number) for number in found], dtype=np.int64)
+    return values[which]
+
+
+def _is_id(number: float | None) -> bool:
+    return number is not None and 0 <= number <= _HIGHEST and number == int(number)
 
 
 def _labels(table: Table, place: int, *, schema: TableSchema) -> NDArray[np.int64] | NDArray[np.float32]:

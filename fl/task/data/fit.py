@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.encode import ids_of
 from fl.task.data.errors import DataError
 from fl.task.data.kinds import kind_of
-from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.schema import CategoricalColumn, Column, IdColumn, NumericColumn, TableSchema
 from fl.task.data.spelling import Spelling
 from fl.task.data.table import DEFAULT_MISSING, Table
 
@@ -29,6 +30,7 @@ def fit_schema(
     label_map: Mapping[str, str] | None = None,
     level_map: Sequence[tuple[str, str, str]] = (),
     spelling: Spelling | None = None,
+    ids: bool = False,
 ) -> TableSchema:
     """Find out what each column holds and how to scale it.
 
@@ -54,6 +56,7 @@ def fit_schema(
         label_map: Class name by value of the target.
         level_map: (column, level, name) by which the table's levels were merged, for the nodes to do likewise.
         spelling: By which the table's numbers were read, for messages.
+        ids: Whether the columns hold ids, which a model takes as whole numbers.
     Raises: DataError if a column does not exist, mixes numbers and a few words, or has too many levels, or if no
         feature is left.
     """
@@ -61,8 +64,10 @@ def fit_schema(
     codes = {table.find(column) for column in categorical}
     zeros = {table.find(column) for column in missing_zero}
     left_out = {table.find(column) for column in drop} | {place}
-    columns = tuple(
-        _fit_column(table, at, listed=at in codes, missing=missing, zero_is_missing=at in zeros, spelling=spelling)
+    columns: tuple[Column, ...] = tuple(
+        IdColumn(name=table.names[at], highest=int(ids_of(table, at, missing=missing).max()))
+        if ids
+        else _fit_column(table, at, listed=at in codes, missing=missing, zero_is_missing=at in zeros, spelling=spelling)
         for at in range(len(table.names))
         if at not in left_out
     )

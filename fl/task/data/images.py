@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.foreign.files import expanded
 from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
 from fl.task.data.errors import DataError
@@ -102,9 +103,9 @@ def read_images(config: DataConfig) -> ImageRows:
     else:
         pair = read_pair(config.source())
     separate = {
-        key: read_pair(Path(value).expanduser())
+        key: read_pair(expanded(value))
         if config.name == "idx"
-        else read_pictures(Path(value).expanduser(), shape=shape, classes=names)[0]
+        else read_pictures(expanded(value), shape=shape, classes=names)[0]
         for key, value in (("validation", config.validation), ("test", config.test))
         if isinstance(value, str)
     }

@@ -15,7 +15,7 @@ from fl.task.data.cells import levels, missing_cells, numbers
 from fl.task.data.dates import is_compact_date
 from fl.task.data.errors import DataError
 from fl.task.data.number import by_size, parse_number
-from fl.task.data.spelling import Spelling, holds_digit, settings_that_read
+from fl.task.data.spelling import Spelling, advice_on, holds_digit, settings_that_read
 from fl.task.data.table import DEFAULT_MISSING, Table
 
 # A column of words is taken for a name of the row rather than for a category if it has more levels than the first
@@ -95,7 +95,8 @@ def check_levels(name: str, kind: ColumnKind, *, source: str, declared: frozense
     Raises: DataError that shows them side by side, with the map that merges them.
     """
     assert kind.levels is not None
-    groups = [group for group in alike(kind.levels) if not declared.issuperset(group)]
+    # One that is not declared among others that are is apart from them.
+    groups = [group for group in alike(kind.levels) if len(set(group) - declared) > 1]
     if not groups:
         return
     grouped = {value for group in groups for value in group}
@@ -164,6 +165,8 @@ def _refuse_digits(
     reading = (
         f"set {' or '.join(ways)}" + (f", and add {shown(rare)} to data.missing" if rare else "") + "; or, "
         if ways
+        else f"{told}; or, "
+        if (told := advice_on([word for word in words if holds_digit(word)]))
         else ""
     )
     first = next(row for row in range(len(table)) if str(table.columns[place][row]) in words)

@@ -120,6 +120,29 @@ def list_classes(names: Iterable[NDArray[np.str_]], *, target: str, declared: bo
     return found
 
 
+def check_words(classes: NDArray[np.str_], members: NDArray[np.int64], names: Sequence[str], *, target: str) -> None:
+    """Refuse a file that shares no class with the others and has as many: it calls the same ones otherwise.
+
+    Args:
+        classes: Of the rows, shape (N,).
+        members: The file of each row, shape (N,).
+        names: Of the files.
+        target: The target column, for messages.
+    Raises: DataError with both and the settings that tell.
+    """
+    own = [sorted(map(str, np.unique(classes[members == site]))) for site in range(len(names))]
+    for site, values in enumerate(own):
+        rest = sorted({value for at, other in enumerate(own) if at != site for value in other})
+        if len(values) == len(rest) > 1 and not set(values) & set(rest):
+            entries = [f"{value}:{other}" for value, other in zip(values, rest, strict=True)]
+            raise DataError(
+                seen=f"column {target!r} holds {shown(values)} at {names[site]!r} and {shown(rest)} at the others",
+                expected="one word for each class",
+                fix=f"say which is which, as in {setting('label_map', [*entries, *(f'{value}:{value}' for value in rest)])}, or keep "
+                f"them apart with {setting('classes', sorted({*values, *rest}, key=by_size))}",
+            )
+
+
 def index_classes(
     table: Table, names: NDArray[np.str_], *, class_names: Sequence[str], settled: bool = True
 ) -> NDArray[np.int64]:

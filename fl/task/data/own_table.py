@@ -15,9 +15,11 @@ from fl.task.data.file_style import FileStyle
 from fl.task.data.number import by_size
 from fl.task.data.reading import ColumnReading, DataReading, levels_of, range_of
 from fl.task.data.restyle import split_level_map
-from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.schema import CategoricalColumn, IdColumn, NumericColumn, TableSchema
 from fl.task.data.suspicions import about_numbers, off_by
 from fl.task.data.table import Table
+
+_KINDS = {NumericColumn: "number", CategoricalColumn: "category", IdColumn: "id"}
 
 
 def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileStyle) -> DataReading:
@@ -34,18 +36,23 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
     declared = {(name, to) for name, _, to in split_level_map(style.level_map, names=schema.names)}
     columns: list[ColumnReading] = [_target(table, schema=schema)]
     notes: list[str] = []
+    if schema.target_scale is not None or schema.positive_above is not None:
+        targets = table.columns[schema.names.index(schema.target)]
+        notes += about_numbers(schema.target, targets, targets.astype(np.float64))
     for column in schema.columns:
         cells = table.columns[schema.names.index(column.name)]
         absent = missing_cells(cells, missing=schema.missing, zero_is_missing=column.zero_is_missing)
         if isinstance(column, NumericColumn):
             holds, found = _numeric(table, column, absent=absent, scaled=column.name in scaled)
+        elif isinstance(column, IdColumn):
+            holds, found = _ids(column, cells.astype(np.float64))
         else:
             known = {level for name, level in declared if name == column.name}
             holds, found = _categorical(table, column, cells=cells[~absent], declared=known)
         columns.append(
             ColumnReading(
                 name=column.name,
-                kind="number" if isinstance(column, NumericColumn) else "category",
+                kind=_KINDS[type(column)],
                 holds=holds,
                 missing=int(absent.sum()),
                 missing_as=" ".join(repr(str(mark)) if mark else "empty" for mark in np.unique(cells[absent])[:3]),
@@ -105,6 +112,16 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
             f"{beyond} of {len(values)} values of column {column.name!r} are clipped to {CLIP:g} standard deviations of the "
             f"task's ({column.mean - CLIP * column.std:.4g} to {column.mean + CLIP * column.std:.4g})"
         )
+    return range_of(float(values.min()), float(values.max())), notes
+
+
+def _ids(column: IdColumn, values: NDArray[np.float64]) -> tuple[str, list[str]]:
+    beyond = int((values > column.highest).sum())
+    notes = (
+        [f"{beyond} of {len(values)} ids of column {column.name!r} are above {column.highest}, the task's highest"]
+        if beyond
+        else []
+    )
     return range_of(float(values.min()), float(values.max())), notes
 
 

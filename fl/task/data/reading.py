@@ -13,7 +13,7 @@ class ColumnReading:
     """One column as it was read."""
 
     name: str
-    kind: str  # number | category | target | client | left out | counter | nothing seen
+    kind: str  # number | category | id | target | client | left out | counter | nothing seen
     holds: str  # a range, or levels with their rows
     missing: int  # rows without a value
     missing_as: str  # what stood there

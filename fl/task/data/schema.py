@@ -47,12 +47,31 @@ class CategoricalColumn:
 
 
 @dataclass(frozen=True, kw_only=True)
+class IdColumn:
+    """A column of ids, of words or items: one feature, the whole number as it is. Where one column is of ids, all are."""
+
+    name: str
+    highest: int  # that the coordinator's rows hold
+
+    marks_missing = False  # an id that is not there has no number: it is refused
+    zero_is_missing = False
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features that this column gives."""
+        return (self.name,)
+
+
+Column = NumericColumn | CategoricalColumn | IdColumn
+
+
+@dataclass(frozen=True, kw_only=True)
 class TableSchema:
     """Everything that a node needs to read its own file as the others read theirs."""
 
     names: tuple[str, ...]  # all columns in the order of the coordinator's file, to match files without a header
     has_header: bool  # whether those names come from a header
-    columns: tuple[NumericColumn | CategoricalColumn, ...]  # those that give features, in order
+    columns: tuple[Column, ...]  # those that give features, in order
     target: str  # the column to predict
     class_names: tuple[str, ...]  # label i is class_names[i]; empty: the target is a number
     positive_above: float | None  # label 1 is a target above this number; None: the target's values are the classes
@@ -67,6 +86,11 @@ class TableSchema:
     def features(self) -> tuple[str, ...]:
         """Names of the features, in order."""
         return tuple(feature for column in self.columns for feature in column.features)
+
+    @property
+    def of_ids(self) -> bool:
+        """Whether a row is whole numbers that name things, and not quantities."""
+        return any(isinstance(column, IdColumn) for column in self.columns)
 
     @property
     def num_features(self) -> int:
@@ -101,6 +125,8 @@ class TableSchema:
                 raise ValueError("a column that is used is not among the names")
             if bool(schema.class_names) == (schema.target_scale is not None):
                 raise ValueError("it has classes and a scale of the target, or neither")
+            if schema.of_ids and not all(isinstance(column, IdColumn) for column in schema.columns):
+                raise ValueError("some of its columns are of ids, and some are not")
         except (ValueError, KeyError, TypeError, OverflowError) as error:
             raise DataError(
                 seen=f"a table schema that cannot be read ({type(error).__name__}: {error})",
@@ -110,7 +136,9 @@ class TableSchema:
         return schema
 
 
-def _column(raw: dict[str, Any]) -> NumericColumn | CategoricalColumn:  # Any: parsed JSON
+def _column(raw: dict[str, Any]) -> Column:  # Any: parsed JSON
+    if "highest" in raw:
+        return IdColumn(name=str(raw["name"]), highest=int(raw["highest"]))
     name, marks, zero = str(raw["name"]), bool(raw["marks_missing"]), bool(raw["zero_is_missing"])
     if "levels" in raw:
         levels = tuple(map(str, raw["levels"]))

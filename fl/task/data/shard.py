@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fl.foreign.files import expanded
 from fl.task.data.columns import column_order
 from fl.task.data.dataset import Shard
 from fl.task.data.encode import encode
@@ -20,7 +21,7 @@ from fl.task.data.own_table import survey_own
 from fl.task.data.pictures import class_folders, read_pictures
 from fl.task.data.reading import DataReading
 from fl.task.data.restyle import mapped, restyle, site_name
-from fl.task.data.schema import NumericColumn, TableSchema
+from fl.task.data.schema import IdColumn, NumericColumn, TableSchema
 from fl.task.data.table import Table, read_table
 
 
@@ -46,7 +47,7 @@ def read_shard(
     Raises: DataError if the file cannot be read, lacks a column, holds a word among numbers, a row without a label,
         or a label outside the task's classes.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     table = _as_the_task_writes(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
     return Shard(name=name or site_name(path.name), data=encode(table, schema=schema))
 
@@ -59,7 +60,7 @@ def survey_shard(
     Raises: DataError as `read_shard`, and if the table is in another unit or other words than the task's. Settings are named
         as `fl client` takes them.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     try:
         table = _as_the_task_writes(path, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
         data = encode(table, schema=schema)
@@ -90,7 +91,7 @@ def read_image_shard(
         name: Of the shard, for reports; None takes the stem of the path.
     Raises: DataError if the files cannot be read, or do not fit the task.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if class_folders(path):
         pair, _ = read_pictures(path, shape=tuple(feature_shape), classes=class_names)
     else:
@@ -114,7 +115,7 @@ def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, dr
     target = schema.names.index(schema.target)
     changed = {target: mapped(table.columns[target], dict(style.label_map))} if style.label_map else {}
     table = table.with_columns(changed)
-    numeric = {column.name for column in schema.columns if isinstance(column, NumericColumn)}
+    numeric = {column.name for column in schema.columns if isinstance(column, NumericColumn | IdColumn)}
     if schema.target_scale is not None or schema.positive_above is not None:
         numeric.add(schema.target)
     table = restyle(

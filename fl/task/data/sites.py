@@ -38,6 +38,8 @@ def find_sites(folder: Path, *, aside: Collection[Path]) -> Sites:
             continue
         if entry.is_dir():
             left_out.append(f"{entry.name}/ (a folder; move its files up, or name it alone)")
+        elif entry.name.startswith("~$") or entry.name.endswith("~"):
+            left_out.append(f"{entry.name} (a program's own note or copy of an open file)")
         elif not _is_table(entry.name):
             left_out.append(f"{entry.name} (no table by its name)")
         else:

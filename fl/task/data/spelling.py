@@ -24,6 +24,8 @@ _SPACES = " \u00a0\u202f\u2009"
 _MARKS = {"comma": ",", "point": r"\.", "space": f"[{_SPACES}]", "apostrophe": "['\u2019]"}
 _MINUS = "\u2212"  # the mathematical sign, as word processors write it
 _BOUND = re.compile(r"(<=|>=|[<>\u2264\u2265])\s*(.+)")
+_SHORT_YEAR = re.compile(r"\d{1,2}[-/. ](?:\d{1,2}|[^\W\d_]{3,4}\.?)[-/. ]'?\d{2}(?: .*)?")
+_RANGE = re.compile(r"[\d.,]+\s*(?:[-/\u2013]|to)\s*[\d.,]+|[\d.,]+")
 # A word, a sign or a currency beside a number: 5 mg/l, 12%, € 40, 37.2 °C.
 _BESIDE = re.compile(
     r"(?P<before>(?:[A-Z]{3}(?=\s)|[^\w\s.,+<>\u2212-]{0,2}?))\s*"
@@ -77,7 +79,8 @@ class Spelling:
         whole = r"\d+"
         if self.thousands != "none":
             between = _MARKS[self.thousands]
-            whole = rf"(?:\d{{1,3}}(?:{between}\d{{3}})+|\d+)"
+            # By three, or as in India: 12,34,567.
+            whole = rf"(?:\d{{1,3}}(?:{between}\d{{3}})+|\d{{1,2}}(?:{between}\d{{2}})+{between}\d{{3}}|\d+)"
         found = re.fullmatch(rf"([+-]?)({whole})?(?:({mark})(\d*))?([eE][+-]?\d+)?", cell)
         if found is None or not (found[2] or found[4]):
             return None
@@ -121,15 +124,27 @@ def settings_that_read(words: Iterable[str], *, now: Spelling) -> list[str]:
             for values in product(*(options[name] for name in names)):
                 changed: dict[str, Any] = dict(zip(names, values, strict=True))
                 trial = replace(now, **changed)
-                mark = {"comma": "comma", "point": "point", "either": "none"}[trial.decimal]
-                if trial.thousands == mark or ("dates" in changed and count > 1):
+                taken = {"comma": ("comma",), "point": ("point",), "either": ("comma", "point")}[trial.decimal]
+                if trial.thousands in taken or ("dates" in changed and count > 1):
                     continue
-                if all(trial.read(cell) is not None for cell in cells):
+                read = [trial.read(cell) for cell in cells]
+                if None not in read and len({found[1] for found in read if found} - {""}) <= 1:
                     told.append(" ".join(setting(name, value) for name, value in changed.items()))
         if told:
             # `either` says less than the mark that all of them have.
             return [each for each in told if "either" not in each] or told
     return []
+
+
+def advice_on(words: Sequence[str]) -> str:
+    """What to do to cells that no setting reads, if that can be told; else nothing."""
+    if len(units := _units(words)) > 1:
+        return f"convert its units ({', '.join(units)}) to one"
+    if all(_SHORT_YEAR.fullmatch(word) for word in words):
+        return "write its years in four digits, and set data.dates: of two, nobody can tell the century"
+    if all(_RANGE.fullmatch(word) for word in words):
+        return "write one number for a range or a fraction"
+    return ""
 
 
 def _units(cells: Sequence[str]) -> tuple[str, ...]:

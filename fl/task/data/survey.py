@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -9,12 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.advice import shown
-from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.encode import ids_of
 from fl.task.data.kinds import ColumnKind, check_levels, check_marks, kind_of
 from fl.task.data.reading import ColumnReading, levels_of, range_of
 from fl.task.data.spelling import Spelling
 from fl.task.data.suspicions import about_numbers, about_words, counts_rows, off_by
 from fl.task.data.table import Table
+
+_MOST_SITES = 1000  # that are compared
+_OFTEN, _FEW = 5, 6  # rows of a value of one site that are no slip; values of a column of codes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,7 @@ def survey(
     spelling: Spelling,
     level_map: Sequence[tuple[str, str, str]],
     scaled: Collection[str],
+    ids: bool,
     sites: tuple[NDArray[np.int64], Sequence[str]] | None,
 ) -> Survey:
     """Every column of a table.
@@ -52,6 +58,7 @@ def survey(
         spelling: By which the numbers were read.
         level_map: By which levels were merged.
         scaled: Columns whose unit the owner settled.
+        ids: Whether the columns hold ids.
         sites: The site of each row, shape (N,), and the sites' names; None if nobody knows.
     Raises: DataError for a column that is neither numbers nor categories, or one thing that is written in several ways.
     """
@@ -61,6 +68,11 @@ def survey(
         if name in (target, group) or name in dropped:
             role = "target" if name == target else "client" if name == group else "left out"
             columns.append(_plain(table, place, role=role, missing=missing))
+            continue
+        if ids:
+            values = ids_of(table, place, missing=missing)
+            holds = range_of(float(values.min()), float(values.max()))
+            columns.append(ColumnReading(name=name, kind="id", holds=holds, missing=0, missing_as=""))
             continue
         zero = name in missing_zero
         kind = kind_of(
@@ -113,6 +125,15 @@ def _numeric(
         notes.append(f"column {name!r} counts the rows; leave it out with data.drop unless it means something")
     if sites is not None and not scaled:
         members, names = sites
+        if len(np.unique(held)) <= _FEW:
+            notes += disjoint(
+                f"column {name!r}",
+                levels(cells),
+                members,
+                names,
+                present=present,
+                setting="data.scale, or recode a file",
+            )
         for site, site_name in enumerate(names):
             own, others = values[(members == site) & present], values[(members != site) & present]
             if len(own) < 5 or len(others) < 5:
@@ -148,15 +169,15 @@ def _categorical(
     name = table.names[place]
     check_levels(name, kind, source=table.source, declared=declared)
     check_marks(table, place, absent=missing_cells(table.columns[place], missing=missing), missing=missing)
-    levels = kind.levels or {}
-    notes = about_words(f"column {name!r}", levels)
+    held = kind.levels or {}
+    notes = about_words(f"column {name!r}", held, column=name)
     words = [mark for mark in kind.missing_as if mark.isalpha()]
-    if levels and words:
+    if held and words:
         notes.append(
             f"column {name!r} of words holds {shown(words)} in {sum(kind.missing_as[mark] for mark in words)} rows, taken for no "
             "value; take it out of data.missing if it is one"
         )
-    if sites is not None and levels:
+    if sites is not None and held:
         notes += disjoint(
             f"column {name!r}",
             table.columns[place],
@@ -166,8 +187,8 @@ def _categorical(
     return (
         ColumnReading(
             name=name,
-            kind="category" if levels else "nothing seen",
-            holds=levels_of(levels),
+            kind="category" if held else "nothing seen",
+            holds=levels_of(held),
             missing=kind.missing,
             missing_as=marks_of(kind),
         ),
@@ -182,8 +203,9 @@ def disjoint(
     names: Sequence[str],
     *,
     present: NDArray[np.bool_] | None = None,
+    setting: str = "data.level_map",
 ) -> list[str]:
-    """Sentences on sites that share no value with any other: they may write the same things in other words.
+    """Sentences on sites that share no value with any other, or have one of their own each: they may write one thing in other words.
 
     Args:
         what: The column.
@@ -191,17 +213,30 @@ def disjoint(
         members: The site of each row, shape (N,).
         names: Of the sites.
         present: Where there is a value, shape (N,); None for everywhere.
+        setting: That merges values.
     """
     shown_rows = np.ones(len(cells), dtype=np.bool_) if present is None else present
-    own = [set(map(str, np.unique(cells[(members == site) & shown_rows]))) for site in range(len(names))]
-    if not 1 < len(own) <= 1000:
+    own = [Counter(cells[(members == site) & shown_rows].tolist()) for site in range(len(names))]
+    if not 1 < len(own) <= _MOST_SITES:
         return []
     notes = []
-    for site, values in enumerate(own):
-        rest = set().union(*(other for at, other in enumerate(own) if at != site))
-        if values and rest and len(values) > 1 and not values & rest:
+    lone: list[tuple[str, str]] = []
+    holders = Counter(value for held in own for value in held)
+    for site, held in enumerate(own):
+        rest = {value for at, other in enumerate(own) if at != site for value in other}
+        if len(held) > 1 and rest and not held.keys() & rest:
             notes.append(
-                f"{what} at {names[site]!r} holds {shown(sorted(values), most=4)} and the others {shown(sorted(rest), most=4)}: not "
+                f"{what} at {names[site]!r} holds {shown(sorted(held), most=4)} and the others {shown(sorted(rest), most=4)}: not "
                 "one value in common"
             )
+        rows = held.total()
+        often = [value for value, count in held.items() if holders[value] == 1 and count >= max(_OFTEN, rows / 10)]
+        if rows >= 4 * _OFTEN and len(often) == 1:
+            lone.append((often[0], names[site]))
+    if not notes and len(lone) == 2 and len(holders) <= _FEW:
+        (first, at_first), (second, at_second) = lone
+        notes.append(
+            f"{what} holds {first!r} at {at_first!r} alone and {second!r} at {at_second!r} alone; if they are one, merge them with "
+            f"{setting}"
+        )
     return notes[:4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,19 @@ from fl.task.data.advice import setting, shown
 from fl.task.data.alike import alike, similar
 from fl.task.data.number import parse_number
 
-_SENTINELS = {sign * number for sign in (1, -1) for number in (9, 99, 999, 9999, 99999, 999999, 88, 888, 8888)}
+_SENTINELS = {
+    *(
+        sign * number
+        for sign in (1, -1)
+        for number in (9, 99, 999, 9999, 99999, 999999, 8, 88, 888, 8888, 7, 77, 777, 7777)
+    ),
+    *(
+        sign * number
+        for sign in (1, -1)
+        for number in (97, 98, 997, 998, 9997, 9998, 99.9, 999.9, 9999.9, 9.99, 99.99, 999.99)
+    ),
+    -1,
+}
 _FAR = 3.0  # times the range of the others
 _COUNTER = 10  # rows from which a column that counts them is no accident
 _ORDER = 8.0  # times as much is another unit
@@ -54,7 +67,9 @@ def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
             continue
         spread = float(others[-1] - others[0])
         gap = float(min(abs(extreme[0] - others[0]), abs(extreme[0] - others[-1])))
-        if gap > _FAR * max(spread, 1e-12):
+        # One number below zero, again and again, where no other is.
+        lone = extreme[0] < 0 <= others[0] and counts[0] > 1 and gap > float(np.diff(others).max())
+        if gap > _FAR * max(spread, 1e-12) or lone:
             rows = int(counts[found == extreme[0]][0])
             notes.append(
                 f"column {name!r} holds {extreme[0]:g} in {rows} rows, far from its other values ({others[0]:g} to "
@@ -110,11 +125,27 @@ def about_classes(classes: dict[str, int]) -> list[str]:
             notes.append(
                 f"class {name!r} has {count} row{'s' * (count != 1)} in all, too few to be learnt, scored and reported"
             )
+    numbers = [parse_number(name) for name in classes]
+    if len(numbers) > 2 and None not in numbers:
+        held = sorted(number for number in numbers if number is not None)
+        for odd, others in ((held[0], held[1:]), (held[-1], held[:-1])):
+            steps = [after - before for before, after in pairwise(others)]
+            if odd in _SENTINELS and min(abs(odd - other) for other in others) > 2 * max(steps):
+                notes.append(
+                    f"class '{odd:g}' is far from the others ({others[0]:g} to {others[-1]:g}); if it stands for no label, add {odd:g} to "
+                    "data.missing and set data.drop_unlabelled=true"
+                )
     return notes + about_words("the target", classes)
 
 
-def about_words(what: str, values: dict[str, int]) -> list[str]:
-    """Sentences on values that may stand for one another, though nothing proves it."""
+def about_words(what: str, values: dict[str, int], *, column: str | None = None) -> list[str]:
+    """Sentences on values that may stand for one another, though nothing proves it, with the setting that merges them.
+
+    Args:
+        what: Holds them.
+        values: How often each occurs.
+        column: Its name; None for the target.
+    """
     notes: list[str] = []
     names = sorted(values, key=len)
     told: set[frozenset[str]] = set()
@@ -125,7 +156,12 @@ def about_words(what: str, values: dict[str, int]) -> list[str]:
             continue
         told.add(frozenset((value, near)))
         if not any({value, near} <= set(group) for group in alike(values)):
-            notes.append(f"{what} holds {value!r} ({values[value]}) and {near!r} ({values[near]}), which may be one")
+            entry = (
+                setting("level_map", [f"{column}:{value}:{near}"]) if column else f"{value}:{near} in data.label_map"
+            )
+            notes.append(
+                f"{what} holds {value!r} ({values[value]}) and {near!r} ({values[near]}), which may be one; {entry} merges them"
+            )
     return notes[:4]
 
 

@@ -92,6 +92,8 @@ class Table:
         """What to do where the header stands further down, or its titles are not parted; empty if neither is."""
         for row in range(min(len(self), _LINES_ABOVE)):
             if title in (str(column[row]) for column in self.columns):
+                if not self.has_header and self.lines[row] == self.lines.min():
+                    return "the first line holds it: set data.header=true"
                 above = "line above, which is" if self.lines[row] == 2 else "lines above, which are"
                 return f"line {self.lines[row]} holds it: remove the {above} no part of the table"
         marks = [mark for mark in ":~^ \u00a6" if title in self.names[0].split(mark)]
@@ -133,6 +135,8 @@ def read_table(
     width = len(rows[0])
     for place, (row, line) in enumerate(zip(rows, lines, strict=True)):
         if len(row) != width:
+            if place == 1 and min(width, len(row)) > 1 and len(rows) > 2 and len({len(each) for each in rows[1:]}) == 1:
+                raise _all_wider(path, rows, lines)
             # A title, or a remark, above a table that is whole from here on.
             above = place <= _LINES_ABOVE and len(row) > 1 and all(len(each) == len(row) for each in rows[place:])
             raise DataError(
@@ -170,6 +174,23 @@ def read_table(
         source_of=np.zeros(len(rows), dtype=np.int64),
         lines=np.array(lines, dtype=np.int64),
         untitled=untitled,
+    )
+
+
+def _all_wider(path: Path, rows: list[list[str]], lines: list[int]) -> DataError:
+    """The refusal of a file whose rows all have another number of cells than its first line."""
+    width, cells = len(rows[0]), len(rows[1])
+    if cells == width + 1 and not any(row[-1] for row in rows[1:]):
+        fix = "delete the mark at the end of each of these lines, or add one to the first"
+    elif cells > width:
+        fix = "quote numbers with a decimal comma and words that hold the mark between cells, or save the file with another mark"
+        fix += "; or remove the line above them, if it is a title"
+    else:
+        fix = "name these cells alone in the first line, or remove it if it is a title"
+    return DataError(
+        seen=f"{path}, line {lines[1]} has {cells} cell{'s' * (cells != 1)}, as have all below it",
+        expected=f"{width}, as in line {lines[0]}",
+        fix=fix,
     )
 
 

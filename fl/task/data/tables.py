@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.foreign.files import expanded
 from fl.task.data.advice import shown
 from fl.task.data.cells import missing_cells, numbers
 from fl.task.data.columns import align, stack_tables
@@ -19,7 +20,7 @@ from fl.task.data.encode import encode
 from fl.task.data.errors import DataError
 from fl.task.data.fit import fit_schema
 from fl.task.data.kinds import na_word
-from fl.task.data.labels import index_classes, keep_labelled, list_classes, name_classes, threshold_names
+from fl.task.data.labels import check_words, index_classes, keep_labelled, list_classes, name_classes, threshold_names
 from fl.task.data.number import by_size, spell
 from fl.task.data.odd_rows import about_leaks, about_repeats, check_totals
 from fl.task.data.reading import DataReading, range_of
@@ -27,7 +28,7 @@ from fl.task.data.restyle import restyle, split_level_map
 from fl.task.data.schema import TableSchema
 from fl.task.data.sites import Sites, find_sites
 from fl.task.data.survey import Survey, disjoint, survey
-from fl.task.data.suspicions import about_classes, about_names, counts_rows
+from fl.task.data.suspicions import about_classes, about_names, about_numbers, counts_rows
 from fl.task.data.table import Table, read_table
 
 _BINS = 10  # of a target that is a number: held out and dealt as if each tenth were a class
@@ -64,6 +65,7 @@ class TableRows:
             label_map=config.class_by_value,
             level_map=self.level_map,
             spelling=config.style().spelling,
+            ids=config.ids,
         )
 
     def encoder(self, schema: TableSchema | None) -> Callable[[NDArray[np.int64]], Dataset]:
@@ -88,7 +90,7 @@ def read_folder(config: DataConfig) -> TableRows:
 
     Raises: DataError if the folder is absent or holds no table.
     """
-    aside = {Path(value).expanduser().resolve() for value in (config.validation, config.test) if isinstance(value, str)}
+    aside = {expanded(value).resolve() for value in (config.validation, config.test) if isinstance(value, str)}
     sites = find_sites(config.source(), aside=aside)
     tables: list[Table] = []
     for entry in sites.files:
@@ -165,7 +167,7 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         check_totals(each)
     table = stack_tables(prepared)
     separate = {
-        key: prepare(_read(Path(value).expanduser(), config=config, like=first))
+        key: prepare(_read(expanded(value), config=config, like=first))
         for key, value in (("validation", config.validation), ("test", config.test))
         if isinstance(value, str)
     }
@@ -189,6 +191,7 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         spelling=config.style().spelling,
         level_map=level_map,
         scaled={name for name in first.names if any(f"{name}:" in entry for entry in config.scale)},
+        ids=config.ids,
     )
     found = look(table, sites=None if groups is None else (groups, group_names))
     if separate:  # files of one task must not spell differently either
@@ -198,11 +201,15 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         *found.notes,
         *about_repeats(table),
         *(about_classes(classes) if classes else []),
+        *(_about_target(table, place, config) if is_number else []),
         *(about_leaks(table, labels=labels, skip={target, *optional}) if classes else []),
         *about_names(group_names),
     ]
     if groups is not None and classes:
-        notes += disjoint("the target", np.array(class_names)[labels], groups, group_names)
+        called = np.array(class_names)[labels]
+        if sites is not None and not (config.classes or config.label_map):
+            check_words(called, groups, group_names, target=target)
+        notes += disjoint("the target", called, groups, group_names, setting="data.label_map")
     return TableRows(
         config=config,
         table=table,
@@ -261,6 +268,13 @@ def _about_files(tables: Sequence[Table], *, sites: Sites | None, counters: Sequ
                 f"{table.source} has columns that {first.source} has not, and they are left out: {shown(more)}"
             )
     return notes
+
+
+def _about_target(table: Table, place: int, config: DataConfig) -> list[str]:
+    present = ~missing_cells(table.columns[place], missing=config.missing)
+    return about_numbers(
+        table.names[place], table.columns[place][present], numbers(table, place, present=present)[present]
+    )
 
 
 def _counts(tables: Sequence[Table], name: str) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from fl.foreign.files import expanded
 from fl.task.data.dataset import Dataset, Federation, Shard
 from fl.task.data.documents import SUFFIXES, Message, conversations, is_plain, is_saved_dataset, texts, unreadable
 from fl.task.data.errors import DataError
@@ -104,7 +105,7 @@ def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = 
         name: Of the shard, for reports; None takes the file's stem.
     Raises: DataError if it cannot be read or is too short for one row.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     files = _files(path) if path.is_dir() and not is_saved_dataset(path) else [path]
     data, notes = _read(files, schema=schema, source=str(path))
     return TextShard(name=name or path.stem, data=data, notes=notes)
@@ -130,7 +131,7 @@ def load_texts(
         rng: Draws which rows are held back.
     Raises: DataError if there are no files, or one is too short to hold rows back.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise DataError(
             seen=f"{folder} is {'a file' if folder.exists() else 'not there'}",
@@ -143,7 +144,7 @@ def load_texts(
         for key, value in (("validation", validation), ("test", test))
         if isinstance(value, str)
     }
-    aside = {Path(value).expanduser().resolve() for value in (validation, test) if isinstance(value, str)}
+    aside = {expanded(value).resolve() for value in (validation, test) if isinstance(value, str)}
     files = [path for path in _files(folder) if path.resolve() not in aside]
     found = [_read([path], schema=schema, source=str(path))[0] for path in files]
     owners = np.repeat(np.arange(len(files)), [len(data) for data in found])

@@ -111,6 +111,12 @@ def absent(path: Path) -> DataError:
             expected="a link to a file",
             fix="name the file itself, or mend the link",
         )
+    if re.match(r"[A-Za-z][A-Za-z0-9+]+:/", str(path)):
+        return DataError(
+            seen=f"{path} is an address",
+            expected="a file on this machine",
+            fix="fetch it, and name the file that it was saved as",
+        )
     parent = path.parent
     here = sorted(entry.name for entry in parent.iterdir() if entry.name != path.name) if parent.is_dir() else []
     near = difflib.get_close_matches(path.name, here, n=1)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.foreign.files import expanded
 from fl.task.data.errors import DataError
 
 BYTES = "bytes"
@@ -72,7 +73,7 @@ def tokens_named(name: str, *, sha256: str | None = None) -> Tokens:
 
 def _path(name: str) -> Path | None:
     own = os.environ.get(BASES)
-    if own and (found := Path(own).expanduser() / name / _FILE).is_file():
+    if own and (found := expanded(own) / name / _FILE).is_file():
         return found
     try:
         from huggingface_hub import try_to_load_from_cache  # noqa: PLC0415 - an extra

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.columns import column_order
@@ -18,7 +17,7 @@ from fl.task.data.shard import read_image_shard
 from fl.task.data.table import Table, read_table
 
 
-def read_inputs(path: Path, *, schema: Mapping[str, Any] | None, feature_shape: Sequence[int]) -> NDArray[np.float32]:
+def read_inputs(path: Path, *, schema: Mapping[str, Any] | None, feature_shape: Sequence[int]) -> NDArray[Any]:
     """The rows of a file as a task's model takes them, shape (N, *feature_shape).
 
     Args:

@@ -12,6 +12,7 @@ import pytest
 
 from fl.chain.deployment import Deployment
 from fl.cli.arguments.overrides import check
+from fl.cli.commands.run import hide_key
 from fl.coordinator.result import Watcher
 from fl.coordinator.run import run_federation
 
@@ -235,3 +236,16 @@ def test_a_run_on_mnist(deployment, shared_data, tmp_path):
     )  # fmt: skip
     assert result.spec.feature_shape == (1, 28, 28)
     assert all(sum(count > 0 for count in client.class_counts) == 2 for client in result.clients)
+
+
+def test_the_settings_that_are_kept_beside_a_run_hold_no_key_of_a_node(tmp_path):
+    url = "https://mainnet.example/v3/0123456789abcdef0123456789abcdef"
+    for name in ("config.yaml", "overrides.yaml"):
+        (tmp_path / name).write_text(f"chain:\n  url: {url}\n- chain.url={url},data=digits\n")
+    hide_key(tmp_path, url=url)
+    for name in ("config.yaml", "overrides.yaml"):
+        assert (tmp_path / name).read_text() == (
+            "chain:\n  url: https://mainnet.example/…\n- chain.url=https://mainnet.example/…,data=digits\n"
+        )
+    hide_key(tmp_path, url="http://127.0.0.1:8545")
+    assert "mainnet.example/…" in (tmp_path / "config.yaml").read_text()

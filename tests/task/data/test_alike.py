@@ -39,6 +39,14 @@ NATURAL = PartitionConfig(name="natural", clients=0)
         (["pos", "+", "positive", "neg", "-"], [["neg", "-"], ["pos", "positive", "+"]]),
         (["K\u00c3\u00b6ln", "K\u00f6ln", "Ulm"], [["K\u00f6ln", "K\u00c3\u00b6ln"]]),  # UTF-8 read as cp1252
         (["2024-01-01", "2024-02-01"], []),
+        (["M", "F", "male", "female"], [["F", "female"], ["M", "male"]]),
+        (["B", "M", "benign", "malignant"], [["B", "benign"], ["M", "malignant"]]),
+        (["M", "F", "male", "female", "diverse"], []),  # not all are pairs
+        (["N", "S", "NE", "SE"], []),
+        (["stage I", "stage 1", "Stage II", "stage 2"], [["Stage II", "stage 2"], ["stage 1", "stage I"]]),
+        (["II", "2", "III"], [["2", "II"]]),
+        (["vitamin C", "vitamin D"], []),
+        (["Pos.", "positive", "neg"], [["Pos.", "positive"]]),
     ],
 )
 def test_values_that_a_reader_takes_for_one(values, groups):
@@ -57,6 +65,7 @@ def test_the_most_frequent_spelling_is_the_one_to_keep():
         ("femal", ["male", "female"], "female"),
         ("benign tumour", ["benign", "malignant"], "benign"),
         ("malignent", ["benign", "malignant"], "malignant"),
+        ("femlae", ["male", "female"], "female"),
         ("True", ["0", "1"], "1"),
         ("owl", ["cat", "dog"], None),
         ("s", ["sick", "sound"], None),  # either
@@ -125,13 +134,42 @@ def test_truths_of_three_tools_are_one_column(write):
     assert load(folder, level_map=level_map).schema.columns[1].levels == ("FALSE", "TRUE")
 
 
-def test_sites_of_other_words_or_units_are_noted(write):
+def test_sites_of_other_words_are_asked_about_or_noted(write):
     folder = sites(write, a=(["ill", "well"], ["p", "q"]), b=(["krank", "gesund"], ["r", "s"]))
-    notes = load(folder).reading.notes
+    with pytest.raises(
+        DataError, match="holds 'ill', 'well' at 'a' and 'gesund', 'krank' at the others; .*say which"
+    ) as caught:
+        load(folder)
+    label_map = re.search(r"data.label_map=\[(.*?)\]", str(caught.value))[1].split(",")
+    assert load(folder, label_map=label_map).reading.classes == {"gesund": 24, "krank": 24}
+    classes = re.search(r"data.classes=\[(.*?)\]", str(caught.value))[1].split(",")
+    notes = load(folder, classes=classes).reading.notes
     assert any(
         "the target at 'a' holds 'ill', 'well' and the others 'gesund', 'krank': not one value" in n for n in notes
     )
     assert any("column 'w' at 'b' holds 'r', 's' and the others 'p', 'q': not one value in common" in n for n in notes)
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "note"),
+    [
+        (
+            ["m", "f"],
+            ["m", "w"],
+            "column 'w' holds 'f' at 'a' alone and 'w' at 'b' alone; if they are one, merge them with data.level_map",
+        ),
+        (
+            ["0", "1"],
+            ["1", "2"],
+            "column 'w' holds '0' at 'a' alone and '2' at 'b' alone; if they are one, merge them with data.scale, or",
+        ),
+    ],
+)
+def test_a_code_that_one_site_alone_has_is_noted(write, here, there, note):
+    folder = sites(write, a=(["i", "w"], here), b=(["i", "w"], there))
+    assert [told for told in load(folder).reading.notes if told.startswith(note)]
+    folder = sites(write, a=(["i", "w"], here), b=(["i", "w"], here))
+    assert not [told for told in load(folder).reading.notes if "alone" in told]
 
 
 def test_a_unit_of_one_site_is_noted_and_can_be_settled(write):

@@ -13,6 +13,7 @@ import pyarrow.parquet
 import pytest
 
 from fl.task.data import DataConfig, DataError, PartitionConfig, load_federation
+from fl.task.data.sites import find_sites
 from fl.task.data.table import read_table
 
 NATURAL = PartitionConfig(name="natural", clients=0)
@@ -57,6 +58,17 @@ def test_every_kind_of_file_is_a_client_and_the_rest_is_named(tmp_path):
     cells = [[column.tolist() for column in table.columns] for table in tables]
     assert cells[1] == cells[0]
     assert [float(cell) for cell in cells[2][1]] == [float(cell) for cell in cells[3][1]] == [c for _, c, _ in ROWS]
+
+
+def test_a_lock_file_of_an_open_workbook_is_named_and_not_read(tmp_path):
+    for name in ("a.csv", "~$b.xlsx", "c.csv~"):
+        (tmp_path / name).write_bytes(b"x")
+    found = find_sites(tmp_path, aside=())
+    assert found.names == ("a",)
+    assert found.left_out == (
+        "c.csv~ (a program's own note or copy of an open file)",
+        "~$b.xlsx (a program's own note or copy of an open file)",
+    )
 
 
 def test_two_files_of_one_stem_keep_their_whole_names(tmp_path):

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from fl.task.data import DataConfig, DataError, PartitionConfig, load_federation
+from fl.task.data import DataConfig, DataError, PartitionConfig, load_federation, survey_shard
 from fl.task.data.dates import days
 from fl.task.data.file_style import FileStyle
 from fl.task.data.spelling import Spelling, settings_that_read
@@ -57,6 +57,10 @@ WRITTEN = [
     (["01/31/2024", "02/01/2024"], "data.dates=mdy", {"dates": "mdy"}, {19753, 19754}),
     (["01/02/2024", "02/02/2024"], "data.dates=dmy or data.dates=mdy", {"dates": "dmy"}, {19754, 19755}),
     (["2024-01-31T12:00:00Z", "2024-02-01 00:00"], "data.dates=ymd", {"dates": "ymd"}, {19753.5, 19754}),
+    (["1,00,000", "2,00,000"], "data.thousands=comma", {"thousands": "comma"}, {100000, 200000}),
+    (["5. März 2024", "6. Mrz 2024"], "data.dates=dmy", {"dates": "dmy"}, {19787, 19788}),
+    (["31 janvier 2024", "1 févr. 2024"], "data.dates=dmy", {"dates": "dmy"}, {19753, 19754}),
+    (["January 5, 2024", "Jan 6, 2024"], "data.dates=mdy", {"dates": "mdy"}, {19727, 19728}),
     (["3-Jan-2024", "4-Jan-2024"], "data.dates=dmy", {"dates": "dmy"}, {19725, 19726}),
 ]
 
@@ -163,11 +167,63 @@ def test_dates_of_eight_digits_are_no_amounts(write):
     [
         (["-999", "1", "2", "3"], "column 'x' holds -999 in 12 rows, far from its other values (1 to 3)"),
         (["99999", "1", "2", "3"], "add 99999 to data.missing"),
+        (["-9", "37", "41", "55", "38", "61", "29"], "add -9 to data.missing"),
+        (
+            ["-1", "37", "41", "55", "38", "61", "29"],
+            "column 'x' holds -1 in 12 rows, far from its other values (29 to 61)",
+        ),
+        (["999.9", "3.1", "4.1", "5.5"], "add 999.9 to data.missing"),
         (["950", "1.234", "2.500"], "has points before three digits only ('1.234', '2.500'); if they part thousands"),
     ],
 )
 def test_numbers_that_may_mean_something_else_are_noted(write, cells, note):
     assert any(note in told for told in load(write, cells).reading.notes)
+
+
+@pytest.mark.parametrize(
+    "cells", [["-1", "0", "1", "2"], ["-2.5", "3", "8", "21"], ["9", "2", "5", "7"], ["99", "80", "95", "91"]]
+)
+def test_numbers_that_may_well_be_meant_are_not_noted(write, cells):
+    assert not [told for told in load(write, cells).reading.notes if "data.missing" in told]
+
+
+@pytest.mark.parametrize("settings", [{"regression": True}, {"positive_above": 4.5}])
+def test_a_sentinel_among_targets_is_noted_on_both_sides(write, settings):
+    rows = "".join(f"{n},{('5.1', '4.2', '-999', '3.3', '4.9')[n % 5]}\n" for n in range(60))
+    path = write("t.csv", "x,price\n" + rows)
+    federation = load_federation(DataConfig(name="csv", path=str(path), target="price", **settings), IID, seed=0)
+    note = "column 'price' holds -999 in 12 rows, far from its other values (3.3 to 5.1); if it stands for no value, add -999"
+    assert any(told.startswith(note) for told in federation.reading.notes)
+    _, own = survey_shard(path, schema=federation.schema, style=FileStyle())
+    assert any(told.startswith(note) for told in own.notes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "noted"), [("019", True), ("0123456789", False), (["0", "1", "-9"], True), (["-1", "0", "1"], False)]
+)
+def test_a_class_that_may_be_no_label_is_noted(write, labels, noted):
+    rows = "".join(f"{n},{labels[n % len(labels)]}\n" for n in range(120))
+    data = DataConfig(name="csv", path=str(write("t.csv", "x,y\n" + rows)), target="y")
+    notes = load_federation(data, IID, seed=0).reading.notes
+    assert any("if it stands for no label, add" in told for told in notes) == noted
+
+
+@pytest.mark.parametrize(
+    ("cells", "advice"),
+    [
+        (["5 mg", "7 g"], "convert its units (mg, g) to one; or, if each"),
+        (
+            ["31/01/24", "28.02.24"],
+            "write its years in four digits, and set data.dates: of two, nobody can tell the century; or",
+        ),
+        (["05-Jan-24", "06-Feb-24"], "write its years in four digits"),
+        (["5-10", "10-20", "7"], "write one number for a range or a fraction; or, if each"),
+        (["1/2", "3/4"], "write one number for a range or a fraction"),
+    ],
+)
+def test_what_no_setting_reads_has_its_own_advice(write, cells, advice):
+    with pytest.raises(DataError, match=re.escape(f"is declared; {advice}")):
+        load(write, cells)
 
 
 def test_a_target_to_compare_is_spelled_like_any_number(write):
@@ -181,6 +237,8 @@ def test_a_target_to_compare_is_spelled_like_any_number(write):
 def test_advice_is_the_least_that_reads_all_cells():
     assert settings_that_read([], now=Spelling()) == []
     assert settings_that_read(["1,5", "2024-01-01"], now=Spelling()) == []
+    assert settings_that_read(["0,9", "1.25"], now=Spelling()) == ["data.decimal=either"]
+    assert settings_that_read(["5 mg", "7 g"], now=Spelling()) == []
     assert settings_that_read(["1.5"], now=Spelling(decimal="comma")) == ["data.decimal=point"]
     assert settings_that_read(["5a", "5b", "5c", "5d"], now=Spelling()) == []
 
@@ -196,6 +254,12 @@ def test_advice_is_the_least_that_reads_all_cells():
         ("01.02.24", "dmy", None),
         ("Jan 3, 2024", "mdy", 19725),
         ("Foo 3, 2024", "mdy", None),
+        ("3 juillet 2024", "dmy", 19907),
+        ("3 juin 2024", "dmy", 19877),
+        ("3. Dez. 2024", "dmy", 20060),
+        ("3 maart 2024", "dmy", 19785),
+        ("3 Oktober 2024 12:00", "dmy", 19999.5),
+        ("3 xyz 2024", "dmy", None),
         ("2024-01/03", "ymd", None),
     ],
 )

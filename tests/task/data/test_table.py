@@ -6,6 +6,7 @@ import bz2
 import gzip
 import lzma
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -144,6 +145,15 @@ def test_a_name_looked_for_without_a_header_says_how_to_declare_one(write):
         ("", "t.csv is empty; expected one or more rows"),
         ("\n \n", "t.csv is empty"),
         ("a,b\n1,2\n3\n", "t.csv, line 3 has 1 cell; expected 2, as in line 1"),
+        (
+            "a,b\n1,2,\n3,4,\n",
+            "line 2 has 3 cells, as have all below it; expected 2, as in line 1; delete the mark at the end of each",
+        ),
+        ("a,b\n0,5,7\n1,5,8\n", "line 2 has 3 cells, as have all below it; .*; quote numbers with a decimal comma"),
+        (
+            "a,b,c\n1,2\n3,4\n",
+            "line 2 has 2 cells, as have all below it; expected 3, .*; name these cells alone in the first line",
+        ),
         ("a,b\n1,2,3\n", "t.csv, line 2 has 3 cells; expected 2, as in line 1; mend that line"),
         (
             "Export of Monday\na,b\n1,2\n3,4\n",
@@ -173,12 +183,13 @@ def test_a_file_that_is_no_table_is_refused(write, text, message):
             "patient,,lab\nage,crea,y\n1,2,a\n3,4,b\n",
             "no column 'y'; .*; line 2 holds it: remove the line above, which is no",
         ),
+        ("null,?,y\n1,2,a\n3,4,b\n", "no column 'y'; .*; the first line holds it: set data.header=true"),
         ("age:crea:y\n1:2:a\n", "no column 'y'; .*; its cells are parted by ':': set 'data.delimiter=:'"),
         ("age crea y\n1 2 a\n", "no column 'y'; .*; its cells are parted by ' ': set 'data.delimiter= '"),
     ],
 )
 def test_a_header_further_down_or_in_one_cell_is_found(write, text, message):
-    table = read_table(write("t.csv", text), header=True)
+    table = read_table(write("t.csv", text), header="null" not in text)
     with pytest.raises(DataError, match=message):
         table.find("y")
 
@@ -206,6 +217,13 @@ def test_a_link_to_nothing_is_no_near_name_of_itself(tmp_path):
     (tmp_path / "t.csv").symlink_to(tmp_path / "gone.csv")
     with pytest.raises(DataError, match="t.csv is a link to .*gone.csv, which is not there; expected a link to a file"):
         read_table(tmp_path / "t.csv")
+
+
+def test_an_address_is_no_file():
+    with pytest.raises(
+        DataError, match="https:/example.org/t.csv is an address; expected a file on this machine; fetch it"
+    ):
+        read_table(Path("https://example.org/t.csv"))
 
 
 def test_an_absent_file_is_refused_with_what_is_near(write):
