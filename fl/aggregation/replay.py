@@ -66,6 +66,25 @@ def replay(
     return aggregate(inner, number, contents, base=base, layout=layout)[0]
 
 
+def replay_sum(
+    inner: Strategy,
+    number: int,
+    step: NDArray[np.float64] | None,
+    *,
+    base: NDArray[np.float32],
+    layout: Layout,
+) -> NDArray[np.float32]:
+    """Take the strategy through a masked round that was; returns the model after it, shape (P,).
+
+    Args:
+        step: The round's, shape (P,); None of a void round, of which there is nothing to aggregate.
+    """
+    prepare(inner, number, base=base, layout=layout)
+    weighted_by = getattr(inner, "weighted_by_key", "num-examples")
+    contents = [] if step is None else [content_of_sum(step, base=base, layout=layout, weighted_by=weighted_by)]
+    return aggregate(inner, number, contents, base=base, layout=layout)[0]
+
+
 def content_of_sum(
     step: NDArray[np.float64], *, base: NDArray[np.float32], layout: Layout, weighted_by: str = "num-examples"
 ) -> RecordDict:

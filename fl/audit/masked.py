@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
+from fl.aggregation.replay import replay_sum
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.enrolment import Enrolments
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
@@ -102,6 +104,17 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
     summed = unmask(words, transcript=said, setting=setting)
     found = score_round(words, roots=roots, direction=bundle.direction, transcript=said, setting=setting)
     return MaskedCheck(step=summed.step, scores=found.scores, length=length)
+
+
+def follow_masked(inner: Strategy, bundle: Bundle, *, setting: Setting) -> None:
+    """Take a strategy through a masked round that was checked before, so that it remembers its step."""
+    step = None
+    if bundle.masked is not None and bundle.updates:
+        words: dict[str, Words] = {
+            one.account: _words(one.wire, one.account, size=setting.size) for one in bundle.updates
+        }
+        step = unmask(words, transcript=bundle.masked, setting=setting).step
+    replay_sum(inner, bundle.round, step, base=bundle.base, layout=bundle.layout)
 
 
 def _words(wire: bytes, account: str, *, size: int) -> Words:

@@ -13,7 +13,7 @@ import numpy as np
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
-from fl.aggregation.replay import replay
+from fl.aggregation.replay import replay, replay_sum
 from fl.aggregation.selection import content_for, selected_by
 from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_of
 from fl.bundle.format import Bundle, BundledUpdate
@@ -335,8 +335,12 @@ def _check_aggregate(
     elif picked is not None:
         expected, of = picked, f"what {spec.strategy} picks"
     elif strategy is not None:
-        expected = replay(
-            strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length
+        expected = (
+            replay(strategy, bundle.round, participants, base=bundle.base, layout=bundle.layout, cap=bundle.length)
+            if bundle.masked is None
+            else replay_sum(
+                strategy, bundle.round, step if bundle.updates else None, base=bundle.base, layout=bundle.layout
+            )
         )
         of = f"what {spec.strategy} makes of the updates"
     else:

@@ -11,8 +11,11 @@ import copy
 from flwr.serverapp.strategy import Strategy
 
 from fl.aggregation.replay import replay
+from fl.audit.masked import follow_masked, setting_of
 from fl.bundle.format import Bundle
 from fl.bundle.store import BundleSource
+from fl.chain.enrolment import Enrolments
+from fl.chain.typed_data import Domain
 from fl.codec import Blocks
 from fl.rewards import Participant
 from fl.scoring.replication import share_stakes
@@ -39,9 +42,11 @@ class StrategyMemory:
         self.spec, self.source = spec, source
         self._strategy, self._followed = self._fresh() if remembers(spec) else None, 0
 
-    def before(self, number: int) -> Strategy | None:
+    def before(self, number: int, *, enrolments: Enrolments, domain: Domain) -> Strategy | None:
         """The strategy as it stood before a round, a copy; None for one without a memory.
 
+        Args:
+            enrolments: Of the task; with its domain they say what masked words stand for.
         Raises: BrokenBundle if a round before cannot be read whole.
         """
         if self._strategy is None:
@@ -50,6 +55,18 @@ class StrategyMemory:
             self._strategy, self._followed = self._fresh(), 0
         while self._followed < number - 1:
             bundle, _ = Bundle.read(self.source.bundle(self._followed + 1))
+            self._followed += 1
+            if bundle.masked is not None:
+                setting = setting_of(
+                    task_id=bundle.task_id,
+                    number=bundle.round,
+                    size=bundle.layout.size,
+                    enrolments=enrolments,
+                    domain=domain,
+                    spec=self.spec,
+                )
+                follow_masked(self._strategy, bundle, setting=setting)
+                continue
             replay(
                 self._strategy,
                 bundle.round,
@@ -58,7 +75,6 @@ class StrategyMemory:
                 layout=bundle.layout,
                 cap=bundle.length,
             )
-            self._followed += 1
         return copy.deepcopy(self._strategy)
 
     def _fresh(self) -> Strategy:

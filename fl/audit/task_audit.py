@@ -255,7 +255,9 @@ class _RoundAudit:
         strategy = None
         if remembers(self.audit.spec):
             try:
-                strategy = self.memory.before(self.header.round)
+                strategy = self.memory.before(
+                    self.header.round, enrolments=self.view.enrolments, domain=self.view.domain
+                )
             except BrokenBundle as error:
                 self.unchecked.append(f"the next model ({self.audit.spec.strategy} remembers, and {error.problem})")
         elif self.audit.spec.training == "app" and self.audit.spec.strategy not in MEANS:

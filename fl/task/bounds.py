@@ -30,7 +30,8 @@ WHOLE = {
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
 MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
 MOST_FEATURES = 1 << 26  # values of one input
-MASKABLE = ("fedavg", "fedprox")  # strategies whose next model follows from the sum of a masked round alone
+# Strategies whose next model follows from the sums of masked rounds alone: of this one, or of all until now.
+MASKABLE = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
 _NEEDED = ("model", "feature_shape", "num_classes")
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
@@ -240,7 +241,8 @@ def _check_privacy(spec: Mapping[str, Any]) -> None:
     if (strategy := spec.get("strategy", "fedavg")) not in MASKABLE:
         raise ConfigError(
             f"strategy={shown(strategy)} needs each client's update, and privacy=masked shows their sum alone; set strategy="
-            + " or ".join(MASKABLE)
+            + ", ".join(MASKABLE[:-1])
+            + f" or {MASKABLE[-1]}"
         )
     if (scorer := spec.get("scorer", "direction")) != "direction":
         raise ConfigError(

@@ -47,7 +47,7 @@ class Evaluator:
             view=view,
             spec=self.spec,
             game=self.game,
-            strategy=self._memory(folder.parent).before(header.round),
+            strategy=self._memory(folder.parent).before(header.round, enrolments=view.enrolments, domain=view.domain),
             past=self._public(folder.parent).before(bundle.round, previous=view.previous_hash),
         )
         log.info("round %d: evaluator %s agrees, direction within %.1e", header.round, self.account.address, distance)

@@ -191,7 +191,7 @@ class RemoteEvaluator:
             view=view,
             spec=self.spec,
             game=self.game,
-            strategy=self._memory.before(header.round),
+            strategy=self._memory.before(header.round, enrolments=view.enrolments, domain=view.domain),
             past=self._public.before(bundle.round, previous=view.previous_hash),
         )
 

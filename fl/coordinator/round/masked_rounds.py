@@ -9,8 +9,9 @@ from flwr.app import Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from fl.audit.masked import setting_of
-from fl.bundle.format import Bundle
+from fl.audit.masked import follow_masked, liars_of, setting_of
+from fl.audit.strategy_state import remembers
+from fl.bundle.format import BrokenBundle, Bundle
 from fl.codec import model_hash
 from fl.coordinator.round.clock import RoundClock
 from fl.coordinator.round.collect import AcceptedUpdate
@@ -43,6 +44,7 @@ class MaskedRounds:
         self._grid: Grid | None = None
         self._timeout = 3600.0
         self._barred: set[str] = set()  # who was proven to have lied
+        self._known = 0  # rounds whose liars are in it
 
     def reach(self, grid: Grid, *, timeout: float | None = None) -> None:
         """Ask the clients through this grid, and wait so many seconds for the answers to each question."""
@@ -57,6 +59,7 @@ class MaskedRounds:
         """
         if hand.scored is not None:
             return self._scored_before(hand.scored, opened)
+        self._learn_liars(opened)
         masked = MaskedRound(
             self._setting(opened),
             base_model=opened.base_model,
@@ -68,22 +71,36 @@ class MaskedRounds:
             masked.collect(replies)
         done = settle_masked(opened, masked, inner=self._inner, scoring=self._scoring, step=clock.step)
         self._barred.update(done.liars)
+        self._known = opened.number
         with clock.step("bundling"):
             self._journal.keep_bundle(done.settled.bundle)
         return list(done.updates), done.settled
+
+    def _learn_liars(self, opened: OpenRound) -> None:
+        """Who lied in rounds that an earlier life of this coordinator went through, as far as their bundles are here."""
+        for number in range(self._known + 1, opened.number):
+            try:
+                bundle, _ = Bundle.read(self._journal.bundle(number))
+            except BrokenBundle as error:
+                log.warning("round %d: who lied in it is not known any more (%s)", number, error)
+                continue
+            self._barred.update(liars_of(bundle, self._setting(opened, number=number)))
+        self._known = opened.number - 1
 
     def _scored_before(self, scored: Bundle, opened: OpenRound) -> tuple[list[AcceptedUpdate], SettledRound]:
         if scored.task_id != opened.task_id or model_hash(scored.base) != opened.base_model:
             folder = self._journal.bundle(scored.round)
             raise LostRound(round_number=scored.round, problem=f"the bundle at {folder} is of another task")
         log.info("round %d: the words of %d clients are in its bundle", scored.round, len(scored.updates))
+        if remembers(self._scoring.spec):
+            follow_masked(self._inner, scored, setting=self._setting(opened))
         settled = SettledRound(bundle=scored, participants=masked_participants(scored), refusals=(), metrics=None)
         return accepted_of(scored, {}, {}), settled
 
-    def _setting(self, opened: OpenRound) -> Setting:
+    def _setting(self, opened: OpenRound, *, number: int | None = None) -> Setting:
         return setting_of(
             task_id=opened.task_id,
-            number=opened.number,
+            number=opened.number if number is None else number,
             size=len(opened.base),
             enrolments=opened.chain.enrolments,
             domain=opened.chain.domain,

@@ -7,6 +7,7 @@ from scipy.stats import binom, kstest
 
 from clients.cohort import why_not
 from clients.privacy import dpsgd
+from clients.privacy.consent import seen
 from clients.privacy.dpsgd import drawn_rows
 from clients.privacy.spent import check_rows, over_limit, spent_line
 from clients.trainer import train
@@ -146,3 +147,15 @@ def test_a_client_with_more_rows_spends_less_and_its_limit_is_kept_by_its_own():
     assert (
         told == f"; privacy spent of each of your 2000 rows: ε {planned(terms, rounds=2, sampling=many):.2f} at δ 1e-5"
     )
+
+
+def test_an_owner_is_told_what_noise_on_rows_spends_and_that_it_is_its_own_nodes_word():
+    terms = PrivacyTerms(noise="rows", multiplier="1.5", clip="0.5", rows=100)
+    told = seen({"privacy": terms.to_spec(), "steps": 10, "batch_size": 20}, rounds=3, rows=400)
+    spent = planned(terms, rounds=3, sampling=Sampling(steps=10, batch=20, rows=400))
+    assert told.startswith(
+        f"noise: in each step this node holds the gradient of each row to 0.5 and adds 1.5 times that, for ε {spent:.2f} at δ 1e-5 of "
+        "each of your 400 rows over 3 rounds"
+    )
+    assert "that it does so nobody else can check" in told
+    assert told.endswith("coordinator and evaluators see every update with its noise")

@@ -9,14 +9,19 @@ from flwr.app import Error, Message
 from safetensors.numpy import load, save
 
 from clients.privacy import member
+from fl.aggregation.replay import replay_sum
+from fl.audit.masked import setting_of
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.format import MANIFEST, Bundle
+from fl.bundle.store import BundleStore
 from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
-from fl.privacy.masked_round import question_hash
+from fl.privacy.masked_round import question_hash, unmask
 from fl.privacy.steps import TELL
 from fl.privacy.terms import PrivacyTerms
 from fl.protocol import MASKED, RECORD, MaskedMessage, SignedUpdate
+from fl.task.strategies import build_strategy
 
 MASKED_SPEC = PrivacyTerms(masked=True, projections=16).to_spec()
 
@@ -52,7 +57,7 @@ def masked(new_world, spec):
         task = new_world(clients=clients, rounds=rounds, spec=spec(privacy=MASKED_SPEC, **options))
         app = task.app(task.downhill)
         grid = Vanishing(app, {number + 2: task.node_config(number) for number in range(clients)}, silent=silent or {})
-        task.run(app, grid=grid)
+        task.run(app, build_strategy(task.spec.strategy, task.spec.strategy_arguments), grid=grid)
         return task, grid
 
     return play
@@ -212,3 +217,38 @@ def test_a_proven_liar_is_not_let_into_the_next_round(masked, monkeypatch, accou
     assert "it lied in an earlier round and has lost its place" in {
         refusal.reason for refusal in second.refusals if refusal.account == liar[0]
     }
+
+
+@pytest.mark.parametrize("name", ["fedadam", "fedavgm"])
+def test_a_server_optimizer_makes_the_same_of_a_masked_sum_and_is_followed_through_it(
+    masked, lasting_world, spec, name
+):
+    arguments = {"fedadam": {"eta": 0.05}, "fedavgm": {"server_momentum": 0.9}}[name]
+    settings = {"strategy": name, "strategy_arguments": arguments}
+    task, _ = masked(
+        rounds=3, **settings
+    )  # evaluators signed each round after following the optimizer through those before
+    plain = lasting_world(clients=5, rounds=3, spec=spec(**settings))
+    plain.run(plain.app(plain.downhill), build_strategy(name, arguments))
+    for ours, theirs in zip(task.reports, plain.reports, strict=True):
+        assert ours.loss_after == pytest.approx(theirs.loss_after, rel=1e-3)
+    bundle, _ = Bundle.read(task.reports[2].bundle)
+    view = {"enrolments": task.task.enrolments(), "domain": task.task.domain}
+    memory = StrategyMemory(task.spec, BundleStore.at(str(task.reports[0].bundle.parent)))
+    forgetful = StrategyMemory(task.spec, memory.source).before(1, **view)
+    again = replay_sum(memory.before(3, **view), 3, step_of(bundle, task), base=bundle.base, layout=bundle.layout)
+    np.testing.assert_allclose(again, bundle.next, atol=1e-6)
+    assert (
+        np.abs(replay_sum(forgetful, 3, step_of(bundle, task), base=bundle.base, layout=bundle.layout) - again).max()
+        > 1e-6
+    )
+
+
+def step_of(bundle, task):
+    """What a masked round moved the model by."""
+    setting = setting_of(
+        task_id=bundle.task_id, number=bundle.round, size=bundle.layout.size, enrolments=task.task.enrolments(),
+        domain=task.task.domain, spec=task.spec,
+    )  # fmt: skip
+    words = {one.account: np.frombuffer(one.wire, dtype="<u8") for one in bundle.updates}
+    return unmask(words, transcript=bundle.masked, setting=setting).step
