@@ -83,7 +83,14 @@ def test_every_attack_of_the_matrix_can_be_played(attack, monkeypatch):
     AttackConfig(behaviours=[*rings, *(f"{number}:{text}" for number, text in told.items() if text not in rings)])
 
 
-VALUES = {"data.path": "nowhere", "hospitals": "nowhere", "seeds": "1", "mnist.seeds": "1", "only": "digits"}
+VALUES = {
+    "data.path": "nowhere",
+    "hospitals": "nowhere",
+    "seeds": "1",
+    "mnist.seeds": "1",
+    "mnist.attacks": "adam",
+    "only": "digits",
+}
 
 
 def test_a_ratio_is_pay_per_stake_over_that_of_the_others():

@@ -18,7 +18,7 @@ from fl.bundle.format import (
 )
 from fl.bundle.store import BundleSource
 from fl.chain.typed_data import header_hash
-from fl.codec import Blocks, Layout, MalformedBlocks, block_root, model_hash
+from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
 
@@ -54,19 +54,17 @@ class PublicState:
         return tuple(found)
 
 
-def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks, layout: Layout) -> PublicRound:
+def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks) -> PublicRound:
     """What a round leaves for everybody to know.
 
     Args:
         base: The model before the round, shape (P,).
         following: The model after it, shape (P,).
         direction: As posted.
-        layout: Of the parameter vector.
     """
     return PublicRound(
         step=following.astype(np.float64) - base.astype(np.float64),
         direction=direction.decode().astype(np.float64),
-        parts=layout.sizes,
     )
 
 
@@ -88,4 +86,4 @@ def _read(files: BundleFiles, *, expected: bytes) -> tuple[PublicRound, bytes]:
     told = (model_hash(base), model_hash(following), block_root(blocks))
     if told != (header.base_model, header.next_model, header.direction_root):
         raise BrokenBundle(folder=files.where, problem="its models and direction are not those that its header names")
-    return public_round(base=base, following=following, direction=direction, layout=layout), header.previous
+    return public_round(base=base, following=following, direction=direction), header.previous

@@ -221,7 +221,18 @@ class PaidScoring:
         """
         self.measure(base)
         found = direction(self.scoring_rows, base=base, step=step, nodes=self.spec.quadrature)
-        return without_public(found, public_vectors(past[: self.spec.public_rounds]))
+        return without_public(found, self.public_before(base=base, past=past))
+
+    def public_before(self, *, base: NDArray[np.float32], past: Sequence[PublicRound] = ()) -> list[PublicVector]:
+        """What is public before a round, orthonormal: what its direction is without. Nothing in a task without public rounds.
+
+        Args:
+            base: The model before the round, shape (P,).
+            past: The rounds before, the latest first.
+        """
+        if not self.spec.public_rounds:
+            return []
+        return public_vectors(past[: self.spec.public_rounds], parts=self.scoring_rows.layout.sizes, model=base)
 
     def public_basis(
         self,
@@ -232,13 +243,12 @@ class PaidScoring:
         layout: Layout,
         past: Sequence[PublicRound] = (),
     ) -> list[PublicVector]:
-        """What is public once this round is known: what the public step may go along."""
+        """What is public once this round is known, but for the model itself: what the public step may go along."""
         this = PublicRound(
             step=aggregate.astype(np.float64) - base.astype(np.float64),
             direction=direction.decode().astype(np.float64),
-            parts=layout.sizes,
         )
-        return public_vectors((this, *past)[: self.spec.public_rounds])
+        return public_vectors((this, *past)[: self.spec.public_rounds], parts=layout.sizes)
 
     def public_step(
         self,

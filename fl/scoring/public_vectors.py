@@ -3,8 +3,8 @@
 A replay of the last step or direction is aligned with the next direction, because losses are smooth. So the posted direction is
 the part of the gradient that is orthogonal to these vectors, and any sum of replays scores 0. The latest round's are taken tensor by
 tensor, so that no layer of them can be replayed at another strength; the sign of the latest direction and what Adam makes of all
-directions and of all steps are public too, since anybody can make them. Sums run in one order in float64, element by element, so that
-every machine gets the same bits.
+directions and of all steps are public too, since anybody can make them. Nobody is paid for making the model longer or shorter either.
+Sums run in one order in float64, element by element, so that every machine gets the same bits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ class PublicRound:
 
     step: NDArray[np.float64]  # the model after it less the one before, shape (P,)
     direction: NDArray[np.float64]  # as posted, shape (P,)
-    parts: tuple[int, ...] = ()  # how many values each tensor of the model has, in order; none: the vector is one part
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,28 +64,36 @@ class PublicStep:
         )
 
 
-def public_vectors(rounds: Sequence[PublicRound]) -> list[PublicVector]:
+def public_vectors(
+    rounds: Sequence[PublicRound], *, parts: Sequence[int] = (), model: NDArray[np.floating] | None = None
+) -> list[PublicVector]:
     """An orthonormal basis of what is public.
 
-    In this order: the latest round's step by tensor, its direction by tensor, the step and the direction of each round before it,
-    the sign of the latest direction, Adam's step on the directions, and Adam's on the steps; the first P // 4 of these.
+    In this order: the latest round's step by tensor, its direction by tensor, the model by tensor, the step and the direction of each
+    round before the latest, the sign of the latest direction, Adam's step on the directions, and Adam's on the steps; the first P // 4
+    of these. Before the first round the model alone.
 
     Args:
         rounds: The last rounds, the latest first.
+        parts: How many values each tensor of the model has, in order; none: the vector is one part.
+        model: As it is after them, shape (P,), to be taken out of what pays. The public step does without: it would go along the model's
+            length so well that shards of other sizes are paid further off their size (1.6 points on digits, and 1.0 so).
     """
-    if not rounds:
-        return []
-    latest, *older = rounds
-    vectors = [
-        *_by_part(latest.step, latest.parts),
-        *_by_part(latest.direction, latest.parts),
-        *(PublicVector(values=vector) for past in older for vector in (past.step, past.direction)),
-        PublicVector(values=np.sign(latest.direction)),
-        PublicVector(values=adam([past.direction for past in reversed(rounds)])),
-        PublicVector(values=adam([past.step for past in reversed(rounds)])),
-    ]
+    vectors = own = [] if model is None else _by_part(model, parts)
+    if rounds:
+        latest, *older = rounds
+        vectors = [
+            *_by_part(latest.step, parts),
+            *_by_part(latest.direction, parts),
+            *own,
+            *(PublicVector(values=vector) for past in older for vector in (past.step, past.direction)),
+            PublicVector(values=np.sign(latest.direction)),
+            PublicVector(values=adam([past.direction for past in reversed(rounds)])),
+            PublicVector(values=adam([past.step for past in reversed(rounds)])),
+        ]
     # In a model of few values, more would leave clients little to be paid for.
-    return orthonormal(vectors[: len(latest.step) // _VALUES_EACH])
+    values = len(rounds[0].step) if model is None else len(model)
+    return orthonormal(vectors[: values // _VALUES_EACH])
 
 
 def orthonormal(vectors: Sequence[PublicVector]) -> list[PublicVector]:

@@ -47,7 +47,7 @@ RULES = {
     "one price alone": ("off", True),
     "on": ("on", True),
 }
-REPLAYS = ("replay_step", "replay_direction", "replay_average:0.9", "adam", "sign")
+REPLAYS = ("replay_step", "replay_direction", "replay_average:0.9", "adam", "sign", "replay_model")
 SCALES = ("scale:2", "scale:5", "scale:50")
 SHORT = "lazy:1/10+scale:10"  # a tenth of the steps, made as long as all of them
 ATTACKS = (
@@ -68,6 +68,7 @@ class Field:
     rounds: int
     sized: bool = True  # whether shards of sizes 1:2:…:6 can be dealt from it
     seeds: int = 3
+    attacks: tuple[str, ...] = ATTACKS
 
 
 def main() -> None:
@@ -78,6 +79,7 @@ def main() -> None:
             "hospitals": "../shared/data/heart-disease",
             "seeds": "3",
             "mnist.seeds": "1",
+            "mnist.attacks": ",".join(ATTACKS),
             "only": "",
             "workers": str(os.cpu_count()),
             "picture": "bench/attacks.png",
@@ -143,8 +145,17 @@ def fields_of(values: Mapping[str, str]) -> dict[str, Field]:
         )
     if here(values["data.path"], "data.path"):
         lenet = mnist(values["data.path"], validation=400)
+        played = values["mnist.attacks"].split(",")
+        if unknown := sorted(set(played) - set(ATTACKS)):
+            raise SystemExit(
+                f"bench: mnist.attacks has {unknown[0]!r}; write some of {', '.join(ATTACKS)}, with commas"
+            )
         fields["MNIST, LeNet"] = Field(
-            setting=lenet, partition=replace(iid, clients=6), rounds=6, seeds=int(values["mnist.seeds"])
+            setting=lenet,
+            partition=replace(iid, clients=6),
+            rounds=6,
+            seeds=int(values["mnist.seeds"]),
+            attacks=tuple(attack for attack in ATTACKS if attack in played),
         )
     return {name: field for name, field in fields.items() if values["only"] in name}
 
@@ -167,23 +178,24 @@ def tasks_of(fields: Mapping[str, Field]) -> list[Task]:
         for seed in range(field.seeds):
             sides = ("off", "on") if (name, seed) != (ALONE, 0) else tuple(PLAYED)
             tasks += [(name, seed, "honest", side) for side in dict.fromkeys((*sides, "length"))]
-            tasks += [(name, seed, attack, side) for attack in ATTACKS for side in sides]
+            tasks += [(name, seed, attack, side) for attack in field.attacks for side in sides]
             if field.sized:
                 tasks += [(name, seed, "sizes", side) for side in ("off", "on")]
     return tasks
 
 
-def kept_in(path: str) -> dict[Task, dict]:
-    """Tasks that an earlier run kept in a file."""
+def kept_in(path: str) -> dict[tuple, dict]:
+    """Tasks that an earlier run kept in a file: it is for whoever names one to know that no rule has changed since."""
     if not path or not (ROOT / path).exists():
         return {}
     lines = [json.loads(line) for line in (ROOT / path).read_text().splitlines()]
     return {tuple(line["task"]): line["outcome"] for line in lines}
 
 
-def keep(task: Task, outcome: dict, *, path: str) -> None:
+def keep(task: tuple, outcome: dict, *, path: str) -> None:
     """Add a task to the file."""
     if path:
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
         with (ROOT / path).open("a") as file:
             file.write(json.dumps({"task": task, "outcome": outcome}) + "\n")
 
@@ -269,11 +281,11 @@ def by_attack(
     table: dict[str, dict[str, float]] = {}
     for name, field in fields.items():
         side, one_price = RULES[rule]
-        seeds = [seed for seed in range(field.seeds) if (name, seed, ATTACKS[0], side) in found]
+        seeds = [seed for seed in range(field.seeds) if (name, seed, field.attacks[0], side) in found]
         if not seeds:
             continue
         table[name] = {}
-        for attack in ATTACKS:
+        for attack in field.attacks:
             ratios = []
             for seed in seeds:
                 outcome, honest = found[name, seed, attack, side], found[name, seed, "honest", side]
@@ -327,7 +339,7 @@ def show(name: str, matrix: Mapping[str, Mapping[str, Mapping[str, float]]]) -> 
     """One data set's ratios, a column for each rule."""
     rules = [rule for rule in RULES if name in matrix[rule]]
     print(f"\n{name:<26}" + "".join(f"{rule:>19}" for rule in rules), file=sys.stderr)
-    for attack in ATTACKS:
+    for attack in matrix[rules[0]][name]:
         cells = "".join(f"{matrix[rule][name][attack]:>19.3f}" for rule in rules)
         print(f"{attack:<26}{cells}", file=sys.stderr)
 
@@ -340,9 +352,11 @@ def draw(path: Path, matrix: Mapping[str, Mapping[str, Mapping[str, float]]]) ->
     panels = figure.subplots(1, len(matrix), sharey=True)
     image = None
     for panel, (rule, table) in zip(panels, matrix.items(), strict=True):
-        values = np.array([[table[name][attack] for name in table] for attack in ATTACKS])
+        # What was not played is blank.
+        values = np.array([[table[name].get(attack, np.nan) for name in table] for attack in ATTACKS])
         image = panel.imshow(np.clip(values, 0, 2), cmap="RdYlGn_r", vmin=0, vmax=2, aspect="auto")
-        for (row, column), value in np.ndenumerate(values):
+        for row, column in np.argwhere(np.isfinite(values)):
+            value = values[row, column]
             ink = "white" if value < 0.3 or value > 1.7 else "black"
             panel.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8, color=ink)
         panel.set_xticks(range(len(table)), list(table), rotation=35, ha="right", fontsize=8)

@@ -27,7 +27,7 @@ from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import agreed_length
 from fl.scoring.paid import PaidScoring
-from fl.scoring.public_vectors import PublicRound, public_vectors
+from fl.scoring.public_vectors import PublicRound
 from fl.task.behaviour import HONEST, Known, read_behaviour
 from fl.task.data import Federation
 from fl.task.model_vector import layout_of, vector_of
@@ -148,7 +148,7 @@ def play_task(
                 clips=np.array(
                     [clip_of(participant.blocks, cap=length) for participant in participants], dtype=np.float32
                 ),
-                public=public_vectors(past),
+                public=scoring.public_before(base=base, past=past),
             )
         )
         aggregate = (base + step).astype(np.float32)
@@ -157,7 +157,7 @@ def play_task(
         public = scoring.public_step(base=base, aggregate=aggregate, direction=direction, layout=layout, past=past)
         after = public[1] if public else aggregate
         models, directions = [*models, base][-3:], [*directions, direction.decode()]
-        done = public_round(base=base, following=after, direction=direction, layout=layout)
+        done = public_round(base=base, following=after, direction=direction)
         past = (done, *past)[: spec.public_rounds]
         played.scores.append(np.array([scores.get(account, 0) for account in accounts]) / (1 << SCORE_FRACTION_BITS))
         base = after

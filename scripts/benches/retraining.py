@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from attacks import keep, kept_in
 from measurement import report, settings
 from numpy.typing import NDArray
 from played_task import equal_pots_pay, one_price_pay, play_task
@@ -32,6 +33,7 @@ from fl.task.spec import TaskSpec
 
 CLIENTS = 6
 OFF = {"length": "capped", "public_rounds": 0}
+TRAINED: dict[str, dict] = {"plain": OFF, "protocol": {}}
 BESIDE = {
     "gtg": ("gtg", {}),
     "loo": ("loo", {}),
@@ -49,27 +51,32 @@ SPLITS = {
 
 def main() -> None:
     """Every split and seed."""
-    values = settings({"seeds": "3", "rounds": "8", "trained": "plain", "workers": str(os.cpu_count())})
-    trained = {"plain": OFF, "protocol": {}}[values["trained"]]
-    jobs = [(split, seed, int(values["rounds"]), trained) for split in SPLITS for seed in range(int(values["seeds"]))]
+    values = settings({"seeds": "3", "rounds": "8", "trained": "plain", "workers": str(os.cpu_count()), "kept": ""})
+    wanted = [
+        (split, seed, int(values["rounds"]), values["trained"])
+        for seed in range(int(values["seeds"]))
+        for split in SPLITS
+    ]
+    found = kept_in(values["kept"])
+    jobs = [job for job in wanted if job not in found]
     started = time.perf_counter()
-    found = []
     with ProcessPoolExecutor(int(values["workers"])) as pool:
-        for (split, seed, *_), ranks in zip(jobs, pool.map(ranks_of, jobs), strict=True):
-            found.append(ranks)
+        for job, ranks in zip(jobs, pool.map(ranks_of, jobs), strict=True):
+            found[job] = ranks
+            keep(job, ranks, path=values["kept"])
             told = {rule: [round(rank, 2) for rank in pair] for rule, pair in ranks.items()}
-            print(f"{split}, seed {seed}: {told} {time.perf_counter() - started:.0f} s", file=sys.stderr)
+            print(f"{job[0]}, seed {job[1]}: {told} {time.perf_counter() - started:.0f} s", file=sys.stderr)
     by_rule = {
         rule: {
-            name: round(float(np.mean([ranks[rule][place] for ranks in found])), 3)
+            name: round(float(np.mean([found[job][rule][place] for job in wanted])), 3)
             for place, name in enumerate(("rank", "rank_renormalised"))
         }
-        for rule in found[0]
+        for rule in found[wanted[0]]
     }
     report("retraining", {**by_rule["direction"], "by_rule": by_rule})
 
 
-def ranks_of(job: tuple[str, int, int, dict]) -> dict[str, tuple[float, float]]:
+def ranks_of(job: tuple[str, int, int, str]) -> dict[str, tuple[float, float]]:
     """Rule → rank correlation of its pay with the value of retraining, weights held and renormalised."""
     torch.set_num_threads(1)
     split, seed, rounds, trained = job
@@ -78,7 +85,7 @@ def ranks_of(job: tuple[str, int, int, dict]) -> dict[str, tuple[float, float]]:
     if split == "noisy labels":
         federation = with_noise(federation, seed=seed)
     pays = pays_of(federation, spec, rounds=rounds)
-    yardstick = replace(spec, **trained)
+    yardstick = replace(spec, **TRAINED[trained])
     worths = [retrained(federation, yardstick, rounds=rounds, held=held) for held in (True, False)]
     return {rule: tuple(rank_correlation(pay, worth) for worth in worths) for rule, pay in pays.items()}
 

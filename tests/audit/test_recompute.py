@@ -41,7 +41,7 @@ def bundles(world):
 def past_of(bundles, number):
     """What was public before round `number`."""
     return [
-        public_round(base=bundle.base, following=bundle.next, direction=bundle.direction, layout=bundle.layout)
+        public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
         for bundle in reversed(bundles[: number - 1])
     ]
 
@@ -340,7 +340,8 @@ def test_a_direction_of_the_steering_rows_is_refused(world, judge, bundles):
     rows = split_rows(world.game())
     told, past = bundles[1], past_of(bundles, 2)
     swapped = without_public(
-        direction(rows.steering, base=told.base, step=told.aggregate - told.base), public_vectors(past)
+        direction(rows.steering, base=told.base, step=told.aggregate - told.base),
+        public_vectors(past, parts=told.layout.sizes, model=told.base),
     )
     bundle = replace(told, direction=Blocks.encode(swapped), next=told.aggregate, public=nowhere(told))
     lie = {"direction_root": block_root(bundle.direction.to_bytes()), "next_model": model_hash(told.aggregate)}

@@ -166,7 +166,7 @@ def test_a_task_at_odds_with_itself_or_the_contract_is_refused(settings, message
             AttackConfig,
             {"behaviours": ["3:sleep"]},
             "behaviour 'sleep' is unknown; write one of honest, zero, free_ride, noise, replay_step, replay_direction, "
-            "replay_average:DECAY, adam, sign, stale, synthetic, harm, ring:A,B,…, opposite:A,B, label_flip:SHARE, "
+            "replay_average:DECAY, adam, sign, replay_model, stale, synthetic, harm, ring:A,B,…, opposite:A,B, label_flip:SHARE, "
             "backdoor:CLASS, copy:CLIENT, lazy:STEPS, scale:FACTOR, split:WALLETS, or several joined by +, with 0 < DECAY ≤ 1, "
             "0 < SHARE ≤ 1, 0 < FACTOR ≤ 10^6, STEPS ≥ 1, 2 ≤ WALLETS ≤ 64, and clients by number",
         ),

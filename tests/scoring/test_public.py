@@ -63,8 +63,8 @@ def test_a_vector_that_was_said_before_is_dropped():
 
 def test_the_latest_round_comes_first_by_tensor_and_its_step_before_its_direction():
     x, y, z, w = np.eye(24)[[0, 1, 2, 3]]
-    latest = PublicRound(step=3 * x + y, direction=z - w, parts=(1, 2, 21))
-    basis = public_vectors([latest, PublicRound(step=y + z, direction=x + w)])
+    rounds = [PublicRound(step=3 * x + y, direction=z - w), PublicRound(step=y + z, direction=x + w)]
+    basis = public_vectors(rounds, parts=(1, 2, 21))
     assert [(vector.start, vector.values.tolist()) for vector in basis] == [
         (0, [1]), (1, [1, 0]), (1, [0, 1]), (3, [-1, *[0] * 20])
     ]  # fmt: skip
@@ -72,30 +72,36 @@ def test_the_latest_round_comes_first_by_tensor_and_its_step_before_its_directio
 
 def test_an_older_round_is_one_vector_and_no_part_of_it():
     rng = np.random.default_rng(0)
-    latest, older = (
-        PublicRound(step=rng.normal(size=40), direction=rng.normal(size=40), parts=(30, 10)) for _ in range(2)
-    )
-    basis = public_vectors([latest, older])
-    assert [(vector.start, vector.stop) for vector in basis] == [(0, 30), (30, 40)] * 2 + [(0, 40)] * 5
-    known = [latest.step, latest.direction, older.step, older.direction]
-    part = np.where(np.arange(40) < 30, latest.direction, 0)
+    latest, older = (PublicRound(step=rng.normal(size=60), direction=rng.normal(size=60)) for _ in range(2))
+    model = rng.normal(size=60)
+    basis = public_vectors([latest, older], parts=(30, 30), model=model)
+    assert [(vector.start, vector.stop) for vector in basis] == [(0, 30), (30, 60)] * 3 + [(0, 60)] * 5
+    # The model before is the model less the last step.
+    known = [latest.step, latest.direction, model, model - latest.step, older.step, older.direction]
+    part = np.where(np.arange(60) < 30, latest.direction, 0)
+    longer = np.where(np.arange(60) < 30, 3 * model, -model)
     # Adam's step for the second vector of two, from its paper.
     mean = (0.9 * 0.1 * older.direction + 0.1 * latest.direction) / (1 - 0.9**2)
     square = (0.999 * 0.001 * older.direction**2 + 0.001 * latest.direction**2) / (1 - 0.999**2)
-    for replay in (*known, part, np.sign(latest.direction), mean / (np.sqrt(square) + 1e-8)):
+    for replay in (*known, part, longer, np.sign(latest.direction), mean / (np.sqrt(square) + 1e-8)):
         assert np.linalg.norm(without_public(replay, basis)) < 1e-9 * np.linalg.norm(replay)
-    half = np.where(np.arange(40) < 30, older.direction, 0)
+    # The public step goes along all of these but the model.
+    assert len(public_vectors([latest, older], parts=(30, 30))) == len(basis) - 2
+    half = np.where(np.arange(60) < 30, older.direction, 0)
     assert np.linalg.norm(without_public(half, basis)) > 0.1 * np.linalg.norm(half)
 
 
 def test_a_small_model_keeps_three_quarters_for_its_clients():
     rng = np.random.default_rng(1)
-    rounds = [PublicRound(step=rng.normal(size=11), direction=rng.normal(size=11), parts=(8, 3)) for _ in range(3)]
-    assert [(vector.start, vector.stop) for vector in public_vectors(rounds)] == [(0, 8), (8, 11)]
+    rounds = [PublicRound(step=rng.normal(size=11), direction=rng.normal(size=11)) for _ in range(3)]
+    basis = public_vectors(rounds, parts=(8, 3), model=rng.normal(size=11))
+    assert [(vector.start, vector.stop) for vector in basis] == [(0, 8), (8, 11)]
 
 
-def test_before_the_first_round_nothing_is_public():
-    assert public_vectors([]) == []
+def test_before_the_first_round_the_model_alone_is_public_tensor_by_tensor():
+    basis = public_vectors([], parts=(2, 5, 1), model=np.array([3.0, 4, 0, 0, 0, 0, 0, 2]))
+    assert [(vector.start, vector.values.tolist()) for vector in basis] == [(0, [0.6, 0.8])]
+    assert [vector.start for vector in public_vectors([], parts=(2, 5, 5), model=np.arange(12.0))] == [0, 2, 7]
 
 
 def test_a_step_is_added_in_one_order_and_rounded_once():

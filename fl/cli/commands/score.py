@@ -38,7 +38,7 @@ from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import length_factor, loose_cap
 from fl.scoring.paid import ROBUST, PaidScoring, draws_of
-from fl.scoring.public_vectors import PublicRound, public_vectors
+from fl.scoring.public_vectors import PublicRound
 from fl.scoring.scorer import SCALING, Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.task.data import DataConfig, PartitionConfig, load_federation
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         updates=BlockUpdates(blocks=updates),
         weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),
         clips=np.array([clip_of(update, cap=bundle.length) for update in updates]),
-        public=public_vectors(past),
+        public=scoring.public_before(base=bundle.base, past=past),
     )
     if not len(inputs):
         raise ConfigError(f"round {bundle.round} has no accepted update, so there is nothing to score")
@@ -235,9 +235,7 @@ def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
             before, _ = Bundle.read(folder.resolve().parent / f"round-{number:04d}")
         except BrokenBundle:
             break
-        found.append(
-            public_round(base=before.base, following=before.next, direction=before.direction, layout=before.layout)
-        )
+        found.append(public_round(base=before.base, following=before.next, direction=before.direction))
     return found
 
 

@@ -40,7 +40,7 @@ class RoundsBefore:
             bundle: Of that round.
             public_rounds: How many rounds back are public, as the spec says.
         """
-        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction, layout=bundle.layout)
+        done = public_round(base=bundle.base, following=bundle.next, direction=bundle.direction)
         return RoundsBefore(header=header, leaves=bundle.leaves, public=(done, *self.public)[:public_rounds])
 
 

@@ -19,7 +19,6 @@ from fl.scoring.analysis.uncertainty import ScoreReading, read_attested, read_sc
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import length_factor
 from fl.scoring.paid import PaidScoring
-from fl.scoring.public_vectors import public_vectors
 from fl.scoring.replication import duplicate_groups
 
 
@@ -139,7 +138,7 @@ def read_round(
         base=opened.base,
         updates=BlockUpdates(blocks=[participant.blocks for participant in participants]),
         weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),
-        public=public_vectors(opened.before.public[: spec.public_rounds]),
+        public=scoring.public_before(base=opened.base, past=opened.before.public),
     )
     return read_scores(inputs, accounts=accounts, class_names=spec.class_names, nodes=spec.quadrature)
 

@@ -42,6 +42,7 @@ _KINDS = {
     ),
     "adam": _Kind(told="does not train and sends Adam's step on the directions", sends=True, trains=False),
     "sign": _Kind(told="does not train and sends the sign of the last direction", sends=True, trains=False),
+    "replay_model": _Kind(told="does not train and sends the model itself, to make it longer", sends=True, trains=False),
     "stale": _Kind(told="sends its first update in every round", sends=True),
     "synthetic": _Kind(told="has no rows and trains on a batch made up from public models", sends=True, trains=False),
     "harm": _Kind(told="sends what lowers the scores of the others", sends=True),

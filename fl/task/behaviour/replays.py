@@ -43,10 +43,10 @@ class Known:
 def replayed(source: str, *, known: Known, decay: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """The update that a client sends which does not train, shape (P,), as long as the last step.
 
-    Replays are 0 in the first round, when there is nothing to replay. Where no direction is revealed, the last step stands for it.
+    Replays are 0 in the first round, when there is nothing to replay but the model. Where no direction is revealed, the last step stands for it.
 
     Args:
-        source: zero, noise, replay_step, replay_direction, replay_average, adam or sign.
+        source: zero, noise, replay_step, replay_direction, replay_average, adam, sign or replay_model.
         decay: Of replay_average: what a direction counts against the next one.
         rng: Draws noise.
     """
@@ -61,6 +61,7 @@ def replayed(source: str, *, known: Known, decay: float, rng: np.random.Generato
         "replay_average": lambda: decayed(directions, decay=decay),
         "adam": lambda: adam(directions),
         "sign": lambda: np.sign(directions[-1]),
+        "replay_model": lambda: known.base,
     }
     return as_long(made[source](), length=known.length())
 

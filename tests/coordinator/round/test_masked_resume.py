@@ -63,7 +63,7 @@ def killed(world, spec):
     def play(step, *, gone=(), rounds=3):
         task = world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
         app = task.app(task.downhill)
-        grid = Killing(app, {one + 2: task.node_config(one) for one in range(CLIENTS)}, dies=step, gone=gone)
+        grid = Killing(app, {client + 2: task.node_config(client) for client in range(CLIENTS)}, dies=step, gone=gone)
         initial = ArrayRecord(task.spec.build_model().state_dict())
         with pytest.raises(Killed):
             task.strategy().start(grid, initial)
@@ -131,4 +131,4 @@ def test_a_liar_of_an_earlier_life_stays_outside(killed, monkeypatch, account):
     first, second = task.reports
     assert first.scores[liar] == 0
     assert set(second.scores) == set(task.addresses) - {liar}
-    assert "it lied in an earlier round and has lost its place" in {one.reason for one in second.refusals}
+    assert "it lied in an earlier round and has lost its place" in {refusal.reason for refusal in second.refusals}

@@ -29,6 +29,8 @@ def sent(source, *, models=(OLDEST, BEFORE), directions=(FIRST, LAST), decay=1.0
         ("replay_average", {"directions": (np.array([0.0, 6, 0]), np.array([0.0, 0, 4])), "decay": 0.5}, [0, 3, 4]),
         ("adam", {"directions": (FIRST,)}, [0, 5, 0]),
         ("sign", {}, [0, 0, -5]),
+        ("replay_model", {}, [5 / 3**0.5] * 3),
+        ("replay_model", {"models": (), "directions": ()}, [1 / 3**0.5] * 3),  # known before the first round
         ("replay_step", {"models": ()}, [0, 0, 0]),  # in the first round there is nothing to replay
         ("sign", {"models": (), "directions": ()}, [0, 0, 0]),
     ],
