@@ -57,11 +57,11 @@ class Killing(LocalGrid):
 
 
 @pytest.fixture
-def killed(world, spec):
+def killed(new_world, spec):
     """A masked task of three rounds whose coordinator dies in the second, and comes back."""
 
     def play(step, *, gone=(), rounds=3):
-        task = world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
+        task = new_world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
         app = task.app(task.downhill)
         grid = Killing(app, {client + 2: task.node_config(client) for client in range(CLIENTS)}, dies=step, gone=gone)
         initial = ArrayRecord(task.spec.build_model().state_dict())
