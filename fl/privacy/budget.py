@@ -88,8 +88,8 @@ def _epsilon(history: tuple[tuple[float, float, int], ...], delta: float) -> flo
     small = _SMALL_ORDERS if min(multiplier for multiplier, _, _ in history) < _MUCH else []
     orders = [*small, *_SAMPLED_ORDERS] if sampled else _ORDERS
     with warnings.catch_warnings():
-        # Beyond the largest order a tiny ε would be tinier still: it is told as more than it is.
-        warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
+        # Beyond the orders that are looked at ε could be a little smaller: it is told as more than it is.
+        warnings.filterwarnings("ignore", message="Optimal order is the (largest|smallest) alpha")
         return float(accountant.get_epsilon(delta, alphas=orders))
 
 
