@@ -17,14 +17,20 @@ _ADVICE = {
     ),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the number of open files (`ulimit -n`) and try again"),
     errno.ENAMETOOLONG: "choose shorter names of files and folders",
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP), "look at the path and what lies there"
+    ),
     errno.EIO: "the disk may be broken: look at the system's log",
 }
+
+
+_NAMED = (errno.ENOENT,)  # which say nothing without a name
 
 
 def told(error: OSError) -> str | None:
     """What the machine refused and what to do about it, in one line; None for an error of another kind."""
     advice = _ADVICE.get(error.errno or 0)
-    if advice is None:
+    if advice is None or (error.errno in _NAMED and error.filename is None):
         return None
     where = f"{error.filename}: " if error.filename is not None else ""
     return f"{where}{error.strerror or error}; {advice}"

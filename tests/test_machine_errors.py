@@ -1,6 +1,7 @@
 """What a machine refuses is told in one line, whatever the command was writing."""
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -22,6 +23,8 @@ from fl.machine_errors import LogFile, told
         (errno.EMFILE, "raise the number of open files (`ulimit -n`) and try again"),
         (errno.ENAMETOOLONG, "choose shorter names of files and folders"),
         (errno.EFBIG, "raise the largest size of a file there (`ulimit -f`) and try again"),
+        (errno.ENOENT, "look at the path and what lies there"),
+        (errno.ENOTDIR, "look at the path and what lies there"),
         (errno.EIO, "the disk may be broken: look at the system's log"),
     ],
 )
@@ -41,13 +44,14 @@ def test_each_refusal_has_its_advice_and_names_the_file(number, advice, monkeypa
 
 def test_an_error_of_another_kind_keeps_its_traceback(monkeypatch):
     def fails(arguments):
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "x")
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe", "x")
 
     monkeypatch.setattr(shards, "main", fails)
     monkeypatch.setattr(sys, "argv", ["fl", "shards"])
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(BrokenPipeError):
         main()
     assert told(OSError("without a number")) is None
+    assert told(OSError(errno.ENOENT, "No such file or directory")) is None
     assert told(OSError(errno.ENOSPC, "full")) == "full; make room there and try again"
 
 
@@ -62,3 +66,14 @@ def test_a_log_on_a_full_disk_is_cut_short_without_a_word(tmp_path, no_room, cap
     handler.close()
     assert told_by_logging.count("--- Logging error ---") == 1  # a mistake of ours is still told
     assert "TypeError" in told_by_logging
+
+
+def test_a_question_that_nobody_answers_is_told_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr(shards, "main", lambda arguments: input())
+    monkeypatch.setattr(sys, "argv", ["fl", "shards"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    with pytest.raises(SystemExit, match="1"):
+        main()
+    assert capsys.readouterr().err.startswith(
+        "fl shards: a question was asked and nobody is there to answer; set FAIRSHARE_PASSWORD"
+    )

@@ -102,6 +102,13 @@ def main() -> None:
             raise
         print(f"fl {arguments[0]}: {printable(refused, most=4000)}", file=sys.stderr)
         sys.exit(1)
+    except EOFError:
+        print(
+            f"fl {arguments[0]}: a question was asked and nobody is there to answer; set FAIRSHARE_PASSWORD for a password, and "
+            "accept=true where a command asks for a yes",
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"\nfl {arguments[0]}: interrupted; what it had started is stopped", file=sys.stderr)
         sys.exit(130)

@@ -28,6 +28,7 @@ CONFIGS = next(
     folder for folder in (_PACKAGE / "configs", _PACKAGE.parent / "configs") if (folder / "run.yaml").exists()
 )
 # What a model, a strategy or a scorer takes depends on which one it is.
+_KINDS = {"Integer": "a whole number", "Float": "a number, with a point before decimals", "bool": "true or false"}
 _FREE = ("model.arguments.", "strategy.arguments.", "scorer.arguments.")
 
 
@@ -78,6 +79,15 @@ def check(overrides: Sequence[str]) -> RunConfig:
         return to_config(_compose([override for override in points if not override.startswith("hydra.")]))
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_told(error, overrides)) from error
+
+
+def check_sweeps(overrides: Sequence[str]) -> None:
+    """Raises: ConfigError for several values of a setting, where nobody asked for a run with each of them."""
+    for parsed in OverridesParser.create().parse_overrides(list(overrides)):
+        if parsed.is_sweep_override():
+            raise ConfigError(
+                f"{parsed.input_line} names several values; write one, with a point before decimals, or add -m for a run with each of them"
+            )
 
 
 def one_point(overrides: Sequence[str], *, command: str) -> None:
@@ -167,7 +177,16 @@ def _first_point(override: Override) -> str:
 
 
 def _told(error: Exception, overrides: Sequence[str]) -> str:
-    line = _first_line(error.__cause__ or error)
+    cause = error.__cause__ or error
+    line = _first_line(cause)
+    unread = re.match(r"Value '(.*)' (?:of type '.*' could not be converted to|is not a valid) (\w+)", line)
+    where = re.search(r"full_key: (\S+)", str(cause))
+    if unread and where:
+        key = re.sub(r"\[\d+\]$", "", where[1])
+        given = next(
+            (override for override in overrides if override.split("=")[0].lstrip("+") == key), f"{key}={unread[1]}"
+        )
+        return f"{given} is not what {key} takes; write {_KINDS.get(unread[2], 'a value of its kind')}"
     found = re.match(r"Key '(.+)' is not in struct", line)
     written = next(
         (override for override in overrides if found and override.startswith(_FREE) and found[1] in override), None

@@ -17,7 +17,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from fl.chain.rpc_url import carries_key, shown
-from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, register_schema, spell_out, to_config
+from fl.cli.arguments.overrides import (
+    CONFIGS,
+    check,
+    check_sweeps,
+    defaults,
+    groups,
+    register_schema,
+    spell_out,
+    to_config,
+)
 from fl.errors import FairshareError
 from fl.machine_errors import told
 from fl.report.files import STATUS
@@ -32,7 +41,10 @@ def main(arguments: Sequence[str]) -> None:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(_help())
         return
-    check_loggers(check([argument for argument in arguments if not argument.startswith("-")]).loggers)
+    overrides = [argument for argument in arguments if not argument.startswith("-")]
+    check_loggers(check(overrides).loggers)
+    if not {"-m", "--multirun"} & set(arguments):
+        check_sweeps(overrides)
     register_schema()
     sys.argv = ["fl run", *arguments]
     os.environ.setdefault(

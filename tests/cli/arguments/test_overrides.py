@@ -1,6 +1,6 @@
 import pytest
 
-from fl.cli.arguments.overrides import CONFIGS, check, defaults, groups, spell_out
+from fl.cli.arguments.overrides import CONFIGS, check, check_sweeps, defaults, groups, spell_out
 from fl.errors import ConfigError
 
 
@@ -74,6 +74,29 @@ def test_values_reach_the_configuration():
 )
 def test_an_unknown_key_is_refused_with_the_nearest(override, message):
     assert refusal(override) == message
+
+
+@pytest.mark.parametrize(
+    ("override", "wanted"),
+    [
+        ("task.rounds=1e2", "a whole number"),
+        ("task.rounds=", "a whole number"),
+        ("seed=abc", "a whole number"),
+        ("task.learning_rate=fast", "a number, with a point before decimals"),
+        ("partition.sizes=[1,x]", "a number, with a point before decimals"),
+        ("data.regression=maybe", "true or false"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused_with_its_key(override, wanted):
+    assert refusal(override) == f"{override} is not what {override.partition('=')[0]} takes; write {wanted}"
+
+
+def test_several_values_are_for_sweeps():
+    check_sweeps(["task.rounds=3", "partition.sizes=[1,2]", "data.drop=[a,b]"])
+    with pytest.raises(
+        ConfigError, match="task.learning_rate=0,1 names several values; write one, with a point before decimals"
+    ):
+        check_sweeps(["task.rounds=3", "task.learning_rate=0,1"])
 
 
 @pytest.mark.parametrize(
