@@ -44,6 +44,16 @@ def shown(url: str) -> str:
     return f"{without_key(url)}/…" if carries_key(url) else url
 
 
+def key_note(url: str) -> str:
+    """What whoever gave a URL with a key has to know; empty for one without."""
+    if not carries_key(url):
+        return ""
+    return (
+        f"the URL of {without_key(url)} holds a key, which is kept out of every file; for commands that read those, set "
+        f"{RPC_URL_VARIABLE} to the whole URL"
+    )
+
+
 def with_key(url: str) -> str:
     """The URL to ask in place of one that was kept: the one with a key that this process, or its environment, has for its host."""
     parts = _split(url)

@@ -28,7 +28,7 @@ from fl.chain.last_known import LastKnown
 from fl.chain.log_ranges import HistoryUnread, LogSpan
 from fl.chain.provider import Patience, _asks_to_wait
 from fl.chain.rpc_transport import _Http
-from fl.chain.rpc_url import carries_key, shown, with_key, without_key
+from fl.chain.rpc_url import carries_key, key_note, shown, with_key, without_key
 from fl.chain.sender import connect, transfer_ether
 
 KEY = "https://mainnet.example/v3/0123456789abcdef0123456789abcdef"
@@ -336,6 +336,11 @@ def test_a_key_stands_in_no_invite_deployment_file_error_or_log(new_world, tmp_p
     )
     # The process that was given the key goes on using it.
     assert with_key(Deployment.read(tmp_path / "deployment.json").url) == keyed
+
+
+def test_whoever_gives_a_key_hears_where_it_stays():
+    assert key_note(KEY).startswith("the URL of https://mainnet.example holds a key, which is kept out of every file;")
+    assert key_note("http://127.0.0.1:8545") == ""
 
 
 def test_who_has_the_key_sets_it_in_the_environment(monkeypatch):

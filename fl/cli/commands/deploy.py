@@ -13,7 +13,7 @@ from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainUnreachable
 from fl.chain.provider import PatientProvider
-from fl.chain.rpc_url import shown
+from fl.chain.rpc_url import key_note, shown
 from fl.chain.sender import connect
 from fl.chain.tokens import WEI
 from fl.cli.arguments.key_value import parse
@@ -61,6 +61,8 @@ def main(arguments: Sequence[str]) -> None:
         print(f"spent {(held - w3.eth.get_balance(account.address)) / WEI:.6g} ETH on gas", flush=True)
         _write(deployment, out)
         print(f"written to {out}", flush=True)
+        if note := key_note(deployment.url):
+            print(f"note: {note}", flush=True)
         if started:
             print("Anvil runs until Ctrl-C; it forgets everything then", flush=True)
             threading.Event().wait()

@@ -16,7 +16,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from fl.chain.rpc_url import carries_key, shown
+from fl.chain.rpc_url import carries_key, key_note, shown
 from fl.cli.arguments.overrides import (
     CONFIGS,
     check,
@@ -65,7 +65,10 @@ def _run(raw: DictConfig) -> None:
     except FileExistsError:
         print(f"fl run: {folder} belongs to another run; set name= to tell them apart", file=sys.stderr)
         sys.exit(1)
-    hide_key(folder / "hydra", url=str(raw.chain.url or ""))
+    url = str(raw.chain.url or "")
+    hide_key(folder / "hydra", url=url)
+    if note := key_note(url):
+        print(f"note: {note}", file=sys.stderr)
     live = None
     # Training needs torch, which takes seconds to import, and what was wrong with the arguments is told before.
     from fl.cli.terminal.progress import ProgressView  # noqa: PLC0415
