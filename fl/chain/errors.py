@@ -174,8 +174,8 @@ class AnvilMissing(ChainError):
 
     def __str__(self) -> str:
         return (
-            "Anvil is neither on PATH nor in contracts/node_modules; run `npm ci` in contracts/, or "
-            "`npm install -g @foundry-rs/anvil`, or point chain.url at a chain that runs"
+            "a chain on this machine needs Anvil, which is neither on PATH nor in a checkout's contracts/node_modules; run "
+            "`npm install -g @foundry-rs/anvil` (in a checkout, `npm ci` in contracts/), or name a chain that runs"
         )
 
 

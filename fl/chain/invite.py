@@ -6,7 +6,6 @@ Three forms: the file, one line that holds all of it (`to_string`), and a link t
 
 from __future__ import annotations
 
-import binascii
 import hashlib
 import json
 import re
@@ -103,17 +102,21 @@ class Invite:
     def from_line(cls, text: str) -> Invite:
         """From the one-line form. Raises: BadInvite."""
         begins = f"{text[:24]}…"
+        if not text.startswith(_STRING):
+            raise BadInvite(path=begins, problem=f"is not one (it does not begin with {_STRING})")
+        if len(text) > _MOST_BYTES:
+            raise BadInvite(path=begins, problem="is not one (it is too long)")
+        unpacker = zlib.decompressobj()
         try:
-            if not text.startswith(_STRING):
-                raise ValueError(f"it does not begin with {_STRING}")
-            if len(text) > _MOST_BYTES:
-                raise ValueError("it is too long")
-            unpacker = zlib.decompressobj()
             raw = unpacker.decompress(urlsafe_b64decode(text.removeprefix(_STRING).strip()), _MOST_BYTES)
-            if not unpacker.eof:
-                raise ValueError("it is cut short, or too long")
+            whole = unpacker.eof
+        except (zlib.error, ValueError):  # of base64, too
+            whole = False
+        if not whole:
+            raise BadInvite(path=begins, problem="is damaged or cut short; copy the whole line")
+        try:
             return cls._of(read_json(raw), where=begins)
-        except (binascii.Error, zlib.error, ValueError) as error:
+        except ValueError as error:
             raise BadInvite(path=begins, problem=f"is not one ({error})") from error
 
     @classmethod

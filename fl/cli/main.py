@@ -29,7 +29,7 @@ COMMANDS = {
         "fl.cli.commands.recipient",
         "have another account paid what one earns: fl recipient FOLDER to=0x… key=KEYSTORE",
     ),
-    "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave folder=node key=KEYSTORE"),
+    "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave FOLDER"),
     "budget": ("fl.cli.commands.budget", "add to a running task's budget: fl budget FOLDER add=TOKENS"),
     "joining": (
         "fl.cli.commands.joining",
@@ -44,7 +44,7 @@ COMMANDS = {
         "bring back what a task still holds, and write model, card and archive: fl finish FOLDER",
     ),
     "predict": ("fl.cli.commands.predict", "what a trained model says of new rows: fl predict MODEL TABLE"),
-    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=FILE key=KEYSTORE stake=TOKENS"),
+    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=INVITE key=KEYSTORE stake=TOKENS"),
     "score": (
         "fl.cli.commands.score",
         "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
@@ -56,9 +56,12 @@ COMMANDS = {
     "events": ("fl.cli.commands.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
     "evaluator": (
         "fl.cli.commands.evaluator",
-        "check rounds on your own machine and sign them: fl evaluator invite=… key=…",
+        "check rounds on your own machine and sign them: fl evaluator invite=INVITE key=KEYSTORE",
     ),
-    "audit": ("fl.cli.commands.audit", "recompute a task from the chain and its bundles: fl audit INVITE|FOLDER"),
+    "audit": (
+        "fl.cli.commands.audit",
+        "recompute a task from the chain and its bundles: fl audit INVITE|FOLDER|ARCHIVE",
+    ),
     "watch": (
         "fl.cli.commands.watch",
         "watch a task and prove on chain what is wrong with it: fl watch INVITE|FOLDER key=…",
@@ -74,8 +77,23 @@ COMMANDS = {
 }
 
 
+_NOBODY_READS = 141  # as a shell has it of a program that SIGPIPE ended
+
+
 def main() -> None:
     """Run `fl <command> key=value …`."""
+    try:
+        try:
+            _run()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read what is printed, as `head` does, has had enough. What is left would be tried again at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(_NOBODY_READS)
+
+
+def _run() -> None:
     # Flower reads these when it is imported: no telemetry, no look for newer versions.
     os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
     os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
@@ -97,6 +115,8 @@ def main() -> None:
         words = "\n".join(printable(line, most=4000) for line in str(error).splitlines())
         print(f"fl {arguments[0]}: {words}", file=sys.stderr)
         sys.exit(1)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # of a disk, a folder, a number of open files
         if (refused := told(error)) is None:
             raise
@@ -115,7 +135,7 @@ def main() -> None:
 
 
 def _help() -> str:
-    lines = [f"  {name:<9} {line}" for name, (_, line) in COMMANDS.items()]
+    lines = [f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items()]
     return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", "fl COMMAND --help tells more."])
 
 

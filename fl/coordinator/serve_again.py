@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -85,6 +86,7 @@ def serve_again(settings: CoordinatorConfig, *, folder: Path, watcher: ServiceWa
                 settings.host,
                 settings.port,
                 tls=tls,
+                tls_again=partial(tls_of, settings, folder=folder),
                 routers=[
                     archive_router(folder, task=task),
                     metrics_router(folder, turned_away=lambda: gateway.refused),

@@ -91,6 +91,6 @@ def test_a_machine_without_anvil_is_told_how_to_get_it(tmp_path, monkeypatch):
     with pytest.raises(AnvilMissing) as caught:
         find_anvil()
     assert str(caught.value) == (
-        "Anvil is neither on PATH nor in contracts/node_modules; run `npm ci` in contracts/, or "
-        "`npm install -g @foundry-rs/anvil`, or point chain.url at a chain that runs"
+        "a chain on this machine needs Anvil, which is neither on PATH nor in a checkout's contracts/node_modules; run "
+        "`npm install -g @foundry-rs/anvil` (in a checkout, `npm ci` in contracts/), or name a chain that runs"
     )

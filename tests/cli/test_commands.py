@@ -25,7 +25,7 @@ def test_help_lists_every_command(fl):
         done = fl(*call)
         assert done.code == 0
         for command, (_, line) in COMMANDS.items():
-            assert f"  {command:<9} {line}" in done.out
+            assert f"  {command:<11} {line}" in done.out
 
 
 def test_an_unknown_command_is_refused_with_those_there_are(fl):
@@ -79,6 +79,23 @@ def test_every_small_command_explains_itself(fl, command):
     assert done.out.startswith(f"usage: fl {command} ")
 
 
+def test_help_keeps_its_columns_and_breaks_lines_between_words(fl, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = fl("client", "--help").out.splitlines()[2:]
+    assert max(map(len, lines)) <= 80
+    assert {line[17] for line in lines} == {" "}
+    assert all(line[18] != " " for line in lines)
+    assert "  drop_unlabelled true leaves rows without a label out instead of refusing the" in lines
+
+
+def test_whoever_reads_only_the_beginning_is_told_no_error(python, environment):
+    command = [python, "-m", "fl.cli.main", "completion", "bash"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        process.stdout.close()  # as `head` does
+        assert process.wait(timeout=60) == 141
+        assert process.stderr.read() == b""
+
+
 @pytest.mark.parametrize("command", ["deploy", "mint", "key", "compile"])
 def test_the_small_commands_name_the_nearest_key(refuses, command):
     wrong = {"deploy": ("chian", "chain"), "mint": ("tokns", "tokens"), "key": ("pth", "path")}.get(
@@ -94,6 +111,10 @@ def test_an_argument_without_a_sign_is_refused(refuses):
 def test_a_missing_setting_is_named(refuses):
     refuses("deploy", saying="chain is not set; add chain=… (anvil (the one at 127.0.0.1:8545, or a new one)")
     refuses("mint", "deployment=x", "to=y", saying="tokens is not set; add tokens=… (how many, in decimal)")
+    refuses("client", saying="invite is not set; write fl client INVITE FILE, or invite=… (the coordinator's invite: ")
+    refuses(
+        "client", "i.json", saying="data is not set; write fl client INVITE FILE, or data=… (your rows: a table, or "
+    )
     refuses("mint", f"to={NOBODY}", "tokens=1", saying="no token is named; write fl mint INVITE to=0x… tokens=100, or")
 
 

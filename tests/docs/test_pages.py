@@ -90,3 +90,13 @@ def test_no_page_shows_a_command_that_is_not_run():
         assert not re.search(r"^(    )?(\$ )?fl [a-z]+", shown, re.M), (
             f"{page} shows a command outside of a block that is run"
         )
+
+
+def test_no_command_has_a_bracket_or_star_that_another_shell_takes_for_a_pattern():
+    """bash hands `a=[1,2]` on as it is; zsh, which macOS has, ends with "no matches found"."""
+    pages = [*PAGES, ROOT / "README.md", *(ROOT / "deploy").rglob("*.md")]
+    for page in pages:
+        for block in blocks_of(page):
+            if block.language in ("sh", "console"):
+                bare = re.sub(r"\"[^\"]*\"|'[^']*'|\$\{[^}]*\}|\$\([^)]*\)|#.*", "", block.text)
+                assert not (found := re.search(r"\S*[\[*?]\S*", bare)), f"{page}: {found[0]}"

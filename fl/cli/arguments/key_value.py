@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 
 from fl.errors import ConfigError
@@ -42,8 +44,7 @@ def parse(
     """
     if any(word in ("-h", "--help") for word in arguments):
         print(f"usage: fl {command} key=value …\n")
-        for key, line in known.items():
-            print(f"  {key:<12} {line}{' (required)' if key in required else ''}")
+        print("\n".join(_explained(known, required=required)))
         sys.exit(0)
     name = command.partition(" ")[0]
     values = {}
@@ -57,5 +58,24 @@ def parse(
             raise ConfigError(f"{key} is no setting of fl {name}{hint}; `fl {name} --help` lists them all")
         values[key] = value
     if missing := [key for key in required if not values.get(key)]:
-        raise ConfigError(f"{missing[0]} is not set; add {missing[0]}=… ({known[missing[0]]})")
+        key = missing[0]
+        by_place = key.upper() in command.split() or (key == "data" and command.endswith(("FILE", "TABLE")))
+        how = f"write fl {command}, or {key}=…" if by_place else f"add {key}=…"
+        raise ConfigError(f"{key} is not set; {how} ({known[key]})")
     return values
+
+
+def _explained(known: dict[str, str], *, required: Sequence[str]) -> list[str]:
+    """A line for each key, broken between words at the terminal's width."""
+    wide = max(12, *map(len, known))
+    lines = []
+    for key, line in known.items():
+        lines += textwrap.wrap(
+            f"{line}{' (required)' if key in required else ''}",
+            max(60, shutil.get_terminal_size(fallback=(110, 24)).columns),
+            initial_indent=f"  {key:<{wide}} ",
+            subsequent_indent=" " * (wide + 3),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines

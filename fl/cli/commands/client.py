@@ -56,12 +56,12 @@ from fl.task.data.file_style import SETTINGS
 
 KNOWN = {
     "invite": "the coordinator's invite: a file, a link, or the line that begins with fairshare:",
-    "data": "the shard: a table, or a folder with a pair of IDX files",
+    "data": "your rows: a table, or a folder with a pair of IDX files",
     "key": "keystore of the wallet, made if it is not there (default wallet.json)",
     "anvil": "index of one of Anvil's published test accounts instead, on chain 31337 only",
     "keyring": "true keeps the wallet's password in this system's keyring, and makes one up for a new wallet; nothing is typed then",
     "name": "what the coordinator's page calls you; your address without",
-    "stake": "tokens to stake; as many as the task takes for the shard's rows if not set",
+    "stake": "tokens to stake; as many as the task takes for your rows if not set",
     "accept": "true joins without asking",
     "folder": "what the node keeps: its identity, what it signed, receipts, logs; one a task (default node)",
     "claim": "false leaves pay and stake where they are at the end; `fl finish` fetches them",

@@ -32,7 +32,7 @@ from fl.task.spec import TaskSpec
 from fl.task.trust import Trust
 
 KNOWN = {
-    "invite": "the coordinator's invite: a file, or the one-line form",
+    "invite": "the coordinator's invite: a file, a link, or the line that begins with fairshare:",
     "key": "keystore of the evaluator; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "folder": "keeps what was signed, evaluator/ by default: never sign for one task from two folders",

@@ -58,7 +58,12 @@ def _folder(values: dict[str, str]) -> Path:
         path = expanded(name).absolute()
         if (path / "invite.json").exists():
             return path
-    raise ConfigError(f"{' and '.join(named)} holds no invite.json; name the folder of a coordinator, a run or a node")
+    seen = (
+        f"{named[0]} holds no invite.json"
+        if len(named) == 1
+        else "there is neither a coordinator nor a node folder here"
+    )
+    raise ConfigError(f"{seen}; write fl finish FOLDER, with that of a coordinator, a run or a node")
 
 
 # ---- a coordinator, or a run -----------------------------------------------------------------------------------------

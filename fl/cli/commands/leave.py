@@ -19,7 +19,7 @@ from fl.errors import ConfigError
 
 KNOWN = {
     "folder": FOLDER,
-    "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
+    "invite": "the task's invite instead: a file, a link, or the line that begins with fairshare:",
     "key": f"keystore of the client's wallet (default {WALLET}); on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
     "accept": "true leaves without asking",

@@ -14,7 +14,7 @@ from fl.errors import ConfigError
 
 KNOWN = {
     "folder": FOLDER,
-    "invite": "the task's invite instead: a file, or the line that begins with fairshare:",
+    "invite": "the task's invite instead: a file, a link, or the line that begins with fairshare:",
     "to": "address that is paid from now on, by every kind of claim",
     "account": "the client, where the key is that of its present payee (default the key's own account)",
     "key": f"keystore of whoever is paid now (default {WALLET}); on chain 31337 anvil=INDEX does instead",

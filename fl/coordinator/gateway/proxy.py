@@ -12,7 +12,7 @@ import resource
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fl.coordinator.gateway.node_calls import ANSWER_S, AT_ONCE, LARGEST_REQUEST, LARGEST_WORD, NODE_PATHS, NodeCalls
 from fl.coordinator.gateway.request_limits import Clock, PromptProtocol, TooLarge, TooSlow, problem_of
+from fl.coordinator.gateway.shown_certificate import ShownCertificate
 from fl.coordinator.gateway.slots import Listener, Slots, address_of
 from fl.coordinator.gateway.turns import TooMany, Turns
 from fl.coordinator.superlink.certificates import Tls
@@ -41,6 +42,7 @@ _FILES_OF_A_CONNECTION = 3  # itself, and what it has on disk
 _PAGES_AT_ONCE, _PAGES_OF_ONE, _PAGES_WAITING_OF_ONE = 30, 8, 64  # answers that are made: the threads for them are 40
 _STOP_S = 3
 _HANDSHAKE_S = 15.0
+_LOOK_S = 60.0  # between two looks at the certificate's files
 _MOST_STRANGERS = 10_000  # peers of whom is remembered that they were logged
 
 
@@ -67,6 +69,7 @@ class Gateway:
         port: int,
         *,
         tls: Tls,
+        tls_again: Callable[[], Tls] | None = None,
         superlink: SuperLink | None = None,
         routers: Sequence[APIRouter] = (),
         pages: ASGIApp | None = None,
@@ -100,24 +103,27 @@ class Gateway:
         except OSError as error:
             raise GatewayFailed(host=host, port=port, reason=error.strerror or str(error)) from error
         self.port: int = self._socket.getsockname()[1]
-        self._server = uvicorn.Server(
-            uvicorn.Config(
-                self._answer,
-                ssl_certfile=tls.certificate,
-                ssl_keyfile=tls.key,
-                interface="asgi3",
-                http=PromptProtocol,
-                lifespan="off",
-                log_config=None,
-                log_level="error",  # strangers' malformed requests are no news
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=_STOP_S,
-                ws="none",
-            )
+        config = uvicorn.Config(
+            self._answer,
+            ssl_certfile=tls.certificate,
+            ssl_keyfile=tls.key,
+            interface="asgi3",
+            http=PromptProtocol,
+            lifespan="off",
+            log_config=None,
+            log_level="error",  # strangers' malformed requests are no news
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=_STOP_S,
+            ws="none",
         )
+        config.load()
+        self._certificate = None
+        if tls_again is not None and config.ssl is not None:
+            self._certificate = ShownCertificate(config.ssl, tls=tls, again=tls_again)
+        self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), name="gateway", daemon=True)
 
     def start(self) -> None:
@@ -221,6 +227,18 @@ class Gateway:
         loop.create_server = partial(  # type: ignore[method-assign]
             loop.create_server, ssl_handshake_timeout=_HANDSHAKE_S, ssl_shutdown_timeout=_STOP_S
         )
+        looking = asyncio.create_task(self._look_at_the_certificate())
+        try:
+            await self._serve_all()
+        finally:
+            looking.cancel()
+
+    async def _look_at_the_certificate(self) -> None:
+        while self._certificate is not None:
+            await asyncio.sleep(_LOOK_S)
+            await asyncio.to_thread(self._certificate.look)
+
+    async def _serve_all(self) -> None:
         if self.nodes is None or self._superlink is None:
             await self._server.serve(sockets=[self._socket])
             return
@@ -239,7 +257,7 @@ def running_gateway(host: str, port: int, **options: Any) -> Iterator[Gateway]:
     Args:
         host: Address of this machine to listen on; 0.0.0.0 for all of them.
         port: 0 takes a free one.
-        options: tls, superlink (none: no node API), routers (under /api), pages (an ASGI app that gets the rest), and
+        options: tls, tls_again (opens its files anew, once a minute), superlink (none: no node API), routers (under /api), pages (an ASGI app that gets the rest), and
             largest_request in bytes.
     Raises: GatewayFailed.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from fl.audit.evaluators.local import Evaluator
@@ -63,6 +64,7 @@ def listening(setup: Setup, opened: OpenTask, surfaces: Surfaces) -> Iterator[Ne
                 settings.host,
                 settings.port,
                 tls=tls,
+                tls_again=partial(tls_of, setup.settings, folder=setup.folder),
                 superlink=superlink,
                 largest_request=_largest_object(setup.spec),
                 routers=[
