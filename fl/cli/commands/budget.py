@@ -83,9 +83,9 @@ def _preview(task_id: str, terms: Terms, state: TaskState, *, amount: int, by: s
         yield (
             f"each round from {first} on then pays up to {tokens(each)} tokens instead of {tokens(before // state.rounds)}{what}"
         )
-    if catches_up > terms.bond:
+    if after - state.cumulative > terms.bond:
         yield (
-            f"that is more than the coordinator's bond of {tokens(terms.bond)} tokens covers, so such a round is posted once the one "
-            "before is final"
+            f"what is not promised yet is then more than the coordinator's bond of {tokens(terms.bond)} tokens covers: where rounds come "
+            "faster than they become final, one waits for those before"
         )
     yield "they are the clients' then: if the task ends otherwise than planned, they are shared as the rest of the budget is"

@@ -53,7 +53,7 @@ def test_an_addition_that_the_bond_does_not_cover_says_so(new_world, fl):
     task = new_world(rounds=2, bond=100 * TOKENS, budget=100 * TOKENS)
     task.token.mint(task.sponsor.address, 400 * TOKENS, account=task.sponsor)
     told = fl("budget", task.folder, "add=400", "accept=true")
-    assert "that is more than the coordinator's bond of 100 tokens covers" in told.out
+    assert "is then more than the coordinator's bond of 100 tokens covers: where rounds come faster" in told.out
 
 
 def test_what_cannot_be_added_is_refused_before_anything_is_sent(task, account, fl, refuses, monkeypatch):
