@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +20,12 @@ from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError, TokenTooLow
-from fl.chain.escrow import Status, Terms
 from fl.chain.invite import Invite
 from fl.chain.paid_task import PaidTask
-from fl.chain.tokens import wei
+from fl.chain.task_state import Status, Terms
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
+from fl.coordinator.lifecycle.open import salt_of, terms_of
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
@@ -47,6 +46,7 @@ from fl.task.utility import ArraysModel, Utility, check_utility, committed
 log = logging.getLogger(__name__)
 
 _EXACT = 8  # clients up to which Shapley's value is cheap to the last coalition
+_ANY_STAKE = "0.000000000000000001"  # tokens, which is 1 wei
 
 Values = NDArray[Any] | Tensor
 Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] | Mapping[str, Values] | Iterable[Any]
@@ -145,7 +145,7 @@ def paying(
         spec = replace(spec, public_rounds=0)  # a public step goes by the gradient too
     PaidScoring(spec, game=None).check_clients(clients)
     amounts = stakes_of(stakes, clients=clients) if simulate else []
-    defaults = TaskConfig(rounds=rounds, budget=budget)
+    settings = TaskConfig(rounds=rounds, budget=budget, stake_per_sample=_ANY_STAKE)
     simulated = simulation(Path(deployment), accounts=2) if simulate else None
     where = simulated.deployment if simulated else Deployment.read(Path(deployment))
     sponsor, coordinator = _keys(None if simulated else key, chain_id=where.chain_id)
@@ -155,25 +155,14 @@ def paying(
     if invite_path.exists():
         task = PaidTask.from_invite(invite_path, coordinator=coordinator)
     else:
-        terms = Terms(
+        terms = terms_of(
+            replace(settings, evaluators=len(signers), quorum=len(signers)),
+            spec=spec,
+            validation=given.rows.hash(),
+            base_model=model_hash(vector_of(built)),
             token=where.token,
             coordinator=coordinator.address,
-            evaluators=tuple(signer.address for signer in signers),
-            quorum=len(signers),
-            attested=spec.attested,
-            reveal_each_round=defaults.reveal == "round",
-            rounds=rounds,
-            challenge_window=defaults.challenge_window,
-            response_window=defaults.response_window,
-            round_timeout=defaults.round_timeout,
-            claim_period=defaults.claim_period,
-            budget=wei(budget, setting="budget"),
-            bond=wei(budget, setting="budget"),
-            min_stake=1,
-            max_stake=wei(defaults.max_stake, setting="max_stake"),
-            spec_hash=spec.hash(),
-            validation_hash=given.rows.hash(),
-            base_model=model_hash(vector_of(built)),
+            evaluators=[signer.address for signer in signers],
             salt=bytes(32),
         )
         _check_unused(bundles_path)
@@ -334,7 +323,7 @@ def _opened(
     """Open the task of a name, or a further one where that was used up; one that was opened and that nobody joined is taken."""
     _, escrow, _ = where.connect()
     for attempt in itertools.count():
-        salt = hashlib.sha256(f"{named}/{attempt}".encode() if attempt else named.encode()).digest()
+        salt = salt_of(named, attempt=attempt)
         task_id = escrow.task_id(sponsor.address, salt)
         if not escrow.has_task(task_id):
             opened, _ = PaidTask.open(

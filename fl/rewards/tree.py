@@ -139,7 +139,16 @@ class RoundTree:
 
 
 def verify_leaf(leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, cumulative: int) -> bool:
-    """Whether `leaf` is number `index` of `count` under a root with this sum: the contract's check, in Python."""
+    """Whether `leaf` is number `index` of `count` under a root with this sum: the contract's check, in Python.
+
+    Args:
+        leaf: To verify.
+        index: Of the leaf.
+        count: Of all leaves.
+        proof: Its siblings, from the leaf up.
+        root: 32 bytes.
+        cumulative: The sum of the tree, wei.
+    """
     if not 0 <= index < count:
         return False
     node, left = Sibling(leaf.hash(), leaf.cumulative), list(proof)

@@ -30,18 +30,10 @@ from fl.audit.disputes.evidence import read_receipts, read_seen
 from fl.audit.evaluators.remote import SignedHeaders
 from fl.audit.evaluators.remote import _header as _waiting_header
 from fl.bounded_http import Answer
-from fl.bundle.format import (
-    Bundle,
-    BundledUpdate,
-    BundleFolder,
-    header_to_json,
-    leaves_of,
-    read_header,
-    read_manifest,
-    read_round,
-    write_header,
-)
+from fl.bundle.files import BundleFolder, read_manifest
+from fl.bundle.format import Bundle, BundledUpdate, read_header, write_header
 from fl.bundle.http_client import ArchiveClient
+from fl.bundle.round_record import header_to_json, leaves_of, read_round
 from fl.bundle.store import BundleStore
 from fl.bundle.validation_set import read_validation, validation_bytes
 from fl.chain.access import access_token, account_of
