@@ -25,6 +25,7 @@ from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
 from fl.plain_text import plural, printable
+from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
@@ -113,7 +114,7 @@ class TaskAudit:
                 leaves = read_leaves(self.source.bundle(number))
             except (BrokenBundle, ArchiveUnreachable):
                 continue
-            if leaf := next((leaf for leaf in leaves if leaf.account == account), None):
+            if leaf := leaf_of(leaves, account):
                 return number, leaf.cumulative
         return None
 

@@ -117,32 +117,18 @@ def paying(
     """
     _check_kind(inner)
     check_scorable(inner)
-    wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
-    if clients < wanted:
-        raise ConfigError(
-            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
-            "min_available_nodes and min_train_nodes"
-        )
-    if stakes is not None and not simulate:
-        raise ConfigError(
-            "stakes are for a simulation; on a chain of its own every client sets its stake when it joins"
-        )
+    _check_clients(inner, clients=clients, stakes=stakes, simulate=simulate)
     given = _given(model, loss=loss, validation=validation, utility=utility)
     trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
     if utility is None:
         check_whole(ValidationGame(built, loss=given.objective, rows=given.rows), vector_of(built))
-    if utility is not None and scorer is None:
-        scorer = "shapley" if clients <= _EXACT else "leverage"
-    spec = _spec(inner, built, given.rows, scorer=scorer or "direction", scorer_arguments=scorer_arguments or {})
+    rule = scorer or ("direction" if utility is None else "shapley" if clients <= _EXACT else "leverage")
+    spec = _spec(inner, built, given.rows, scorer=rule, scorer_arguments=scorer_arguments or {})
     spec = replace(spec, trainable=trainable, loss=_named(loss or utility), block_bits=block_bits).with_base(built)
     if utility is not None:
-        if not spec.attested:
-            raise ConfigError(
-                "scorer=direction goes by gradients, and a utility has none; leave scorer out, or set scorer=leverage"
-            )
-        spec = replace(spec, public_rounds=0)  # a public step goes by the gradient too
+        spec = _without_gradients(spec)
     PaidScoring(spec, game=None).check_clients(clients)
     amounts = stakes_of(stakes, clients=clients) if simulate else []
     settings = TaskConfig(rounds=rounds, budget=budget, stake_per_sample=_ANY_STAKE)
@@ -184,7 +170,7 @@ def paying(
     def game() -> ValidationGame:
         return ValidationGame(built, loss=given.objective, rows=given.rows)
 
-    return _GuardedStrategy(
+    return _RefutingStrategy(
         inner,
         task=task,
         spec=spec,
@@ -198,7 +184,7 @@ def paying(
     )
 
 
-class _GuardedStrategy(PayingStrategy):
+class _RefutingStrategy(PayingStrategy):
     """Refutes false challenges of its scores while it runs; afterwards nothing of it is left that could."""
 
     def __init__(
@@ -298,6 +284,15 @@ def _spec(
     )
 
 
+def _without_gradients(spec: TaskSpec) -> TaskSpec:
+    """The spec of a utility. Raises: ConfigError for the direction."""
+    if not spec.attested:
+        raise ConfigError(
+            "scorer=direction goes by gradients, and a utility has none; leave scorer out, or set scorer=leverage"
+        )
+    return replace(spec, public_rounds=0)  # a public step goes by the gradient too
+
+
 def _keys(key: str | None, *, chain_id: int) -> tuple[LocalAccount, LocalAccount]:
     if key:
         account = open_keystore(Path(key), password=ask_password(Path(key)))
@@ -341,6 +336,19 @@ def _check_unused(bundles: Path) -> None:
         raise ConfigError(
             f"bundles is {bundles}, which holds {len(found)} rounds of another task; move it away, or name another folder: with the "
             "invite of that task it would be taken up again"
+        )
+
+
+def _check_clients(inner: Strategy, *, clients: int, stakes: Sequence[str] | None, simulate: bool) -> None:
+    wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
+    if clients < wanted:
+        raise ConfigError(
+            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
+            "min_available_nodes and min_train_nodes"
+        )
+    if stakes is not None and not simulate:
+        raise ConfigError(
+            "stakes are for a simulation; on a chain of its own every client sets its stake when it joins"
         )
 
 

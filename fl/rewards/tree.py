@@ -9,7 +9,7 @@ states. Source: Merkle sum trees, Maxwell's proof of liabilities (2014).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -136,6 +136,11 @@ class RoundTree:
                 missing.append(level[last + 1])
             first, last = first >> 1, last >> 1
         return missing
+
+
+def leaf_of(leaves: Iterable[Leaf], account: str) -> Leaf | None:
+    """The leaf of an account among those of a round, None if it has none."""
+    return next((leaf for leaf in leaves if leaf.account == account), None)
 
 
 def verify_leaf(leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, cumulative: int) -> bool:

@@ -59,7 +59,7 @@ def node(remembered, monkeypatch):
     monkeypatch.setattr(
         "fl.chain.sender.Patience", lambda: Patience(outage_s=0, limit_s=0, give_up_s=0, stuck_s=0, look_s=0)
     )
-    monkeypatch.setattr("fl.chain.escrow._LAG_S", 0)
+    monkeypatch.setattr("fl.chain.escrow_reader._LAG_S", 0)
     remembered.lie, remembered.asked = None, []
     with remembered.instead():
         yield remembered

@@ -16,6 +16,7 @@ from fl.chain.record import PostedRound
 from fl.chain.typed_data import Header
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES
+from fl.rewards.tree import leaf_of
 
 # One file that a coordinator does not get itself to send keeps nothing else from being looked at.
 UNREADABLE = (BrokenBundle, ArchiveUnreachable)
@@ -93,7 +94,7 @@ class RoundReader:
 
     def vectors(self, number: int, account: str) -> tuple[Blocks, Blocks]:
         """An account's update of a round, and its direction. Raises: BrokenBundle, ArchiveUnreachable."""
-        leaf = next((leaf for leaf in self._of(number).published.leaves if leaf.account == account), None)
+        leaf = leaf_of(self._of(number).published.leaves, account)
         name = update_file(account)
         update = self._vector(number, name, root=leaf.update_root if leaf else bytes(32))
         direction = self.direction(number)
