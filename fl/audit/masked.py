@@ -120,7 +120,13 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
 
 
 def follow_masked(inner: Strategy, bundle: Bundle, *, setting: Setting) -> None:
-    """Take a strategy through a masked round that was checked before, so that it remembers its step."""
+    """Take a strategy through a masked round that was checked before, so that it remembers its step.
+
+    Args:
+        inner: The strategy.
+        bundle: Of the round.
+        setting: Of the round.
+    """
     step = None
     if bundle.masked is not None and bundle.updates:
         words: dict[str, Words] = {

@@ -17,7 +17,9 @@ class StrategyFacts:
     is_mean: bool = False  # its model is the weighted mean of the updates that it takes
     selects: bool = False  # it leaves updates out
     remembers: bool = False  # what it makes of a round depends on the rounds before
-    maskable: bool = False  # the next model follows from the sums of masked rounds alone: of this one, or of all until now
+    maskable: bool = (
+        False  # the next model follows from the sums of masked rounds alone: of this one, or of all until now
+    )
     decisive: tuple[str, ...] = ()  # settings that decide what an aggregate is, by Flower's names and attributes
     # Of a strategy that picks each coordinate from another client: the rule that scores the parts it took, and what that rule
     # calls the strategy's settings.

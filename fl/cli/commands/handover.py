@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from fl.chain.escrow import Escrow
-from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.task_state import Status, TaskState, Terms
