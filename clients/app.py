@@ -90,7 +90,13 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
 
 
 def trains_together(spec: TaskSpec, shards: Sequence[Dataset], *, wanted: str) -> tuple[bool, str]:
-    """Whether `answer_together` is to be used for a task, and why (see `clients.together`)."""
+    """Whether `answer_together` is to be used for a task, and why (see `clients.together`).
+
+    Args:
+        spec: Of the task.
+        shards: Of the clients that this process holds.
+        wanted: `true`, `false` or `auto`, as `engine.vectorised` says it.
+    """
     return importlib.import_module("clients.together").trains_together(spec, shards, wanted=wanted)
 
 

@@ -99,7 +99,13 @@ def _trained(behaviour: Behaviour, turn: Turn, number: int) -> tuple[NDArray[np.
 
 
 def batch_seed(seed: int, *, number: int, round_number: int) -> int:
-    """One stream per round and client, the same whichever process or engine trains it."""
+    """One stream per round and client, the same whichever process or engine trains it.
+
+    Args:
+        seed: Of the run.
+        number: Of the client.
+        round_number: From 1 on.
+    """
     return int(np.random.SeedSequence([seed, number, round_number]).generate_state(1)[0])
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load as load_safetensors
 
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BASE, DIRECTION, BrokenBundle, update_file
 from fl.bundle.store import BundleSource
 from fl.codec import Blocks, Layout, MalformedBlocks
 from fl.task.behaviour import Known
@@ -45,12 +45,12 @@ def known_before(
         read = source.bundle(past).read
         if past >= number - _MODELS:
             with contextlib.suppress(BrokenBundle):
-                models.append(layout.flatten(load_safetensors(read("base.safetensors"))))
+                models.append(layout.flatten(load_safetensors(read(BASE))))
         blocks = partial(Blocks.from_bytes, size=layout.size)
         if reveals:
             with contextlib.suppress(BrokenBundle):
-                directions.append(blocks(read("direction.blocks")).decode())
+                directions.append(blocks(read(DIRECTION)).decode())
         if first is None:
             with contextlib.suppress(BrokenBundle, MalformedBlocks):  # the words of a masked round are none
-                first = blocks(read(f"updates/{account}.blocks")).decode()
+                first = blocks(read(update_file(account))).decode()
     return Known(base=base, models=models, directions=directions, first=first)

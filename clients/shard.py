@@ -25,7 +25,15 @@ from fl.task.data import (
 def read_own_shard(
     path: Path, *, spec: Mapping[str, Any], style: FileStyle | None = None, drop_unlabelled: bool = False
 ) -> Shard:
-    """What `survey_own_shard` reads, alone. Raises: DataError."""
+    """What `survey_own_shard` reads, alone.
+
+    Args:
+        path: Of the file or folder.
+        spec: Of the task.
+        style: How the file is written.
+        drop_unlabelled: Whether rows without a label are left out.
+    Raises: DataError.
+    """
     return survey_own_shard(path, spec=spec, style=style, drop_unlabelled=drop_unlabelled)[0]
 
 

@@ -39,6 +39,10 @@ TRAINED_IN = (
 def sign_updates(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
     """The mod. Messages other than train pass through.
 
+    Args:
+        message: From the coordinator.
+        context: Of the node.
+        call_next: The app, or the next mod.
     Raises: NodeRefusal (Flower turns it into an error reply) for a task that was not accepted, a second update to a
     round, a ledger that cannot be read, or a message without the fairshare record; UnencodableVector if training ended in
     NaN.

@@ -87,7 +87,15 @@ def gradient(
     labels: NDArray[Any],
     spec: TaskSpec,
 ) -> NDArray[np.float64]:
-    """∇loss of a vector on all rows at once, shape (P,). The module's values are overwritten."""
+    """∇loss of a vector on all rows at once, shape (P,). The module's values are overwritten.
+
+    Args:
+        model: A module.
+        vector: The values to take it at, shape (P,).
+        features: Of the rows.
+        labels: Of the rows.
+        spec: Loss and model.
+    """
     load_vector(model, vector)
     model.eval()
     model.zero_grad(set_to_none=True)
@@ -105,6 +113,12 @@ def batches_of(count: int, *, size: int, steps: int, seed: int) -> Iterator[NDAr
     """Row numbers of each step's batch, shape (size,): passes over a shuffled shard, wrapping round.
 
     Every sample is seen before one is seen again.
+
+    Args:
+        count: Rows of the shard.
+        size: Of a batch.
+        steps: How many batches.
+        seed: Of the order.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(count)

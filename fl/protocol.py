@@ -124,7 +124,16 @@ class MaskedMessage:
         account: str = "",
         blob: bytes = b"",
     ) -> MaskedMessage:
-        """With a body that is made JSON here."""
+        """With a body that is made JSON here.
+
+        Args:
+            step: Its name.
+            round_number: The round.
+            body: Plain values.
+            task_id: 32 bytes.
+            account: Whom it is for.
+            blob: Bytes that go along.
+        """
         text = json.dumps(body, separators=(",", ":")).encode()
         return cls(step=step, round=round_number, task_id=task_id, account=account, body=text, blob=blob)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fl.audit.recompute import ChainView
 
 if TYPE_CHECKING:
-    from conftest import World
+    from world import World
 
 
 def view_of(world: World, number: int) -> ChainView:

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from marks import BEGIN_WITH
 
 import fl
 
@@ -37,10 +38,16 @@ CLIENTS = sorted((REPOSITORY / "clients").rglob("*.py"))
 
 
 @cache
+def parsed(path):
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path):
     """Every module that a file imports, at its top or anywhere else."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -109,10 +116,28 @@ def test_the_tests_of_a_room_stand_in_a_room_of_its_name():
             assert (REPOSITORY / room).is_dir(), f"tests/{room} tests nothing of that name"
 
 
-def test_the_slow_tests_that_begin_the_run_are_where_they_are_said_to_be(pytestconfig):
-    conftest = pytestconfig.pluginmanager.get_plugin(str(REPOSITORY / "tests" / "conftest.py"))
-    for folder in conftest.BEGIN_WITH:
+def test_the_slow_tests_that_begin_the_run_are_where_they_are_said_to_be():
+    for folder in BEGIN_WITH:
         assert list((REPOSITORY / "tests" / folder).glob("test_*.py")), f"no tests are in tests/{folder}"
+
+
+def public_functions(node):
+    """Those of a module and of its public classes."""
+    for child in getattr(node, "body", []):
+        if isinstance(child, ast.ClassDef) and not child.name.startswith("_"):
+            yield from public_functions(child)
+        elif isinstance(child, ast.FunctionDef) and not child.name.startswith("_"):
+            yield child
+
+
+def test_public_functions_of_three_or_more_parameters_explain_them():
+    for path in (*INSIDE, *CLIENTS):
+        for function in public_functions(parsed(path)):
+            given = function.args
+            names = {each.arg for each in (*given.posonlyargs, *given.args, *given.kwonlyargs)} - {"self", "cls"}
+            words = ast.get_docstring(function) or ""
+            if len(names) >= 3 and not words.startswith("See `"):
+                assert "Args:" in words, f"{name_of(path)}, line {function.lineno}: {function.name} has no Args"
 
 
 def test_a_room_has_more_than_one_module():

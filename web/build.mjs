@@ -37,7 +37,7 @@ function packagesIn(metafile) {
   return [...new Set(names.filter(Boolean))].sort().map((name) => {
     const folder = join(here, "node_modules", name);
     const { version, license } = JSON.parse(readFileSync(join(folder, "package.json"), "utf8"));
-    const file = readdirSync(folder).find((one) => /^licen[cs]e/i.test(one));
+    const file = readdirSync(folder).find((name) => /^licen[cs]e/i.test(name));
     return { name, version, license, text: file ? readFileSync(join(folder, file), "utf8").trim() : "" };
   });
 }
@@ -87,7 +87,7 @@ for (const [target, entry] of Object.entries(BUNDLES)) {
     charset: "utf8",
   });
   const packages = packagesIn(result.metafile);
-  const versions = packages.map((one) => `${one.name} ${one.version}`).join(", ");
+  const versions = packages.map((wanted) => `${wanted.name} ${wanted.version}`).join(", ");
   const sources = sourcesIn(result.metafile);
   const line = `/* from ${sources.join(" ")}, sha256 ${hashOf(sources)}; with ${versions} */`;
   emit(target, `${line}\n${result.outputFiles[0].text}${notices(packages)}`);

@@ -1,5 +1,5 @@
 // Holds tree.ts and price.ts against the vectors that the Python and the Solidity tests read, and explanation.ts against the
-// sentences of fl/report/explanation.py: node vectors.mjs FOLDER SENTENCES
+// sentences of fl/report/explanation.py, and words.ts against the forms of fl/report/wording.py: node vectors.mjs FOLDER SENTENCES FORMS
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
@@ -9,17 +9,18 @@ import { build } from "esbuild";
 const read = (name) => JSON.parse(readFileSync(join(process.argv[2], name), "utf8"));
 const { outputFiles } = await build({
   absWorkingDir: dirname(fileURLToPath(import.meta.url)),
-  stdin: { contents: 'export * from "./src/tree"; export * from "./src/price"; export * from "./src/explanation";', resolveDir: "." },
+  stdin: { contents: 'export * from "./src/tree"; export * from "./src/price"; export * from "./src/explanation"; export * from "./src/words";', resolveDir: "." },
   bundle: true,
   write: false,
   format: "esm",
 });
 const source = `data:text/javascript;base64,${Buffer.from(outputFiles[0].text).toString("base64")}`;
-const { allowedBy, earnedAt, explanation, headerDigest, headerHash, largestPrice, leafHash, levelsOf, proofOf } = await import(source);
+const module = await import(source);
+const { allowedBy, earnedAt, explanation, headerDigest, headerHash, largestPrice, leafHash, levelsOf, proofOf } = module;
 let held = 0;
 
-for (const one of read("round_tree.json").cases) {
-  const leaves = one.leaves.map((leaf) => ({
+for (const tree of read("round_tree.json").cases) {
+  const leaves = tree.leaves.map((leaf) => ({
     ...leaf,
     weight: BigInt(leaf.weight),
     score: BigInt(leaf.score),
@@ -28,9 +29,9 @@ for (const one of read("round_tree.json").cases) {
   }));
   const levels = levelsOf(leaves);
   const top = levels.at(-1)[0];
-  assert.deepEqual(leaves.map(leafHash), one.leafHashes);
-  assert.deepEqual([top.node, `${top.cumulative}`], [one.root, one.cumulative]);
-  one.proofs.forEach((proof, index) => {
+  assert.deepEqual(leaves.map(leafHash), tree.leafHashes);
+  assert.deepEqual([top.node, `${top.cumulative}`], [tree.root, tree.cumulative]);
+  tree.proofs.forEach((proof, index) => {
     const siblings = proofOf(levels, index).map((step) => ({ node: step.node, cumulative: `${step.cumulative}` }));
     assert.deepEqual(siblings, proof);
     held++;
@@ -54,23 +55,27 @@ for (const { budget, rounds, history } of read("payout.json").cases) {
       before.set(told.account, after);
       held++;
     });
-    assert.equal(`${[...before.values()].reduce((sum, one) => sum + one.cumulative, 0n)}`, cumulative);
+    assert.equal(`${[...before.values()].reduce((sum, account) => sum + account.cumulative, 0n)}`, cumulative);
     held++;
   }
 }
 
 const typed = read("eip712.json");
-for (const one of typed.cases.filter((one) => one.struct === "Header")) {
+for (const { message, structHash, digest } of typed.cases.filter(({ struct }) => struct === "Header")) {
   const header = Object.fromEntries(
-    Object.entries(one.message).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
+    Object.entries(message).map(([name, value]) => [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value]),
   );
-  assert.deepEqual([headerHash(header), headerDigest(header, Number(typed.chainId), typed.contract)], [one.structHash, one.digest]);
+  assert.deepEqual([headerHash(header), headerDigest(header, Number(typed.chainId), typed.contract)], [structHash, digest]);
   held++;
 }
 
 for (const { name, whose, total, cumulative, price, factors, by_class, text } of JSON.parse(readFileSync(process.argv[3], "utf8"))) {
   const standing = { total: BigInt(total), cumulative: BigInt(cumulative), price: BigInt(price), factors, byClass: by_class };
   assert.equal(explanation(standing, whose), text, name);
+  held++;
+}
+for (const [form, value, text] of JSON.parse(readFileSync(process.argv[4], "utf8"))) {
+  assert.equal(module[form](value), text, `${form}(${value})`);
   held++;
 }
 console.log(held);

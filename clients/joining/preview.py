@@ -112,7 +112,14 @@ class Previewing:
 
 
 def preview(spec: str, *, trust: str = "", rows: Dataset | None = None, threads: int = 1) -> Preview:
-    """What `Previewing` finds, in one call."""
+    """What `Previewing` finds, in one call.
+
+    Args:
+        spec: Of the task.
+        trust: What may be imported.
+        rows: Of the shard.
+        threads: That torch may use.
+    """
     with Previewing(spec, trust=trust, threads=threads) as previewing:
         return previewing.of(rows)
 

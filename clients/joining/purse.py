@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
 from fl.chain.accounts import ANVIL_CHAIN
-from fl.chain.escrow import Escrow, Token
+from fl.chain.erc20 import Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.sender import ether_of
 from fl.chain.tokens import tokens
@@ -41,7 +42,14 @@ class Purse:
 
     @classmethod
     def of(cls, escrow: Escrow, token: Token, *, account: str, stake: int) -> Purse:
-        """Look at an account."""
+        """Look at an account.
+
+        Args:
+            escrow: The contract.
+            token: Of the task.
+            account: That stakes.
+            stake: Wei that it is to put in.
+        """
         return cls(
             account=account,
             tokens=token.balance(account),
@@ -75,6 +83,12 @@ def fill(
 ) -> tuple[Purse, str]:
     """On a devnet, ask the coordinator's faucet for what is missing.
 
+    Args:
+        purse: What the account holds.
+        invite: Of the task.
+        escrow: The contract.
+        token: Of the task.
+        say: Prints a line.
     Returns: the purse as it is then, and why it is not full, "" if it is.
     """
     if not (purse.lacks_tokens or purse.lacks_ether):
@@ -97,6 +111,13 @@ def fill(
 
 
 def check_purse(purse: Purse, *, invite: Invite, why: str = "") -> None:
-    """Raises: NotFunded, which says what to send where."""
+    """See that an account holds what joining takes.
+
+    Args:
+        purse: What the account holds.
+        invite: Of the task.
+        why: What the money is for.
+    Raises: NotFunded, which says what to send where.
+    """
     if purse.lacks_tokens or purse.lacks_ether:
         raise NotFunded(purse, invite, why)

@@ -17,8 +17,8 @@ from clients.joining.preview import Preview
 from clients.joining.purse import Purse
 from clients.privacy.consent import seen, sent, signed
 from fl.chain.enrolment import Enrolment
-from fl.chain.escrow import TaskState, Terms
 from fl.chain.invite import Invite
+from fl.chain.task_state import TaskState, Terms
 from fl.chain.tokens import tokens
 from fl.plain_text import plural, printable
 from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE

@@ -75,6 +75,11 @@ def try_round(spec: TaskSpec, rows: Dataset, *, base: np.ndarray) -> dict[str, A
 
     The score is what the task's rule gives an only client: ⟨update, direction⟩, with the direction taken on the held-out
     rows along the update's own path.
+
+    Args:
+        spec: Of the task.
+        rows: Of the shard.
+        base: The model to start from, shape (P,).
     """
     inside, outside = _parted(len(rows))
     bench = Workbench(spec)

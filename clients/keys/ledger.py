@@ -52,7 +52,13 @@ class Ledger(Protocol):
         """Remember what rounding takes from a round's update, shape (P,), before the update itself is kept."""
 
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
-        """Remember the coordinator's signature that it took the update."""
+        """Remember the coordinator's signature that it took the update.
+
+        Args:
+            round_number: The round.
+            update_root: Of the update, 32 bytes.
+            receipt: The signature, 65 bytes.
+        """
 
 
 class ContextLedger:

@@ -36,7 +36,13 @@ class Wallet:
         return self.account.address
 
     def sign_update(self, *, round_number: int, base_model: bytes, update_root: bytes) -> bytes:
-        """Sign one update: 65 bytes."""
+        """Sign one update: 65 bytes.
+
+        Args:
+            round_number: The round.
+            base_model: Hash of the model that was trained from, 32 bytes.
+            update_root: Of the update, 32 bytes.
+        """
         update = Update(
             task_id=self.task_id,
             round=round_number,
@@ -53,7 +59,14 @@ class Wallet:
         return sign(step, domain=self.domain, account=self.account)
 
     def is_receipt(self, signature: bytes, *, round_number: int, update_root: bytes) -> bool:
-        """Whether the coordinator signed that it took this update. Raises: InvalidSignature for other bytes."""
+        """Whether the coordinator signed that it took this update.
+
+        Args:
+            signature: 65 bytes.
+            round_number: The round.
+            update_root: Of the update, 32 bytes.
+        Raises: InvalidSignature for other bytes.
+        """
         receipt = Receipt(task_id=self.task_id, round=round_number, client=self.address, update_root=update_root)
         return signer_of(receipt, domain=self.domain, signature=signature) == self.coordinator
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.errors import FolderInUse, ForeignFolder
+from fl.bundle.files import round_folder
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.node_key import create_node_key, open_node_key
@@ -108,4 +109,4 @@ class NodeFolder:
 
     def round_path(self, round_number: int) -> Path:
         """Where a posted round's header, manifest and leaves are kept."""
-        return self.path / "rounds" / f"round-{round_number:04d}"
+        return self.path / "rounds" / round_folder(round_number)

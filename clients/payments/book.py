@@ -11,11 +11,13 @@ from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
 from clients.privacy.own_score import OwnScores
 from fl.audit.disputes.evidence import read_receipts
-from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, read_header, read_leaves, read_round
+from fl.bundle.files import HEADER, MANIFEST, ROUND, BrokenBundle
+from fl.bundle.format import read_header, read_leaves
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
+from fl.bundle.round_record import read_round
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
-from fl.chain.tokens import WEI
+from fl.chain.tokens import two_places
 from fl.chain.typed_data import Domain, Header, header_hash
 from fl.errors import FairshareError
 from fl.foreign.json_text import BadJson, read_json
@@ -75,7 +77,7 @@ class RoundPay:
         text = f"round {self.header.round}: {part}, {leaf.total / SCORE:+.4f} in all; "
         if self.header.price < HIGHEST_PRICE:
             text += f"the price is {price_of(self.header.price):,.2f} tokens for 1.0; "
-        text += f"earned {self.earned / WEI:,.2f} tokens, {leaf.cumulative / WEI:,.2f} in all"
+        text += f"earned {two_places(self.earned)} tokens, {two_places(leaf.cumulative)} in all"
         if self.own_score is not None and leaf.weight and self.own_score != leaf.score:
             text += (
                 f"; this client's own update comes to a score of {self.own_score / SCORE:+.4f}, and evaluators signed another one: "

@@ -21,13 +21,14 @@ from clients.payments.book import NoLeaf, PayBook, RoundPay
 from clients.payments.homecoming import GRACE_S, Homecoming
 from clients.payments.receipt import receipt
 from clients.privacy.spent import over_limit, spent_line
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
 from fl.chain.errors import ChainError, ChainUnreachable
-from fl.chain.escrow import Client, Escrow, Status, TaskState, Terms
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
+from fl.chain.task_state import Client, Status, TaskState, Terms
 from fl.errors import FairshareError
 from fl.privacy.budget import Sampling
 from fl.privacy.terms import PrivacyTerms

@@ -15,9 +15,10 @@ from eth_account.signers.local import LocalAccount
 
 from clients.payments.book import RoundPay
 from fl.chain.errors import Refused
-from fl.chain.escrow import Escrow, Status, TaskState, Terms
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
-from fl.chain.tokens import WEI
+from fl.chain.task_state import Status, TaskState, Terms
+from fl.chain.tokens import two_places
 from fl.chain.typed_data import no_round
 from fl.rewards import RoundTree
 
@@ -60,7 +61,13 @@ class Homecoming:
         return self._fetch_stake() and claimed and state.status == Status.CLOSED
 
     def leave(self, terms: Terms, state: TaskState, *, pay: RoundPay | None) -> bool:
-        """The same for a client that left: its stake comes home before the task ends; what it earned, as far as it is final."""
+        """The same for a client that left: its stake comes home before the task ends; what it earned, as far as it is final.
+
+        Args:
+            terms: Of the task.
+            state: Where it stands.
+            pay: Of the last round that it was in.
+        """
         claimed = self._claim(terms, state, pay)
         return claimed and self._fetch_stake()
 
@@ -90,7 +97,7 @@ class Homecoming:
             account=self.account,
         )
         self.say(
-            f"claimed: {self.account.address} was paid {self.paid() / WEI:,.2f} tokens in all{self._to()}, {sent.gas} gas"
+            f"claimed: {self.account.address} was paid {two_places(self.paid())} tokens in all{self._to()}, {sent.gas} gas"
         )
         return True
 
@@ -133,10 +140,10 @@ class Homecoming:
                     raise
                 return False
             self.returned += stake
-            self.say(f"the stake is back: {stake / WEI:,.2f} tokens{to}")
+            self.say(f"the stake is back: {two_places(stake)} tokens{to}")
         if credit := self.escrow.credit(self.invite.token, address):
             self.escrow.withdraw_for(self.invite.token, address, account=self.account)
-            self.say(f"withdrew {credit / WEI:,.2f} tokens that the contract held for {address}")
+            self.say(f"withdrew {two_places(credit)} tokens that the contract held for {address}")
         return True
 
     def _to(self) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 from clients.keys.ledger import FolderLedger
 from clients.node.folder import NodeFolder
-from fl.bundle.format import HEADER, BrokenBundle, read_leaves
+from fl.bundle.files import HEADER, BrokenBundle
+from fl.bundle.format import read_leaves
 from fl.errors import ConfigError, FairshareError
 from fl.rewards import Leaf
 

@@ -57,7 +57,14 @@ def _terms(invite: str) -> PrivacyTerms:
 
 
 def check_budget(context: Context, *, round_number: int, wallet: Wallet) -> None:
-    """Raises: NotSaid for a round that would spend more of the client's privacy than its owner allows."""
+    """See that one more round is within what the client's owner allows.
+
+    Args:
+        context: Of the node.
+        round_number: That is asked for.
+        wallet: Of the client.
+    Raises: NotSaid for a round that would spend more of the client's privacy than its owner allows.
+    """
     terms, limit = terms_of(context), limit_of(str(context.node_config.get("privacy-limit", "")))
     if limit is None or terms.noise == "none":
         return
@@ -126,6 +133,10 @@ def commit(
 def answer(message: Message, context: Context, *, wallet: Wallet) -> Message:
     """Answer a query of a masked round.
 
+    Args:
+        message: The query.
+        context: Of the node.
+        wallet: Signs each step.
     Raises: NotSaid for what this client does not say; UnreadableRequest; BrokenLedger.
     """
     started = time.perf_counter()
@@ -249,7 +260,15 @@ _STEPS: dict[str, Callable[..., tuple[dict[str, Any], bytes]]] = {
 
 
 def setting_of(context: Context, *, wallet: Wallet, round_number: int, size: int) -> Setting:
-    """What this client knows of a round by the chain and the spec that its owner accepted. Raises: ChainError."""
+    """What this client knows of a round by the chain and the spec that its owner accepted.
+
+    Args:
+        context: Of the node.
+        wallet: Knows the task.
+        round_number: The round.
+        size: P, values of the model.
+    Raises: ChainError.
+    """
     return _setting(str(context.node_config["invite"]), wallet.domain, wallet.task_id, round_number, size)
 
 

@@ -11,7 +11,13 @@ OPEN = "what an update itself reveals of the rows, coordinator and evaluators ma
 
 
 def sent(spec: Mapping[str, object], *, parameters: int, open_bytes: int) -> str:
-    """What leaves the machine in a round, for the line that says so."""
+    """What leaves the machine in a round, for the line that says so.
+
+    Args:
+        spec: Of the task.
+        parameters: P, values of the model.
+        open_bytes: Of an open round's update.
+    """
     if not PrivacyTerms.of(spec.get("privacy")).masked:
         return (
             f"{open_bytes:,} bytes a round: the difference that training made, with that signature. Nothing else leaves this "

@@ -102,7 +102,13 @@ class Member:
 
     @classmethod
     def begin(cls, account: str, vector: NDArray[np.floating], *, setting: Setting) -> Member:
-        """A client that trained; its secrets are new."""
+        """A client that trained; its secrets are new.
+
+        Args:
+            account: Of the client.
+            vector: What it trained, shape (P,).
+            setting: Of the round.
+        """
         told = 0 if setting.terms.noise == "client" else length_of_vector(vector)
         return cls(account=account, secrets=Secrets.draw(), vector=vector.astype(np.float64), length=told)
 
@@ -242,6 +248,10 @@ class Member:
     ) -> tuple[Member, bytes]:
         """Its signature that these words are in.
 
+        Args:
+            survivors: Accounts whose words are in.
+            setting: Of the round.
+            sign: Signs a step.
         Raises: NotSaid if it agreed to others before, or its own words, which it sent, are said to be missing.
         """
         told = tuple(by_number(survivors))
@@ -260,6 +270,10 @@ class Member:
 
         One client's holders come to one list, as more than half of them have to agree: so they give back one seed and never both.
 
+        Args:
+            agreements: Signatures by account.
+            silent: Accounts that fell silent since.
+            setting: Of the round.
         Raises: NotSaid unless enough holders of this client's seeds agreed to the list that it agreed to.
         """
         if not self.survivors:
@@ -288,6 +302,11 @@ class Member:
     ) -> tuple[Member, Telling]:
         """What the masks of its pairs come to along the direction and the projections.
 
+        Args:
+            direction: Of the round.
+            roots: Of the words, by account.
+            setting: Of the round.
+            sign: Signs a step.
         Raises: NotSaid for a second direction, which would be a second number about its update.
         """
         if set(roots) != set(self.survivors) or not self.survivors:

@@ -36,7 +36,14 @@ def limit_of(text: str) -> float | None:
 
 
 def over_limit(terms: PrivacyTerms, limit: float | None, *, rounds: int, sampling: Sampling | None = None) -> bool:
-    """Whether one more round after so many would spend more than the owner allows."""
+    """Whether one more round after so many would spend more than the owner allows.
+
+    Args:
+        terms: Of the task's privacy.
+        limit: ε that the owner allows, None for any.
+        rounds: That were.
+        sampling: Of the training, with noise on rows.
+    """
     if limit is None or terms.noise == "none":
         return False
     return planned(terms, rounds=rounds + 1, sampling=sampling) > limit
@@ -50,7 +57,16 @@ def check_limit(
     first_round: int,
     sampling: Sampling | None = None,
 ) -> None:
-    """Raises: NotSaid for a round that would spend more than the owner allows."""
+    """See that one more round is within what the owner allows.
+
+    Args:
+        terms: Of the task's privacy.
+        limit: ε that the owner allows, None for any.
+        round_number: That is asked for.
+        first_round: The client's first.
+        sampling: Of the training, with noise on rows.
+    Raises: NotSaid for a round that would spend more than the owner allows.
+    """
     taken = max(0, round_number - max(1, first_round))
     if over_limit(terms, limit, rounds=taken, sampling=sampling):
         raise NotSaid(

@@ -41,7 +41,14 @@ def aggregate(
 
 
 def prepare(inner: Strategy, number: int, *, base: NDArray[np.float32], layout: Layout) -> None:
-    """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked."""
+    """Let the strategy see a round's model, which server optimizers note when they are asked whom to train; nobody is asked.
+
+    Args:
+        inner: The strategy.
+        number: Of the round.
+        base: The model, shape (P,).
+        layout: Its arrays.
+    """
     _be_somebody()
     model = record_of(layout.unflatten(base), shared=True)
     list(inner.configure_train(number, model, ConfigRecord(), NullGrid(lambda: range(2, 2 + _wanted(inner)))))
@@ -56,7 +63,16 @@ def replay(
     layout: Layout,
     cap: int,
 ) -> NDArray[np.float32]:
-    """Take the strategy through a round that was, asking nobody; returns the model after it, shape (P,)."""
+    """Take the strategy through a round that was, asking nobody; returns the model after it, shape (P,).
+
+    Args:
+        inner: The strategy.
+        number: Of the round.
+        participants: Of the round.
+        base: The model before it, shape (P,).
+        layout: Its arrays.
+        cap: What a longer update is held to (`cap_q64`).
+    """
     prepare(inner, number, base=base, layout=layout)
     weighted_by = getattr(inner, "weighted_by_key", "num-examples")
     contents = [
@@ -88,7 +104,14 @@ def replay_sum(
 def content_of_sum(
     step: NDArray[np.float64], *, base: NDArray[np.float32], layout: Layout, weighted_by: str = "num-examples"
 ) -> RecordDict:
-    """A masked round's step as the one reply that it stands for: a strategy's mean of it is the step itself."""
+    """A masked round's step as the one reply that it stands for: a strategy's mean of it is the step itself.
+
+    Args:
+        step: Of the round, shape (P,).
+        base: The model before it, shape (P,).
+        layout: Its arrays.
+        weighted_by: The metric by which the strategy weighs.
+    """
     model = (base + step).astype(np.float32)
     return RecordDict({"arrays": record_of(layout.unflatten(model)), "metrics": MetricRecord({weighted_by: 1.0})})
 

@@ -16,8 +16,6 @@ import numpy as np
 from flwr.app import ArrayRecord, MetricRecord, RecordDict
 from flwr.serverapp.strategy import (
     Bulyan,
-    FedMedian,
-    FedTrimmedAvg,
     FedXgbBagging,
     FedXgbCyclic,
     MultiKrum,
@@ -31,9 +29,11 @@ from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Participant, norm_q64
 from fl.task.held_arrays import HeldArray, Records
+from fl.task.strategies import STRATEGIES
+from fl.task.strategy_facts import STRATEGY_FACTS
 
 _UNWEIGHTED = (FedXgbBagging, FedXgbCyclic, QFedAvg)
-_ROBUST = (Bulyan, FedMedian, FedTrimmedAvg)
+_ROBUST = tuple(STRATEGIES[name] for name, facts in STRATEGY_FACTS.items() if facts.scored_by)
 
 
 class UnscorableStrategy(FairshareError):
@@ -44,10 +44,16 @@ class UnscorableStrategy(FairshareError):
         self.strategy = strategy
 
     def __str__(self) -> str:
+        weighted = [facts.kind for facts in STRATEGY_FACTS.values() if not facts.scored_by]
+        picking = [facts.kind for facts in STRATEGY_FACTS.values() if facts.scored_by]
         return (
-            f"{self.strategy} aggregates in a way that its rounds have no score for; use FedAvg, FedProx, FedAvgM, FedAdam, "
-            "FedYogi, FedAdagrad, Krum or MultiKrum, or Flower's own FedMedian, FedTrimmedAvg or Bulyan"
+            f"{self.strategy} aggregates in a way that its rounds have no score for; use {_either(weighted)}, or Flower's own "
+            f"{_either(picking)}"
         )
+
+
+def _either(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def check_scorable(strategy: Strategy) -> None:
@@ -79,6 +85,14 @@ def content_for(
 
     The model is base + clip·Δ. A strategy that normalises its weights thus arrives at the aggregate that is scored, where
     a clip inside the weight would only shift weight to others.
+
+    Args:
+        participant: Its update and stake.
+        base: The model before, shape (P,).
+        layout: Its arrays.
+        cap: What a longer update is held to (`cap_q64`).
+        metrics: Of the reply.
+        weighted_by: The metric by which the strategy weighs.
     """
     clip, start, held = clip_of(participant.blocks, cap=cap), 0, {}
     for name, shape in zip(layout.names, layout.shapes, strict=True):

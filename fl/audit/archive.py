@@ -29,8 +29,8 @@ from eth_account.signers.local import LocalAccount
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
-from fl.bundle.format import HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles, most_bytes
-from fl.bundle.store import BundleSource, Withheld, round_folder
+from fl.bundle.files import DIRECTION, HEADER, MANIFEST, ROUND, BrokenBundle, BundleFiles, most_bytes, round_folder
+from fl.bundle.store import BundleSource, Withheld
 from fl.chain.invite import BadInvite, Invite
 from fl.chain.whole_file import write_whole
 from fl.errors import FairshareError
@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 ARCHIVE = "archive.zip"  # in a coordinator's folder
 VERSION = 1
-_DIRECTION = "direction.blocks"
 _ALWAYS = (HEADER, MANIFEST, ROUND)
 _LIST, _SIGNATURE, _INVITE = "archive.json", "signature.json", "invite.json"
 _MOST_LIST = 64 << 20  # bytes of the list of files
@@ -87,7 +86,7 @@ def write_archive(
             files[f"rounds/{round_folder(number)}/{name}"] = bundle.read(name)
         if revealed:
             try:
-                files[f"rounds/{round_folder(number)}/{_DIRECTION}"] = bundle.read(_DIRECTION)
+                files[f"rounds/{round_folder(number)}/{DIRECTION}"] = bundle.read(DIRECTION)
             except BrokenBundle as error:  # dropped since, as `coordinator.keep` wants it
                 log.info("round %d: the archive has no direction: %s", number, error)
     for receipt in sorted(receipts.glob("0x*.json")):

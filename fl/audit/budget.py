@@ -29,7 +29,14 @@ class PrivacyBudget:
         self._rounds = 0
 
     def after(self, bundle: Bundle, *, enrolments: Enrolments, domain: Domain) -> float | None:
-        """ε with this round; None in a task without noise. Raises: ConfigError without the accountant."""
+        """ε with this round; None in a task without noise.
+
+        Args:
+            bundle: Of the round.
+            enrolments: Of the task.
+            domain: Of the contract.
+        Raises: ConfigError without the accountant.
+        """
         if self._terms.noise == "none":
             return None
         self._rounds += 1
@@ -61,6 +68,14 @@ class PrivacyBudget:
         return epsilon(self._multipliers, delta=float(self._terms.delta))
 
     def catch_up(self, rounds: int, source: BundleSource, *, enrolments: Enrolments, domain: Domain) -> None:
-        """Count the rounds from the first to this one. Raises: BrokenBundle if one of them cannot be read whole."""
+        """Count the rounds from the first to this one.
+
+        Args:
+            rounds: How many there are.
+            source: Of the bundles.
+            enrolments: Of the task.
+            domain: Of the contract.
+        Raises: BrokenBundle if one of them cannot be read whole.
+        """
         for number in range(1, rounds + 1):
             self.after(Bundle.read(source.bundle(number))[0], enrolments=enrolments, domain=domain)

@@ -62,7 +62,16 @@ class MaskedCheck:
 def setting_of(
     *, task_id: bytes, number: int, size: int, enrolments: Enrolments, domain: Domain, spec: TaskSpec
 ) -> Setting:
-    """What everybody knows of a masked round by chain and spec."""
+    """What everybody knows of a masked round by chain and spec.
+
+    Args:
+        task_id: 32 bytes.
+        number: Of the round.
+        size: P, values of the model.
+        enrolments: Of the task.
+        domain: Of the contract.
+        spec: Of the task.
+    """
     return Setting(
         of=Round(task_id=task_id, number=number),
         domain=domain,
@@ -77,6 +86,10 @@ def setting_of(
 def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> MaskedCheck:
     """Check everything that was said in a masked round, and compute its step and scores.
 
+    Args:
+        bundle: Of the round.
+        base_model: Its hash, 32 bytes.
+        setting: Of the round.
     Raises: MaskedDiffers with the first thing that is not what it should be.
     """
     said = bundle.masked
@@ -107,7 +120,13 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
 
 
 def follow_masked(inner: Strategy, bundle: Bundle, *, setting: Setting) -> None:
-    """Take a strategy through a masked round that was checked before, so that it remembers its step."""
+    """Take a strategy through a masked round that was checked before, so that it remembers its step.
+
+    Args:
+        inner: The strategy.
+        bundle: Of the round.
+        setting: Of the round.
+    """
     step = None
     if bundle.masked is not None and bundle.updates:
         words: dict[str, Words] = {

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 from fl.audit.masked import masked_weights
 from fl.audit.recompute import RoundDiffers, show
-from fl.bundle.format import RoundRecord
+from fl.bundle.files import DIRECTION, update_file
+from fl.bundle.round_record import RoundRecord
 from fl.chain.typed_data import Header
 from fl.codec import Blocks, MalformedBlocks, block_root
 from fl.rewards import norm_q64, score, weights_q32
+from fl.rewards.tree import leaf_of
 from fl.task.spec import TaskSpec
-
-DIRECTION = "direction.blocks"
 
 
 def check_own(
@@ -39,11 +39,11 @@ def check_own(
     Returns: what could not be checked, and why.
     Raises: RoundDiffers with the first difference.
     """
-    leaf = next((leaf for leaf in record.leaves if leaf.account == account), None)
+    leaf = leaf_of(record.leaves, account)
     place = next((place for place, update in enumerate(record.updates) if update.account == account), None)
     if leaf is None or place is None:
         return []  # whether it should have a leaf is for everybody to see, and a receipt says whether it sent an update
-    wire = contents.get(f"updates/{account}.blocks")
+    wire = contents.get(update_file(account))
     if record.masked:
         return _check_own_masked(record, header, account=account, weight=leaf.weight)
     if wire is None:

@@ -6,16 +6,19 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from fl.bundle.format import (
+from fl.bundle.files import (
+    BASE,
+    DIRECTION,
     MANIFEST,
+    NEXT,
     ROUND,
     BrokenBundle,
     BundleFiles,
     checked_file,
-    read_header,
     read_manifest,
-    read_round,
 )
+from fl.bundle.format import read_header
+from fl.bundle.round_record import read_round
 from fl.bundle.store import BundleSource
 from fl.chain.typed_data import header_hash
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
@@ -76,10 +79,9 @@ def _read(files: BundleFiles, *, expected: bytes) -> tuple[PublicRound, bytes]:
     try:
         layout = read_round(checked_file(files, ROUND, sha256=sums[ROUND]), where=files.where).layout
         base, following = (
-            layout.flatten(load_safetensors(checked_file(files, name, sha256=sums[name])))
-            for name in ("base.safetensors", "next.safetensors")
+            layout.flatten(load_safetensors(checked_file(files, name, sha256=sums[name]))) for name in (BASE, NEXT)
         )
-        blocks = checked_file(files, "direction.blocks", sha256=sums["direction.blocks"])
+        blocks = checked_file(files, DIRECTION, sha256=sums[DIRECTION])
         direction = Blocks.from_bytes(blocks, size=layout.size)
     except (KeyError, ValueError, TypeError, SafetensorError, MalformedBlocks) as error:
         raise BrokenBundle(folder=files.where, problem=f"cannot be read ({type(error).__name__}: {error})") from error

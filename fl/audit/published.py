@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from fl.audit.recompute import ChainView, RoundDiffers, show
-from fl.bundle.format import RoundRecord
+from fl.bundle.round_record import RoundRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, settle_round
 from fl.rewards.tree import NO_UPDATE

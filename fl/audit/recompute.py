@@ -18,8 +18,8 @@ from fl.aggregation.selection import content_for, selected_by
 from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_of
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.enrolment import Enrolments
-from fl.chain.escrow import Terms
 from fl.chain.schedule import Schedule
+from fl.chain.task_state import Terms
 from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, header_hash, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
 from fl.errors import FairshareError
@@ -31,10 +31,9 @@ from fl.scoring.public_vectors import RATES, PublicRound
 from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
+from fl.task.strategy_facts import facts_of
 
 # Strategies whose next model is the base plus the weighted step, so that it can be checked without their past.
-_SELECTING = ("krum", "multikrum", "bulyan")
-MEANS = ("fedavg", "fedprox", "krum", "multikrum")
 
 
 class RoundDiffers(FairshareError):
@@ -269,7 +268,7 @@ def _blocks_of(update: BundledUpdate, bundle: Bundle, base_model: bytes, view: C
 
 
 def _selection(bundle: Bundle, participants: list[Participant], spec: TaskSpec) -> list[bool]:
-    if spec.strategy not in _SELECTING:
+    if not facts_of(spec.strategy).selects:
         return [True] * len(participants)
     contents = [
         content_for(participant, base=bundle.base, layout=bundle.layout, cap=bundle.length, metrics={})
@@ -330,7 +329,7 @@ def _check_aggregate(
     picked: NDArray[np.float32] | None,
 ) -> None:
     expected: NDArray[np.floating]
-    if spec.strategy in MEANS:
+    if facts_of(spec.strategy).is_mean:
         expected, of = bundle.base + step, "the mean"
     elif picked is not None:
         expected, of = picked, f"what {spec.strategy} picks"

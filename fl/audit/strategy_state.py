@@ -21,13 +21,12 @@ from fl.rewards import Participant
 from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
-
-REMEMBERING = ("fedavgm", "fedadam", "fedyogi", "fedadagrad")
+from fl.task.strategy_facts import facts_of
 
 
 def remembers(spec: TaskSpec) -> bool:
     """Whether the task's next models follow from more than one round. An app's own strategy is not in its spec."""
-    return spec.strategy in REMEMBERING and spec.training != "app"
+    return facts_of(spec.strategy).remembers and spec.training != "app"
 
 
 class StrategyMemory:

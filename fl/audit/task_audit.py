@@ -14,29 +14,22 @@ from fl.audit.budget import PrivacyBudget
 from fl.audit.own_update import check_own
 from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
-from fl.audit.recompute import MEANS, ChainView, RoundDiffers, check_round, show
+from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
 from fl.audit.strategy_state import StrategyMemory, remembers
-from fl.bundle.format import (
-    MANIFEST,
-    ROUND,
-    BrokenBundle,
-    Bundle,
-    RoundRecord,
-    files_named_by,
-    read_header,
-    read_leaves,
-    read_manifest,
-    read_round,
-)
+from fl.bundle.files import BASE, MANIFEST, NEXT, ROUND, BrokenBundle, read_manifest, update_file
+from fl.bundle.format import Bundle, read_header, read_leaves
 from fl.bundle.http_client import ArchiveUnreachable
+from fl.bundle.round_record import RoundRecord, files_named_by, read_round
 from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, signer_of
 from fl.errors import FairshareError
 from fl.plain_text import plural, printable
+from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
+from fl.task.strategy_facts import facts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +114,7 @@ class TaskAudit:
                 leaves = read_leaves(self.source.bundle(number))
             except (BrokenBundle, ArchiveUnreachable):
                 continue
-            if leaf := next((leaf for leaf in leaves if leaf.account == account), None):
+            if leaf := leaf_of(leaves, account):
                 return number, leaf.cumulative
         return None
 
@@ -228,13 +221,13 @@ class _RoundAudit:
         if not self.posted:
             self.unchecked.append(f"scores, direction and next model (the {MANIFEST} at hand is not the posted one)")
             return False
-        names = [f"updates/{update.account}.blocks" for update in record.updates]
+        names = [update_file(update.account) for update in record.updates]
         named = [name for name in names if name not in self.absent]
         heavy = files_named_by(record)
         for name in heavy:
             if name not in contents and name not in self.absent:
                 self.differences.append(f"{name} is not in the manifest")
-        partial = set(names) & set(contents) <= {f"updates/{self.audit.account}.blocks"} and bool(names)
+        partial = set(names) & set(contents) <= {update_file(self.audit.account)} and bool(names)
         for name, error in self.absent.items():
             if name != ROUND and not partial and not isinstance(error, Withheld):
                 self.differences.append(f"{name} is missing, while others of the round are here")
@@ -260,7 +253,7 @@ class _RoundAudit:
                 )
             except BrokenBundle as error:
                 self.unchecked.append(f"the next model ({self.audit.spec.strategy} remembers, and {error.problem})")
-        elif self.audit.spec.training == "app" and self.audit.spec.strategy not in MEANS:
+        elif self.audit.spec.training == "app" and not facts_of(self.audit.spec.strategy).is_mean:
             self.unchecked.append(f"the next model (the app's own {self.audit.spec.strategy} is not in the spec)")
         past: tuple[PublicRound, ...] | None = None
         try:
@@ -319,9 +312,7 @@ class _RoundAudit:
 
     def _how_far(self, name: str, contents: Mapping[str, bytes]) -> str:
         """How far a changed model is from the same model in the neighbouring round, if that is here."""
-        other, step = {"base.safetensors": ("next.safetensors", -1), "next.safetensors": ("base.safetensors", 1)}.get(
-            name, ("", 0)
-        )
+        other, step = {BASE: (NEXT, -1), NEXT: (BASE, 1)}.get(name, ("", 0))
         if not other:
             return ""
         try:

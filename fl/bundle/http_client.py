@@ -19,8 +19,8 @@ from urllib.parse import quote
 from eth_account.signers.local import LocalAccount
 
 from fl.bounded_http import Answer, BoundedHttp, NoAnswer, UnusableAnswer
-from fl.bundle.format import BrokenBundle, BundleFiles, most_bytes
-from fl.bundle.store import Withheld, refuse_outside, round_folder
+from fl.bundle.files import BrokenBundle, BundleFiles, most_bytes, round_folder
+from fl.bundle.store import Withheld, refuse_outside
 from fl.chain.access import LIFETIME_S, access_token
 from fl.chain.invite import Invite
 from fl.chain.typed_data import Domain

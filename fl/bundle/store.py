@@ -21,7 +21,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from fl.bundle.format import (
+from fl.bundle.files import (
     HEADER,
     MANIFEST,
     ROUND,
@@ -32,6 +32,7 @@ from fl.bundle.format import (
     files_of,
     most_bytes,
     read_manifest,
+    round_folder,
 )
 from fl.errors import ConfigError
 from fl.foreign.files import Absent, GivenFolder, Unreadable, is_inside
@@ -61,11 +62,6 @@ class BundleSource(Protocol):
 
     def bundle(self, number: int) -> BundleFiles:
         """The files of a round; reading one raises BrokenBundle where it is not to be had."""
-
-
-def round_folder(number: int) -> str:
-    """The name of a round's folder."""
-    return f"round-{number:04d}"
 
 
 @dataclass(frozen=True)

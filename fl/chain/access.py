@@ -10,10 +10,10 @@ import binascii
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 from eth_account.signers.local import LocalAccount
-from eth_utils import is_checksum_address
 
 from fl.chain.errors import ChainError
 from fl.chain.typed_data import Access, Domain, InvalidSignature, sign, signer_of
+from fl.codec.address import is_checksummed
 
 LIFETIME_S = 300  # of the tokens that our own programs make
 _LONGEST_S = 3600  # a clock that is an hour off shows; a token that is good for years would be a password
@@ -62,7 +62,7 @@ def account_of(token: str, *, domain: Domain, task_id: bytes, now: int) -> str:
         raise AccessRefused(
             "the token is not address.expires.signature; sign in with `fl` of the same version"
         ) from None
-    if not is_checksum_address(address):
+    if not is_checksummed(address):
         raise AccessRefused("the token is not address.expires.signature; sign in with `fl` of the same version")
     if expires < now:
         raise AccessRefused(

@@ -87,7 +87,15 @@ class CheckedRequests(RequestManager):
         error_formatters: Callable[..., Any] | None = None,
         null_result_formatters: Callable[..., Any] | None = None,
     ) -> Any:
-        """Ask. Raises: ChainError."""
+        """Ask.
+
+        Args:
+            method: Of JSON-RPC.
+            params: Its parameters.
+            error_formatters: As in web3.
+            null_result_formatters: As in web3.
+        Raises: ChainError.
+        """
         try:
             return super().request_blocking(method, params, error_formatters, null_result_formatters)
         except ChainError:

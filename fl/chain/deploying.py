@@ -9,8 +9,9 @@ from web3 import Web3
 
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
+from fl.chain.erc20 import Token
 from fl.chain.errors import NoFunds
-from fl.chain.escrow import PARTS, Escrow, Token
+from fl.chain.escrow import PARTS, Escrow
 from fl.chain.fork import check_fork
 from fl.chain.sender import Sent
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from eth_utils import is_checksum_address
 from web3 import Web3
 
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import Escrow
 from fl.chain.json_file import write_json
 from fl.chain.provider import PatientProvider
 from fl.chain.rpc_url import without_key
 from fl.chain.sender import connect
+from fl.codec.address import is_checksummed
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
 
@@ -73,6 +74,6 @@ class Deployment:
         except (Unreadable, BadJson) as error:
             raise BadDeployment(path=str(path), problem=f"is not one ({error.problem})") from error
         for name, address in (("contract", found.contract), ("token", found.token)):
-            if not is_checksum_address(address):
+            if not is_checksummed(address):
                 raise BadDeployment(path=str(path), problem=f"is not one ({name} is {shown(address)})")
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fl.chain.rpc_url import shown
-from fl.chain.tokens import tokens
+from fl.chain.tokens import eth, tokens
 from fl.errors import FairshareError
 
 # Of the contract's errors.
@@ -101,16 +101,12 @@ class NoFunds(ChainError):
         if not self.held:
             return f"{self.address} has no ETH on chain {self.chain_id} to pay for gas; send it some and try again"
         needed = (
-            f"and {self.purpose} takes up to {_ether(self.needed)} ETH" if self.needed else f"too little {self.purpose}"
+            f"and {self.purpose} takes up to {eth(self.needed)} ETH" if self.needed else f"too little {self.purpose}"
         )
         return (
-            f"{self.address} has {_ether(self.held)} ETH on chain {self.chain_id}, {needed}; nothing was sent; send it more and "
+            f"{self.address} has {eth(self.held)} ETH on chain {self.chain_id}, {needed}; nothing was sent; send it more and "
             "try again"
         )
-
-
-def _ether(amount: int) -> str:
-    return f"{amount / 10**18:.6g}"
 
 
 class NotPosted(ChainError):

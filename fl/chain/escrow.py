@@ -2,173 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from enum import IntEnum
-from functools import cached_property
-from typing import Any
+from collections.abc import Sequence
 
-from eth_abi.exceptions import DecodingError
 from eth_account.signers.local import LocalAccount
-from eth_typing import HexStr
-from eth_utils import to_checksum_address
 from web3 import Web3
-from web3.exceptions import TransactionNotFound, Web3Exception
-from web3.types import EventData
 
 from fl.chain.artifacts import artifact
-from fl.chain.checked_requests import BadCallOutput
-from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Step
-from fl.chain.errors import NoContract, NoTask, NotPosted, TokenTooLow
-from fl.chain.log_ranges import HistoryUnread
-from fl.chain.schedule import Schedule
-from fl.chain.sender import Sent, ask, ask_all, send, send_all, url_of
-from fl.chain.task_log import TaskLog
-from fl.chain.typed_data import ZERO_HASH, Domain, Header, Join, Permit, Redirect, compact, expanded, header_hash, sign
-from fl.codec.keccak import keccak
+from fl.chain.escrow_reader import EscrowReader
+from fl.chain.sender import Sent, send
+from fl.chain.typed_data import Header, Join, Redirect, compact
 from fl.rewards.tree import Leaf, Sibling, packed
 
-_MOST_ROUNDS = (1 << 24) - 3  # that the contract opens a task for
-_MOST_LOGS = 8  # tasks whose events are kept
-_LAG_S, _LAG_LOOK_S = 30.0, 0.2  # that a node's events may be behind its state
 PARTS = ("Lifecycle", "Disputes", "Fairshare")  # each is told the address of the one before
-
-
-class Status(IntEnum):
-    """What a task's life has come to."""
-
-    NONE = 0
-    OPEN = 1
-    STARTED = 2
-    HALTED = 3
-    CLOSED = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class Terms:
-    """All that a sponsor promises, frozen by `open`; the fields of the Solidity struct, in its order."""
-
-    token: str
-    coordinator: str
-    evaluators: tuple[str, ...]  # strictly ascending
-    quorum: int
-    reveal_each_round: bool = False
-    attested: bool = False  # the chain cannot recompute the scores; nobody can challenge one
-    may_stop: bool = False  # the sponsor may make the round under way the last one, which then pays the whole budget
-    may_close_joining: bool = False  # the sponsor may close the joining, and open it again
-    rounds: int
-    challenge_window: int  # s
-    response_window: int  # s
-    round_timeout: int  # s
-    claim_period: int  # s
-    budget: int  # wei
-    bond: int  # wei, the coordinator's own
-    min_stake: int  # wei
-    max_stake: int  # wei
-    members: bytes = bytes(32)  # root over the accounts that may join; zeros for anyone
-    spec_hash: bytes
-    validation_hash: bytes
-    base_model: bytes
-    salt: bytes
-
-    def as_tuple(self) -> tuple[object, ...]:
-        """Values in the order of the Solidity struct."""
-        return tuple(asdict(self).values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskState:
-    """Where a task stands; the fields of the Solidity struct, in its order."""
-
-    sponsor: str
-    status: Status
-    swept: bool
-    stopping: bool  # the sponsor stopped the task: `rounds` is sooner than the terms say
-    joining_closed: bool
-    rounds: int  # the last round
-    posted: int
-    void_from: int
-    held_from: int
-    clients: int
-    open_challenges: int  # of scores, and requests for a leaf
-    since: int  # s
-    budget: int  # wei, that the schedule pays out
-    added: int  # wei, to the budget, from the round after the one under way
-    bond: int  # wei, held now
-    cumulative: int  # wei
-    paid: int  # wei
-    pool: int  # wei, shared by the clients because the task ended otherwise than planned
-    pool_base: int  # what the pool is shared by: cumulative or, if that is 0, the stakes
-    enrolment: bytes  # what the next header has to carry
-
-    def due(self, cumulative: int) -> int:
-        """Wei that an account with this cumulative in the last valid round has to have been paid in the end."""
-        if self.status != Status.CLOSED or not self.pool or not self.cumulative:
-            return cumulative
-        return cumulative + self.pool * cumulative // self.cumulative
-
-
-@dataclass(frozen=True, kw_only=True)
-class Client:
-    """What the contract holds of one account; the fields of the Solidity struct, in its order."""
-
-    stake: int  # wei, held now: 0 before joining, after the release and after being slashed
-    claimed: int  # wei
-    first_round: int  # 0 if it never joined
-    left_round: int  # 0 while it takes part
-    recipient: str  # its standing payee, the zero address for itself
-
-    def payee(self, account: str) -> str:
-        """Who is paid for the account: its standing payee, or itself."""
-        return self.recipient if int(self.recipient, 16) else account
-
-
-@dataclass(frozen=True, kw_only=True)
-class OpenedChallenge:
-    """A challenge of one score, as its `Challenged` event tells it."""
-
-    id: bytes
-    challenge: tuple[Any, ...]  # the Solidity struct, which further steps have to repeat
-    sums: tuple[int, ...]  # the challenger's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Posting:
-    """How a round came onto the chain, as its `Posted` event tells it."""
-
-    header: Header
-    cover: bytes  # what the next post has to give back
-    time: int  # s, of its block
-    sent: Sent
-
-
 PermitValues = tuple[object, ...]  # (value, deadline, v, r, s) of `Token.permit`
 SignedJoin = tuple[Join, bytes, PermitValues]  # with the account's signature
 
 
-class Escrow:
-    """The Fairshare contract at an address.
+class Escrow(EscrowReader):
+    """The Fairshare contract at an address: what it answers, and the calls that change it, in the order of a task's life.
 
     Raises: NoContract if there is no code at the address, or it is of another contract.
     """
-
-    def __init__(self, w3: Web3, address: str) -> None:
-        self.w3 = w3
-        self.chain_id = w3.eth.chain_id
-        self.address = to_checksum_address(address)
-        if not w3.eth.get_code(self.address):
-            raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
-        self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
-        self.domain = Domain(chain_id=self.chain_id, contract=self.address)
-        self._task_logs: dict[tuple[bytes, int], TaskLog] = {}
-        self._enrolments: dict[tuple[bytes, int], tuple[int, Enrolments]] = {}  # with the log's version
-        try:
-            stated = self.domain_fields()
-        except Web3Exception:  # any other contract, such as the token of a deployment file with the two swapped
-            stated = None
-        if stated != tuple(self.domain.as_dict().values()):
-            raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
 
     @staticmethod
     def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Escrow, list[Sent]]:
@@ -181,182 +35,6 @@ class Escrow:
             )
             sent.append(send(w3, constructor, account=account, name=f"deploy {name.lower()}"))
         return Escrow(w3, sent[-1].created), sent
-
-    # ---- reading ---------------------------------------------------------------------------------------------------
-
-    def task(self, task_id: bytes, *, block: int | None = None) -> tuple[Terms, TaskState]:
-        """A task's terms and state, now or as they were at a block. Raises: NoTask if there is none of this id."""
-        terms, state = ask(self._contract.functions.task(task_id), block=block)
-        if state[1] == Status.NONE:
-            raise NoTask(task_id=task_id, address=self.address)
-        names = [*Terms.__dataclass_fields__]
-        terms = dict(zip(names, terms, strict=True))
-        terms["evaluators"] = tuple(terms["evaluators"])
-        state = dict(zip([*TaskState.__dataclass_fields__], state, strict=True))
-        if state["status"] not in iter(Status) or not state["posted"] <= state["rounds"] <= _MOST_ROUNDS:
-            reason = f"status {state['status']}, {state['posted']} of {state['rounds']} rounds"
-            raise BadCallOutput(url=url_of(self.w3), method="task", reason=reason)
-        state["status"] = Status(state["status"])
-        return Terms(**terms), TaskState(**state)
-
-    @staticmethod
-    def task_id(sponsor: str, salt: bytes) -> bytes:
-        """The id that a task of this sponsor and salt has: keccak256(abi.encode(sponsor, salt))."""
-        return keccak(bytes(12) + bytes.fromhex(sponsor[2:]) + salt)
-
-    def has_task(self, task_id: bytes) -> bool:
-        """Whether a task was ever opened under this id."""
-        return ask(self._contract.functions.task(task_id))[1][1] != Status.NONE
-
-    def enrolments(self, task_id: bytes, *, from_block: int = 0) -> Enrolments:
-        """Every client with a place in the task, leavers included, in the order of joining."""
-        log = self._log(task_id, from_block)
-        events, key = log.events("Joined", "Left", "Slashed"), (task_id, from_block)
-        version, known = self._enrolments.get(key, (-1, Enrolments()))
-        if version != log.version:
-            known = Enrolments(map(_step, events))
-            self._enrolments[key] = (log.version, known)
-        return known
-
-    def schedule(self, task_id: bytes, *, from_block: int = 0) -> Schedule:
-        """What the task's rounds may pay by and by."""
-        _, state = self.task(task_id)
-        budgets = [(1, state.budget)]
-        if added := self._logs("BudgetAdded", task_id, from_block=from_block):
-            # The terms on chain have by now what was added.
-            budgets = [(1, added[0]["args"]["budget"] - added[0]["args"]["amount"])]
-            started = [_place(event) for event in self._logs("Started", task_id, from_block=from_block)]
-            posted = [_place(event) for event in self._logs("Posted", task_id, from_block=from_block)]
-            for event in added:
-                before = [place for place in (*started, *posted) if place < _place(event)]
-                # What comes while a round is under way counts in the one after; what comes before the start, at once.
-                budgets.append((len(before) + 1, event["args"]["budget"]))
-        planned = state.rounds
-        if state.stopping:  # the terms on chain have by now the round of the stop
-            planned = self._opened(task_id, from_block=from_block)["rounds"]
-        return Schedule(planned=planned, rounds=state.rounds, budgets=tuple(budgets))
-
-    def _opened(self, task_id: bytes, *, from_block: int) -> Mapping[str, Any]:
-        """The terms as the task was opened with. Raises: HistoryUnread where the node leaves out how it was."""
-        if not (events := self._logs("Opened", task_id, from_block=from_block)):
-            raise HistoryUnread(
-                first=from_block, last=self.w3.eth.block_number, reason="the task's opening is not among them"
-            )
-        return events[0]["args"]["terms"]
-
-    def coordinators(self, task_id: bytes, *, from_block: int = 0) -> list[str]:
-        """Who has coordinated the task, one after the other; the last does now, and receipts of all of them count."""
-        changes = self._logs("CoordinatorChanged", task_id, from_block=from_block)
-        return [*(change["args"]["from"] for change in changes), self.task(task_id)[0].coordinator]
-
-    def offered_to(self, task_id: bytes, *, from_block: int = 0) -> str:
-        """Who may take the coordinator's place, "" for nobody."""
-        steps = self._log(task_id, from_block).events("CoordinatorOffered", "CoordinatorChanged")
-        last = steps[-1] if steps else None
-        if last is None or last["event"] == "CoordinatorChanged" or int(last["args"]["to"], 16) == 0:
-            return ""
-        return last["args"]["to"]
-
-    def joining(self, task_id: bytes, account: str, *, from_block: int = 0) -> tuple[Enrolment, Sent] | None:
-        """How an account joined, as it was then, and in which transaction; None if it never did."""
-        events = self._logs("Joined", task_id, from_block=from_block, account=account)
-        return (_enrolment(events[-1]["args"]), self._sent_in(events[-1])) if events else None
-
-    def client(self, task_id: bytes, account: str) -> Client:
-        """What the contract holds of an account; all zero if it never joined."""
-        values = ask(self._contract.functions.clientOf(task_id, account))
-        return Client(**dict(zip(Client.__dataclass_fields__, values, strict=True)))
-
-    def claimed(self, task_id: bytes, account: str) -> int:
-        """Wei paid to a client so far."""
-        return ask(self._contract.functions.clientOf(task_id, account))[1]
-
-    def claimed_by_all(self, task_id: bytes, accounts: Sequence[str]) -> list[int]:
-        """`claimed` of many accounts."""
-        found = ask_all([self._contract.functions.clientOf(task_id, account) for account in accounts])
-        return [values[1] for values in found]
-
-    def credits(self, token: str, accounts: Sequence[str]) -> list[int]:
-        """`credit` of many accounts."""
-        return ask_all([self._contract.functions.creditOf(token, account) for account in accounts])
-
-    def is_final(self, task_id: bytes, round_number: int) -> bool:
-        """Whether the round can be claimed from."""
-        return ask(self._contract.functions.isFinal(task_id, round_number))
-
-    def posted(self, task_id: bytes, round_number: int) -> tuple[bytes, int]:
-        """The leading 27 bytes of a round's `header_hash`, and when it was posted, seconds; zeros if it was not."""
-        return tuple(ask(self._contract.functions.roundOf(task_id, round_number)))
-
-    def posted_at(self, task_id: bytes, round_number: int) -> int:
-        """When a round was posted, seconds; 0 if it was not."""
-        return ask(self._contract.functions.roundOf(task_id, round_number))[1]
-
-    def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
-        """How a round was posted. Raises: NotPosted if it was not."""
-        end = time.monotonic() + _LAG_S
-        while not (found := self.posted_headers(task_id, from_block=from_block).get(round_number)):
-            # One node of a service may tell the state of a block whose events another one does not have yet.
-            if not self.posted_at(task_id, round_number) or time.monotonic() > end:
-                raise NotPosted(task_id=task_id, round_number=round_number)
-            time.sleep(_LAG_LOOK_S)
-        header, event = found
-        return Posting(
-            header=header,
-            cover=event["args"]["cover"],
-            time=self.w3.eth.get_block(event["blockNumber"])["timestamp"],
-            sent=self._sent_in(event),
-        )
-
-    def posted_headers(self, task_id: bytes, *, from_block: int = 0) -> dict[int, tuple[Header, EventData]]:
-        """Every header that was posted, by round, and its event.
-
-        The events leave out what follows: a header names the one before, and the task's validation set.
-        """
-        found: dict[int, tuple[Header, EventData]] = {}
-        previous = validation = ZERO_HASH
-        for event in self._log(task_id, from_block).events("Opened", "Posted"):
-            if event["event"] == "Opened":
-                validation = event["args"]["terms"]["validationHash"]
-                continue
-            values = {**event["args"], "previous": previous, "validation": validation}
-            header = Header(
-                **{field.name: values[name] for field, name in zip(fields(Header), Header.SOLIDITY, strict=True)}
-            )
-            found[header.round] = header, event
-            previous = header_hash(header)
-        return found
-
-    def signatures_in(self, transaction: str) -> list[bytes]:
-        """The signatures that a post carried, 65 bytes each; none if the node does not know the transaction any more."""
-        try:
-            data = self.w3.eth.get_transaction(HexStr(transaction))["input"]
-            _, arguments = self._contract.decode_function_input(data)
-        except (TransactionNotFound, DecodingError, ValueError, KeyError):
-            return []
-        pairs = (
-            signature.values() if isinstance(signature, Mapping) else signature
-            for signature in arguments.get("signatures", ())
-        )
-        return [expanded(r, vs) for r, vs in pairs]
-
-    def header_hash(self, header: Header) -> bytes:
-        """What the contract takes for the header's hash, which the next one names."""
-        return ask(self._contract.functions.headerHash(header.as_tuple()))
-
-    def header_digest(self, header: Header) -> bytes:
-        """What the contract takes for what the evaluators sign."""
-        return ask(self._contract.functions.headerDigest(header.as_tuple()))
-
-    def credit(self, token: str, account: str) -> int:
-        """Wei of a token that an account can withdraw."""
-        return ask(self._contract.functions.creditOf(token, account))
-
-    def domain_fields(self) -> tuple[str, str, int, str]:
-        """name, version, chain id and contract of the EIP-712 domain, as the contract states them (EIP-5267)."""
-        return tuple(ask(self._contract.functions.eip712Domain())[1:5])
-
-    # ---- acting, in the order of a task's life ----------------------------------------------------------------------
 
     def join_for(
         self,
@@ -384,15 +62,33 @@ class Escrow:
         return self._send("stop", task_id, account=account)
 
     def add_budget(self, task_id: bytes, amount: int, *, account: LocalAccount) -> Sent:
-        """Add to the budget from the round after the one under way; `account` has approved the amount before."""
+        """Add to the budget from the round after the one under way; `account` has approved the amount before.
+
+        Args:
+            task_id: 32 bytes.
+            amount: Wei.
+            account: The sponsor's.
+        """
         return self._send("addBudget", task_id, amount, account=account)
 
     def set_joining(self, task_id: bytes, *, closed: bool, account: LocalAccount) -> Sent:
-        """Let nobody join any more, or open the joining again; the sponsor's, where the terms let it."""
+        """Let nobody join any more, or open the joining again; the sponsor's, where the terms let it.
+
+        Args:
+            task_id: 32 bytes.
+            closed: Whether nobody may join.
+            account: The sponsor's.
+        """
         return self._send("setJoining", task_id, closed, account=account)
 
     def offer_coordinator(self, task_id: bytes, to: str, *, account: LocalAccount) -> Sent:
-        """Name who may take the coordinator's place, the zero address for nobody."""
+        """Name who may take the coordinator's place, the zero address for nobody.
+
+        Args:
+            task_id: 32 bytes.
+            to: Address of who may take it.
+            account: The coordinator's.
+        """
         return self._send("offerCoordinator", task_id, to, account=account)
 
     def take_coordinator(self, task_id: bytes, *, account: LocalAccount) -> Sent:
@@ -411,7 +107,15 @@ class Escrow:
         )
 
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
-        """Pay a leaf's account what it earned and was not paid; `account` only pays the gas."""
+        """Pay a leaf's account what it earned and was not paid; `account` only pays the gas.
+
+        Args:
+            header: Of the round.
+            leaf: To pay.
+            index: Of the leaf.
+            proof: That it is in the tree.
+            account: Signs and pays the gas.
+        """
         return self._send("claim", header.as_payroll(), leaf.as_tuple(), (index, packed(proof)), account=account)
 
     def claim_to(
@@ -425,7 +129,17 @@ class Escrow:
         proof: Sequence[Sibling],
         account: LocalAccount,
     ) -> Sent:
-        """Claim to where the leaf's account has signed for; `account` pays the gas and gets the fee."""
+        """Claim to where the leaf's account has signed for; `account` pays the gas and gets the fee.
+
+        Args:
+            order: Where to, and the fee.
+            signature: Of the leaf's account, or of its payee.
+            header: Of the round.
+            leaf: To pay.
+            index: Of the leaf.
+            proof: That it is in the tree.
+            account: Signs and pays the gas.
+        """
         redirect = (order.recipient, order.fee, order.deadline, signature)
         return self._send(
             "claimTo", header.as_payroll(), leaf.as_tuple(), (index, packed(proof)), redirect, account=account
@@ -440,7 +154,15 @@ class Escrow:
         siblings: Sequence[Sibling],
         account: LocalAccount,
     ) -> Sent:
-        """Claim for neighbouring leaves from number `start` on, with one proof for all of them."""
+        """Claim for neighbouring leaves from number `start` on, with one proof for all of them.
+
+        Args:
+            header: Of the round.
+            start: Number of the first leaf.
+            leaves: To pay.
+            siblings: The proof of all of them.
+            account: Signs and pays the gas.
+        """
         told = [leaf.as_tuple() for leaf in leaves]
         return self._send("claimRange", header.as_payroll(), start, told, packed(siblings), account=account)
 
@@ -452,7 +174,14 @@ class Escrow:
         proofs: Sequence[tuple[int, Sequence[Sibling]]],
         account: LocalAccount,
     ) -> Sent:
-        """Claim for any leaves at once; `proofs` are (index, siblings)."""
+        """Claim for any leaves at once; `proofs` are (index, siblings).
+
+        Args:
+            header: Of the round.
+            leaves: To pay.
+            proofs: Of each leaf.
+            account: Signs and pays the gas.
+        """
         return self._send(
             "claimBatch",
             header.as_payroll(),
@@ -466,19 +195,44 @@ class Escrow:
         return self._send("leave", task_id, account=account)
 
     def set_recipient(self, task_id: bytes, recipient: str, *, account: LocalAccount) -> Sent:
-        """Have `recipient` paid for the account from now on, by every kind of claim; only the recipient can change it then."""
+        """Have `recipient` paid for the account from now on, by every kind of claim; only the recipient can change it then.
+
+        Args:
+            task_id: 32 bytes.
+            recipient: Who is paid.
+            account: The client's, or its payee's.
+        """
         return self._send("setRecipient", task_id, recipient, account=account)
 
     def pass_recipient(self, task_id: bytes, *, client: str, recipient: str, account: LocalAccount) -> Sent:
-        """Have `recipient` paid for a client whose payee `account` is."""
+        """Have `recipient` paid for a client whose payee `account` is.
+
+        Args:
+            task_id: 32 bytes.
+            client: Whose pay it is.
+            recipient: Who is paid.
+            account: The payee's until now.
+        """
         return self._send("passRecipient", task_id, client, recipient, account=account)
 
     def release(self, task_id: bytes, *, client: str, account: LocalAccount) -> Sent:
-        """Credit a client with its stake."""
+        """Credit a client with its stake.
+
+        Args:
+            task_id: 32 bytes.
+            client: Whose stake it is.
+            account: Signs and pays the gas.
+        """
         return self._send("release", task_id, client, account=account)
 
     def release_range(self, task_id: bytes, clients: Sequence[str], *, account: LocalAccount) -> Sent:
-        """Pay out the stakes of many clients."""
+        """Pay out the stakes of many clients.
+
+        Args:
+            task_id: 32 bytes.
+            clients: Whose stakes they are.
+            account: Signs and pays the gas.
+        """
         return self._send("releaseRange", task_id, list(clients), account=account)
 
     def expire(self, task_id: bytes, *, account: LocalAccount) -> Sent:
@@ -498,14 +252,27 @@ class Escrow:
         return self._send("sweep", task_id, account=account)
 
     def withdraw_for(self, token: str, client: str, *, account: LocalAccount) -> Sent:
-        """Pay `client` what it is credited with; `account` only pays the gas."""
+        """Pay `client` what it is credited with; `account` only pays the gas.
+
+        Args:
+            token: Of the credit.
+            client: Whose credit it is.
+            account: Signs and pays the gas.
+        """
         return self._send("withdrawFor", token, client, account=account)
 
-    # ---- disputes ---------------------------------------------------------------------------------------------------
+    # ---- disputes, and whatever takes tokens ------------------------------------------------------------------------
 
     def submit(self, function: str, arguments: Sequence[object], *, account: LocalAccount) -> Sent:
         """Call any function: a proof or a step of a challenge, as `fl.audit.disputes.proofs` builds it, or what takes tokens
-        (`fl.chain.payment.pay` sees to those). Raises: Refused."""
+        (`fl.chain.payment.pay` sees to those).
+
+        Args:
+            function: Of the contract.
+            arguments: In its order.
+            account: Signs and pays the gas.
+        Raises: Refused.
+        """
         return self._send(function, *arguments, account=account)
 
     def submit_permitted(
@@ -529,63 +296,6 @@ class Escrow:
         ]
         return send(self.w3, self._contract.functions.multicall(calls), account=account, name=function)
 
-    def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:
-        """Every score challenge of a task, settled ones included, in order."""
-        events = self._logs("Challenged", task_id, from_block=from_block)
-        return [
-            OpenedChallenge(
-                id=args["id"],
-                challenge=tuple(args["challenge"].values()),
-                sums=tuple(
-                    int.from_bytes(args["sums"][start : start + 16], "big", signed=True)
-                    for start in range(0, len(args["sums"]), 16)
-                ),
-            )
-            for event in events
-            for args in [event["args"]]
-        ]
-
-    def challenge_bond(self, task_id: bytes) -> int:
-        """Wei that a challenge of a score escrows."""
-        return ask(self._contract.functions.challengeBond(task_id))
-
-    def standing_of(self, challenge_id: bytes) -> tuple[bool, int, int]:
-        """Whether a challenge is open, its deadline (s), and how many sums its challenger still owes."""
-        return tuple(ask(self._contract.functions.standingOf(challenge_id))[:3])
-
-    def next_demand(self, task_id: bytes, challenge_id: bytes, demander: str, *, from_block: int = 0) -> int:
-        """The number that a demander's next demand in a challenge has, from 1; it escrows as many times the task's `min_stake`."""
-        log = self._log(task_id, from_block)
-        return len(log.events("Demanded", id=challenge_id, demander=demander)) + 1
-
-    def was_upheld(self, challenge_id: bytes) -> bool:
-        """Whether a challenge ended as right; the bonds of its demands are its challenger's then, else the demanders'."""
-        return ask(self._contract.functions.standingOf(challenge_id))[3]
-
-    def _logs(self, name: str, task_id: bytes, *, from_block: int, **filters: object) -> list[EventData]:
-        return self._log(task_id, from_block).events(name, **filters)
-
-    def events(self, name: str, task_id: bytes, *, from_block: int = 0, **filters: object) -> list[EventData]:
-        """A task's events of one kind, those of its challenges included, in the order of the chain."""
-        return self._log(task_id, from_block).events(name, **filters)
-
-    def _log(self, task_id: bytes, from_block: int) -> TaskLog:
-        key = (task_id, from_block)
-        if key not in self._task_logs:
-            while len(self._task_logs) >= _MOST_LOGS:
-                self._task_logs.pop(next(iter(self._task_logs)))
-            self._task_logs[key] = TaskLog(self.w3, self.address, task_id, from_block=from_block)
-        return self._task_logs[key]
-
-    def _sent_in(self, event: EventData) -> Sent:
-        receipt = self.w3.eth.get_transaction_receipt(event["transactionHash"])
-        return Sent(
-            hash=event["transactionHash"].to_0x_hex(),
-            gas=receipt["gasUsed"],
-            block=event["blockNumber"],
-            contract=None,
-        )
-
     def _send(self, name: str, *arguments: object, account: LocalAccount) -> Sent:
         return send(self.w3, self._contract.functions[name](*arguments), account=account, name=name)
 
@@ -593,117 +303,3 @@ class Escrow:
 def _join_for(order: Join, signature: bytes, permit: PermitValues, membership: Sequence[bytes]) -> tuple[object, ...]:
     enrolment = (order.account, order.stake, order.node_key, order.dataset, order.fee, order.deadline, signature)
     return order.task_id, enrolment, permit, list(membership)
-
-
-def _place(event: EventData) -> tuple[int, int]:
-    """Where on the chain an event stands."""
-    return event["blockNumber"], event["logIndex"]
-
-
-def _step(event: EventData) -> Step:
-    args = event["args"]
-    match event["event"]:
-        case "Joined":
-            return Joined(enrolment=_enrolment(args))
-        case "Left":
-            return Left(account=args["account"], round=args["leftRound"])
-        case _:
-            return Slashed(account=args["account"])
-
-
-def _enrolment(args: Mapping[str, Any]) -> Enrolment:
-    return Enrolment(
-        account=args["account"],
-        first_round=args["firstRound"],
-        left_round=0,
-        stake=args["stake"],
-        node_key=args["nodeKey"],
-        dataset=args["dataset"],
-    )
-
-
-class Token:
-    """An ERC-20 at an address. Raises: NoContract if there is no code at it."""
-
-    def __init__(self, w3: Web3, address: str) -> None:
-        self.w3 = w3
-        self.address = to_checksum_address(address)
-        if not w3.eth.get_code(self.address):
-            raise NoContract(address=self.address, chain_id=w3.eth.chain_id, what="token")
-        self._contract = w3.eth.contract(address=self.address, abi=artifact("DevToken").abi)
-
-    @staticmethod
-    def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Token, Sent]:
-        """Put the devnet's token on the chain: anybody may mint it, so it is worth nothing."""
-        code = artifact("DevToken")
-        sent = send(
-            w3,
-            w3.eth.contract(abi=code.abi, bytecode=code.bytecode).constructor(),
-            account=account,
-            name="deploy token",
-        )
-        return Token(w3, sent.created), sent
-
-    def balance(self, account: str) -> int:
-        """Wei held by an account."""
-        return ask(self._contract.functions.balanceOf(account))
-
-    def allowance(self, owner: str, spender: str) -> int:
-        """Wei that a spender may take from an account."""
-        return ask(self._contract.functions.allowance(owner, spender))
-
-    def mint(self, to: str, amount: int, *, account: LocalAccount) -> Sent:
-        """Make devnet tokens. Raises: Refused where the token is a real one."""
-        return send(self.w3, self._contract.functions.mint(to, amount), account=account, name="mint")
-
-    def mint_many(self, amounts: Mapping[str, int], *, account: LocalAccount) -> list[Sent]:
-        """`mint` for many, by address, on a devnet that takes transactions as fast as they are sent."""
-        calls = [self._contract.functions.mint(to, amount) for to, amount in amounts.items()]
-        return send_all(self.w3, calls, account=account, name="mint")
-
-    def nonces(self, accounts: Sequence[str]) -> list[int]:
-        """The permit nonce of each account."""
-        return ask_all([self._contract.functions.nonces(account) for account in accounts])
-
-    def balances(self, accounts: Sequence[str]) -> list[int]:
-        """`balance` of many accounts."""
-        return ask_all([self._contract.functions.balanceOf(account) for account in accounts])
-
-    def permit(
-        self, spender: str, amount: int, *, deadline: int, account: LocalAccount
-    ) -> tuple[int, int, int, bytes, bytes]:
-        """An ERC-2612 permit, which allows `spender` to take `amount` without a transaction of the owner's.
-
-        Returns: (value, deadline, v, r, s), as the contract takes it.
-        Source: https://eips.ethereum.org/EIPS/eip-2612
-        """
-        permit = Permit(
-            owner=account.address,
-            spender=spender,
-            value=amount,
-            nonce=ask(self._contract.functions.nonces(account.address)),
-            deadline=deadline,
-        )
-        return permit.as_tuple(sign(permit, domain=self.domain, account=account))
-
-    def try_permit(self, owner: str, spender: str, permit: tuple[int, int, int, bytes, bytes]) -> None:
-        """See whether the token would take a permit; nothing is sent. Raises: Web3Exception if it would not."""
-        ask(self._contract.functions.permit(owner, spender, *permit))
-
-    @cached_property
-    def domain(self) -> Domain:
-        """What a permit's signature is bound to, as the token states it (EIP-5267).
-
-        Raises: BadCallOutput if that is another token or chain: a permit for it would be one to take what is there.
-        """
-        _, name, version, chain_id, contract, _, _ = ask(self._contract.functions.eip712Domain())
-        if (chain_id, contract) != (self.w3.eth.chain_id, self.address):
-            reason = f"the domain of {contract} on chain {chain_id}"
-            raise BadCallOutput(url=url_of(self.w3), method="eip712Domain", reason=reason)
-        return Domain(chain_id=chain_id, contract=contract, name=name, version=version)
-
-    def approve(self, spender: str, amount: int, *, purpose: str, account: LocalAccount) -> Sent:
-        """Allow `spender` to take `amount`. Raises: TokenTooLow if the account does not hold as much."""
-        if (held := self.balance(account.address)) < amount:
-            raise TokenTooLow(address=account.address, balance=held, needed=amount, purpose=purpose)
-        return send(self.w3, self._contract.functions.approve(spender, amount), account=account, name="approve")

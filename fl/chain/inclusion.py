@@ -65,6 +65,11 @@ def free_nonce(w3: Web3, address: ChecksumAddress, *, name: str) -> tuple[int, b
 
     What another program of the account has under way is waited for; what does not get on is replaced: one of the two happens, not
     both.
+
+    Args:
+        w3: The chain.
+        address: Of the account.
+        name: Of the call, for messages.
     """
     patience = _patience(w3)
     end = time.monotonic() + 3 * patience.stuck_s

@@ -16,11 +16,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from eth_utils import is_checksum_address
-
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
 from fl.chain.rpc_url import without_key
+from fl.codec.address import is_checksummed
 from fl.foreign.files import Absent, GivenFolder, Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
 
@@ -173,7 +172,7 @@ class Invite:
         except BadJson as error:
             raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
         checks: dict[str, Callable[[str], object]] = {
-            **dict.fromkeys(("contract", "token", "coordinator"), is_checksum_address),
+            **dict.fromkeys(("contract", "token", "coordinator"), is_checksummed),
             "task_id": re.compile(r"0x[0-9a-f]{64}").fullmatch,
             # Nothing but TLS: what goes through it is signed, but who asks for it is nobody else's business.
             "gateway": re.compile(r"(https://[!-.0-~]+)?").fullmatch,

@@ -30,7 +30,13 @@ def write_json(path: Path, values: Mapping[str, object], *, mode: int = 0o666) -
 
 
 def write_sealed(path: Path, values: Mapping[str, object], *, mode: int = 0o600) -> None:
-    """As `write_json`, with the values' sha256 among them."""
+    """As `write_json`, with the values' sha256 among them.
+
+    Args:
+        path: Of the file.
+        values: To write.
+        mode: Of the file, such as 0o600.
+    """
     write_json(path, seal(values), mode=mode)
 
 

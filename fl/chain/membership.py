@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 
 from eth_account.signers.local import LocalAccount
 
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, Refused, TokenTooLow
-from fl.chain.escrow import Escrow, SignedJoin, Status, TaskState, Terms, Token
+from fl.chain.escrow import Escrow, SignedJoin
 from fl.chain.invite import Invite
 from fl.chain.payment import pay
 from fl.chain.sender import Sent, connect
+from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.typed_data import Join, Permit, sign
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,10 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
 def of_today(invite: Invite, terms: Terms, *, escrow: Escrow) -> Invite:
     """Hold an invite against the terms on chain.
 
+    Args:
+        invite: As it was given.
+        terms: Of its task.
+        escrow: The contract.
     Returns: the invite, with the coordinator of today where the one that it names has handed over on chain.
     Raises: InviteDiffers if coordinator, token or spec are not the task's.
     """
@@ -101,6 +107,10 @@ def join_all(invite: Invite, joinings: Sequence[Joining], *, relayer: LocalAccou
     Their wallets are all at hand and their tokens are there, as in a simulation. Each order is signed by its own account, and so is the
     permit that lets the contract take the stake; nobody needs ETH but the relayer.
 
+    Args:
+        invite: Of the task.
+        joinings: Of the clients.
+        relayer: Signs and pays the gas.
     Returns: for each transaction, how many joined by it.
     Raises: as `check_invite`; Refused with the contract's reason.
     """

@@ -13,12 +13,14 @@ from eth_account.signers.local import LocalAccount
 from fl.chain.clock import keep_up, pass_time
 from fl.chain.deployment import Deployment
 from fl.chain.enrolment import Enrolments
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, Refused, TokenTooLow
-from fl.chain.escrow import Escrow, Posting, Status, TaskState, Terms, Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.payment import pay
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
+from fl.chain.task_state import Posting, Status, TaskState, Terms
 from fl.chain.tokens import tokens
 from fl.chain.typed_data import Domain, Header, Receipt, sign, signer_of
 
@@ -101,6 +103,12 @@ class PaidTask:
 
         A task that an earlier start opened with the same terms, and did not live to see in a block, is found again.
 
+        Args:
+            deployment: Contract and token.
+            terms: Of the task.
+            sponsor: Escrows the budget.
+            coordinator: Escrows the bond.
+            leaps: Whether the chain's clock may be moved, on a devnet of one's own.
         Returns: the task and the transactions by name.
         Raises: TokenTooLow if the sponsor does not hold the budget; Refused with the contract's reason.
         """
@@ -128,7 +136,15 @@ class PaidTask:
     def attach(
         cls, deployment: Deployment, *, task_id: bytes, coordinator: LocalAccount, leaps: bool = False
     ) -> PaidTask:
-        """Find an opened task again. Raises: NoTask if there is none; NotCoordinator for another key."""
+        """Find an opened task again.
+
+        Args:
+            deployment: Contract and token.
+            task_id: 32 bytes.
+            coordinator: Of the task.
+            leaps: Whether the chain's clock may be moved, on a devnet of one's own.
+        Raises: NoTask if there is none; NotCoordinator for another key.
+        """
         _, escrow, token = deployment.connect()
         terms, _ = escrow.task(task_id)
         return cls(
@@ -192,7 +208,13 @@ class PaidTask:
             return None  # by a transaction that an earlier life sent
 
     def receipt(self, *, round_number: int, client: str, update_root: bytes) -> bytes:
-        """The coordinator's signature that it took an update, 65 bytes."""
+        """The coordinator's signature that it took an update, 65 bytes.
+
+        Args:
+            round_number: The round.
+            client: Whose update it is.
+            update_root: Of the update, 32 bytes.
+        """
         receipt = Receipt(task_id=self.task_id, round=round_number, client=client, update_root=update_root)
         return sign(receipt, domain=self.domain, account=self.coordinator)
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
 
+from fl.chain.erc20 import Token
 from fl.chain.errors import TokenTooLow
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import Escrow
 from fl.chain.sender import Sent
 
 _GOOD_FOR_S = 86_400  # a permit lasts as long as its transaction may wait; a devnet's time may leap in between

@@ -11,13 +11,15 @@ from web3.exceptions import Web3Exception
 from web3.types import EventData
 
 from fl.chain.enrolment import Enrolments
+from fl.chain.erc20 import Token
 from fl.chain.errors import NoTask
-from fl.chain.escrow import Escrow, Status, TaskState, Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import of_today
 from fl.chain.provider import depth_of
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
+from fl.chain.task_state import Status, TaskState
 from fl.chain.typed_data import Domain, Header
 from fl.rewards.tree import Leaf, Sibling, unpacked
 

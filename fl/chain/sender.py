@@ -64,6 +64,10 @@ class _CheckedWeb3(Web3):
 def connect(url: str, *, chain_id: int | None = None, patience: Patience | None = None) -> Web3:
     """Connect to a node, which has to answer at once; later calls wait out an outage as `patience` says.
 
+    Args:
+        url: Of the node.
+        chain_id: That it has to have, None for any.
+        patience: How long an outage is waited out.
     Raises: ChainUnreachable, here and from later calls; WrongChain if `chain_id` is given and is not the node's.
     """
     url = with_key(url)
@@ -88,6 +92,12 @@ def send(
     It is in one block at most, whatever happens on the way: what is sent again is the same transaction, or has the same nonce
     and a higher fee. Transactions of one account go one after the other.
 
+    Args:
+        w3: The chain.
+        call: A function of a contract with its arguments, or a constructor.
+        account: Signs and pays.
+        name: Of the call, for messages.
+        value: Wei of the chain's own coin that go along.
     Raises: Refused with the contract's own error; NoFunds if the account cannot pay for gas; ChainUnreachable;
     NotIncluded if it is in no block after a quarter of an hour; TransactionTaken if other programs keep using the account.
     """
@@ -133,6 +143,12 @@ def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccou
     """As `send`, for many calls of one kind on a devnet of one's own: each is sent without waiting for the one before.
 
     The gas of all is that of the first and half as much again. Raises: as `send`, before anything is sent if the first is refused.
+
+    Args:
+        w3: The chain.
+        calls: Of one kind.
+        account: Signs and pays.
+        name: Of the calls, for messages.
     """
     if not calls:
         return []
@@ -154,7 +170,15 @@ def ether_of(w3: Web3, account: str) -> int:
 
 
 def transfer_ether(w3: Web3, *, account: LocalAccount, to: str, amount: int) -> Sent:
-    """Send ETH for gas. Raises: NoFunds, and as `send`."""
+    """Send ETH for gas.
+
+    Args:
+        w3: The chain.
+        account: That pays.
+        to: That is paid.
+        amount: Wei.
+    Raises: NoFunds, and as `send`.
+    """
 
     def build(nonce: int) -> dict[str, Any]:
         tip = w3.eth.max_priority_fee

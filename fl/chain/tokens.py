@@ -50,6 +50,16 @@ def _hint(text: str) -> str:
     return f", without thousands' marks, exponents and leading zeros ({meant}?)"
 
 
+def eth(amount: int) -> str:
+    """Wei of the chain's own coin as people read them: six digits, since what gas costs is little."""
+    return tokens(amount) if abs(amount) >= 1_000_000 * WEI else f"{amount / WEI:.6g}"
+
+
+def two_places(amount: int) -> str:
+    """Wei as tokens with two decimals whatever their size, for columns and running totals."""
+    return f"{amount / WEI:,.2f}"
+
+
 def tokens(amount: int) -> str:
     """Wei as people read them: with two decimals from one token on, with three digits below."""
     if abs(amount) < WEI:

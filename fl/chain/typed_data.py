@@ -278,7 +278,13 @@ def header_hash(header: Header) -> bytes:
 
 
 def sign(message: Signable, *, domain: Domain, account: LocalAccount) -> bytes:
-    """Sign with a wallet: 65 bytes, r ‖ s ‖ v. The nonce follows from key and message (RFC 6979), and s is in the lower half."""
+    """Sign with a wallet: 65 bytes, r ‖ s ‖ v. The nonce follows from key and message (RFC 6979), and s is in the lower half.
+
+    Args:
+        message: A typed value.
+        domain: That the signature is bound to.
+        account: That signs.
+    """
     signed = PrivateKey(bytes(account.key)).sign_recoverable(digest(message, domain=domain), hasher=None)
     return signed[:64] + bytes([signed[64] + 27])
 
@@ -286,6 +292,10 @@ def sign(message: Signable, *, domain: Domain, account: LocalAccount) -> bytes:
 def signer_of(message: Signable, *, domain: Domain, signature: bytes) -> str:
     """The checksum address that signed.
 
+    Args:
+        message: A typed value.
+        domain: That the signature is bound to.
+        signature: 65 bytes.
     Raises: InvalidSignature for bytes that the contract would refuse (EIP-2: a high s is a second form of the same
     signature), so that nothing is accepted here which cannot be proved there.
     """

@@ -43,7 +43,15 @@ def siblings_of(levels: Sequence[Sequence[T]], *, index: int) -> list[T]:
 
 
 def verify_block_path(block: bytes, *, index: int, count: int, path: list[bytes], root: bytes) -> bool:
-    """Whether `block` is number `index` of the `count` blocks under `root`."""
+    """Whether `block` is number `index` of the `count` blocks under `root`.
+
+    Args:
+        block: Its bytes.
+        index: Of the block.
+        count: Of all blocks.
+        path: Its siblings, from the leaf up.
+        root: 32 bytes.
+    """
     if not 0 <= index < count or len(block) != BLOCK_BYTES:
         return False
     node, width, left = hashlib.sha256(b"\x00" + block).digest(), count, list(path)

@@ -8,9 +8,8 @@ import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
-from eth_utils import is_checksum_address
-
 from fl.chain.tokens import wei
+from fl.codec.address import is_checksummed
 from fl.coordinator.lifecycle.patience import patience_of
 from fl.errors import ConfigError
 from fl.task.behaviour import HONEST, read_behaviour
@@ -340,7 +339,7 @@ class CoordinatorConfig:
                 "coordinator.certificate and coordinator.certificate_key belong together; set both or none"
             )
         for evaluator in self.evaluators:
-            if not is_checksum_address(evaluator):
+            if not is_checksummed(evaluator):
                 raise ConfigError(f"coordinator.evaluators has {evaluator!r}; write addresses as `fl key` prints them")
 
 

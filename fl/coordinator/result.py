@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fl.chain.escrow import Terms
 from fl.chain.sender import Sent
+from fl.chain.task_state import Terms
 from fl.coordinator.round.report import RoundReport
 from fl.scoring.game import Evaluation
 from fl.task.data import DataReading

@@ -288,7 +288,7 @@ def _open_task(
     terms = terms_of(
         setup.config.task,
         spec=setup.spec,
-        validation=setup.data.validation,
+        validation=dataset_hash(setup.data.validation),
         base_model=base_model,
         token=token.address,
         coordinator=coordinator.address,

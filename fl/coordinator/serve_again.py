@@ -18,11 +18,12 @@ from types import SimpleNamespace
 from web3.exceptions import Web3Exception
 
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Escrow, Status
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.provider import Patience
 from fl.chain.rpc_url import shown
 from fl.chain.sender import connect
+from fl.chain.task_state import Status
 from fl.chain.typed_data import Domain
 from fl.coordinator.config import CoordinatorConfig
 from fl.coordinator.gateway.bundle_api import archive_router
@@ -73,6 +74,11 @@ class FinishedTask:
 def serve_again(settings: CoordinatorConfig, *, folder: Path, watcher: ServiceWatcher, surfaces: Surfaces) -> None:
     """Serve what is in the folder of a finished task until Ctrl-C.
 
+    Args:
+        settings: Of the coordinator.
+        folder: That it left.
+        watcher: Is told.
+        surfaces: Pages and gateway.
     Raises: KeyboardInterrupt; ConfigError if the chain says that the task is not over.
     """
     written = folder / "invite.json"

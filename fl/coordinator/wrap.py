@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,12 +20,12 @@ from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
 from fl.chain.errors import ChainError, TokenTooLow
-from fl.chain.escrow import Status, Terms
 from fl.chain.invite import Invite
 from fl.chain.paid_task import PaidTask
-from fl.chain.tokens import wei
+from fl.chain.task_state import Status, Terms
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
+from fl.coordinator.lifecycle.open import salt_of, terms_of
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
@@ -47,6 +46,7 @@ from fl.task.utility import ArraysModel, Utility, check_utility, committed
 log = logging.getLogger(__name__)
 
 _EXACT = 8  # clients up to which Shapley's value is cheap to the last coalition
+_ANY_STAKE = "0.000000000000000001"  # tokens, which is 1 wei
 
 Values = NDArray[Any] | Tensor
 Validation = tuple[Values | tuple[Values, ...] | Mapping[str, Values], Values] | Mapping[str, Values] | Iterable[Any]
@@ -117,35 +117,21 @@ def paying(
     """
     _check_kind(inner)
     check_scorable(inner)
-    wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
-    if clients < wanted:
-        raise ConfigError(
-            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
-            "min_available_nodes and min_train_nodes"
-        )
-    if stakes is not None and not simulate:
-        raise ConfigError(
-            "stakes are for a simulation; on a chain of its own every client sets its stake when it joins"
-        )
+    _check_clients(inner, clients=clients, stakes=stakes, simulate=simulate)
     given = _given(model, loss=loss, validation=validation, utility=utility)
     trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
     if utility is None:
         check_whole(ValidationGame(built, loss=given.objective, rows=given.rows), vector_of(built))
-    if utility is not None and scorer is None:
-        scorer = "shapley" if clients <= _EXACT else "leverage"
-    spec = _spec(inner, built, given.rows, scorer=scorer or "direction", scorer_arguments=scorer_arguments or {})
+    rule = scorer or ("direction" if utility is None else "shapley" if clients <= _EXACT else "leverage")
+    spec = _spec(inner, built, given.rows, scorer=rule, scorer_arguments=scorer_arguments or {})
     spec = replace(spec, trainable=trainable, loss=_named(loss or utility), block_bits=block_bits).with_base(built)
     if utility is not None:
-        if not spec.attested:
-            raise ConfigError(
-                "scorer=direction goes by gradients, and a utility has none; leave scorer out, or set scorer=leverage"
-            )
-        spec = replace(spec, public_rounds=0)  # a public step goes by the gradient too
+        spec = _without_gradients(spec)
     PaidScoring(spec, game=None).check_clients(clients)
     amounts = stakes_of(stakes, clients=clients) if simulate else []
-    defaults = TaskConfig(rounds=rounds, budget=budget)
+    settings = TaskConfig(rounds=rounds, budget=budget, stake_per_sample=_ANY_STAKE)
     simulated = simulation(Path(deployment), accounts=2) if simulate else None
     where = simulated.deployment if simulated else Deployment.read(Path(deployment))
     sponsor, coordinator = _keys(None if simulated else key, chain_id=where.chain_id)
@@ -155,25 +141,14 @@ def paying(
     if invite_path.exists():
         task = PaidTask.from_invite(invite_path, coordinator=coordinator)
     else:
-        terms = Terms(
+        terms = terms_of(
+            replace(settings, evaluators=len(signers), quorum=len(signers)),
+            spec=spec,
+            validation=given.rows.hash(),
+            base_model=model_hash(vector_of(built)),
             token=where.token,
             coordinator=coordinator.address,
-            evaluators=tuple(signer.address for signer in signers),
-            quorum=len(signers),
-            attested=spec.attested,
-            reveal_each_round=defaults.reveal == "round",
-            rounds=rounds,
-            challenge_window=defaults.challenge_window,
-            response_window=defaults.response_window,
-            round_timeout=defaults.round_timeout,
-            claim_period=defaults.claim_period,
-            budget=wei(budget, setting="budget"),
-            bond=wei(budget, setting="budget"),
-            min_stake=1,
-            max_stake=wei(defaults.max_stake, setting="max_stake"),
-            spec_hash=spec.hash(),
-            validation_hash=given.rows.hash(),
-            base_model=model_hash(vector_of(built)),
+            evaluators=[signer.address for signer in signers],
             salt=bytes(32),
         )
         _check_unused(bundles_path)
@@ -195,7 +170,7 @@ def paying(
     def game() -> ValidationGame:
         return ValidationGame(built, loss=given.objective, rows=given.rows)
 
-    return _GuardedStrategy(
+    return _RefutingStrategy(
         inner,
         task=task,
         spec=spec,
@@ -209,7 +184,7 @@ def paying(
     )
 
 
-class _GuardedStrategy(PayingStrategy):
+class _RefutingStrategy(PayingStrategy):
     """Refutes false challenges of its scores while it runs; afterwards nothing of it is left that could."""
 
     def __init__(
@@ -309,6 +284,15 @@ def _spec(
     )
 
 
+def _without_gradients(spec: TaskSpec) -> TaskSpec:
+    """The spec of a utility. Raises: ConfigError for the direction."""
+    if not spec.attested:
+        raise ConfigError(
+            "scorer=direction goes by gradients, and a utility has none; leave scorer out, or set scorer=leverage"
+        )
+    return replace(spec, public_rounds=0)  # a public step goes by the gradient too
+
+
 def _keys(key: str | None, *, chain_id: int) -> tuple[LocalAccount, LocalAccount]:
     if key:
         account = open_keystore(Path(key), password=ask_password(Path(key)))
@@ -334,7 +318,7 @@ def _opened(
     """Open the task of a name, or a further one where that was used up; one that was opened and that nobody joined is taken."""
     _, escrow, _ = where.connect()
     for attempt in itertools.count():
-        salt = hashlib.sha256(f"{named}/{attempt}".encode() if attempt else named.encode()).digest()
+        salt = salt_of(named, attempt=attempt)
         task_id = escrow.task_id(sponsor.address, salt)
         if not escrow.has_task(task_id):
             opened, _ = PaidTask.open(
@@ -352,6 +336,19 @@ def _check_unused(bundles: Path) -> None:
         raise ConfigError(
             f"bundles is {bundles}, which holds {len(found)} rounds of another task; move it away, or name another folder: with the "
             "invite of that task it would be taken up again"
+        )
+
+
+def _check_clients(inner: Strategy, *, clients: int, stakes: Sequence[str] | None, simulate: bool) -> None:
+    wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
+    if clients < wanted:
+        raise ConfigError(
+            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
+            "min_available_nodes and min_train_nodes"
+        )
+    if stakes is not None and not simulate:
+        raise ConfigError(
+            "stakes are for a simulation; on a chain of its own every client sets its stake when it joins"
         )
 
 

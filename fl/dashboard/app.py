@@ -30,7 +30,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fl.bundle.format import ROUND, BundleFolder, read_round
+from fl.bundle.files import DIRECTION, ROUND, BundleFolder, round_folder, update_file
+from fl.bundle.round_record import read_round
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
 from fl.chain.invite import Invite
@@ -266,7 +267,7 @@ class _Run:
 
     def bundle(self, number: int) -> Path:
         """The folder of a round's bundle."""
-        return self._folder / "bundles" / f"round-{number:04d}"
+        return self._folder / "bundles" / round_folder(number)
 
 
 async def _events(run: _Run, standing: ChainStatus, closing: threading.Event) -> AsyncIterator[str]:
@@ -312,10 +313,9 @@ def _raw(folder: Path, account: str) -> int:
     if weights[account] == 0 or record.masked:
         raise KeyError(account)  # left out, or masked: its score does not tell the product, so neither do we
     read = {
-        name: Blocks.from_bytes(files.read(name), size=record.layout.size)
-        for name in (f"updates/{account}.blocks", "direction.blocks")
+        name: Blocks.from_bytes(files.read(name), size=record.layout.size) for name in (update_file(account), DIRECTION)
     }
-    return sum(partials(read[f"updates/{account}.blocks"], read["direction.blocks"]))
+    return sum(partials(read[update_file(account)], read[DIRECTION]))
 
 
 def _event(name: str, value: Any) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Escrow, Status, TaskState
+from fl.chain.escrow import Escrow
 from fl.chain.last_known import Known, LastKnown
 from fl.chain.provider import Patience
 from fl.chain.schedule import Schedule
 from fl.chain.sender import connect
+from fl.chain.task_state import Status, TaskState
 
 _FRESH_S = 2.0  # however many people look at the page, the chain is asked this often at most
 

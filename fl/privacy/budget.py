@@ -116,6 +116,9 @@ def multiplier_for(target: float, *, rounds: int, terms: PrivacyTerms, sampling:
     """The smallest multiplier, as a spec holds it, with which so many rounds spend at most `target`.
 
     Args:
+        target: ε.
+        rounds: Of the task.
+        terms: Of its privacy.
         sampling: Of the training, with noise on rows.
     Raises: ConfigError that says how many rounds the target allows, if it allows fewer.
     """

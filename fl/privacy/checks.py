@@ -46,7 +46,14 @@ def check_commitment(said: Commitment, setting: Setting) -> None:
 
 
 def check_sharing(said: Sharing, transcript: Transcript, setting: Setting) -> None:
-    """Raises: BadSeed for one that is not signed, or not for those who committed."""
+    """Check a client's shares.
+
+    Args:
+        said: By one client.
+        transcript: So far.
+        setting: Of the round.
+    Raises: BadSeed for one that is not signed, or not for those who committed.
+    """
     if said.account not in transcript.commitments:
         raise BadSeed(account=said.account, problem="it shares seeds that it did not commit to")
     if set(said.shares) != set(transcript.holders(said.account, setting)):
@@ -55,19 +62,42 @@ def check_sharing(said: Sharing, transcript: Transcript, setting: Setting) -> No
 
 
 def check_agreement(signature: bytes, *, account: str, survivors: Sequence[str], setting: Setting) -> None:
-    """Raises: BadSeed unless the account signed that these words are in."""
+    """Check a signature under who is in.
+
+    Args:
+        signature: 65 bytes.
+        account: Who signed.
+        survivors: Accounts whose words are in.
+        setting: Of the round.
+    Raises: BadSeed unless the account signed that these words are in.
+    """
     content = agreement(survivors)
     check_signed(content, signature, account=account, step=AGREE, of=setting.of, domain=setting.domain)
 
 
 def check_own(secret: bytes, *, account: str, transcript: Transcript) -> None:
-    """Raises: BadSeed for another secret than the one that the account committed to."""
+    """Check a secret that shares came to, against its commitment.
+
+    Args:
+        secret: 16 bytes.
+        account: Whose it is.
+        transcript: Of the round.
+    Raises: BadSeed for another secret than the one that the account committed to.
+    """
     if commitment(secret) != transcript.sharings[account].own:
         raise BadSeed(account=account, problem="the seed of its own mask is not the one that it committed to")
 
 
 def check_pairs(secret: bytes, *, account: str, transcript: Transcript, setting: Setting) -> None:
-    """Raises: BadSeed for another secret than the one that the account's public keys are of."""
+    """Check a secret that shares came to, against the public keys of its pairs.
+
+    Args:
+        secret: 16 bytes.
+        account: Whose it is.
+        transcript: Of the round.
+        setting: Of the round.
+    Raises: BadSeed for another secret than the one that the account's public keys are of.
+    """
     if commitment(secret) != transcript.sharings[account].pairs:
         raise BadSeed(account=account, problem="the secret of its pairs is not the one that it committed to")
     for other, (public, _) in transcript.commitments[account].keys.items():
@@ -76,7 +106,15 @@ def check_pairs(secret: bytes, *, account: str, transcript: Transcript, setting:
 
 
 def check_opened(pair: Pair, owner: str, private: bytes, *, transcript: Transcript) -> None:
-    """Raises: BadSeed for a key that is not the private one of the key that its owner signed."""
+    """Check the private key of a pair that was opened.
+
+    Args:
+        pair: Two accounts.
+        owner: Of the key.
+        private: The key, 32 bytes.
+        transcript: Of the round.
+    Raises: BadSeed for a key that is not the private one of the key that its owner signed.
+    """
     other = next((end for end in pair if end != owner), "")
     told = transcript.commitments[owner].keys.get(other) if owner in pair else None
     if told is None or public_key(private) != told[0]:
@@ -88,7 +126,16 @@ def check_opened(pair: Pair, owner: str, private: bytes, *, transcript: Transcri
 def check_telling(
     said: Telling, *, question: bytes, transcript: Transcript, setting: Setting, survivors: Sequence[str]
 ) -> None:
-    """Raises: BadSeed for one that is not signed, or not of its own closed pairs."""
+    """Check what a client tells of its masks.
+
+    Args:
+        said: By one client.
+        question: Its hash.
+        transcript: Of the round.
+        setting: Of the round.
+        survivors: Accounts whose words are in.
+    Raises: BadSeed for one that is not signed, or not of its own closed pairs.
+    """
     expected = [partner for partner in transcript.partners(said.account, setting) if partner in set(survivors)]
     if said.account not in set(survivors) or by_number(said.values) != expected:
         raise BadSeed(account=said.account, problem="what it tells is not of its pairs whose words are in")
@@ -103,6 +150,11 @@ def check_telling(
 def check_transcript(transcript: Transcript, *, survivors: Sequence[str], question: bytes, setting: Setting) -> None:
     """Check everything of a transcript that somebody signed or committed to.
 
+    Args:
+        transcript: Of the round.
+        survivors: Accounts whose words are in.
+        question: Its hash.
+        setting: Of the round.
     Raises: BadSeed with the first thing that is not what it should be; ConfigError for too few holders.
     """
     for said in transcript.commitments.values():

@@ -29,7 +29,15 @@ _STEP = 1 << 16  # the bound is a whole number of these parts, so that every mac
 def agreed_length(
     *, accounts: Sequence[str], stakes: Sequence[int], lengths: Sequence[int], cap: int, median: bool
 ) -> int:
-    """The length that a masked round is held to, in units of 2^−64: at most the cap, and the weighted median of what was stated."""
+    """The length that a masked round is held to, in units of 2^−64: at most the cap, and the weighted median of what was stated.
+
+    Args:
+        accounts: Of the roster.
+        stakes: Wei, in the same order.
+        lengths: As stated, units of 2^−64.
+        cap: Likewise.
+        median: Whether the weighted median counts too.
+    """
     if not median or not accounts:
         return cap
     return min(cap, median_q64(stakes=stakes, norms=lengths, accounts=accounts))
@@ -44,7 +52,13 @@ def bound(*, projections: int, clients: int) -> Fraction:
 
 
 def passes(projections: Sequence[int], *, longest: int, clients: int) -> bool:
-    """Whether projections are those of an update of at most this length, as integers."""
+    """Whether projections are those of an update of at most this length, as integers.
+
+    Args:
+        projections: As integers.
+        longest: The most that ‖x‖ may come to.
+        clients: Of the round.
+    """
     if not projections:
         return True
     tau = bound(projections=len(projections), clients=clients)
@@ -53,7 +67,13 @@ def passes(projections: Sequence[int], *, longest: int, clients: int) -> bool:
 
 
 def pass_chance(factor: float, *, projections: int, clients: int) -> float:
-    """How likely an update of `factor` times the length that it may have goes unnoticed, for one that is spread over its values."""
+    """How likely an update of `factor` times the length that it may have goes unnoticed, for one that is spread over its values.
+
+    Args:
+        factor: Of the length that it may have.
+        projections: How many signs are drawn.
+        clients: Of the round.
+    """
     tau = float(bound(projections=projections, clients=clients))
     return float(chi2.cdf(projections * tau / factor**2, projections))
 

@@ -65,7 +65,15 @@ class MaskedSum:
 
 
 def pair_mask(account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting) -> Words:
-    """The mask of a pair from the private key of `account`, shape (P,)."""
+    """The mask of a pair from the private key of `account`, shape (P,).
+
+    Args:
+        account: Whose key it is.
+        other: End of the pair.
+        private: The key, 32 bytes.
+        transcript: Of the round.
+        setting: Of the round.
+    """
     public = transcript.commitments[other].keys[account][0]
     return stream(mask_seed(private, public, of=setting.of, owner=account, other=other), setting.size)
 
@@ -73,7 +81,16 @@ def pair_mask(account: str, other: str, private: bytes, *, transcript: Transcrip
 def pair_score_noise(
     account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting, direction: NDArray[np.int64]
 ) -> int:
-    """The noise of a pair on its ends' scores from the private key of `account`, in the unit of ⟨x, g⟩; 0 without noise."""
+    """The noise of a pair on its ends' scores from the private key of `account`, in the unit of ⟨x, g⟩; 0 without noise.
+
+    Args:
+        account: Whose key it is.
+        other: End of the pair.
+        private: The key, 32 bytes.
+        transcript: Of the round.
+        setting: Of the round.
+        direction: Of the round, as integers.
+    """
     deviation = score_noise_deviation(
         pair_of(account, other), transcript.roster, setting, length_q64=transcript.length(setting), direction=direction
     )
@@ -89,7 +106,13 @@ def added(account: str, other: str) -> bool:
 
 
 def own_mask(account: str, *, transcript: Transcript, setting: Setting) -> Words:
-    """The mask that a client added alone, shape (P,), once its secret is given back."""
+    """The mask that a client added alone, shape (P,), once its secret is given back.
+
+    Args:
+        account: Whose it is.
+        transcript: Of the round.
+        setting: Of the round.
+    """
     return stream(own_mask_seed(transcript.own[account], of=setting.of, owner=account), setting.size)
 
 
@@ -127,7 +150,13 @@ def projection_seed(roots: Mapping[str, bytes]) -> bytes:
 
 
 def question_of(direction: Blocks, *, roots: Mapping[str, bytes], setting: Setting) -> Question:
-    """What every pair's ends are asked about a round."""
+    """What every pair's ends are asked about a round.
+
+    Args:
+        direction: Of the round.
+        roots: Of the words, by account.
+        setting: Of the round.
+    """
     exact, scale = direction_words(direction)
     vectors = signs(projection_seed(roots), count=setting.terms.projections, size=setting.size)
     return Question(direction=exact, scale=scale, vectors=vectors)
@@ -139,7 +168,13 @@ def question_hash(direction: Blocks, *, roots: Mapping[str, bytes]) -> bytes:
 
 
 def closed_pairs(transcript: Transcript, *, survivors: Sequence[str], setting: Setting) -> dict[str, list[str]]:
-    """Of each client whose words are in, the others with whom it shares a mask that nobody else knows yet."""
+    """Of each client whose words are in, the others with whom it shares a mask that nobody else knows yet.
+
+    Args:
+        transcript: Of the round.
+        survivors: Accounts whose words are in.
+        setting: Of the round.
+    """
     inside = set(survivors)
     return {
         account: [other for other in transcript.partners(account, setting) if other in inside] for account in survivors
@@ -158,7 +193,14 @@ class Draw:
 
 
 def draw(transcript: Transcript, *, survivors: Sequence[str], question: bytes, setting: Setting) -> Draw:
-    """The public draw, from everything that was told."""
+    """The public draw, from everything that was told.
+
+    Args:
+        transcript: Of the round.
+        survivors: Accounts whose words are in.
+        question: Its hash.
+        setting: Of the round.
+    """
     tellings = transcript.tellings
     told = hashlib.sha256(question)
     for account in by_number(tellings):
@@ -394,6 +436,11 @@ def round_multiplier(transcript: Transcript, *, survivors: Sequence[str], settin
     """The multiplier of the Gaussian mechanism that tells as much of a client as this round does of the one of whom it tells most.
 
     Infinity for a void round, which tells nothing.
+
+    Args:
+        transcript: Of the round.
+        survivors: Accounts whose words are in.
+        setting: Of the round.
     """
     length, staked = transcript.length(setting), transcript.roster_stake(setting)
     shares = {account: Fraction(setting.stakes[account], staked) for account in survivors}

@@ -15,7 +15,13 @@ from fl.privacy.terms import PrivacyTerms
 
 
 def draw_chance(clients: int, *, terms: PrivacyTerms, draws: int = 400) -> float:
-    """How likely a pair is opened, over so many draws."""
+    """How likely a pair is opened, over so many draws.
+
+    Args:
+        clients: Of a round.
+        terms: Of its privacy.
+        draws: How many.
+    """
     accounts = [f"0x{number:040x}" for number in range(1, clients + 1)]
     graph = neighbours(accounts, of=Round(task_id=bytes(32), number=1), terms=terms)
     total = sum(map(len, graph.values())) / 2

@@ -65,12 +65,25 @@ class Secrets:
 
 
 def derived(secret: bytes, *, info: bytes, size: int = KEY_BYTES) -> bytes:
-    """HKDF-SHA256 (RFC 5869)."""
+    """HKDF-SHA256 (RFC 5869).
+
+    Args:
+        secret: To derive from.
+        info: What it is for.
+        size: Bytes.
+    """
     return HKDF(algorithm=hashes.SHA256(), length=size, salt=None, info=info).derive(secret)
 
 
 def pair_key(secret: bytes, *, of: Round, owner: str, other: str) -> bytes:
-    """The private key of `owner` for its pair with `other`, 32 bytes."""
+    """The private key of `owner` for its pair with `other`, 32 bytes.
+
+    Args:
+        secret: Of the owner, 16 bytes.
+        of: The round.
+        owner: Account.
+        other: Account.
+    """
     return derived(secret, info=of.told("key", owner, other))
 
 
@@ -85,7 +98,14 @@ def check_public(key: bytes, *, owner: str) -> None:
 
 
 def exchanged(private: bytes, public: bytes, *, owner: str) -> bytes:
-    """The secret of a pair, 32 bytes. Raises: BadSeed for a public key that is none."""
+    """The secret of a pair, 32 bytes.
+
+    Args:
+        private: Key, 32 bytes.
+        public: Key, 32 bytes.
+        owner: Of the public key, for messages.
+    Raises: BadSeed for a public key that is none.
+    """
     try:
         return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
@@ -93,19 +113,41 @@ def exchanged(private: bytes, public: bytes, *, owner: str) -> bytes:
 
 
 def mask_seed(private: bytes, public: bytes, *, of: Round, owner: str, other: str) -> bytes:
-    """The seed of the mask of a pair, 32 bytes: the same from either end."""
+    """The seed of the mask of a pair, 32 bytes: the same from either end.
+
+    Args:
+        private: Key of one end.
+        public: Key of the other.
+        of: The round.
+        owner: Account of one end.
+        other: Of the other.
+    """
     low, high = sorted((owner, other), key=lambda account: int(account, 16))
     return derived(exchanged(private, public, owner=other), info=of.told("mask", low, high))
 
 
 def score_seed(private: bytes, public: bytes, *, of: Round, owner: str, other: str) -> bytes:
-    """The seed of a pair's noise on the scores of its ends, 32 bytes: the same from either end."""
+    """The seed of a pair's noise on the scores of its ends, 32 bytes: the same from either end.
+
+    Args:
+        private: Key of one end.
+        public: Key of the other.
+        of: The round.
+        owner: Account of one end.
+        other: Of the other.
+    """
     low, high = sorted((owner, other), key=lambda account: int(account, 16))
     return derived(exchanged(private, public, owner=other), info=of.told("score", low, high))
 
 
 def own_mask_seed(secret: bytes, *, of: Round, owner: str) -> bytes:
-    """The seed of the mask that a client adds alone, 32 bytes."""
+    """The seed of the mask that a client adds alone, 32 bytes.
+
+    Args:
+        secret: 16 bytes.
+        of: The round.
+        owner: Account.
+    """
     return derived(secret, info=of.told("own", owner))
 
 
@@ -115,7 +157,13 @@ def commitment(secret: bytes) -> bytes:
 
 
 def split(secret: bytes, *, holders: int, threshold: int) -> list[bytes]:
-    """Shares of a secret, of which any `threshold` give it back and fewer tell nothing; 18 bytes each."""
+    """Shares of a secret, of which any `threshold` give it back and fewer tell nothing; 18 bytes each.
+
+    Args:
+        secret: 16 bytes.
+        holders: How many shares.
+        threshold: How many give it back.
+    """
     shares = Shamir.split(threshold, holders, secret, ssss=False)
     return [index.to_bytes(2, "big") + share for index, share in shares]
 
@@ -126,13 +174,32 @@ def joined(shares: Sequence[bytes]) -> bytes:
 
 
 def seal(content: bytes, *, private: bytes, public: bytes, of: Round, owner: str, other: str) -> bytes:
-    """Shares on their way from `owner` to `other`, through the coordinator: ChaCha20-Poly1305 (RFC 8439)."""
+    """Shares on their way from `owner` to `other`, through the coordinator: ChaCha20-Poly1305 (RFC 8439).
+
+    Args:
+        content: To seal.
+        private: Key of the owner.
+        public: Key of the other.
+        of: The round.
+        owner: Account.
+        other: Account.
+    """
     key = _channel(private, public, of=of, owner=owner, other=other, peer=other)
     return ChaCha20Poly1305(key).encrypt(bytes(12), content, None)
 
 
 def unseal(content: bytes, *, private: bytes, public: bytes, of: Round, owner: str, other: str) -> bytes:
-    """What `owner` sealed for `other`, who opens it. Raises: BadSeed for something else."""
+    """What `owner` sealed for `other`, who opens it.
+
+    Args:
+        content: What was sealed.
+        private: Key of the other.
+        public: Key of the owner.
+        of: The round.
+        owner: Account.
+        other: Account.
+    Raises: BadSeed for something else.
+    """
     try:
         key = _channel(private, public, of=of, owner=owner, other=other, peer=owner)
         return ChaCha20Poly1305(key).decrypt(bytes(12), content, None)

@@ -103,7 +103,14 @@ class PeerKeys:
         )
 
     def check(self, *, reader: str, of: Round, domain: Domain) -> None:
-        """Raises: BadSeed unless the account signed these keys for the reader."""
+        """Check the signature.
+
+        Args:
+            reader: Account that they are for.
+            of: The round.
+            domain: Of the contract.
+        Raises: BadSeed unless the account signed these keys for the reader.
+        """
         node, index, width, path = _key_leaf(reader, (self.mask, self.channel)), self.place, self.count, list(self.path)
         while width > 1 and path:
             if index ^ 1 < width:
@@ -259,7 +266,17 @@ def agreement(accounts: Sequence[str]) -> bytes:
 
 
 def check_signed(content: bytes, signature: bytes, *, account: str, step: int, of: Round, domain: Domain) -> None:
-    """Raises: BadSeed unless the account signed this for this step of this round."""
+    """Check a signature under a step.
+
+    Args:
+        content: That was signed.
+        signature: 65 bytes.
+        account: Who has to have signed.
+        step: Its name.
+        of: The round.
+        domain: Of the contract.
+    Raises: BadSeed unless the account signed this for this step of this round.
+    """
     message = MaskedStep(task_id=of.task_id, round=of.number, client=account, step=step, content=content)
     try:
         signer = signer_of(message, domain=domain, signature=signature)

@@ -105,6 +105,11 @@ def own_deviation(roster: Mapping[str, int], setting: Setting, *, length_q64: in
     """Standard deviation of the noise that each client adds to each value, units of 2^−F; 0 without noise.
 
     The sum of `noise_parts` of them hides the client with the largest share.
+
+    Args:
+        roster: Lengths by account.
+        setting: Of the round.
+        length_q64: Of the round, units of 2^−64.
     """
     if setting.terms.noise != "client":
         return 0.0
@@ -118,7 +123,15 @@ def own_deviation(roster: Mapping[str, int], setting: Setting, *, length_q64: in
 def score_noise_deviation(
     pair: Pair, roster: Mapping[str, int], setting: Setting, *, length_q64: int, direction: NDArray[np.int64]
 ) -> int:
-    """Standard deviation of a pair's noise on its ends' scores, in the unit of ⟨x, g⟩; 0 without noise."""
+    """Standard deviation of a pair's noise on its ends' scores, in the unit of ⟨x, g⟩; 0 without noise.
+
+    Args:
+        pair: Two accounts.
+        roster: Lengths by account.
+        setting: Of the round.
+        length_q64: Of the round, units of 2^−64.
+        direction: Of the round, as integers.
+    """
     if setting.terms.noise != "client":
         return 0
     staked = sum(setting.stakes[account] for account in roster)
@@ -131,6 +144,13 @@ def score_noise_deviation(
 
 
 def closed_at_least(account: str, roster: Mapping[str, int], setting: Setting) -> int:
+    """How many pairs of a client stay closed at least: half of those whose ends could give its seeds back, and one.
+
+    Args:
+        account: Whose pairs.
+        roster: Accounts of the round.
+        setting: Of the round.
+    """
     holders = 1 + sum(peer in roster for peer in setting.graph[account])
     return max(1, setting.terms.threshold_of(holders) // 2)
 

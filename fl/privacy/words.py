@@ -51,7 +51,14 @@ def length_of_vector(vector: NDArray[np.floating]) -> int:
 def encode(
     vector: NDArray[np.floating], *, share: Fraction, length_q64: int, noise: NDArray[np.float64] | float = 0.0
 ) -> NDArray[np.int64]:
-    """A client's contribution, shape (P,): held to the round's length, weighed by its share, in units of 2^−F, with noise in these."""
+    """A client's contribution, shape (P,): held to the round's length, weighed by its share, in units of 2^−F, with noise in these.
+
+    Args:
+        vector: The update, shape (P,).
+        share: Of the roster's stake.
+        length_q64: Of the round, units of 2^−64.
+        noise: To add, if any.
+    """
     norm = length_of_vector(vector)
     factor = min(Fraction(1), Fraction(length_q64, norm)) if norm else Fraction(1)
     scale = factor * share * Fraction(2) ** update_scale(length_q64)
@@ -79,7 +86,13 @@ def signed(value: int) -> int:
 
 
 def signs(seed: bytes, *, count: int, size: int) -> NDArray[np.float64]:
-    """`count` random vectors of ±1, shape (count, size)."""
+    """`count` random vectors of ±1, shape (count, size).
+
+    Args:
+        seed: Of the draw.
+        count: How many vectors.
+        size: P, values of each.
+    """
     bits = np.unpackbits(stream(seed, -(-count * size // 64)).view(np.uint8), count=count * size)
     found = bits.astype(np.float64).reshape(count, size)
     found *= 2.0  # in place: at LeNet's size each copy is 23 MB, and making one takes longer than filling it
@@ -134,6 +147,12 @@ def score_of_words(raw: int, *, length_q64: int, direction_scale: int, roster: i
 
 
 def longest(*, share: Fraction, length_q64: int, size: int) -> int:
-    """The most that ‖x‖ of an honest client comes to, rounded up: its length, and half a unit of rounding a value."""
+    """The most that ‖x‖ of an honest client comes to, rounded up: its length, and half a unit of rounding a value.
+
+    Args:
+        share: Of the roster's stake.
+        length_q64: Of the round, units of 2^−64.
+        size: P, values of the update.
+    """
     exact = share * Fraction(length_q64, 1 << 64) * Fraction(2) ** update_scale(length_q64)
     return math.ceil(exact) + isqrt(size) // 2 + 1

@@ -8,7 +8,7 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from fl.audit.archive import ARCHIVE, write_archive
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.chain.invite import Invite
 from fl.report.model_files import MODELS, write_models

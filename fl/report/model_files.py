@@ -10,7 +10,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import NEXT, BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import write_whole
@@ -54,7 +54,7 @@ def _model_after(
     """The model that a round ended with; None where its bundle has none any more."""
     for store in stores:
         try:
-            arrays = load_safetensors(store.bundle(round_["round"]).read("next.safetensors"))
+            arrays = load_safetensors(store.bundle(round_["round"]).read(NEXT))
         except (BrokenBundle, SafetensorError):
             continue
         about = {

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from fl.coordinator.round.clock import PAYING
 from fl.plain_text import plural
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
@@ -35,8 +36,6 @@ from fl.report.wording import escaped, percent, seconds, shortened, tokens
 _STYLE = Path(__file__).with_name("page.css")
 # Even if something slipped through the escaping, a browser would neither run nor fetch it: only this script runs.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{}'"
-# What being paid costs, beside training and the strategy's own arithmetic.
-PAYING = ("signing", "checking", "scoring", "public step", "settling", "bundling", "evaluating", "posting")
 
 
 def write_page(path: Path, summary: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from fl.coordinator.round.clock import STEPS, WITHIN_COLLECTING
 from fl.plain_text import plural
 from fl.report.quality import quality_of
 from fl.report.wording import escaped, loss, percent, price, score, seconds, tokens
@@ -29,22 +30,7 @@ _GAS_OF = {
     "withdraw": "take out the bond",
 }
 _INSIDE = ("claim_range_each",)  # counted in another line
-
-_STEP_OF = {
-    "collecting": "send the model and wait for all updates; training and signing lie inside",
-    "training": "on the clients, summed over them",
-    "signing": "blocks, hash and signature on the clients, summed over them",
-    "checking": "signature, root, round, base and enrolment of each update",
-    "aggregating": "the wrapped Flower strategy",
-    "scoring": "weights and the round's direction",
-    "public step": "what everybody knows, taken by the protocol itself",
-    "settling": "totals, price, pay and the round tree",
-    "bundling": "write and hash the bundle",
-    "evaluating": "evaluators recompute the round and sign its header",
-    "posting": "the transaction, and receipts for the clients",
-    "reporting": "losses for this report",
-}
-_WITHIN_COLLECTING = ("training", "signing")
+_STEP_WORDS = {str(step): words for step, words in STEPS.items()}
 
 
 @dataclass(frozen=True)
@@ -152,7 +138,7 @@ def gas_total(summary: dict[str, Any]) -> int:
 
 def round_seconds(summary: dict[str, Any]) -> dict[str, float]:
     """Seconds of all rounds by step, in the order of a round."""
-    names = list(_STEP_OF)
+    names = list(_STEP_WORDS)
     names += sorted({name for round_ in summary["rounds"] for name in round_["seconds"]} - set(names))
     sums = {name: sum(round_["seconds"].get(name, 0.0) for round_ in summary["rounds"]) for name in names}
     return {
@@ -162,7 +148,7 @@ def round_seconds(summary: dict[str, Any]) -> dict[str, float]:
 
 def wall_seconds(steps: dict[str, float]) -> float:
     """Seconds that the rounds took by the clock: steps that lie inside another are not counted twice."""
-    return sum(spent for name, spent in steps.items() if name not in _WITHIN_COLLECTING)
+    return sum(spent for name, spent in steps.items() if name not in WITHIN_COLLECTING)
 
 
 def steps_table(summary: dict[str, Any]) -> str:
@@ -172,11 +158,11 @@ def steps_table(summary: dict[str, Any]) -> str:
     rows: list[list[str | Cell]] = []
     for name, spent in steps.items():
         share = spent / wall if wall else 0.0
-        inside = " (inside collecting)" if name in _WITHIN_COLLECTING else ""
+        inside = " (inside collecting)" if name in WITHIN_COLLECTING else ""
         rows.append(
             [
                 name + inside,
-                prose_html(_STEP_OF.get(name, "")),
+                prose_html(_STEP_WORDS.get(name, "")),
                 seconds(spent),
                 seconds(spent / len(summary["rounds"])),
                 percent(share),

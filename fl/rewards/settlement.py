@@ -71,7 +71,13 @@ def weigh(participants: Sequence[Participant], *, cap: int) -> dict[str, int]:
 def direction_scores(
     participants: Sequence[Participant], *, weights: Mapping[str, int], direction: Blocks
 ) -> dict[str, int]:
-    """Score of each participant by account, in units of 2^−40 of loss: the ones that the chain can check."""
+    """Score of each participant by account, in units of 2^−40 of loss: the ones that the chain can check.
+
+    Args:
+        participants: Of the round.
+        weights: By account, units of 2^−32.
+        direction: Of the round.
+    """
     return {
         participant.account: score(participant.blocks, direction, weight=weights[participant.account])
         for participant in participants

@@ -9,7 +9,7 @@ states. Source: Merkle sum trees, Maxwell's proof of liabilities (2014).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -138,8 +138,22 @@ class RoundTree:
         return missing
 
 
+def leaf_of(leaves: Iterable[Leaf], account: str) -> Leaf | None:
+    """The leaf of an account among those of a round, None if it has none."""
+    return next((leaf for leaf in leaves if leaf.account == account), None)
+
+
 def verify_leaf(leaf: Leaf, *, index: int, count: int, proof: Sequence[Sibling], root: bytes, cumulative: int) -> bool:
-    """Whether `leaf` is number `index` of `count` under a root with this sum: the contract's check, in Python."""
+    """Whether `leaf` is number `index` of `count` under a root with this sum: the contract's check, in Python.
+
+    Args:
+        leaf: To verify.
+        index: Of the leaf.
+        count: Of all leaves.
+        proof: Its siblings, from the leaf up.
+        root: 32 bytes.
+        cumulative: The sum of the tree, wei.
+    """
     if not 0 <= index < count:
         return False
     node, left = Sibling(leaf.hash(), leaf.cumulative), list(proof)

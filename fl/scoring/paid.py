@@ -31,13 +31,8 @@ from fl.scoring.scorer import Scorer, TooManyClients, build_scorer
 from fl.scoring.scores import Scores
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy, described
+from fl.task.strategy_facts import STRATEGY_FACTS, facts_of
 
-# Strategies that pick coordinates: the rule that scores them, and what it calls the strategy's settings.
-ROBUST: dict[str, tuple[str, dict[str, str]]] = {
-    "fedmedian": ("median", {}),
-    "fedtrimmedavg": ("trimmed_mean", {"beta": "beta"}),
-    "bulyan": ("bulyan", {"num_malicious_nodes": "malicious"}),
-}
 # Scores of a round are compared relative to their own length, but to no less than this many units of the utility: below it,
 # float32's noise in two losses is larger than the tolerance.
 _LEAST_LENGTH = 1e-3
@@ -78,11 +73,16 @@ def paid_rule(
 
     A strategy that picks coordinates is scored by its own parts, whose settings are the strategy's.
 
+    Args:
+        strategy: Its name.
+        strategy_arguments: Its settings.
+        scorer: The rule that was named.
+        scorer_arguments: Its settings.
     Raises: ConfigError for a rule that does not fit the strategy, is unknown, or has no such setting.
     """
-    names = [name for name, _ in ROBUST.values()]
-    if strategy in ROBUST:
-        own, settings = ROBUST[strategy]
+    fitting = {facts.scored_by: name for name, facts in STRATEGY_FACTS.items() if facts.scored_by}
+    if own := facts_of(strategy).scored_by:
+        settings = facts_of(strategy).rule_settings
         arguments = {
             ours: strategy_arguments[theirs] for theirs, ours in settings.items() if theirs in strategy_arguments
         }
@@ -92,11 +92,10 @@ def paid_rule(
                 f"scorer={scorer}; leave scorer and its arguments out"
             )
         scorer, scorer_arguments = own, arguments
-    elif scorer in names:
-        fitting = next(name for name, (rule, _) in ROBUST.items() if rule == scorer)
+    elif scorer in fitting:
         raise ConfigError(
-            f"scorer={scorer} scores what strategy={fitting} took from each client, and the strategy is {strategy}; set "
-            f"strategy={fitting}, or another scorer"
+            f"scorer={scorer} scores what strategy={fitting[scorer]} took from each client, and the strategy is {strategy}; set "
+            f"strategy={fitting[scorer]}, or another scorer"
         )
     if scorer == "direction" and scorer_arguments:
         raise ConfigError("scorer=direction has no arguments in a task; set scorer.nodes and scorer.tolerance")
@@ -127,7 +126,7 @@ class PaidScoring:
                 f"the task's spec says scorer={named[0]} with {named[1]}, and strategy={spec.strategy} is scored by "
                 f"{found[0]} with {found[1]}; open the task with that"
             )
-        if spec.strategy in ROBUST and spec.duplicate_cosine is not None:
+        if facts_of(spec.strategy).scored_by and spec.duplicate_cosine is not None:
             raise ConfigError(
                 f"strategy={spec.strategy} counts clients and not stakes, so near-duplicates cannot share one weight; leave out "
                 "scorer.duplicate_cosine"
@@ -138,7 +137,7 @@ class PaidScoring:
         self.statistics: dict[str, NDArray[Any]] = {}  # of the batch norms at the base model that was scored last
         self._rule: Scorer
         self._robust: RobustRule | None = None
-        if spec.strategy in ROBUST:
+        if facts_of(spec.strategy).scored_by:
             self._robust = cast(
                 RobustRule, build_scorer(spec.scorer, {**spec.scorer_arguments, "nodes": spec.quadrature})
             )
@@ -173,7 +172,7 @@ class PaidScoring:
         expected = (self.spec.strategy, dict(self.spec.strategy_arguments))
         if self._robust is not None:
             expected = described(build_strategy(*expected))
-        if (self._robust is not None or own[0] in ROBUST) and own != expected:
+        if (self._robust is not None or facts_of(own[0]).scored_by) and own != expected:
             raise ConfigError(
                 f"the strategy is {own[0]} with {own[1]}, and the task's spec says {expected[0]} with {expected[1]}; build the "
                 "strategy that the task was opened with"
@@ -194,7 +193,13 @@ class PaidScoring:
     def step(
         self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
     ) -> NDArray[np.float64]:
-        """The step that the round makes, shape (P,): the weighted sum, or what the robust rule picks."""
+        """The step that the round makes, shape (P,): the weighted sum, or what the robust rule picks.
+
+        Args:
+            participants: Of the round.
+            base: The model before, shape (P,).
+            weights: By account, units of 2^−32.
+        """
         if self._robust is not None:
             return robust_step(self._robust, self._inputs(participants, base=base, weights=weights))
         return weighted_step(
@@ -204,7 +209,13 @@ class PaidScoring:
     def picked_model(
         self, participants: Sequence[Participant], *, base: NDArray[np.float32], weights: Mapping[str, int]
     ) -> NDArray[np.float32] | None:
-        """The next model of a strategy that picks coordinates, shape (P,); None for any other."""
+        """The next model of a strategy that picks coordinates, shape (P,); None for any other.
+
+        Args:
+            participants: Of the round.
+            base: The model before, shape (P,).
+            weights: By account, units of 2^−32.
+        """
         if self._robust is None:
             return None
         return robust_model(self._robust, self._inputs(participants, base=base, weights=weights))
@@ -243,7 +254,15 @@ class PaidScoring:
         layout: Layout,
         past: Sequence[PublicRound] = (),
     ) -> list[PublicVector]:
-        """What is public once this round is known, but for the model itself: what the public step may go along."""
+        """What is public once this round is known, but for the model itself: what the public step may go along.
+
+        Args:
+            base: The model before, shape (P,).
+            aggregate: The inner strategy's model, shape (P,).
+            direction: Of the round.
+            layout: Arrays of the model.
+            past: Public rounds before, latest first.
+        """
         this = PublicRound(
             step=aggregate.astype(np.float64) - base.astype(np.float64),
             direction=direction.decode().astype(np.float64),

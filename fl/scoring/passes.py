@@ -39,6 +39,11 @@ def each(do: Callable[[Given], Made], batches: Iterable[Given], *, threads: int)
     """`do` of each batch, in their order; no more batches are held at once than there are threads.
 
     Threads end with the passes, because a process that forks may have none.
+
+    Args:
+        do: What is done with a batch.
+        batches: Taken one after the other.
+        threads: How many work at the same time.
     """
     waiting = iter(batches)
     if threads < 2:

@@ -86,6 +86,12 @@ def as_far_as_it_helps(
     """Shorten the step for as long as the loss falls, or is still above what it is without a step.
 
     Along a convex loss that is the best of all rates, and where the whole step helps most it asks for three losses and not six.
+
+    Args:
+        game: The loss that steers.
+        aggregate: The inner strategy's model, shape (P,).
+        basis: Public vectors.
+        coefficients: Of the whole step, one each.
     """
     steps = [PublicStep(coefficients=coefficients, rate=rate) for rate in RATES]
     best, least = steps[0], loss_on(game, aggregate)

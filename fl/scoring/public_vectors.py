@@ -128,7 +128,13 @@ def without_public(vector: NDArray[np.floating], basis: Sequence[PublicVector]) 
 def combined(
     origin: NDArray[np.floating], basis: Sequence[PublicVector], places: Sequence[float]
 ) -> NDArray[np.float64]:
-    """origin + Σ place_i · basis_i, added in this order, shape (P,)."""
+    """origin + Σ place_i · basis_i, added in this order, shape (P,).
+
+    Args:
+        origin: Shape (P,).
+        basis: Public vectors.
+        places: One for each.
+    """
     total = np.array(origin, dtype=np.float64)
     for vector, place in zip(basis, places, strict=True):
         total[vector.start : vector.stop] += place * vector.values

@@ -16,6 +16,7 @@ from typing import Any
 from fl.errors import ConfigError
 from fl.foreign.json_text import BadJson, read_json, shown
 from fl.privacy.terms import PrivacyTerms
+from fl.task.strategy_facts import STRATEGY_FACTS
 
 # Value of a spec → the least and the most, and the setting by which a person sets it.
 WHOLE = {
@@ -30,8 +31,6 @@ WHOLE = {
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
 MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
 MOST_FEATURES = 1 << 26  # values of one input
-# Strategies whose next model follows from the sums of masked rounds alone: of this one, or of all until now.
-MASKABLE = ("fedavg", "fedprox", "fedavgm", "fedadam", "fedyogi", "fedadagrad")
 _NEEDED = ("model", "feature_shape", "num_classes")
 _MOST_DIMENSIONS = 8
 _LONGEST_NAME = 256  # of a class, a rule, a strategy, an import path
@@ -213,6 +212,10 @@ def _check_numbers(spec: Mapping[str, Any]) -> None:
         raise ConfigError(f"scorer.tolerance is {tolerance}; set it above 0 and below 1")
 
 
+def _maskable() -> list[str]:
+    return [name for name, facts in STRATEGY_FACTS.items() if facts.maskable]
+
+
 def _check_privacy(spec: Mapping[str, Any]) -> None:
     terms = PrivacyTerms.of(spec.get("privacy"))
     if terms.noise == "client" and spec.get("length", "median") != "capped":
@@ -238,11 +241,11 @@ def _check_privacy(spec: Mapping[str, Any]) -> None:
             )
     if not terms.masked:
         return
-    if (strategy := spec.get("strategy", "fedavg")) not in MASKABLE:
+    if (strategy := spec.get("strategy", "fedavg")) not in (maskable := _maskable()):
         raise ConfigError(
             f"strategy={shown(strategy)} needs each client's update, and privacy=masked shows their sum alone; set strategy="
-            + ", ".join(MASKABLE[:-1])
-            + f" or {MASKABLE[-1]}"
+            + ", ".join(maskable[:-1])
+            + f" or {maskable[-1]}"
         )
     if (scorer := spec.get("scorer", "direction")) != "direction":
         raise ConfigError(

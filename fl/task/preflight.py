@@ -119,7 +119,9 @@ def _gradients(model: nn.Module, objective: Objective, rows: Rows) -> dict[str, 
         raise UnfitModel(
             f"the loss has no gradient ({_words(error)})", "use differentiable operations in forward and loss"
         ) from error
-    sparse = [name for name, one in travelling(model).items() if one.grad is not None and one.grad.is_sparse]
+    sparse = [
+        name for name, parameter in travelling(model).items() if parameter.grad is not None and parameter.grad.is_sparse
+    ]
     if sparse:
         raise UnfitModel(f"the gradient of {sparse[0]} is sparse", "build the embedding with sparse=False")
     found = {

@@ -5,43 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flwr.serverapp.strategy import (
-    Bulyan,
-    FedAdagrad,
-    FedAdam,
-    FedAvg,
-    FedAvgM,
-    FedMedian,
-    FedProx,
-    FedTrimmedAvg,
-    FedYogi,
-    Krum,
-    MultiKrum,
-    Strategy,
-)
+from flwr.serverapp import strategy as flower
+from flwr.serverapp.strategy import FedAvg, Strategy
 
 from fl.errors import ConfigError
+from fl.task.strategy_facts import STRATEGY_FACTS, facts_of
 
-STRATEGIES: dict[str, type[FedAvg]] = {
-    "fedavg": FedAvg,
-    "fedprox": FedProx,
-    "fedavgm": FedAvgM,
-    "fedadam": FedAdam,
-    "fedyogi": FedYogi,
-    "fedadagrad": FedAdagrad,
-    "krum": Krum,
-    "multikrum": MultiKrum,
-    "fedmedian": FedMedian,
-    "fedtrimmedavg": FedTrimmedAvg,
-    "bulyan": Bulyan,
-}
-# Settings that decide what a round's aggregate is, by the names that Flower gives them and their attributes.
-_DECISIVE = {
-    "krum": ("num_malicious_nodes",),
-    "multikrum": ("num_malicious_nodes", "num_nodes_to_select"),
-    "fedtrimmedavg": ("beta",),
-    "bulyan": ("num_malicious_nodes",),
-}
+STRATEGIES: dict[str, type[FedAvg]] = {name: getattr(flower, facts.kind) for name, facts in STRATEGY_FACTS.items()}
 
 
 def build_strategy(name: str, arguments: Mapping[str, Any]) -> Strategy:
@@ -67,5 +37,5 @@ def described(strategy: Strategy) -> tuple[str, dict[str, Any]]:
     The name of a class that is not in `STRATEGIES` is its own, in lower case.
     """
     name = type(strategy).__name__.lower()
-    arguments = {key: getattr(strategy, key) for key in _DECISIVE.get(name, ())}
+    arguments = {key: getattr(strategy, key) for key in facts_of(name).decisive}
     return name, arguments

@@ -133,8 +133,8 @@ def invert(spec: TaskSpec, base: Array, gradient: Array, *, labels: Array, seed:
     parameters = dict(model.named_parameters())
     sizes = [parameter.numel() for parameter in parameters.values()]
     values = {
-        name: part.view_as(one).requires_grad_()
-        for (name, one), part in zip(parameters.items(), torch.from_numpy(base.copy()).split(sizes), strict=True)
+        name: part.view_as(parameter).requires_grad_()
+        for (name, parameter), part in zip(parameters.items(), torch.from_numpy(base.copy()).split(sizes), strict=True)
     }
     wanted = torch.from_numpy(gradient.astype(np.float32))
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))

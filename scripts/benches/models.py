@@ -24,8 +24,8 @@ from fl.codec import BLOCK_VALUES, Blocks
 from fl.codec.narrow import NARROW_BYTES
 from fl.coordinator.config import AttackConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.result import FederationResult, Watcher
+from fl.coordinator.round.clock import PAYING
 from fl.coordinator.run import run_federation
-from fl.report.page import PAYING
 from fl.report.summary import summarise
 from fl.report.tables import round_seconds, wall_seconds
 from fl.rewards import WEIGHT_ONE

@@ -18,11 +18,12 @@ from measurement import mnist_folder, report, settings
 
 from fl.coordinator.config import EngineConfig, ModelConfig, RunConfig, TaskConfig
 from fl.coordinator.result import Watcher
+from fl.coordinator.round.clock import PAYING
 from fl.coordinator.run import run_federation
 from fl.task.data import DataConfig, PartitionConfig
 
 # `collecting` is the clients' work, one after the other in this engine, with their signing inside it.
-PAYING = ("signing", "checking", "scoring", "public step", "settling", "bundling", "posting")
+OWN = tuple(step for step in PAYING if step != "evaluating")
 
 
 def main() -> None:
@@ -38,7 +39,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         result = run_federation(config, folder=Path(folder), watcher=Watcher())
     counted = [round_.seconds for round_ in result.rounds[1:]]
-    parts = {name: sum(seconds[name] for seconds in counted) for name in PAYING}
+    parts = {name: sum(seconds[name] for seconds in counted) for name in OWN}
     evaluating = sum(seconds["evaluating"] for seconds in counted)
     # The clients sign while the coordinator collects, so signing is inside `collecting` already.
     rest = sum(seconds["collecting"] + seconds["aggregating"] for seconds in counted) - parts["signing"]

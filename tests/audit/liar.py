@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from fl.audit.disputes.proofs import Published
-from fl.bundle.format import Bundle, BundledUpdate, hash_of, write_header
+from fl.bundle.files import hash_of
+from fl.bundle.format import Bundle, BundledUpdate, write_header
 from fl.chain.typed_data import ZERO_HASH, Header, Update, header_hash, sign
 from fl.codec import Blocks, Layout, block_root
 from fl.rewards import (

@@ -11,7 +11,9 @@ from safetensors.numpy import save as save_safetensors
 
 from fl.audit.disputes.watch import Watch
 from fl.audit.task_audit import TaskAudit
-from fl.bundle.format import BrokenBundle, Bundle, read_round
+from fl.bundle.files import BrokenBundle
+from fl.bundle.format import Bundle
+from fl.bundle.round_record import read_round
 from fl.bundle.store import BundleStore
 from fl.chain.record import PostedRound, TaskRecord
 

@@ -7,16 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fl.bundle.format import (
-    BrokenBundle,
-    Bundle,
-    BundleFolder,
-    leaf_from_json,
-    leaf_to_json,
-    read_header,
-    read_round,
-    write_header,
-)
+from fl.bundle.files import BrokenBundle, BundleFolder
+from fl.bundle.format import Bundle, read_header, write_header
+from fl.bundle.round_record import leaf_from_json, leaf_to_json, read_round
 from fl.rewards import Leaf
 
 

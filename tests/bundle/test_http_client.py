@@ -16,7 +16,7 @@ import pytest
 
 from fl.bounded_http import past_the_proxy
 from fl.bundle import http_client as archive_client
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, ArchiveUnusable, HttpBundles
 from fl.bundle.store import Withheld
 from fl.chain.typed_data import Domain

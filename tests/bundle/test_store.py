@@ -6,7 +6,8 @@ import uuid
 
 import pytest
 
-from fl.bundle.format import BrokenBundle, Bundle, read_header, read_leaves
+from fl.bundle.files import BrokenBundle
+from fl.bundle.format import Bundle, read_header, read_leaves
 from fl.bundle.store import KEPT, BundleStore
 from fl.errors import ConfigError
 

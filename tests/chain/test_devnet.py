@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from fl.chain.devnet import DevnetFailed, running_devnet
-from fl.chain.escrow import Escrow, Token
+from fl.chain.erc20 import Token
+from fl.chain.escrow import Escrow
 from fl.chain.sender import connect, transfer_ether
 from fl.cli.commands.devnet import main
 from fl.errors import ConfigError

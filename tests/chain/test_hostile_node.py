@@ -14,8 +14,9 @@ from clients.node.folder import NodeFolder
 from clients.payments.follower import PayFollower
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.checked_requests import BadCallOutput, BlockUnknown, NodeRefused, Reverted, TransactionUnknown
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, Refused, UnusableAnswerOfNode, WrongChain
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import Escrow
 from fl.chain.fork import check_fork
 from fl.chain.history import read_history
 from fl.chain.membership import check_invite
@@ -40,10 +41,10 @@ _LONGEST_S = 5.0  # of this process's own time, and a command of its own takes h
 @pytest.fixture(scope="module")
 def played(lasting_world):
     """Two rounds that are on chain."""
-    one = lasting_world(rounds=2, clients=2)
-    one.run(one.app(one.downhill))
-    write_validation(one.folder / VALIDATION, one.validation)
-    return one
+    world = lasting_world(rounds=2, clients=2)
+    world.run(world.app(world.downhill))
+    write_validation(world.folder / VALIDATION, world.validation)
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +59,7 @@ def node(remembered, monkeypatch):
     monkeypatch.setattr(
         "fl.chain.sender.Patience", lambda: Patience(outage_s=0, limit_s=0, give_up_s=0, stuck_s=0, look_s=0)
     )
-    monkeypatch.setattr("fl.chain.escrow._LAG_S", 0)
+    monkeypatch.setattr("fl.chain.escrow_reader._LAG_S", 0)
     remembered.lie, remembered.asked = None, []
     with remembered.instead():
         yield remembered

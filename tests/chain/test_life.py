@@ -7,9 +7,10 @@ import pytest
 from fl.chain import sender
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused, TokenTooLow
-from fl.chain.escrow import Escrow, Status
+from fl.chain.escrow import Escrow
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask, TooFewClients, TooFewSignatures
+from fl.chain.task_state import Status
 from fl.chain.typed_data import ZERO_HASH, Header, InvalidSignature, Receipt, header_hash, sign, signer_of
 from fl.rewards import HIGHEST_PRICE, Leaf, RoundTree
 from fl.rewards.tree import NO_UPDATE

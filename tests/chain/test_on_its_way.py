@@ -6,9 +6,9 @@ import pytest
 from chain.mempool import blocks_come_again, dying_after_sending
 
 from fl.chain.errors import Refused
-from fl.chain.escrow import Status
 from fl.chain.membership import join
 from fl.chain.paid_task import PaidTask
+from fl.chain.task_state import Status
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ from web3.exceptions import Web3RPCError
 
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
+from fl.chain.erc20 import Token
 from fl.chain.errors import AnswerTooLarge, ChainUnreachable
-from fl.chain.escrow import Token
 from fl.chain.history import read_history
 from fl.chain.invite import Invite
 from fl.chain.last_known import LastKnown

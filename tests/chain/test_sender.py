@@ -7,8 +7,9 @@ from eth_account.typed_transactions import TypedTransaction
 from hexbytes import HexBytes
 from web3.exceptions import Web3RPCError
 
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainUnreachable, NoContract, NoFunds, Refused, TokenTooLow, WrongChain
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import Escrow
 from fl.chain.inclusion import MOST_TIP, include
 from fl.chain.sender import Sent, connect, transfer_ether
 

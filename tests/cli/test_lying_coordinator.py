@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fl.bundle.validation_set import VALIDATION, write_validation
-from fl.chain.escrow import Status
+from fl.chain.task_state import Status
 from fl.chain.typed_data import sign
 from fl.codec import Blocks
 from fl.coordinator.round import settle as settling

@@ -1,4 +1,4 @@
-"""A SuperLink of this folder's own, and node keys."""
+"""A SuperLink of this folder's own, node keys, and what other people's apps tell `paying`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from coordinator.other_apps import CLIENTS
+from torch import nn
 
 from fl.chain.node_key import create_node_key
 from fl.coordinator.superlink.process import SuperLink, running_superlink
@@ -35,3 +37,18 @@ def keys(tmp_path: Path) -> Callable[[int], tuple[list[Path], list[bytes]]]:
         return files, [create_node_key(path) for path in files]
 
     return make
+
+
+@pytest.fixture
+def told(chain, tmp_path, monkeypatch, rows):
+    """What every app tells `paying`; the app runs in a folder where a deployment is."""
+    chain.write(tmp_path / "deployment.json")
+    monkeypatch.chdir(tmp_path)
+    return {
+        "loss": nn.CrossEntropyLoss(),
+        "validation": (rows.features, rows.labels),
+        "clients": CLIENTS,
+        "rounds": 2,
+        "budget": "100",
+        "simulate": True,
+    }

@@ -5,8 +5,9 @@ import pytest
 
 from fl.bundle.format import Bundle, read_header
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
+from fl.chain.erc20 import Token
 from fl.chain.errors import NoFunds
-from fl.chain.escrow import Escrow, Token
+from fl.chain.escrow import Escrow
 from fl.chain.sender import connect, transfer_ether
 from fl.chain.typed_data import signer_of
 from fl.codec import Blocks

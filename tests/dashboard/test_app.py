@@ -13,7 +13,7 @@ from asgi_scope import scope_of
 from report.run_summary import run_summary
 from starlette.testclient import TestClient
 
-from fl.bundle.format import VERSION, leaf_to_json
+from fl.bundle.round_record import VERSION, leaf_to_json
 from fl.chain.json_file import write_json
 from fl.cli.commands.dashboard import _Server, main
 from fl.codec import Blocks

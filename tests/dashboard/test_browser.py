@@ -20,7 +20,8 @@ from web3 import Web3
 from web3.types import RPCEndpoint
 
 from fl.chain.deployment import Deployment
-from fl.chain.escrow import Escrow, Token
+from fl.chain.erc20 import Token
+from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.result import Watcher

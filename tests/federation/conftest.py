@@ -21,7 +21,8 @@ from waiting import DEADLINE_S, wait_for
 from fl.chain.accounts import anvil_account
 from fl.chain.deployment import Deployment
 from fl.chain.devnet import running_devnet
-from fl.chain.escrow import Escrow, Token
+from fl.chain.erc20 import Token
+from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
 
 FIRST_CLIENT = 5  # index of Anvil's published accounts

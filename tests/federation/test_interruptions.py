@@ -6,8 +6,8 @@ import signal
 import sqlite3
 from pathlib import Path
 
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
+from fl.chain.task_state import Status
 
 from .conftest import left_behind
 

@@ -10,8 +10,8 @@ from waiting import wait_for
 from web3.types import RPCEndpoint
 
 from fl.bundle.format import read_header
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
+from fl.chain.task_state import Status
 
 from .conftest import left_behind
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fl.bundle.format import read_leaves
 from fl.chain.accounts import anvil_account
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
+from fl.chain.task_state import Status
 from fl.rewards.tree import NO_UPDATE
 
 from .conftest import FIRST_CLIENT, left_behind

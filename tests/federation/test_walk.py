@@ -16,8 +16,8 @@ import pytest
 from waiting import wait_for
 
 from fl.audit.archive import Archive
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
+from fl.chain.task_state import Status
 
 from .conftest import Command, left_behind
 

@@ -30,18 +30,10 @@ from fl.audit.disputes.evidence import read_receipts, read_seen
 from fl.audit.evaluators.remote import SignedHeaders
 from fl.audit.evaluators.remote import _header as _waiting_header
 from fl.bounded_http import Answer
-from fl.bundle.format import (
-    Bundle,
-    BundledUpdate,
-    BundleFolder,
-    header_to_json,
-    leaves_of,
-    read_header,
-    read_manifest,
-    read_round,
-    write_header,
-)
+from fl.bundle.files import BundleFolder, read_manifest
+from fl.bundle.format import Bundle, BundledUpdate, read_header, write_header
 from fl.bundle.http_client import ArchiveClient
+from fl.bundle.round_record import header_to_json, leaves_of, read_round
 from fl.bundle.store import BundleStore
 from fl.bundle.validation_set import read_validation, validation_bytes
 from fl.chain.access import access_token, account_of
@@ -54,9 +46,9 @@ from fl.chain.provider import _asks_to_wait, _is_behind
 from fl.chain.provider import _read as read_answer
 from fl.chain.tokens import wei
 from fl.chain.typed_data import Domain, Header, Receipt, Update, sign
+from fl.cli.arguments.office import keystore_of
 from fl.cli.arguments.overrides import check
 from fl.cli.arguments.values import number_of, whole
-from fl.cli.commands.finish import _key_of
 from fl.cli.commands.score import _data_config
 from fl.codec import Blocks, Layout, block_root, model_hash
 from fl.coordinator.gateway.node_calls import _problem_of
@@ -172,7 +164,7 @@ def parsers(folder: Path) -> list[Parser]:
         Parser("dealt data", (json.dumps({"schema": json.loads(SCHEMA.to_json())}).encode(),), lambda data: _read_terms(at.file("holdout.json", data).parent)),
         Parser("images", (_images(folder),), lambda data: read_idx(at.file("images-idx3", data), dimensions=3)),
         Parser("workbook", _workbook(), lambda data: read_workbook(at.file("rows.xlsx", data), data), 0.1),
-        Parser("settings", (b'{"settings": ["chain.key=wallet.json", "task.rounds=3"]}',), lambda data: _key_of(at.file("settings.json", data).parent)),
+        Parser("settings", (b'{"settings": ["chain.key=wallet.json", "task.rounds=3"]}',), lambda data: keystore_of(at.file("settings.json", data).parent)),
         Parser("a run's settings", (b"data: {name: csv, path: rows.csv, target: label}\nseed: 3\n",), lambda data: _read_run(folder, data), 0.3),
         Parser("overrides", (b"task.steps=5 model=mlp", b"scorer.duplicate_cosine=0.9 data=digits", b"task.budget=10,20 +model.arguments.hidden=[3,4]"), _read_overrides, 0.01),
     ]  # fmt: skip

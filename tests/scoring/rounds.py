@@ -8,7 +8,13 @@ from torch import nn
 
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import RoundInputs
+from fl.scoring.scorer import BUILT_IN
 from fl.task.model_vector import vector_of
+from fl.task.strategy_facts import STRATEGY_FACTS
+
+# Every rule that comes with the project, but for those that score what a robust strategy picked.
+RULES = [name for name in BUILT_IN if name not in {facts.scored_by for facts in STRATEGY_FACTS.values()}]
+SAMPLED = ["leverage", "permutation", "gtg"]
 
 
 def small_round(

@@ -2,7 +2,7 @@ from importlib.metadata import EntryPoint
 
 import numpy as np
 import pytest
-from scoring.rounds import rng, small_round
+from scoring.rounds import RULES, SAMPLED, rng, small_round
 from torch import nn
 
 import fl.scoring.scorer as registry
@@ -13,9 +13,6 @@ from fl.scoring.inputs import RoundInputs
 from fl.scoring.rules.leverage import fit, paired_coalitions
 from fl.scoring.scorer import TooManyClients, build_scorer, known_scorers
 from fl.scoring.scores import Scores, rank_correlation, relative_l2
-
-ALL = ["direction", "shapley", "leverage", "permutation", "gtg", "banzhaf", "loo", "cosine"]
-SAMPLED = ["leverage", "permutation", "gtg"]
 
 
 def exact(inputs, **settings):
@@ -176,7 +173,7 @@ def test_gtg_cuts_off_a_round_that_gained_nothing():
     assert found.diagnostics["evaluations"] == 2
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", RULES)
 def test_an_empty_round_has_no_scores(name):
     found = build_scorer(name).score(small_round(clients=0), rng=rng())
     assert found.values.shape == (0,)
@@ -193,7 +190,7 @@ def test_a_single_client_has_the_whole_gain(name):
     )
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", RULES)
 def test_equal_updates_of_equal_weight_score_the_same(name):
     inputs = small_round()
     same = RoundInputs(game=inputs.game, base=inputs.base, updates=[inputs.updates[0]] * 4, weights=np.full(4, 0.25))
@@ -221,14 +218,14 @@ def test_a_split_client_scores_in_sum_what_it_scored_whole():
     assert parts[0] + parts[4] == pytest.approx(whole[0], rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", RULES)
 def test_the_same_draws_give_the_same_scores(name):
     inputs = small_round()
     scorer = build_scorer(name)
     np.testing.assert_array_equal(scorer.score(inputs, rng=rng(7)).values, scorer.score(inputs, rng=rng(7)).values)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", RULES)
 def test_a_rule_leaves_the_model_as_it_was(name):
     inputs = small_round(model=nn.Sequential(nn.Linear(3, 4), nn.Dropout(0.5), nn.BatchNorm1d(4), nn.Linear(4, 3)))
     before = {key: value.clone() for key, value in inputs.game.model.state_dict().items()}

@@ -1,4 +1,4 @@
-// How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py).
+// How the page writes amounts, scores and times; the same forms as the report's (fl/report/wording.py), as vectors.mjs holds.
 
 import { perLoss } from "./price";
 import type { View } from "./run";
@@ -21,7 +21,9 @@ export const percent = (share: number | null | undefined) =>
 /** A share of an amount, exact to a millionth however large both are; null of nothing. */
 export const shareOf = (part: bigint, whole: bigint) => (whole ? Number((part * 1_000_000n) / whole) / 1_000_000 : null);
 
-export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : value.toFixed(4));
+const fixed = (value: number) => value.toLocaleString("en", { minimumFractionDigits: 4, maximumFractionDigits: 4 });
+
+export const loss = (value: number | null | undefined) => (value === null || value === undefined ? "–" : fixed(value));
 
 export const LEAST = "less than 0.0001"; // of a loss that four decimals do not show
 
@@ -37,7 +39,7 @@ export function score(value: number | null | undefined): string {
   if (value === 0) return "0";
   const size = Math.abs(value);
   if (size < 0.00005) return value > 0 ? "< 0.0001" : "> −0.0001";
-  return (value > 0 ? "+" : "−") + size.toFixed(4);
+  return (value > 0 ? "+" : "−") + fixed(size);
 }
 
 /** A score in units of 2^−40 of loss. */

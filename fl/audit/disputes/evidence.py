@@ -7,10 +7,9 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from eth_utils import is_checksum_address
-
 from fl.audit.disputes.proofs import Signed
 from fl.chain.typed_data import Domain, InvalidSignature, Receipt, signer_of
+from fl.codec.address import is_checksummed
 from fl.errors import FairshareError
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import MOST_BYTES, BadJson, hex_of, list_of, object_of, read_json, shown, whole_of
@@ -139,7 +138,7 @@ def read_seen(path: Path) -> list[SeenUpdate]:
             path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
         ) from error
     for finding in found:
-        if not is_checksum_address(finding.client):
+        if not is_checksummed(finding.client):
             raise BadEvidence(path=str(path), problem=f"names {shown(finding.client)}, which is no address")
     return found
 

@@ -16,6 +16,7 @@ from typing import Any
 from fl.bundle.format import read_header, read_leaves
 from fl.chain.enrolment import Enrolment
 from fl.chain.record import ShownLeaves
+from fl.chain.task_state import Challenge
 from fl.chain.typed_data import Domain, Header, Update, compact, header_hash, signer_of
 from fl.codec import Blocks, block_path
 from fl.codec.blocks import BLOCK_BYTES
@@ -373,11 +374,11 @@ def wrong_sum(sums: Sequence[int], *, update: Blocks, direction: Blocks) -> int 
     return next((index for index, (told, true) in enumerate(zip(sums, right, strict=True)) if told != true), None)
 
 
-def refute(challenge: tuple[Any, ...], *, sums: Sequence[int], index: int, update: Blocks, direction: Blocks) -> Call:
+def refute(challenge: Challenge, *, sums: Sequence[int], index: int, update: Blocks, direction: Blocks) -> Call:
     """Shows that block `index` is not what the challenger's sums say.
 
     Args:
-        challenge: The contract's Challenge, as its event tells it.
+        challenge: As its event tells it.
         sums: The challenger's sums or, beyond 4,096 blocks, the partials that it answered for the block's span.
     """
     span = span_of(len(update))
@@ -385,22 +386,22 @@ def refute(challenge: tuple[Any, ...], *, sums: Sequence[int], index: int, updat
     return Call(
         function="refute",
         arguments=(
-            challenge, index, _opening(update, index), _opening(direction, index), sums[place],
+            challenge.as_tuple(), index, _opening(update, index), _opening(direction, index), sums[place],
             sums_path(sums, index=place),
         ),
     )  # fmt: skip
 
 
-def demand(challenge: tuple[Any, ...], *, place: int) -> Call:
+def demand(challenge: Challenge, *, place: int) -> Call:
     """Asks the challenger to break one sum down into its blocks."""
-    return Call(function="demand", arguments=(challenge, place))
+    return Call(function="demand", arguments=(challenge.as_tuple(), place))
 
 
-def answer(challenge: tuple[Any, ...], *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
+def answer(challenge: Challenge, *, place: int, sums: Sequence[int], update: Blocks, direction: Blocks) -> Call:
     """Breaks a demanded sum down into the partial sums of its blocks.
 
     Args:
-        challenge: The contract's Challenge, as its event tells it.
+        challenge: As its event tells it.
         place: Number of the sum that is demanded.
         sums: Of the challenge.
         update: The client's blocks, as signed.
@@ -410,7 +411,7 @@ def answer(challenge: tuple[Any, ...], *, place: int, sums: Sequence[int], updat
     parts = partials(update, direction)[place * span : (place + 1) * span]
     return Call(
         function="answer",
-        arguments=(challenge, place, sums[place], sums_path(sums, index=place), sums_bytes(parts)),
+        arguments=(challenge.as_tuple(), place, sums[place], sums_path(sums, index=place), sums_bytes(parts)),
     )
 
 

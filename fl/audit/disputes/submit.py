@@ -9,7 +9,7 @@ from eth_account.signers.local import LocalAccount
 from hexbytes import HexBytes
 from web3.exceptions import TransactionNotFound
 
-from fl.audit.disputes.watch import Finding
+from fl.audit.disputes.findings import Finding
 from fl.chain.errors import Refused
 from fl.chain.payment import pay
 from fl.chain.record import TaskRecord
@@ -116,11 +116,9 @@ def bond_of(finding: Finding, *, record: TaskRecord, account: str) -> int:
     """
     if finding.call.function != "demand":
         return finding.bond
-    challenge = finding.call.arguments[0]
     block = record.invite.block
-    opened = next(
-        opened for opened in record.escrow.challenges(record.task_id, from_block=block) if opened.challenge == challenge
-    )
+    challenges = record.escrow.challenges(record.task_id, from_block=block)
+    opened = next(opened for opened in challenges if opened.challenge.as_tuple() == finding.call.arguments[0])
     return finding.bond * record.escrow.next_demand(record.task_id, opened.id, account, from_block=block)
 
 

@@ -18,8 +18,10 @@ from eth_account.signers.local import LocalAccount
 from fl.audit.public_state import PublicState
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.audit.strategy_state import StrategyMemory
-from fl.bundle.format import MANIFEST, BrokenBundle, Bundle, BundleFiles, header_from_json, most_bytes, read_manifest
+from fl.bundle.files import MANIFEST, BrokenBundle, BundleFiles, most_bytes, read_manifest
+from fl.bundle.format import Bundle
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable, HttpBundles
+from fl.bundle.round_record import header_from_json
 from fl.bundle.store import BundleStore, CachedBundle, drop_objects
 from fl.bundle.validation_set import VALIDATION, OtherValidation, read_validation, write_validation
 from fl.chain.errors import ChainError

@@ -61,7 +61,14 @@ def office_signer(values: dict[str, str], *, folder: Path, invite: Invite, owner
 
 
 def require_office(account: LocalAccount, *, owner: str, office: str) -> None:
-    """Refuse another's key before anything is asked. Raises: ConfigError."""
+    """Refuse another's key before anything is asked.
+
+    Args:
+        account: That signs.
+        owner: Whose office it is.
+        office: Its name, for the message.
+    Raises: ConfigError.
+    """
     if account.address != owner:
         raise ConfigError(
             f"the task's {office} is {owner} and the key is of {account.address}; name the {office}'s key"

@@ -14,11 +14,11 @@ from eth_account.signers.local import LocalAccount
 from fl.audit.archive import Archive
 from fl.audit.disputes.evidence import read_receipts, receipts_of
 from fl.audit.task_audit import RoundVerdict, TaskAudit
-from fl.bundle.format import most_bytes
+from fl.bundle.files import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import WEI
+from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, split
@@ -83,7 +83,7 @@ def _audited(audit: TaskAudit, *, partial: bool) -> bool:
     record, state = audit.record, audit.record.state()
     print(
         f"task {record.invite.task_id} on chain {record.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
-        f"{record.terms.rounds} rounds, {state.cumulative / WEI:g} of {record.terms.budget / WEI:g} tokens earned"
+        f"{record.terms.rounds} rounds, {tokens(state.cumulative)} of {tokens(record.terms.budget)} tokens earned"
     )
     verdicts = []
     for verdict in audit.rounds():
@@ -165,6 +165,12 @@ def game_of(
 ) -> ValidationGame | None:
     """The loss on the task's validation set, where it is to be had: as named, in the run's folder, or for evaluators.
 
+    Args:
+        record: Of the task on chain.
+        spec: Of the task.
+        task: What was named on the command line.
+        named: The validation set that was named.
+        account: Whose folder it may be in.
     Raises: ConfigError for a file that cannot be read; OtherValidation.
     """
     folder = task.folder if not named and task.folder and (task.folder / VALIDATION).exists() else None
@@ -214,5 +220,5 @@ def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:
 def _show_pay(audit: TaskAudit) -> None:
     account, earned = audit.account, audit.earned(audit.account)
     claimed = audit.record.escrow.claimed(audit.record.task_id, account)
-    told = f"{earned[1] / WEI:g} tokens up to round {earned[0]}" if earned else "nothing that could be read"
-    print(f"{account} has earned {told}, and {claimed / WEI:g} tokens are claimed")
+    told = f"{tokens(earned[1])} tokens up to round {earned[0]}" if earned else "nothing that could be read"
+    print(f"{account} has earned {told}, and {tokens(claimed)} tokens are claimed")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fl.chain.escrow import Status, TaskState, Terms
 from fl.chain.membership import read_task
 from fl.chain.payment import pay
+from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer

@@ -9,7 +9,7 @@ from fl.bundle.invite_link import load_invite
 from fl.bundle.store import BundleStore
 from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
-from fl.chain.tokens import WEI
+from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of
@@ -49,4 +49,4 @@ def main(arguments: Sequence[str]) -> None:
         proof=tree.proof(index),
         account=signer(values.get("key"), chain_id=invite.chain_id),
     )
-    print(f"{account} has claimed {escrow.claimed(invite.id_bytes, account) / WEI:g} tokens in all; {sent.gas} gas")
+    print(f"{account} has claimed {tokens(escrow.claimed(invite.id_bytes, account))} tokens in all; {sent.gas} gas")

@@ -33,12 +33,14 @@ from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreacha
 from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ask_password, create_keystore, open_keystore
 from fl.chain.enrolment import Enrolment
+from fl.chain.erc20 import Token
 from fl.chain.errors import KeystoreError
-from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import TaskOver, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
+from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer

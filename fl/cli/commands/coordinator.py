@@ -21,7 +21,7 @@ from rich.console import Console
 from fl.audit.archive import ARCHIVE
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
-from fl.chain.tokens import WEI
+from fl.chain.tokens import two_places
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.explained import explained
 from fl.cli.arguments.frozen import check_frozen
@@ -250,7 +250,7 @@ def _say_round(report: RoundReport, test: Evaluation, *, rounds: int) -> None:
     refused = f", {len(report.refusals)} refused" if report.refusals else ""
     _say(
         f"round {report.round:>2}/{rounds}: {told(test)}, loss {report.loss_before:.3f} → "
-        f"{report.loss_after:.3f}, paid {sum(report.pays.values()) / WEI:.2f} to {plural(len(report.scores), 'client')}{refused}"
+        f"{report.loss_after:.3f}, paid {two_places(sum(report.pays.values()))} to {plural(len(report.scores), 'client')}{refused}"
     )
     for refusal in report.refusals:
         _say(f"  refused {refusal.account or 'node ' + str(refusal.node_id)}: {refusal.reason}")

@@ -15,7 +15,7 @@ from fl.chain.errors import ChainUnreachable
 from fl.chain.provider import PatientProvider
 from fl.chain.rpc_url import key_note, shown
 from fl.chain.sender import connect
-from fl.chain.tokens import WEI
+from fl.chain.tokens import eth
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of, is_whole
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> None:
         deployment = put_contracts(w3, url=reached, account=account, token=token)
         print(f"chain {deployment.chain_id} at {shown(deployment.url)}")
         print(f"contract {deployment.contract}\ntoken {deployment.token}")
-        print(f"spent {(held - w3.eth.get_balance(account.address)) / WEI:.6g} ETH on gas", flush=True)
+        print(f"spent {eth(held - w3.eth.get_balance(account.address))} ETH on gas", flush=True)
         _write(deployment, out)
         print(f"written to {out}", flush=True)
         if note := key_note(deployment.url):

@@ -26,12 +26,12 @@ from fl.chain.accounts import ANVIL_CHAIN, without_secrets
 from fl.chain.anvil import find_anvil
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
+from fl.chain.erc20 import Token
 from fl.chain.errors import AnvilMissing, ChainError, ChainUnreachable
-from fl.chain.escrow import Token
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite
 from fl.chain.sender import connect, ether_of
-from fl.chain.tokens import WEI
+from fl.chain.tokens import eth, tokens
 from fl.cli.arguments.key_value import parse
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, text_of
@@ -256,7 +256,7 @@ def invitation(text: str, *, address: str | None) -> Iterator[Finding]:
     except ChainError as error:
         yield Finding(level=FAIL, what="task", seen=str(error))
     else:
-        seen = f"{invite.task_id[:10]}… pays up to {terms.budget / WEI:g} tokens over {terms.rounds} rounds"
+        seen = f"{invite.task_id[:10]}… pays up to {tokens(terms.budget)} tokens over {terms.rounds} rounds"
         yield Finding(level=OK, what="task", seen=seen)
         if address:
             yield from funds(w3, token, address)
@@ -286,16 +286,22 @@ def block_time(w3: Web3) -> Finding:
 
 
 def funds(w3: Web3, token: Token, address: str) -> Iterator[Finding]:
-    """What an account holds."""
+    """What an account holds.
+
+    Args:
+        w3: The chain.
+        token: Of the task, if one is named.
+        address: Of the account.
+    """
     ether = ether_of(w3, address)
     if not ether:
         seen, advice = f"{address} has no ETH", "send it some: every transaction costs gas"
         yield Finding(level=WARN, what="gas", seen=seen, advice=advice)
     else:
-        yield Finding(level=OK, what="gas", seen=f"{address} holds {ether / WEI:.6g} ETH")
+        yield Finding(level=OK, what="gas", seen=f"{address} holds {eth(ether)} ETH")
     held = token.balance(address)
     advice = "" if held else "a stake has to come from somewhere (on a devnet anybody may mint: `fl mint`)"
-    yield Finding(level=OK if held else WARN, what="tokens", seen=f"{held / WEI:g} of the task's", advice=advice)
+    yield Finding(level=OK if held else WARN, what="tokens", seen=f"{tokens(held)} of the task's", advice=advice)
 
 
 def gateway(invite: Invite) -> Iterator[Finding]:

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 
 from fl.audit.evaluators.remote import EvaluatedRound, NotEvaluator, RemoteEvaluator
-from fl.bundle.format import most_bytes
+from fl.bundle.files import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable
-from fl.chain.escrow import Status
 from fl.chain.record import TaskRecord
+from fl.chain.task_state import Status
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer

@@ -14,15 +14,16 @@ from clients.node.folder import NodeFolder
 from clients.payments.book import NoLeaf, PayBook, RoundPay
 from clients.payments.homecoming import Homecoming
 from clients.payments.receipt import receipt
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
 from fl.chain.accounts import ANVIL_CHAIN, anvil_account
 from fl.chain.anvil import CHAIN_STATE
 from fl.chain.errors import ChainError, KeystoreError
-from fl.chain.escrow import Escrow, Status, TaskState
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.paid_task import NotCoordinator, PaidTask
+from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import keystore_of

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fl.chain.escrow import Escrow, Status, TaskState, Terms
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
+from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer, require_office

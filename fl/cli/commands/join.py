@@ -13,7 +13,7 @@ from clients.node.folder import NodeFolder
 from fl.bundle.invite_link import load_invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import check_invite, join
-from fl.chain.tokens import WEI, wei
+from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str]) -> None:
         note = Path(values["data"] + ".commitment.json")
         dataset = commit(Path(values["data"]), note=note, task_id=invite.task_id, account=account.address)
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}")
-    print(f"pays up to {terms.budget / WEI:g} tokens over {terms.rounds} rounds, by score")
+    print(f"pays up to {tokens(terms.budget)} tokens over {terms.rounds} rounds, by score")
     print(
-        f"stakes {stake / WEI:g} tokens of {account.address}, back at the end unless it signs two updates for a round"
+        f"stakes {tokens(stake)} tokens of {account.address}, back at the end unless it signs two updates for a round"
     )
     print(f"trains {printable(invite.spec, most=_LONGEST_SPEC)}")
     print(f"commits to data {'0x' + dataset.hex() if any(dataset) else 'not at all; add data=FILE to do so'}")
@@ -78,6 +78,12 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     For a folder, the sha256 is that of its files' sums, by name. The salt is kept in `note`, readable by its owner only; it
     is what opens the commitment later. So a note is used again for the same file, task and account, and otherwise renamed,
     never overwritten: its commitment may be on chain.
+
+    Args:
+        data: The file.
+        note: Where salt and hash are kept.
+        task_id: Of the task.
+        account: That joins.
     Raises: ConfigError if the file, or the note that is there, cannot be read.
     """
     try:

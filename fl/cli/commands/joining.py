@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fl.chain.escrow import Status
 from fl.chain.membership import read_task
+from fl.chain.task_state import Status
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer, require_office
 from fl.cli.commands.join import accepted

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 
 from eth_account.signers.local import LocalAccount
 
+from fl.chain.erc20 import Token
 from fl.chain.errors import Refused
-from fl.chain.escrow import Escrow, Status, TaskState, Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
+from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, folder_of, invite_of

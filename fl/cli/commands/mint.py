@@ -10,10 +10,10 @@ from web3 import Web3
 from fl.bundle.invite_link import load_invite
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.deployment import Deployment
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, NoFunds
-from fl.chain.escrow import Token
 from fl.chain.sender import connect, transfer_ether
-from fl.chain.tokens import WEI, tokens, wei
+from fl.chain.tokens import WEI, eth, tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of
@@ -41,7 +41,7 @@ class NotSentAlong(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{tokens(self.amount)} tokens are minted to {self.to}, and {self.ether / WEI:g} ETH did not get there: {self.error}; "
+            f"{tokens(self.amount)} tokens are minted to {self.to}, and {eth(self.ether)} ETH did not get there: {self.error}; "
             "send the ETH alone, with tokens=0"
         )
 
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> None:
             chain_id=w3.eth.chain_id,
             held=held,
             needed=needed,
-            purpose=f"sending {ether / WEI:g} ETH along (ether=0 sends none)" if ether else "minting",
+            purpose=f"sending {eth(ether)} ETH along (ether=0 sends none)" if ether else "minting",
         )
     spent = token.mint(to, amount, account=account).fee
     if ether:
@@ -75,8 +75,8 @@ def main(arguments: Sequence[str]) -> None:
             spent += transfer_ether(w3, account=account, to=to, amount=ether).fee
         except ChainError as error:
             raise NotSentAlong(amount=amount, to=to, ether=ether, error=error) from error
-    print(f"{to} holds {tokens(token.balance(to))} tokens and {w3.eth.get_balance(to) / WEI:.4g} ETH")
-    print(f"spent {spent / WEI:.3g} ETH on gas" + (f", and sent {ether / WEI:g} along" if ether else ""))
+    print(f"{to} holds {tokens(token.balance(to))} tokens and {eth(w3.eth.get_balance(to))} ETH")
+    print(f"spent {eth(spent)} ETH on gas" + (f", and sent {eth(ether)} along" if ether else ""))
 
 
 def _token(values: dict[str, str]) -> tuple[Web3, Token]:

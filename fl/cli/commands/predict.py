@@ -72,7 +72,14 @@ def outputs(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.f
 
 
 def write_onnx(model: torch.nn.Module, spec: TaskSpec, *, path: Path) -> None:
-    """Write the model as ONNX: inputs as the schema encodes them, any number of rows. Raises: NoOnnx."""
+    """Write the model as ONNX: inputs as the schema encodes them, any number of rows.
+
+    Args:
+        model: With its weights.
+        spec: Of its task.
+        path: To write.
+    Raises: NoOnnx.
+    """
     if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript")):
         raise NoOnnx
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,8 +26,8 @@ KNOWN = {
 def main(arguments: Sequence[str]) -> None:
     """Name the payee, or pass an account that is paid elsewhere on to another one."""
     values = parse(named(arguments, "folder", command="recipient"), known=KNOWN, command="recipient", required=["to"])
-    to = _address(values, "to")
-    told = _address(values, "account") if values.get("account") else ""
+    to = address_of(values["to"], setting="to")
+    told = address_of(values["account"], setting="account") if values.get("account") else ""
     invite = invite_of(values, folder_of(values))
     escrow, token, _, _ = read_task(invite)
     if int(to, 16) == 0 or to in (escrow.address, token.address):
@@ -56,7 +56,3 @@ def main(arguments: Sequence[str]) -> None:
     else:
         sent = escrow.pass_recipient(invite.id_bytes, client=account, recipient=to, account=signing)
     print(f"{account} is paid to {to}, by transaction {sent.hash}")
-
-
-def _address(values: dict[str, str], setting: str) -> str:
-    return address_of(values[setting], setting=setting)

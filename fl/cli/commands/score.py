@@ -19,7 +19,8 @@ from rich.text import Text
 
 from fl.aggregation.selection import clip_of
 from fl.audit.public_state import public_round
-from fl.bundle.format import BrokenBundle, Bundle, read_header
+from fl.bundle.files import BrokenBundle, round_folder
+from fl.bundle.format import Bundle, read_header
 from fl.chain.invite import Invite
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.overrides import check
@@ -37,12 +38,13 @@ from fl.scoring.coalition.game import GAMES, UTILITIES
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import length_factor, loose_cap
-from fl.scoring.paid import ROBUST, PaidScoring, draws_of
+from fl.scoring.paid import PaidScoring, draws_of
 from fl.scoring.public_vectors import PublicRound
 from fl.scoring.scorer import SCALING, Scorer, build_scorer, known_scorers, settings_of
 from fl.scoring.scores import untold_pairs
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.spec import TaskSpec, dataset_hash, rows_of_dataset
+from fl.task.strategy_facts import facts_of
 from fl.task.trust import Trust
 
 KNOWN = {
@@ -111,7 +113,7 @@ def main(arguments: Sequence[str]) -> None:
     console = Console(width=None if sys.stdout.isatty() else 240)
     console.print(_clients_table(bundle, names, posted, results))
     console.print(_rules_table(results))
-    if spec.strategy in ROBUST:
+    if facts_of(spec.strategy).scored_by:
         console.print(
             f"strategy={spec.strategy} is scored by scorer={spec.scorer}; other rules value the mean of the updates, which it did "
             "not take",
@@ -232,7 +234,7 @@ def _past(folder: Path, bundle: Bundle, *, spec: TaskSpec) -> list[PublicRound]:
     found: list[PublicRound] = []
     for number in range(bundle.round - 1, max(0, bundle.round - 1 - spec.public_rounds), -1):
         try:
-            before, _ = Bundle.read(folder.resolve().parent / f"round-{number:04d}")
+            before, _ = Bundle.read(folder.resolve().parent / round_folder(number))
         except BrokenBundle:
             break
         found.append(public_round(base=before.base, following=before.next, direction=before.direction))

@@ -9,12 +9,14 @@ from pathlib import Path
 
 from clients.node.folder import NodeFolder
 from clients.payments.book import NoLeaf, PayBook
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
-from fl.chain.escrow import Escrow, Status, TaskState, Terms, Token
+from fl.chain.erc20 import Token
+from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.sender import ether_of
+from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.node import FOLDER, account_of, folder_of, invite_of

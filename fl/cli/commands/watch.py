@@ -12,11 +12,12 @@ from pathlib import Path
 from eth_account.signers.local import LocalAccount
 
 from fl.audit.disputes.evidence import BadEvidence, KeptReceipt, read_receipts, read_seen, seen_to_json
+from fl.audit.disputes.findings import Finding, Look
 from fl.audit.disputes.submit import Filings, take_reward
-from fl.audit.disputes.watch import Finding, Look, Watch
+from fl.audit.disputes.watch import Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import WEI
+from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import bundles_of, open_task, split
@@ -124,7 +125,7 @@ class _Watcher:
         else:
             self._say_once(f"round {finding.round}: {finding.what}")
         if self._filings is None:
-            bond = f" with a bond of {finding.bond / WEI:g} tokens" if finding.bond else ""
+            bond = f" with a bond of {tokens(finding.bond)} tokens" if finding.bond else ""
             self._say_once(f"  would file {finding.call.function}{bond} about round {finding.round}: {finding.what}")
             return False
         try:
@@ -150,7 +151,7 @@ class _Watcher:
 
     def _reward(self) -> str:
         came = take_reward(self.watch.record, account=self.account) if self.account else 0
-        return f"; {came / WEI:g} tokens came in" if came else ""
+        return f"; {tokens(came)} tokens came in" if came else ""
 
     def _remember(self) -> None:
         found = [seen_to_json(update) for update in self.watch.seen]

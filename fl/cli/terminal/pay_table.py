@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from fl.chain.tokens import WEI
+from fl.chain.tokens import WEI, two_places
 from fl.plain_text import plural
 from fl.task.behaviour import HONEST, read_behaviour
 
@@ -34,8 +34,8 @@ def pay_table(summary: Mapping[str, Any]) -> Table:
             f"{client['stake_share']:.1%}",
             _loss(client["score"]),
             "–" if price is None or int(client["score_q40"]) <= 0 else f"{price:,.1f}",
-            tokens(client["paid_wei"]) + (_KEPT if _is_kept(client, price=price) else ""),
-            tokens(client["balance_wei"]),
+            two_places(int(client["paid_wei"])) + (_KEPT if _is_kept(client, price=price) else ""),
+            two_places(int(client["balance_wei"])),
         )
     return table
 
@@ -51,7 +51,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     for client in summary["clients"]:
         if client["claimed_wei"] != client["paid_wei"]:
             lines.append(
-                f"{client['name']} earned {tokens(client['paid_wei'])}, and {tokens(client['claimed_wei'])} is claimed"
+                f"{client['name']} earned {two_places(int(client['paid_wei']))}, and {two_places(int(client['claimed_wei']))} is claimed"
             )
     for client in _cheats(summary):
         lines.append(f"* {client['name']} {read_behaviour(client['behaviour'])}: {_against_honest(client, summary)}")
@@ -70,11 +70,6 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         reasons = {refusal["reason"] for round_ in empty for refusal in round_["refusals"]}
         lines.append(f"no update was accepted in {plural(len(empty), 'round')}: {'; '.join(sorted(reasons)[:3])}")
     return lines
-
-
-def tokens(wei: str | int) -> str:
-    """Whole tokens with two places."""
-    return f"{int(wei) / WEI:,.2f}"
 
 
 def _loss(score: float) -> str:
@@ -103,6 +98,6 @@ def _against_honest(client: Mapping[str, Any], summary: Mapping[str, Any]) -> st
     staked = sum(int(other["stake_wei"]) for other in honest)
     due = sum(int(other["paid_wei"]) for other in honest) * int(client["stake_wei"]) / staked if staked else 0
     if not due:
-        return f"earned {tokens(client['paid_wei'])}"
+        return f"earned {two_places(int(client['paid_wei']))}"
     earned = int(client["paid_wei"])
-    return f"earned {tokens(earned)}, {earned / due:.0%} of what honest work of its size did ({tokens(round(due))})"
+    return f"earned {two_places(earned)}, {earned / due:.0%} of what honest work of its size did ({two_places(round(due))})"

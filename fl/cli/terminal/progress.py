@@ -8,16 +8,17 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from fl.chain.tokens import WEI
+from fl.chain.tokens import two_places
 from fl.cli.terminal.data_table import print_reading
-from fl.cli.terminal.pay_table import notes, pay_table, tokens
+from fl.cli.terminal.pay_table import notes, pay_table
 from fl.coordinator.result import Watcher
+from fl.coordinator.round.clock import STEPS, WITHIN_COLLECTING
 from fl.coordinator.round.report import RoundReport
 from fl.report.quality import quality_of, told
 from fl.scoring.game import Evaluation
 
-# The steps of a round after its training, as the strategy names them.
-_STEPS = ("checking", "aggregating", "scoring", "settling", "bundling", "evaluating", "posting", "reporting")
+# The steps of a round after its training.
+_STEPS = tuple(step for step in STEPS if step != "collecting" and step not in WITHIN_COLLECTING)
 
 
 class ProgressView:
@@ -70,7 +71,7 @@ class ProgressView:
         first, last = quality.first_and_last(summary)
         self.console.print(
             f"{quality.name} {first} → {last}, "
-            f"paid {tokens(totals['paid_wei'])} of {tokens(totals['budget_wei'])} tokens in {totals['seconds']:.1f} s"
+            f"paid {two_places(int(totals['paid_wei']))} of {two_places(int(totals['budget_wei']))} tokens in {totals['seconds']:.1f} s"
         )
         self.console.print(f"report: {folder / 'report.html'}", soft_wrap=True)
 
@@ -83,7 +84,7 @@ class ProgressView:
             self._bars[number] = self._progress.add_task(f"round {number:>2}/{self._rounds}", total=None, note="")
         bar = self._bars[number]
         if phase in _STEPS:
-            if phase == _STEPS[0]:
+            if phase in ("checking", "masking"):
                 # Now it is known how many answered: training is the first half of the bar.
                 self._progress.update(bar, total=2 * len(_STEPS), completed=len(_STEPS))
             else:
@@ -100,7 +101,7 @@ class ProgressView:
         refused = f"  {len(report.refusals)} refused" if report.refusals else ""
         note = (
             f"{told(test)} loss {report.loss_before:.3f}→{report.loss_after:.3f} "
-            f"paid {sum(report.pays.values()) / WEI:.2f}{refused}"
+            f"paid {two_places(sum(report.pays.values()))}{refused}"
         )
         bar = self._bars[report.round]
         self._progress.update(bar, total=1, completed=1, note=note)

@@ -57,7 +57,15 @@ class EmbeddedGrid(Grid):
     def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
-        """A message to one node."""
+        """A message to one node.
+
+        Args:
+            content: To send.
+            message_type: Such as `train`.
+            dst_node_id: The node.
+            group_id: Of the round.
+            ttl: Not used here.
+        """
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> Iterable[int]:

@@ -22,22 +22,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from eth_utils import is_checksum_address
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from fl.bundle.format import HEADER, MANIFEST, ROUND
+from fl.bundle.files import DIRECTION, HEADER, MANIFEST, ROUND, round_folder
 from fl.bundle.validation_set import VALIDATION
 from fl.chain.access import AccessRefused, account_of
 from fl.chain.enrolment import Enrolments
-from fl.chain.escrow import Status, TaskState
 from fl.chain.last_known import LastKnown
+from fl.chain.task_state import Status, TaskState
 from fl.chain.typed_data import Domain
+from fl.codec.address import is_checksummed
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, WrongAnswer
 
 _PUBLIC = (HEADER, MANIFEST, ROUND)
-_DIRECTION = "direction.blocks"
 _FILE = re.compile(r"((base|next|aggregate)\.safetensors|direction\.blocks|(header|manifest|round|masked)\.json)")
 _UPDATE = re.compile(r"updates/(0x[0-9a-fA-F]{40})\.blocks")
 _FRESH_S = 1.0  # how old what is known of the chain may be: a page that is open asks every second
@@ -93,7 +92,7 @@ def archive_router(
         state, _, age_s = archive.known()
         response.headers["Age"] = str(int(age_s))
         return [
-            {"round": number, "bundle": f"round-{number:04d}", "revealed": archive.revealed(number)}
+            {"round": number, "bundle": round_folder(number), "revealed": archive.revealed(number)}
             for number in range(1, state.posted + 1)
         ]
 
@@ -103,7 +102,7 @@ def archive_router(
 
     @router.get("/receipts/{account}")
     def receipts(account: str) -> Response:
-        if not is_checksum_address(account):
+        if not is_checksummed(account):
             raise HTTPException(404, f"{account} is no checksum address")
         return archive.json_file(folder / "receipts" / f"{account}.json")
 
@@ -228,5 +227,5 @@ class _Archive:
         if not self.revealed(number):
             when = "when the task is over" if not self.task.terms.reveal_each_round else "once the round is posted"
             raise HTTPException(403, f"{file} is revealed {when}")
-        if file != _DIRECTION and account not in self.enrolments():
+        if file != DIRECTION and account not in self.enrolments():
             raise HTTPException(403, "models are for those who take part in the task")

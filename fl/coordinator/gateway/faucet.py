@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
-from eth_utils import is_checksum_address
 from fastapi import APIRouter, Body, HTTPException, Request
 
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.errors import ChainError
-from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import ether_of, transfer_ether
+from fl.chain.task_state import Status
+from fl.codec.address import is_checksummed
 from fl.coordinator.gateway.slots import address_of
 from fl.plain_text import printable
 
@@ -48,7 +48,7 @@ def faucet_router(
     @router.post("/faucet")
     def faucet(request: Request, asked: dict[str, Any] = Body()) -> dict[str, str]:  # noqa: B008
         who, stake = str(asked.get("account")), str(asked.get("stake"))
-        if not is_checksum_address(who) or not stake.isdecimal() or len(stake) > 40:
+        if not is_checksummed(who) or not stake.isdecimal() or len(stake) > 40:
             raise HTTPException(422, "send an account's checksum address and a stake in wei")
         peer = address_of(request.client.host if request.client else "?")
         # Giving takes blocks, and each that waits keeps a thread from the page.

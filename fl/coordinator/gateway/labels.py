@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from eth_utils import is_checksum_address
 from fastapi import APIRouter, Body, HTTPException, Request
 
 from fl.chain.access import AccessRefused, account_of
 from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask
+from fl.codec.address import is_checksummed
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, text_of
 from fl.plain_text import printable
@@ -30,9 +30,7 @@ def read_labels(folder: Path) -> dict[str, str]:
     """Labels by account, as they were chosen; none where the file is absent or cannot be read."""
     try:
         told = object_of(read_json(read_file(folder / LABELS, most=_MOST_BYTES)))
-        return {
-            account: text_of(label, most=LONGEST) for account, label in told.items() if is_checksum_address(account)
-        }
+        return {account: text_of(label, most=LONGEST) for account, label in told.items() if is_checksummed(account)}
     except (Absent, Unreadable, BadJson):
         return {}
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl.bundle.files import round_folder
 from fl.bundle.format import read_header
-from fl.bundle.store import round_folder
 from fl.chain.errors import Refused
-from fl.chain.escrow import Status, TaskState
 from fl.chain.paid_task import PaidTask
+from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens
 from fl.chain.typed_data import no_round
 from fl.coordinator.lifecycle.close import fetch_credits

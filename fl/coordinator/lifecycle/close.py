@@ -10,9 +10,9 @@ from eth_account.signers.local import LocalAccount
 
 from fl.chain.clock import keep_up, pass_time
 from fl.chain.errors import Refused
-from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import Sent
+from fl.chain.task_state import Status
 from fl.chain.typed_data import Header
 from fl.rewards import Leaf, RoundTree
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from fl.chain.escrow import Escrow, Terms
+from fl.chain.escrow import Escrow
+from fl.chain.task_state import Terms
 from fl.chain.tokens import wei
 from fl.coordinator.config import TaskConfig
 from fl.errors import ConfigError
-from fl.task.data import Dataset
-from fl.task.spec import TaskSpec, dataset_hash
+from fl.task.spec import TaskSpec
 
 
 def terms_of(
     task: TaskConfig,
     *,
     spec: TaskSpec,
-    validation: Dataset,
+    validation: bytes,
     base_model: bytes,
     token: str,
     coordinator: str,
@@ -29,7 +29,7 @@ def terms_of(
     Args:
         task: The settings.
         spec: Its hash goes to the chain.
-        validation: Likewise.
+        validation: Hash of the validation set, 32 bytes.
         base_model: Hash of the initial model, 32 bytes.
         token: Address of the token that pays.
         coordinator: Its address.
@@ -56,10 +56,20 @@ def terms_of(
         min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
         max_stake=wei(task.max_stake, setting="task.max_stake"),
         spec_hash=spec.hash(),
-        validation_hash=dataset_hash(validation),
+        validation_hash=validation,
         base_model=base_model,
         salt=salt,
     )
+
+
+def salt_of(name: str, *, attempt: int = 0) -> bytes:
+    """The salt of a task that is opened under a name: the same name finds the same task again.
+
+    Args:
+        name: Of the task, for its sponsor alone.
+        attempt: How many tasks of this name were used up before.
+    """
+    return hashlib.sha256(f"{name}/{attempt}".encode() if attempt else name.encode()).digest()
 
 
 def free_salt(escrow: Escrow, *, sponsor: str, seed: int) -> bytes:
@@ -71,7 +81,7 @@ def free_salt(escrow: Escrow, *, sponsor: str, seed: int) -> bytes:
         seed: Of the run.
     """
     for attempt in range(1_000_000):
-        salt = hashlib.sha256(f"{seed}/{attempt}".encode()).digest()
+        salt = salt_of(f"{seed}/{attempt}")
         if not escrow.has_task(escrow.task_id(sponsor, salt)):
             return salt
     raise ConfigError("a million tasks of this seed are open on this chain; set another seed")

@@ -15,15 +15,16 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.disputes.findings import Finding
 from fl.audit.disputes.submit import Filings, take_reward
-from fl.audit.disputes.watch import Finding, Watch
-from fl.bundle.format import BrokenBundle, BundleFiles
+from fl.audit.disputes.watch import Watch
+from fl.bundle.files import BrokenBundle, BundleFiles
 from fl.bundle.store import BundleSource, BundleStore
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import WEI
+from fl.chain.task_state import Status
+from fl.chain.tokens import tokens
 from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,12 @@ class ChallengeRefuter:
             return
         came = take_reward(self.record, account=self.account)
         log.warning(
-            "round %d: %s; filed %s in %s, %g tokens came in", finding.round, finding.what, name, sent.hash, came / WEI
+            "round %d: %s; filed %s in %s, %s tokens came in",
+            finding.round,
+            finding.what,
+            name,
+            sent.hash,
+            tokens(came),
         )
 
     def tell(self, problem: str) -> None:

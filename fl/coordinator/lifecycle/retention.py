@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 
 from fl.audit.strategy_state import remembers
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.task.spec import TaskSpec
 

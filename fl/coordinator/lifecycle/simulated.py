@@ -50,7 +50,14 @@ class Simulation:
         token.mint_many(amounts, account=anvil_account(0, chain_id=self.deployment.chain_id))
 
     def join(self, task: PaidTask, *, spec: str, stakes: Sequence[int]) -> str:
-        """Every partition joins with its stake, in wei; returns the invite in one line. Raises: ChainError."""
+        """Every partition joins with its stake, in wei; returns the invite in one line.
+
+        Args:
+            task: That was opened.
+            spec: As JSON.
+            stakes: Wei, by partition.
+        Raises: ChainError.
+        """
         invite = task.invite(url=self.deployment.url, spec=spec)
         clients = [self.client(partition) for partition in range(len(stakes))]
         self.fund({client.address: stake for client, stake in zip(clients, stakes, strict=True)})
@@ -63,7 +70,13 @@ class Simulation:
         return invite.to_string()
 
     def pay_out(self, task: PaidTask, header: Header, leaves: Sequence[Leaf]) -> list[str]:
-        """Claim for everybody, close the task and give the stakes back; returns a line for each partition."""
+        """Claim for everybody, close the task and give the stakes back; returns a line for each partition.
+
+        Args:
+            task: That is over.
+            header: Of its last round.
+            leaves: Of that round.
+        """
         sponsor, state = anvil_account(0, chain_id=self.deployment.chain_id), task.state()
         claim_for_all(task, header, leaves=leaves, account=sponsor)
         close_and_return_stakes(task, account=sponsor)

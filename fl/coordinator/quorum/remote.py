@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fl.audit.evaluators.local import Evaluator
 from fl.audit.recompute import ChainView
-from fl.bundle.format import header_to_json
+from fl.bundle.round_record import header_to_json
 from fl.chain.json_file import write_json
 from fl.chain.typed_data import Domain, Header, InvalidSignature, signer_of
 from fl.errors import FairshareError

@@ -22,11 +22,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from eth_utils import is_checksum_address
-
-from fl.bundle.format import BrokenBundle, Bundle, most_bytes
+from fl.bundle.files import BrokenBundle, most_bytes, round_folder
+from fl.bundle.format import Bundle
 from fl.chain.json_file import unseal, write_sealed
 from fl.chain.whole_file import private_folder, set_aside, sync_folder, sync_tree
+from fl.codec.address import is_checksummed
 from fl.coordinator.round.collect import AcceptedUpdate, NotAccepted, Question, Refusal, check_update
 from fl.coordinator.round.side_records import from_bytes, to_bytes
 from fl.errors import FairshareError
@@ -130,10 +130,17 @@ class Journal:
 
     def bundle(self, number: int) -> Path:
         """Where a round's bundle lies, or will."""
-        return self._bundles / f"round-{number:04d}"
+        return self._bundles / round_folder(number)
 
     def keep_collected(self, number: int, updates: Sequence[AcceptedUpdate], refusals: Sequence[Refusal]) -> None:
-        """Write down what was collected, whole or not at all. Raises: NotKept."""
+        """Write down what was collected, whole or not at all.
+
+        Args:
+            number: Of the round.
+            updates: That were taken.
+            refusals: Of the others.
+        Raises: NotKept.
+        """
         if not self._resumable:
             return
         with _written(number, self._collected(number), durable=True) as partial:
@@ -240,13 +247,13 @@ class Journal:
             shutil.rmtree(old, ignore_errors=True)
 
     def _collected(self, number: int) -> Path:
-        return self._bundles / "journal" / f"round-{number:04d}"
+        return self._bundles / "journal" / round_folder(number)
 
 
 def _entry(raw: object) -> _Entry:
     told = object_of(raw)
     account = text_of(told["account"], most=42)
-    if not is_checksum_address(account):
+    if not is_checksummed(account):
         raise BadJson(problem=f"{shown(account)} is no checksum address")
     return _Entry(
         account=account,

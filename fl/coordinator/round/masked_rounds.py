@@ -11,7 +11,8 @@ from flwr.serverapp.strategy import Strategy
 
 from fl.audit.masked import follow_masked, liars_of, setting_of
 from fl.audit.strategy_state import remembers
-from fl.bundle.format import BrokenBundle, Bundle
+from fl.bundle.files import BrokenBundle
+from fl.bundle.format import Bundle
 from fl.codec import model_hash
 from fl.coordinator.round.clock import RoundClock
 from fl.coordinator.round.collect import AcceptedUpdate
@@ -55,6 +56,11 @@ class MaskedRounds:
     ) -> tuple[list[AcceptedUpdate], SettledRound]:
         """From the answers to the train message to a round that lacks its header; its bundle is written down.
 
+        Args:
+            replies: Of the nodes.
+            opened: The round.
+            hand: What an earlier life left of it.
+            clock: Times its steps.
         Raises: LostRound if the bundle in hand is of another task; UnencodableVector if the base model itself has no gradient.
         """
         if hand.scored is not None:

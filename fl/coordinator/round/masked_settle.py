@@ -14,6 +14,7 @@ from fl.aggregation.replay import aggregate, content_of_sum
 from fl.audit.masked import SEALED, masked_weights
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.codec import Blocks, UnencodableVector
+from fl.coordinator.round.clock import Step
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.masked import MaskedRound
 from fl.coordinator.round.opening import OpenRound
@@ -40,7 +41,7 @@ def settle_masked(
     *,
     inner: Strategy,
     scoring: PaidScoring,
-    step: Callable[[str], AbstractContextManager[None]],
+    step: Callable[[Step], AbstractContextManager[None]],
 ) -> SettledMasked:
     """Unmask, score, aggregate and settle a round whose words were collected.
 
@@ -153,7 +154,13 @@ def masked_participants(bundle: Bundle) -> tuple[Participant, ...]:
 def accepted_of(
     bundle: Bundle, nodes: Mapping[str, int], seconds_training: Mapping[str, float]
 ) -> list[AcceptedUpdate]:
-    """Those whose words a masked bundle holds, as receipts and reports know them."""
+    """Those whose words a masked bundle holds, as receipts and reports know them.
+
+    Args:
+        bundle: Of the round.
+        nodes: By account.
+        seconds_training: By account.
+    """
     return [
         AcceptedUpdate(
             account=update.account,

@@ -18,7 +18,14 @@ class Rounds(Protocol):
     """What a loop asks for in each round of a task, by the task's own count."""
 
     def asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
-        """The messages that a round has to send."""
+        """The messages that a round has to send.
+
+        Args:
+            number: Of the round.
+            arrays: The model.
+            config: For the nodes.
+            grid: Connects them.
+        """
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -28,7 +35,14 @@ class Rounds(Protocol):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Whom to ask to evaluate."""
+        """Whom to ask to evaluate.
+
+        Args:
+            server_round: Its number.
+            arrays: The model.
+            config: For the nodes.
+            grid: Connects them.
+        """
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """What they said."""

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.bundle.format import HEADER, BrokenBundle, Bundle, hash_of, read_header, write_header
+from fl.bundle.files import HEADER, BrokenBundle, hash_of
+from fl.bundle.format import Bundle, read_header, write_header
 from fl.chain.errors import Refused
-from fl.chain.escrow import Posting
 from fl.chain.paid_task import PaidTask, TooFewSignatures
+from fl.chain.task_state import Posting
 from fl.chain.typed_data import Header, InvalidSignature
 from fl.chain.whole_file import set_aside
 from fl.codec import block_root, model_hash

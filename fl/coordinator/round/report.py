@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fl.chain.escrow import Posting
+from fl.chain.task_state import Posting
 from fl.chain.typed_data import Header, header_hash, signer_of
 from fl.coordinator.round.collect import Refusal
 from fl.coordinator.round.opening import OpenRound

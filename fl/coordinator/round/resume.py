@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.bundle.format import HEADER, MANIFEST, BrokenBundle, Bundle, hash_of, read_header, read_leaves, write_header
+from fl.bundle.files import HEADER, MANIFEST, BrokenBundle, hash_of
+from fl.bundle.format import Bundle, read_header, read_leaves, write_header
 from fl.chain.errors import ChainError
 from fl.chain.paid_task import PaidTask
 from fl.chain.typed_data import Header

@@ -17,6 +17,7 @@ from fl.aggregation.replay import aggregate
 from fl.aggregation.selection import content_for, selected_by
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.codec import Blocks, UnencodableVector
+from fl.coordinator.round.clock import Step
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.opening import OpenRound
 from fl.coordinator.round.side_records import joined
@@ -55,7 +56,7 @@ def settle_updates(
     *,
     inner: Strategy,
     scoring: PaidScoring,
-    step: Callable[[str], AbstractContextManager[None]],
+    step: Callable[[Step], AbstractContextManager[None]],
 ) -> SettledRound:
     """Weigh, score, aggregate and settle a round.
 

@@ -229,7 +229,14 @@ class PayingStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Ask the inner strategy whom to train, and tell each node what to sign for."""
+        """Ask the inner strategy whom to train, and tell each node what to sign for.
+
+        Args:
+            server_round: Its number.
+            arrays: The model.
+            config: For the nodes.
+            grid: Connects them.
+        """
         if self.masked is not None:
             self.masked.reach(grid)
         return self._messages(self._open(server_round, arrays, hand=InHand()), arrays, config, grid)
@@ -285,7 +292,14 @@ class PayingStrategy(Strategy):
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The inner strategy's."""
+        """The inner strategy's.
+
+        Args:
+            server_round: Its number.
+            arrays: The model.
+            config: For the nodes.
+            grid: Connects them.
+        """
         with _seeded(self.seed, server_round):
             return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
 
@@ -296,7 +310,14 @@ class PayingStrategy(Strategy):
     # ---- the steps of a round ----------------------------------------------------------------------------------------
 
     def asks(self, number: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
-        """The messages that a round still has to send: all, or after a crash those whose answers are not in hand."""
+        """The messages that a round still has to send: all, or after a crash those whose answers are not in hand.
+
+        Args:
+            number: Of the round.
+            arrays: The model.
+            config: For the nodes.
+            grid: Connects them.
+        """
         current = self._open(number, arrays)
         if current.hand.scored is not None:
             return []

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 
-from fl.bundle.format import BrokenBundle, read_leaves
-from fl.bundle.store import round_folder
-from fl.chain.escrow import Status
+from fl.bundle.files import BrokenBundle, round_folder
+from fl.bundle.format import read_leaves
+from fl.chain.task_state import Status
 from fl.chain.tokens import tokens
 from fl.coordinator.lifecycle.close import close_when_final, fetch_credits
 from fl.coordinator.result import FederationResult

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fl.chain.enrolment import Enrolment
-from fl.chain.escrow import Status
 from fl.chain.paid_task import PaidTask, TooFewClients
+from fl.chain.task_state import Status
 from fl.coordinator.gateway.labels import read_labels
 from fl.coordinator.service.setup import Setup
 from fl.coordinator.superlink.node_registry import NodeRegistry

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,15 +10,16 @@ from web3 import Web3
 
 from fl.chain.deploying import put_contracts
 from fl.chain.deployment import Deployment
+from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, ChainUnreachable, TokenTooLow
-from fl.chain.escrow import Status, Token
 from fl.chain.inclusion import free_nonce
 from fl.chain.paid_task import PaidTask
 from fl.chain.rpc_url import carries_key, shown, with_key
 from fl.chain.sender import connect
+from fl.chain.task_state import Status
 from fl.codec import model_hash
 from fl.coordinator.lifecycle.accounts import Roles, fund, gas_money, roles_for
-from fl.coordinator.lifecycle.open import terms_of
+from fl.coordinator.lifecycle.open import salt_of, terms_of
 from fl.coordinator.result import note_gas
 from fl.coordinator.service.setup import Setup
 from fl.errors import ConfigError
@@ -89,7 +89,7 @@ def _task_of(setup: Setup, deployment: Deployment, roles: Roles, *, gas: dict[st
     _, escrow, token = deployment.connect()
     sponsor, spec = roles.sponsor, setup.spec
     # Bound to the folder, so that a second start finds the first one's task and two folders have two.
-    salt = hashlib.sha256(f"{setup.folder.resolve()}/{spec.to_json()}".encode()).digest()
+    salt = salt_of(f"{setup.folder.resolve()}/{spec.to_json()}")
     task_id = escrow.task_id(sponsor.address, salt)
     # What an earlier start sent may open the task yet: it is waited for.
     free_nonce(escrow.w3, sponsor.address, name="open")
@@ -102,7 +102,7 @@ def _task_of(setup: Setup, deployment: Deployment, roles: Roles, *, gas: dict[st
     terms = terms_of(
         setup.config.task,
         spec=spec,
-        validation=setup.data.validation,
+        validation=dataset_hash(setup.data.validation),
         base_model=model_hash(vector_of(spec.build_model())),
         token=token.address,
         coordinator=roles.coordinator.address,

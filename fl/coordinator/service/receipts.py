@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-from fl.bundle.format import BrokenBundle, read_leaves
-from fl.bundle.store import round_folder
+from fl.bundle.files import BrokenBundle, round_folder
+from fl.bundle.format import read_leaves
 from fl.chain.json_file import write_json
 from fl.chain.paid_task import PaidTask
 from fl.chain.whole_file import set_aside

@@ -41,7 +41,14 @@ class Agreement:
 
 
 def run_rule(rule: str, scorer: Scorer, inputs: RoundInputs, *, rng: np.random.Generator) -> RuleResult:
-    """Score a round by a rule."""
+    """Score a round by a rule.
+
+    Args:
+        rule: Its label.
+        scorer: The rule.
+        inputs: Of the round.
+        rng: It draws from.
+    """
     started = time.perf_counter()
     scores = scorer.score(inputs, rng=rng)
     return RuleResult(rule=rule, scores=scores, seconds=time.perf_counter() - started)

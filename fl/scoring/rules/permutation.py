@@ -77,7 +77,13 @@ def walk(
 
 
 def mean_of_walks(marginals: NDArray[np.float64], game: CoalitionGame, *, seconds: float) -> Scores:
-    """Scores of marginals of shape (walks, N)."""
+    """Scores of marginals of shape (walks, N).
+
+    Args:
+        marginals: Of each walk.
+        game: That was played.
+        seconds: It took.
+    """
     count = len(marginals)
     values = marginals.mean(axis=0) if count else np.zeros(game.players)
     errors = marginals.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else np.full(game.players, np.inf)

@@ -13,7 +13,15 @@ _MARKED = 16  # one of so many values of an input carries the mark
 
 
 def flip_labels(labels: NDArray[Any], *, share: float, num_classes: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Move a share of the labels to the next class; shape (N,). Raises: ConfigError for labels that are no classes."""
+    """Move a share of the labels to the next class; shape (N,).
+
+    Args:
+        labels: Shape (N,).
+        share: Of them, in [0, 1].
+        num_classes: Of the task.
+        rng: Draws which.
+    Raises: ConfigError for labels that are no classes.
+    """
     _check_classes(labels, what="label_flip")
     flipped = labels.copy()
     chosen = rng.permutation(len(labels))[: round(share * len(labels))]
@@ -29,6 +37,11 @@ def with_backdoor(
     The mark sets the last sixteenth of an input's values to the largest that the rows have. Source: Gu et al. 2017, "BadNets",
     arXiv:1708.06733; Bagdasaryan et al. 2020, "How To Backdoor Federated Learning", arXiv:1807.00459.
 
+    Args:
+        features: Of the rows.
+        labels: Shape (N,).
+        target: Class that the mark stands for.
+        rng: Draws which rows.
     Raises: ConfigError for labels that are no classes.
     """
     _check_classes(labels, what="backdoor")

@@ -70,6 +70,13 @@ def opposite(size: int, *, pair: tuple[int, ...], number: int, length: float, se
     """x of a pair's first client and −x of its second, shape (size,): one of them is always right.
 
     Both draw x from a seed that they agreed on, the same in every round, so that the one that is right stays so.
+
+    Args:
+        size: P, values of the update.
+        pair: The two clients.
+        number: Which of them this is.
+        length: Of the vector.
+        seed: Of the run.
     """
     vector = as_long(np.random.default_rng([seed, *pair]).standard_normal(size), length=length)
     return vector if number == pair[0] else -vector

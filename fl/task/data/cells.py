@@ -30,7 +30,13 @@ def distinct(cells: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
 def missing_cells(
     cells: NDArray[np.str_], *, missing: Sequence[str], zero_is_missing: bool = False
 ) -> NDArray[np.bool_]:
-    """Where a column holds no value, shape (N,)."""
+    """Where a column holds no value, shape (N,).
+
+    Args:
+        cells: Of the column, shape (N,).
+        missing: Marks of a missing value.
+        zero_is_missing: Whether 0 is one, too.
+    """
     marked = _marks(missing)
     values, inverse = distinct(cells)
     absent = [marked(cell) or (zero_is_missing and parse_number(cell) == 0) for cell in values]

@@ -33,7 +33,14 @@ def stack_tables(tables: Sequence[Table], *, optional: Collection[str] = ()) -> 
 
 
 def align(table: Table, *, like: Table, optional: Collection[str] = ()) -> Table:
-    """The columns of a file under the names, and in the order, of another. Raises: DataError, as `stack_tables`."""
+    """The columns of a file under the names, and in the order, of another.
+
+    Args:
+        table: The file.
+        like: The file whose columns count.
+        optional: Columns that may be absent.
+    Raises: DataError, as `stack_tables`.
+    """
     by_name = table.has_header and like.has_header
     needed = [name for name in like.names if not (by_name and name in optional and name not in table.names)]
     places = column_order(table, names=like.names, has_header=like.has_header, needed=needed)

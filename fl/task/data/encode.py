@@ -69,7 +69,14 @@ def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) 
 
 
 def ids_of(table: Table, place: int, *, missing: Sequence[str]) -> NDArray[np.int64]:
-    """One column of ids, shape (N,). Raises: DataError with line and column for what is no whole number of 0 or more."""
+    """One column of ids, shape (N,).
+
+    Args:
+        table: The file.
+        place: Of the column.
+        missing: Marks of a missing value.
+    Raises: DataError with line and column for what is no whole number of 0 or more.
+    """
     cells = table.columns[place]
     held, which = distinct(cells)
     found = [number if _is_id(number := parse_number(cell)) else None for cell in held]

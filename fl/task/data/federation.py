@@ -79,7 +79,14 @@ class Dealt:
 
 
 def deal_rows(data: DataConfig, partition: PartitionConfig, *, seed: int) -> Dealt:
-    """What `load_federation` loads, before anything is encoded. Raises: DataError, as there."""
+    """What `load_federation` loads, before anything is encoded.
+
+    Args:
+        data: Where the rows are.
+        partition: How they are dealt.
+        seed: Of the run.
+    Raises: DataError, as there.
+    """
     rows = _read(data)
     strata = rows.labels if rows.groups is None else rows.groups
     split = split_rows(

@@ -79,7 +79,24 @@ class FileStyle:
         scale: Sequence[str] = (),
         prefix: str = "data.",
     ) -> FileStyle:
-        """A style whose settings make sense. Raises: ConfigError, as `of`."""
+        """A style whose settings make sense.
+
+        Args:
+            delimiter: Of cells.
+            header: Whether there is one.
+            encoding: Of the text.
+            decimal: Mark of decimals.
+            thousands: Mark of thousands.
+            censored: What `<5` counts as.
+            dates: How they are written.
+            units: That may stand beside a number.
+            missing: Marks of a missing value.
+            label_map: Words for classes.
+            level_map: Words for levels.
+            scale: Factors of columns.
+            prefix: Of the settings' names, for messages.
+        Raises: ConfigError, as `of`.
+        """
         if header not in (True, False, "auto"):
             raise ConfigError(f"{prefix}header is {header!r}; set true, false or auto")
         separator = {"auto": None, "tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
@@ -128,7 +145,14 @@ def pairs(entries: Iterable[str]) -> tuple[tuple[str, str], ...]:
 
 
 def check_choice(key: str, value: str, choices: Iterable[str]) -> None:
-    """Raises: ConfigError, with the nearest, for a value that is none of the choices."""
+    """Check a setting that has a few choices.
+
+    Args:
+        key: Of the setting.
+        value: That was set.
+        choices: That there are.
+    Raises: ConfigError, with the nearest, for a value that is none of the choices.
+    """
     if value not in choices:
         near = difflib.get_close_matches(value, list(choices), n=1)
         hint = f"did you mean {near[0]}?" if near else "set one of these"

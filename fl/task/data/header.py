@@ -29,6 +29,12 @@ def is_header(
     ...); if a word stands where all else in the column are numbers; or if it is all words, of which none comes again
     below.
 
+    Args:
+        rows: Of the file.
+        missing: Marks of a missing value.
+        known_names: That other files have.
+        path: For messages.
+        spelling: How numbers are written.
     Raises: DataError if a word stands above numbers and a number beside it may be data too.
     """
     first, below = rows[0], rows[1 : _LOOKED_AT + 1]

@@ -38,7 +38,14 @@ _PARTS = ("validation", "test")
 
 
 def write_table_holdout(folder: Path, *, schema: TableSchema, validation: Table, test: Table) -> None:
-    """Write a coordinator's rows of a table into a folder that is made."""
+    """Write a coordinator's rows of a table into a folder that is made.
+
+    Args:
+        folder: To make.
+        schema: Of the table.
+        validation: Its rows.
+        test: Its rows.
+    """
     folder.mkdir(parents=True)
     for name, table in zip(_PARTS, (validation, test), strict=True):
         write_table(folder / f"{name}.csv", table)
@@ -46,7 +53,14 @@ def write_table_holdout(folder: Path, *, schema: TableSchema, validation: Table,
 
 
 def write_image_holdout(folder: Path, *, class_names: tuple[str, ...], validation: ImagePair, test: ImagePair) -> None:
-    """Write a coordinator's images into a folder that is made."""
+    """Write a coordinator's images into a folder that is made.
+
+    Args:
+        folder: To make.
+        class_names: In the order of their numbers.
+        validation: Its images.
+        test: Its images.
+    """
     folder.mkdir(parents=True)
     for name, pair in zip(_PARTS, (validation, test), strict=True):
         write_pair(folder / name, pair)

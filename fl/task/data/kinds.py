@@ -48,6 +48,13 @@ def kind_of(
     Categorical is what is listed as such, and words of which most hold no digit. A few words among numbers are refused as
     errors; so are words that hold digits, which are numbers written otherwise more often than categories.
 
+    Args:
+        table: The file.
+        place: Of the column.
+        listed: Columns that were named categorical.
+        missing: Marks of a missing value.
+        zero_is_missing: Columns where 0 is one, too.
+        spelling: How numbers are written.
     Raises: DataError with the settings that would read the column, or with too many levels.
     """
     spelling = spelling or Spelling()
@@ -141,7 +148,16 @@ def check_marks(table: Table, place: int, *, absent: NDArray[np.bool_], missing:
 def na_word(
     name: str, *, mark: str, rows: int, others: Sequence[str], source: str, missing: Sequence[str]
 ) -> DataError:
-    """The refusal of a mark that may be a value, such as the NA of Namibia."""
+    """The refusal of a mark that may be a value, such as the NA of Namibia.
+
+    Args:
+        name: Of the column.
+        mark: Such as NA.
+        rows: How many have it.
+        others: Further values of the column.
+        source: For messages.
+        missing: The marks that are set.
+    """
     rest = [each for each in missing if each.casefold() != mark.casefold()]
     return DataError(
         seen=f"column {name!r} of {source} holds {mark!r} in {rows} rows, beside {shown(others)}",

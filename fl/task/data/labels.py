@@ -21,6 +21,11 @@ _SHOWN = 10  # rows or values listed in a message
 def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unlabelled: bool) -> Table:
     """The rows that have a label.
 
+    Args:
+        table: The file.
+        place: Of the label.
+        missing: Marks of a missing value.
+        drop_unlabelled: Whether rows without one are left out.
     Raises: DataError if no row has one, or if some have none and are not to be dropped; names their lines.
     """
     unlabelled = missing_cells(table.columns[place], missing=missing)
@@ -52,6 +57,11 @@ def name_classes(
 ) -> NDArray[np.str_]:
     """The class name of every row, shape (N,). Every row has a label.
 
+    Args:
+        table: The file.
+        place: Of the label.
+        positive_above: The threshold of a number, None for classes.
+        label_map: Words for classes.
     Raises: DataError if a target is no number where a threshold is set, or is not in the map.
     """
     if positive_above is not None:

@@ -57,6 +57,11 @@ def survey_shard(
 ) -> tuple[Shard, DataReading]:
     """As `read_shard`, and what its owner has to know before anything is staked on it.
 
+    Args:
+        path: Of the file.
+        schema: Of the task.
+        style: How the file is written.
+        drop_unlabelled: Whether rows without a label are left out.
     Raises: DataError as `read_shard`, and if the table is in another unit or other words than the task's. Settings are named
         as `fl client` takes them.
     """

@@ -36,7 +36,7 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
     for number, place in enumerate((3, 1000), start=1):
         assert liar.escrow.next_demand(liar.task.task_id, opened.id, doubter.address) == number
         held = token.balance(doubter.address)
-        liar.escrow.submit("demand", (opened.challenge, place), account=doubter)
+        liar.escrow.submit("demand", (opened.challenge.as_tuple(), place), account=doubter)
         assert held - token.balance(doubter.address) == number * least
     for place in (3, 1000):
         call = proofs.answer(
@@ -46,11 +46,11 @@ def test_the_parts_of_a_right_challenge_s_sums_earn_it_a_bond_that_grows(liar, a
             liar.escrow.submit(call.function, call.arguments, account=doubter)
         liar.escrow.submit(call.function, call.arguments, account=challenger)
     pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
-    liar.escrow.submit("uphold", (opened.challenge, lie.header.as_tuple()), account=challenger)
+    liar.escrow.submit("uphold", (opened.challenge.as_tuple(), lie.header.as_tuple()), account=challenger)
     assert liar.escrow.was_upheld(opened.id)
     before = liar.escrow.credit(token.address, challenger.address)
     for place in (3, 1000):
-        liar.escrow.submit("dismiss", (opened.challenge, place), account=challenger)
+        liar.escrow.submit("dismiss", (opened.challenge.as_tuple(), place), account=challenger)
     assert liar.escrow.credit(token.address, challenger.address) - before == 3 * least
 
 
@@ -64,9 +64,9 @@ def test_a_demand_that_ends_a_false_challenge_gives_its_bond_back(liar, account)
     call = proofs.challenge_with(posted, place=place, update=participant.blocks, sums=sums)
     opened = challenged(liar, call, challenger)
     bonded(liar, doubter)
-    liar.escrow.submit("demand", (opened.challenge, 7), account=doubter)
+    liar.escrow.submit("demand", (opened.challenge.as_tuple(), 7), account=doubter)
     pass_time(liar.world.w3, until=liar.escrow.standing_of(opened.id)[1] + 1)
-    liar.escrow.submit("dismiss", (opened.challenge, 7), account=challenger)
+    liar.escrow.submit("dismiss", (opened.challenge.as_tuple(), 7), account=challenger)
     assert not liar.escrow.was_upheld(opened.id)
     least = liar.task.terms.min_stake
     assert (

@@ -9,14 +9,15 @@ from chain.providers import is_behind, running_provider
 from web3.exceptions import TransactionNotFound
 
 from fl.audit.disputes import proofs, submit
+from fl.audit.disputes.findings import Finding
 from fl.audit.disputes.proofs import Call
 from fl.audit.disputes.submit import Filings
-from fl.audit.disputes.watch import Finding, Watch
+from fl.audit.disputes.watch import Watch
 from fl.bundle.store import BundleStore
 from fl.chain.errors import Refused
-from fl.chain.escrow import Status
 from fl.chain.provider import Patience
 from fl.chain.record import TaskRecord
+from fl.chain.task_state import Status
 from fl.coordinator.lifecycle.refuter import ChallengeRefuter
 from fl.rewards import Account
 from fl.rewards.sums import fold
@@ -141,7 +142,7 @@ def test_another_round_in_a_rounds_place_is_looked_at_anew(liar):
     made.header = replace(made.header, next_model=bytes([7]) * 32)
     liar.post(made.header, made.settlement.tree.leaves)
     assert watch.look().fine == (1,)
-    assert watch._scored == {(1, leaf.account) for leaf in watch._read[1].published.leaves}
+    assert watch._scores._right == {(1, leaf.account) for leaf in watch._reader.read(1).published.leaves}
 
 
 def test_a_tree_that_was_made_without_a_client_whose_leave_was_reorganised_is_refused_and_convicts_nobody(new_world):

@@ -15,10 +15,10 @@ from eth_utils import to_checksum_address
 
 from fl.audit.disputes import proofs
 from fl.audit.disputes.proofs import Call, Published, Signed
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.chain.clock import pass_time
 from fl.chain.errors import Refused
-from fl.chain.escrow import Status
+from fl.chain.task_state import Status
 from fl.chain.typed_data import Update, sign
 from fl.rewards import RoundTree
 from fl.rewards.sums import fold
@@ -368,7 +368,7 @@ def test_a_false_score_is_challenged_and_stands_unrefuted(liar, outsider):
         refused(liar, attempt, liar.world.coordinator, "SumIsRight")
     _, deadline, _ = liar.escrow.standing_of(opened.id)
     pass_time(liar.world.w3, until=deadline + 1)
-    liar.escrow.submit("uphold", (opened.challenge, lie.header.as_tuple()), account=liar.world.clients[0])
+    liar.escrow.submit("uphold", (opened.challenge.as_tuple(), lie.header.as_tuple()), account=liar.world.clients[0])
     state = liar.task.state()
     assert (state.status, state.posted) == (Status.HALTED, 1)
     # Its bond, and a least stake of the coordinator's.

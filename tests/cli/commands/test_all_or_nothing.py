@@ -10,8 +10,9 @@ from eth_account import Account
 
 from fl.chain import deploying
 from fl.chain.anvil import find_anvil, running_anvil
+from fl.chain.erc20 import Token
 from fl.chain.errors import NoFunds
-from fl.chain.escrow import PARTS, Token
+from fl.chain.escrow import PARTS
 from fl.chain.fork import OldChain, check_fork
 from fl.chain.sender import connect, transfer_ether
 from fl.cli.commands import deploy, mint
@@ -45,7 +46,7 @@ def test_a_mint_that_cannot_send_the_ether_along_mints_nothing(refuses, fl, chai
     done = fl("mint", f"deployment={tmp_path}/d.json", f"to={to}", "tokens=5", "ether=0.25")
     assert done.out.startswith(f"{to} holds 5 tokens and 0.25 ETH\nspent ")
     spent = 10**18 - 25 * 10**16 - w3.eth.get_balance(poor.address)
-    assert f"spent {spent / 10**18:.3g} ETH on gas, and sent 0.25 along\n" in done.out
+    assert f"spent {spent / 10**18:.6g} ETH on gas, and sent 0.25 along\n" in done.out
 
 
 def test_ether_that_does_not_get_there_all_the_same_is_told_beside_the_tokens(refuses, chain, tmp_path, monkeypatch):

@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from fl.audit.archive import Archive, BadArchive, is_archive, write_archive
-from fl.bundle.format import BrokenBundle, read_leaves
+from fl.bundle.files import BrokenBundle
+from fl.bundle.format import read_leaves
 from fl.bundle.store import BundleStore, Withheld
 from fl.chain.json_file import write_json
 

@@ -12,6 +12,7 @@ from fl.bundle.format import Bundle, read_header, write_header
 from fl.bundle.store import BundleStore
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.invite import Invite
+from fl.chain.tokens import tokens
 from fl.codec import Blocks
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
@@ -85,7 +86,9 @@ def test_an_honest_task_is_fine(fl, run, world):
     done = fl("audit", run)
     assert (done.code, done.err) == (0, "")
     first, *lines = done.out.splitlines()
-    assert first.startswith(f"task {world.invite.task_id} on chain 31337: started, 3 of 3 rounds, 1000 of 1000 tokens")
+    assert first.startswith(
+        f"task {world.invite.task_id} on chain 31337: started, 3 of 3 rounds, 1,000 of 1,000 tokens"
+    )
     assert [line.split("  direction")[0].split() for line in lines] == [
         ["round", str(number), "ok"] for number in (1, 2, 3)
     ]
@@ -361,7 +364,7 @@ def test_a_client_checks_its_own_score_and_everybodys_pay(fl, run, client, world
     assert "not checked in rounds 1–3: the scores of 2 clients (their updates are not here)" in done.out
     assert "not checked in rounds 1–3: direction and next model" in done.out
     earned = next(leaf.cumulative for leaf in world.reports[2].leaves if leaf.account == client)
-    assert f"{client} has earned {earned / 10**18:g} tokens up to round 3, and 0 tokens are claimed" in done.out
+    assert f"{client} has earned {tokens(earned)} tokens up to round 3, and 0 tokens are claimed" in done.out
 
 
 def test_a_client_without_the_direction_is_told(fl, run, client):

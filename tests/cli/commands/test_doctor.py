@@ -118,7 +118,7 @@ def test_chain_task_and_funds_of_an_invite(fl, new_world, tmp_path):
     done = fl("doctor", f"invite={world.invite_path}", f"key={path}")
     assert done.code == 0, done.out
     assert finding(done, "chain")[1] == f"31337 at {world.deployment.url.removeprefix('http://')}"
-    assert finding(done, "task")[1].endswith("pays up to 1000 tokens over 2 rounds")
+    assert finding(done, "task")[1].endswith("pays up to 1,000 tokens over 2 rounds")
     assert finding(done, "gas") == ("warn", f"{account.address} has no ETH; send it some: every transaction costs gas")
     assert finding(done, "tokens")[0] == "warn"
     wrong = dataclasses.replace(world.invite, coordinator=world.sponsor.address)

@@ -333,7 +333,7 @@ def test_a_client_challenges_its_own_score_with_what_the_gateway_gives_it(new_wo
     assert f"round 1 FRAUD: the score of {victim.address} is wrong" in done.out
     assert "filed challengeScore in 0x" in done.out
     (opened,) = liar.escrow.challenges(liar.task.task_id)
-    assert (opened.challenge[2], opened.challenge[3]) == (victim.address, victim.address)
+    assert (opened.challenge.account, opened.challenge.challenger) == (victim.address, victim.address)
 
 
 # ---- refusals -----------------------------------------------------------------------------------------------------------

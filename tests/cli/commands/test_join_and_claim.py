@@ -32,7 +32,7 @@ def test_a_client_joins_with_a_commitment_to_its_file(open_task, tmp_path, capsy
     content = hashlib.sha256(shard.read_bytes()).digest()
     assert enrolment.stake == 5 * TOKENS
     assert enrolment.dataset == hashlib.sha256(bytes.fromhex(note["salt"]) + content).digest()
-    assert "pays up to 1000 tokens over 1 rounds" in capsys.readouterr().out
+    assert "pays up to 1,000 tokens over 1 rounds" in capsys.readouterr().out
 
 
 def test_a_commitment_is_made_once_for_a_file_a_task_and_an_account_and_never_lost(tmp_path):

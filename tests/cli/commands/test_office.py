@@ -7,11 +7,11 @@ import pytest
 
 from fl.chain.accounts import anvil_account
 from fl.chain.clock import pass_time
-from fl.chain.escrow import Status
 from fl.chain.invite import Invite
 from fl.chain.membership import InviteDiffers, read_task
 from fl.chain.paid_task import PaidTask
 from fl.chain.record import TaskRecord
+from fl.chain.task_state import Status
 
 TOKENS = 10**18
 NEXT, STRANGER = 14, 15  # of Anvil's accounts

@@ -17,7 +17,7 @@ from fl.rewards import Participant, cap_q64, settle, weigh
 from fl.rewards.price import Account
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
-from fl.scoring.scorer import TooManyClients
+from fl.scoring.scorer import SCALING, TooManyClients
 from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.model_vector import layout_of, vector_of
 from fl.task.spec import TaskSpec, dataset_hash
@@ -115,7 +115,7 @@ def figures(run, tmp_path, *arguments):
 def test_a_round_is_scored_side_by_side(run, tmp_path, capsys):
     found = figures(run, tmp_path)
     rules = found["rules"]
-    assert list(rules) == ["direction", "shapley", "leverage", "permutation", "gtg", "loo", "cosine"]
+    assert list(rules) == [SCALING[0], "shapley", *SCALING[1:]]
     assert found["against"] == "shapley"
     assert [rules[name]["diagnostics"]["evaluations"] for name in ("direction", "shapley", "loo")] == [0, 8, 4]
     posted = [client["posted"] for client in found["clients"]]

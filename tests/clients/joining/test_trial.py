@@ -6,7 +6,7 @@ import pytest
 from clients.joining.preview import Preview, Previewing, Trial
 from clients.joining.terms import Offer
 from clients.joining.trial import try_round
-from fl.chain.escrow import TaskState
+from fl.chain.task_state import TaskState
 from fl.task.data import Dataset
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec

@@ -3,6 +3,7 @@
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from fastapi import APIRouter, Response
@@ -15,7 +16,7 @@ from clients.payments import follower
 from clients.payments.book import NoLeaf, PayBook
 from clients.payments.follower import PayFollower
 from fl.audit.disputes.evidence import BadEvidence
-from fl.bundle.format import BrokenBundle
+from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused
 from fl.chain.tokens import tokens
 from fl.coordinator.gateway.bundle_api import archive_router
@@ -38,25 +39,32 @@ def played(new_world, tmp_path):
 
 
 @pytest.fixture
-def gateway(played, tmp_path):
-    """Starts a gateway on a port, so that it can go away and come back."""
+def gateway_of(tmp_path):
+    """Starts a gateway for a world's folder, on a port, so that it can go away and come back."""
     tls = own_tls(tmp_path / "tls", names=[])
 
-    def start(port=0, *, before=()):
-        routers = [*before, archive_router(tmp_path, task=played.task)]
+    def start(world, port=0, *, before=()):
+        routers = [*before, archive_router(tmp_path, task=world.task)]
         return running_gateway("127.0.0.1", port, tls=tls, routers=routers)
 
     return start, tls
 
 
 @pytest.fixture
-def gateway_of(tmp_path):
+def gateway(played, gateway_of):
+    """The gateway of the played task."""
+    start, tls = gateway_of
+    return partial(start, played), tls
+
+
+@pytest.fixture
+def serving(gateway_of):
     """Serves a world's folder; yields the invite that leads there."""
+    start, tls = gateway_of
 
     @contextmanager
     def serve(world):
-        tls = own_tls(tmp_path / "tls", names=[])
-        with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=world.task)]) as running:
+        with start(world) as running:
             yield behind(world, running, tls)
 
     return serve
@@ -308,7 +316,7 @@ class Stop(Exception):
 
 
 def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_stake(
-    new_world, gateway_of, until, devnet, tmp_path
+    new_world, serving, until, devnet, tmp_path
 ):
     world = new_world(rounds=3, clients=2, challenge_window=100)
 
@@ -322,7 +330,7 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
     with pytest.raises(Stop):
         world.run(world.app(world.downhill), on_round=leave_in_round_two)
     said = []
-    with gateway_of(world) as invite:
+    with serving(world) as invite:
         follower = PayFollower(
             invite,
             folder=NodeFolder(path=tmp_path / "node"),
@@ -354,10 +362,10 @@ def test_a_follower_writes_a_hand_over_into_the_folder_from_where_the_node_reads
     folder.path.mkdir()
     folder.bind(invite=played.invite, account=played.addresses[0])
     assert read_invite(str(folder.invite_path)).coordinator == played.coordinator.address
-    one = played.escrow
+    held = played.escrow
     # The contract lets nobody take a task over that is closed; this one has its last round posted, no more.
-    one.offer_coordinator(played.task.task_id, following.address, account=played.coordinator)
-    one.take_coordinator(played.task.task_id, account=following)
+    held.offer_coordinator(played.task.task_id, following.address, account=played.coordinator)
+    held.take_coordinator(played.task.task_id, account=following)
     follower = PayFollower(
         played.invite, folder=folder, gateway=None, account=played.clients[0], claims=False, say=said.append
     )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl.chain.escrow import Status
+from fl.chain.task_state import Status
 from fl.coordinator.lifecycle.bring_back import BringBack
 
 TOKENS = 10**18

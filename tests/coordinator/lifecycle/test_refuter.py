@@ -8,7 +8,7 @@ from audit.liar import TOKENS, Liar, bonded, outscored
 
 from fl.audit.disputes import proofs
 from fl.bundle.store import BundleStore
-from fl.chain.escrow import Status
+from fl.chain.task_state import Status
 from fl.coordinator.lifecycle import refuter
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.rewards.sums import fold

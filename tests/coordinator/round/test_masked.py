@@ -13,7 +13,8 @@ from fl.aggregation.replay import replay_sum
 from fl.audit.masked import setting_of
 from fl.audit.recompute import ChainView, RoundDiffers, check_round
 from fl.audit.strategy_state import StrategyMemory
-from fl.bundle.format import MANIFEST, Bundle
+from fl.bundle.files import MANIFEST
+from fl.bundle.format import Bundle
 from fl.bundle.store import BundleStore
 from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid

@@ -122,7 +122,7 @@ def test_a_liar_of_an_earlier_life_stays_outside(killed, monkeypatch, account):
         after, said = honest(self, direction, roots, setting=setting, sign=sign)
         if setting.of.number > 1 or self.account != liar:
             return after, said
-        told = replace(said, values={one: value + np.uint64(1 << 30) for one, value in said.values.items()})
+        told = replace(said, values={other: value + np.uint64(1 << 30) for other, value in said.values.items()})
         asked = question_hash(direction, roots=roots)
         return after, replace(told, signature=self._sign(TELL, told.content(asked), setting, sign))
 

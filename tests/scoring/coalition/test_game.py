@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from scoring.rounds import rng, small_round
+from scoring.rounds import RULES, rng, small_round
 from torch import nn
 
 from fl.codec import Blocks
@@ -73,7 +73,7 @@ def test_an_unknown_game_is_refused(game, utility, match):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-@pytest.mark.parametrize("name", ["direction", "shapley", "loo", "banzhaf", "cosine", "permutation", "gtg", "leverage"])
+@pytest.mark.parametrize("name", RULES)
 def test_an_update_that_is_no_number_is_refused_by_its_number(bad, name):
     inputs = small_round(clients=3)
     inputs.updates[1][4] = bad
