@@ -73,8 +73,9 @@ contract TransitionMirror is Disputes(address(0)) {
     }
 }
 
-/// @title What Disputes takes for signed, callable from Python for any task, round and account
-contract SignedMirror is Disputes(address(0)) {
+/// @title What Disputes takes for a signed update, callable from Python for any task, round and account
+/// @dev A contract of its own, and so is ReceiptMirror: with both functions Disputes is larger than a chain takes.
+contract UpdateMirror is Disputes(address(0)) {
     function updateDigest(bytes32 taskId, uint32 round, address client, SignedUpdate calldata update)
         external
         view
@@ -82,7 +83,10 @@ contract SignedMirror is Disputes(address(0)) {
     {
         return _hashTypedDataV4(_updateHash(taskId, round, client, update));
     }
+}
 
+/// @title What Disputes takes for a signed receipt
+contract ReceiptMirror is Disputes(address(0)) {
     /// @notice proveOmission itself, as if this header were posted and nobody were coordinator: it refuses every receipt
     /// and names the account that it takes for its signer.
     function refuseReceipt(

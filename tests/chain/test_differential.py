@@ -87,9 +87,16 @@ def mirror(mirrors):
 
 
 @pytest.fixture(scope="module")
-def signed_mirror(mirrors):
-    """What Disputes takes for signed, and the domain that is signed for."""
-    contract = mirrors["SignedMirror"]
+def update_mirror(mirrors):
+    """What Disputes takes for a signed update, and the domain that is signed for."""
+    contract = mirrors["UpdateMirror"]
+    return contract.functions, Domain(chain_id=31337, contract=contract.address)
+
+
+@pytest.fixture(scope="module")
+def receipt_mirror(mirrors):
+    """What Disputes takes for a signed receipt, and the domain that is signed for."""
+    contract = mirrors["ReceiptMirror"]
     return contract.functions, Domain(chain_id=31337, contract=contract.address)
 
 
@@ -200,8 +207,8 @@ def refusal(call, error: str, types: list[str]) -> tuple:
 
 @few
 @given(st.builds(Update, task_id=words, round=uint32, client=accounts, base_model=words, update_root=words))
-def test_digests_of_updates_agree(signed_mirror, update):
-    functions, domain = signed_mirror
+def test_digests_of_updates_agree(update_mirror, update):
+    functions, domain = update_mirror
     unsigned = (update.base_model, update.update_root, (bytes(32), bytes(32)))
     told = functions.updateDigest(update.task_id, update.round, update.client, unsigned).call()
     assert told == digest(update, domain=domain)
@@ -209,8 +216,8 @@ def test_digests_of_updates_agree(signed_mirror, update):
 
 @few
 @given(st.builds(Receipt, task_id=words, round=st.integers(1, 2**24 - 1), client=accounts, update_root=words), wallets)
-def test_the_signer_of_a_receipt_is_its_signer_there(signed_mirror, receipt, coordinator):
-    functions, domain = signed_mirror
+def test_the_signer_of_a_receipt_is_its_signer_there(receipt_mirror, receipt, coordinator):
+    functions, domain = receipt_mirror
     leaf = Leaf(account=receipt.client, update_root=bytes(32), weight=0, score=0, total=0, cumulative=0)
     header = replace(header_of(RoundTree([leaf])), task_id=receipt.task_id, round=receipt.round)
     signature = compact(sign(receipt, domain=domain, account=coordinator))
