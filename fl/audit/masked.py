@@ -111,7 +111,7 @@ def follow_masked(inner: Strategy, bundle: Bundle, *, setting: Setting) -> None:
     step = None
     if bundle.masked is not None and bundle.updates:
         words: dict[str, Words] = {
-            one.account: _words(one.wire, one.account, size=setting.size) for one in bundle.updates
+            update.account: _words(update.wire, update.account, size=setting.size) for update in bundle.updates
         }
         step = unmask(words, transcript=bundle.masked, setting=setting).step
     replay_sum(inner, bundle.round, step, base=bundle.base, layout=bundle.layout)

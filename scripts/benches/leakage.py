@@ -131,10 +131,10 @@ def invert(spec: TaskSpec, base: Array, gradient: Array, *, labels: Array, seed:
     """Images, one a label, whose mean gradient at the base points where a gradient does, shape (N, 1, 8, 8)."""
     model = spec.build_model()
     parameters = dict(model.named_parameters())
-    sizes = [one.numel() for one in parameters.values()]
+    sizes = [parameter.numel() for parameter in parameters.values()]
     values = {
-        name: part.view_as(one).requires_grad_()
-        for (name, one), part in zip(parameters.items(), torch.from_numpy(base.copy()).split(sizes), strict=True)
+        name: part.view_as(parameter).requires_grad_()
+        for (name, parameter), part in zip(parameters.items(), torch.from_numpy(base.copy()).split(sizes), strict=True)
     }
     wanted = torch.from_numpy(gradient.astype(np.float32))
     targets = torch.from_numpy(np.asarray(labels, dtype=np.int64))
@@ -144,7 +144,8 @@ def invert(spec: TaskSpec, base: Array, gradient: Array, *, labels: Array, seed:
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _TURNS)
     for _ in range(_TURNS):
         loss = torch.nn.functional.cross_entropy(functional_call(model, values, (images,)), targets)
-        own = torch.cat([one.ravel() for one in torch.autograd.grad(loss, list(values.values()), create_graph=True)])
+        slopes = torch.autograd.grad(loss, list(values.values()), create_graph=True)
+        own = torch.cat([part.ravel() for part in slopes])
         apart = 1 - torch.nn.functional.cosine_similarity(own, wanted, dim=0)
         (slope,) = torch.autograd.grad(apart + 1e-4 * _variation(images), images)
         images.grad = slope.sign()

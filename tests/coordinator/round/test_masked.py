@@ -250,5 +250,5 @@ def step_of(bundle, task):
         task_id=bundle.task_id, number=bundle.round, size=bundle.layout.size, enrolments=task.task.enrolments(),
         domain=task.task.domain, spec=task.spec,
     )  # fmt: skip
-    words = {one.account: np.frombuffer(one.wire, dtype="<u8") for one in bundle.updates}
+    words = {update.account: np.frombuffer(update.wire, dtype="<u8") for update in bundle.updates}
     return unmask(words, transcript=bundle.masked, setting=setting).step

@@ -57,13 +57,13 @@ class Killing(LocalGrid):
 
 
 @pytest.fixture
-def killed(world, spec):
+def killed(new_world, spec):
     """A masked task of three rounds whose coordinator dies in the second, and comes back."""
 
     def play(step, *, gone=(), rounds=3):
-        task = world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
+        task = new_world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
         app = task.app(task.downhill)
-        grid = Killing(app, {one + 2: task.node_config(one) for one in range(CLIENTS)}, dies=step, gone=gone)
+        grid = Killing(app, {number + 2: task.node_config(number) for number in range(CLIENTS)}, dies=step, gone=gone)
         initial = ArrayRecord(task.spec.build_model().state_dict())
         with pytest.raises(Killed):
             task.strategy().start(grid, initial)
@@ -122,7 +122,7 @@ def test_a_liar_of_an_earlier_life_stays_outside(killed, monkeypatch, account):
         after, said = honest(self, direction, roots, setting=setting, sign=sign)
         if setting.of.number > 1 or self.account != liar:
             return after, said
-        told = replace(said, values={one: value + np.uint64(1 << 30) for one, value in said.values.items()})
+        told = replace(said, values={other: value + np.uint64(1 << 30) for other, value in said.values.items()})
         asked = question_hash(direction, roots=roots)
         return after, replace(told, signature=self._sign(TELL, told.content(asked), setting, sign))
 
@@ -131,4 +131,4 @@ def test_a_liar_of_an_earlier_life_stays_outside(killed, monkeypatch, account):
     first, second = task.reports
     assert first.scores[liar] == 0
     assert set(second.scores) == set(task.addresses) - {liar}
-    assert "it lied in an earlier round and has lost its place" in {one.reason for one in second.refusals}
+    assert "it lied in an earlier round and has lost its place" in {refusal.reason for refusal in second.refusals}

@@ -25,11 +25,13 @@ class Listening(LocalGrid):
 
 
 @pytest.fixture
-def noisy(world, spec):
+def noisy(new_world, spec):
     """A task with noise of some clients that runs two rounds."""
 
     def play(terms, *, clients=3, **options):
-        task = world(clients=clients, rounds=2, spec=spec(privacy=terms.to_spec(), batch_size=8, steps=5, **options))
+        task = new_world(
+            clients=clients, rounds=2, spec=spec(privacy=terms.to_spec(), batch_size=8, steps=5, **options)
+        )
         app = task.app(task.downhill)
         grid = Listening(app, {client + 2: task.node_config(client) for client in range(clients)})
         grid.beside = []
