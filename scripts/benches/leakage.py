@@ -144,7 +144,8 @@ def invert(spec: TaskSpec, base: Array, gradient: Array, *, labels: Array, seed:
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _TURNS)
     for _ in range(_TURNS):
         loss = torch.nn.functional.cross_entropy(functional_call(model, values, (images,)), targets)
-        own = torch.cat([part.ravel() for part in torch.autograd.grad(loss, list(values.values()), create_graph=True)])
+        slopes = torch.autograd.grad(loss, list(values.values()), create_graph=True)
+        own = torch.cat([part.ravel() for part in slopes])
         apart = 1 - torch.nn.functional.cosine_similarity(own, wanted, dim=0)
         (slope,) = torch.autograd.grad(apart + 1e-4 * _variation(images), images)
         images.grad = slope.sign()

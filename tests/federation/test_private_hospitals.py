@@ -19,7 +19,15 @@ HOSPITALS = ("cleveland", "hungarian", "switzerland", "va")
 DYING = Path(__file__).with_name("dying_node.py")
 
 
-@pytest.mark.parametrize("noise", [(), ("privacy.noise=client", "privacy.multiplier=0.05")], ids=["masked", "noisy"])
+@pytest.mark.parametrize(
+    "noise",
+    [
+        (),
+        ("privacy.noise=client", "privacy.multiplier=0.05"),
+        ("privacy.noise=rows", "privacy.multiplier=1", "privacy.rows=60"),
+    ],
+    ids=["masked", "noisy", "rows"],
+)
 def test_four_hospitals_are_paid_for_masked_updates_though_one_dies(on, tmp_path, shared_data, noise):
     data = shared_data("heart-disease")
     with lan(["hub", *HOSPITALS]) as machines:
@@ -73,4 +81,5 @@ def test_four_hospitals_are_paid_for_masked_updates_though_one_dies(on, tmp_path
     said = nodes["cleveland"].said()
     assert "masked: coordinator and evaluators see the sum" in " ".join(said.split())
     assert ("privacy spent" in said) == bool(noise)
+    assert ("; privacy spent of each of your " in said) == ("privacy.noise=rows" in noise)
     assert wait_for(lambda: not left_behind(tmp_path), what=lambda: f"the end of {left_behind(tmp_path)}")

@@ -63,7 +63,7 @@ def killed(new_world, spec):
     def play(step, *, gone=(), rounds=3):
         task = new_world(clients=CLIENTS, rounds=rounds, spec=spec(privacy=MASKED_SPEC))
         app = task.app(task.downhill)
-        grid = Killing(app, {client + 2: task.node_config(client) for client in range(CLIENTS)}, dies=step, gone=gone)
+        grid = Killing(app, {number + 2: task.node_config(number) for number in range(CLIENTS)}, dies=step, gone=gone)
         initial = ArrayRecord(task.spec.build_model().state_dict())
         with pytest.raises(Killed):
             task.strategy().start(grid, initial)
