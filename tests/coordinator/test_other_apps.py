@@ -454,6 +454,33 @@ def test_a_strategy_finds_the_settings_of_its_run(told, rows, monkeypatch):
     assert strategy.inner.found == 0.3
 
 
+# ---- what a loss takes -----------------------------------------------------------------------------------------------
+
+
+def test_a_network_of_triplets_in_a_wrapper_that_renames_its_arrays(told, rows):
+    def build():
+        return nn.DataParallel(nn.Linear(3, 2))  # as one that was written for GPUs
+
+    x = torch.from_numpy(rows.features)
+    triplets = (x[:30], x[1:31], x[2:32])
+
+    def apart(model, batch):
+        anchor, near, far = map(model, batch)
+        return functional.triplet_margin_loss(anchor, near, far, reduction="none")
+
+    model = seeded(build)
+    told |= {"loss": apart, "validation": [triplets]}
+    strategy = paying(strategy_of(), model=model, **told)
+
+    def train(message, partition):
+        own = tuple(one[partition::CLIENTS] for one in triplets)
+        one = trained(build(), message.content["arrays"], lambda one: apart(one, own).mean())
+        return content(ArrayRecord(one.state_dict()))
+
+    strategy.start(grid_of(train), ArrayRecord(model.state_dict()), num_rounds=2)
+    assert paid(strategy) > 0
+
+
 # ---- no torch --------------------------------------------------------------------------------------------------------
 
 
