@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -30,7 +30,7 @@ from fl.protocol import MASKED, RECORD
 from fl.task.behaviour import HONEST, Behaviour, Known, read_behaviour
 from fl.task.bounds import read_spec
 from fl.task.data import DataConfig, Dataset, Federation, FileStyle, PartitionConfig, load_federation
-from fl.task.held_arrays import Records, of_kind, received_model, record_of
+from fl.task.held_arrays import Records, metrics_of, of_kind, received_model, record_of, reply
 from fl.task.trust import Trust
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ def train(message: Message, context: Context) -> Message:
     content = Records(
         {
             "arrays": record_of(layout.unflatten(trained)),
-            "metrics": MetricRecord({"num-examples": len(rows.data.labels), "train-loss": loss}),
+            "metrics": metrics_of({"num-examples": len(rows.data.labels), "train-loss": loss}),
         }
     )
-    return Message(content, reply_to=message)
+    return reply(content, message)
 
 
 def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) -> dict[int, Message]:

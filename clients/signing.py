@@ -27,7 +27,7 @@ from fl.chain.typed_data import InvalidSignature
 from fl.codec import Blocks, LayoutMismatch, block_root, matched
 from fl.codec.narrow import narrowed
 from fl.protocol import MASKED, MODEL, RECORD, SignedUpdate, TrainRequest
-from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model
+from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model, reply
 
 log = logging.getLogger(__name__)
 
@@ -207,4 +207,4 @@ def _reply(
         for name, record in answer.items():
             if name not in models and name != RECORD:
                 content[name] = record
-    return Message(Records(content), reply_to=message)
+    return reply(Records(content), message)

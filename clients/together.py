@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 import numpy as np
-from flwr.app import ArrayRecord, Context, Message, MetricRecord
+from flwr.app import ArrayRecord, Context, Message
 from numpy.typing import NDArray
 
 from clients.app import HonestWork, honest_work, names_in
@@ -20,7 +20,7 @@ from clients.cohort import Job, train_together, why_not
 from clients.signing import TRAINED_IN, sign_updates
 from clients.trainer import train
 from fl.task.data import Dataset
-from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model, record_of
+from fl.task.held_arrays import ReceivedModel, Records, metrics_of, of_kind, received_model, record_of, reply
 from fl.task.model_vector import vector_of
 from fl.task.spec import TaskSpec
 
@@ -52,10 +52,10 @@ def answer_together(messages: Sequence[Message], contexts: Sequence[Context]) ->
         content = Records(
             {
                 "arrays": record_of(received.layout.unflatten(vector)),
-                "metrics": MetricRecord({"num-examples": len(work.data), "train-loss": loss}),
+                "metrics": metrics_of({"num-examples": len(work.data), "train-loss": loss}),
             }
         )
-        made = Message(content, reply_to=messages[place])
+        made = reply(content, messages[place])
         setattr(made, TRAINED_IN, seconds)
         try:
             answers[place] = sign_updates(messages[place], contexts[place], _told(made))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fl.task.model_vector import layout_of
+from fl.task.model_vector import copied, layout_of
 from fl.task.objectives import Function
 from fl.task.spec import TaskSpec
 
@@ -113,14 +112,14 @@ class Workbench:
         own = [f"{type(module).__module__}." for module in (*self._built.modules(), *spec.build_loss().modules())]
         # A function of somebody else's may keep what it likes.
         forgets = all(name.startswith(_FORGETFUL) for name in own) and not isinstance(spec.build_loss(), Function)
-        self._kept = Tools(copy.deepcopy(self._built), spec) if forgets else None
+        self._kept = Tools(copied(self._built), spec) if forgets else None
         kept = self._kept.model if self._kept else self._built
         self._buffers = list(zip(kept.buffers(), self._built.buffers(), strict=True))
 
     def tools(self) -> Tools:
         """To train with; the same ones every time if nothing of a training can stay in them."""
         if self._kept is None:
-            return Tools(copy.deepcopy(self._built), self._spec)
+            return Tools(copied(self._built), self._spec)
         with torch.no_grad():  # counters of batches, and buffers that no state dict holds
             for kept, built in self._buffers:
                 kept.copy_(built)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fl.scoring.passes import each, threads_for
 from fl.scoring.pooling import with_strided_pools
 from fl.task.draws import drawing_alike
-from fl.task.model_vector import batch_norms, layout_of, load_buffers, load_vector, statistics_of
+from fl.task.model_vector import batch_norms, copied, layout_of, load_buffers, load_vector, statistics_of
 from fl.task.objectives import Batch, Objective, objective_of, perplexity, rows_in
 from fl.task.rows import Rows
 
@@ -33,7 +33,7 @@ class Evaluation:
 class ValidationGame:
     """Loss, gradient and accuracy of a model's vector on one data set.
 
-    The model is copied, kept in evaluation mode (dropout off, batch statistics frozen) and never trained. Memory is
+    The model is copied but for what is frozen, kept in evaluation mode (dropout off, batch statistics frozen) and never trained. Memory is
     that of one batch, whatever the size of the set. What a model draws in its forward pass it draws from the same seed each time,
     and the generators are put back.
 
@@ -45,7 +45,7 @@ class ValidationGame:
         labels: Targets, shape (N, ...).
         rows: The same and anything else, instead of features and labels.
         batch_size: Samples of one pass; None for 128, which keeps LeNet's activations in a core's cache (a third faster than all 1,000
-            at once), or of text so many as have 2,048 tokens, 256 of a model beyond 16 million parameters.
+            at once), or of text so many as have 2,048 tokens, 128 of a model beyond 16 million parameters.
         device: Where to compute; CUDA if it is there by default. Model, loss, inputs and targets may be on any other: a batch is
             moved when its turn comes.
     """
@@ -63,7 +63,7 @@ class ValidationGame:
     ) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.rows = rows or Rows(arrays={"features": torch.as_tensor(features), "labels": torch.as_tensor(labels)})
-        self.model = with_strided_pools(copy.deepcopy(model)).to(self.device).eval()
+        self.model = with_strided_pools(copied(model)).to(self.device).eval()
         self.objective: Objective = copy.deepcopy(objective_of(loss)).to(self.device)  # class weights move along
         self.layout = layout_of(self.model)
         self.batch_size = batch_size or batch_size_for(self.model, self.rows)
@@ -124,7 +124,7 @@ class ValidationGame:
     def threads(self) -> int:
         """How many threads pass batches through the model."""
         if self._threads is None:
-            self._threads = threads_for(self.model, self.objective)
+            self._threads = 1 if is_large(self.model) else threads_for(self.model, self.objective)
         return self._threads
 
     def _judged(self, batch: Batch) -> tuple[float, int | None]:
@@ -205,21 +205,26 @@ class ValidationGame:
         self._measured = None
 
     def subset(self, members: Tensor) -> ValidationGame:
-        """The same game on some of the samples, by flags of shape (N,)."""
-        return ValidationGame(
-            self.model,
-            loss=self.objective,
-            rows=self.rows.take(members),
-            batch_size=self.batch_size,
-            device=str(self.device),
-        )
+        """The same game on some of the samples, by flags of shape (N,).
+
+        A model without batch norms is not copied for it: whoever passes rows through it loads a vector first.
+        """
+        rows = self.rows.take(members)
+        if batch_norms(self.model):
+            return ValidationGame(
+                self.model, loss=self.objective, rows=rows, batch_size=self.batch_size, device=str(self.device)
+            )
+        part = copy.copy(self)
+        part.__dict__.pop("validation_hash", None)  # of other rows
+        part.rows = rows
+        return part
 
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         """The data set in batches, on the game's device."""
         return self.rows.batches(size or self.batch_size, device=self.device)
 
 
-_ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 2048, 16_000_000, 256
+_ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 2048, 16_000_000, 128
 
 
 def batch_size_for(model: nn.Module, rows: Rows) -> int:
@@ -227,5 +232,9 @@ def batch_size_for(model: nn.Module, rows: Rows) -> int:
     inputs = rows.features
     if inputs.is_floating_point() or inputs.ndim < 2:
         return _ROWS
-    large = sum(parameter.numel() for parameter in model.parameters()) > _LARGE
-    return max(1, min(_ROWS, (_FEW_TOKENS if large else _TOKENS) // max(1, inputs[0].numel())))
+    return max(1, min(_ROWS, (_FEW_TOKENS if is_large(model) else _TOKENS) // max(1, inputs[0].numel())))
+
+
+def is_large(model: nn.Module) -> bool:
+    """Whether a model has so many parameters that its activations and gradients are counted in batches at a time."""
+    return sum(parameter.numel() for parameter in model.parameters()) > _LARGE

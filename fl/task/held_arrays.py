@@ -6,6 +6,7 @@ is most of a short round. A `HeldArray` is a Flower `Array` in every other way: 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -13,9 +14,10 @@ from io import BytesIO
 from typing import Any, TypeVar
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.app.message.recorddict import _SyncedDict
 from flwr.app.message.typeddict import TypedDict
+from flwr.app.metadata import Metadata
 from numpy.typing import NDArray
 
 from fl.codec import Layout, LayoutMismatch, model_hash
@@ -103,11 +105,24 @@ class Records(RecordDict):
     """A Flower record dict whose three views cost what they hold.
 
     Flower's own are made anew each time that they are read, and check and set every record twice; a FedAvg reads eight of them a reply.
+    Here they are made once, and again after a record was put in or taken out.
     """
 
     def __init__(self, records: Mapping[str, ArrayRecord | MetricRecord | ConfigRecord]) -> None:
         super().__init__()
         self.__dict__["_data"].update(records)
+
+    def __setitem__(self, key: str, value: ArrayRecord | MetricRecord | ConfigRecord) -> None:
+        super().__setitem__(key, value)
+        self.__dict__.pop(_VIEWS, None)
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        self.__dict__.pop(_VIEWS, None)
+
+    def __getstate__(self) -> dict[str, object]:
+        """Without the views, which hold the records themselves."""
+        return {name: value for name, value in self.__dict__.items() if name != _VIEWS}
 
     @property
     def array_records(self) -> TypedDict[str, ArrayRecord]:
@@ -132,15 +147,49 @@ class Records(RecordDict):
 Kind = TypeVar("Kind", ArrayRecord, MetricRecord, ConfigRecord)
 
 
+_VIEWS = "_views"
+
+
 def _view(records: RecordDict, kind: type[Kind]) -> TypedDict[str, Kind]:
-    found: TypedDict[str, Kind] = _SyncedDict(records, kind)
-    found.__dict__["_data"].update((name, record) for name, record in records.items() if isinstance(record, kind))
-    return found
+    made = records.__dict__.setdefault(_VIEWS, {})
+    if kind not in made:
+        found: TypedDict[str, Kind] = _SyncedDict(records, kind)
+        found.__dict__["_data"].update(of_kind(records, kind))
+        made[kind] = found
+    return made[kind]
+
+
+def metrics_of(values: Mapping[str, int | float]) -> MetricRecord:
+    """A Flower record of single numbers, past its checks of each key and value as in `record_of`."""
+    record = MetricRecord()
+    record.__dict__["_data"].update(values)
+    return record
 
 
 def of_kind(records: RecordDict, kind: type[Kind]) -> dict[str, Kind]:
     """The records of a kind by name, to read: what `RecordDict.array_records` and the like have, without the cost."""
-    return {name: record for name, record in records.items() if isinstance(record, kind)}
+    return {name: record for name, record in records.__dict__["_data"].items() if isinstance(record, kind)}
+
+
+def reply(content: RecordDict, asked: Message) -> Message:
+    """What `Message(content, reply_to=asked)` makes, without its checks of arguments that are known to be right."""
+    told, now = asked.metadata.__dict__, time.time()
+    metadata = Metadata.__new__(Metadata)
+    metadata.__dict__.update(
+        told,
+        _message_id="",
+        _src_node_id=told["_dst_node_id"],
+        _dst_node_id=told["_src_node_id"],
+        _src_task_id=told["_dst_task_id"],
+        _dst_task_id=told["_src_task_id"],
+        _reply_to_message_id=told["_message_id"],
+        _created_at=now,
+        _ttl=told["_ttl"] - (now - told["_created_at"]),
+        _delivered_at="",
+    )
+    made = Message.__new__(Message)
+    made.__dict__.update(_metadata=metadata, _content=content, _error=None)
+    return made
 
 
 @cache

@@ -6,6 +6,7 @@ Two names of one array (tied weights) are one part of the vector, under the firs
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -50,6 +51,12 @@ def travelling(model: nn.Module) -> dict[str, nn.Parameter]:
     # state_dict may be told otherwise by hooks; its order is what files and messages have.
     order = {name: place for place, name in enumerate(model.state_dict())}
     return dict(sorted(found.items(), key=lambda item: order.get(item[0], len(order))))
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A copy of a module that shares what is frozen with it: a base of gigabytes is in memory once, and nobody writes to it."""
+    frozen = {id(parameter): parameter for parameter in model.parameters() if not parameter.requires_grad}
+    return copy.deepcopy(model, frozen)
 
 
 def choose(model: nn.Module, trainable: str) -> nn.Module:

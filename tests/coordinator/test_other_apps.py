@@ -204,6 +204,33 @@ def test_a_model_in_half_precision(told, rows):
     assert paid(strategy) > 0
 
 
+# ---- what a loss takes -----------------------------------------------------------------------------------------------
+
+
+def test_a_network_of_triplets_in_a_wrapper_that_renames_its_arrays(told, rows):
+    def build():
+        return nn.DataParallel(nn.Linear(3, 2))  # as one that was written for GPUs
+
+    x = torch.from_numpy(rows.features)
+    triplets = (x[:30], x[1:31], x[2:32])
+
+    def apart(model, batch):
+        anchor, near, far = map(model, batch)
+        return functional.triplet_margin_loss(anchor, near, far, reduction="none")
+
+    model = seeded(build)
+    told |= {"loss": apart, "validation": [triplets]}
+    strategy = paying(strategy_of(), model=model, **told)
+
+    def train(message, partition):
+        own = tuple(side[partition::CLIENTS] for side in triplets)
+        net = trained(build(), message.content["arrays"], lambda net: apart(net, own).mean())
+        return content(ArrayRecord(net.state_dict()))
+
+    strategy.start(grid_of(train), ArrayRecord(model.state_dict()), num_rounds=2)
+    assert paid(strategy) > 0
+
+
 # ---- no torch --------------------------------------------------------------------------------------------------------
 
 

@@ -4,11 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
-from flwr.app import Array, ArrayRecord, MetricRecord, RecordDict
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
+from flwr.supercore.task_identity import TaskIdentity
 
 from fl.codec import model_hash
-from fl.task.held_arrays import HeldArray, Records, of_kind, received_model, record_of
+from fl.task.held_arrays import HeldArray, Records, metrics_of, of_kind, received_model, record_of, reply
 
 VALUES = np.arange(12, dtype=np.float32).reshape(3, 4)
 
@@ -75,3 +76,35 @@ def test_records_are_flowers_own_in_all_that_is_sent_and_read():
     found.metric_records["more"] = MetricRecord({"m": 2})  # a view writes through, as Flower's does
     assert found["more"]["m"] == 2
     assert type(pickle.loads(pickle.dumps(found))["arrays"]["w"]) is HeldArray
+
+
+def test_a_view_is_made_once_and_again_after_a_change_by_whatever_way():
+    records = Records({"a": record_of({"w": np.zeros(2)}), "m": metrics_of({"n": 1})})
+    assert records.array_records is records.array_records
+    records.metric_records["k"] = MetricRecord({"n": 2})
+    assert list(records.metric_records) == ["m", "k"]
+    del records["a"]
+    assert not records.array_records
+    records["b"] = record_of({"w": np.ones(2)})
+    assert list(records.array_records) == ["b"]
+    assert list(pickle.loads(pickle.dumps(records))) == list(records.copy()) == ["m", "k", "b"]
+
+
+def test_metrics_are_flowers_own():
+    assert metrics_of({"n": 1, "loss": 0.5}) == MetricRecord({"n": 1, "loss": 0.5})
+    assert metrics_of({"n": 1}).deflate() == MetricRecord({"n": 1}).deflate()
+
+
+def test_a_reply_is_the_one_that_flower_makes():
+    TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = 1, 1, 0
+    asked = Message(RecordDict(), 7, "train", ttl=60.0, group_id="3")
+    asked.metadata.__dict__["_message_id"] = "an id"
+    ours, theirs = reply(RecordDict(), asked), Message(RecordDict(), reply_to=asked)
+    found, expected = vars(ours.metadata), vars(theirs.metadata)
+    times = ("_created_at", "_ttl")
+    assert list(vars(ours)) == list(vars(theirs))
+    assert found.keys() == expected.keys()
+    assert {key: found[key] for key in found if key not in times} == {
+        key: expected[key] for key in expected if key not in times
+    }
+    assert [found[key] for key in times] == pytest.approx([expected[key] for key in times], abs=5)

@@ -7,6 +7,7 @@ from fl.codec import Layout, LayoutMismatch, matched
 from fl.errors import ConfigError
 from fl.task.model_vector import (
     choose,
+    copied,
     frozen_hash,
     layout_of,
     load_buffers,
@@ -108,3 +109,17 @@ def test_what_a_wrapper_puts_before_names_is_seen_through(prefix):
     assert layout.flatten(matched(arrays, layout.names)).tolist() == [1, 1, 0]
     with pytest.raises(LayoutMismatch, match=f"array 'weight' is absent, and '{prefix}weight' is there"):
         layout.flatten(arrays)
+
+
+def test_a_copy_shares_what_is_frozen_and_nothing_else():
+    model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3), nn.Linear(3, 1))
+    model[0].requires_grad_(False)
+    other = copied(model)
+    assert [one is another for one, another in zip(model.parameters(), other.parameters(), strict=True)] == [
+        True, True, False, False, False, False,
+    ]  # fmt: skip
+    assert other[1].running_mean is not model[1].running_mean
+    assert all(
+        torch.equal(one, another)
+        for one, another in zip(model.state_dict().values(), other.state_dict().values(), strict=True)
+    )

@@ -14,7 +14,6 @@ how far another training run would move it.
 
 from __future__ import annotations
 
-import copy
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from torch.func import functional_call, jvp
 
 from fl.scoring.game import ValidationGame
 from fl.task.draws import drawing_alike
+from fl.task.model_vector import copied
 from fl.task.objectives import Batch
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class _Frozen:
 
     def __init__(self, game: ValidationGame) -> None:
         self.game = game
-        self.model = copy.deepcopy(game.model).eval()
+        self.model = copied(game.model).eval()
         self._has_duals = True
 
     def tensors(self, vector: NDArray[np.floating]) -> dict[str, Tensor]:
