@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from fl.cli.arguments.key_value import named, parse
-from fl.errors import ConfigError, FairshareError
+from fl.errors import ConfigError
 from fl.foreign.files import expanded
 from fl.plain_text import printable
 from fl.report.model_files import BEST, MODELS
+from fl.report.onnx_model import write_onnx
 from fl.task.data.unlabelled import read_inputs
 from fl.task.saved_model import BadModelFile, SavedModel
 from fl.task.spec import TaskSpec
@@ -27,17 +27,10 @@ KNOWN = {
     "model": "a model that `fl finish` wrote, or the folder that holds it",
     "data": "a table of the columns that the model takes, or a folder or file of IDX images; a label may be missing",
     "out": "CSV file to write; the terminal by default",
-    "onnx": "file to write the model to as ONNX instead, for programs without Fairshare",
+    "onnx": "file to write the model and its preprocessing to as ONNX instead, for programs without Fairshare",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 _BATCH = 4096  # rows
-
-
-class NoOnnx(FairshareError):
-    """The packages that write ONNX are not installed."""
-
-    def __str__(self) -> str:
-        return "onnx is set and the packages onnx and onnxscript are not both installed; run `pip install 'fairshare[onnx]'`"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -57,7 +50,9 @@ def main(arguments: Sequence[str]) -> None:
     model = _built(saved, spec, where=values["model"])
     if "onnx" in values:
         write_onnx(model, spec, path=expanded(values["onnx"]))
-        print(f"written to {values['onnx']}")
+        print(
+            f"written to {values['onnx']}: it takes rows and gives what `fl predict` says of them; its metadata names columns and classes"
+        )
     if "data" in values:
         inputs = read_inputs(expanded(values["data"]), schema=spec.schema, feature_shape=spec.feature_shape)
         _write(outputs(model, inputs), spec, out=values.get("out"))
@@ -69,26 +64,6 @@ def outputs(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.f
     with torch.no_grad():
         parts = [model(torch.from_numpy(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)]
     return torch.cat([part.reshape(len(part), -1) for part in parts]).double().numpy()
-
-
-def write_onnx(model: torch.nn.Module, spec: TaskSpec, *, path: Path) -> None:
-    """Write the model as ONNX: inputs as the schema encodes them, any number of rows.
-
-    Args:
-        model: With its weights.
-        spec: Of its task.
-        path: To write.
-    Raises: NoOnnx.
-    """
-    if any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript")):
-        raise NoOnnx
-    path.parent.mkdir(parents=True, exist_ok=True)
-    example = (torch.zeros((2, *spec.feature_shape)),)
-    rows = torch.export.Dim("rows", min=1)
-    torch.onnx.export(
-        model.eval(), example, str(path), dynamo=True, input_names=["inputs"], output_names=["outputs"],
-        dynamic_shapes=({0: rows},), external_data=False, verbose=False,
-    )  # fmt: skip
 
 
 def _model_file(path: Path) -> Path:

@@ -3,10 +3,14 @@
 import csv
 import importlib.util
 import io
+import json
+import re
 
 import numpy as np
 import pytest
+import torch
 
+from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
 from fl.task.saved_model import SavedModel
 
 
@@ -126,10 +130,90 @@ def test_onnx_without_its_packages_is_refused_with_the_command_to_run(refuses, m
     )
 
 
-def test_onnx_says_what_the_model_says(fl, model, tmp_path):
-    onnx = pytest.importorskip("onnx.reference", reason="onnx is not installed")
+COLUMNS = (
+    NumericColumn(name="age", mean=50.0, std=10.0, marks_missing=True, zero_is_missing=False),
+    NumericColumn(name="pressure", mean=130.0, std=20.0, marks_missing=False, zero_is_missing=True),
+    CategoricalColumn(name="pain", levels=("none", "typical", "4"), marks_missing=True, zero_is_missing=False),
+)
+ROWS = [
+    ("61", "150", "typical"),
+    ("", "0", "none"),
+    ("1e9", "", "never seen"),
+    ("44", "131.5", ""),
+    ("39.5", "90", "4.0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs", "names", "scale"),
+    [
+        ("cross_entropy", 3, ("well", "ill", "worse"), None),
+        pytest.param("binary", 1, ("well", "ill"), None, marks=pytest.mark.long),
+        pytest.param("multi_label", 2, ("ill", "old"), None, marks=pytest.mark.long),
+        pytest.param("mse", 1, (), (120.0, 20.0), marks=pytest.mark.long),
+    ],
+)
+def test_onnx_runtime_says_of_a_raw_table_what_fl_predict_says(fl, tmp_path, spec, *, loss, outputs, names, scale):
+    onnx = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    assert fl("predict", model, f"onnx={tmp_path / 'm.onnx'}").code == 0
-    rows = np.array([[1, 0, 0], [-1, 0, 0], [0.5, 0, 0]], np.float32)
-    (found,) = onnx.ReferenceEvaluator(str(tmp_path / "m.onnx")).run(None, {"inputs": rows})
-    assert found.argmax(axis=1).tolist() == [1, 0, 1]
+    schema = TableSchema(
+        names=("age", "pressure", "pain", "outcome"),
+        has_header=True,
+        columns=COLUMNS,
+        target="outcome",
+        class_names=names,
+        positive_above=None,
+        label_map=(),
+        missing=("",),
+        target_scale=scale,
+    )
+    width, told = schema.num_features, json.loads(schema.to_json())
+    made = spec(
+        schema=told, class_names=names, loss=loss, num_classes=max(2, len(names)), feature_shape=(width,),
+        model_arguments={"in_features": width, "out_features": outputs},
+    )  # fmt: skip
+    weight = np.random.default_rng(1).normal(size=(outputs, width)).astype(np.float32)
+    path = tmp_path / "model.safetensors"
+    arrays = {"weight": weight, "bias": np.full(outputs, 0.1, np.float32)}
+    SavedModel(arrays=arrays, spec=made.to_json(), about={}).write(path)
+    rows = table(tmp_path, "\n".join(["age,pressure,pain", *(",".join(row) for row in ROWS), ""]))
+    said = fl("predict", path, rows, f"onnx={tmp_path / 'm.onnx'}")
+    assert said.code == 0, said.err
+    line, *lines = said.out.splitlines()
+    assert line == (
+        f"written to {tmp_path / 'm.onnx'}: it takes rows and gives what `fl predict` says of them; its metadata names columns "
+        "and classes"
+    )
+
+    session = onnx.InferenceSession(str(tmp_path / "m.onnx"))
+    about = session.get_modelmeta().custom_metadata_map
+    columns = json.loads(about["fairshare.columns"])
+    assert json.loads(about["fairshare.classes"]) == list(names)
+    levels = {one["name"]: one["levels"] for one in columns if "levels" in one}
+    assert [one["name"] for one in columns] == ["age", "pressure", "pain"]
+    assert levels == {"pain": ["none", "typical", "4"]}
+    places = {**{level: float(place) for place, level in enumerate(levels["pain"])}, "4.0": 2.0}
+    raw = [
+        [float(age or "nan"), float(pressure or "nan"), places.get(pain, -1.0 if pain else float("nan"))]
+        for age, pressure, pain in ROWS
+    ]
+    (found,) = session.run(None, {"rows": np.array(raw, np.float64)})
+    assert found.dtype == np.float64
+    expected = [[float(one) for one in row.split(",") if re.fullmatch(r"[-+.e\d]+", one)][1:] for row in lines[1:]]
+    assert found == pytest.approx(np.array(expected), abs=1e-4, rel=1e-5)
+
+
+def test_a_model_that_onnx_does_not_know_is_refused_in_one_line(refuses, model, monkeypatch, tmp_path):
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+    def export(*arguments, **options):
+        raise RuntimeError("\n  Unsupported: aten::odd\nand two hundred lines")
+
+    monkeypatch.setattr(torch.onnx, "export", export)
+    refuses(
+        "predict",
+        model,
+        f"onnx={tmp_path / 'm.onnx'}",
+        saying="torch.nn:Linear cannot be written as ONNX (RuntimeError: Unsupported: aten::odd); `fl predict` without onnx= uses",
+    )
+    assert not (tmp_path / "m.onnx").exists()
