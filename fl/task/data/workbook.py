@@ -65,7 +65,8 @@ def read_workbook(path: Path, content: bytes) -> Rows:
     """
     openpyxl = _imported("openpyxl", path=path)
     # A sheet is unpacked as its rows are read, so that a damaged one shows there.
-    damages = (BadZipFile, zlib.error, EOFError, ParseError, KeyError, ValueError, OSError)
+    # RuntimeError is of a part that is encrypted, or packed in a way that nobody here knows.
+    damages = (BadZipFile, zlib.error, EOFError, ParseError, KeyError, ValueError, OSError, RuntimeError)
     try:
         with ZipFile(io.BytesIO(content)) as parts:
             if (unpacked := sum(part.file_size for part in parts.infolist())) > _MOST_UNPACKED:

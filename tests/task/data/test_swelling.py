@@ -47,6 +47,14 @@ def test_a_workbook_has_as_many_cells_and_bytes_as_a_table_may_have(workbook, mo
         read_workbook(path, content)
 
 
+def test_a_workbook_that_is_packed_as_none_is_no_workbook(workbook):
+    path, content = workbook({"A1": "age"})
+    odd = content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x08\x00", b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x63\x00")
+    assert odd != content
+    with pytest.raises(DataError, match="is no Excel workbook .That compression method is not supported"):
+        read_workbook(path, odd)
+
+
 def test_a_parquet_file_of_one_value_has_as_many_rows_as_a_table_may_have(tmp_path, monkeypatch):
     written = io.BytesIO()
     parquet.write_table(arrow.table({"age": arrow.nulls(100_000, arrow.int8())}), written)
