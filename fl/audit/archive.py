@@ -44,6 +44,7 @@ VERSION = 1
 _ALWAYS = (HEADER, MANIFEST, ROUND)
 _LIST, _SIGNATURE, _INVITE = "archive.json", "signature.json", "invite.json"
 _MOST_LIST = 64 << 20  # bytes of the list of files
+_MOST_RECEIPTS = 256 << 20  # bytes in all: of 10,000 clients in 100 rounds each
 _MOST_DIRECTORY = 16 << 20  # bytes of the ZIP's own list: of 150,000 files
 _AT_ONCE = 1 << 20  # bytes
 
@@ -169,12 +170,15 @@ class Archive:
 
     def receipts(self) -> dict[str, bytes]:
         """By account, the content of the coordinator's file of receipts. Raises: BadArchive."""
+        found: dict[str, bytes] = {}
+        left = _MOST_RECEIPTS  # each is within its bounds, and what is packed small may be many of them
         with zipfile.ZipFile(self.path) as archive:
-            return {
-                name.removeprefix("receipts/").removesuffix(".json"): _checked(archive, name, self.sums, path=self.path)
-                for name in self.sums
-                if name.startswith("receipts/")
-            }
+            for name in (one for one in self.sums if one.startswith("receipts/")):
+                data = _checked(archive, name, self.sums, path=self.path)
+                if (left := left - len(data)) < 0:
+                    raise BadArchive(path=str(self.path), problem=f"has receipts of more than {_MOST_RECEIPTS:,} bytes")
+                found[name.removeprefix("receipts/").removesuffix(".json")] = data
+        return found
 
 
 @dataclass(frozen=True)

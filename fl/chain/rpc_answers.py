@@ -175,9 +175,8 @@ _RECEIPT = _Object(
 _LOG = _Object(
     needed={
         "address": _ADDRESS, "topics": _list(_WORD, _MOST_TOPICS), "data": _bytes(), "blockNumber": _BLOCK_NUMBER,
-        "logIndex": _number(1 << 40), "transactionHash": _WORD,
+        "logIndex": _number(1 << 40), "transactionHash": _WORD, "blockHash": _WORD, "transactionIndex": _number(1 << 40),
     },
-    optional={"blockHash": _WORD, "transactionIndex": _number(1 << 40)},
 )  # fmt: skip
 _FEES = _Object(
     needed={"reward": _list(lambda value: _some(_list(_WEI, 100)(value)), 1024)},

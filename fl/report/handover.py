@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
@@ -11,8 +10,24 @@ from fl.audit.archive import ARCHIVE, write_archive
 from fl.bundle.files import BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.chain.invite import Invite
+from fl.errors import FairshareError
+from fl.foreign.files import GivenFolder, Unreadable
+from fl.foreign.json_text import BadJson, object_of, read_json
 from fl.report.model_files import MODELS, write_models
 from fl.report.summary import SUMMARY
+
+_MOST_SUMMARY = 256 << 20  # bytes
+
+
+class BadSummary(FairshareError):
+    """A run's summary cannot be read, or is not as a run writes it."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(path, problem)
+        self.path, self.problem = path, problem
+
+    def __str__(self) -> str:
+        return f"{self.path} is not as a run writes it ({self.problem}); put back the file that the run left"
 
 
 def hand_over(folder: Path, *, account: LocalAccount | None, revealed: bool = True) -> list[str]:
@@ -22,10 +37,16 @@ def hand_over(folder: Path, *, account: LocalAccount | None, revealed: bool = Tr
         folder: With summary, invite and bundles.
         account: Signs the archive; None leaves it out.
         revealed: Whether the directions are everybody's to see, as they are once a task is over.
+    Raises: BadSummary for a summary that no run has written.
     """
-    invite, summary = Invite.read(folder / "invite.json"), json.loads((folder / SUMMARY).read_text())
-    elsewhere = summary["config"]["coordinator"].get("archive")
-    written = write_models(folder, summary, spec=invite.spec, archive=elsewhere)
+    invite = Invite.read(folder / "invite.json")
+    try:
+        summary = object_of(read_json(GivenFolder(folder).read(SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY))
+        elsewhere = summary["config"]["coordinator"].get("archive")
+        written = write_models(folder, summary, spec=invite.spec, archive=elsewhere)
+    except (Unreadable, BadJson, LookupError, TypeError, ValueError, AttributeError) as error:
+        problem = error.problem if isinstance(error, (Unreadable, BadJson)) else type(error).__name__
+        raise BadSummary(path=str(folder / SUMMARY), problem=problem) from error
     lines = [f"models and their card: {folder / MODELS}"] if written else ["no round was posted, so there is no model"]
     store = BundleStore.at(str(folder / "bundles"))
     rounds = [number for number in store.rounds() if number <= summary["totals"]["rounds"]]

@@ -29,6 +29,7 @@ from fl.task.bounds import MOST_MODEL
 _MOST_MODULES = 100_000
 # What torch imports when a layer first needs it is no part of the work of building: it is the machine's, and done once.
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
+_MOST_TENSORS = 20_000  # some layers of torch look each one's name up among all before it
 _MOST_CALLS = 2_000_000  # of Python and C functions while it is made: a second
 
 
@@ -60,6 +61,8 @@ def counted(path: str) -> Iterator[None]:
         if threading.get_ident() != own or tensor is None or is_lazy(tensor) or id(tensor) in tensors:
             return
         tensors[id(tensor)] = tensor
+        if len(tensors) > _MOST_TENSORS:
+            raise ModelTooLarge(path=path, problem=f"has more than {_MOST_TENSORS:,} tensors")
         sizes["values"] += tensor.numel()
         if sizes["values"] > MOST_MODEL:
             raise ModelTooLarge(path=path, problem=f"has more than {MOST_MODEL:,} values")

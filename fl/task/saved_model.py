@@ -20,6 +20,7 @@ from fl.errors import FairshareError
 from fl.foreign.json_text import BadJson, read_json
 from fl.plain_text import printable
 
+_KINDS = "fiub"  # of numpy's types: floats, whole numbers, truths
 _FORMAT, _VERSION = "fairshare-model", "1"
 
 
@@ -65,9 +66,14 @@ class SavedModel:
             read_json(told["spec"])
         except FileNotFoundError:
             raise BadModelFile(path=str(path), problem="is not there") from None
+        except (TypeError, AttributeError) as error:  # numpy's, of types that it has no name for
+            raise BadModelFile(path=str(path), problem="holds numbers of a kind that no model here has") from error
         except (OSError, SafetensorError, BadJson, KeyError) as error:
             raise BadModelFile(
                 path=str(path), problem=f"is no safetensors file of a model ({type(error).__name__})"
             ) from error
+        if odd := next((name for name, array in arrays.items() if array.dtype.kind not in _KINDS), None):
+            kind = f"{arrays[odd].dtype} in {printable(odd, most=60)}"
+            raise BadModelFile(path=str(path), problem=f"holds numbers of a kind that no model here has ({kind})")
         about = {name: value for name, value in told.items() if name not in ("format", "version", "spec")}
         return cls(arrays=arrays, spec=told["spec"], about=about)

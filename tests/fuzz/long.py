@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import random
 import resource
+import signal
 import sys
 import time
 import traceback
@@ -24,7 +25,16 @@ from fuzz.parsers import parsers  # noqa: E402
 from fl.errors import FairshareError  # noqa: E402
 
 _LONGEST_S, _MOST_GROWTH = 1.0, 500 << 20  # of one input; bytes of the whole run
+_HUNG_S = 60  # on the wall: of an input that waits for something, on a machine that is busy
 _EVERY = 10_000
+
+
+class Hung(BaseException):
+    """An input that nobody would wait for."""
+
+
+def _hung(*_: object) -> None:
+    raise Hung
 
 
 def main() -> int:
@@ -32,6 +42,7 @@ def main() -> int:
     inputs, seed = int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0
     logging.disable()  # what is set aside is said each time
     warnings.simplefilter("ignore")  # torch's, of odd models
+    signal.signal(signal.SIGALRM, _hung)
     failed, slowest = 0, (0.0, "")
     with TemporaryDirectory() as folder:
         known = parsers(Path(folder))
@@ -46,6 +57,7 @@ def main() -> int:
             parser = rng.choices(known, weights)[0]
             data = mutated(rng.choice(parser.seeds), rng)
             begun = time.process_time()
+            signal.alarm(_HUNG_S)
             try:
                 parser.read(data)
             except FairshareError as error:
@@ -56,6 +68,8 @@ def main() -> int:
                 failed += 1
                 print(f"input {number} of {parser.name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
                 print(f"  {data[:300]!r}\n  {traceback.format_exc().splitlines()[-3].strip()}", flush=True)
+            finally:
+                signal.alarm(0)
             took = time.process_time() - begun
             slowest = max(slowest, (took, f"{parser.name} {number}"))
             if took > _LONGEST_S:
@@ -69,6 +83,7 @@ def main() -> int:
                 if grown > _MOST_GROWTH:
                     print(f"memory grew by {grown >> 20} MiB, {_MOST_GROWTH >> 20} are the most")
                     return 1
+    print(f"{sum(tried.values()):,} inputs tried, {failed} failed")
     print(", ".join(f"{name} {count:,}" for name, count in tried.items()))
     return 1 if failed else 0
 

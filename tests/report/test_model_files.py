@@ -5,9 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load, save_file
+from safetensors.torch import save_file as save_torch
 
 from fl.bundle.store import BundleStore
+from fl.report.handover import BadSummary, hand_over
 from fl.report.model_files import write_models
 from fl.task.saved_model import BadModelFile, SavedModel
 
@@ -117,8 +120,26 @@ def test_what_is_no_model_file_is_refused_with_the_reason(tmp_path):
     save_file({"a": np.zeros(2, np.float32)}, path, {"format": "fairshare-model", "version": "7", "spec": "{}"})
     with pytest.raises(BadModelFile, match="is of version 7, and this Fairshare reads 1"):
         SavedModel.read(path)
-    save_file(
-        {"a": np.zeros(2, np.float32)}, path, {"format": "fairshare-model", "version": "1", "spec": json.dumps({})[:1]}
-    )
+    told = {"format": "fairshare-model", "version": "1", "spec": "{}"}
+    save_torch({"a": torch.zeros(2, dtype=torch.bfloat16)}, path, told)
+    with pytest.raises(BadModelFile, match="holds numbers of a kind that no model here has; name a model"):
+        SavedModel.read(path)
+    save_torch({"a": torch.zeros(2, dtype=torch.complex64)}, path, told)
+    with pytest.raises(BadModelFile, match=r"holds numbers of a kind that no model here has \(complex64 in a\)"):
+        SavedModel.read(path)
+    save_file({"a": np.zeros(2, np.float32)}, path, {**told, "spec": "{"})
     with pytest.raises(BadModelFile, match="is no safetensors file of a model .BadJson"):
         SavedModel.read(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", "[" * 9000, "{}", '{"config": {"coordinator": {}}, "rounds": [7]}', '{"config": 3}']
+)
+def test_a_summary_that_no_run_has_written_is_refused_by_name(run, played, text):
+    folder, _, _ = run
+    played.invite.write(folder / "invite.json")
+    (folder / "summary.json").write_text(text)
+    with pytest.raises(
+        BadSummary, match=r"summary\.json is not as a run writes it \(.*\); put back the file that the run left"
+    ):
+        hand_over(folder, account=None)

@@ -93,6 +93,7 @@ def test_a_spec_without_what_every_task_has_is_refused(spec, name):
         ("torch.nn:Linear", {"in_features": -1, "out_features": 2}, ""),
         ("torch.nn:MultiheadAttention", {"embed_dim": 10, "num_heads": 3}, ""),
         ("fl.task.models:MLP", {"hidden": [10**6, 10**6]}, "has more than 268,435,456 values"),
+        ("torch.nn:LSTM", {"input_size": 3, "hidden_size": 2, "num_layers": 10**5}, "has more than 20,000 tensors"),
     ],
 )
 def test_a_model_is_counted_before_it_is_built(path, arguments, problem):

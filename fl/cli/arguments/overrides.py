@@ -69,10 +69,7 @@ def check(overrides: Sequence[str]) -> RunConfig:
 
     Raises: ConfigError that names an unknown key's nearest real one, or what is wrong with a value.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except (OverrideParseException, HydraException) as error:
-        raise ConfigError(f"cannot read the arguments: {_first_line(error)}; write them as key=value") from error
+    parsed = _parsed(overrides)
     points = [_first_point(override) for override in parsed]
     _check_names(parsed)
     try:
@@ -93,12 +90,16 @@ def check_sweeps(overrides: Sequence[str]) -> None:
 def one_point(overrides: Sequence[str], *, command: str) -> None:
     """Raises: ConfigError if the overrides sweep, for a command that does one thing."""
     for override in overrides:
-        try:
-            parsed = OverridesParser.create().parse_override(override)
-        except (OverrideParseException, HydraException) as error:
-            raise ConfigError(f"cannot read the arguments: {_first_line(error)}; write them as key=value") from error
-        if parsed.is_sweep_override():
+        if _parsed([override])[0].is_sweep_override():
             raise ConfigError(f"{override} names several values, fl {command} takes one; only `fl run -m` sweeps")
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        return OverridesParser.create().parse_overrides(list(overrides))
+    # Python's own for a number of thousands of digits, or for lists in each other without end.
+    except (OverrideParseException, HydraException, ValueError, RecursionError) as error:
+        raise ConfigError(f"cannot read the arguments: {_first_line(error)}; write them as key=value") from error
 
 
 def to_config(raw: DictConfig) -> RunConfig:

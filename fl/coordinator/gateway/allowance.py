@@ -10,12 +10,15 @@ from dataclasses import dataclass
 
 ANSWERS = 3  # as large as they can be, for each message: lines break, and nodes push again
 _KEPT = 2  # messages whose answers a node may still owe
+_AGAIN = 4  # times over that what was not stored may be sent once more, until there are messages again
 
 
 @dataclass(kw_only=True)
 class _Left:
     size: int  # bytes
     announcements: int
+    size_again: int  # bytes, and announcements, that are still given back if they are not stored
+    announcements_again: int
 
 
 class Allowances:
@@ -34,6 +37,8 @@ class Allowances:
         left = self._of(key)
         left.size = min(left.size + messages * ANSWERS * self._answer, _KEPT * ANSWERS * self._answer)
         left.announcements = min(left.announcements + messages * ANSWERS, _KEPT * ANSWERS)
+        if messages:
+            left.size_again, left.announcements_again = _AGAIN * ANSWERS * self._answer, _AGAIN * ANSWERS
 
     def has(self, key: str, *, size: int) -> bool:
         """Whether a node may push so many bytes."""
@@ -55,7 +60,7 @@ class Allowances:
         return True
 
     def give_back(self, key: str, *, size: int = 0, announcements: int = 0) -> None:
-        """It was not stored after all.
+        """It was not stored after all; given back so often, and no more: a push to a run that there is not is never stored.
 
         Args:
             key: Of the node.
@@ -63,8 +68,16 @@ class Allowances:
             announcements: As taken.
         """
         left = self._of(key)
+        size, announcements = min(size, left.size_again), min(announcements, left.announcements_again)
+        left.size_again -= size
+        left.announcements_again -= announcements
         left.size += size
         left.announcements += announcements
 
     def _of(self, key: str) -> _Left:
-        return self._left.setdefault(key, _Left(size=ANSWERS * self._answer, announcements=ANSWERS))
+        if key not in self._left:
+            size = ANSWERS * self._answer
+            self._left[key] = _Left(
+                size=size, announcements=ANSWERS, size_again=_AGAIN * size, announcements_again=_AGAIN * ANSWERS
+            )
+        return self._left[key]

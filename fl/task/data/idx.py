@@ -7,6 +7,7 @@ big-endian uint32, then the values, big-endian. Source: LeCun, Cortes, Burges, h
 from __future__ import annotations
 
 import gzip
+import lzma
 import math
 import zlib
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.foreign.packed import Swells, unpacked
 from fl.task.data.errors import DataError
 from fl.task.data.text_file import absent
 
@@ -97,11 +99,10 @@ def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8] | NDArray[np.f
     """
     what = {1: "labels", 3: "images"}[dimensions]
     try:
-        raw = path.read_bytes()
-        content = gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw
+        content = unpacked(path.read_bytes())
     except FileNotFoundError:
         raise absent(path) from None
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, Swells) as error:
         raise DataError(
             seen=f"{path} cannot be read ({error})", expected="an IDX file, gzipped or not", fix="fetch it again"
         ) from None

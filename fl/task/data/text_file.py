@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import bz2
 import codecs
 import csv
 import difflib
-import gzip
 import io
 import lzma
 import re
 import zlib
 from pathlib import Path
 
+from fl.foreign.packed import unpacked
 from fl.task.data.errors import DataError
 
 Rows = tuple[list[list[str]], list[int]]  # cells of each row, and its line in the file, counted from 1
 
-PACKED = {".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
-_BEGINNINGS = {b"\x1f\x8b": ".gz", b"BZh": ".bz2", b"\xfd7zXZ": ".xz"}
+PACKED = (".gz", ".bz2", ".xz")  # what the names of packed files end with
 _MARKS = {  # the longer one first: one begins like the other
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -31,9 +29,7 @@ _SEPARATOR_LINE = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # as Excel writes i
 def read_bytes(path: Path) -> bytes:
     """What a file holds, unpacked where it is packed. Raises: DataError if it cannot be read."""
     try:
-        content = path.read_bytes()
-        packed = next((suffix for begin, suffix in _BEGINNINGS.items() if content.startswith(begin)), None)
-        return PACKED[packed](content) if packed else content
+        return unpacked(path.read_bytes())
     except FileNotFoundError:
         raise absent(path) from None
     except NotADirectoryError:
@@ -44,7 +40,7 @@ def read_bytes(path: Path) -> bytes:
             expected="a file",
             fix="name a file in it, or use data=folder for one file per client",
         ) from None
-    except (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, ValueError) as error:
         raise DataError(
             seen=f"{path} cannot be unpacked: {error}", expected="a packed file that is whole", fix="fetch it again"
         ) from None

@@ -8,7 +8,7 @@ from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 from fl.task.data.errors import DataError
 from fl.task.data.extras import imported
@@ -27,6 +27,8 @@ _OTHERS = (
     (b"%pdf-", "a PDF", _AS_CSV),
     (b"version https://git-lfs", "what Git LFS leaves in place of a file", "fetch the file with `git lfs pull`"),
 )
+_MOST_CELLS = 50_000_000
+_MOST_UNPACKED = 1 << 30  # bytes of a workbook's parts
 WORKBOOK, PARQUET = ".xlsx", ".parquet"
 
 
@@ -63,8 +65,12 @@ def read_workbook(path: Path, content: bytes) -> Rows:
     """
     openpyxl = _imported("openpyxl", path=path)
     # A sheet is unpacked as its rows are read, so that a damaged one shows there.
-    damages = (BadZipFile, zlib.error, EOFError, ParseError, KeyError, ValueError, OSError)
+    # RuntimeError is of a part that is encrypted, or packed in a way that nobody here knows.
+    damages = (BadZipFile, zlib.error, EOFError, ParseError, KeyError, ValueError, OSError, RuntimeError)
     try:
+        with ZipFile(io.BytesIO(content)) as parts:
+            if (unpacked := sum(part.file_size for part in parts.infolist())) > _MOST_UNPACKED:
+                raise ValueError(f"it unpacks to {unpacked:,} bytes, {_MOST_UNPACKED:,} are the most")
         found = _sheets(openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True))
     except (*damages, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise DataError(
@@ -85,10 +91,19 @@ def read_workbook(path: Path, content: bytes) -> Rows:
 
 def _sheets(book: Any) -> dict[str, list[tuple[int, list[str]]]]:
     """The numbered rows of each sheet of an openpyxl workbook that holds any."""
-    found = {}
+    found: dict[str, list[tuple[int, list[str]]]] = {}
+    cells = 0
     for sheet in book.worksheets:
-        rows = [(line, [_text(cell) for cell in row]) for line, row in enumerate(sheet.iter_rows(values_only=True), 1)]
-        if kept := [(line, row) for line, row in rows if any(row)]:
+        sheet.reset_dimensions()  # as the sheet states them: each row would be filled up to the last column that there can be
+        kept = []
+        for line, row in enumerate(sheet.iter_rows(values_only=True), 1):
+            if not any(cell is not None for cell in row):
+                continue
+            if (cells := cells + len(row)) > _MOST_CELLS:
+                raise ValueError(f"it has more than {_MOST_CELLS:,} cells")
+            if any(texts := [_text(cell) for cell in row]):
+                kept.append((line, texts))
+        if kept:
             found[sheet.title] = kept
     return found
 
@@ -101,7 +116,11 @@ def read_parquet(path: Path, content: bytes) -> Rows:
     arrow = _imported("pyarrow", path=path)
     parquet = _imported("pyarrow.parquet", path=path)
     try:
-        table = parquet.read_table(io.BytesIO(content))
+        whole = parquet.ParquetFile(io.BytesIO(content))
+        # A column of one value is a few bytes however many rows it has.
+        if (cells := whole.metadata.num_rows * whole.metadata.num_columns) > _MOST_CELLS:
+            raise ValueError(f"it has {cells:,} cells, {_MOST_CELLS:,} are the most")
+        table = whole.read()
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             seen=f"{path} is no Parquet file ({str(error).splitlines()[0]})",

@@ -142,6 +142,8 @@ def test_an_unknown_choice_is_refused_with_all_there_are(override, message):
         (["++wings=2"], "wings is no setting"),
         (["task"], "cannot read the arguments: "),
         (["task.rounds=[1"], "cannot read the arguments: "),
+        (["task.rounds=" + "1" * 5000], "cannot read the arguments: Exceeds the limit"),
+        (["task.budget=" + "[" * 5000], "cannot read the arguments: "),
         (["~task.rounds"], "does not support deletion"),
     ],
     ids=str,

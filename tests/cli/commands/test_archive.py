@@ -123,6 +123,12 @@ def test_a_changed_round_is_refused_when_it_is_read(path):
         Archive.open(other).bundle(2).read("round.json")
 
 
+def test_receipts_have_a_size_all_together(path, monkeypatch):
+    monkeypatch.setattr("fl.audit.archive._MOST_RECEIPTS", 500)
+    with pytest.raises(BadArchive, match="has receipts of more than 500 bytes"):
+        Archive.open(path).receipts()
+
+
 def test_what_is_no_zip_is_no_archive(path, tmp_path):
     (tmp_path / "text.zip").write_text("none")
     assert not is_archive(tmp_path / "text.zip")

@@ -5,7 +5,7 @@ import signal
 import socket
 import sqlite3
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from contextlib import ExitStack, closing
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ from flwr.proto.fleet_pb2 import (
     PushMessagesRequest,
 )
 from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectRequest
+from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectRequest, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
@@ -38,6 +38,7 @@ from fl.chain.node_key import flower_public_key
 from fl.coordinator.gateway import request_limits
 from fl.coordinator.gateway.allowance import ANSWERS
 from fl.coordinator.gateway.node_calls import NODE_PATHS
+from fl.coordinator.gateway.node_key_check import NotEnrolled, caller_of
 from fl.coordinator.gateway.proxy import GatewayFailed, running_gateway
 from fl.coordinator.gateway.turns import Turns
 from fl.coordinator.superlink.certificates import own_tls
@@ -394,6 +395,20 @@ def test_a_call_without_an_enrolled_key_waits_for_nothing_and_reads_nothing(
     assert gateway.refused["the node API without a registered key"] == len(unsigned)
 
 
+def test_a_key_on_a_curve_that_nobody_knows_is_no_enrolled_one(keys, signed):
+    headers = signed(keys(1)[0][0])
+    public = b64decode(headers[FLEET_HTTP_PUBLIC_KEY_HEADER])
+    der = b64decode(b"".join(public.splitlines()[1:-1])).replace(b"\x2b\x81\x04\x00\x22", b"\x2b\x81\x04\x40\x22")
+    odd = b"-----BEGIN PUBLIC KEY-----\n" + b64encode(der) + b"\n-----END PUBLIC KEY-----\n"
+    assert odd != public
+    with pytest.raises(NotEnrolled):
+        caller_of(
+            {**headers, FLEET_HTTP_PUBLIC_KEY_HEADER: b64encode(odd).decode()},
+            node_of=lambda key: 7,
+            now=dt.datetime.now(dt.UTC),
+        )
+
+
 def test_a_node_pushes_no_more_than_answers_what_it_was_asked(superlink, tls, joined, signed):
     greedy, node = joined(2)
     with (
@@ -409,6 +424,24 @@ def test_a_node_pushes_no_more_than_answers_what_it_was_asked(superlink, tls, jo
             assert answer.status_code not in (200, 401, 413)
         pushed = client.post("/v1/fleet/push-object", content=b"\x0a" * 900, headers=signed(node.file))
         assert pushed.status_code == 413
+
+
+def test_what_the_superlink_never_stores_is_not_pushed_without_end(superlink, tls, joined, signed):
+    (greedy,) = joined(1)
+    # To a run that there is not; the SuperLink fails over it, as it does while its database is locked.
+    push = PushObjectRequest(node=Node(node_id=greedy.id), run_id=1, object_id="a" * 64, object_content=bytes(800))
+    with (
+        running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, largest_request=1000) as gateway,
+        httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=tls.trust()) as client,
+    ):
+        answers = [
+            client.post(
+                "/v1/fleet/push-object", content=push.SerializeToString(), headers=signed(greedy.file)
+            ).status_code
+            for _ in range(20)
+        ]
+    assert answers[:3] == [503] * 3
+    assert answers[-3:] == [413] * 3
 
 
 def test_a_message_lets_its_node_answer_it(superlink, gateway, fleet, joined, signed):
