@@ -347,7 +347,10 @@ def test_a_named_part_is_paid_by_a_loss_over_named_batches(folder, settings, row
         (
             {
                 "model": nn.Linear(3, 2),
-                "validation": (np.where(np.isin(np.arange(40), [3, 4])[:, None], 3e38, np.ones((40, 3))), np.arange(40) % 2),
+                "validation": (
+                    np.where(np.isin(np.arange(40), [3, 4])[:, None], 3e38, np.ones((40, 3))),
+                    np.arange(40) % 2,
+                ),
             },
             "the loss of the whole validation set is .*; look for rows with NaN or absurd values",
         ),
