@@ -1,6 +1,6 @@
 """A trained model as ONNX, for programs without Fairshare: preprocessing, model, and what it says, in one file.
 
-Its input is the table: one column for each of the schema's, in double precision. A number stands as in the file, a category as its
+Its input is the table: one column for each of the schema's, in double precision. A number or an id stands as in the file, a category as its
 place among the column's levels, and NaN is no value; all of it is told in the file's metadata. Its output is what `fl predict` writes.
 """
 
@@ -21,7 +21,7 @@ import torch
 from fl.errors import FairshareError
 from fl.plain_text import printable
 from fl.task.data.encode import CLIP
-from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.schema import CategoricalColumn, Column, NumericColumn, TableSchema
 from fl.task.data.text import is_text_schema
 from fl.task.spec import TaskSpec
 
@@ -86,7 +86,7 @@ class _Whole(torch.nn.Module):
 
     def __init__(self, model: torch.nn.Module, spec: TaskSpec, *, schema: TableSchema | None) -> None:
         super().__init__()
-        self.before = None if schema is None else _Encoding(schema)
+        self.before = None if schema is None else _Ids() if schema.of_ids else _Encoding(schema)
         self.model, self.loss = model, spec.loss
         self.two = len(spec.class_names) == 2
         self.scale = None if schema is None else schema.target_scale
@@ -104,6 +104,13 @@ class _Whole(torch.nn.Module):
         if found.shape[1] == 1 or self.loss in ("mse", "huber"):
             return found[:, :1]
         return torch.softmax(found, dim=1)
+
+
+class _Ids(torch.nn.Module):
+    """Ids of words or items, which the model takes as whole numbers."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.long()
 
 
 class _Encoding(torch.nn.Module):
@@ -138,7 +145,7 @@ class _Encoding(torch.nn.Module):
 _TYPES = {"place": torch.int64, "is_number": torch.bool, "is_level": torch.bool, "zero": torch.bool}
 
 
-def _features(place: int, column: NumericColumn | CategoricalColumn) -> Iterator[dict[str, Any]]:
+def _features(place: int, column: Column) -> Iterator[dict[str, Any]]:
     """How each feature of a column comes about."""
     none = {
         "place": place,
@@ -152,7 +159,7 @@ def _features(place: int, column: NumericColumn | CategoricalColumn) -> Iterator
     if isinstance(column, NumericColumn):
         none["zero"] = column.zero_is_missing
         yield {**none, "mean": column.mean, "std": column.std, "is_number": True}
-    else:  # a missing zero is no level, so it has no place
+    elif isinstance(column, CategoricalColumn):  # a missing zero is no level, so it has no place
         yield from ({**none, "level": float(level), "is_level": True} for level in range(len(column.levels)))
     if column.marks_missing:
         yield none

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.schema import CategoricalColumn, IdColumn, NumericColumn, TableSchema
 from fl.task.saved_model import SavedModel
 
 
@@ -189,8 +189,8 @@ def test_onnx_runtime_says_of_a_raw_table_what_fl_predict_says(fl, tmp_path, spe
     about = session.get_modelmeta().custom_metadata_map
     columns = json.loads(about["fairshare.columns"])
     assert json.loads(about["fairshare.classes"]) == list(names)
-    levels = {one["name"]: one["levels"] for one in columns if "levels" in one}
-    assert [one["name"] for one in columns] == ["age", "pressure", "pain"]
+    levels = {column["name"]: column["levels"] for column in columns if "levels" in column}
+    assert [column["name"] for column in columns] == ["age", "pressure", "pain"]
     assert levels == {"pain": ["none", "typical", "4"]}
     places = {**{level: float(place) for place, level in enumerate(levels["pain"])}, "4.0": 2.0}
     raw = [
@@ -199,8 +199,38 @@ def test_onnx_runtime_says_of_a_raw_table_what_fl_predict_says(fl, tmp_path, spe
     ]
     (found,) = session.run(None, {"rows": np.array(raw, np.float64)})
     assert found.dtype == np.float64
-    expected = [[float(one) for one in row.split(",") if re.fullmatch(r"[-+.e\d]+", one)][1:] for row in lines[1:]]
+    expected = [[float(cell) for cell in row.split(",") if re.fullmatch(r"[-+.e\d]+", cell)][1:] for row in lines[1:]]
     assert found == pytest.approx(np.array(expected), abs=1e-4, rel=1e-5)
+
+
+def test_onnx_runtime_takes_ids_as_they_stand_in_the_table(fl, tmp_path, spec):
+    onnx = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    schema = TableSchema(
+        names=("first", "second", "liked"),
+        has_header=True,
+        columns=(IdColumn(name="first", highest=9), IdColumn(name="second", highest=9)),
+        target="liked",
+        class_names=("no", "yes"),
+        positive_above=None,
+        label_map=(),
+        missing=("",),
+        target_scale=None,
+    )
+    made = spec(
+        schema=json.loads(schema.to_json()), class_names=("no", "yes"), feature_shape=(2,),
+        model="torch.nn:EmbeddingBag", model_arguments={"num_embeddings": 10, "embedding_dim": 2, "mode": "sum"},
+    )  # fmt: skip
+    weight = np.random.default_rng(1).normal(size=(10, 2)).astype(np.float32)
+    path = tmp_path / "model.safetensors"
+    SavedModel(arrays={"weight": weight}, spec=made.to_json(), about={}).write(path)
+    rows = table(tmp_path, "first,second\n3,9\n0,1\n7,7\n")
+    said = fl("predict", path, rows, f"onnx={tmp_path / 'm.onnx'}")
+    assert said.code == 0, said.err
+    session = onnx.InferenceSession(str(tmp_path / "m.onnx"))
+    (found,) = session.run(None, {"rows": np.array([[3, 9], [0, 1], [7, 7]], np.float64)})
+    told = [row for row in csv.reader(io.StringIO(said.out)) if row and re.fullmatch(r"[-+.e\d]+", row[-1])]
+    assert found == pytest.approx(np.array([[float(cell) for cell in row[-2:]] for row in told]), abs=1e-4)
 
 
 def test_a_model_that_onnx_does_not_know_is_refused_in_one_line(refuses, model, monkeypatch, tmp_path):
