@@ -1,7 +1,8 @@
 """Machines in a box: network namespaces with addresses of their own, joined by a bridge. Needs root and the `ip` command.
 
 `with lan(["hub", "alice", "bob"]) as machines:` gives each name an address 10.77.x.y; `machines["alice"].command([...])` is the
-argument list that runs a program there, and `machines["alice"].unplug()` takes its cable out.
+argument list that runs a program there, and `machines["alice"].unplug()` takes its cable out. With `known_as={"hub.example.org":
+"hub"}` each of them finds that one by its name.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+HOSTS = Path("/etc/netns")  # `ip netns exec` lays what is here, in a folder of a namespace's name, over its /etc
 
 
 def available() -> str:
@@ -41,7 +44,8 @@ class Machine:
 
     def command(self, arguments: Sequence[str | Path]) -> list[str]:
         """The arguments that run a program on this machine."""
-        return ["ip", "netns", "exec", self.namespace, *map(str, arguments)]
+        ip = str(shutil.which("ip"))  # whose environment they run in may have another PATH
+        return [ip, "netns", "exec", self.namespace, *map(str, arguments)]
 
     def unplug(self) -> None:
         """Nothing comes in or goes out any more; what runs goes on running."""
@@ -53,8 +57,12 @@ class Machine:
 
 
 @contextmanager
-def lan(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
+def lan(names: Sequence[str], *, known_as: Mapping[str, str] | None = None) -> Iterator[dict[str, Machine]]:
     """Machines on one switch; removed at the end, with whatever still runs in them.
+
+    Args:
+        names: One for each machine.
+        known_as: Host names by which all of them find a machine.
 
     The switch is in a namespace of its own, so the machine underneath keeps its network as it is.
     """
@@ -67,6 +75,7 @@ def lan(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
         for number, name in enumerate(names, start=1)
     }
     made: list[str] = []
+    known = [f"{machines[name].address} {host}" for host, name in (known_as or {}).items()]
     try:
         _ip("netns", "add", switch)
         made.append(switch)
@@ -81,12 +90,18 @@ def lan(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
             _ip("-n", machine.namespace, "addr", "add", f"{machine.address}/24", "dev", machine.link)
             for link in ("lo", machine.link):
                 _ip("-n", machine.namespace, "link", "set", link, "up")
+            if known:
+                (HOSTS / machine.namespace).mkdir(parents=True)
+                (HOSTS / machine.namespace / "hosts").write_text("\n".join(["127.0.0.1 localhost", *known, ""]))
         yield machines
     finally:
         for namespace in made:
             _end_all(namespace)
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", namespace)
+            shutil.rmtree(HOSTS / namespace, ignore_errors=True)
+        with contextlib.suppress(OSError):  # another one's, or never made
+            HOSTS.rmdir()
 
 
 def _end_all(namespace: str) -> None:
