@@ -14,7 +14,7 @@ from network.namespaces import available, lan
 from waiting import wait_for
 
 from fl.chain.anvil import find_anvil
-from fl.chain.escrow import Status
+from fl.chain.task_state import Status
 from fl.chain.tokens import tokens
 
 from .conftest import left_behind
