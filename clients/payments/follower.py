@@ -40,6 +40,7 @@ _POLL_S = 3
 _LOOKS = 3  # after which an account that the contract does not know has left before the start
 _PROBE_S = 30  # of the gateway, when no round needs it
 _GATEWAY_LAG_S = 20  # in which a gateway may not know yet that a round is posted
+_NOT_YET = (404, 503)  # the round is not there yet; the gateway has not seen the chain yet
 
 
 class PayFollower:
@@ -179,7 +180,8 @@ class PayFollower:
             self._say(str(self._rounds[number]) + spent_line(self._privacy, rounds=taken, sampling=self._sampling))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             first = self._late.setdefault(number, time.monotonic())
-            if isinstance(error, ArchiveRefused) and error.status == 404 and time.monotonic() - first < _GATEWAY_LAG_S:
+            lags = isinstance(error, ArchiveRefused) and error.status in _NOT_YET
+            if lags and time.monotonic() - first < _GATEWAY_LAG_S:
                 return False  # the gateway looks at the chain every few seconds, as this does
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
             return False
