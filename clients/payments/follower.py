@@ -180,8 +180,7 @@ class PayFollower:
             self._say(str(self._rounds[number]) + spent_line(self._privacy, rounds=taken, sampling=self._sampling))
         except (ArchiveUnreachable, ArchiveRefused) as error:
             first = self._late.setdefault(number, time.monotonic())
-            lags = isinstance(error, ArchiveRefused) and error.status in _NOT_YET
-            if lags and time.monotonic() - first < _GATEWAY_LAG_S:
+            if error.status in _NOT_YET and time.monotonic() - first < _GATEWAY_LAG_S:
                 return False  # the gateway looks at the chain every few seconds, as this does
             self._trouble("gateway", f"round {number} is posted, but what it paid is not known yet: {error}")
             return False

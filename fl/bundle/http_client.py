@@ -37,9 +37,9 @@ _PASSING = (408, 425, 429)  # beside all from 500 on: of a gateway, or of a coor
 class ArchiveUnreachable(FairshareError):
     """Nobody answers where bundles should be had, not now, or it is somebody else: ask again later."""
 
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(url, reason)
-        self.url, self.reason = url, reason
+    def __init__(self, url: str, reason: str, status: int | None = None) -> None:
+        super().__init__(url, reason, status)
+        self.url, self.reason, self.status = url, reason, status
 
     def __str__(self) -> str:
         return f"{self.url} does not answer ({self.reason}); is the coordinator running, and the invite of this task?"
@@ -136,7 +136,7 @@ class ArchiveClient:
         except NoAnswer as error:
             raise ArchiveUnreachable(url=url, reason=error.reason) from error
         if answer.status >= 500 or answer.status in _PASSING:
-            raise ArchiveUnreachable(url=url, reason=f"status {answer.status}: {_reason(answer)}")
+            raise ArchiveUnreachable(url=url, reason=f"status {answer.status}: {_reason(answer)}", status=answer.status)
         if answer.status >= 300:
             raise ArchiveRefused(url=url, status=answer.status, reason=_reason(answer))
         return answer
