@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LEAST = 1e-6  # of a vector's length, below which what is left of it is rounding
+_NOTHING = 1e-150  # a length whose square a float64 still holds exactly enough
 _VALUES_EACH = 4  # a model has at most one public vector for so many values
 _ADAM = (0.9, 0.999, 1e-8)  # β1, β2, ε; Kingma and Ba 2015, arXiv:1412.6980
 
@@ -110,7 +111,7 @@ def orthonormal(vectors: Sequence[PublicVector]) -> list[PublicVector]:
         within = [PublicVector(values=part.values, start=part.start - vector.start) for part in near]
         rest = without_public(vector.values, within)
         left = _length(rest)
-        if left > _LEAST * _length(vector.values):
+        if left > max(_LEAST * _length(vector.values), _NOTHING):
             basis.append(PublicVector(values=rest / left, start=vector.start))
     return basis
 
