@@ -28,6 +28,7 @@ LOSSES = {
 }
 _KEYS = {"model": "model.path", "loss": "task.loss"}  # as a person sets them
 _ALWAYS = ("fl.task.models", "fl.task.language", "fl.task.objectives", "torch.nn")
+_LOSSES_IN = ("torch.nn.modules.loss", "fl.task.objectives", "fl.task.language")  # modules of losses among them
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*")
 _LONGEST_PATH = 256  # characters
 
@@ -97,7 +98,8 @@ class Trust:
 
         Of Fairshare and torch.nn only classes of modules are taken: a function may do anything with its arguments.
 
-        Raises: ConfigError for what is no import path, or leads nowhere; UntrustedCode, before anything is imported.
+        Raises: ConfigError for what is no import path, leads nowhere, or is no loss where one is meant; UntrustedCode, before
+            anything is imported.
         """
         self.check_path(path, setting=setting)
         found = import_object(path, setting=_KEYS[setting])
@@ -106,6 +108,12 @@ class Trust:
         module = importlib.import_module("torch.nn").Module  # late: names are checked in processes without torch
         if not (isinstance(found, type) and issubclass(found, module)):
             raise UntrustedCode(setting=setting, path=path)
+        if setting == "loss" and not found.__module__.startswith(_LOSSES_IN):
+            # Others are layers, some of millions of weights, which nothing bounds in a loss.
+            raise ConfigError(
+                f"{_KEYS[setting]} is {path!r}, which is no loss; choose {', '.join(LOSSES)}, or a loss of torch.nn such as "
+                "torch.nn:SmoothL1Loss"
+            )
         return found
 
 

@@ -124,6 +124,15 @@ def test_what_is_no_module_class_is_refused_wherever_it_is(path):
             spec.build_model()
 
 
+@pytest.mark.parametrize("path", ["torch.nn:Transformer", "torch.nn.modules.linear:Linear", "fl.task.models:MLP"])
+def test_a_layer_is_no_loss_and_is_not_built_as_one(path):
+    with pytest.raises(
+        ConfigError, match=f"task.loss is '{path}', which is no loss; choose cross_entropy, .* such as torch.nn:Smooth"
+    ):
+        Trust().load(path, setting="loss")
+    assert Trust().load("torch.nn:SmoothL1Loss", setting="loss")
+
+
 def test_whatever_builds_from_a_foreign_spec_asks_the_gate(planted):
     """Each way to a model or loss, even where nobody checked the text before."""
     foreign = replace(SPEC, model="planted:Net", loss="planted:Net", trust=Trust())
