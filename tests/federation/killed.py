@@ -25,8 +25,8 @@ def killing_step(self, name):
     return step(self, name)
 
 
-def killing_broadcast(w3, transaction, *, account):
-    broadcast(w3, transaction, account=account)
+def killing_broadcast(w3, transaction, **options):
+    broadcast(w3, transaction, **options)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
