@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fl.chain.task_state import Posting
-from fl.chain.typed_data import Header, header_hash, signer_of
+from fl.chain.typed_data import Header, evaluator_of, header_hash
 from fl.coordinator.round.collect import Refusal
 from fl.coordinator.round.opening import OpenRound
 from fl.coordinator.round.settle import SettledRound
@@ -88,7 +88,7 @@ def report_of(
         header=header,
         header_hash=header_hash(header),
         evaluators=tuple(
-            signer_of(header, domain=opened.chain.domain, signature=signature) for signature in signatures
+            evaluator_of(header, domain=opened.chain.domain, signature=signature) for signature in signatures
         ),
         leaves=bundle.leaves,
         scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
