@@ -77,7 +77,7 @@ class Offer:
             "you sign": signed(spec),
             "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
             "privacy": seen(spec, rounds=state.rounds, rows=len(self.data)),
-            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators{_behind(terms)}; what the scores came from is revealed {reveal}"
+            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators{at_stake(terms)}; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "
             f"after {span(terms.round_timeout)}; claim within {span(terms.claim_period)} of the end",
@@ -133,7 +133,8 @@ class Offer:
         return f" ({held})" if held else ""  # text has no classes
 
 
-def _behind(terms: Terms) -> str:
+def at_stake(terms: Terms) -> str:
+    """What evaluators lose for signing what they could have seen to be wrong, behind their number."""
     if not terms.evaluator_stake:
         return ", who have nothing at stake"
     return (

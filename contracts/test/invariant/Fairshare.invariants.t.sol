@@ -176,7 +176,7 @@ contract ReachInvariants {
     function test_everyActionSucceeds() public {
         bytes4[] memory calls = _calls();
         uint256 random = 1;
-        Handler[] memory runs = new Handler[](100);
+        Handler[] memory runs = new Handler[](160);
         for (uint256 i; i < runs.length; i++) {
             runs[i] = new Handler(deployEscrow(), new DevToken());
             for (uint256 j; j < 350; j++) {
@@ -200,8 +200,8 @@ contract ReachInvariants {
 
     /// @dev Those of the fuzzer.
     function _calls() internal pure returns (bytes4[] memory calls) {
-        calls = new bytes4[](28);
-        calls[27] = Handler.slash.selector;
+        calls = new bytes4[](30);
+        (calls[27], calls[28], calls[29]) = (Handler.slash.selector, Proofs.prove.selector, Proofs.prove.selector);
         calls[26] = Handler.steer.selector;
         calls[0] = Handler.open.selector;
         (calls[1], calls[2], calls[3]) = (Handler.join.selector, Handler.joinFor.selector, Handler.start.selector);

@@ -21,6 +21,7 @@ from fl.bundle.invite_link import load_invite
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable, TokenTooLow
 from fl.chain.evaluator_stake import can_go_home, release_stakes, stake_due, stake_evaluator
+from fl.chain.json_file import write_json
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
 from fl.chain.tokens import tokens
@@ -50,6 +51,7 @@ KNOWN = {
     "yes": "true stakes without the question where the terms ask for a stake",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
+ROLE = "evaluator.json"  # in the task's folder: for whom it signs, which `fl finish` reads
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -72,6 +74,8 @@ def main(arguments: Sequence[str]) -> None:
     own = _evaluator_of(values.get("contract", ""), record=record, account=account)
     _stake(record, own=own, account=account, agreed=values.get("yes") == "true")
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:
+        invite.write(folder / "invite.json")
+        write_json(folder / ROLE, {"evaluator": own, "account": account.address})
         evaluator = RemoteEvaluator(
             record,
             ArchiveClient.of_gateway(invite, account=account),
@@ -159,7 +163,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
         if not told:
             print(
                 f"all rounds are in; {tokens(backer.stake)} tokens are staked until the task is closed. Ctrl-C leaves them there, and "
-                "`fl evaluator` fetches them when it is run again",
+                "`fl finish` fetches them then",
                 flush=True,
             )
             told = True

@@ -144,7 +144,7 @@ def _evaluator_lines(account: str, invite: Invite, terms: Terms, state: TaskStat
         if not backer.stake:
             yield f"no stake is behind {who} any more: it went home{paid}, or was taken for a round that was wrong"
         elif can_go_home(escrow, invite.id_bytes):
-            yield f"{tokens(backer.stake)} tokens are staked for {who}{paid}; the task is closed, `fl evaluator` fetches them"
+            yield f"{tokens(backer.stake)} tokens are staked for {who}{paid}; the task is closed, `fl finish` fetches them"
         else:
             since = "is closed" if state.status != Status.CLOSED else f"has been closed for {terms.challenge_window} s"
             yield (

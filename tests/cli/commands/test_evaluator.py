@@ -508,3 +508,34 @@ def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(chain, new_wo
     assert "contract is '0xfe'; write its address with the capitals of its checksum" in told["contract=0xfe"]
     assert "there is no contract at" in told[f"contract={own.address}"]
     assert opened.w3.eth.get_transaction_count(own.address) == nonce
+
+
+def test_finish_fetches_the_stake_of_an_evaluator_that_was_stopped(new_world, evaluators, account, fl, tmp_path):
+    opened = new_world(rounds=1, evaluator_stake=20 * TOKENS)
+    own = opened.evaluators[0].address
+    opened.token.mint(own, 20 * TOKENS, account=opened.sponsor)
+    held, number = opened.token.balance(own), index_of(account, opened.evaluators[0])
+    with serving(opened) as (_, _, path):
+        process = evaluators(path, number)
+        lines_until(process, "evaluator 0x")
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    folder = tmp_path / f"evaluator-{number}"
+
+    lacks = fl("finish", folder)
+    assert lacks.code == 1
+    assert (
+        f"add key=KEYSTORE of {own}, which signs for evaluator {own}; its stake comes home to who paid it" in lacks.err
+    )
+    waits = f"20 tokens are staked for evaluator {own} until the task is closed; run `fl finish` again then\n"
+    assert fl("finish", folder, f"anvil={number}").out == waits
+    told = fl("status", f"invite={path}", f"account={own}").out
+    assert f"20 tokens are staked for evaluator {own}, back when the task is closed; lost if it signed" in told
+    pass_time(opened.w3, until=opened.w3.eth.get_block("latest")["timestamp"] + 1000)
+    opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
+    told = fl("status", f"invite={path}", f"account={own}").out
+    assert f"20 tokens are staked for evaluator {own}; the task is closed, `fl finish` fetches them" in told
+    assert fl("finish", folder, f"anvil={number}").out.splitlines()[-1] == f"{own} got 20 tokens back"
+    assert fl("finish", folder, f"anvil={number}").out == f"the contract owes {own} nothing\n"
+    assert opened.token.balance(own) == held
+    assert f"no stake is behind evaluator {own} any more" in fl("status", f"invite={path}", f"account={own}").out
