@@ -23,7 +23,7 @@ from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
 from fl.chain.task_state import Posting, Status, TaskState, Terms
 from fl.chain.tokens import tokens
-from fl.chain.typed_data import Domain, Header, Receipt, contract_of, evaluator_of, sign
+from fl.chain.typed_data import Domain, Header, Receipt, contract_of, evaluator_of, header_hash, sign
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,8 @@ class PaidTask:
     _posted: dict[int, tuple[Header, tuple[bytes, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    _approvals: dict[tuple[bytes, str], bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.coordinator.address != self.terms.coordinator:
@@ -247,7 +249,9 @@ class PaidTask:
         """
         if self.escrow.is_approved(header, evaluator):
             return None
-        return self.escrow.approve_header(header, evaluator=evaluator, signature=signature, account=self.coordinator)
+        sent = self.escrow.approve_header(header, evaluator=evaluator, signature=signature, account=self.coordinator)
+        self._approvals[header_hash(header), evaluator] = signature
+        return sent
 
     def wait_for_evaluators(self, *, deadline_s: float) -> None:
         """Wait until a quorum has staked, where the terms ask for it. Raises: TooFewEvaluators after `deadline_s` seconds."""
@@ -329,6 +333,10 @@ class PaidTask:
                     raise
 
     def _post(self, header: Header, signatures: Sequence[bytes]) -> Sent:
+        for contract in filter(None, map(contract_of, signatures)):
+            # What a reorganisation took back with the post.
+            if approval := self._approvals.get((header_hash(header), contract)):
+                self.approve(header, contract, approval)
         known = self.check_quorum(header, signatures)
         # The contract wants ascending signers, so that it sees a duplicate in one pass.
         ordered = [known[account] for account in sorted(known, key=lambda account: int(account, 16))]

@@ -161,7 +161,7 @@ def walled(chain, new_world):
     return world, wallet, owner
 
 
-def test_an_owner_stakes_and_speaks_for_a_contract_whose_approval_posts_a_round(walled):
+def test_an_owner_stakes_and_speaks_for_a_contract_whose_approval_posts_a_round(walled, devnet):
     world, wallet, owner = walled
     task_id, escrow = world.task.task_id, world.escrow
     where = {"task_id": task_id, "evaluator": wallet, "payer": owner}
@@ -182,8 +182,11 @@ def test_an_owner_stakes_and_speaks_for_a_contract_whose_approval_posts_a_round(
     approval = sign(header, domain=world.task.domain, account=owner)
     with pytest.raises(Refused, match="BadSignature"):
         world.task.approve(replace(header, bundle=b"o" * 32), wallet, approval)
+    before = devnet(world.w3, "evm_snapshot")
     assert world.task.approve(header, wallet, approval) is not None
     assert world.task.approve(header, wallet, approval) is None  # done before
+    assert devnet(world.w3, "evm_revert", before)  # as a reorganisation takes an approval back, before the post or with it
+    assert not escrow.is_approved(header, wallet)
     sent = world.task.post(header, signatures=both)
     assert set(escrow.signatures_in(sent.hash)) == set(both)
     wait(world, world.task.terms.challenge_window + 1)
