@@ -185,7 +185,9 @@ def test_an_owner_stakes_and_speaks_for_a_contract_whose_approval_posts_a_round(
     before = devnet(world.w3, "evm_snapshot")
     assert world.task.approve(header, wallet, approval) is not None
     assert world.task.approve(header, wallet, approval) is None  # done before
-    assert devnet(world.w3, "evm_revert", before)  # as a reorganisation takes an approval back, before the post or with it
+    assert devnet(
+        world.w3, "evm_revert", before
+    )  # as a reorganisation takes an approval back, before the post or with it
     assert not escrow.is_approved(header, wallet)
     sent = world.task.post(header, signatures=both)
     assert set(escrow.signatures_in(sent.hash)) == set(both)
