@@ -49,7 +49,7 @@ from fl.rewards import Leaf, RoundTree, largest_price, verify_leaf
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, PartitionConfig
 from fl.task.model_vector import vector_of
-from fl.task.spec import TaskSpec
+from fl.task.spec import TaskSpec, dataset_hash
 
 TOKENS = 10**18
 _CALLS_AT_ONCE = 100  # of one request to the chain
@@ -169,7 +169,7 @@ def open_task(url: str, spec: TaskSpec, validation: Dataset) -> PaidTask:
     terms = terms_of(
         TaskConfig(rounds=1, round_timeout=86_400),
         spec=spec,
-        validation=validation,
+        validation=dataset_hash(validation),
         base_model=model_hash(vector_of(spec.build_model())),
         token=deployment.token,
         coordinator=coordinator.address,

@@ -70,7 +70,8 @@ def test_what_is_fetched_for_a_build_is_named_by_what_it_holds():
     actions = re.findall(
         r"uses: (\S+)", "".join(path.read_text() for path in (REPOSITORY / ".github/workflows").glob("*.yml"))
     )
-    assert actions and all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions)
+    assert actions
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions)
 
 
 @pytest.mark.parametrize("file", ["nginx.conf", "Caddyfile"])

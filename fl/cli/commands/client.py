@@ -38,7 +38,7 @@ from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
-from fl.chain.membership import TaskOver, join, read_task
+from fl.chain.membership import TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
 from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens, wei
@@ -113,6 +113,8 @@ def main(arguments: Sequence[str]) -> None:
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
         escrow, token, terms, state = read_task(invite)
+        if not _is_over(state):
+            check_gateway(invite, terms, escrow=escrow)
         invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.

@@ -38,7 +38,7 @@ def serving(world, *, deadline_s=120.0):
     with running_gateway(
         "127.0.0.1", 0, tls=tls, routers=[archive_router(world.folder, task=world.task, quorum=quorum)]
     ) as at:
-        invite = replace(world.invite, gateway=f"https://127.0.0.1:{at.port}", ca=tls.ca)
+        invite = world.invite.served_at(f"https://127.0.0.1:{at.port}", ca=tls.ca, coordinator=world.task.coordinator)
         path = world.folder / "remote-invite.json"
         invite.write(path)
         yield quorum, invite, path
