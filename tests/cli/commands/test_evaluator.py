@@ -379,7 +379,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(new_world, fl, account, t
         _, invite, _ = stack.enter_context(serving(opened))
         other = own_tls(tmp_path / "other", names=["127.0.0.1"])
         path = tmp_path / "invite.json"
-        replace(invite, ca=other.ca).write(path)
+        invite.served_at(invite.gateway, ca=other.ca, coordinator=opened.task.coordinator).write(path)
         number = index_of(account, opened.evaluators[0])
         done = fl("evaluator", f"invite={path}", f"anvil={number}", f"folder={tmp_path / 'own'}")
     assert done.code == 1
