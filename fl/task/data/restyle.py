@@ -13,7 +13,7 @@ from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
 from fl.task.data.header import normal
 from fl.task.data.kinds import FEW_NUMBERS
-from fl.task.data.number import parse_number, spell
+from fl.task.data.number import parse_conversion, parse_number, spell
 from fl.task.data.spelling import Spelling, looks_like_thousands
 from fl.task.data.table import Table
 
@@ -148,8 +148,9 @@ def _respell(
 
 def _scale(table: Table, entry: str, *, missing: Sequence[str], group: str | None) -> Table:
     key, _, text = entry.rpartition(":")
-    factor = parse_number(text.strip())
-    assert factor is not None, "checked with the settings"
+    conversion = parse_conversion(text)
+    assert conversion is not None, "checked with the settings"
+    factor, offset = conversion
     name, site = normal(key.strip()), None
     if name not in table.names:
         ends = [at for at, mark in enumerate(key) if mark == ":" and normal(key[at + 1 :].strip()) in table.names]
@@ -177,7 +178,7 @@ def _scale(table: Table, entry: str, *, missing: Sequence[str], group: str | Non
                 expected=f"a number, to multiply by data.scale={entry}",
                 fix="correct the cell, or add it to data.missing if it stands for no value",
             )
-        scaled[row] = str(cells[row]) if factor == 1 else repr(number * factor)
+        scaled[row] = str(cells[row]) if conversion == (1, 0) else repr(number * factor + offset)
     return table.with_columns({place: scaled.astype(np.str_)})
 
 

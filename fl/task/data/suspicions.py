@@ -53,7 +53,18 @@ def counts_rows(cells: NDArray[np.str_], *, least: int = _COUNTER) -> bool:
 
 
 def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
-    """Sentences on a column of numbers.
+    """Sentences on a column of numbers: on its values, and on whether it should be one.
+
+    Args:
+        name: Of the column.
+        cells: As they were written, those that hold a value, shape (N,).
+        values: Their numbers, shape (N,).
+    """
+    return about_amounts(name, cells, values) + _about_codes(name, cells, values)
+
+
+def about_amounts(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
+    """Sentences on a column that holds numbers, as its task says.
 
     Args:
         name: Of the column.
@@ -86,6 +97,12 @@ def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
             f"column {name!r} has points before three digits only ({shown(dotted, most=3)}); if they part thousands, set "
             "data.thousands=point data.decimal=comma"
         )
+    return notes
+
+
+def _about_codes(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
+    notes = []
+    held, found = dict.fromkeys(cells.tolist()), np.unique(values)
     padded = sorted(cell for cell in held if re.fullmatch(r"0\d+", cell))
     if padded:
         notes.append(
