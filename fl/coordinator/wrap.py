@@ -34,6 +34,7 @@ from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
+from fl.task.doubts import doubts
 from fl.task.model_vector import ALL, choose, travelling, vector_of
 from fl.task.objectives import Batch, Objective, objective_of
 from fl.task.preflight import check_model
@@ -123,6 +124,8 @@ def paying(
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
     if utility is None:
+        for doubt in doubts(built, given.objective, given.rows):
+            log.warning("%s", doubt)
         check_whole(ValidationGame(built, loss=given.objective, rows=given.rows), vector_of(built))
     rule = scorer or ("direction" if utility is None else "shapley" if clients <= _EXACT else "leverage")
     spec = _spec(inner, built, given.rows, scorer=rule, scorer_arguments=scorer_arguments or {})

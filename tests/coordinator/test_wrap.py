@@ -371,6 +371,22 @@ def test_what_does_not_work_is_refused_before_anything_is_escrowed(folder, setti
     assert not (here / "bad.json").exists()
 
 
+class Twice(Net):
+    """Ends in the softmax that its loss takes too."""
+
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+def test_what_is_seldom_meant_is_told_before_anything_is_escrowed(folder, settings, account, caplog):
+    _, token = folder
+    before = token.balance(account(0).address)
+    with pytest.raises(FairshareError, match="budget is '1,000'"):
+        paying(FedAvg(fraction_evaluate=0.0), model=Twice(), **settings | {"budget": "1,000"})
+    assert "no row's loss comes below 0.313; leave out the softmax at the end of forward" in caplog.text
+    assert token.balance(account(0).address) == before
+
+
 def test_the_legacy_class_of_the_same_name_is_refused(settings):
     with pytest.raises(
         ConfigError, match="the strategy is a FedAvg of flwr.server.strategy.fedavg, which has no configure_train"

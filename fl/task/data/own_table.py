@@ -44,7 +44,13 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
             mean, std = schema.target_scale
             settled = schema.target in scaled
             _check_unit(
-                schema.target, amounts, mean=mean, std=std, source=table.source, scaled=settled, beyond="would be clipped"
+                schema.target,
+                amounts,
+                mean=mean,
+                std=std,
+                source=table.source,
+                scaled=settled,
+                beyond="would be clipped",
             )
         notes += about_amounts(schema.target, targets, amounts)
     for column in schema.columns:
