@@ -14,7 +14,7 @@ from fl.task.data.file_style import FileStyle
 from fl.task.data.header import normal
 from fl.task.data.kinds import FEW_NUMBERS
 from fl.task.data.number import parse_conversion, parse_number, spell
-from fl.task.data.spelling import Spelling, looks_like_thousands
+from fl.task.data.spelling import Spelling, looks_like_thousands, multiplies
 from fl.task.data.table import Table
 
 
@@ -126,6 +126,7 @@ def _respell(
             expected="one unit in a column",
             fix="convert the cells of the others",
         )
+    _check_multiplier(table, place, read=read, unit="".join(units))
     other = [cell for cell, found in read.items() if found is None and parse_number(cell) is not None]
     other = [cell for cell, gone in zip(map(str, values), absent, strict=True) if cell in other and not gone]
     if other:
@@ -144,6 +145,19 @@ def _respell(
         )
     plain = [found[0] or nothing if (found := read[str(cell)]) is not None else str(cell) for cell in values]
     return np.array(plain, dtype=np.str_)[inverse]
+
+
+def _check_multiplier(table: Table, place: int, *, read: Mapping[str, tuple[str, str] | None], unit: str) -> None:
+    """Refuse 5k beside 500, which would come out as 5 and 500."""
+    bare = [cell for cell, found in read.items() if found and found[0] and not found[1] and float(found[0])]
+    if not bare or not multiplies(unit):
+        return
+    beside = next(cell for cell, found in read.items() if found and found[1])
+    raise DataError(
+        seen=f"column {table.names[place]!r} of {table.source} holds {beside!r} beside {shown(bare, most=3)}",
+        expected=f"{unit!r} at all numbers of a column, or at none: as a unit it is left out and multiplies nothing",
+        fix="write the numbers out",
+    )
 
 
 def _scale(table: Table, entry: str, *, missing: Sequence[str], group: str | None) -> Table:

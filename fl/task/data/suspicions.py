@@ -37,6 +37,11 @@ _NAMES_ROWS = re.compile(
     r"(?:[\W_]|$)|(?-i:[a-z]I[Dd]$)",
     re.IGNORECASE,
 )
+_NO_LABEL = re.compile(
+    r"unk|unknown|undefined|undetermined|missing|not (?:known|recorded|available|done|tested|assessed)|no data|n\.a\.|n\.d\.|nd|tbd|pending|"
+    r"unbekannt|k\.a\.|inconnu|desconocido|-+|\.+|\*+|_+",
+    re.IGNORECASE,
+)
 _RARE, _COMMON = 10, 0.95  # rows of a class; share of one
 
 
@@ -142,6 +147,12 @@ def about_classes(classes: dict[str, int]) -> list[str]:
             notes.append(
                 f"class {name!r} has {count} row{'s' * (count != 1)} in all, too few to be learnt, scored and reported"
             )
+    if len(classes) > 2:
+        notes += [
+            f"class {name!r} of {count} rows reads as no label; if it is none, add {name} to data.missing and set data.drop_unlabelled=true"
+            for name, count in classes.items()
+            if _NO_LABEL.fullmatch(name.strip())
+        ]
     numbers = [parse_number(name) for name in classes]
     if len(numbers) > 2 and None not in numbers:
         held = sorted(number for number in numbers if number is not None)
