@@ -15,8 +15,9 @@ from fl.task.data.encode import ids_of
 from fl.task.data.kinds import ColumnKind, check_levels, check_marks, kind_of
 from fl.task.data.reading import ColumnReading, levels_of, range_of
 from fl.task.data.spelling import Spelling
-from fl.task.data.suspicions import about_numbers, about_words, counts_rows, off_by
+from fl.task.data.suspicions import about_numbers, about_words, counts_rows
 from fl.task.data.table import Table
+from fl.task.data.units import ForeignUnit, about_units, check_units, units_of
 
 _MOST_SITES = 1000  # that are compared
 _OFTEN, _FEW = 5, 6  # rows of a value of one site that are no slip; values of a column of codes
@@ -43,6 +44,7 @@ def survey(
     level_map: Sequence[tuple[str, str, str]],
     scaled: Collection[str],
     ids: bool,
+    predicts_number: bool,
     sites: tuple[NDArray[np.int64], Sequence[str]] | None,
 ) -> Survey:
     """Every column of a table.
@@ -59,13 +61,17 @@ def survey(
         level_map: By which levels were merged.
         scaled: Columns whose unit the owner settled.
         ids: Whether the columns hold ids.
+        predicts_number: Whether the target is one, and has a unit.
         sites: The site of each row, shape (N,), and the sites' names; None if nobody knows.
     Raises: DataError for a column that is neither numbers nor categories, or one thing that is written in several ways.
     """
     columns: list[ColumnReading] = []
     notes: list[str] = []
+    with_units: list[tuple[int, bool]] = []
     for place, name in enumerate(table.names):
         if name in (target, group) or name in dropped:
+            if name == target and predicts_number:
+                with_units.append((place, False))
             role = "target" if name == target else "client" if name == group else "left out"
             columns.append(_plain(table, place, role=role, missing=missing))
             continue
@@ -79,6 +85,7 @@ def survey(
             table, place, listed=name in categorical, missing=missing, zero_is_missing=zero, spelling=spelling
         )
         if kind.levels is None:
+            with_units.append((place, zero))
             column, found = _numeric(
                 table, place, kind=kind, missing=missing, zero=zero, sites=sites, scaled=name in scaled
             )
@@ -87,6 +94,9 @@ def survey(
             column, found = _categorical(table, place, kind=kind, missing=missing, declared=declared, sites=sites)
         columns.append(column)
         notes += found
+    if sites is not None:
+        asked = [(place, zero) for place, zero in with_units if table.names[place] not in scaled]
+        notes += _check_units(table, asked, missing=missing, sites=sites)
     return Survey(columns=tuple(columns), notes=tuple(notes))
 
 
@@ -134,17 +144,6 @@ def _numeric(
                 present=present,
                 setting="data.scale, or recode a file",
             )
-        for site, site_name in enumerate(names):
-            own, others = values[(members == site) & present], values[(members != site) & present]
-            if len(own) < 5 or len(others) < 5:
-                continue
-            ratio = off_by(own, center=float(np.median(others)), spread=float(others.std()))
-            if ratio is not None:
-                notes.append(
-                    f"column {name!r} is {np.median(own):.4g} in the middle at {site_name!r} and {np.median(others):.4g} at "
-                    f"the others, {ratio:.3g} times as much; if the unit differs, set "
-                    f"data.scale=[{site_name}:{name}:{1 / ratio:.3g}] with the exact factor"
-                )
     return (
         ColumnReading(
             name=name,
@@ -155,6 +154,25 @@ def _numeric(
         ),
         notes,
     )
+
+
+def _check_units(
+    table: Table,
+    columns: Sequence[tuple[int, bool]],
+    *,
+    missing: Sequence[str],
+    sites: tuple[NDArray[np.int64], Sequence[str]],
+) -> list[str]:
+    foreign: list[ForeignUnit] = []
+    notes: list[str] = []
+    for place, zero in columns:
+        present = ~missing_cells(table.columns[place], missing=missing, zero_is_missing=zero)
+        values = numbers(table, place, present=present)[present]
+        seen = units_of(table.names[place], values, sites[0][present], sites[1])
+        foreign += seen.foreign
+        notes += about_units(seen.far)
+    check_units(foreign, source=table.source)
+    return notes
 
 
 def _categorical(

@@ -192,6 +192,7 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         level_map=level_map,
         scaled={name for name in first.names if any(f"{name}:" in entry for entry in config.scale)},
         ids=config.ids,
+        predicts_number=is_number,
     )
     found = look(table, sites=None if groups is None else (groups, group_names))
     if separate:  # files of one task must not spell differently either
