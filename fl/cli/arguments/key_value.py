@@ -48,7 +48,7 @@ def parse(
         print("\n".join(_explained(known, required=required)))
         sys.exit(0)
     name = command.partition(" ")[0]
-    values = {}
+    values: dict[str, str] = {}
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if not sign:
