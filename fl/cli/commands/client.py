@@ -168,7 +168,8 @@ def main(arguments: Sequence[str]) -> None:
             rows=len(shard.data),
         )
         if _is_over(state):
-            _follow(pay)
+            with saying_what_stays(account):
+                _follow(pay)
             return
         node = Node(
             folder,
@@ -186,8 +187,24 @@ def main(arguments: Sequence[str]) -> None:
             say=_say,
         )
         figures = NodeMetrics(folder, account=account.address, task_id=invite.id_bytes)
-        with serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext():
+        with (
+            saying_what_stays(account),
+            serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext(),
+        ):
             node.run()
+
+
+@contextmanager
+def saying_what_stays(account: LocalAccount) -> Iterator[None]:
+    """Whoever stops a node has not left: the stake is where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(
+            f"stopped; {account.address} is still a client, with its stake in the contract: the same command goes on where it was, `fl status` "
+            "shows where one stands, `fl leave` ends it"
+        )
+        raise
 
 
 def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
