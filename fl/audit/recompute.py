@@ -109,16 +109,8 @@ def _open_updates(
 ) -> tuple[list[Participant], dict[str, int], NDArray[np.float64]]:
     """Everybody's update, what it weighs, and the step that they make together."""
     spec = scoring.spec
-    blocks = {update.account: _blocks_of(update, bundle, base_model, view, check) for update in bundle.updates}
     participants = [
-        Participant(
-            account=update.account,
-            stake=view.enrolments[update.account].stake,
-            blocks=blocks[update.account],
-            root=update.root,
-            selected=update.selected,
-        )
-        for update in bundle.updates
+        update.participant(_blocks_of(update, bundle, base_model, view, check)) for update in bundle.updates
     ]
     participants = share_stakes(participants, threshold=spec.duplicate_cosine)
     length = agreed_length(participants, spec=spec)
@@ -158,10 +150,7 @@ def _masked(
     weights = masked_weights({update.account: update.stake for update in bundle.updates})
     for update in bundle.updates:
         check.equal(f"the weight of {update.account}", update.weight, weights[update.account])
-    participants = [
-        Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)
-        for update in bundle.updates
-    ]
+    participants = [update.participant(SEALED) for update in bundle.updates]
     return participants, weights, found.scores, found.step
 
 

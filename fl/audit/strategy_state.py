@@ -83,13 +83,6 @@ class StrategyMemory:
 def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
     """Those whose updates a bundle holds, as they were weighed."""
     participants = [
-        Participant(
-            account=update.account,
-            stake=update.stake,
-            blocks=Blocks.from_bytes(update.wire, size=bundle.layout.size),
-            root=update.root,
-            selected=update.selected,
-        )
-        for update in bundle.updates
+        update.participant(Blocks.from_bytes(update.wire, size=bundle.layout.size)) for update in bundle.updates
     ]
     return share_stakes(participants, threshold=spec.duplicate_cosine)

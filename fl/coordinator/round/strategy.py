@@ -268,18 +268,16 @@ class PayingStrategy(Strategy):
             told = report_of(
                 opened,
                 settled,
+                signed,
                 posting,
                 scoring=self.scoring,
-                signatures=signed.signatures,
                 folder=folder,
                 refusals=refusals,
-                receipts=receipts,
-                reading=reading,
             )
         clock.seconds["training"] = sum(update.seconds_training for update in updates)
         clock.seconds["signing"] = sum(update.seconds_signing for update in updates)
         epsilon = self._budget.after(bundle, enrolments=opened.chain.enrolments, domain=opened.chain.domain)
-        self.on_round(replace(told, seconds=clock.seconds, epsilon=epsilon))
+        self.on_round(replace(told, receipts=receipts, reading=reading, seconds=clock.seconds, epsilon=epsilon))
         self._before = self._before.and_then(signed.header, bundle, public_rounds=self.spec.public_rounds)
         self.journal.forget(server_round)
         following = {
