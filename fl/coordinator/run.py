@@ -100,18 +100,9 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         task, invite = _open_task(setup, chain, base_model=model_hash(vector_of(model)), gas=gas)
         clients = _enrol(setup, chain, task, invite, engine=engine, gas=gas)
         with _timed(seconds, "rounds"):
-            training = begin_training(
-                task,
-                spec,
-                federation,
-                model=model,
-                watcher=watcher,
-                gas=gas,
-                seconds=seconds,
-                clients=clients,
-                engine=use,
-            )
+            training = begin_training(task, spec, federation, model=model, watcher=watcher)
             result = training.result
+            result.gas, result.seconds, result.clients, result.engine = gas, seconds, clients, use
             watcher.on_task(result)
             grid = engine.grid(_node_configs(setup, chain), on_reply=watcher.on_reply)
             training.run(_strategy(setup, chain, task, model=model, result=result), grid)

@@ -41,10 +41,9 @@ def train(
     Raises: GridLost after too many runs that were lost.
     """
     model, watcher = setup.spec.build_model(), setup.watcher
-    training = begin_training(
-        opened.task, setup.spec, setup.data, model=model, watcher=watcher, gas=opened.gas, seconds={}
-    )
+    training = begin_training(opened.task, setup.spec, setup.data, model=model, watcher=watcher)
     result = training.result
+    result.gas = opened.gas
     result.clients[:] = _clients(opened.task, folder=setup.folder)
     watcher.on_task(result)
 
