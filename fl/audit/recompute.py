@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fl.aggregation.replay import replay, replay_sum
 from fl.aggregation.selection import content_for, selected_by
 from fl.audit.difference import ChainView, Comparison, RoundDiffers
-from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_of
+from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_in
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
@@ -134,14 +134,7 @@ def _masked(
     for update in bundle.updates:
         check.enrolled(update, view)
         check.equal(f"whether the update of {update.account} was taken", update.selected, True)
-    setting = setting_of(
-        task_id=bundle.task_id,
-        number=bundle.round,
-        size=bundle.layout.size,
-        enrolments=view.enrolments,
-        domain=view.domain,
-        spec=spec,
-    )
+    setting = setting_in(bundle, enrolments=view.enrolments, domain=view.domain, spec=spec)
     try:
         found = check_masked(bundle, base_model=base_model, setting=setting)
     except MaskedDiffers as error:

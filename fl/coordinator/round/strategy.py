@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.replay import prepare, replay
 from fl.audit.budget import PrivacyBudget
-from fl.audit.masked import follow_masked, setting_of
+from fl.audit.masked import follow_masked, setting_in
 from fl.audit.public_state import PublicState
 from fl.audit.strategy_state import participants_of, remembers
 from fl.bundle.format import Bundle
@@ -354,14 +354,7 @@ class PayingStrategy(Strategy):
     def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
         """Take the inner strategy through a round that is written down, so that it remembers it."""
         if bundle.masked is not None:
-            setting = setting_of(
-                task_id=bundle.task_id,
-                number=bundle.round,
-                size=bundle.layout.size,
-                enrolments=self.task.enrolments(),
-                domain=self.task.domain,
-                spec=self.spec,
-            )
+            setting = setting_in(bundle, enrolments=self.task.enrolments(), domain=self.task.domain, spec=self.spec)
             follow_masked(self.inner, bundle, setting=setting)
             return masked_participants(bundle)
         participants = participants_of(bundle, spec=self.spec)
