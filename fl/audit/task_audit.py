@@ -9,10 +9,11 @@ from dataclasses import dataclass, field, fields
 import numpy as np
 
 from fl.audit.budget import PrivacyBudget
+from fl.audit.difference import ChainView, RoundDiffers, show
 from fl.audit.own_update import check_own
 from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
-from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory, remembers
 from fl.bundle.files import BASE, MANIFEST, NEXT, ROUND, BrokenBundle, read_manifest, update_file
 from fl.bundle.format import Bundle, read_header, read_leaves

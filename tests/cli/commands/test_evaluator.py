@@ -15,8 +15,8 @@ import pytest
 from audit.liar import Liar, outscored
 from audit.test_hostile_bundles import VALUES, changed, places
 
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.remote import NotEvaluator, RemoteEvaluator, SignedAnother, SignedHeaders
-from fl.audit.recompute import RoundDiffers
 from fl.bundle.http_client import ArchiveClient
 from fl.bundle.validation_set import VALIDATION, read_validation, write_validation
 from fl.chain.record import TaskRecord
