@@ -71,7 +71,14 @@ class Comparison:
     round_number: int
 
     def equal(self, what: str, seen: object, expected: object) -> None:
-        """Raises: RoundDiffers where what was seen is not what was expected."""
+        """Hold one thing against what it has to be.
+
+        Args:
+            what: It is, for the message.
+            seen: As the round has it.
+            expected: As it follows from the rest.
+        Raises: RoundDiffers.
+        """
         if seen != expected:
             raise RoundDiffers(self.round_number, what, show(seen), show(expected))
 
