@@ -28,13 +28,14 @@ from fl.coordinator.lifecycle.open import salt_under, terms_of, terms_that_diffe
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
+from fl.coordinator.round.settings import RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.doubts import doubts
-from fl.task.model_vector import ALL, choose, travelling, vector_of
+from fl.task.model_vector import ALL, choose, named_by, travelling, vector_of
 from fl.task.objectives import Batch, Objective, objective_of
 from fl.task.preflight import check_model
 from fl.task.rows import Rows, rows_of
@@ -119,7 +120,7 @@ def paying(
     check_scorable(inner)
     _check_clients(inner, clients=clients, stakes=stakes, simulate=simulate)
     given = _given(model, loss=loss, validation=validation, utility=utility)
-    trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
+    trainable = _trainable(trainable, given.model)
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
     if utility is None:
@@ -181,8 +182,7 @@ def paying(
         bundles=bundles_path,
         invite=task.invite(url=where.url, spec=spec.to_json()),
         simulation=simulated,
-        simulated=line,
-        resumable=simulated is None,
+        settings=RoundSettings(simulated=line, resumable=simulated is None),
     )
 
 
@@ -265,6 +265,13 @@ def _given(model: Any, *, loss: Any, validation: Any, utility: Any) -> _Given:
     arrays, objective = ArraysModel(model), Utility(utility)
     check_utility(arrays, objective)
     return _Given(model=arrays, objective=objective, rows=committed(validation))
+
+
+def _trainable(told: str | Iterable[str], model: nn.Module) -> str:
+    """Name patterns with commas; initial arrays that are a list are meant by the model's names in their order."""
+    if isinstance(told, Mapping) and (named := named_by(model, told)) is not None:
+        told = named
+    return told if isinstance(told, str) else ",".join(told)
 
 
 def _spec(

@@ -25,7 +25,7 @@ from clients.keys.wallet import unlock
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
 from clients.node.loop import Node, load_app
-from clients.payments.follower import PayFollower
+from clients.payments.follower import Payee, PayFollower
 from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
 from clients.privacy.spent import check_rows, limit_of
 from clients.shard import survey_own_shard
@@ -38,9 +38,9 @@ from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Escrow
 from fl.chain.invite import BadInvite, Invite
 from fl.chain.json_file import write_json
-from fl.chain.membership import TaskOver, join, read_task
+from fl.chain.membership import TaskOnChain, TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
-from fl.chain.task_state import Status, TaskState, Terms
+from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
@@ -112,7 +112,9 @@ def main(arguments: Sequence[str]) -> None:
             if folder.invite_path.exists()
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
-        escrow, token, terms, state = read_task(invite)
+        escrow, token, terms, state = task = read_task(invite)
+        if not _is_over(state):
+            check_gateway(invite, terms, escrow=escrow)
         invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.
@@ -143,11 +145,8 @@ def main(arguments: Sequence[str]) -> None:
                 previewing = stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
             offer = _offer(
                 invite,
+                task,
                 values,
-                escrow=escrow,
-                token=token,
-                terms=terms,
-                state=state,
                 account=account,
                 shard=shard,
                 reading=reading,
@@ -158,14 +157,16 @@ def main(arguments: Sequence[str]) -> None:
                 return
         pay = PayFollower(
             invite,
+            Payee(
+                account=account,
+                claims=values.get("claim") != "false",
+                wallet=values.get("key", ""),
+                limit=limit_of(values.get("privacy.limit", "")),
+                rows=len(shard.data),
+            ),
             folder=folder,
             gateway=gateway,
-            account=account,
-            claims=values.get("claim") != "false",
-            wallet=values.get("key", ""),
             say=_say,
-            limit=limit_of(values.get("privacy.limit", "")),
-            rows=len(shard.data),
         )
         if _is_over(state):
             with saying_what_stays(account):
@@ -360,17 +361,15 @@ def _check_open(invite: Invite, state: TaskState) -> None:
 
 def _offer(
     invite: Invite,
+    task: TaskOnChain,
     values: dict[str, str],
     *,
-    escrow: Escrow,
-    token: Token,
-    terms: Terms,
-    state: TaskState,
     account: LocalAccount,
     shard: Shard,
     reading: DataReading,
     previewing: Previewing,
 ) -> Offer:
+    escrow, token, terms, state = task
     spec, app = read_spec(invite.spec), values.get("app") or _DEFAULT_APP
     check_rows(PrivacyTerms.of(spec.get("privacy")), rows=len(shard.data), own_app="" if app == _DEFAULT_APP else app)
     expected = min(len(shard.data) * terms.min_stake, terms.max_stake)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fl.audit.recompute import ChainView
+from fl.audit.difference import ChainView
 from fl.bundle.round_record import header_from_json
 from fl.chain.typed_data import sign, signer_of
 from fl.coordinator.quorum.local import EvaluatorQuorum
