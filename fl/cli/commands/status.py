@@ -173,7 +173,7 @@ def _when_back(stake: int, left_round: int, state: TaskState) -> str:
         return ""
     if state.status == Status.CLOSED:
         return "; the task is closed, `fl finish` fetches them"
-    if left_round:
+    if left_round and left_round <= state.rounds:
         return (
             f", back once round {left_round - 1} is final" if left_round > 1 else ", back now; `fl leave` fetches them"
         )
