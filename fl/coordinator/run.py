@@ -46,6 +46,7 @@ from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.data import Federation, Shard, TableSchema, load_federation
+from fl.task.doubts import doubts
 from fl.task.model_vector import vector_of
 from fl.task.preflight import check_model
 from fl.task.row_gradients import check_rows
@@ -80,7 +81,7 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         )
     wallets = wallets_of(federation, config.attack)
     # What cannot be built, trained or scored shows before anything is escrowed.
-    spec, model = checked_spec(spec_of(config, federation), federation)
+    spec, model = checked_spec(spec_of(config, federation), federation, watcher=watcher)
     together, reason = trains_together(config.engine, spec, federation)
     if together:
         spec = replace(spec, training=TOGETHER)
@@ -125,9 +126,13 @@ def keep_reading(federation: Federation, *, folder: Path, watcher: Watcher) -> N
         watcher.on_data(federation.reading)
 
 
-def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.Module]:
+def checked_spec(spec: TaskSpec, data: Federation, *, watcher: Watcher) -> tuple[TaskSpec, torch.nn.Module]:
     """The spec with the hash of its frozen base, and its model, once both were tried on rows of the data.
 
+    Args:
+        spec: As configured.
+        data: With validation rows, and shards where there are any.
+        watcher: Told what works and is seldom meant.
     Raises: UnfitModel, UnfitOutput or ConfigError with what to change.
     """
     model = spec.build_model()
@@ -137,6 +142,9 @@ def checked_spec(spec: TaskSpec, data: Federation) -> tuple[TaskSpec, torch.nn.M
         check_rows(model, objective, rows_of_dataset(data.validation))
     for shard in _telling(data):
         check_model(model, objective, rows_of_dataset(shard.data), batch_size=batch_size)
+    for doubt in doubts(model, objective, rows_of_dataset(data.validation)):
+        log.warning("%s", doubt)
+        watcher.on_doubt(doubt)
     base = vector_of(model)
     check_whole(ValidationGame(model, loss=objective, rows=rows_of_dataset(data.validation)), base)
     return cap_with_noise(spec, parameters=len(base)).with_base(model), model

@@ -48,7 +48,7 @@ class SavedModel:
         told = {**self.about, "format": _FORMAT, "version": _VERSION, "spec": self.spec}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(
-            path, save_safetensors({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, told)
+            path, save_safetensors({name: np.asarray(array, order="C") for name, array in self.arrays.items()}, told)
         )
 
     @classmethod

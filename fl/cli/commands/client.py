@@ -38,7 +38,7 @@ from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.json_file import write_json
-from fl.chain.membership import TaskOnChain, TaskOver, join, read_task
+from fl.chain.membership import TaskOnChain, TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
 from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens, wei
@@ -113,6 +113,8 @@ def main(arguments: Sequence[str]) -> None:
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
         escrow, token, terms, state = task = read_task(invite)
+        if not _is_over(state):
+            check_gateway(invite, terms, escrow=escrow)
         invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.
@@ -165,7 +167,8 @@ def main(arguments: Sequence[str]) -> None:
             say=_say,
         )
         if _is_over(state):
-            _follow(pay)
+            with saying_what_stays(account):
+                _follow(pay)
             return
         node = Node(
             folder,
@@ -183,8 +186,24 @@ def main(arguments: Sequence[str]) -> None:
             say=_say,
         )
         figures = NodeMetrics(folder, account=account.address, task_id=invite.id_bytes)
-        with serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext():
+        with (
+            saying_what_stays(account),
+            serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext(),
+        ):
             node.run()
+
+
+@contextmanager
+def saying_what_stays(account: LocalAccount) -> Iterator[None]:
+    """Whoever stops a node has not left: the stake is where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(
+            f"stopped; {account.address} is still a client, with its stake in the contract: the same command goes on where it was, `fl status` "
+            "shows where one stands, `fl leave` ends it"
+        )
+        raise
 
 
 def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:

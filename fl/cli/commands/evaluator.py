@@ -18,6 +18,7 @@ from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable
+from fl.chain.membership import check_gateway
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
 from fl.chain.whole_file import private_folder
@@ -61,6 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     spec = TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
     record = TaskRecord(invite)
+    check_gateway(invite, record.terms, escrow=record.escrow)
     if account.address not in record.terms.evaluators:
         raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:

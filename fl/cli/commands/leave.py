@@ -13,8 +13,8 @@ from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens
-from fl.cli.arguments.key_value import named, parse
-from fl.cli.arguments.node import FOLDER, folder_of, invite_of
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.node import FOLDER, by_place, folder_of, invite_of
 from fl.cli.arguments.signer import WALLET, wallet_signer
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
@@ -30,7 +30,7 @@ KNOWN = {
 
 def main(arguments: Sequence[str]) -> None:
     """Leave if the account takes part; fetch its stake if it may go."""
-    values = parse(named(arguments, "folder", command="leave"), known=KNOWN, command="leave")
+    values = parse(by_place(arguments, command="leave"), known=KNOWN, command="leave")
     invite = invite_of(values, folder_of(values))
     escrow, token, _, state = read_task(invite)
     account = wallet_signer(values, chain_id=invite.chain_id)

@@ -31,7 +31,7 @@ from fl.bundle.format import Bundle
 from fl.bundle.store import BundleStore
 from fl.chain.paid_task import PaidTask
 from fl.chain.typed_data import header_hash
-from fl.codec import model_hash
+from fl.codec import is_list, model_hash
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.round.clock import RoundClock
 from fl.coordinator.round.collect import AcceptedUpdate, Refusal
@@ -54,6 +54,7 @@ from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
 from fl.task.held_arrays import Records, of_kind, record_of
+from fl.task.model_vector import named_by
 from fl.task.spec import TaskSpec
 
 log = logging.getLogger(__name__)
@@ -188,6 +189,8 @@ class PayingStrategy(Strategy):
             raise ConfigError(
                 f"num_rounds is {num_rounds}, the task on chain has {self.task.terms.rounds}; leave it out"
             )
+        if is_list(initial_arrays) and self.game.layout.names[0] not in initial_arrays:
+            initial_arrays = self._named(initial_arrays)
         named = _numpy(initial_arrays)
         if absent := [name for name in self.game.layout.names if name not in named]:
             raise ConfigError(
@@ -213,6 +216,17 @@ class PayingStrategy(Strategy):
         return past.header.round + 1, _record(
             {**named, **past.layout.unflatten(past.model), **self._statistics(past.model, named)}
         )
+
+    def _named(self, listed: ArrayRecord) -> ArrayRecord:
+        """Arrays that an app gives as a list, by the model's names. Raises: ConfigError if they are not the model's in its order."""
+        named = named_by(self.game.model, listed)
+        if named is None:
+            raise ConfigError(
+                f"the initial arrays are a list of {len(listed)}, which in number or shapes is not the model's, whose state has "
+                f"{len(self.game.model.state_dict())} arrays; start with ArrayRecord(model.state_dict())"
+            )
+        log.warning("the initial arrays have no names; they are taken in the model's order: %s", ", ".join(named))
+        return ArrayRecord(named)
 
     # ---- Flower's four steps -----------------------------------------------------------------------------------------
 
@@ -275,7 +289,8 @@ class PayingStrategy(Strategy):
             **opened.constants,
             **self._statistics(bundle.next, opened.constants),
         }
-        return _record(following), settled.metrics
+        # In the order in which they came: an app may read them as a list.
+        return _record({name: following[name] for name in opened.names}), settled.metrics
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -448,4 +463,4 @@ def _numpy(arrays: ArrayRecord) -> dict[str, NDArray[Any]]:
 
 
 def _record(arrays: dict[str, NDArray[Any]]) -> ArrayRecord:
-    return record_of({name: np.ascontiguousarray(array) for name, array in arrays.items()}, shared=True)
+    return record_of({name: np.asarray(array, order="C") for name, array in arrays.items()}, shared=True)

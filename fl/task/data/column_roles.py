@@ -13,6 +13,7 @@ class ColumnRoles:
     """Columns by name, and what holds for the cells of all of them."""
 
     target: str  # the one to predict
+    predicts_number: bool = False  # so that it has a unit
     group: str | None = None  # names the clients
     dropped: tuple[str, ...] = ()  # give no feature
     categorical: tuple[str, ...] = ()  # codes that look like numbers

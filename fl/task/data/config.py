@@ -75,7 +75,7 @@ class DataConfig:
     # COLUMN:LEVEL:NAME each, such as [sex:M:male,sex:m:male]: a level that is written in several ways. It travels with the
     # task. A level that is mapped to itself is one of its own, however near it is to another.
     level_map: list[str] = field(default_factory=list)
-    scale: list[str] = field(default_factory=list)  # COLUMN:FACTOR, or SITE:COLUMN:FACTOR: numbers in another unit
+    scale: list[str] = field(default_factory=list)  # [SITE:]COLUMN:FACTOR[+OFFSET]: numbers in another unit
     group: int | str | None = None  # csv: the column whose values are the natural clients; never a feature
     limit: int | None = None  # use at most so many rows, drawn with the seed; separate files are used whole
     size: int = 28  # images: pixels of a side that every picture is brought to

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from fl.errors import ConfigError
-from fl.task.data.number import parse_number
+from fl.task.data.number import parse_conversion, parse_number
 from fl.task.data.spelling import CENSORED, DATES, DECIMALS, THOUSANDS, Spelling
 from fl.task.data.words import parse_list
 
@@ -27,7 +26,7 @@ SETTINGS = {
     "missing": "what else stands for no value, such as -999,unknown",
     "label_map": "labels as the task writes them: OWN:THEIRS, such as Ill:ill,Well:well",
     "level_map": "values of a column as the task writes them: COLUMN:OWN:THEIRS",
-    "scale": "numbers of a column in the task's unit: COLUMN:FACTOR; a factor of 1 says that the unit is the same",
+    "scale": "numbers of a column in the task's unit: COLUMN:FACTOR or COLUMN:FACTOR+OFFSET; a factor of 1 says that the unit is the same",
 }
 _LISTS = ("units", "missing", "label_map", "level_map", "scale")
 _NAMED_MARKS = {".": "point", ",": "comma", " ": "space", "'": "apostrophe", "": "none"}
@@ -44,7 +43,7 @@ class FileStyle:
     missing: tuple[str, ...] = ()  # besides what the task takes for missing
     label_map: tuple[tuple[str, str], ...] = ()  # (label of the file, label of the task)
     level_map: tuple[str, ...] = ()  # COLUMN:OWN:THEIRS, parted where the columns are known
-    scale: tuple[str, ...] = ()  # [SITE:]COLUMN:FACTOR
+    scale: tuple[str, ...] = ()  # [SITE:]COLUMN:FACTOR[+OFFSET]
 
     @classmethod
     def of(cls, values: Mapping[str, str], *, prefix: str = "") -> FileStyle:
@@ -154,6 +153,7 @@ def _check_maps(label_map: Sequence[str], level_map: Sequence[str], scale: Seque
             raise ConfigError(f"{prefix}level_map holds {entry!r}; write COLUMN:LEVEL:NAME, such as [sex:M:male]")
     for entry in scale:
         column, _, text = entry.rpartition(":")
-        factor = parse_number(text.strip())
-        if not column.strip() or factor is None or not math.isfinite(factor) or factor == 0:
-            raise ConfigError(f"{prefix}scale holds {entry!r}; write COLUMN:FACTOR, such as [crea:0.0113]")
+        if not column.strip() or parse_conversion(text) is None:
+            raise ConfigError(
+                f"{prefix}scale holds {entry!r}; write COLUMN:FACTOR, such as [crea:0.0113], or COLUMN:FACTOR+OFFSET"
+            )

@@ -15,8 +15,9 @@ from fl.task.data.column_roles import ColumnRoles
 from fl.task.data.encode import ids_of
 from fl.task.data.kinds import ColumnKind, check_levels, check_marks, kind_of
 from fl.task.data.reading import ColumnReading, levels_of, range_of
-from fl.task.data.suspicions import about_numbers, about_words, counts_rows, off_by
+from fl.task.data.suspicions import about_numbers, about_words, counts_rows
 from fl.task.data.table import Table
+from fl.task.data.units import ForeignUnit, about_units, check_units, units_of
 
 _MOST_SITES = 1000  # that are compared
 _OFTEN, _FEW = 5, 6  # rows of a value of one site that are no slip; values of a column of codes
@@ -44,8 +45,11 @@ def survey(table: Table, roles: ColumnRoles, *, sites: Sites | None) -> Survey:
     """
     columns: list[ColumnReading] = []
     notes: list[str] = []
+    with_units: list[int] = []
     for place, name in enumerate(table.names):
         if name == roles.target or name in roles.no_feature:
+            if name == roles.target and roles.predicts_number:
+                with_units.append(place)
             role = "target" if name == roles.target else "client" if name == roles.group else "left out"
             columns.append(_plain(table, place, role=role, missing=roles.missing))
             continue
@@ -62,10 +66,14 @@ def survey(table: Table, roles: ColumnRoles, *, sites: Sites | None) -> Survey:
             zero_is_missing=name in roles.missing_zero,
             spelling=roles.spelling,
         )
+        if kind.levels is None:
+            with_units.append(place)
         look = _numeric if kind.levels is None else _categorical
         column, found = look(table, place, roles, kind=kind, sites=sites)
         columns.append(column)
         notes += found
+    if sites is not None:
+        notes += _check_units(table, with_units, roles, sites=sites)
     return Survey(columns=tuple(columns), notes=tuple(notes))
 
 
@@ -106,17 +114,6 @@ def _numeric(
                 present=present,
                 setting="data.scale, or recode a file",
             )
-        for site, site_name in enumerate(names):
-            own, others = values[(members == site) & present], values[(members != site) & present]
-            if len(own) < 5 or len(others) < 5:
-                continue
-            ratio = off_by(own, center=float(np.median(others)), spread=float(others.std()))
-            if ratio is not None:
-                notes.append(
-                    f"column {name!r} is {np.median(own):.4g} in the middle at {site_name!r} and {np.median(others):.4g} at "
-                    f"the others, {ratio:.3g} times as much; if the unit differs, set "
-                    f"data.scale=[{site_name}:{name}:{1 / ratio:.3g}] with the exact factor"
-                )
     return (
         ColumnReading(
             name=name,
@@ -127,6 +124,24 @@ def _numeric(
         ),
         notes,
     )
+
+
+def _check_units(table: Table, places: Sequence[int], roles: ColumnRoles, *, sites: Sites) -> list[str]:
+    foreign: list[ForeignUnit] = []
+    notes: list[str] = []
+    members, names = sites
+    for place in places:
+        name, cells = table.names[place], table.columns[place]
+        if name in roles.scaled:
+            continue
+        zero = name in roles.missing_zero and name != roles.target
+        present = ~missing_cells(cells, missing=roles.missing, zero_is_missing=zero)
+        values = numbers(table, place, present=present)[present]
+        seen = units_of(name, values, members[present], names)
+        foreign += seen.foreign
+        notes += about_units(seen.far)
+    check_units(foreign, source=table.source)
+    return notes
 
 
 def _categorical(

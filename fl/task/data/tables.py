@@ -137,8 +137,10 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
     target, group = first.names[place], None if config.group is None else first.names[first.find(config.group)]
     named = {target, group, *_names(first, config.categorical)}
     counters = [name for name in first.untitled if name not in named and _counts(tables, name)]
+    is_number = config.regression or config.positive_above is not None
     roles = ColumnRoles(
         target=target,
+        predicts_number=is_number,
         group=group,
         dropped=(*_names(first, config.drop), *counters),
         categorical=_names(first, config.categorical),
@@ -149,7 +151,6 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         spelling=config.style().spelling,
         ids=config.ids,
     )
-    is_number = config.regression or config.positive_above is not None
     as_text = {*roles.categorical, *roles.no_feature, *([] if is_number else [roles.target])}
 
     def prepare(table: Table) -> Table:

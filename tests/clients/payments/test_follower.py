@@ -78,7 +78,7 @@ def book_of(played, folder, invite=None, account=0):
 
 def behind(played, running, tls):
     """The invite with this gateway."""
-    return replace(played.invite, gateway=f"https://127.0.0.1:{running.port}", ca=tls.ca)
+    return played.invite.served_at(f"https://127.0.0.1:{running.port}", ca=tls.ca, coordinator=played.task.coordinator)
 
 
 def test_a_round_is_fetched_once_and_then_read_from_the_folder(played, gateway, tmp_path):
