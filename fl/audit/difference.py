@@ -71,13 +71,13 @@ class Comparison:
     round_number: int
 
     def equal(self, what: str, seen: object, expected: object) -> None:
-        """Hold one thing against what it has to be.
+        """Two values that should be one.
 
         Args:
-            what: It is, for the message.
-            seen: As the round has it.
-            expected: As it follows from the rest.
-        Raises: RoundDiffers.
+            what: They are, for the message.
+            seen: In the round.
+            expected: By chain and computation.
+        Raises: RoundDiffers where they are not the same.
         """
         if seen != expected:
             raise RoundDiffers(self.round_number, what, show(seen), show(expected))
