@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.report import RoundReport
+from fl.coordinator.round.settings import RoundHooks, RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
@@ -119,15 +120,19 @@ class World:
         return LocalGrid(app, default if nodes is None else nodes)
 
     def strategy(self, inner: Strategy | None = None, **options: object) -> PayingStrategy:
-        """The paying strategy of this task."""
+        """The paying strategy of this task; hooks and settings of its rounds are named as they are."""
+        hooks = {"on_round": self.reports.append, **options}
+        hooks = {entry.name: hooks[entry.name] for entry in fields(RoundHooks) if entry.name in hooks}
+        same = {entry.name: options[entry.name] for entry in fields(RoundSettings) if entry.name in options}
         settings = {
             "task": self.task,
             "spec": self.spec,
             "game": self.game(),
             "quorum": LocalQuorum(evaluators=self.signers()),
             "bundles": self.folder / "bundles",
-            "on_round": self.reports.append,
-            **options,
+            "settings": RoundSettings(**same),
+            "hooks": RoundHooks(**hooks),
+            **{name: option for name, option in options.items() if name not in {*hooks, *same}},
         }
         return PayingStrategy(inner or FedAvg(fraction_evaluate=0.0), **settings)
 

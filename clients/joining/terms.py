@@ -63,6 +63,7 @@ class Offer:
             "you may earn": self._expected(),
             "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
             f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
+            "doubtful": self._doubtful(),
             **(self.preview.cost.lines() if self.preview.cost else {}),
             "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
             "your data": f"{len(self.data)} rows{self._held()}, {self.read}; they stay on this machine",
@@ -87,6 +88,12 @@ class Offer:
         if self.preview.base_model != terms.base_model:
             told["note"] = "the task starts from another model than this machine's torch makes; it is sent with round 1"
         return [f"task {invite.task_id}", *wrapped(told.items())]
+
+    def _doubtful(self) -> str | None:
+        """What its coordinator should hear of before anybody stakes."""
+        if not self.preview.doubts:
+            return None
+        return f"{'; '.join(self.preview.doubts)}: tell its coordinator, whose model it is"
 
     def _expected(self) -> str:
         """What an average client of its stake can look forward to: an estimate, and said to be one."""

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 
 from fl.audit.budget import PrivacyBudget
+from fl.audit.difference import ChainView, RoundDiffers, show
 from fl.audit.own_update import check_own
 from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
-from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory, remembers
 from fl.bundle.files import BASE, MANIFEST, NEXT, ROUND, BrokenBundle, read_manifest, update_file
 from fl.bundle.format import Bundle, read_header, read_leaves
@@ -24,6 +23,7 @@ from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, contract_of, evaluator_of
 from fl.errors import FairshareError
+from fl.foreign.arrays import read_arrays
 from fl.plain_text import plural, printable
 from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
@@ -321,11 +321,11 @@ class _RoundAudit:
         if not other:
             return ""
         try:
-            here = load_safetensors(contents[name])
-            there = load_safetensors(self.audit.source.bundle(self.header.round + step).read(other))
+            here = read_arrays(contents[name])
+            there = read_arrays(self.audit.source.bundle(self.header.round + step).read(other))
             gaps = np.concatenate([np.abs(here[key] - there[key]).ravel() for key in there])
             widest = f"{gaps.max():.3g}"
-        except (BrokenBundle, ArchiveUnreachable, SafetensorError, KeyError, ValueError, TypeError):
+        except (BrokenBundle, ArchiveUnreachable, KeyError, ValueError, TypeError):
             return ""
         return (
             f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"

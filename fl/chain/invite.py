@@ -13,12 +13,15 @@ import ssl
 import zlib
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+
+from eth_account.signers.local import LocalAccount
 
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
 from fl.chain.rpc_url import without_key
+from fl.chain.typed_data import Domain, GatewayNotice, InvalidSignature, sign, signer_of
 from fl.codec.address import is_checksummed
 from fl.foreign.files import Absent, GivenFolder, Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, shown, text_of, whole_of
@@ -61,6 +64,7 @@ class Invite:
     ca: str = ""  # PEM of the certificate that the gateway's own is signed with; none for the system's
     name: str = ""  # of the task, in the coordinator's words, as is the description; neither is on chain
     description: str = ""
+    signature: str = ""  # of the coordinator, under gateway, certificate, name and description: 0x hex of 65 bytes
 
     @property
     def id_bytes(self) -> bytes:
@@ -78,6 +82,45 @@ class Invite:
         if not self.gateway:
             return ""
         return f"{self.gateway}/" + (f"#{fingerprint(self.ca)}" if self.ca else "")
+
+    def served_at(
+        self, gateway: str, *, ca: str, coordinator: LocalAccount, name: str = "", description: str = ""
+    ) -> Invite:
+        """The invite of a task on real machines, with the coordinator's signature under where it is reached.
+
+        Args:
+            gateway: https://host:port.
+            ca: PEM of the certificate that the gateway's own is signed with, "" for the system's.
+            coordinator: Of the task.
+            name: Of the task.
+            description: Of the task.
+        """
+        told = replace(self, gateway=gateway, ca=ca, name=name, description=description)
+        return replace(told, signature="0x" + sign(told._notice, domain=self._domain, account=coordinator).hex())
+
+    @property
+    def gateway_signer(self) -> str | None:
+        """Whose signature stands under gateway, certificate, name and description; None for nobody's."""
+        try:
+            return signer_of(
+                self._notice, domain=self._domain, signature=bytes.fromhex(self.signature.removeprefix("0x"))
+            )
+        except InvalidSignature:
+            return None
+
+    @property
+    def _domain(self) -> Domain:
+        return Domain(chain_id=self.chain_id, contract=self.contract)
+
+    @property
+    def _notice(self) -> GatewayNotice:
+        return GatewayNotice(
+            task_id=self.id_bytes,
+            gateway=self.gateway,
+            authority=self.ca,
+            name=self.name,
+            description=self.description,
+        )
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
@@ -140,13 +183,15 @@ class Invite:
         try:
             raw = read_json(text)
         except BadJson as error:
-            raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
+            cut = text.lstrip().startswith(b"{") and not text.rstrip().endswith(b"}")
+            problem = "is cut short; copy the whole file" if cut else f"is not one ({error.problem})"
+            raise BadInvite(path=where, problem=problem) from error
         return cls._of(raw, where=where)
 
     @classmethod
     def _of(cls, raw: object, *, where: str) -> Invite:
         try:
-            optional = ("gateway", "ca", "name", "description")
+            optional = ("gateway", "ca", "name", "description", "signature")
             told = object_of(raw)
             invite = cls(
                 **{
@@ -176,6 +221,7 @@ class Invite:
             "task_id": re.compile(r"0x[0-9a-f]{64}").fullmatch,
             # Nothing but TLS: what goes through it is signed, but who asks for it is nobody else's business.
             "gateway": re.compile(r"(https://[!-.0-~]+)?").fullmatch,
+            "signature": re.compile(r"(0x[0-9a-f]{130})?").fullmatch,
         }
         for name, fits in checks.items():
             value = getattr(invite, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from eth_account.signers.local import LocalAccount
 
@@ -16,11 +17,13 @@ from fl.chain.payment import pay
 from fl.chain.sender import Sent, connect
 from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.typed_data import Join, Permit, sign
+from fl.plain_text import printable
 
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 100  # joins of one transaction: about 18 million gas, two thirds of a block
 _FOREVER = 2**40 - 1
+_LONGEST_URL = 100  # characters of one that is shown
 
 
 class InviteDiffers(ChainError):
@@ -48,15 +51,61 @@ class TaskOver(ChainError):
         return f"task {self.task_id} is {self.status} and takes no clients any more; ask for another invite"
 
 
+class GatewayNotSigned(ChainError):
+    """An invite leads to a gateway that the task's coordinator did not put its name to."""
+
+    def __init__(self, gateway: str, coordinator: str) -> None:
+        super().__init__(gateway, coordinator)
+        self.gateway, self.coordinator = gateway, coordinator
+
+    def __str__(self) -> str:
+        return (
+            f"the invite leads to {printable(self.gateway, most=_LONGEST_URL)}, and the task's coordinator {self.coordinator} has not signed "
+            "that its gateway is there; somebody else may be waiting for your updates, so do not join, and ask the coordinator for its invite"
+        )
+
+
 def check_invite(invite: Invite) -> tuple[Escrow, Token, Terms]:
-    """As `read_task`, for a task that is to be joined. Raises: TaskOver if it was halted or closed."""
+    """As `read_task`, for a task that is to be joined.
+
+    Raises: also TaskOver if it was halted or closed; GatewayNotSigned.
+    """
     escrow, token, terms, state = read_task(invite)
     if state.status not in (Status.OPEN, Status.STARTED):
         raise TaskOver(task_id=invite.task_id, status=state.status.name.lower())
+    check_gateway(invite, terms, escrow=escrow)
     return escrow, token, terms
 
 
-def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
+def check_gateway(invite: Invite, terms: Terms, *, escrow: Escrow) -> None:
+    """See that a coordinator of the task signed where the invite leads, before anything of one's own goes there.
+
+    Args:
+        invite: That was given; one without a gateway leads nowhere.
+        terms: Of its task.
+        escrow: The contract.
+    Raises: GatewayNotSigned.
+    """
+    if not invite.gateway:
+        return
+    signer = invite.gateway_signer
+    if signer == terms.coordinator:
+        return
+    # One who handed over signed the invites of the time before, and the gateway is where it was.
+    if signer is None or signer not in escrow.coordinators(invite.id_bytes, from_block=invite.block):
+        raise GatewayNotSigned(gateway=invite.gateway, coordinator=terms.coordinator)
+
+
+class TaskOnChain(NamedTuple):
+    """A task as the chain has it, and the contracts to ask for more."""
+
+    escrow: Escrow
+    token: Token
+    terms: Terms
+    state: TaskState
+
+
+def read_task(invite: Invite) -> TaskOnChain:
     """Reach the chain and hold the invite against the terms there.
 
     Raises: ChainUnreachable, WrongChain, NoContract, NoTask; InviteDiffers if coordinator, token or spec are not the task's.
@@ -65,7 +114,7 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
     escrow, token = Escrow(w3, invite.contract), Token(w3, invite.token)
     terms, state = escrow.task(invite.id_bytes)
     of_today(invite, terms, escrow=escrow)
-    return escrow, token, terms, state
+    return TaskOnChain(escrow, token, terms, state)
 
 
 def of_today(invite: Invite, terms: Terms, *, escrow: Escrow) -> Invite:

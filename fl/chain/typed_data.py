@@ -251,6 +251,25 @@ class MaskedStep:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatewayNotice:
+    """The coordinator's word that its task is reached there, and what it calls the task; the contract never sees it."""
+
+    task_id: bytes
+    gateway: str  # https://host:port
+    authority: str  # PEM of the certificate that the gateway's own is signed with, "" for the system's
+    name: str
+    description: str
+
+    SOLIDITY: ClassVar[dict[str, str]] = {
+        "taskId": "bytes32",
+        "gateway": "string",
+        "authority": "string",
+        "name": "string",
+        "description": "string",
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
 class Back:
     """An evaluator's order that `payer` may stake for it, and speak for it if it is a contract."""
 
@@ -261,7 +280,7 @@ class Back:
     SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "evaluator": "address", "payer": "address"}
 
 
-Signable = Update | Receipt | Join | Permit | Redirect | Header | Access | MaskedStep | Back
+Signable = Update | Receipt | Join | Permit | Redirect | Header | Access | MaskedStep | Back | GatewayNotice
 
 _PAYING = 5  # fields of a header that a claim needs; the others are its Rest, of which the struct hash is enough
 _VALUES = 1 << 14  # recovered signatures that are remembered: those of a round, for who checks it after the coordinator
@@ -412,6 +431,8 @@ def _word(solidity: str, value: int | str | bytes) -> bytes:
         return bytes(value)
     if solidity == "bytes" and isinstance(value, bytes):
         return keccak(value)
+    if solidity == "string" and isinstance(value, str):
+        return keccak(value.encode())
     if solidity.startswith("uint") and isinstance(value, int) and 0 <= value < 1 << int(solidity[4:]):
         return value.to_bytes(32, "big")
     raise ValueError(f"{value!r} is no {solidity}")

@@ -1,9 +1,21 @@
 import pytest
 from eth_account import Account
+from eth_account.messages import encode_typed_data
 from eth_keys.constants import SECPK1_N
 from vector_files import document, unhex
 
-from fl.chain.typed_data import Domain, Header, InvalidSignature, Receipt, Update, compact, digest, sign, signer_of
+from fl.chain.typed_data import (
+    Domain,
+    GatewayNotice,
+    Header,
+    InvalidSignature,
+    Receipt,
+    Update,
+    compact,
+    digest,
+    sign,
+    signer_of,
+)
 
 VECTORS = document("eip712")
 DOMAIN = Domain(chain_id=int(VECTORS["chainId"]), contract=VECTORS["contract"])
@@ -75,3 +87,12 @@ def test_a_value_that_its_type_does_not_hold_is_not_signed(changes, told):
     }  # fmt: skip
     with pytest.raises(ValueError, match=told):
         digest(Update(**{**values, **changes}), domain=Domain(chain_id=1, contract="0x" + "22" * 20))
+
+
+@pytest.mark.parametrize("text", ["", "https://hub.example.org:8443", "Herzklinik Köln\n❤"])
+def test_a_text_is_hashed_as_wallets_hash_it(text):
+    notice = GatewayNotice(task_id=b"\x07" * 32, gateway=text, authority=text, name=text, description=text)
+    values = dict(zip(GatewayNotice.SOLIDITY, [notice.task_id, *[text] * 4], strict=True))
+    types = {"GatewayNotice": [{"name": name, "type": kind} for name, kind in GatewayNotice.SOLIDITY.items()]}
+    wallets = encode_typed_data(domain_data=DOMAIN.as_dict(), message_types=types, message_data=values)
+    assert sign(notice, domain=DOMAIN, account=ACCOUNT) == ACCOUNT.sign_message(wallets).signature

@@ -63,6 +63,17 @@ def test_the_image_copies_what_is_there():
     assert all((REPOSITORY / name).exists() for name in names)
 
 
+def test_what_is_fetched_for_a_build_is_named_by_what_it_holds():
+    """A tag can point at other bytes tomorrow: the base image has its digest, an action of the workflow its commit."""
+    bases = re.findall(r"^ARG BASE=(.+)$", (DEPLOY / "Containerfile").read_text(), re.M)
+    assert [re.fullmatch(r"[\w.:-]+@sha256:[0-9a-f]{64}", base) is not None for base in bases] == [True]
+    actions = re.findall(
+        r"uses: (\S+)", "".join(path.read_text() for path in (REPOSITORY / ".github/workflows").glob("*.yml"))
+    )
+    assert actions
+    assert all(re.fullmatch(r"[\w./-]+@[0-9a-f]{40}", action) for action in actions)
+
+
 @pytest.mark.parametrize("file", ["nginx.conf", "Caddyfile"])
 def test_a_proxy_opens_no_connection_of_a_node(file):
     text = (DEPLOY / "proxies" / file).read_text()

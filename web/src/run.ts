@@ -76,7 +76,7 @@ export type View = {
   };
   clients: Client[];
   rounds: Round[];
-  refusals: { round: number; name: string; account: string; node_id: number; reason: string }[];
+  refusals: { round: number; name: string; account: string; node_id: string; reason: string }[];
   refused: number;
   charts: Record<"accuracy" | "loss" | "gain" | "price" | "pay" | "total" | "score" | "share", Chart>;
 };

@@ -15,8 +15,9 @@ from typing import Any
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.difference import ChainView, RoundDiffers
 from fl.audit.public_state import PublicState
-from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.files import MANIFEST, BrokenBundle, BundleFiles, most_bytes, read_manifest
 from fl.bundle.format import Bundle

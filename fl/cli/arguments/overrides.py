@@ -29,6 +29,7 @@ CONFIGS = next(
 )
 # What a model, a strategy or a scorer takes depends on which one it is.
 _KINDS = {"Integer": "a whole number", "Float": "a number, with a point before decimals", "bool": "true or false"}
+_LONGEST_KEY = 200  # characters: Hydra looks for a folder of that name, and a longer one is none to the system
 _FREE = ("model.arguments.", "strategy.arguments.", "scorer.arguments.")
 
 
@@ -144,6 +145,8 @@ def _check_names(parsed: Sequence[Override]) -> None:
     known = [*choices, *flat]
     for override in parsed:
         key = override.key_or_group
+        if len(key) > _LONGEST_KEY:
+            raise ConfigError(f"{key[:40]}… is no setting; `fl run --help` lists them all")
         # +key=value too: Hydra would add an unknown key, and nobody would read it.
         if key.startswith("hydra.") or override.is_delete():
             continue

@@ -22,6 +22,7 @@ from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.errors import ChainUnreachable, TokenTooLow
 from fl.chain.evaluator_stake import can_go_home, release_stakes, stake_due, stake_evaluator
 from fl.chain.json_file import write_json
+from fl.chain.membership import check_gateway
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
 from fl.chain.tokens import tokens
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     spec = TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
     record = TaskRecord(invite)
+    check_gateway(invite, record.terms, escrow=record.escrow)
     own = _evaluator_of(values.get("contract", ""), record=record, account=account)
     _stake(record, own=own, account=account, agreed=values.get("yes") == "true")
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:

@@ -19,8 +19,8 @@ from fl.chain.membership import read_task
 from fl.chain.sender import ether_of
 from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens
-from fl.cli.arguments.key_value import named, parse
-from fl.cli.arguments.node import FOLDER, account_of, folder_of, invite_of
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.node import FOLDER, account_of, by_place, folder_of, invite_of
 from fl.plain_text import plural, printable
 
 KNOWN = {
@@ -32,7 +32,7 @@ KNOWN = {
 
 def main(arguments: Sequence[str]) -> None:
     """Print the task and, for the account, what it is in it: sponsor, coordinator, evaluator, client."""
-    values = parse(named(arguments, "folder", command="status"), known=KNOWN, command="status")
+    values = parse(by_place(arguments, command="status"), known=KNOWN, command="status")
     folder = folder_of(values)
     invite = invite_of(values, folder)
     own = folder.invite_path.exists() and Invite.read(folder.invite_path).task_id == invite.task_id
@@ -207,7 +207,7 @@ def _when_back(stake: int, left_round: int, state: TaskState) -> str:
         return ""
     if state.status == Status.CLOSED:
         return "; the task is closed, `fl finish` fetches them"
-    if left_round:
+    if left_round and left_round <= state.rounds:
         return (
             f", back once round {left_round - 1} is final" if left_round > 1 else ", back now; `fl leave` fetches them"
         )

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fl.audit.difference import ChainView
 from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import ChainView
 from fl.bundle.round_record import header_to_json
 from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json

@@ -109,10 +109,10 @@ def _invite(setup: Setup, opened: OpenTask, *, port: int, ca: str) -> Invite:
     config = setup.config
     # A paid node's URL carries its key: whoever has one names another for the clients with chain.public_url.
     url = config.chain.public_url or opened.deployment.url
-    return replace(
-        opened.task.invite(url=url, spec=setup.spec.to_json()),
-        gateway=public_address(setup.settings, port=port),
+    return opened.task.invite(url=url, spec=setup.spec.to_json()).served_at(
+        public_address(setup.settings, port=port),
         ca=ca,
+        coordinator=opened.roles.coordinator,
         name=config.name if config.name != RunConfig.name else "",
         description=setup.settings.description,
     )

@@ -140,6 +140,10 @@ def test_an_unknown_choice_is_refused_with_all_there_are(override, message):
         (["partition=sizes", "partition.sizes=[]"], "partition.sizes is empty"),
         (["+task.wings=2"], "task.wings is no setting"),
         (["++wings=2"], "wings is no setting"),
+        (
+            ["+model.arguments." + "wings." * 60 + "x=2"],
+            "model.arguments.wings.wings.wings.wings.… is no setting; `fl run --help`",
+        ),
         (["task"], "cannot read the arguments: "),
         (["task.rounds=[1"], "cannot read the arguments: "),
         (["task.rounds=" + "1" * 5000], "cannot read the arguments: Exceeds the limit"),

@@ -18,10 +18,10 @@ from audit.test_hostile_bundles import VALUES, changed, places
 from chain.wallet import deployed_wallet
 from world import SPONSOR, STRANGER, test_key
 
+from fl.audit.difference import RoundDiffers
 from fl.audit.disputes import proofs
 from fl.audit.disputes.proofs import Published
 from fl.audit.evaluators.remote import NotEvaluator, RemoteEvaluator, SignedAnother, SignedHeaders
-from fl.audit.recompute import RoundDiffers
 from fl.bundle.files import update_file
 from fl.bundle.http_client import ArchiveClient
 from fl.bundle.validation_set import VALIDATION, read_validation, write_validation
@@ -52,7 +52,7 @@ def serving(world, *, deadline_s=120.0):
     with running_gateway(
         "127.0.0.1", 0, tls=tls, routers=[archive_router(world.folder, task=world.task, quorum=quorum)]
     ) as at:
-        invite = replace(world.invite, gateway=f"https://127.0.0.1:{at.port}", ca=tls.ca)
+        invite = world.invite.served_at(f"https://127.0.0.1:{at.port}", ca=tls.ca, coordinator=world.task.coordinator)
         path = world.folder / "remote-invite.json"
         invite.write(path)
         yield quorum, invite, path
@@ -393,7 +393,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(new_world, fl, account, t
         _, invite, _ = stack.enter_context(serving(opened))
         other = own_tls(tmp_path / "other", names=["127.0.0.1"])
         path = tmp_path / "invite.json"
-        replace(invite, ca=other.ca).write(path)
+        invite.served_at(invite.gateway, ca=other.ca, coordinator=opened.task.coordinator).write(path)
         number = index_of(account, opened.evaluators[0])
         done = fl("evaluator", f"invite={path}", f"anvil={number}", f"folder={tmp_path / 'own'}")
     assert done.code == 1

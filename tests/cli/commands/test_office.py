@@ -8,7 +8,7 @@ import pytest
 from fl.chain.accounts import anvil_account
 from fl.chain.clock import pass_time
 from fl.chain.invite import Invite
-from fl.chain.membership import InviteDiffers, read_task
+from fl.chain.membership import GatewayNotSigned, InviteDiffers, check_invite, read_task
 from fl.chain.paid_task import PaidTask
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
@@ -138,6 +138,11 @@ def test_a_coordinator_hands_over_and_who_takes_it_goes_on_with_invites_that_are
     task_id = task.task.task_id
     assert task.escrow.coordinators(task_id) == [former.address, following.address]
     assert Invite.read(task.invite_path).coordinator == following.address
+    # Whoever coordinates or did says where the gateway is, and nobody else does.
+    for signer in (former, following):
+        check_invite(task.invite.served_at("https://127.0.0.1:1", ca="", coordinator=signer))
+    with pytest.raises(GatewayNotSigned):
+        check_invite(task.invite.served_at("https://127.0.0.1:1", ca="", coordinator=account(NEXT + 1)))
     # The old invite is still good: for a look, for a watcher, for whoever holds receipts of either.
     assert (
         f"{following.address} is the coordinator" in fl("status", f"invite={old}", f"account={following.address}").out

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -229,7 +229,9 @@ def new_coordination(
         )
         gateway = running.__enter__()
         gateways.append(running)
-        invite = replace(task.invite, gateway=f"https://127.0.0.1:{gateway.port}", ca=tls.ca)
+        invite = task.invite.served_at(
+            f"https://127.0.0.1:{gateway.port}", ca=tls.ca, coordinator=task.task.coordinator
+        )
         invite.write(tmp_path / "gateway-invite.json")
         coordination = Coordination(
             world=task,

@@ -18,8 +18,9 @@ from clients.node.folder import NodeFolder
 from fl.chain.accounts import PASSWORD_VARIABLE, create_keystore
 from fl.chain.errors import ChainUnreachable, KeystoreError
 from fl.chain.invite import BadInvite
-from fl.chain.membership import InviteDiffers, TaskOver, join
+from fl.chain.membership import GatewayNotSigned, InviteDiffers, TaskOver, join
 from fl.cli.commands.client import main as client
+from fl.cli.commands.client import saying_what_stays
 from fl.cli.commands.join import main as join_alone
 from fl.cli.commands.leave import main as leave
 from fl.cli.commands.status import main as status
@@ -40,7 +41,9 @@ def task(new_world, spec, table_schema, tmp_path, request):
     shard = tmp_path / "shard.csv"
     shard.write_text("a,b,c,label\n1,2,3,0\n4,5,6,1\n")
     with running_gateway("127.0.0.1", 0, tls=tls, routers=[archive_router(tmp_path, task=opened.task)]) as gateway:
-        invite = replace(opened.invite, gateway=f"https://127.0.0.1:{gateway.port}", ca=tls.ca)
+        invite = opened.invite.served_at(
+            f"https://127.0.0.1:{gateway.port}", ca=tls.ca, coordinator=opened.task.coordinator
+        )
         typed = {
             "invite": invite.to_string(),
             "data": str(shard),
@@ -70,21 +73,62 @@ def test_an_invite_of_one_machine_has_no_gateway(task):
 
 
 def test_a_gateway_that_does_not_answer_is_named_before_anything_is_staked(task):
-    _, invite, typed = task
+    opened, invite, typed = task
     port = free_port()
+    gone = invite.served_at(f"https://127.0.0.1:{port}", ca=invite.ca, coordinator=opened.task.coordinator)
     with pytest.raises(GatewayUnreachable) as caught:
-        client(typed(invite=replace(invite, gateway=f"https://127.0.0.1:{port}").to_string()))
+        client(typed(invite=gone.to_string()))
     assert str(caught.value).startswith(f"the coordinator's gateway https://127.0.0.1:{port} cannot be reached (")
     assert str(caught.value).endswith("check this machine's network and the invite, and whether the coordinator runs")
 
 
 def test_another_server_in_the_gateways_place_is_no_gateway(task, tmp_path):
-    _, invite, typed = task
-    other = own_tls(tmp_path / "other", names=[]).ca
+    opened, invite, typed = task
+
+    def of(ca):
+        return invite.served_at(invite.gateway, ca=ca, coordinator=opened.task.coordinator).to_string()
+
     with pytest.raises(GatewayUnreachable, match="certificate.*; this machine's clock says 2"):
-        client(typed(invite=replace(invite, ca=other).to_string()))
+        client(typed(invite=of(own_tls(tmp_path / "other", names=[]).ca)))
     with pytest.raises(GatewayUnreachable, match="the invite's certificate cannot be read"):
-        client(typed(invite=replace(invite, ca="nonsense").to_string()))
+        client(typed(invite=of("nonsense")))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gateway": "https://127.0.0.1:1"},
+        {"ca": "another"},
+        {"ca": ""},
+        {"name": "Heart disease, double pay"},
+        {"description": "of somebody else"},
+        {"signature": ""},
+        {"signature": "0x" + "11" * 65},
+    ],
+    ids=lambda changes: "-".join(f"{key}={value[:6]}" for key, value in changes.items()),
+)
+@pytest.mark.parametrize("command", ["client", "join"])
+def test_an_invite_that_somebody_changed_leads_nowhere(task, command, changes):
+    """Who gets a node to another gateway would be sent its updates: nothing is asked of that gateway, and nobody joins."""
+    opened, invite, typed = task
+    changed = replace(invite, **changes)
+    run = client if command == "client" else join_alone
+    words = typed(invite=changed.to_string())
+    if command == "join":
+        words = [f"invite={changed.to_string()}", "stake=2", "anvil=5", "accept=true"]
+    with pytest.raises(GatewayNotSigned) as caught:
+        run(words)
+    assert str(caught.value) == (
+        f"the invite leads to {changed.gateway}, and the task's coordinator {opened.task.coordinator.address} has not signed that its "
+        "gateway is there; somebody else may be waiting for your updates, so do not join, and ask the coordinator for its invite"
+    )
+
+
+def test_another_accounts_signature_under_a_gateway_does_not_count(task):
+    opened, invite, typed = task
+    changed = invite.served_at("https://127.0.0.1:1", ca=invite.ca, coordinator=opened.sponsor)
+    with pytest.raises(GatewayNotSigned, match="has not signed that its gateway is there"):
+        client(typed(invite=changed.to_string()))
 
 
 def test_a_chain_that_does_not_answer_is_named(task):
@@ -356,7 +400,7 @@ def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "invite.json").unlink(missing_ok=True)
     with pytest.raises(
-        ConfigError, match="/node is no folder of a task and no invite is named; add folder=… or invite=…"
+        ConfigError, match="/node is no folder of a task, and no invite is named; add folder=… or invite=…"
     ):
         status([])
     with pytest.raises(ConfigError, match="key is not set and there is no wallet.json here; add key=KEYSTORE"):
@@ -376,3 +420,12 @@ def test_a_task_that_is_over_takes_nobody(task, devnet):
     opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
     with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
         client(typed())
+
+
+def test_whoever_stops_a_node_reads_that_it_is_a_client_still_and_how_it_goes_on(account, capsys):
+    with pytest.raises(KeyboardInterrupt), saying_what_stays(account(5)):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out[9:] == (
+        f"stopped; {account(5).address} is still a client, with its stake in the contract: the same command goes on where it was, "
+        "`fl status` shows where one stands, `fl leave` ends it\n"
+    )

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fl.audit.recompute import ChainView
+from fl.audit.difference import ChainView
 from fl.bundle.round_record import header_from_json
 from fl.chain.errors import ChainError
 from fl.chain.typed_data import contract_signature, evaluator_of, sign
