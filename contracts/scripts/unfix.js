@@ -1,4 +1,4 @@
-// Takes the fix of each of an audit's findings 1 to 5 out of a copy of this folder, and expects the economic invariants to
+// Takes the fix of each of an audit's findings 1 to 5, and two rules of evaluators' stakes, out of a copy of this folder, and expects the economic invariants to
 // notice: they would be worth nothing if they held without. See test/invariant/README.md and SECURITY.md.
 //
 //   npm run unfix                     each fix (a minute or two each)

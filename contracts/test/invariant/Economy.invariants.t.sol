@@ -51,8 +51,8 @@ contract EconomyInvariants {
 
 /// @dev The plays that the fuzzer draws from.
 function plays() pure returns (bytes4[] memory selectors) {
-    selectors = new bytes4[](18);
-    selectors[17] = Economy.slash.selector;
+    selectors = new bytes4[](20);
+    (selectors[17], selectors[18], selectors[19]) = (Economy.slash.selector, Economy.lie.selector, Economy.hide.selector);
     selectors[0] = Economy.open.selector;
     selectors[1] = Economy.open.selector;
     (selectors[2], selectors[3], selectors[4]) = (Economy.post.selector, Economy.post.selector, Economy.post.selector);

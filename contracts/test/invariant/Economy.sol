@@ -113,7 +113,8 @@ contract Economy {
         budget = 1e20 + luck % 1e22;
         // One evaluator of three is inside, or none.
         if (!captured && coalition >> 8 & 1 == 1) inside |= 1 << EVALUATOR + (coalition >> 9) % 3;
-        evaluatorStake = coalition >> 16 & 1 == 0 ? 0 : MIN_STAKE + (coalition >> 32) % 1e21;
+        // Nothing, or anything up to a hundred times the largest bond: whoever could win it would.
+        evaluatorStake = coalition >> 16 & 1 == 0 ? 0 : MIN_STAKE + (coalition >> 32) % (luck >> 252 & 1 == 0 ? 1e21 : 1e24);
         ITask.Terms memory terms;
         terms.token = address(token);
         terms.coordinator = people[COORDINATOR];
@@ -372,8 +373,9 @@ contract Economy {
     function slash(uint256 which) public {
         if (headers.length == 0) return;
         ITask.Header memory header = headers[which % headers.length];
+        ITask.Signature[] memory signatures = _signatures(header, 3);
         vm.prank(people[ACCOMPLICE]);
-        try escrow.slashEvaluators(header, _signatures(header, 3)) {
+        try escrow.slashEvaluators(header, signatures) {
             done[this.slash.selector]++;
         } catch {}
     }
