@@ -1,5 +1,6 @@
-// Takes the fix of each of an audit's findings 1 to 5, and two rules of evaluators' stakes, out of a copy of this folder, and expects the economic invariants to
-// notice: they would be worth nothing if they held without. See test/invariant/README.md and SECURITY.md.
+// Takes the fix of each of an audit's findings 1 to 5, and each of two rules of evaluators' stakes, out of a copy of this
+// folder, and expects the economic invariants to notice: they would be worth nothing if they held without. See
+// test/invariant/README.md and SECURITY.md.
 //
 //   npm run unfix                     each fix (a minute or two each)
 //   npm run unfix -- --finding 4      one of them
