@@ -14,6 +14,7 @@ from fl.plain_text import printable
 _MOST_BYTES = 1 << 20  # of an invite
 _WAIT_S = 20.0
 _OK = 200
+UNREACHED = "cannot be fetched"  # how a refusal begins that may pass
 _FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
@@ -62,12 +63,12 @@ def _get(url: str, *, context: ssl.SSLContext, shown: str) -> bytes:
     try:
         answer = http.ask("GET", url, most=_MOST_BYTES, deadline_s=_WAIT_S)
     except NoAnswer as error:
-        problem = f"cannot be fetched ({error.reason})"
+        problem = f"{UNREACHED} ({error.reason})"
         if "certificate" in error.reason and context.verify_mode != ssl.CERT_NONE:
             problem += "; a gateway with a certificate of its own has a link that ends in # and 43 characters"
         raise BadInvite(path=shown, problem=problem) from error
     finally:
         http.close()
     if answer.status != _OK:
-        raise BadInvite(path=shown, problem=f"cannot be fetched (the server answers {answer.status})")
+        raise BadInvite(path=shown, problem=f"{UNREACHED} (the server answers {answer.status})")
     return answer.body

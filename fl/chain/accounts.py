@@ -167,7 +167,7 @@ def ask_password(path: Path, *, confirm: bool = False) -> str:
     if password is None:
         if not confirm:
             _read_keystore(path)  # nobody types a password for a file that is none
-        password = _typed(f"Password of {path}: ")
+        password = _typed(f"Password of {path}{', which is new: choose one' if confirm else ''}: ")
         if confirm and _typed("Once more: ") != password:
             raise KeystoreError(path=str(path), problem="the two passwords differ; start again")
     if not password:

@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,13 +30,13 @@ from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
 from clients.privacy.spent import check_rows, limit_of
 from clients.shard import survey_own_shard
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
-from fl.bundle.invite_link import load_invite
+from fl.bundle.invite_link import UNREACHED, load_invite
 from fl.chain.accounts import ask_password, create_keystore, open_keystore
 from fl.chain.enrolment import Enrolment
 from fl.chain.erc20 import Token
 from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Escrow
-from fl.chain.invite import Invite
+from fl.chain.invite import BadInvite, Invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import TaskOnChain, TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
@@ -45,7 +45,7 @@ from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole, whole
-from fl.cli.commands.join import INTERRUPTED, accepted, commit
+from fl.cli.commands.join import INTERRUPTED, accepted, commit, is_committed
 from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"name is {printable(name, most=60)!r}; take 1 to {_LONGEST_NAME} characters that can be printed"
         )
-    invite = load_invite(values["invite"])
+    invite = invite_named(values)
     if not invite.gateway:
         raise ConfigError(
             f"the invite {printable(values['invite'], most=60)} names no gateway, so its task runs on one machine; ask the coordinator for "
@@ -136,6 +136,8 @@ def main(arguments: Sequence[str]) -> None:
             staked = tokens(client.stake)
             _choose_name(values, invite=invite, account=account)
             _say(f"{account.address} is a client of task {invite.task_id[:10]}… with {staked} tokens staked")
+            for line in said_otherwise(values, folder=folder, stake=client.stake):
+                _say(line)
         else:
             _check_open(invite, state)
             gateway.clock_offset_s()  # whoever cannot reach the coordinator should not stake
@@ -238,6 +240,23 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
     }
 
 
+def invite_named(values: dict[str, str]) -> Invite:
+    """The invite; of a link whose gateway does not answer now, the one that a folder keeps since it was joined from. Raises: BadInvite."""
+    try:
+        return load_invite(values["invite"])
+    except BadInvite as error:
+        if not error.problem.startswith(UNREACHED):
+            raise
+        named = expanded(values.get("folder") or "node")
+        for path in (named, *sorted(named.parent.glob("node-*"))):
+            with suppress(BadInvite):
+                kept = Invite.read(path / "invite.json")
+                if kept.link == values["invite"].strip():
+                    print(f"the link's gateway does not answer now; going on with the invite in {path}")
+                    return kept
+        raise
+
+
 def _folder_for(values: dict[str, str], invite: Invite) -> NodeFolder:
     """The folder that was named; else ./node or, where that is another task's, one that is named for this task."""
     folder = NodeFolder(path=expanded(values.get("folder") or "node").absolute())
@@ -307,6 +326,23 @@ def _choose_name(values: dict[str, str], *, invite: Invite, account: LocalAccoun
         ArchiveClient.of_gateway(invite, account=account).post("label", {"label": values["name"]})
     except (ArchiveRefused, ArchiveUnreachable) as error:
         _say(f"the coordinator's page does not call you {printable(values['name'], most=60)}: {error.reason}")
+
+
+def said_otherwise(values: dict[str, str], *, folder: NodeFolder, stake: int) -> Iterator[str]:
+    """What a later start says that the joining has settled.
+
+    Args:
+        values: As typed.
+        folder: The node's.
+        stake: Wei, as the chain has it.
+    """
+    if "stake" in values and wei(values["stake"], setting="stake") != stake:
+        yield f"stake={values['stake']} changes nothing: the stake is set when a client joins"
+    if not is_committed(expanded(values["data"]), note=folder.path / "commitment.json"):
+        yield (
+            f"{printable(values['data'], most=100)} is another file than the one that this account committed to when it joined; it trains "
+            "on this one from now on"
+        )
 
 
 def _check_membership(known: Enrolment, *, folder: NodeFolder) -> None:
