@@ -76,10 +76,18 @@ def train_together(
     return done
 
 
+_last_shapes: tuple[TaskSpec, list[tuple[int, int]]] | None = None
+
+
 def _shapes(spec: TaskSpec) -> list[tuple[int, int]]:
-    """(outward, inward) of each layer."""
-    model = spec.build_model()
-    return [(layer.out_features, layer.in_features) for layer in model.modules() if isinstance(layer, nn.Linear)]
+    """(outward, inward) of each layer; of the spec that was asked for last they are known."""
+    global _last_shapes  # noqa: PLW0603 - one slot, replaced whole
+    last = _last_shapes
+    if last is not None and last[0] is spec:
+        return last[1]
+    layers = [layer for layer in spec.build_model().modules() if isinstance(layer, nn.Linear)]
+    _last_shapes = spec, [(layer.out_features, layer.in_features) for layer in layers]
+    return _last_shapes[1]
 
 
 def _train_chunk(
@@ -88,24 +96,36 @@ def _train_chunk(
     clients, size, rate = len(jobs), spec.batch_size, spec.learning_rate
     flat = torch.from_numpy(np.array(base))
     shared = _split(flat[None], shapes)  # of everybody, a batch of one
-    own: list[tuple[Tensor, Tensor]] | None = None  # of each, once they differ
+    trained = torch.empty(clients, len(base))
+    own = _split(trained, shapes)  # of each, once they differ; what is written to them is in `trained`
     speeds: list[tuple[Tensor, Tensor]] | None = None
     inputs = torch.empty(clients, size, shapes[0][1])
     targets = torch.empty(clients, size, dtype=torch.int64)
-    order = [
-        np.stack(list(batches_of(len(job.labels), size=size, steps=spec.steps, seed=job.seed))) for job in jobs
-    ]  # (steps, size) each
+    rows_in, labels_in = inputs.numpy(), targets.numpy()  # the same memory
+    order = [list(batches_of(len(job.labels), size=size, steps=spec.steps, seed=job.seed)) for job in jobs]
     data = [(job.features.reshape(len(job.labels), -1), job.labels) for job in jobs]
     losses = torch.zeros(clients)
+    plain = not mu and not spec.momentum
     with torch.no_grad():
         for step in range(spec.steps):
             for client, (features, labels) in enumerate(data):
                 rows = order[client][step]
-                np.take(features, rows, axis=0, out=inputs[client].numpy())
-                np.take(labels, rows, out=targets[client].numpy())
-            weights = own or shared
-            gradients = _gradients(weights, inputs, targets, losses)
-            if mu and own is not None:
+                # With another mode numpy would fill a buffer first, and copy that.
+                np.take(features, rows, axis=0, out=rows_in[client], mode="clip")
+                np.take(labels, rows, out=labels_in[client], mode="clip")
+            before = own if step else shared
+            slopes, layers = _backward(before, inputs, targets, losses)
+            if plain:
+                # Gradient and step in one product: weights − rate · slopeᵀ · inputs.
+                for (w, b), (w0, b0), slope, layer in zip(own, before, slopes, layers, strict=True):
+                    torch.baddbmm(w0.expand_as(w), slope.transpose(1, 2), layer, alpha=-rate, out=w)
+                    torch.sub(b0, slope.sum(dim=1), alpha=rate, out=b)
+                continue
+            gradients = [
+                (torch.bmm(slope.transpose(1, 2), layer), slope.sum(dim=1))
+                for slope, layer in zip(slopes, layers, strict=True)
+            ]
+            if mu and step:
                 gradients = [
                     (dw.add_(w - w0, alpha=mu), db.add_(b - b0, alpha=mu))
                     for (dw, db), (w, b), (w0, b0) in zip(gradients, own, shared, strict=True)
@@ -118,23 +138,20 @@ def _train_chunk(
                         vw.mul_(spec.momentum).add_(dw)
                         vb.mul_(spec.momentum).add_(db)
                 gradients = speeds
-            if own is None:
-                own = [
-                    (torch.sub(w, dw, alpha=rate), torch.sub(b, db, alpha=rate))
-                    for (w, b), (dw, db) in zip(shared, gradients, strict=True)
-                ]
-            else:
-                for (w, b), (dw, db) in zip(own, gradients, strict=True):
-                    w.sub_(dw, alpha=rate)
-                    b.sub_(db, alpha=rate)
-    trained = torch.cat([part.reshape(clients, -1) for layer in own or shared for part in layer], dim=1).numpy()
-    return [(trained[client], float(losses[client]) / spec.steps) for client in range(clients)]
+            for (w, b), (w0, b0), (dw, db) in zip(own, before, gradients, strict=True):
+                torch.sub(w0, dw, alpha=rate, out=w)
+                torch.sub(b0, db, alpha=rate, out=b)
+    vectors, means = trained.numpy(), (losses / spec.steps).tolist()
+    return list(zip(vectors, means, strict=True))
 
 
-def _gradients(
+def _backward(
     weights: Sequence[tuple[Tensor, Tensor]], inputs: Tensor, targets: Tensor, losses: Tensor
-) -> list[tuple[Tensor, Tensor]]:
-    """Of each client's mean loss, shapes (clients, outward, inward) and (clients, outward); the losses are added to `losses`."""
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What the gradients of each client's mean loss are products of; the losses are added to `losses`.
+
+    Returns: for each layer the slope at what it gives, shape (clients, size, outward), and what it is given, (clients, size, inward).
+    """
     clients, size, _ = inputs.shape
     together = weights[0][0].shape[0] == 1 < clients  # one set of weights for all
     layers = [inputs]
@@ -147,13 +164,13 @@ def _gradients(
     losses += (ceiling - picked).squeeze(2).mean(dim=1)
     slope = torch.exp(logits.sub_(ceiling)).div_(size)
     slope.scatter_add_(2, targets[:, :, None], torch.full_like(picked, -1 / size))
-    found: list[tuple[Tensor, Tensor]] = []
+    found: list[Tensor] = []
     for place in reversed(range(len(weights))):
-        found.append((torch.bmm(slope.transpose(1, 2), layers[place]), slope.sum(dim=1)))
+        found.append(slope)
         if place:
             slope = _through(slope, weights[place][0], None, together=together)
             slope.masked_fill_(layers[place] <= 0, 0.0)
-    return found[::-1]
+    return found[::-1], layers
 
 
 def _through(rows: Tensor, weight: Tensor, bias: Tensor | None, *, together: bool) -> Tensor:

@@ -11,11 +11,11 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import load as load_safetensors
 
 from fl.bundle.files import BASE, DIRECTION, BrokenBundle, update_file
 from fl.bundle.store import BundleSource
-from fl.codec import Blocks, Layout, MalformedBlocks
+from fl.codec import Blocks, Layout, LayoutMismatch, MalformedBlocks
+from fl.foreign.arrays import BadArrays, read_arrays
 from fl.task.behaviour import Known
 
 _MODELS = 3  # the last ones; nobody goes further back
@@ -44,11 +44,11 @@ def known_before(
     for past in range(1, number):
         read = source.bundle(past).read
         if past >= number - _MODELS:
-            with contextlib.suppress(BrokenBundle):
-                models.append(layout.flatten(load_safetensors(read(BASE))))
+            with contextlib.suppress(BrokenBundle, BadArrays, LayoutMismatch):
+                models.append(layout.flatten(read_arrays(read(BASE))))
         blocks = partial(Blocks.from_bytes, size=layout.size)
         if reveals:
-            with contextlib.suppress(BrokenBundle):
+            with contextlib.suppress(BrokenBundle, MalformedBlocks):
                 directions.append(blocks(read(DIRECTION)).decode())
         if first is None:
             with contextlib.suppress(BrokenBundle, MalformedBlocks):  # the words of a masked round are none

@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, MessageType, MetricRecord, RecordDict
@@ -24,8 +25,9 @@ from clients.keys.ledger import Ledger, ledger_of
 from clients.keys.wallet import Wallet, simulated_wallet, wallet_of
 from clients.privacy import answers as private
 from fl.chain.typed_data import InvalidSignature
-from fl.codec import Blocks, LayoutMismatch, block_root, matched
+from fl.codec import Blocks, LayoutMismatch, block_root, in_order, is_list, matched
 from fl.codec.narrow import narrowed
+from fl.plain_text import printable
 from fl.protocol import MASKED, MODEL, RECORD, SignedUpdate, TrainRequest
 from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model, reply
 
@@ -155,6 +157,8 @@ def _trained(answer: Message, received: ReceivedModel, *, first: str) -> tuple[N
         if new:
             found |= new
             models.append(name)
+    if not found and (listed := _listed(records, received, first=first)) is not None:
+        found, models = listed
     absent = [name for name in layout.names if name not in found]
     told = {key for name in models or records for key in records[name]}
     arrays = {key: array.numpy() for key, array in found.items()}
@@ -164,8 +168,34 @@ def _trained(answer: Message, received: ReceivedModel, *, first: str) -> tuple[N
     try:
         return layout.flatten(arrays if arrays else {key: array.numpy() for key, array in _all(records)}), models
     except LayoutMismatch as error:
+        if any(is_list(record) for record in records.values()) and not found:
+            counts = " and ".join(str(len(record)) for record in records.values())
+            raise UnfitAnswer(
+                problem=f"it is a list of {counts} arrays, which in number or shapes is not that of the {len(received.arrays)} that were "
+                "sent; answer with ArrayRecord(model.state_dict())"
+            ) from error
         shown = ", ".join(sorted(told, key=list(dict(_all(records))).index)[:6])
         raise UnfitAnswer(problem=f"{error}; it holds {shown}") from error
+
+
+def _listed(
+    records: Mapping[str, ArrayRecord], received: ReceivedModel, *, first: str
+) -> tuple[dict[str, Array], list[str]] | None:
+    """The arrays of an answer without names, by the names of those that were sent in that order, and the record that they were in."""
+    shapes = {name: tuple(array.shape) for name, array in received.arrays.items()}
+    for name, record in sorted(records.items(), key=lambda item: item[0] != first):
+        if (named := in_order(record, shapes)) is not None:
+            _say_listed(received.layout.names)
+            return {key: named[key] for key in received.layout.names}, [name]
+    return None
+
+
+@cache
+def _say_listed(names: tuple[str, ...]) -> None:
+    log.info(
+        "the answers' arrays have no names; they count in the order of those that were sent: %s",
+        printable(", ".join(names), most=200),
+    )
 
 
 def _all(records: Mapping[str, ArrayRecord]) -> list[tuple[str, Array]]:

@@ -52,6 +52,7 @@ class Preview:
     steps: int  # of a round
     batch_size: int  # rows of a step
     strategy: str
+    doubts: tuple[str, ...] = ()  # what works with the model and its loss and is seldom meant
     trial: Trial | None = None  # None without rows, or with an app of the owner's own
     cost: RoundCost | None = None  # of a round here; None without rows to measure on
 
@@ -140,6 +141,7 @@ def _read(raw: Any) -> Preview:  # Any: parsed JSON
         steps=raw["steps"],
         batch_size=raw["batch_size"],
         strategy=raw["strategy"],
+        doubts=tuple(raw["doubts"]),
         trial=None if trial is None else Trial(**trial),
         cost=None if raw["cost"] is None else RoundCost(**raw["cost"]),
     )

@@ -63,6 +63,7 @@ class Offer:
             "you may earn": self._expected(),
             "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
             f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
+            "doubtful": self._doubtful(),
             **(self.preview.cost.lines() if self.preview.cost else {}),
             "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
             "your data": f"{len(self.data)} rows{self._held()}, {self.read}; they stay on this machine",
@@ -77,7 +78,7 @@ class Offer:
             "you sign": signed(spec),
             "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
             "privacy": seen(spec, rounds=state.rounds, rows=len(self.data)),
-            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators; what the scores came from is revealed {reveal}"
+            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators{at_stake(terms)}; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "
             f"after {span(terms.round_timeout)}; claim within {span(terms.claim_period)} of the end",
@@ -87,6 +88,12 @@ class Offer:
         if self.preview.base_model != terms.base_model:
             told["note"] = "the task starts from another model than this machine's torch makes; it is sent with round 1"
         return [f"task {invite.task_id}", *wrapped(told.items())]
+
+    def _doubtful(self) -> str | None:
+        """What its coordinator should hear of before anybody stakes."""
+        if not self.preview.doubts:
+            return None
+        return f"{'; '.join(self.preview.doubts)}: tell its coordinator, whose model it is"
 
     def _expected(self) -> str:
         """What an average client of its stake can look forward to: an estimate, and said to be one."""
@@ -131,6 +138,15 @@ class Offer:
         names = self.spec.get("class_names") or [str(number) for number in range(len(counts))]
         held = ", ".join(f"{count} {word(name)}" for name, count in zip(names, counts, strict=False) if count)
         return f" ({held})" if held else ""  # text has no classes
+
+
+def at_stake(terms: Terms) -> str:
+    """What evaluators lose for signing what they could have seen to be wrong, behind their number."""
+    if not terms.evaluator_stake:
+        return ", who have nothing at stake"
+    return (
+        f" with {tokens(terms.evaluator_stake)} tokens of each at stake, lost for signing what it could see to be wrong"
+    )
 
 
 def wrapped(told: Iterable[tuple[str, str | None]]) -> list[str]:

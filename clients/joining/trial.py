@@ -25,6 +25,7 @@ from fl.errors import FairshareError
 from fl.scoring.direction import direction
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
+from fl.task.doubts import doubts
 from fl.task.model_vector import vector_of
 from fl.task.preflight import check_model
 from fl.task.row_gradients import check_rows
@@ -46,11 +47,13 @@ def _main() -> None:
     check_memory(least_memory(spec))  # before anything is built
     model = spec.build_model()
     base, trial, cost = vector_of(model), None, None
+    doubted: list[str] = []
     if "features" in told:
         rows = Dataset(features=told["features"], labels=told["labels"])
         check_model(model, spec.build_loss(), rows_of_dataset(rows), batch_size=spec.batch_size)
         if spec.private.noise == "rows":
             check_rows(model, spec.build_loss(), rows_of_dataset(rows))
+        doubted = doubts(model, spec.build_loss(), rows_of_dataset(rows))
         del model
         cost = asdict(measure_round(spec, rows))
         trial = try_round(spec, rows, base=base)
@@ -63,6 +66,7 @@ def _main() -> None:
                 "steps": spec.steps,
                 "batch_size": spec.batch_size,
                 "strategy": spec.strategy,
+                "doubts": doubted,
                 "trial": trial,
                 "cost": cost,
             }

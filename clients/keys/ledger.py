@@ -23,6 +23,7 @@ from fl.chain.whole_file import private_folder, set_aside, write_whole
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, hex_of, number_of, object_of, read_json, text_of, whole_of
 from fl.protocol import SignedUpdate
+from fl.task.held_arrays import of_kind
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +70,7 @@ class ContextLedger:
 
     def last(self) -> SignedUpdate | None:
         """See `Ledger`."""
-        record = self._records.config_records.get(LAST)
+        record = of_kind(self._records, ConfigRecord).get(LAST)
         return None if record is None else SignedUpdate.from_record(record)
 
     def keep(self, update: SignedUpdate) -> None:
@@ -78,7 +79,7 @@ class ContextLedger:
 
     def remainder(self, *, size: int) -> NDArray[np.float32] | None:
         """See `Ledger`."""
-        record, last = self._records.config_records.get(REMAINDER), self.last()
+        record, last = of_kind(self._records, ConfigRecord).get(REMAINDER), self.last()
         if record is None or last is None or record["round"] != last.round:
             return None
         values = record["values"]
@@ -90,7 +91,7 @@ class ContextLedger:
 
     def keep_receipt(self, *, round_number: int, update_root: bytes, receipt: bytes) -> None:
         """See `Ledger`."""
-        receipts = self._records.config_records.get(RECEIPTS) or ConfigRecord()
+        receipts = of_kind(self._records, ConfigRecord).get(RECEIPTS) or ConfigRecord()
         receipts[str(round_number)] = update_root + receipt
         self._records[RECEIPTS] = receipts
 

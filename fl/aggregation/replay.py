@@ -18,7 +18,7 @@ from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.selection import content_for
 from fl.codec import Layout
 from fl.rewards import Participant
-from fl.task.held_arrays import record_of
+from fl.task.held_arrays import record_of, reply
 
 
 def aggregate(
@@ -127,8 +127,9 @@ def _be_somebody() -> None:
 def _replies(contents: Sequence[RecordDict], nodes: Sequence[int]) -> list[Message]:
     # Flower reads a reply's sender from the message that it answers.
     senders = nodes if nodes and all(nodes) else range(2, 2 + len(contents))
-    asked = (Message(RecordDict(), sender, "train") for sender in senders)
-    return [Message(content, reply_to=message) for content, message in zip(contents, asked, strict=True)]
+    nothing = RecordDict()
+    asked = (Message(nothing, sender, "train") for sender in senders)
+    return [reply(content, message) for content, message in zip(contents, asked, strict=True)]
 
 
 def _wanted(inner: Strategy) -> int:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import numpy as np
-from flwr.app import ArrayRecord, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, RecordDict
 from flwr.serverapp.strategy import (
     Bulyan,
     FedXgbBagging,
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from fl.codec import Blocks, Layout
 from fl.errors import FairshareError
 from fl.rewards import Participant, norm_q64
-from fl.task.held_arrays import HeldArray, Records
+from fl.task.held_arrays import HeldArray, Records, metrics_of
 from fl.task.strategies import STRATEGIES
 from fl.task.strategy_facts import STRATEGY_FACTS
 
@@ -106,7 +106,7 @@ def content_for(
         {
             "arrays": arrays,
             # A stake in wei overflows the 64-bit integers of a MetricRecord; strategies only use ratios.
-            "metrics": MetricRecord({**metrics, weighted_by: participant.stake / 1e18}),
+            "metrics": metrics_of({**metrics, weighted_by: participant.stake / 1e18}),
         }
     )
 

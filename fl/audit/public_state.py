@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 
 from fl.bundle.files import (
     BASE,
@@ -21,7 +19,8 @@ from fl.bundle.format import read_header
 from fl.bundle.round_record import read_round
 from fl.bundle.store import BundleSource
 from fl.chain.typed_data import header_hash
-from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
+from fl.codec import Blocks, LayoutMismatch, MalformedBlocks, block_root, model_hash
+from fl.foreign.arrays import read_arrays
 from fl.scoring.public_vectors import PublicRound
 from fl.task.spec import TaskSpec
 
@@ -79,11 +78,11 @@ def _read(files: BundleFiles, *, expected: bytes) -> tuple[PublicRound, bytes]:
     try:
         layout = read_round(checked_file(files, ROUND, sha256=sums[ROUND]), where=files.where).layout
         base, following = (
-            layout.flatten(load_safetensors(checked_file(files, name, sha256=sums[name]))) for name in (BASE, NEXT)
+            layout.flatten(read_arrays(checked_file(files, name, sha256=sums[name]))) for name in (BASE, NEXT)
         )
         blocks = checked_file(files, DIRECTION, sha256=sums[DIRECTION])
         direction = Blocks.from_bytes(blocks, size=layout.size)
-    except (KeyError, ValueError, TypeError, SafetensorError, MalformedBlocks) as error:
+    except (KeyError, ValueError, TypeError, LayoutMismatch, MalformedBlocks) as error:
         raise BrokenBundle(folder=files.where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
     told = (model_hash(base), model_hash(following), block_root(blocks))
     if told != (header.base_model, header.next_model, header.direction_root):

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 
 from fl.audit.budget import PrivacyBudget
+from fl.audit.difference import ChainView, RoundDiffers, show
 from fl.audit.own_update import check_own
 from fl.audit.public_state import PublicState
 from fl.audit.published import check_published
-from fl.audit.recompute import ChainView, RoundDiffers, check_round, show
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory, remembers
 from fl.bundle.files import BASE, MANIFEST, NEXT, ROUND, BrokenBundle, read_manifest, update_file
 from fl.bundle.format import Bundle, read_header, read_leaves
@@ -22,8 +21,9 @@ from fl.bundle.http_client import ArchiveUnreachable
 from fl.bundle.round_record import RoundRecord, files_named_by, read_round
 from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
-from fl.chain.typed_data import Header, InvalidSignature, signer_of
+from fl.chain.typed_data import Header, InvalidSignature, contract_of, evaluator_of
 from fl.errors import FairshareError
+from fl.foreign.arrays import read_arrays
 from fl.plain_text import plural, printable
 from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
@@ -158,6 +158,11 @@ class _RoundAudit:
             return
         self.differences += _header_differences(told, self.header)
         self.differences += _signature_differences(signatures, self.header, self.view)
+        for contract in filter(None, map(contract_of, signatures)):
+            if not self.audit.record.escrow.is_approved(self.header, contract):
+                self.differences.append(
+                    f"{contract} did not approve the header on chain, and header.json says that it did"
+                )
 
     def _contents(self) -> dict[str, bytes]:
         """What is at hand of the files that the manifest names, changed ones too: they show what was changed in them."""
@@ -316,11 +321,11 @@ class _RoundAudit:
         if not other:
             return ""
         try:
-            here = load_safetensors(contents[name])
-            there = load_safetensors(self.audit.source.bundle(self.header.round + step).read(other))
+            here = read_arrays(contents[name])
+            there = read_arrays(self.audit.source.bundle(self.header.round + step).read(other))
             gaps = np.concatenate([np.abs(here[key] - there[key]).ravel() for key in there])
             widest = f"{gaps.max():.3g}"
-        except (BrokenBundle, ArchiveUnreachable, SafetensorError, KeyError, ValueError, TypeError):
+        except (BrokenBundle, ArchiveUnreachable, KeyError, ValueError, TypeError):
             return ""
         return (
             f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"
@@ -338,7 +343,7 @@ def _signature_differences(signatures: list[bytes], posted: Header, view: ChainV
     signers = set()
     for place, signature in enumerate(signatures, start=1):
         try:
-            signer = signer_of(posted, domain=view.domain, signature=signature)
+            signer = evaluator_of(posted, domain=view.domain, signature=signature)
         except InvalidSignature as error:
             yield f"signature {place} of header.json cannot be read ({error})"
             continue

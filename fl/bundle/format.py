@@ -21,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
 from safetensors.numpy import save as save_safetensors
 
 from fl.bundle.files import (
@@ -56,11 +54,12 @@ from fl.bundle.round_record import (
 from fl.chain.typed_data import Header
 from fl.chain.whole_file import write_whole
 from fl.codec import Blocks, Layout
+from fl.foreign.arrays import read_arrays
 from fl.foreign.json_text import read_json
 from fl.plain_text import printable
 from fl.privacy.transcript import Transcript
 from fl.privacy.wire import transcript_from_json, transcript_to_json
-from fl.rewards import Leaf
+from fl.rewards import Leaf, Participant
 from fl.scoring.public_vectors import PublicStep
 
 
@@ -69,6 +68,12 @@ class BundledUpdate(ListedUpdate):
     """One accepted update as it was signed."""
 
     wire: bytes  # blocks
+
+    def participant(self, blocks: Blocks) -> Participant:
+        """As it takes part in scores and pay, with its blocks as they were read."""
+        return Participant(
+            account=self.account, stake=self.stake, blocks=blocks, root=self.root, selected=self.selected
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -137,7 +142,7 @@ class Bundle:
         """A bundle from the contents of its files by name. Raises: BrokenBundle for what is no bundle."""
         try:
             return cls._parse(contents)
-        except (*NOT_THIS, SafetensorError) as error:
+        except NOT_THIS as error:
             raise BrokenBundle(folder=where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
 
     @classmethod
@@ -147,8 +152,8 @@ class Bundle:
             task_id=record.task_id,
             round=record.round,
             layout=record.layout,
-            base=record.layout.flatten(load_safetensors(contents[BASE])),
-            next=record.layout.flatten(load_safetensors(contents[NEXT])),
+            base=record.layout.flatten(read_arrays(contents[BASE])),
+            next=record.layout.flatten(read_arrays(contents[NEXT])),
             updates=tuple(
                 BundledUpdate(**vars(update), wire=contents[update_file(update.account)]) for update in record.updates
             ),
@@ -157,7 +162,7 @@ class Bundle:
             leaves=record.leaves,
             price=record.price,
             length=record.length,
-            aggregate=record.layout.flatten(load_safetensors(contents[AGGREGATE])) if record.public else None,
+            aggregate=record.layout.flatten(read_arrays(contents[AGGREGATE])) if record.public else None,
             public=record.public,
             masked=transcript_from_json(read_json(contents[MASKED], most=MOST_MASKED)) if record.masked else None,
         )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
 from fl.chain.whole_file import write_whole
 from fl.errors import FairshareError
+from fl.foreign.arrays import read_arrays
 from fl.task.data import Dataset
 from fl.task.spec import dataset_hash
 
@@ -49,9 +49,9 @@ def read_validation(data: bytes, *, where: str, expected: bytes) -> Dataset:
     Raises: OtherValidation if it is none, or its hash is not `expected`.
     """
     try:
-        arrays = load(data)
+        arrays = read_arrays(data)
         found = Dataset(features=arrays["features"], labels=arrays["labels"])
-    except (SafetensorError, FairshareError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
+    except (FairshareError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         problem = f"no validation set ({type(error).__name__}: {error})"
         raise OtherValidation(where=where, seen=problem, expected=expected.hex()) from error
     if (seen := dataset_hash(found)) != expected:

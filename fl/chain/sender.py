@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 import secrets
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from eth_abi import decode
-from eth_abi.exceptions import DecodingError
+from eth_abi.exceptions import DecodingError, EncodingError
 from eth_account.signers.local import LocalAccount
 from eth_utils import to_checksum_address
+from eth_utils.abi import collapse_if_tuple, function_abi_to_4byte_selector
 from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
-from web3.types import Nonce, TxParams, TxReceipt, Wei
+from web3.types import Nonce, RPCEndpoint, TxParams, TxReceipt, Wei
 
 from fl.chain.artifacts import artifact
 from fl.chain.checked_requests import BadCallOutput, CheckedRequests
@@ -33,6 +35,7 @@ log = logging.getLogger(__name__)
 
 _APART = 1 << 20  # wei of the largest fee a unit of gas, by which two processes that sign the same call are told apart
 _SHUFFLE_S = 0.1  # before another try, so that processes do not stay in step
+_PLAIN = re.compile(r"(u?int\d+|bytes\d*|bool|address)(\[\])?")
 _MISREAD = (Web3Exception, DecodingError, ValueError, TypeError, OverflowError)  # what decoding fails with
 _turns: defaultdict[tuple[int, str], threading.Lock] = defaultdict(threading.Lock)  # by chain and account
 
@@ -126,6 +129,49 @@ def ask(call: ContractFunction, *, block: int | None = None) -> Any:
 
     Raises: BadCallOutput for what the contract cannot have returned; Reverted; ChainUnreachable.
     """
+    return _plainly(call, _form_of(call), block=block)
+
+
+def ask_all(calls: Sequence[ContractFunction]) -> list[Any]:
+    """What many reading calls of one function return. Raises: as `ask`."""
+    form = _form_of(calls[0]) if calls else None
+    return [_plainly(call, form, block=None) for call in calls]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Form:
+    """What a reading call is encoded by, and its answer decoded, where both are plain values."""
+
+    selector: bytes
+    given: tuple[str, ...]  # types
+    returned: tuple[Mapping[str, Any], ...]  # as the ABI has them
+
+
+def _form_of(call: ContractFunction) -> _Form | None:
+    """None of a function that is given structs or words, which web3 has ways of its own to take."""
+    inputs: Any = call.abi.get("inputs", ())
+    given = tuple(part["type"] for part in inputs)
+    if not all(map(_PLAIN.fullmatch, given)):
+        return None
+    return _Form(selector=function_abi_to_4byte_selector(call.abi), given=given, returned=tuple(call.abi["outputs"]))
+
+
+def _plainly(call: ContractFunction, form: _Form | None, *, block: int | None) -> Any:
+    """Ask past web3, which finds and checks the function anew for every call: longer than the call takes."""
+    if form is not None:
+        codec, provider = call.w3.codec, cast(PatientProvider, call.w3.provider)
+        try:
+            data = "0x" + (form.selector + codec.encode(form.given, call.arguments)).hex()
+            at = "latest" if block is None else hex(block)
+            answer = provider.make_request(RPCEndpoint("eth_call"), [{"to": call.address, "data": data}, at])
+            kinds = [collapse_if_tuple(dict(part)) for part in form.returned]
+            found = codec.decode(kinds, bytes.fromhex(answer["result"][2:]))
+            values = [_as_web3_has_it(value, part) for value, part in zip(found, form.returned, strict=True)]
+            return values[0] if len(values) == 1 else values
+        except ChainError:
+            raise
+        except (KeyError, EncodingError, *_MISREAD):
+            pass  # web3 says what is wrong
     try:
         return call.call(block_identifier="latest" if block is None else block)
     except ChainError:
@@ -134,9 +180,15 @@ def ask(call: ContractFunction, *, block: int | None = None) -> Any:
         raise BadCallOutput(url=url_of(call.w3), method=call.fn_name, reason=type(error).__name__) from error
 
 
-def ask_all(calls: Sequence[ContractFunction]) -> list[Any]:
-    """What many reading calls return. Raises: as `ask`."""
-    return [ask(call) for call in calls]
+def _as_web3_has_it(value: Any, part: Mapping[str, Any]) -> Any:
+    """A decoded value with its addresses in their checksum form, structs as tuples and arrays as lists."""
+    kind = part["type"]
+    if kind.endswith("]"):
+        inner = {**part, "type": kind[: kind.rindex("[")]}
+        return [_as_web3_has_it(item, inner) for item in value]
+    if kind == "tuple":
+        return tuple(_as_web3_has_it(item, own) for item, own in zip(value, part["components"], strict=True))
+    return to_checksum_address(value) if kind == "address" else value
 
 
 def send_all(w3: Web3, calls: Sequence[ContractFunction], *, account: LocalAccount, name: str) -> list[Sent]:

@@ -55,6 +55,8 @@ class TaskLog:
         self._places = sorted({place for name, place in self._keys.values() if name == "taskId"})
         self._turn = threading.Lock()
         self._events: dict[tuple[int, int], EventData] = {}
+        # Of the logs that are read again at each look: what they were decoded to, by all that they say.
+        self._read_again: dict[tuple[object, ...], EventData] = {}
         self._challenges: list[bytes] = []
         self._settled: tuple[int, bytes] | None = None  # a block that is not read again, and its hash
         self._head: tuple[int, bytes] = (-1, b"")
@@ -95,8 +97,13 @@ class TaskLog:
         # Steps of a challenge name the challenge only.
         self._challenges = [bytes(event["args"]["id"]) for event in kept.values() if event["event"] == "Challenged"]
         found: dict[tuple[int, int], EventData] = {}
+        decoded: dict[tuple[object, ...], EventData] = {}
         for logs in in_ranges(self._w3, self._read, first=first, last=number):
-            found |= {(log["blockNumber"], log["logIndex"]): self._decoded(log) for log in logs}
+            for log in logs:
+                said = _all_of(log)
+                decoded[said] = self._read_again.get(said) or self._decoded(log)
+                found[log["blockNumber"], log["logIndex"]] = decoded[said]
+        self._read_again = decoded
         before = {place: event for place, event in self._events.items() if place[0] >= first}
         self._events = kept | {place: found[place] for place in sorted(found)}
         if before != found:
@@ -150,6 +157,12 @@ class TaskLog:
 
     def _unusable(self, reason: str) -> UnusableAnswerOfNode:
         return UnusableAnswerOfNode(url=url_of(self._w3), method="eth_getLogs", reason=reason)
+
+
+def _all_of(log: LogReceipt) -> tuple[object, ...]:
+    """Everything that an event is decoded from."""
+    places = (log["blockNumber"], log["transactionIndex"], log["logIndex"])
+    return (*places, log["blockHash"], log["transactionHash"], log["address"], tuple(log["topics"]), log["data"])
 
 
 def _fit(topics: Sequence[bytes], asked: Sequence[Any]) -> bool:

@@ -14,23 +14,27 @@ _LONGEST = 100  # characters
 _AMOUNT = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 
 
-def wei(tokens: str | int | float, *, setting: str) -> int:
-    """Whole tokens, written in decimal, as wei.
+def wei(tokens: str | int | float, *, setting: str, unit: str = "tokens") -> int:
+    """Whole tokens, or ETH, written in decimal, as wei.
 
     One grammar: digits without a leading zero, and decimals after a point. A comma, an exponent or 010 can be read in two ways,
     and money is not guessed.
 
+    Args:
+        tokens: As a person writes them.
+        setting: That says them, for messages.
+        unit: What they are, for messages.
     Raises: ConfigError for anything else, or more than the contract can hold.
     """
     text = str(tokens)
     if len(text) > _LONGEST or not _AMOUNT.fullmatch(text):
         told = text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-        raise ConfigError(f"{setting} is {told!r}; write a number of tokens such as 1000 or 0.5{_hint(text)}")
+        raise ConfigError(f"{setting} is {told!r}; write a number of {unit} such as 1000 or 0.5{_hint(text)}")
     amount = Fraction(text) * WEI
     if amount < 0 or amount.denominator != 1:
-        raise ConfigError(f"{setting} is {tokens}; set 0 or more tokens, with at most 18 decimals")
+        raise ConfigError(f"{setting} is {tokens}; set 0 or more {unit}, with at most 18 decimals")
     if amount > _MOST_WEI:
-        raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} tokens, the contract holds no more")
+        raise ConfigError(f"{setting} is {tokens}; set at most {_MOST_WEI // WEI} {unit}, the contract holds no more")
     return int(amount)
 
 

@@ -6,7 +6,7 @@ The parameters that a task trains are flattened to one **vector** (`layout`), th
 """
 
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES, Blocks, MalformedBlocks, UnencodableVector
-from fl.codec.layout import Layout, LayoutMismatch, matched, model_hash
+from fl.codec.layout import Layout, LayoutMismatch, in_order, is_list, matched, model_hash
 from fl.codec.tree import block_path, block_root, verify_block_path
 
 __all__ = [
@@ -19,6 +19,8 @@ __all__ = [
     "UnencodableVector",
     "block_path",
     "block_root",
+    "in_order",
+    "is_list",
     "matched",
     "model_hash",
     "verify_block_path",

@@ -22,6 +22,7 @@ BLOCK_VALUES = 256
 BLOCK_BYTES = 1 + 2 * BLOCK_VALUES
 MIN_EXPONENT = -64
 MAX_EXPONENT = 0
+_BLOCKS_AT_ONCE = 1024  # of which the floats are 2 MiB; of a large model at once they would be 8 bytes a value
 MAX_QUANTUM = 32767  # −32768 is never produced, so that a block and its negation are both in form
 
 _WIRE = np.dtype([("exponent", "i1"), ("quanta", ">i2", (BLOCK_VALUES,))])
@@ -81,18 +82,25 @@ class Blocks:
         if vector.ndim != 1 or vector.size == 0:
             raise MalformedBlocks(reason=f"a vector of shape {vector.shape} was given, (P,) with P ≥ 1 is expected")
         count = -(-vector.size // BLOCK_VALUES)
-        flat = np.zeros(count * BLOCK_VALUES, dtype=np.float64)  # float64: |v|·2^64 of a float32 stays exact
-        flat[: vector.size] = vector
-        values = flat.reshape(count, BLOCK_VALUES)
-        peaks = np.maximum(values.max(axis=1), -values.min(axis=1))
-        if not (peaks <= most).all():  # written so that NaN counts as bad
-            index = int(np.argmax(~(np.abs(vector) <= most)))
-            raise UnencodableVector(index=index, value=float(vector[index]))
-        exponents = _smallest_exponents(peaks, most=most)
-        # A scaling by a power of two is exact, and np.rint rounds half to even.
-        values *= np.ldexp(1.0 / step, -exponents.astype(np.int32))[:, None]
-        quanta = np.rint(values, out=values).astype(np.int16)
-        quanta *= step
+        exponents, quanta = np.empty(count, dtype=np.int8), np.empty((count, BLOCK_VALUES), dtype=np.int16)
+        # float64: |v|·2^64 of a float32 stays exact
+        room = np.empty(min(count, _BLOCKS_AT_ONCE) * BLOCK_VALUES, dtype=np.float64)
+        for start in range(0, count, _BLOCKS_AT_ONCE):
+            part = vector[start * BLOCK_VALUES : (start + _BLOCKS_AT_ONCE) * BLOCK_VALUES]
+            blocks = slice(start, start - (-part.size // BLOCK_VALUES))
+            flat = room[: (blocks.stop - start) * BLOCK_VALUES]
+            flat[: part.size], flat[part.size :] = part, 0.0
+            values = flat.reshape(-1, BLOCK_VALUES)
+            peaks = np.maximum(values.max(axis=1), -values.min(axis=1))
+            if not (peaks <= most).all():  # written so that NaN counts as bad
+                index = int(np.argmax(~(np.abs(vector) <= most)))
+                raise UnencodableVector(index=index, value=float(vector[index]))
+            exponents[blocks] = _smallest_exponents(peaks, most=most)
+            # A scaling by a power of two is exact, and np.rint rounds half to even.
+            values *= np.ldexp(1.0 / step, -exponents[blocks].astype(np.int32))[:, None]
+            quanta[blocks] = np.rint(values, out=values)
+        if step > 1:
+            quanta *= step
         # A block whose values all round to 0 is the all-zero block, which already has e = −64 here.
         return cls(exponents=exponents, quanta=quanta, size=int(vector.size))
 
@@ -156,8 +164,10 @@ class Blocks:
 
 def _squared_q128(exponents: NDArray[np.int8], quanta: NDArray[np.int16]) -> int:
     # A block's sum is at most 2^38: float64 products of 15-bit integers, and their sums, are exact in any order.
-    values = quanta.astype(np.float32).astype(np.float64)
-    squares = np.einsum("ij,ij->i", values, values).astype(np.int64)
+    squares = np.empty(len(quanta), dtype=np.int64)
+    for start in range(0, len(quanta), _BLOCKS_AT_ONCE):
+        values = quanta[start : start + _BLOCKS_AT_ONCE].astype(np.float32).astype(np.float64)
+        squares[start : start + _BLOCKS_AT_ONCE] = np.einsum("ij,ij->i", values, values)
     # q² · 2^(2e) in units of 2^−128 is q² << 2(e + 64), and e ≥ −64 keeps the shift whole.
     total = 0
     for exponent in np.unique(exponents):

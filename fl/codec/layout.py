@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,6 +98,38 @@ def matched(arrays: Mapping[str, T], names: Sequence[str]) -> dict[str, T]:
     bare = {_bare(name): array for name, array in arrays.items()}
     found = {name: arrays.get(name, bare.get(_bare(name))) for name in names}
     return {name: array for name, array in found.items() if array is not None}
+
+
+class Shaped(Protocol):
+    """Whatever has a shape: a numpy array, or one of Flower's."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+
+
+S = TypeVar("S", bound=Shaped)
+
+
+def in_order(arrays: Mapping[str, S], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, S] | None:
+    """Arrays that came as a list, by the names that stand at their places; None if they are not such a list, or do not fit.
+
+    Flower's `ArrayRecord([…])` calls them 0, 1, 2 and so on. They fit if there are as many as names and each has the shape at its place.
+
+    Args:
+        arrays: By name, in their order.
+        shapes: By the names that are expected, in their order.
+    """
+    if not is_list(arrays) or len(arrays) != len(shapes):
+        return None
+    if any(tuple(array.shape) != shape for array, shape in zip(arrays.values(), shapes.values(), strict=True)):
+        return None
+    return dict(zip(shapes, arrays.values(), strict=True))
+
+
+def is_list(arrays: Mapping[str, object]) -> bool:
+    """Whether arrays are called as Flower calls those of a list."""
+    return bool(arrays) and list(arrays) == [str(place) for place in range(len(arrays))]
 
 
 def _bare(name: str) -> str:

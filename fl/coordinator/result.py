@@ -21,6 +21,7 @@ class Watcher:
     on_data: Callable[[DataReading], None] = lambda reading: (
         None
     )  # what was understood of the data, before anything else
+    on_doubt: Callable[[str], None] = lambda told: None  # what works and is seldom meant, before money moves
     on_task: Callable[[FederationResult], None] = lambda result: None  # before round 1; it fills as the rounds go
     on_phase: Callable[[int, str], None] = lambda number, phase: None
     on_reply: Callable[[int], None] = lambda node_id: None

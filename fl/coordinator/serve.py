@@ -58,6 +58,7 @@ def run_coordinator(
         stack.enter_context(guarded(setup, opened, network))
         if network.nodes is not None:
             network.nodes.wait_for_clients()
+            network.nodes.wait_for_evaluators()
         result = train(setup, opened, network, retention=retention, started=started)
         if config.coordinator.stay != "rounds":
             see_it_through(setup, opened, result)
@@ -76,7 +77,7 @@ def _prepared(config: RunConfig, *, folder: Path, watcher: ServiceWatcher) -> tu
     watcher.on_setup("reading the data")
     data = load_federation(config.data, config.partition, seed=config.seed)
     keep_reading(data, folder=folder, watcher=watcher)
-    spec, _ = checked_spec(spec_of(config, data), data)
+    spec, _ = checked_spec(spec_of(config, data), data, watcher=watcher)
     check_scorable(build_strategy(spec.strategy, spec.strategy_arguments))
     PaidScoring(spec, game=game_on(data.validation, spec=spec)).check_clients(config.coordinator.clients)
     write_validation(folder / VALIDATION, data.validation)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +18,24 @@ from fl.aggregation.selection import check_scorable
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
-from fl.chain.errors import ChainError, TokenTooLow
+from fl.chain.errors import ChainError, NoTask, TokenTooLow
 from fl.chain.invite import Invite
 from fl.chain.paid_task import PaidTask
 from fl.chain.task_state import Status, Terms
 from fl.codec import model_hash
 from fl.coordinator.config import TaskConfig
-from fl.coordinator.lifecycle.open import salt_of, terms_of
+from fl.coordinator.lifecycle.open import salt_under, terms_of, terms_that_differ
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
+from fl.coordinator.round.settings import RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
-from fl.task.model_vector import ALL, choose, travelling, vector_of
+from fl.task.doubts import doubts
+from fl.task.model_vector import ALL, choose, named_by, travelling, vector_of
 from fl.task.objectives import Batch, Objective, objective_of
 from fl.task.preflight import check_model
 from fl.task.rows import Rows, rows_of
@@ -119,10 +120,12 @@ def paying(
     check_scorable(inner)
     _check_clients(inner, clients=clients, stakes=stakes, simulate=simulate)
     given = _given(model, loss=loss, validation=validation, utility=utility)
-    trainable = trainable if isinstance(trainable, str) else ",".join(trainable)
+    trainable = _trainable(trainable, given.model)
     built = choose(given.model, trainable)
     check_model(built, given.objective, given.rows)
     if utility is None:
+        for doubt in doubts(built, given.objective, given.rows):
+            log.warning("%s", doubt)
         check_whole(ValidationGame(built, loss=given.objective, rows=given.rows), vector_of(built))
     rule = scorer or ("direction" if utility is None else "shapley" if clients <= _EXACT else "leverage")
     spec = _spec(inner, built, given.rows, scorer=rule, scorer_arguments=scorer_arguments or {})
@@ -138,19 +141,19 @@ def paying(
     signers = sorted(evaluators or [coordinator], key=lambda signer: int(signer.address, 16))
     invite_path = simulated.folder / "invite.json" if simulated else Path(invite)
     bundles_path = simulated.folder / "bundles" if simulated else Path(bundles)
+    terms = terms_of(
+        replace(settings, evaluators=len(signers), quorum=len(signers)),
+        spec=spec,
+        validation=given.rows.hash(),
+        base_model=model_hash(vector_of(built)),
+        token=where.token,
+        coordinator=coordinator.address,
+        evaluators=[signer.address for signer in signers],
+        salt=bytes(32),
+    )
     if invite_path.exists():
-        task = PaidTask.from_invite(invite_path, coordinator=coordinator)
+        task = _taken_up(invite_path, where=where, terms=terms, coordinator=coordinator)
     else:
-        terms = terms_of(
-            replace(settings, evaluators=len(signers), quorum=len(signers)),
-            spec=spec,
-            validation=given.rows.hash(),
-            base_model=model_hash(vector_of(built)),
-            token=where.token,
-            coordinator=coordinator.address,
-            evaluators=[signer.address for signer in signers],
-            salt=bytes(32),
-        )
         _check_unused(bundles_path)
         if simulated:
             simulated.fund({sponsor.address: terms.budget})
@@ -179,8 +182,7 @@ def paying(
         bundles=bundles_path,
         invite=task.invite(url=where.url, spec=spec.to_json()),
         simulation=simulated,
-        simulated=line,
-        resumable=simulated is None,
+        settings=RoundSettings(simulated=line, resumable=simulated is None),
     )
 
 
@@ -265,6 +267,13 @@ def _given(model: Any, *, loss: Any, validation: Any, utility: Any) -> _Given:
     return _Given(model=arrays, objective=objective, rows=committed(validation))
 
 
+def _trainable(told: str | Iterable[str], model: nn.Module) -> str:
+    """Name patterns with commas; initial arrays that are a list are meant by the model's names in their order."""
+    if isinstance(told, Mapping) and (named := named_by(model, told)) is not None:
+        told = named
+    return told if isinstance(told, str) else ",".join(told)
+
+
 def _spec(
     inner: Strategy, model: nn.Module, rows: Rows, *, scorer: str, scorer_arguments: Mapping[str, Any]
 ) -> TaskSpec:
@@ -317,18 +326,34 @@ def _opened(
 ) -> PaidTask:
     """Open the task of a name, or a further one where that was used up; one that was opened and that nobody joined is taken."""
     _, escrow, _ = where.connect()
-    for attempt in itertools.count():
-        salt = salt_of(named, attempt=attempt)
+    salt, is_open = salt_under(escrow, named, terms=terms, sponsor=sponsor.address)
+    if is_open:
         task_id = escrow.task_id(sponsor.address, salt)
-        if not escrow.has_task(task_id):
-            opened, _ = PaidTask.open(
-                where, terms=replace(terms, salt=salt), sponsor=sponsor, coordinator=coordinator, leaps=leaps
-            )
-            return opened
-        held, state = escrow.task(task_id)
-        if state.status == Status.OPEN and not state.clients and replace(held, salt=salt) == replace(terms, salt=salt):
-            return PaidTask.attach(where, task_id=task_id, coordinator=coordinator, leaps=leaps)
-    raise AssertionError("there are more salts than tasks")
+        return PaidTask.attach(where, task_id=task_id, coordinator=coordinator, leaps=leaps)
+    return PaidTask.open(where, terms=replace(terms, salt=salt), sponsor=sponsor, coordinator=coordinator, leaps=leaps)[
+        0
+    ]
+
+
+def _taken_up(path: Path, *, where: Deployment, terms: Terms, coordinator: LocalAccount) -> PaidTask:
+    """The invite's task, if it is the one that is asked for. Raises: ConfigError with each difference, or for a task that is gone."""
+    invite = Invite.read(path)
+    anew = f"start it without them, or remove {path} to open another task"
+    if (invite.chain_id, invite.contract) != (where.chain_id, where.contract):
+        raise ConfigError(
+            f"{path} names a task of contract {invite.contract} on chain {invite.chain_id}, and the deployment file has {where.contract} on "
+            f"chain {where.chain_id}; give the deployment file of that task, or remove {path} to open another one"
+        )
+    try:
+        task = PaidTask.from_invite(path, coordinator=coordinator)
+    except NoTask as error:
+        raise ConfigError(
+            f"{path} names the task {invite.task_id[:10]}…, which chain {invite.chain_id} does not have: a devnet that was reset has lost it; "
+            f"remove {path} to open another task"
+        ) from error
+    if changes := terms_that_differ(task.terms, terms):
+        raise ConfigError(f"{path} names a task that was opened with other settings: {'; '.join(changes)}; {anew}")
+    return task
 
 
 def _check_unused(bundles: Path) -> None:

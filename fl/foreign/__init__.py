@@ -1,1 +1,1 @@
-"""What somebody else wrote, read within bounds: JSON text, and files and folders that were given away."""
+"""What somebody else wrote, read within bounds: JSON text, arrays, and files and folders that were given away."""

@@ -7,13 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.numpy import load as load_safetensors
-
 from fl.bundle.files import NEXT, BrokenBundle
 from fl.bundle.store import BundleStore
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import write_whole
+from fl.foreign.arrays import BadArrays, read_arrays
 from fl.plain_text import plural, printable
 from fl.report.quality import TEST_LOSS, quality_of
 from fl.task.data import is_text_schema
@@ -54,8 +52,8 @@ def _model_after(
     """The model that a round ended with; None where its bundle has none any more."""
     for store in stores:
         try:
-            arrays = load_safetensors(store.bundle(round_["round"]).read(NEXT))
-        except (BrokenBundle, SafetensorError):
+            arrays = read_arrays(store.bundle(round_["round"]).read(NEXT))
+        except (BrokenBundle, BadArrays):
             continue
         about = {
             "task": summary["task"]["id"],

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fl.codec import Blocks
 from fl.rewards.price import Account, RoundPayout, settle_round
-from fl.rewards.score import score
+from fl.rewards.score import score, slopes_of
 from fl.rewards.tree import NO_UPDATE, Leaf, RoundTree
 from fl.rewards.weight import median_q64, norm_q64, weights_q32
 
@@ -78,8 +78,9 @@ def direction_scores(
         weights: By account, units of 2^−32.
         direction: Of the round.
     """
+    slopes = list(slopes_of(direction))
     return {
-        participant.account: score(participant.blocks, direction, weight=weights[participant.account])
+        participant.account: score(participant.blocks, direction, weight=weights[participant.account], slopes=slopes)
         for participant in participants
     }
 

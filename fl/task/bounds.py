@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from fl.errors import ConfigError
@@ -71,6 +72,7 @@ def read_spec(text: str) -> dict[str, Any]:
     return raw
 
 
+@lru_cache(maxsize=8)  # asked for with every message of a round, and a process has one task or few
 def block_bits(text: str) -> int:
     """Bits of an update's values by a spec's text: 16 where it does not say, or cannot be read."""
     try:

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from fl.codec import Layout
+from fl.codec import Layout, in_order
+from fl.codec.layout import S
 from fl.errors import ConfigError
 
 ALL, ADAPTERS = "all", "adapters"
@@ -102,6 +103,19 @@ def sent_arrays(model: nn.Module, *, whole: bool) -> dict[str, NDArray[Any]]:
         return arrays
     kept = {*travelling(model), *statistics_of(model)}
     return {name: array for name, array in arrays.items() if name in kept}
+
+
+def named_by(model: nn.Module, arrays: Mapping[str, S]) -> dict[str, S] | None:
+    """A list of arrays by the model's names in their order: of its whole state dict, or of its parameters; None if it fits neither.
+
+    Args:
+        model: Of the task.
+        arrays: As Flower's `ArrayRecord([…])` holds them.
+    """
+    state = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    parameters = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
+    named = in_order(arrays, state)
+    return in_order(arrays, parameters) if named is None else named
 
 
 def vector_of(model: nn.Module) -> NDArray[np.float32]:

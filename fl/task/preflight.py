@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from fl.errors import FairshareError
 from fl.task.data.text import IGNORED
+from fl.task.doubts import reach
 from fl.task.draws import drawing_alike
 from fl.task.model_vector import batch_norms, travelling
 from fl.task.objectives import Batch, Binary, MultiLabel, Objective
@@ -73,6 +74,7 @@ def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_siz
         )
     _check_mean(model, objective, rows)
     _check_logarithms(model, objective, rows)
+    _check_probabilities(model, objective, rows)
     _check_reached(named, first)
     _check_same(first, _gradients(model, objective, rows))
     if batch_size is not None:
@@ -205,6 +207,18 @@ def _check_logarithms(model: nn.Module, objective: Objective, rows: Rows) -> Non
         raise UnfitModel(
             "nn.NLLLoss takes logarithms of probabilities, and the outputs' do not sum to 1",
             "end forward with log_softmax(1), or use nn.CrossEntropyLoss()",
+        )
+
+
+def _check_probabilities(model: nn.Module, objective: Objective, rows: Rows) -> None:
+    """Refuse raw outputs under a loss of probabilities, which fails as soon as one leaves 0 to 1: in a round that is paid for."""
+    if not isinstance(getattr(objective, "loss", None), nn.BCELoss):
+        return
+    reached = reach(model, rows.batch())
+    if reached is not None and (reached[0] < 0 or reached[1] > 1):
+        raise UnfitModel(
+            "nn.BCELoss takes probabilities, and the outputs leave 0 to 1 as the parameters move",
+            "end forward with sigmoid(), or use nn.BCEWithLogitsLoss()",
         )
 
 

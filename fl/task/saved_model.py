@@ -17,23 +17,10 @@ from safetensors.numpy import save as save_safetensors
 
 from fl.chain.whole_file import write_whole
 from fl.errors import FairshareError
+from fl.foreign.arrays import BadArrays, check_kinds
 from fl.foreign.json_text import BadJson, read_json
 from fl.plain_text import printable
 
-_KINDS = (
-    "F16",
-    "F32",
-    "F64",
-    "I8",
-    "I16",
-    "I32",
-    "I64",
-    "U8",
-    "U16",
-    "U32",
-    "U64",
-    "BOOL",
-)  # as safetensors names them
 _FORMAT, _VERSION = "fairshare-model", "1"
 
 
@@ -61,7 +48,7 @@ class SavedModel:
         told = {**self.about, "format": _FORMAT, "version": _VERSION, "spec": self.spec}
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(
-            path, save_safetensors({name: np.ascontiguousarray(array) for name, array in self.arrays.items()}, told)
+            path, save_safetensors({name: np.asarray(array, order="C") for name, array in self.arrays.items()}, told)
         )
 
     @classmethod
@@ -71,12 +58,7 @@ class SavedModel:
             with safe_open(path, framework="numpy") as file:
                 told: Mapping[str, str] = file.metadata() or {}
                 kinds = {name: str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118 (no mapping)
-                # By the file: whether numpy knows a kind hangs on what else this process has imported.
-                if odd := next((name for name, kind in kinds.items() if kind not in _KINDS), None):
-                    kind = f"{kinds[odd]} in {printable(odd, most=60)}"
-                    raise BadModelFile(
-                        path=str(path), problem=f"holds numbers of a kind that no model here has ({kind})"
-                    )
+                check_kinds(kinds)
                 arrays = {name: file.get_tensor(name) for name in kinds}
             if told.get("format") != _FORMAT:
                 raise BadModelFile(path=str(path), problem="holds arrays and does not say how to use them")
@@ -86,6 +68,8 @@ class SavedModel:
             read_json(told["spec"])
         except FileNotFoundError:
             raise BadModelFile(path=str(path), problem="is not there") from None
+        except BadArrays as error:
+            raise BadModelFile(path=str(path), problem=error.problem.removeprefix("it ")) from error
         except (OSError, SafetensorError, BadJson, KeyError) as error:
             raise BadModelFile(
                 path=str(path), problem=f"is no safetensors file of a model ({type(error).__name__})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,7 @@ class TaskSpec:
         """Whether the scores rest on the evaluators' word: the chain can recompute those of the direction and of open updates only."""
         return self.scorer != "direction" or self.private.masked
 
-    @property
+    @cached_property
     def private(self) -> PrivacyTerms:
         """What is masked, and which noise is added."""
         return PrivacyTerms.of(self.privacy)

@@ -26,8 +26,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import peers_app
@@ -49,6 +51,7 @@ from fl.task.model_vector import layout_of, vector_of
 HERE = Path(__file__).resolve().parent
 ENVIRONMENTS = ROOT / "bench" / "peers"
 ROWS = ("mlp_1", "mlp_20", "lenet_1", "lenet_20", "logistic_1", "logistic_20")
+SIDES = ("ours", "workers", "loop", "pfl", "vectorised")
 PARTS = ("rows", "ray", "payment", "clients")
 # About as many rounds of each as take a second or two.
 ROUNDS = {"mlp_1": 6, "mlp_20": 2, "lenet_1": 2, "lenet_20": 2, "logistic_1": 10, "logistic_20": 3}
@@ -62,6 +65,7 @@ def main() -> None:
             "data.path": "../shared/data/mnist10k",
             "rows": ",".join(ROWS),
             "parts": ",".join(PARTS),
+            "sides": ",".join(SIDES),
             "repeats": "3",
             "clients": "10000",
         }
@@ -71,19 +75,21 @@ def main() -> None:
     path, repeats, parts = mnist_folder(values["data.path"]), int(values["repeats"]), values["parts"].split(",")
     result: dict = {"workers": workers_for("auto", threads=1, clients=100)}
     if "rows" in parts:
-        seconds = {name: race(name, path, repeats=repeats) for name in values["rows"].split(",")}
+        sides = values["sides"].split(",")
+        seconds = {name: race(name, path, repeats=repeats, wanted=sides) for name in values["rows"].split(",")}
         for key, side, other in (
             ("against_pfl", "ours", "pfl"),
             ("against_loop", "ours", "loop"),
             ("against_loop_workers", "workers", "loop"),
         ):
-            result[key] = {name: ratio(sides, side, other) for name, sides in seconds.items()}
+            if {side, other} <= set(sides):
+                result[key] = {name: ratio(taken, side, other) for name, taken in seconds.items()}
         result["vectorised"] = {
-            name: ratio(sides, "vectorised", "ours") for name, sides in seconds.items() if "vectorised" in sides
+            name: ratio(taken, "vectorised", "ours") for name, taken in seconds.items() if "vectorised" in taken
         }
         result["rounds_per_second"] = {
-            name: {side: round(1 / statistics.median(taken), 2) for side, taken in sides.items()}
-            for name, sides in seconds.items()
+            name: {side: round(1 / statistics.median(each), 2) for side, each in taken.items()}
+            for name, taken in seconds.items()
         }
     if "ray" in parts:
         result |= against_ray(path, repeats=repeats)
@@ -100,20 +106,30 @@ def ratio(seconds: dict[str, list[float]], side: str, other: str) -> float:
     return round(statistics.median(b / a for a, b in zip(seconds[side], seconds[other], strict=True)), 2)
 
 
-def race(name: str, path: str, *, repeats: int) -> dict[str, list[float]]:
-    """Median seconds of a round of each side, for each repeat."""
+def race(name: str, path: str, *, repeats: int, wanted: Sequence[str]) -> dict[str, list[float]]:
+    """Median seconds of a round of each side, for each repeat.
+
+    Args:
+        wanted: Names of `SIDES`; LeNet is not vectorised.
+    """
     row = row_of(name, clients_of(name), path)
     rounds = ROUNDS[name]
-    with Ours(name, path, workers=1) as single, Ours(name, path, workers=None) as many, Pfl(name, row) as pfl:
-        sides: dict[str, Callable[[int], float]] = {
-            "ours": single.run,
-            "workers": many.run,
-            "loop": lambda count: loop(row, count),
-            "pfl": pfl.run,
-        }
-        if not name.startswith("lenet"):
-            together = Ours(name, path, workers=1, together=True)
-            sides["vectorised"] = together.run
+    with ExitStack() as stack:
+
+        def ours(**how: Any) -> Callable[[int], float]:
+            return stack.enter_context(Ours(name, path, **how)).run
+
+        sides: dict[str, Callable[[int], float]] = {}
+        if "ours" in wanted:
+            sides["ours"] = ours(workers=1)
+        if "workers" in wanted:
+            sides["workers"] = ours(workers=None)
+        if "loop" in wanted:
+            sides["loop"] = lambda count: loop(row, count)
+        if "pfl" in wanted:
+            sides["pfl"] = stack.enter_context(Pfl(name, row)).run
+        if "vectorised" in wanted and not name.startswith("lenet"):
+            sides["vectorised"] = ours(workers=1, together=True)
         taken: dict[str, list[float]] = {side: [] for side in sides}
         for side in sides.values():
             side(1)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from flwr.app import Context, Message, MetricRecord
+from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
 
@@ -15,7 +15,7 @@ from clients.cohort import Job, train_together
 from clients.trainer import train as train_locally
 from clients.workbench import Workbench
 from fl.task.data import DataConfig, PartitionConfig, load_federation
-from fl.task.held_arrays import Records, received_model, record_of
+from fl.task.held_arrays import Records, metrics_of, received_model, record_of, reply
 from fl.task.spec import TaskSpec
 
 ROWS = 80  # of a client
@@ -95,5 +95,6 @@ def _asked(message: Message, context: Context) -> tuple[Row, Job]:
 
 
 def _reply(message: Message, arrays: dict[str, NDArray], *, rows: int, loss: float) -> Message:
-    metrics = MetricRecord({"num-examples": rows, "train-loss": loss})
-    return Message(Records({"arrays": record_of(arrays), "metrics": metrics}), reply_to=message)
+    # Written as `clients.app` writes its answers.
+    metrics = metrics_of({"num-examples": rows, "train-loss": loss})
+    return reply(Records({"arrays": record_of(arrays), "metrics": metrics}), message)

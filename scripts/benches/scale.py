@@ -42,6 +42,7 @@ from fl.coordinator.config import TaskConfig
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
 from fl.coordinator.lifecycle.open import terms_of
 from fl.coordinator.quorum.local import LocalQuorum
+from fl.coordinator.round.settings import RoundHooks
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
 from fl.rewards import Account as Standing
@@ -103,7 +104,7 @@ def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, 
         game=game(),
         quorum=LocalQuorum(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
         bundles=folder,
-        on_round=reports.append,
+        hooks=RoundHooks(on_round=reports.append),
     )
     strategy.start(members, ArrayRecord(spec.build_model().state_dict()), num_rounds=1)
     assert not reports[0].refusals, reports[0].refusals[0]
@@ -161,16 +162,24 @@ def evaluator() -> LocalAccount:
     return anvil_account(2, chain_id=31337)
 
 
-def open_task(url: str, spec: TaskSpec, validation: Dataset) -> PaidTask:
-    """A task of one round with one evaluator."""
+def open_task(
+    url: str, spec: TaskSpec, validation: Dataset, *, model: torch.nn.Module | None = None, rounds: int = 1
+) -> PaidTask:
+    """A task with one evaluator.
+
+    Args:
+        model: The spec's, if it was built before.
+        rounds: Of the task.
+    """
+    base = vector_of(model or spec.build_model())
     w3 = connect(url)
     sponsor, coordinator = anvil_account(0, chain_id=31337), anvil_account(1, chain_id=31337)
     deployment = put_contracts(w3, url=url, account=sponsor)
     terms = terms_of(
-        TaskConfig(rounds=1, round_timeout=86_400),
+        TaskConfig(rounds=rounds, round_timeout=86_400),
         spec=spec,
         validation=dataset_hash(validation),
-        base_model=model_hash(vector_of(spec.build_model())),
+        base_model=model_hash(base),
         token=deployment.token,
         coordinator=coordinator.address,
         evaluators=[evaluator().address],

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hexbytes import HexBytes
+from web3.datastructures import AttributeDict
 
 from fl.audit.disputes import proofs
 from fl.audit.disputes.proofs import Published
@@ -10,6 +12,8 @@ from fl.bundle.format import Bundle
 from fl.chain.artifacts import artifact
 from fl.chain.history import COMMON, read_history
 from fl.chain.log_ranges import HistoryUnread
+from fl.chain.sender import ask, ask_all
+from fl.chain.task_log import TaskLog
 from fl.codec import Blocks
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.rewards.sums import fold
@@ -116,3 +120,55 @@ def test_a_node_without_logs_is_named_with_its_words(finished, monkeypatch):
         HistoryUnread, match=rf"gives no logs of blocks {last} to {last} \(pruned\); use one that keeps"
     ):
         history(finished, from_block=last)
+
+
+def test_what_is_read_again_at_each_look_is_decoded_once_and_a_changed_log_anew(finished, monkeypatch):
+    log = TaskLog(finished.w3, finished.escrow.address, finished.task.task_id)
+    decoded = []
+
+    def noted(self, entry):
+        decoded.append(entry["logIndex"])
+        return plain(self, entry)
+
+    plain = TaskLog._decoded
+    monkeypatch.setattr(TaskLog, "_decoded", noted)
+    first = log.logs()
+    assert len(decoded) == len(first)
+    finished.w3.provider.make_request("evm_mine", [])  # the head is another one, and all of it is read again
+    assert log.logs() == first
+    assert len(decoded) == len(first)
+
+    read = TaskLog._read
+
+    def other_blocks(self, *blocks):
+        return [AttributeDict({**entry, "blockHash": HexBytes(b"\x07" * 32)}) for entry in read(self, *blocks)]
+
+    monkeypatch.setattr(TaskLog, "_read", other_blocks)
+    finished.w3.provider.make_request("evm_mine", [])
+    assert {bytes(event["blockHash"]) for event in log.logs()} == {b"\x07" * 32}
+    assert len(decoded) == 2 * len(first)
+
+
+def test_what_is_asked_of_a_contract_is_what_web3_makes_of_its_answer(finished):
+    escrow, token = finished.escrow._contract.functions, finished.task.token._contract.functions
+    task_id, account = finished.task.task_id, finished.addresses[0]
+    calls = [
+        escrow.task(task_id),
+        escrow.clientOf(task_id, account),
+        escrow.roundOf(task_id, 1),
+        escrow.isFinal(task_id, 1),
+        escrow.creditOf(finished.task.token.address, account),
+        escrow.eip712Domain(),
+        escrow.headerHash(finished.reports[0].header.as_tuple()),
+        token.balanceOf(account),
+        token.symbol(),
+        token.eip712Domain(),
+    ]
+    for call in calls:
+        assert ask(call) == call.call(), call.fn_name
+        assert ask_all([call, call]) == [call.call()] * 2
+    closed = finished.w3.eth.block_number
+    for block in (closed, closed - 5):
+        assert ask(escrow.task(task_id), block=block) == escrow.task(task_id).call(block_identifier=block)
+    assert ask(escrow.task(task_id), block=closed - 5) != ask(escrow.task(task_id))
+    assert ask_all([]) == []

@@ -39,3 +39,9 @@ def test_what_no_account_holds_is_refused(tokens, problem):
     assert str(caught.value).startswith("stake is ")
     assert str(caught.value).endswith(problem)
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("amount", ["1,000", "-1", f"{MOST + 1}"])
+def test_an_amount_of_the_chains_own_coin_is_called_so(amount):
+    with pytest.raises(ConfigError, match="ether is .* ETH"):
+        wei(amount, setting="ether", unit="ETH")

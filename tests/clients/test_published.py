@@ -48,3 +48,12 @@ def test_before_the_first_round_nothing_is_known(bundles):
 
 def test_directions_that_are_not_revealed_are_not_known(bundles):
     assert list(known(bundles, 5, reveals=False).directions) == []
+
+
+def test_what_cannot_be_read_is_passed_over(bundles, tmp_path):
+    (tmp_path / "round-0003" / "base.safetensors").write_bytes(b"no model")
+    (tmp_path / "round-0004" / "base.safetensors").write_bytes(save({"w": np.zeros(2, np.float32)}))
+    (tmp_path / "round-0001" / "direction.blocks").write_bytes(b"no blocks")
+    found = known(bundles, 5)
+    assert list(found.models) == []
+    assert [direction[0] for direction in found.directions] == [20.0, 30.0, 40.0]

@@ -234,3 +234,41 @@ def test_an_answer_that_does_not_fit_the_task_is_refused_by_name(task, names, ar
 
     with pytest.raises(error, match=message):
         sign_updates(Message(content, 2, "train"), node(task), answered)
+
+
+def listed_answer(task, arrays, *, beside=None):
+    """Ask for an update of `weight`, which comes after a buffer, and have the app answer with a list of arrays."""
+    sent = {"mean": Array(np.zeros(3, np.float32)), "weight": Array(BASE.reshape(2, 4))}
+    content = RecordDict({"model": ArrayRecord(sent), "config": ConfigRecord({"server-round": 1})})
+    request = TrainRequest(task_id=task.task.task_id, round=1, names=("weight",), record="model")
+    content[RECORD] = request.to_record()
+
+    def answered(message, context):
+        found = {"beside": ArrayRecord(beside)} if beside else {}
+        return Message(RecordDict({**found, "model": ArrayRecord(arrays)}), reply_to=message)
+
+    return sign_updates(Message(content, 2, "train"), node(task), answered)
+
+
+def test_a_list_of_arrays_counts_in_the_order_in_which_the_model_was_sent(task):
+    moved = BASE.reshape(2, 4) + np.float32(0.25)
+    # A second list of the same shapes is the app's own; the model is in the record that the model came in.
+    answer = listed_answer(task, [np.ones(3), moved], beside=[np.ones(3), np.ones((2, 4))])
+    update = SignedUpdate.from_record(answer.content[RECORD])
+    np.testing.assert_array_equal(Blocks.from_bytes(update.blocks, size=8).decode(), np.full(8, 0.25))
+    assert list(answer.content["beside"]) == ["0", "1"]
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        [BASE.reshape(2, 4)],
+        [BASE.reshape(2, 4), np.zeros(3)],
+        [np.zeros(3), BASE],
+        [np.zeros(3), BASE.reshape(2, 4), BASE],
+    ],
+)
+def test_a_list_of_arrays_that_does_not_fit_is_refused_with_what_to_answer(task, arrays):
+    told = f"it is a list of {len(arrays)} arrays, which in number or shapes is not that of the 2 that were sent; answer with ArrayRecord"
+    with pytest.raises(UnfitAnswer, match=told):
+        listed_answer(task, arrays)

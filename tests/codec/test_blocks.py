@@ -99,3 +99,19 @@ def test_the_squared_norm_is_exact_and_the_same_once_it_was_sent():
     expected = sum(int(q) ** 2 << 2 * (int(e) + 64) for e, row in zip(blocks.exponents, blocks.quanta) for q in row)
     assert blocks.squared_q128 == expected
     assert Blocks.from_bytes(blocks.to_bytes(), size=700).squared_q128 == expected
+
+
+def test_a_vector_of_many_blocks_has_the_bytes_of_its_blocks_one_by_one():
+    # More than are encoded and summed at once, with an end that fills no block.
+    vector = (
+        np.random.default_rng(0).normal(size=2100 * 256 + 7)
+        * np.repeat(10.0 ** np.arange(-20, 1), 100 * 256 + 1)[: 2100 * 256 + 7]
+    )
+    whole = Blocks.encode(vector)
+    parts = [Blocks.encode(vector[start : start + 256]) for start in range(0, len(vector), 256)]
+    assert whole.to_bytes() == b"".join(part.to_bytes() for part in parts)
+    assert whole.squared_q128 == sum(part.squared_q128 for part in parts)
+    assert Blocks.from_bytes(whole.to_bytes(), size=len(vector)).squared_q128 == whole.squared_q128
+    vector[2090 * 256 + 3] = np.nan
+    with pytest.raises(UnencodableVector, match=f"value {2090 * 256 + 3} of the vector is nan"):
+        Blocks.encode(vector)

@@ -3,7 +3,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from fl.codec import Layout, LayoutMismatch, model_hash
+from fl.codec import Layout, LayoutMismatch, in_order, is_list, model_hash
 
 ARRAYS = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
@@ -48,3 +48,18 @@ def test_a_model_hash_covers_length_and_little_endian_values():
     vector = np.array([1.0, -2.0], dtype=np.float32)
     data = b"\x03" + (2).to_bytes(8, "big") + bytes.fromhex("0000803f000000c0")
     assert model_hash(vector) == hashlib.sha256(data).digest()
+
+
+def test_a_list_of_arrays_takes_the_names_at_its_places_if_count_and_shapes_agree():
+    shapes = {name: array.shape for name, array in ARRAYS.items()}
+    listed = {str(place): array for place, array in enumerate(ARRAYS.values())}
+    assert is_list(listed)
+    assert in_order(listed, shapes) == ARRAYS
+    others = [
+        dict(list(listed.items())[:2]),  # too few
+        dict(reversed(listed.items())),  # 2, 1, 0 is not how a list is called
+        {**listed, "1": np.zeros(2)},  # another shape
+        {f"layer.{name}": array for name, array in listed.items()},
+        {},
+    ]
+    assert [in_order(arrays, shapes) for arrays in others] == [None] * 5

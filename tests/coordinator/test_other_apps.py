@@ -22,7 +22,6 @@ from coordinator.other_apps import (
 )
 from flwr.app import ArrayRecord, Message
 from flwr.clientapp import ClientApp
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
@@ -187,6 +186,82 @@ def test_what_a_client_leaves_out_of_its_answer_counts_as_it_was_sent(told, rows
     assert strategy.task.state().paid > 0
 
 
+def test_arrays_without_names_count_in_the_models_order_and_keep_it(told, rows, caplog):
+    # As Flower's older examples send them; the buffers of a batch norm stand between its parameters and the next layer's.
+    def listed(model):
+        return ArrayRecord([tensor.numpy() for tensor in model.state_dict().values()])
+
+    strategy = paying(strategy_of(), model=seeded(Normed), **told)
+
+    def train(message, partition):
+        x, y = part_of(rows, partition)
+        state = seeded(Normed).state_dict()
+        given = dict(zip(state, message.content["arrays"].to_numpy_ndarrays(), strict=True))
+        assert [array.shape for array in given.values()] == [tuple(tensor.shape) for tensor in state.values()]
+        arrays = ArrayRecord({name: torch.from_numpy(array) for name, array in given.items()})
+        return content(listed(trained(Normed(), arrays, lambda net: functional.cross_entropy(net(x), y))))
+
+    with caplog.at_level("INFO", logger="clients.signing"):
+        result = strategy.start(grid_of(train), listed(seeded(Normed)), num_rounds=2)
+    assert list(result.arrays) == list(Normed().state_dict())
+    assert paid(strategy) > 0
+    said = [record.getMessage() for record in caplog.records if "have no names" in record.getMessage()]
+    assert len(said) == 2  # the app's start, and the answers, which are six
+    assert said[0].startswith(
+        "the initial arrays have no names; they are taken in the model's order: norm.weight, norm.bias"
+    )
+
+
+def test_a_list_of_the_parameters_alone_says_what_travels(told, rows):
+    # FedBN by lists: what is no parameter stays with each client.
+    def listed(model):
+        return ArrayRecord([parameter.detach().numpy() for parameter in model.parameters()])
+
+    strategy = paying(strategy_of(), model=seeded(Normed), trainable=listed(seeded(Normed)), **told)
+    assert strategy.game.layout.names == ("norm.weight", "norm.bias", "last.weight", "last.bias")
+
+    def train(message, partition):
+        x, y = part_of(rows, partition)
+        model = trained(seeded(Normed), message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
+        return content(listed(model))
+
+    strategy.start(grid_of(train), listed(seeded(Normed)), num_rounds=2)
+    assert paid(strategy) > 0
+
+
+@pytest.mark.parametrize("change", [lambda arrays: arrays[:-1], lambda arrays: arrays[::-1], lambda arrays: arrays * 2])
+def test_a_list_of_arrays_that_is_not_the_models_is_refused_before_anybody_trains(told, change):
+    strategy = paying(strategy_of(), model=linear(), **told)
+    arrays = change([tensor.numpy() for tensor in linear().state_dict().values()])
+    told_so = rf"a list of {len(arrays)}, which in number or shapes is not the model's, whose state has 2 arrays; start with ArrayRec"
+    with pytest.raises(ConfigError, match=told_so):
+        strategy.start(grid_of(lambda *_: pytest.fail("trained")), ArrayRecord(arrays))
+
+
+class Scaled(nn.Module):
+    """One of its parameters is a single number, as a temperature is."""
+
+    def __init__(self):
+        super().__init__()
+        self.last, self.scale = nn.Linear(3, 2), nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, x):
+        return self.scale * self.last(x)
+
+
+def test_a_parameter_that_is_a_single_number_keeps_its_shape_from_round_to_round(told, rows):
+    strategy = paying(strategy_of(), model=seeded(Scaled), **told)
+
+    def train(message, partition):
+        x, y = part_of(rows, partition)
+        assert message.content["arrays"]["scale"].numpy().shape == ()
+        model = trained(Scaled(), message.content["arrays"], lambda net: functional.cross_entropy(net(x), y))
+        return content(ArrayRecord(model.state_dict()))
+
+    strategy.start(grid_of(train), ArrayRecord(seeded(Scaled).state_dict()), num_rounds=2)
+    assert paid(strategy) > 0
+
+
 def test_a_model_in_half_precision(told, rows):
     model = linear().to(torch.bfloat16)
     told["loss"] = lambda net, batch: functional.cross_entropy(net(batch[0].to(torch.bfloat16)), batch[1])
@@ -239,6 +314,8 @@ def coefficients(model):
 
 
 def of_coefficients(arrays):
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - half a second
+
     model = LogisticRegression(max_iter=1, warm_start=True)
     model.classes_ = np.array([0, 1])
     model.coef_, model.intercept_ = arrays["0"].copy(), arrays["1"].copy()

@@ -328,3 +328,30 @@ def test_a_rule_that_cannot_value_so_many_clients_is_refused_before_a_chain_is_s
     ):
         run_federation(tiny(strategy=bulyan), folder=tmp_path, watcher=Watcher())
     assert not (tmp_path / "anvil.log").exists()
+
+
+class Stopped(Exception):
+    """Whoever watches has seen enough."""
+
+
+def test_what_is_seldom_meant_is_told_before_the_chain_is_asked_for_anything(tmp_path, monkeypatch):
+    (tmp_path / "twice_softmax.py").write_text(
+        "from fl.task.models import LogisticRegression\n"
+        "class Twice(LogisticRegression):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x).softmax(1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    told = []
+
+    def on_setup(what):
+        if what == "opening the chain":
+            raise Stopped
+
+    watcher = Watcher(on_setup=on_setup, on_doubt=told.append)
+    with pytest.raises(Stopped):
+        run_federation(tiny(model=ModelConfig(path="twice_softmax:Twice")), folder=tmp_path, watcher=watcher)
+    assert told == [
+        "the model's outputs are probabilities already (they sum to 1), and the loss takes a softmax of them: no row's loss comes "
+        "below 1.46; leave out the softmax at the end of forward"
+    ]

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from fl.aggregation.selection import UnscorableStrategy
 from fl.audit.disputes import proofs
 from fl.audit.disputes.proofs import Published
 from fl.bundle.format import Bundle
-from fl.chain.deployment import BadDeployment
+from fl.chain.deployment import BadDeployment, Deployment
 from fl.chain.invite import Invite
 from fl.chain.membership import join
 from fl.chain.paid_task import TooFewClients
@@ -28,6 +29,7 @@ from fl.coordinator.engines.local import LocalGrid
 from fl.coordinator.lifecycle import refuter
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.round.resume import LostRound
+from fl.coordinator.round.settings import RoundHooks
 from fl.errors import ConfigError, FairshareError
 
 TOKENS = 10**18
@@ -269,7 +271,7 @@ def test_a_hostile_buffer_changes_nothing(folder, settings, rows, account):
     strategy = paying(inner, model=seeded_net(), **{**settings, "invite": "adam.json", "clients": 0})
     enrol(here, token, account, invite="adam.json", stakes=(TOKENS, 2 * TOKENS))
     reports = []
-    strategy.on_round = reports.append
+    strategy.hooks = RoundHooks(on_round=reports.append)
     app = client_app(rows, hostile=[1])
     result = strategy.start(grid_of(here, app, invite="adam.json"), ArrayRecord(seeded_net().state_dict()))
     for report in reports:
@@ -320,7 +322,7 @@ def test_a_named_part_is_paid_by_a_loss_over_named_batches(folder, settings, row
     strategy = paying(inner, model=seeded_net(), **common)
     invite = enrol(here, token, account, invite="part.json")
     reports = []
-    strategy.on_round = reports.append
+    strategy.hooks = RoundHooks(on_round=reports.append)
     result = strategy.start(grid_of(here, client_app(rows), invite="part.json"), ArrayRecord(seeded_net().state_dict()))
     bundle, _ = Bundle.read(reports[0].bundle)
     assert bundle.layout.names == ("last.weight", "last.bias")
@@ -371,6 +373,22 @@ def test_what_does_not_work_is_refused_before_anything_is_escrowed(folder, setti
     assert not (here / "bad.json").exists()
 
 
+class Twice(Net):
+    """Ends in the softmax that its loss takes too."""
+
+    def forward(self, x):
+        return super().forward(x).softmax(1)
+
+
+def test_what_is_seldom_meant_is_told_before_anything_is_escrowed(folder, settings, account, caplog):
+    _, token = folder
+    before = token.balance(account(0).address)
+    with pytest.raises(FairshareError, match="budget is '1,000'"):
+        paying(FedAvg(fraction_evaluate=0.0), model=Twice(), **settings | {"budget": "1,000"})
+    assert "no row's loss comes below 0.313; leave out the softmax at the end of forward" in caplog.text
+    assert token.balance(account(0).address) == before
+
+
 def test_the_legacy_class_of_the_same_name_is_refused(settings):
     with pytest.raises(
         ConfigError, match="the strategy is a FedAvg of flwr.server.strategy.fedavg, which has no configure_train"
@@ -396,3 +414,33 @@ def test_starting_over_without_the_invite_takes_what_nobody_joined_and_opens_a_n
     (here / "bundles" / "round-0001").mkdir(parents=True)
     with pytest.raises(ConfigError, match="bundles is bundles, which holds 1 rounds of another task; move it away"):
         paying(inner, model=seeded_net(), **common)
+
+
+def test_an_invite_of_other_settings_another_contract_or_a_chain_that_was_reset_is_no_task_to_take_up(
+    folder, settings, account
+):
+    here, _ = folder
+    inner = FedAvg(fraction_evaluate=0.0)
+    with pytest.raises(TooFewClients):
+        paying(inner, model=seeded_net(), **settings)
+    with pytest.raises(
+        ConfigError,
+        match=r"invite.json names a task that was opened with other settings: rounds was 2 and is 3 now; budget was 100 and is 50 "
+        r"now; start it without them, or remove invite.json to open another task",
+    ):
+        paying(inner, model=seeded_net(), **settings | {"rounds": 3, "budget": "50"})
+    invite, deployment = Invite.read(here / "invite.json"), Deployment.read(here / "deployment.json")
+    replace(invite, task_id="0x" + "ab" * 32).write(here / "invite.json")
+    with pytest.raises(
+        ConfigError,
+        match=r"names the task 0xabababab…, which chain 31337 does not have: a devnet that was reset has lost it; remove invite.json to",
+    ):
+        paying(inner, model=seeded_net(), **settings)
+    invite.write(here / "invite.json")
+    other = replace(deployment, contract=deployment.token)
+    other.write(here / "other.json")
+    with pytest.raises(
+        ConfigError,
+        match=rf"names a task of contract {deployment.contract} on chain 31337, and the deployment file has",
+    ):
+        paying(inner, model=seeded_net(), **settings, deployment="other.json")

@@ -123,11 +123,11 @@ def test_what_is_no_model_file_is_refused_with_the_reason(tmp_path):
     told = {"format": "fairshare-model", "version": "1", "spec": "{}"}
     save_torch({"a": torch.zeros(2, dtype=torch.bfloat16)}, path, told)
     with pytest.raises(
-        BadModelFile, match=r"holds numbers of a kind that no model here has \(BF16 in a\); name a model"
+        BadModelFile, match=r"holds numbers of a kind that is not read here \(BF16 in a\); name a model"
     ):
         SavedModel.read(path)
     save_torch({"a": torch.zeros(2, dtype=torch.complex64)}, path, told)
-    with pytest.raises(BadModelFile, match=r"holds numbers of a kind that no model here has \(C64 in a\)"):
+    with pytest.raises(BadModelFile, match=r"holds numbers of a kind that is not read here \(C64 in a\)"):
         SavedModel.read(path)
     save_file({"a": np.zeros(2, np.float32)}, path, {**told, "spec": "{"})
     with pytest.raises(BadModelFile, match="is no safetensors file of a model .BadJson"):

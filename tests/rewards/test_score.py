@@ -9,6 +9,7 @@ from vector_files import cases, unhex
 
 from fl.codec import Blocks
 from fl.rewards import WEIGHT_ONE, partials, score
+from fl.rewards.score import slopes_of
 
 
 def blocks_of(hexes: list[str], size: int) -> Blocks:
@@ -48,3 +49,20 @@ def test_a_zero_update_scores_exactly_0(drawn, weight):
 def test_vectors_of_different_length_are_refused():
     with pytest.raises(ValueError, match="the update has 2 values and the direction 3"):
         partials(Blocks.encode(np.ones(2)), Blocks.encode(np.ones(3)))
+
+
+def test_partials_of_many_blocks_are_those_of_the_blocks_one_by_one():
+    rng, size = np.random.default_rng(0), 2100 * 256 + 7  # more than are multiplied at once
+    update, direction = (Blocks.encode(rng.normal(size=size)) for _ in range(2))
+    alone = [
+        partials(
+            *(
+                Blocks(exponents=each.exponents[j : j + 1], quanta=each.quanta[j : j + 1], size=256)
+                for each in (update, direction)
+            )
+        )
+        for j in range(0, len(update), 97)
+    ]
+    found = partials(update, direction)
+    assert [[part] for part in found[::97]] == alone
+    assert partials(update, direction, slopes=list(slopes_of(direction))) == found

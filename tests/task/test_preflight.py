@@ -74,6 +74,15 @@ class Noisy(Net):
         return self.layer(x + torch.randn_like(x) + random.random() + float(np.random.rand()))
 
 
+def probable():
+    """Raw outputs that lie between 0 and 1, at first."""
+    net = Net(outputs=1)
+    with torch.no_grad():
+        net.layer.weight.mul_(0.01)
+        net.layer.bias.fill_(0.5)
+    return net
+
+
 class Counting(Net):
     """Gives something else each time."""
 
@@ -236,6 +245,12 @@ BAD = {
     ),
     "a class that one row holds": (Net(), CROSS_ENTROPY, (X, np.where(np.arange(24) == 7, 3, CLASSES)), "an output for each class"),
     "sparse gradients": (Sparse(), CROSS_ENTROPY, (IDS, CLASSES), "the gradient of words.weight is sparse; build the embedding with"),
+    "raw outputs as probabilities": (
+        probable(),
+        nn.BCELoss(),
+        (X, (CLASSES > 0).astype(np.float32)[:, None]),
+        r"nn.BCELoss takes probabilities, and the outputs leave 0 to 1 as the parameters move; end forward with sigmoid\(\), or use",
+    ),
     "raw outputs as logarithms": (Net(), nn.NLLLoss(), (X, CLASSES), "nn.NLLLoss takes logarithms of probabilities, .*log_softmax"),
     "rows that are ignored": (
         Net(), CROSS_ENTROPY, (X, np.where(CLASSES == 1, -100, CLASSES)), "leave out the rows that are labelled -100",

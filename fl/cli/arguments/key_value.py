@@ -40,14 +40,15 @@ def parse(
         known: Key → one line that explains it, shown by --help.
         required: Keys that have to be there.
     Returns: the given values by key.
-    Raises: ConfigError for an argument that is no key=value, an unknown key (with the nearest), or a missing one.
+    Raises: ConfigError for an argument that is no key=value, an unknown key (with the nearest), one that is said
+        twice, or a missing one.
     """
     if any(word in ("-h", "--help") for word in arguments):
         print(f"usage: fl {command} key=value …\n")
         print("\n".join(_explained(known, required=required)))
         sys.exit(0)
     name = command.partition(" ")[0]
-    values = {}
+    values: dict[str, str] = {}
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if not sign:
@@ -56,7 +57,9 @@ def parse(
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f", the nearest is {near[0]}" if near else ""
             raise ConfigError(f"{key} is no setting of fl {name}{hint}; `fl {name} --help` lists them all")
-        values[key] = value
+        if values.setdefault(key, value) != value:
+            shown = " and ".join(printable(told, most=60) for told in (values[key], value))
+            raise ConfigError(f"{key} is said twice, {shown}; say it once")
     if missing := [key for key in required if not values.get(key)]:
         key = missing[0]
         by_place = key.upper() in command.split() or (key == "data" and command.endswith(("FILE", "TABLE")))

@@ -100,6 +100,7 @@ def _serve(config: RunConfig, *, folder: Path) -> None:
         on_round=lambda report, test: _say_round(report, test, rounds=config.task.rounds),
         on_invite=_say_invite,
         on_data=lambda reading: print_reading(reading, console=Console()),
+        on_doubt=lambda told: _say(f"note: {told}"),
         on_waiting=lambda told: write_json(folder / WAITING, told),
         on_nodes=live.show_nodes,
         earlier_rounds=live.earlier_rounds,

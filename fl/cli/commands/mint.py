@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     to = address_of(values["to"], setting="to")
     amount = wei(values["tokens"], setting="tokens")
-    told = wei(values["ether"], setting="ether") if values.get("ether") else None
+    told = wei(values["ether"], setting="ether", unit="ETH") if values.get("ether") else None
     w3, token = _token(values)
     account = signer(values.get("key"), chain_id=w3.eth.chain_id)
     # A new wallet can do nothing without gas, and on a devnet there is no other tap.

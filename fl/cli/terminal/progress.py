@@ -56,6 +56,7 @@ class ProgressView:
         return Watcher(
             on_setup=self._on_setup,
             on_data=lambda reading: print_reading(reading, console=self.console),
+            on_doubt=self._on_doubt,
             on_phase=self._on_phase,
             on_reply=self._on_reply,
             on_round=self._on_round,
@@ -77,6 +78,9 @@ class ProgressView:
 
     def _on_setup(self, what: str) -> None:
         self._progress.update(self._setup, description=what)
+
+    def _on_doubt(self, told: str) -> None:
+        self.console.print(f"note: {told}", highlight=False, soft_wrap=True)
 
     def _on_phase(self, number: int, phase: str) -> None:
         if number not in self._bars:

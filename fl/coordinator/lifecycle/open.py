@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fl.chain.escrow import Escrow
-from fl.chain.task_state import Terms
-from fl.chain.tokens import wei
+from fl.chain.task_state import Status, Terms
+from fl.chain.tokens import tokens, wei
 from fl.coordinator.config import TaskConfig
 from fl.errors import ConfigError
 from fl.task.spec import TaskSpec
@@ -55,6 +56,7 @@ def terms_of(
         bond=wei(task.bond or task.budget, setting="task.bond"),
         min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
         max_stake=wei(task.max_stake, setting="task.max_stake"),
+        evaluator_stake=wei(task.evaluator_stake, setting="task.evaluator_stake"),
         spec_hash=spec.hash(),
         validation_hash=validation,
         base_model=base_model,
@@ -70,6 +72,40 @@ def salt_of(name: str, *, attempt: int = 0) -> bytes:
         attempt: How many tasks of this name were used up before.
     """
     return hashlib.sha256(f"{name}/{attempt}".encode() if attempt else name.encode()).digest()
+
+
+def salt_under(escrow: Escrow, named: str, *, terms: Terms, sponsor: str) -> tuple[bytes, bool]:
+    """The salt to open a task with under a name, and whether it is open with it already.
+
+    A task that was opened under the name with the same terms, and that nobody joined, is the one that an earlier start opened
+    and did not live to tell of. Any other was used, or is another's: a further salt is taken.
+
+    Args:
+        escrow: The contract.
+        named: What the salts are bound to.
+        terms: Of the task, with any salt.
+        sponsor: Address of who opens it.
+    """
+    for attempt in range(1_000_000):
+        salt = salt_of(named, attempt=attempt)
+        task_id = escrow.task_id(sponsor, salt)
+        if not escrow.has_task(task_id):
+            return salt, False
+        held, state = escrow.task(task_id)
+        if state.status == Status.OPEN and not state.clients and held == replace(terms, salt=salt):
+            return salt, True
+    raise ConfigError(f"a million tasks of {named} are on this chain; name another folder")
+
+
+def terms_that_differ(held: Terms, now: Terms) -> list[str]:
+    """What a second start says otherwise than the first did, of what a person sets; a phrase each."""
+    shown = {
+        "token": (held.token, now.token),
+        "evaluators": (", ".join(held.evaluators), ", ".join(now.evaluators)),
+        "rounds": (held.rounds, now.rounds),
+        "budget": (tokens(held.budget), tokens(now.budget)),
+    }
+    return [f"{name} was {before} and is {after} now" for name, (before, after) in shown.items() if before != after]
 
 
 def free_salt(escrow: Escrow, *, sponsor: str, seed: int) -> bytes:

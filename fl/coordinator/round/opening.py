@@ -11,8 +11,8 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
+from fl.audit.difference import ChainView
 from fl.audit.public_state import public_round
-from fl.audit.recompute import ChainView
 from fl.bundle.format import Bundle
 from fl.chain.enrolment import Enrolment
 from fl.chain.paid_task import PaidTask
@@ -55,6 +55,7 @@ class OpenRound:
     constants: Mapping[
         str, NDArray[Any]
     ]  # buffers and what is frozen: sent along so that a model loads, never sent back
+    names: tuple[str, ...]  # of all arrays that are sent, in their order
     before: RoundsBefore
     chain: ChainView  # as it was when the round was opened
     block_bits: int = 16  # of an update's values on the wire
@@ -121,6 +122,7 @@ def open_round(
         layout=layout,
         base=layout.flatten(named),
         constants={name: array for name, array in named.items() if name not in layout.names},
+        names=tuple(named),
         before=before,
         chain=ChainView(
             domain=task.domain,

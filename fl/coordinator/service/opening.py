@@ -19,7 +19,7 @@ from fl.chain.sender import connect
 from fl.chain.task_state import Status
 from fl.codec import model_hash
 from fl.coordinator.lifecycle.accounts import Roles, fund, gas_money, roles_for
-from fl.coordinator.lifecycle.open import salt_of, terms_of
+from fl.coordinator.lifecycle.open import salt_under, terms_of
 from fl.coordinator.result import note_gas
 from fl.coordinator.service.setup import Setup
 from fl.errors import ConfigError
@@ -53,7 +53,11 @@ def open_task(setup: Setup) -> OpenTask:
     state = task.state()
     if state.status == Status.OPEN:
         # Before anybody joins and trains: without its bond no task starts.
-        _hold(task.token, task.terms.bond, owner=roles.coordinator, purpose="coordinator's bond")
+        stakes = task.stakes_due(roles.evaluators)
+        purpose = "coordinator's bond and its own evaluators' stakes" if stakes else "coordinator's bond"
+        _hold(task.token, task.terms.bond + stakes, owner=roles.coordinator, purpose=purpose)
+        for sent in task.stake_for(roles.evaluators):
+            note_gas(gas, "stake_evaluator", sent)
     over = state.status in (Status.HALTED, Status.CLOSED)
     return OpenTask(task=task, deployment=deployment, roles=roles, over=over, gas=gas)
 
@@ -88,17 +92,12 @@ def _reach_contracts(setup: Setup) -> tuple[Deployment, Roles]:
 def _task_of(setup: Setup, deployment: Deployment, roles: Roles, *, gas: dict[str, list[int]]) -> PaidTask:
     _, escrow, token = deployment.connect()
     sponsor, spec = roles.sponsor, setup.spec
-    # Bound to the folder, so that a second start finds the first one's task and two folders have two.
-    salt = salt_of(f"{setup.folder.resolve()}/{spec.to_json()}")
-    task_id = escrow.task_id(sponsor.address, salt)
     # What an earlier start sent may open the task yet: it is waited for.
     free_nonce(escrow.w3, sponsor.address, name="open")
     if setup.invite.exists():
         task = PaidTask.from_invite(setup.invite, coordinator=roles.coordinator)
         _check_same_task(setup, task)
         return task
-    if escrow.has_task(task_id):
-        return PaidTask.attach(deployment, task_id=task_id, coordinator=roles.coordinator)
     terms = terms_of(
         setup.config.task,
         spec=spec,
@@ -107,8 +106,15 @@ def _task_of(setup: Setup, deployment: Deployment, roles: Roles, *, gas: dict[st
         token=token.address,
         coordinator=roles.coordinator.address,
         evaluators=setup.settings.evaluators or [evaluator.address for evaluator in roles.evaluators],
-        salt=salt,
+        salt=bytes(32),
     )
+    # Bound to the folder, so that a second start finds the first one's task and two folders have two.
+    named = f"{setup.folder.resolve()}/{spec.to_json()}"
+    salt, is_open = salt_under(escrow, named, terms=terms, sponsor=sponsor.address)
+    if is_open:
+        task_id = escrow.task_id(sponsor.address, salt)
+        return PaidTask.attach(deployment, task_id=task_id, coordinator=roles.coordinator)
+    terms = replace(terms, salt=salt)
     _hold(token, terms.budget, owner=sponsor, purpose="task's budget")
     task, sent = PaidTask.open(deployment, terms=terms, sponsor=sponsor, coordinator=roles.coordinator)
     for name, transaction in sent.items():

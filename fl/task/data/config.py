@@ -11,7 +11,7 @@ from typing import Any
 
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
-from fl.task.data.file_style import FileStyle, check_choice, pairs
+from fl.task.data.file_style import FileStyle, TypedStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
 _TABLES = ("csv", "folder")
@@ -75,7 +75,7 @@ class DataConfig:
     # COLUMN:LEVEL:NAME each, such as [sex:M:male,sex:m:male]: a level that is written in several ways. It travels with the
     # task. A level that is mapped to itself is one of its own, however near it is to another.
     level_map: list[str] = field(default_factory=list)
-    scale: list[str] = field(default_factory=list)  # COLUMN:FACTOR, or SITE:COLUMN:FACTOR: numbers in another unit
+    scale: list[str] = field(default_factory=list)  # [SITE:]COLUMN:FACTOR[+OFFSET]: numbers in another unit
     group: int | str | None = None  # csv: the column whose values are the natural clients; never a feature
     limit: int | None = None  # use at most so many rows, drawn with the seed; separate files are used whole
     size: int = 28  # images: pixels of a side that every picture is brought to
@@ -111,7 +111,7 @@ class DataConfig:
 
     def style(self) -> FileStyle:
         """How the files are written. The map of labels is the task's, and not in it."""
-        return FileStyle.checked(
+        return TypedStyle(
             delimiter=self.delimiter,
             header=self.header,
             encoding=self.encoding,
@@ -122,7 +122,7 @@ class DataConfig:
             units=self.units,
             level_map=self.level_map,
             scale=self.scale,
-        )
+        ).checked()
 
     def source(self) -> Path:
         """Where the rows are read from. Raises: ConfigError if it is not set, and there have to be files."""

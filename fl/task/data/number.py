@@ -6,7 +6,9 @@ import math
 import re
 from functools import lru_cache
 
-_PLAIN = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+_PLAIN = re.compile(rf"[+-]?{_NUMBER}")
+_CONVERSION = re.compile(rf"([+-]?{_NUMBER})([+-]{_NUMBER})?")
 _WHOLE = re.compile(r"([+-]?\d+)\.0*")
 
 
@@ -20,6 +22,15 @@ def parse_number(cell: str) -> float | None:
         return None
     number = float(cell)
     return number if math.isfinite(number) else None
+
+
+def parse_conversion(text: str) -> tuple[float, float] | None:
+    """Factor and offset of one unit in another: 0.0113, or 0.5556-17.78 for degrees Fahrenheit; None for anything else."""
+    parts = _CONVERSION.fullmatch(text.strip())
+    if parts is None:
+        return None
+    factor, offset = float(parts[1]), float(parts[2] or 0)
+    return (factor, offset) if factor and math.isfinite(factor) and math.isfinite(offset) else None
 
 
 def spell(cell: str) -> str:

@@ -16,8 +16,9 @@ from fl.task.data.number import by_size
 from fl.task.data.reading import ColumnReading, DataReading, levels_of, range_of
 from fl.task.data.restyle import split_level_map
 from fl.task.data.schema import CategoricalColumn, IdColumn, NumericColumn, TableSchema
-from fl.task.data.suspicions import about_numbers, off_by
+from fl.task.data.suspicions import about_amounts, off_by
 from fl.task.data.table import Table
+from fl.task.data.units import amount, conversion_to
 
 _KINDS = {NumericColumn: "number", CategoricalColumn: "category", IdColumn: "id"}
 
@@ -38,7 +39,20 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
     notes: list[str] = []
     if schema.target_scale is not None or schema.positive_above is not None:
         targets = table.columns[schema.names.index(schema.target)]
-        notes += about_numbers(schema.target, targets, targets.astype(np.float64))
+        amounts = targets.astype(np.float64)
+        if schema.target_scale is not None:
+            mean, std = schema.target_scale
+            settled = schema.target in scaled
+            _check_unit(
+                schema.target,
+                amounts,
+                mean=mean,
+                std=std,
+                source=table.source,
+                scaled=settled,
+                beyond="would be clipped",
+            )
+        notes += about_amounts(schema.target, targets, amounts)
     for column in schema.columns:
         cells = table.columns[schema.names.index(column.name)]
         absent = missing_cells(cells, missing=schema.missing, zero_is_missing=column.zero_is_missing)
@@ -92,27 +106,42 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
     values = numbers(table, place, present=~absent)[~absent]
     if not values.size:
         return "nothing", [f"column {column.name!r} holds no value at all"]
-    notes = about_numbers(column.name, table.columns[place][~absent], values)
-    beyond = int((np.abs(values - column.mean) > CLIP * column.std).sum())
-    ratio = off_by(values, center=column.mean, spread=column.std)
-    if not scaled and (ratio is not None or (len(values) >= 5 and 2 * beyond > len(values))):
-        middle = float(np.median(values))
-        raise DataError(
-            seen=f"column {column.name!r} of {table.source} is {middle:.4g} in the middle, where the task's is "
-            f"{column.mean:.4g} on average"
-            + (f", {ratio:.3g} times as much" if ratio is not None else "")
-            + f"; {beyond} of {len(values)} values would be clipped",
-            expected="the task's unit",
-            fix=f"if the unit differs set data.scale={column.name}:FACTOR"
-            + (f" (near {1 / ratio:.3g}; take the exact one)" if ratio is not None else "")
-            + f"; if it does not, say so with data.scale={column.name}:1",
-        )
+    notes = about_amounts(column.name, table.columns[place][~absent], values)
+    beyond = _check_unit(
+        column.name,
+        values,
+        mean=column.mean,
+        std=column.std,
+        source=table.source,
+        scaled=scaled,
+        beyond="would be clipped",
+    )
     if beyond:
         notes.append(
             f"{beyond} of {len(values)} values of column {column.name!r} are clipped to {CLIP:g} standard deviations of the "
             f"task's ({column.mean - CLIP * column.std:.4g} to {column.mean + CLIP * column.std:.4g})"
         )
     return range_of(float(values.min()), float(values.max())), notes
+
+
+def _check_unit(
+    name: str, values: NDArray[np.float64], *, mean: float, std: float, source: str, scaled: bool, beyond: str
+) -> int:
+    """How many numbers lie beyond what is taken. Raises: DataError if they are of another unit, and its owner did not settle that."""
+    outside = int((np.abs(values - mean) > CLIP * std).sum())
+    ratio = off_by(values, center=mean, spread=std)
+    if not scaled and (ratio is not None or (len(values) >= 5 and 2 * outside > len(values))):
+        near = conversion_to(mean, own=float(np.median(values)))
+        raise DataError(
+            seen=f"column {name!r} of {source} is {amount(float(np.median(values)))} in the middle, where the task's is {amount(mean)} on average"
+            + (f", {amount(ratio)} times as much" if ratio is not None else "")
+            + f"; {outside} of {len(values)} values {beyond}",
+            expected="the task's unit",
+            fix=f"if the unit differs set data.scale={name}:FACTOR"
+            + (f" (near {near}; take the exact one)" if near != "FACTOR" else "")
+            + f"; if it does not, say so with data.scale={name}:1",
+        )
+    return outside
 
 
 def _ids(column: IdColumn, values: NDArray[np.float64]) -> tuple[str, list[str]]:

@@ -13,8 +13,8 @@ from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
 from fl.task.data.header import normal
 from fl.task.data.kinds import FEW_NUMBERS
-from fl.task.data.number import parse_number, spell
-from fl.task.data.spelling import Spelling, looks_like_thousands
+from fl.task.data.number import parse_conversion, parse_number, spell
+from fl.task.data.spelling import Spelling, looks_like_thousands, multiplies
 from fl.task.data.table import Table
 
 
@@ -126,6 +126,7 @@ def _respell(
             expected="one unit in a column",
             fix="convert the cells of the others",
         )
+    _check_multiplier(table, place, read=read, unit="".join(units))
     other = [cell for cell, found in read.items() if found is None and parse_number(cell) is not None]
     other = [cell for cell, gone in zip(map(str, values), absent, strict=True) if cell in other and not gone]
     if other:
@@ -146,10 +147,24 @@ def _respell(
     return np.array(plain, dtype=np.str_)[inverse]
 
 
+def _check_multiplier(table: Table, place: int, *, read: Mapping[str, tuple[str, str] | None], unit: str) -> None:
+    """Refuse 5k beside 500, which would come out as 5 and 500."""
+    bare = [cell for cell, found in read.items() if found and found[0] and not found[1] and float(found[0])]
+    if not bare or not multiplies(unit):
+        return
+    beside = next(cell for cell, found in read.items() if found and found[1])
+    raise DataError(
+        seen=f"column {table.names[place]!r} of {table.source} holds {beside!r} beside {shown(bare, most=3)}",
+        expected=f"{unit!r} at all numbers of a column, or at none: as a unit it is left out and multiplies nothing",
+        fix="write the numbers out",
+    )
+
+
 def _scale(table: Table, entry: str, *, missing: Sequence[str], group: str | None) -> Table:
     key, _, text = entry.rpartition(":")
-    factor = parse_number(text.strip())
-    assert factor is not None, "checked with the settings"
+    conversion = parse_conversion(text)
+    assert conversion is not None, "checked with the settings"
+    factor, offset = conversion
     name, site = normal(key.strip()), None
     if name not in table.names:
         ends = [at for at, mark in enumerate(key) if mark == ":" and normal(key[at + 1 :].strip()) in table.names]
@@ -177,7 +192,7 @@ def _scale(table: Table, entry: str, *, missing: Sequence[str], group: str | Non
                 expected=f"a number, to multiply by data.scale={entry}",
                 fix="correct the cell, or add it to data.missing if it stands for no value",
             )
-        scaled[row] = str(cells[row]) if factor == 1 else repr(number * factor)
+        scaled[row] = str(cells[row]) if conversion == (1, 0) else repr(number * factor + offset)
     return table.with_columns({place: scaled.astype(np.str_)})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from fl.task.data.columns import column_order
 from fl.task.data.dataset import Shard
 from fl.task.data.encode import encode
 from fl.task.data.errors import DataError
-from fl.task.data.file_style import FileStyle
+from fl.task.data.file_style import SETTINGS, FileStyle
 from fl.task.data.idx import read_pair
 from fl.task.data.images import check_labels, check_shape, scale_images
 from fl.task.data.labels import keep_labelled
@@ -23,6 +24,9 @@ from fl.task.data.reading import DataReading
 from fl.task.data.restyle import mapped, restyle, site_name
 from fl.task.data.schema import IdColumn, NumericColumn, TableSchema
 from fl.task.data.table import Table, read_table
+
+# A setting of the group, and no part of a path or a column.
+_IN_GROUP = re.compile(rf"(?<![\w./-])data\.(?=(?:{'|'.join(SETTINGS)}|drop_unlabelled)\b)")
 
 
 def read_shard(
@@ -71,11 +75,16 @@ def survey_shard(
         data = encode(table, schema=schema)
         reading = survey_own(table, data=data, schema=schema, style=style)
     except DataError as error:
-        # A node's settings have no group of their own.
         raise DataError(
-            seen=error.seen.replace("data.", ""), expected=error.expected, fix=error.fix.replace("data.", "")
+            seen=_of_a_node(error.seen), expected=_of_a_node(error.expected), fix=_of_a_node(error.fix)
         ) from None
-    return Shard(name=site_name(path.name), data=data), reading
+    notes = tuple(map(_of_a_node, reading.notes))
+    return Shard(name=site_name(path.name), data=data), replace(reading, notes=notes)
+
+
+def _of_a_node(text: str) -> str:
+    """A sentence with a node's settings, which have no group of their own; a file called data.csv keeps its name."""
+    return _IN_GROUP.sub("", text.replace(", or use data=folder for one file per client", ""))
 
 
 def read_image_shard(

@@ -26,6 +26,22 @@ _MINUS = "\u2212"  # the mathematical sign, as word processors write it
 _BOUND = re.compile(r"(<=|>=|[<>\u2264\u2265])\s*(.+)")
 _SHORT_YEAR = re.compile(r"\d{1,2}[-/. ](?:\d{1,2}|[^\W\d_]{3,4}\.?)[-/. ]'?\d{2}(?: .*)?")
 _RANGE = re.compile(r"[\d.,]+\s*(?:[-/\u2013]|to)\s*[\d.,]+|[\d.,]+")
+# What some people write numbers as, and what to write instead.
+_OTHERWISE = (
+    (re.compile(r"\(\s*[^\w\s]?\s*[\d.,]+\s*\)"), "write what is in brackets with a minus, -5 for (5)"),
+    (re.compile(r"\d{1,2}:\d{2}(?::\d{2})?(?:\s*[aApP]\.?[mM]\.?)?"), "write a time of day in hours, 13.5 for 13:30"),
+    (re.compile(r"[+-]?[\d.,]+\s*[×x*·]\s*10\s*\^?\s*[+\u2212-]?\s*\d+"), "write powers of ten as 1.2e3"),
+    (re.compile(r"0[xX][0-9a-fA-F]+"), "write hexadecimal numbers in decimal digits"),
+    (
+        re.compile(r"\d+(?:[.,]\d+)?\s*[°º](?:\s*\d.*)?\s*[NSEWOnsew]?"),
+        "write degrees, minutes and seconds as one number of degrees",
+    ),
+)
+# Beside a number these multiply it: read as units, 5k would be less than 500.
+_MULTIPLIERS = {
+    "k", "K", "M", "Mio", "mio", "Mio.", "mn", "Mn", "Mrd", "Mrd.", "bn", "B", "tsd", "Tsd.", "thousand", "million", "billion",
+    "lakh", "crore", "万", "億", "亿",
+}  # fmt: skip
 # A word, a sign or a currency beside a number: 5 mg/l, 12%, € 40, 37.2 °C.
 _BESIDE = re.compile(
     r"(?P<before>(?:[A-Z]{3}(?=\s)|[^\w\s.,+<>\u2212-]{0,2}?))\s*"
@@ -91,6 +107,11 @@ class Spelling:
         return text if parse_number(text) is not None else None
 
 
+def multiplies(unit: str) -> bool:
+    """Whether what stands beside a number may stand for thousands or millions of it."""
+    return unit in _MULTIPLIERS
+
+
 def looks_like_thousands(cell: str, *, mark: str) -> bool:
     """Whether each of a number's marks stands before three digits, as in 1,234: it may part thousands, or be decimal."""
     return bool(re.fullmatch(rf"[+\u2212-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+", cell))
@@ -138,6 +159,11 @@ def settings_that_read(words: Iterable[str], *, now: Spelling) -> list[str]:
 
 def advice_on(words: Sequence[str]) -> str:
     """What to do to cells that no setting reads, if that can be told; else nothing."""
+    for form, told in _OTHERWISE:
+        if any(form.fullmatch(word) for word in words) and all(
+            form.fullmatch(word) or parse_number(word.replace(",", ".")) is not None for word in words
+        ):
+            return told
     if len(units := _units(words)) > 1:
         return f"convert its units ({', '.join(units)}) to one"
     if all(_SHORT_YEAR.fullmatch(word) for word in words):

@@ -37,6 +37,11 @@ _NAMES_ROWS = re.compile(
     r"(?:[\W_]|$)|(?-i:[a-z]I[Dd]$)",
     re.IGNORECASE,
 )
+_NO_LABEL = re.compile(
+    r"unk|unknown|undefined|undetermined|missing|not (?:known|recorded|available|done|tested|assessed)|no data|n\.a\.|n\.d\.|nd|tbd|pending|"
+    r"unbekannt|k\.a\.|inconnu|desconocido|-+|\.+|\*+|_+",
+    re.IGNORECASE,
+)
 _RARE, _COMMON = 10, 0.95  # rows of a class; share of one
 
 
@@ -53,7 +58,18 @@ def counts_rows(cells: NDArray[np.str_], *, least: int = _COUNTER) -> bool:
 
 
 def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
-    """Sentences on a column of numbers.
+    """Sentences on a column of numbers: on its values, and on whether it should be one.
+
+    Args:
+        name: Of the column.
+        cells: As they were written, those that hold a value, shape (N,).
+        values: Their numbers, shape (N,).
+    """
+    return about_amounts(name, cells, values) + _about_codes(name, cells, values)
+
+
+def about_amounts(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
+    """Sentences on a column that holds numbers, as its task says.
 
     Args:
         name: Of the column.
@@ -86,6 +102,12 @@ def about_numbers(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
             f"column {name!r} has points before three digits only ({shown(dotted, most=3)}); if they part thousands, set "
             "data.thousands=point data.decimal=comma"
         )
+    return notes
+
+
+def _about_codes(name: str, cells: NDArray[np.str_], values: NDArray[np.float64]) -> list[str]:
+    notes = []
+    held, found = dict.fromkeys(cells.tolist()), np.unique(values)
     padded = sorted(cell for cell in held if re.fullmatch(r"0\d+", cell))
     if padded:
         notes.append(
@@ -125,6 +147,12 @@ def about_classes(classes: dict[str, int]) -> list[str]:
             notes.append(
                 f"class {name!r} has {count} row{'s' * (count != 1)} in all, too few to be learnt, scored and reported"
             )
+    if len(classes) > 2:
+        notes += [
+            f"class {name!r} of {count} rows reads as no label; if it is none, add {name} to data.missing and set data.drop_unlabelled=true"
+            for name, count in classes.items()
+            if _NO_LABEL.fullmatch(name.strip())
+        ]
     numbers = [parse_number(name) for name in classes]
     if len(numbers) > 2 and None not in numbers:
         held = sorted(number for number in numbers if number is not None)

@@ -15,6 +15,20 @@ from fl.task.data.extras import imported
 from fl.task.data.text_file import Rows
 
 _AS_CSV = "save the table as CSV in UTF-8"
+# In small letters, as the first bytes of a file are compared.
+_PICTURES = (b"\x89png", b"\xff\xd8\xff", b"gif87a", b"gif89a", b"ii*\x00", b"mm\x00*")
+_BINARY = (
+    (b"\x93numpy", "a numpy array"),
+    (b"\x89hdf", "an HDF5 file"),
+    (b"\x80\x04\x95", "a pickle of Python's"),
+    (b"\x80\x05\x95", "a pickle of Python's"),
+    (b"$fl2@(#)", "an SPSS file"),
+    (b"<stata_dta>", "a Stata file"),
+    (b"arrow1\x00", "an Arrow file"),
+    (b"7z\xbc\xaf", "a 7-Zip archive"),
+    (b"rar!\x1a", "a RAR archive"),
+    (b"{\\rtf", "a document of a word processor"),
+)
 # How other files begin, what they are, and what to do.
 _OTHERS = (
     (b"<!doctype", "a web page", "it may be that of a login: fetch the file itself"),
@@ -25,6 +39,8 @@ _OTHERS = (
     (b"@relation", "ARFF, of Weka", _AS_CSV),
     (b"sqlite format 3", "a SQLite database", _AS_CSV),
     (b"%pdf-", "a PDF", _AS_CSV),
+    *((begin, "a picture", "name a table; pictures are read from a folder for each class") for begin in _PICTURES),
+    *((begin, what, _AS_CSV) for begin, what in _BINARY),
     (b"version https://git-lfs", "what Git LFS leaves in place of a file", "fetch the file with `git lfs pull`"),
 )
 _MOST_CELLS = 50_000_000

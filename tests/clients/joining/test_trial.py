@@ -1,5 +1,7 @@
 """The round that a client tries before it stakes: on rows that can be learnt it scores, on others it says that it would not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -106,6 +108,26 @@ def test_the_first_client_is_told_what_there_is_to_earn(offer):
     assert alone._expected().startswith(
         "1,000 tokens are to be earned, and nobody else has joined yet: about 500 with one other client"
     )
+
+
+def test_a_client_reads_of_outputs_that_are_not_what_the_loss_takes_and_whom_to_tell(
+    spec, offer, tmp_path, monkeypatch
+):
+    (tmp_path / "sigmoid_first.py").write_text(
+        "import torch\n"
+        "class Model(torch.nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        return super().forward(x).sigmoid()\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with Previewing(replace(spec, model="sigmoid_first:Model").to_json(), trust="sigmoid_first") as previewing:
+        found = previewing.of(shard(40))
+    made = offer(None, preview=found)
+    assert made._doubtful() == (
+        "the model's outputs lie between 0 and 1 whatever it learns, and the loss takes logits: no class is ever far from another; "
+        "leave out the sigmoid at the end of forward: tell its coordinator, whose model it is"
+    )
+    assert offer(None)._doubtful() is None
 
 
 @pytest.fixture

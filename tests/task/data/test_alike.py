@@ -172,20 +172,110 @@ def test_a_code_that_one_site_alone_has_is_noted(write, here, there, note):
     assert not [told for told in load(folder).reading.notes if "alone" in told]
 
 
-def test_a_unit_of_one_site_is_noted_and_can_be_settled(write):
-    for name, factor in (("a", 1), ("b", 1), ("c", 88.4)):
-        rows = "".join(f"{(0.6 + n % 8 / 10) * factor:.4g},{'iw'[n % 2]}\n" for n in range(40))
-        folder = write(f"sites/{name}.csv", "crea,y\n" + rows).parent
-    (note,) = [note for note in load(folder).reading.notes if "in the middle at 'c'" in note]
-    entry = re.search(r"data.scale=\[(.*?)\]", note)[1]
-    assert entry.startswith("c:crea:0.011")
-    federation = load(folder, scale=["c:crea:0.011312217"])
-    assert federation.schema.columns[0].mean == pytest.approx(0.95, abs=0.1)
-    assert not any("in the middle" in note for note in federation.reading.notes)
+def units(write, *, column="crea", **factors):
+    """A folder of sites, each of which writes one column times a factor of its own."""
+    for name, factor in factors.items():
+        rows = "".join(f"{(0.6 + n % 8 / 10) * factor:.4g},{n % 5},{'iw'[n % 2]}\n" for n in range(40))
+        folder = write(f"sites/{name}.csv", f"{column},age,y\n" + rows).parent
+    return folder
+
+
+def advised(error):
+    """The lists of data.scale that a refusal offers: the one that converts, and the one that says it is right."""
+    return [found.split(",") for found in re.findall(r"data.scale=\[(.*?)\]", str(error))]
+
+
+def test_a_unit_of_one_site_is_shown_beside_the_others_and_refused_until_it_is_settled(write):
+    folder = units(write, a=1, b=1, c=88.4)
     with pytest.raises(
-        DataError, match=r"data.scale holds 'c:kreatinin:2'; expected COLUMN:FACTOR of one of .*crea, y"
+        DataError,
+        match=r"column 'crea' is 83.98 in the middle at 'c' and 0.95 at the others, 88.4 times as much; expected one unit in a "
+        r"column; if the unit differs, set data.scale=\[c:crea:0.0113\] with the exact factor; if the numbers are right, say so with "
+        r"data.scale=\[c:crea:1\]",
+    ) as caught:
+        load(folder)
+    converted, right = advised(caught.value)
+    assert load(folder, scale=converted).schema.columns[0].mean == pytest.approx(0.95, abs=0.1)
+    kept = load(folder, scale=right)
+    assert kept.schema.columns[0].mean > 20
+    assert not any("in the middle" in note for note in kept.reading.notes)
+    with pytest.raises(
+        DataError, match=r"data.scale holds 'c:kreatinin:2'; expected COLUMN:FACTOR of one of .*crea, age, y"
     ):
         load(folder, scale=["c:kreatinin:2"])
+
+
+@pytest.mark.parametrize(
+    ("factors", "odd"),
+    [
+        ({"a": 1, "b": 1000}, ["b"]),
+        ({"a": 1000, "b": 1}, ["a"]),
+        ({"a": 1, "b": 1, "c": 0.001}, ["c"]),
+        ({"a": 1, "b": 88.4, "c": 1, "d": 88.4}, ["b", "d"]),  # half of them each
+        ({"a": 1, "b": 1000, "c": 1, "d": 0.01}, ["b", "d"]),
+    ],
+)
+def test_every_site_in_another_unit_is_named_whichever_way_and_how_many(write, factors, odd):
+    with pytest.raises(DataError) as caught:
+        load(units(write, **factors))
+    converted, right = advised(caught.value)
+    assert [entry.split(":")[0] for entry in converted] == odd
+    assert right == [f"{site}:crea:1" for site in odd]
+    means = load(units(write, **factors), scale=converted).reading.columns[0].holds.split(" to ")
+    assert float(means[1]) < 8 * float(means[0]), "all of them in one unit"
+
+
+def test_degrees_of_another_scale_are_another_unit_and_years_are_none(write):
+    for name, made in (
+        ("a", lambda n: 36 + n % 9 / 5),
+        ("b", lambda n: 36 + n % 7 / 5),
+        ("c", lambda n: 97 + n % 9 / 3),
+    ):
+        rows = "".join(f"{made(n):.2f},{2010 + n % 8 + (12 if name == 'c' else 0)},{'iw'[n % 2]}\n" for n in range(40))
+        folder = write(f"sites/{name}.csv", "temperature,year,y\n" + rows).parent
+    with pytest.raises(
+        DataError, match=r"column 'temperature' is 98.\d+ in the middle at 'c' and 36.6 at the others"
+    ) as caught:
+        load(folder)
+    assert "year" not in str(caught.value)
+    converted, _ = advised(caught.value)
+    assert converted == ["c:temperature:0.5556-17.78"]
+    low, high = load(folder, scale=converted).reading.columns[0].holds.split(" to ")
+    assert 35 < float(low) < float(high) < 40
+
+
+def houses(folder, **settings):
+    data = DataConfig(name="folder", path=str(folder), target="price", regression=True, **settings)
+    return load_federation(data, NATURAL, seed=0)
+
+
+def test_a_number_to_predict_has_a_unit_too(write):
+    for name, factor in (("a", 1), ("b", 1), ("c", 1000)):
+        rows = "".join(f"{n % 7},{(100 + 3 * (n % 11)) * factor}\n" for n in range(40))
+        folder = write(f"sites/{name}.csv", "rooms,price\n" + rows).parent
+    with pytest.raises(
+        DataError, match="column 'price' is 113,500 in the middle at 'c' and 113.5 at the others, 1000 times as much"
+    ):
+        houses(folder)
+    assert houses(folder, scale=["c:price:0.001"]).schema.target_scale[0] < 200
+
+
+def test_names_of_rows_and_codes_have_no_unit(write):
+    for name, first, code in (("a", 1, 1), ("b", 100_000, 200), ("c", 900_000, 1)):
+        rows = "".join(f"{first + 7 * n + n % 3},{code},{n % 5},{'iw'[n % 2]}\n" for n in range(40))
+        folder = write(f"sites/{name}.csv", "case_id,device,age,y\n" + rows).parent
+    assert any("'case_id' holds a whole number of its own" in note for note in load(folder).reading.notes)
+
+
+def test_a_site_that_is_merely_apart_is_noted_with_the_setting(write):
+    for name, first in (("a", 30), ("b", 31), ("c", 55)):
+        rows = "".join(f"{first + n % 12},{n % 5},{'iw'[n % 2]}\n" for n in range(40))
+        folder = write(f"sites/{name}.csv", "age,x,y\n" + rows).parent
+    notes = load(folder).reading.notes
+    assert (
+        "column 'age' is 60 in the middle at 'c' and 35 at the others, 1.714 times as much; if the unit differs, "
+        "data.scale=[c:age:0.583] converts it"
+    ) in notes
 
 
 def test_a_factor_of_one_site_within_a_file_touches_its_rows_alone(write):

@@ -70,6 +70,8 @@ def test_a_data_setting_that_makes_no_sense_is_refused(settings, message):
         ({"level_map": ["sex:M"]}, r"data.level_map holds 'sex:M'; write COLUMN:LEVEL:NAME, such as \[sex:M:male\]"),
         ({"scale": ["crea"]}, "data.scale holds 'crea'; write COLUMN:FACTOR"),
         ({"scale": ["crea:0"]}, "data.scale holds 'crea:0'; write COLUMN:FACTOR"),
+        ({"scale": ["crea:2/32"]}, "data.scale holds 'crea:2/32'; write COLUMN:FACTOR"),
+        ({"scale": ["crea:1e999"]}, "data.scale holds 'crea:1e999'; write COLUMN:FACTOR"),
         ({"regression": True, "positive_above": 1.0}, "data.positive_above makes classes of the target"),
         ({"regression": True, "label_map": ["0:a"]}, "data.label_map makes classes of the target"),
         (

@@ -178,3 +178,36 @@ def test_the_tasks_own_maps_travel_with_it(write):
 def test_a_setting_that_makes_no_sense_is_refused_by_its_own_name(settings, message):
     with pytest.raises(ConfigError, match=message):
         FileStyle.of(settings)
+
+
+def test_what_is_said_of_a_table_names_the_nodes_settings_and_leaves_its_files_name(write, schema):
+    path = own(write, lambda n: plain(n, crea=lambda n: f"{88 + n % 9}"), name="data.csv")
+    with pytest.raises(DataError, match=r"column 'crea' of .*/data.csv is .*; if the unit differs set scale=crea:"):
+        read(path, schema)
+    path = own(write, lambda n: plain(n, crea=lambda n: "-999" if n == 3 else f"{0.6 + n % 8 / 10:.1f}"), name="a.csv")
+    _, reading = read(path, schema)
+    assert any(note.endswith("if it stands for no value, add -999 to missing") for note in reading.notes)
+
+
+def test_what_a_node_cannot_set_is_not_advised(write, schema):
+    path = own(write, lambda n: plain(n).replace(f"{30 + n}", f"0{30 + n}", 1))
+    assert read(path, schema)[1].notes == ()
+
+
+def test_a_number_to_predict_in_another_unit_is_refused_as_a_column_is(write):
+    houses = "rooms,price\n" + "".join(f"{n % 7},{100 + 3 * (n % 11)}\n" for n in range(60))
+    data = DataConfig(name="csv", path=str(write("h.csv", houses)), target="price", regression=True)
+    schema = load_federation(data, PartitionConfig(name="iid", clients=1), seed=0).schema
+    path = write("own.csv", "rooms,price\n" + "".join(f"{n % 7},{(100 + 3 * (n % 11)) * 1000}\n" for n in range(20)))
+    with pytest.raises(
+        DataError,
+        match="column 'price' of .*own.csv is 113,500 in the middle, where the task's is 11.+ times as much; 20 of 20 values would be clipped",
+    ) as caught:
+        read(path, schema)
+    assert "set scale=price:FACTOR (near 0.001" in str(caught.value)
+    assert len(read(path, schema, scale="price:0.001")[0].data) == 20
+
+
+def test_a_folder_in_place_of_a_table_is_told_without_a_setting_of_the_coordinators(tmp_path, schema):
+    with pytest.raises(DataError, match=r"is a folder; expected a file; name a file in it$"):
+        read(tmp_path, schema)

@@ -170,6 +170,15 @@ def test_a_workbook_whose_sheet_is_damaged_is_refused(tmp_path):
             "a.csv is a web page; .*; it may be that of a login: fetch the file itself",
         ),
         ("a.csv", b'[{"age": 1}]', "a.csv is JSON; .*; save the table as CSV in UTF-8"),
+        (
+            "a.csv",
+            b"\x89PNG\r\n\x1a\n\0\0",
+            "a.csv is a picture; .*; name a table; pictures are read from a folder for each class",
+        ),
+        ("a.csv", b"\xff\xd8\xff\xe0\0\x10JFIF", "a.csv is a picture; "),
+        ("a.csv", b"\x80\x04\x95\x10\0", "a.csv is a pickle of Python's; .*; save the table as CSV in UTF-8"),
+        ("a.csv", b"\x93NUMPY\x01\0", "a.csv is a numpy array; "),
+        ("a.csv", b"{\\rtf1 x", "a.csv is a document of a word processor; "),
         ("a.csv", b"@RELATION heart", "a.csv is ARFF, of Weka; "),
         ("a.csv", b"SQLite format 3\0", "a.csv is a SQLite database; "),
         (

@@ -219,11 +219,38 @@ def test_a_class_that_may_be_no_label_is_noted(write, labels, noted):
         (["05-Jan-24", "06-Feb-24"], "write its years in four digits"),
         (["5-10", "10-20", "7"], "write one number for a range or a fraction; or, if each"),
         (["1/2", "3/4"], "write one number for a range or a fraction"),
+        (["(5)", "(7.5)", "3"], "write what is in brackets with a minus, -5 for (5); or, if each"),
+        (["13:30", "07:05:10"], "write a time of day in hours, 13.5 for 13:30"),
+        (["1:30 pm", "7:05 AM"], "write a time of day in hours, 13.5 for 13:30"),
+        (["1.2×10^3", "4 x 10-2"], "write powers of ten as 1.2e3"),
+        (["0x1f", "0x20"], "write hexadecimal numbers in decimal digits"),
+        (["52°12'N", "4.5°E"], "write degrees, minutes and seconds as one number of degrees"),
     ],
 )
 def test_what_no_setting_reads_has_its_own_advice(write, cells, advice):
     with pytest.raises(DataError, match=re.escape(f"is declared; {advice}")):
         load(write, cells)
+
+
+@pytest.mark.parametrize("unit", ["k", "Mio", "bn", "lakh"])
+def test_thousands_of_a_number_are_no_unit_beside_others_without(write, unit):
+    with pytest.raises(
+        DataError,
+        match=rf"column 'x' of .* holds '5{unit}' beside '500'; expected '{unit}' at all numbers .*write the numbers out",
+    ):
+        load(write, [f"5{unit}", "500"], units=[unit])
+    assert load(write, [f"5{unit}", f"7{unit}"], units=[unit]).reading.columns[0].holds == "5 to 7"
+    assert load(write, ["5 mg", "500"], units=["mg"]).reading.columns[0].holds == "5 to 500"
+
+
+@pytest.mark.parametrize(
+    ("third", "noted"), [("unknown", True), ("Not tested", True), ("-", True), ("other", False), ("maybe", False)]
+)
+def test_a_class_whose_name_says_that_nobody_knows_is_noted(write, third, noted):
+    rows = "".join(f"{n},{('no', 'yes', third)[n % 3]}\n" for n in range(120))
+    data = DataConfig(name="csv", path=str(write("t.csv", "x,y\n" + rows)), target="y")
+    told = f"class {third!r} of 40 rows reads as no label; if it is none, add {third} to data.missing and set data.drop_unlabelled=true"
+    assert (told in load_federation(data, IID, seed=0).reading.notes) == noted
 
 
 def test_a_target_to_compare_is_spelled_like_any_number(write):
