@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fl.audit.recompute import ChainView
+from fl.audit.difference import ChainView
 
 if TYPE_CHECKING:
     from world import World

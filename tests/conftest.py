@@ -15,36 +15,26 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-# Flower reads these when it is imported.
+# Flower and torch read these when they are imported.
 os.environ["FLWR_TELEMETRY_ENABLED"] = "0"
 os.environ["FLWR_DISABLE_UPDATE_CHECK"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
 
-import hypothesis
 import pytest
-import torch
-from eth_account.signers.local import LocalAccount
-from flwr.clientapp import ClientApp
 from marks import pytest_collection_modifyitems, pytest_ignore_collect  # noqa: F401 (pytest looks for them here)
-from table_rows import SCHEMA
-from web3 import Web3
-from web3.types import RPCEndpoint
-from world import SPONSOR, World, eight_weights, enrol, forty_rows, open_world, test_key
 
-from fl.chain.anvil import running_anvil
-from fl.chain.deployment import Deployment
-from fl.chain.erc20 import Token
-from fl.chain.escrow import Escrow
-from fl.chain.sender import connect
-from fl.coordinator.engines.local import LocalGrid
-from fl.task.data import Dataset
-from fl.task.spec import TaskSpec
+# All else is imported where it is used: this module is read before every run, also by the process that only deals tests out.
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3 import Web3
+    from world import World
 
-torch.set_num_threads(1)
-hypothesis.settings.register_profile(
-    "any machine", deadline=None
-)  # a loaded machine takes a second for what takes a millisecond
-hypothesis.settings.load_profile("any machine")
+    from fl.chain.deployment import Deployment
+    from fl.task.data import Dataset
+    from fl.task.spec import TaskSpec
+
 # A test run that a script started in the background ignores Ctrl-C, and so would every process that it starts.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -54,9 +44,19 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
 
 
+def pytest_collection() -> None:
+    """Where tests are collected, give them the time that they need: a loaded machine takes a second for a millisecond's work."""
+    import hypothesis
+
+    hypothesis.settings.register_profile("any machine", deadline=None)
+    hypothesis.settings.load_profile("any machine")
+
+
 @pytest.fixture(scope="session")
 def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of this session's own chain, on a free port."""
+    from fl.chain.anvil import running_anvil
+
     with running_anvil(accounts=20, log=tmp_path_factory.mktemp("anvil") / "anvil.log") as url:
         yield url
 
@@ -64,6 +64,13 @@ def anvil(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def deployment(anvil: str) -> Deployment:
     """Contract and token on this session's chain."""
+    from world import SPONSOR, test_key
+
+    from fl.chain.deployment import Deployment
+    from fl.chain.erc20 import Token
+    from fl.chain.escrow import Escrow
+    from fl.chain.sender import connect
+
     w3, account = connect(anvil, chain_id=31337), test_key(SPONSOR)
     token, _ = Token.deploy(w3, account=account)
     escrow, parts = Escrow.deploy(w3, account=account)
@@ -72,8 +79,13 @@ def deployment(anvil: str) -> Deployment:
 
 @pytest.fixture(scope="session", autouse=True)
 def flower() -> None:
-    """Messages want to know who sends them; a grid says so, for this process."""
-    LocalGrid(ClientApp(), {})
+    """Messages want to know who sends them; a grid says so, for this process, if any of its tests makes messages."""
+    if "flwr.app" in sys.modules:
+        from flwr.clientapp import ClientApp
+
+        from fl.coordinator.engines.local import LocalGrid
+
+        LocalGrid(ClientApp(), {})
 
 
 @pytest.fixture(autouse=True)
@@ -85,6 +97,8 @@ def gateways_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def ask(w3: Web3, method: str, *arguments: object) -> object:
     """A call that only devnets know."""
+    from web3.types import RPCEndpoint
+
     return w3.manager.request_blocking(RPCEndpoint(method), list(arguments))
 
 
@@ -94,6 +108,11 @@ def chain(deployment: Deployment) -> Iterator[Deployment]:
 
     Its token is a new one: runs on the session's chain leave tokens behind with the published accounts.
     """
+    from world import SPONSOR, test_key
+
+    from fl.chain.erc20 import Token
+    from fl.chain.sender import connect
+
     w3 = connect(deployment.url)
     snapshot = ask(w3, "evm_snapshot")
     token, _ = Token.deploy(w3, account=test_key(SPONSOR))
@@ -104,36 +123,48 @@ def chain(deployment: Deployment) -> Iterator[Deployment]:
 @pytest.fixture
 def account() -> Callable[[int], LocalAccount]:
     """Anvil's published accounts by index."""
+    from world import test_key
+
     return test_key
 
 
 @pytest.fixture(scope="session")
 def spec() -> Callable[..., TaskSpec]:
     """Builds the spec of eight weights, with changes."""
+    from world import eight_weights
+
     return eight_weights
 
 
 @pytest.fixture
 def rows() -> Dataset:
     """Forty rows of three columns and two classes."""
+    from world import forty_rows
+
     return forty_rows()
 
 
 @pytest.fixture
 def new_world(chain: Deployment, tmp_path: Path) -> Callable[..., World]:
     """Opens a small task on the session's chain; see `open_world`."""
+    from world import open_world
+
     return lambda **options: open_world(chain, tmp_path, **options)
 
 
 @pytest.fixture(scope="module")
 def lasting_world(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., World]:
     """Opens a small task that the tests of one module share."""
+    from world import open_world
+
     return lambda **options: open_world(deployment, tmp_path_factory.mktemp("world"), **options)
 
 
 @pytest.fixture
 def late_join() -> Callable[[World, int], None]:
     """Lets one more client of a world join."""
+    from world import enrol
+
     return enrol
 
 
@@ -178,6 +209,8 @@ def shared_data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def table_schema() -> dict:
     """The schema of the tests' tables, as a spec holds it."""
+    from table_rows import SCHEMA
+
     return json.loads(SCHEMA.to_json())
 
 

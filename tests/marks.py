@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 from collections.abc import Sequence
@@ -42,6 +43,7 @@ SLOW_PLACES = (
     "federation",
     "fuzz",
     "network",
+    "report/test_live.py",
     "scoring/coalition/test_linear_layers.py",
     "scoring/test_robust.py",
     "scoring/test_rules.py",
@@ -52,9 +54,15 @@ LONG_FOLDERS = ("federation", "network")
 LONG = "LONG_TESTS"  # variable by which `scripts/test long` asks for them
 
 
+@functools.cache  # as text: thousands of tests are held against dozens of places, and paths take seconds for it
+def place_of(path: Path) -> str:
+    """Where a test file is below tests/."""
+    return path.as_posix().removeprefix(f"{(REPOSITORY / 'tests').as_posix()}/")
+
+
 def is_in(item: pytest.Item, places: Sequence[str]) -> bool:
     """Whether a test stands in one of these folders or files of tests/."""
-    return any(item.path.is_relative_to(REPOSITORY / "tests" / place) for place in places)
+    return f"{place_of(item.path)}/".startswith(tuple(f"{place}/" for place in places))
 
 
 def mark(item: pytest.Item) -> None:
@@ -77,7 +85,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     asked = config.getoption("markexpr")
     left_out = () if " or " in asked else asked.split(" and ")
     places = (SLOW_PLACES if "not slow" in left_out else ()) + (LONG_FOLDERS if "not long" in left_out else ())
-    return True if any(collection_path == REPOSITORY / "tests" / place for place in places) else None
+    return True if place_of(collection_path) in places else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -88,9 +96,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     parts: list[list[pytest.Item]] = [[] for _ in range(workers)]
     others = list(items)
     for folder, own in BEGIN_WITH.items():
-        inside = [item for item in items if item.path.is_relative_to(REPOSITORY / "tests" / folder)]
-        others = [item for item in others if not item.path.is_relative_to(REPOSITORY / "tests" / folder)]
-        for number, (_, of_a_file) in enumerate(itertools.groupby(inside, key=lambda item: item.path)):
+        inside = [item for item in items if is_in(item, [folder])]
+        others = [item for item in others if not is_in(item, [folder])]
+        for number, (_, of_a_file) in enumerate(itertools.groupby(inside, key=lambda item: place_of(item.path))):
             parts[own[number % len(own)] % workers] += of_a_file
     rest = iter(others)
     for number, part in enumerate(parts):

@@ -1,6 +1,5 @@
 """What the set-up commands install: every direct dependency, in its range, with the hash of each file; and the list of it."""
 
-import ast
 import importlib.util
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from sources import imported
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -52,14 +52,10 @@ def test_every_package_that_the_code_imports_is_declared():
         declared |= {canonicalize_name(Requirement(line).name) for line in extras[extra]}
     known, ours = packages_distributions(), {"fl", "clients"}
     for path in (*(ROOT / "fl").rglob("*.py"), *(ROOT / "clients").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text())):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for name in (
-                {name.split(".")[0] for name in names} - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}
-            ):
-                packages = {canonicalize_name(package) for package in known.get(name, ())}
-                assert packages & declared, f"{path} imports {name}, of {packages or 'nobody'}"
+        tops = {name.split(".")[0] for name in imported(path)}
+        for name in tops - ours - set(sys.stdlib_module_names) - {"ray", "_typeshed"}:
+            packages = {canonicalize_name(package) for package in known.get(name, ())}
+            assert packages & declared, f"{path} imports {name}, of {packages or 'nobody'}"
 
 
 def test_the_list_of_what_it_runs_with_is_whole_and_the_same_each_time():

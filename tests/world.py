@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.report import RoundReport
+from fl.coordinator.round.settings import RoundHooks, RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset
@@ -119,15 +120,19 @@ class World:
         return LocalGrid(app, default if nodes is None else nodes)
 
     def strategy(self, inner: Strategy | None = None, **options: object) -> PayingStrategy:
-        """The paying strategy of this task."""
+        """The paying strategy of this task; hooks and settings of its rounds are named as they are."""
+        hooks = {"on_round": self.reports.append, **options}
+        hooks = {entry.name: hooks[entry.name] for entry in fields(RoundHooks) if entry.name in hooks}
+        same = {entry.name: options[entry.name] for entry in fields(RoundSettings) if entry.name in options}
         settings = {
             "task": self.task,
             "spec": self.spec,
             "game": self.game(),
             "quorum": LocalQuorum(evaluators=self.signers()),
             "bundles": self.folder / "bundles",
-            "on_round": self.reports.append,
-            **options,
+            "settings": RoundSettings(**same),
+            "hooks": RoundHooks(**hooks),
+            **{name: option for name, option in options.items() if name not in {*hooks, *same}},
         }
         return PayingStrategy(inner or FedAvg(fraction_evaluate=0.0), **settings)
 
@@ -173,6 +178,7 @@ def open_world(
     clients: int = 3,
     stakes: Sequence[int] | None = None,
     evaluators: int = 1,
+    contracts: Sequence[str] = (),
     quorum: int = 1,
     budget: int = 1000 * TOKENS,
     bond: int = 1000 * TOKENS,
@@ -180,7 +186,7 @@ def open_world(
     validation: Dataset | None = None,
     **terms: object,
 ) -> World:
-    """Open a task and let `joining` of the clients join it, all by default."""
+    """Open a task and let `joining` of the clients join it, all by default; `contracts` are evaluators too."""
     w3, escrow, token = deployment.connect()
     spec, validation = spec or eight_weights(), validation or forty_rows()
     sponsor, coordinator = test_key(SPONSOR), test_key(COORDINATOR)
@@ -192,7 +198,9 @@ def open_world(
     settings = {
         "token": token.address,
         "coordinator": coordinator.address,
-        "evaluators": tuple(signer.address for signer in signers),
+        "evaluators": tuple(
+            sorted((*(signer.address for signer in signers), *contracts), key=lambda name: int(name, 16))
+        ),
         "quorum": quorum,
         "attested": spec.attested,
         "rounds": rounds,

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from eth_account.signers.local import LocalAccount
 from web3.exceptions import Web3Exception
@@ -43,39 +43,41 @@ _GATEWAY_LAG_S = 20  # in which a gateway may not know yet that a round is poste
 _NOT_YET = (404, 503)  # the round is not there yet; the gateway has not seen the chain yet
 
 
+@dataclass(frozen=True, kw_only=True)
+class Payee:
+    """Who is paid, and what it wants."""
+
+    account: LocalAccount  # pays the gas of its claim
+    claims: bool  # whether to claim and to fetch the stake at the end
+    wallet: str = ""  # how the receipt names the file of the account's key
+    rows: int = 0  # of its shard, which decide what noise on rows spends; 0 for as few as the task allows
+    limit: float | None = None  # the ε of a task with noise beyond which it leaves, with what it earned
+
+
 class PayFollower:
     """A thread that tells the owner of each posted round and brings the money home at the end.
 
     Args:
+        payee: The client.
         gateway: None where the task has none; then only the chain is told of.
-        account: The client's; it pays the gas of its claim.
-        claims: Whether to claim and to fetch the stake at the end.
-        wallet: How the receipt names the file of the account's key.
         say: Takes one line for the owner.
         grace_s: How long others have to end the task before this client does.
-        rows: Of the client's shard, which decide what noise on rows spends; 0 for as few as the task allows.
-        limit: The ε of a task with noise beyond which this client leaves it, with what it earned; None for none.
     """
 
     def __init__(
         self,
         invite: Invite,
+        payee: Payee,
         *,
         folder: NodeFolder,
         gateway: Gateway | None,
-        account: LocalAccount,
-        claims: bool,
         say: Callable[[str], None],
-        wallet: str = "",
         grace_s: float = GRACE_S,
-        limit: float | None = None,
-        rows: int = 0,
     ) -> None:
-        self._invite, self._folder, self._gateway = invite, folder, gateway
-        self._account, self._claims, self._say, self._wallet = account, claims, say, wallet
-        self._grace_s, self._limit = grace_s, limit
+        self._invite, self._payee, self._folder, self._gateway = invite, payee, folder, gateway
+        self._say, self._grace_s = say, grace_s
         spec = read_spec(invite.spec)
-        self._privacy, self._sampling = PrivacyTerms.of(spec.get("privacy")), Sampling.of(spec, rows=rows)
+        self._privacy, self._sampling = PrivacyTerms.of(spec.get("privacy")), Sampling.of(spec, rows=payee.rows)
         self._told = 0  # rounds
         self._rounds: dict[int, RoundPay] = {}
         self._troubles: dict[str, str] = {}  # what is wrong now, by who it is about; each is said once
@@ -113,7 +115,9 @@ class PayFollower:
                 escrow = escrow or Escrow(
                     connect(self._invite.url, chain_id=self._invite.chain_id), self._invite.contract
                 )
-                book = book or PayBook(self._invite, folder=self._folder, escrow=escrow, account=self._account.address)
+                book = book or PayBook(
+                    self._invite, folder=self._folder, escrow=escrow, account=self._payee.account.address
+                )
                 self._step(escrow, book)
                 self._settle("chain", "the chain answers again")
                 self._troubles.pop("contract", None)
@@ -133,7 +137,7 @@ class PayFollower:
     def _step(self, escrow: Escrow, book: PayBook) -> None:
         terms, state = escrow.task(self._invite.id_bytes)
         self._follow_coordinator(terms)
-        client = escrow.client(self._invite.id_bytes, self._account.address)
+        client = escrow.client(self._invite.id_bytes, self._payee.account.address)
         known = all(self._tell(book, client, number) for number in range(self._told + 1, state.posted + 1))
         complete = state.posted >= state.rounds or state.status in (Status.HALTED, Status.CLOSED)
         taken = state.posted + 1 - max(1, client.first_round)
@@ -141,14 +145,14 @@ class PayFollower:
             client.first_round
             and not client.left_round
             and not complete
-            and over_limit(self._privacy, self._limit, rounds=taken, sampling=self._sampling)
+            and over_limit(self._privacy, self._payee.limit, rounds=taken, sampling=self._sampling)
         ):
             self._say(
-                f"the next round would spend more of this client's privacy than ε {self._limit:g}, its limit; it leaves the task "
+                f"the next round would spend more of this client's privacy than ε {self._payee.limit:g}, its limit; it leaves the task "
                 "with what it earned"
             )
-            escrow.leave(self._invite.id_bytes, account=self._account)
-            client = escrow.client(self._invite.id_bytes, self._account.address)
+            escrow.leave(self._invite.id_bytes, account=self._payee.account)
+            client = escrow.client(self._invite.id_bytes, self._payee.account.address)
         # A node of the chain that is behind the others may not know the account for a moment.
         self._unknown = 0 if client.first_round else self._unknown + 1
         left = bool(client.left_round) or self._unknown >= _LOOKS
@@ -169,7 +173,7 @@ class PayFollower:
             return
         self._say(f"the task was handed over by {self._invite.coordinator}; its coordinator is {terms.coordinator} now")
         self._invite = replace(self._invite, coordinator=terms.coordinator)
-        self._folder.bind(invite=self._invite, account=self._account.address)
+        self._folder.bind(invite=self._invite, account=self._payee.account.address)
 
     def _tell(self, book: PayBook, client: Client, number: int) -> bool:
         try:
@@ -220,13 +224,13 @@ class PayFollower:
         silent = time.time() > state.since + terms.round_timeout
         if not (complete or self.idle or silent):
             return False  # rounds go on: one claim at their end is cheaper than many
-        if not self._claims:
+        if not self._payee.claims:
             if complete:
                 self._say(f"the task is over; pay and stake wait in the contract for `fl finish {self._folder.path}`")
             return complete
         if self._home is None:
             self._home = Homecoming(
-                invite=self._invite, escrow=escrow, account=self._account, say=self._say, grace_s=self._grace_s
+                invite=self._invite, escrow=escrow, account=self._payee.account, say=self._say, grace_s=self._grace_s
             )
         pay = self._rounds.get(state.posted)
         if not complete and self.idle:
@@ -240,12 +244,12 @@ class PayFollower:
         for line in receipt(
             list(self._rounds.values()),
             invite=self._invite,
-            account=self._account.address,
+            account=self._payee.account.address,
             paid=self._home.paid(),
             returned=self._home.returned,
             slashed=client.first_round > 0 and client.stake == 0 and not self._home.returned,
-            wallet=self._wallet,
-            payee=client.payee(self._account.address),
+            wallet=self._payee.wallet,
+            payee=client.payee(self._payee.account.address),
         ):
             self._say(line)
         return True

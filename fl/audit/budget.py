@@ -6,7 +6,7 @@ spec's steps, batch, clip and noise; that a node kept to them is its own word, g
 
 from __future__ import annotations
 
-from fl.audit.masked import setting_of
+from fl.audit.masked import setting_in
 from fl.bundle.format import Bundle
 from fl.bundle.store import BundleSource
 from fl.chain.enrolment import Enrolments
@@ -46,14 +46,7 @@ class PrivacyBudget:
             return self.spent
         multiplier = self._terms.sigma
         if bundle.masked is not None:
-            setting = setting_of(
-                task_id=bundle.task_id,
-                number=bundle.round,
-                size=bundle.layout.size,
-                enrolments=enrolments,
-                domain=domain,
-                spec=self._spec,
-            )
+            setting = setting_in(bundle, enrolments=enrolments, domain=domain, spec=self._spec)
             multiplier = round_multiplier(
                 bundle.masked, survivors=[update.account for update in bundle.updates], setting=setting
             )

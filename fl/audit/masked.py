@@ -83,6 +83,25 @@ def setting_of(
     )
 
 
+def setting_in(bundle: Bundle, *, enrolments: Enrolments, domain: Domain, spec: TaskSpec) -> Setting:
+    """The same of the round that a bundle holds.
+
+    Args:
+        bundle: Of a masked round.
+        enrolments: Of the task.
+        domain: Of the contract.
+        spec: The task's.
+    """
+    return setting_of(
+        task_id=bundle.task_id,
+        number=bundle.round,
+        size=bundle.layout.size,
+        enrolments=enrolments,
+        domain=domain,
+        spec=spec,
+    )
+
+
 def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> MaskedCheck:
     """Check everything that was said in a masked round, and compute its step and scores.
 

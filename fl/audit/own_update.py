@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fl.audit.difference import RoundDiffers, show
 from fl.audit.masked import masked_weights
-from fl.audit.recompute import RoundDiffers, show
 from fl.bundle.files import DIRECTION, update_file
 from fl.bundle.round_record import RoundRecord
 from fl.chain.typed_data import Header

@@ -7,20 +7,13 @@ its score, the price, the tree. What remains are the scores themselves, for whic
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Protocol
 
-from fl.audit.recompute import ChainView, RoundDiffers, show
+from fl.audit.difference import ChainView, Comparison, RoundDiffers
 from fl.bundle.round_record import RoundRecord
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.rewards import WEIGHT_ONE, Account, Leaf, RoundTree, settle_round
 from fl.rewards.tree import NO_UPDATE
 from fl.task.spec import TaskSpec
-
-
-class Equal(Protocol):
-    """Raises RoundDiffers where what was seen is not what was expected."""
-
-    def __call__(self, what: str, seen: object, expected: object) -> None: ...
 
 
 def check_published(record: RoundRecord, header: Header, *, view: ChainView, spec: TaskSpec) -> None:
@@ -34,43 +27,35 @@ def check_published(record: RoundRecord, header: Header, *, view: ChainView, spe
     Raises: RoundDiffers with the first difference.
     """
     number = header.round
-
-    def equal(what: str, seen: object, expected: object) -> None:
-        if seen != expected:
-            raise RoundDiffers(number, what, show(seen), show(expected))
-
-    equal("the task of round.json", record.task_id, header.task_id)
-    equal("the round of round.json", record.round, number)
-    _check_links(header, view, equal)
-    _check_updates(record, header, view, spec, equal)
+    check = Comparison(number)
+    check.equal("the task of round.json", record.task_id, header.task_id)
+    check.equal("the round of round.json", record.round, number)
+    _check_links(header, view, check)
+    _check_updates(record, header, view, spec, check)
     if view.previous is None:
-        equal("the number of leaves before round 1", len(record.previous), 0)
+        check.equal("the number of leaves before round 1", len(record.previous), 0)
     else:
-        _check_tree("the previous leaves", record.previous, view.previous, equal)
-    before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in record.previous}
-    enrolled = [account for account, enrolment in view.enrolments.items() if enrolment.counts_in(number)]
-    equal("the enrolment", header.enrolment, view.enrolments.hash(number))
-    _check_leaves(record, header, {account: before.get(account, Account()) for account in enrolled}, view, equal)
-    _check_tree("the leaves", record.leaves, header, equal)
+        _check_tree("the previous leaves", record.previous, view.previous, check)
+    check.equal("the enrolment", header.enrolment, view.enrolments.hash(number))
+    _check_leaves(record, header, view.accounts_before(record.previous, number=number), view, check)
+    _check_tree("the leaves", record.leaves, header, check)
 
 
-def _check_links(header: Header, view: ChainView, equal: Equal) -> None:
-    equal("the previous header", header.previous, view.previous_hash)
-    equal("the validation set", header.validation, view.terms.validation_hash)
-    base = view.previous.next_model if view.previous else view.terms.base_model
-    equal("the base model, against the round before,", header.base_model, base)
+def _check_links(header: Header, view: ChainView, check: Comparison) -> None:
+    check.equal("the previous header", header.previous, view.previous_hash)
+    check.equal("the validation set", header.validation, view.terms.validation_hash)
+    check.equal("the base model, against the round before,", header.base_model, view.base_model)
 
 
-def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: TaskSpec, equal: Equal) -> None:
+def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: TaskSpec, check: Comparison) -> None:
     for left, right in pairwise(record.updates):
         if int(left.account, 16) >= int(right.account, 16):
-            equal("the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once")
+            check.equal(
+                "the order of the updates", f"{right.account} after {left.account}", "ascending accounts, each once"
+            )
     staked = sum(update.stake for update in record.updates if update.selected)
     for listed in record.updates:
-        enrolment = view.enrolments.get(listed.account)
-        if enrolment is None or not enrolment.weighs_in(header.round):
-            raise RoundDiffers(header.round, f"an update of {listed.account}", "in the round", "not enrolled for it")
-        equal(f"the stake of {listed.account}", listed.stake, enrolment.stake)
+        check.enrolled(listed, view)
         update = Update(
             task_id=header.task_id,
             round=header.round,
@@ -82,7 +67,7 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
             signer = signer_of(update, domain=view.domain, signature=listed.signature)
         except InvalidSignature as error:
             raise RoundDiffers(header.round, f"the update of {listed.account}", str(error), "signed") from error
-        equal(f"the signer of {listed.account}'s update", signer, listed.account)
+        check.equal(f"the signer of {listed.account}'s update", signer, listed.account)
         # A clip takes weight; so do duplicates, whose shares nobody can tell without the updates.
         share = (2 * listed.stake * WEIGHT_ONE + staked) // (2 * staked) if listed.selected else 0
         if listed.weight > share and spec.duplicate_cosine is None:
@@ -90,37 +75,39 @@ def _check_updates(record: RoundRecord, header: Header, view: ChainView, spec: T
 
 
 def _check_leaves(
-    record: RoundRecord, header: Header, before: dict[str, Account], view: ChainView, equal: Equal
+    record: RoundRecord, header: Header, before: dict[str, Account], view: ChainView, check: Comparison
 ) -> None:
     leaves = {leaf.account: leaf for leaf in record.leaves}
     for account in before:
         if account not in leaves:
-            equal(f"the leaf of {account}", "absent", "there: it is enrolled")
+            check.equal(f"the leaf of {account}", "absent", "there: it is enrolled")
     for account in leaves:
         if account not in before:
-            equal(f"the leaf of {account}", "there", "absent: it is not enrolled")
+            check.equal(f"the leaf of {account}", "there", "absent: it is not enrolled")
     listed = {update.account: update for update in record.updates}
     for account, leaf in leaves.items():
         update = listed.get(account)
-        equal(f"the update root of the leaf of {account}", leaf.update_root, update.root if update else NO_UPDATE)
-        equal(f"the weight of the leaf of {account}", leaf.weight, update.weight if update else 0)
+        check.equal(f"the update root of the leaf of {account}", leaf.update_root, update.root if update else NO_UPDATE)
+        check.equal(f"the weight of the leaf of {account}", leaf.weight, update.weight if update else 0)
         if update is None:
-            equal(f"the score of {account}, which sent no update,", leaf.score, 0)
+            check.equal(f"the score of {account}, which sent no update,", leaf.score, 0)
     scores = {account: leaf.score for account, leaf in leaves.items()}
     payout = settle_round(before, scores=scores, allowed=view.schedule.allowed(header.round))
     for account, after in payout.accounts.items():
-        equal(f"the total of {account}, by its score,", leaves[account].total, after.total)
-    equal("the price", header.price, payout.price)
-    equal("the price of round.json", record.price, payout.price)
+        check.equal(f"the total of {account}, by its score,", leaves[account].total, after.total)
+    check.equal("the price", header.price, payout.price)
+    check.equal("the price of round.json", record.price, payout.price)
     for account, after in payout.accounts.items():
-        equal(f"the cumulative of {account}", leaves[account].cumulative, after.cumulative)
+        check.equal(f"the cumulative of {account}", leaves[account].cumulative, after.cumulative)
 
 
-def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, equal: Equal) -> None:
+def _check_tree(what: str, leaves: tuple[Leaf, ...], header: Header, check: Comparison) -> None:
     for left, right in pairwise(leaves):
         if int(left.account, 16) >= int(right.account, 16):
-            equal(f"the order of {what}", f"{right.account} after {left.account}", "ascending accounts, each once")
-    equal(f"the number of {what}", header.leaf_count, len(leaves))
+            check.equal(
+                f"the order of {what}", f"{right.account} after {left.account}", "ascending accounts, each once"
+            )
+    check.equal(f"the number of {what}", header.leaf_count, len(leaves))
     tree = RoundTree(leaves)
-    equal(f"the cumulative of {what}", header.cumulative, tree.cumulative)
-    equal(f"the root of {what}", header.tree_root, tree.root)
+    check.equal(f"the cumulative of {what}", header.cumulative, tree.cumulative)
+    check.equal(f"the root of {what}", header.tree_root, tree.root)

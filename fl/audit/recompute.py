@@ -7,7 +7,6 @@ everything after them is integers and is compared exactly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from flwr.serverapp.strategy import Strategy
@@ -15,14 +14,11 @@ from numpy.typing import NDArray
 
 from fl.aggregation.replay import replay, replay_sum
 from fl.aggregation.selection import content_for, selected_by
-from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_of
+from fl.audit.difference import ChainView, Comparison, RoundDiffers
+from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_in
 from fl.bundle.format import Bundle, BundledUpdate
-from fl.chain.enrolment import Enrolments
-from fl.chain.schedule import Schedule
-from fl.chain.task_state import Terms
-from fl.chain.typed_data import ZERO_HASH, Domain, Header, InvalidSignature, Update, header_hash, signer_of
+from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
 from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
-from fl.errors import FairshareError
 from fl.rewards import Account, Participant, RoundTree, settle, weigh
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length
@@ -32,35 +28,6 @@ from fl.scoring.replication import share_stakes
 from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
 from fl.task.strategy_facts import facts_of
-
-# Strategies whose next model is the base plus the weighted step, so that it can be checked without their past.
-
-
-class RoundDiffers(FairshareError):
-    """A round says something else than its own inputs come to."""
-
-    def __init__(self, round_number: int, what: str, seen: str, expected: str) -> None:
-        super().__init__(round_number, what, seen, expected)
-        self.round_number, self.what, self.seen, self.expected = round_number, what, seen, expected
-
-    def __str__(self) -> str:
-        return f"round {self.round_number}: {self.what} is {self.seen}, recomputed {self.expected}; do not sign it"
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ChainView:
-    """What the chain says before the round is posted."""
-
-    domain: Domain
-    terms: Terms
-    enrolments: Enrolments
-    schedule: Schedule
-    previous: Header | None  # of the round before; None in round 1
-
-    @property
-    def previous_hash(self) -> bytes:
-        """What the header of this round names, zeros in round 1."""
-        return header_hash(self.previous) if self.previous else ZERO_HASH
 
 
 def check_round(
@@ -91,7 +58,7 @@ def check_round(
     Returns: the relative L2 distance between the posted direction and the recomputed one, or None without a game.
     Raises: RoundDiffers with the first difference.
     """
-    check = _Check(header.round)
+    check = Comparison(header.round)
     base_model = _check_bindings(bundle, header, bundle_hash=bundle_hash, view=view, spec=spec, game=game, check=check)
 
     # One update that stands there twice would take weight from all others.
@@ -138,20 +105,12 @@ def check_round(
 
 
 def _open_updates(
-    bundle: Bundle, base_model: bytes, view: ChainView, check: _Check, *, scoring: PaidScoring
+    bundle: Bundle, base_model: bytes, view: ChainView, check: Comparison, *, scoring: PaidScoring
 ) -> tuple[list[Participant], dict[str, int], NDArray[np.float64]]:
     """Everybody's update, what it weighs, and the step that they make together."""
     spec = scoring.spec
-    blocks = {update.account: _blocks_of(update, bundle, base_model, view, check) for update in bundle.updates}
     participants = [
-        Participant(
-            account=update.account,
-            stake=view.enrolments[update.account].stake,
-            blocks=blocks[update.account],
-            root=update.root,
-            selected=update.selected,
-        )
-        for update in bundle.updates
+        update.participant(_blocks_of(update, bundle, base_model, view, check)) for update in bundle.updates
     ]
     participants = share_stakes(participants, threshold=spec.duplicate_cosine)
     length = agreed_length(participants, spec=spec)
@@ -169,23 +128,13 @@ def _open_updates(
 
 
 def _masked(
-    bundle: Bundle, base_model: bytes, view: ChainView, spec: TaskSpec, check: _Check
+    bundle: Bundle, base_model: bytes, view: ChainView, spec: TaskSpec, check: Comparison
 ) -> tuple[list[Participant], dict[str, int], Mapping[str, int], NDArray[np.float64]]:
     """The same of a masked round, with the scores that what was told of the masks comes to."""
     for update in bundle.updates:
-        enrolment = view.enrolments.get(update.account)
-        if enrolment is None or not enrolment.weighs_in(bundle.round):
-            raise RoundDiffers(bundle.round, f"an update of {update.account}", "in the round", "not enrolled for it")
-        check.equal(f"the stake of {update.account}", update.stake, enrolment.stake)
+        check.enrolled(update, view)
         check.equal(f"whether the update of {update.account} was taken", update.selected, True)
-    setting = setting_of(
-        task_id=bundle.task_id,
-        number=bundle.round,
-        size=bundle.layout.size,
-        enrolments=view.enrolments,
-        domain=view.domain,
-        spec=spec,
-    )
+    setting = setting_in(bundle, enrolments=view.enrolments, domain=view.domain, spec=spec)
     try:
         found = check_masked(bundle, base_model=base_model, setting=setting)
     except MaskedDiffers as error:
@@ -194,10 +143,7 @@ def _masked(
     weights = masked_weights({update.account: update.stake for update in bundle.updates})
     for update in bundle.updates:
         check.equal(f"the weight of {update.account}", update.weight, weights[update.account])
-    participants = [
-        Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)
-        for update in bundle.updates
-    ]
+    participants = [update.participant(SEALED) for update in bundle.updates]
     return participants, weights, found.scores, found.step
 
 
@@ -209,7 +155,7 @@ def _check_bindings(
     view: ChainView,
     spec: TaskSpec,
     game: ValidationGame | None,
-    check: _Check,
+    check: Comparison,
 ) -> bytes:
     """That header, bundle and chain are of one task and round; returns the hash of the base model."""
     check.equal("the spec's hash", spec.hash(), view.terms.spec_hash)
@@ -225,31 +171,13 @@ def _check_bindings(
         check.equal("the shapes of the arrays", bundle.layout.shapes, game.layout.shapes)
     base_model = model_hash(bundle.base)
     check.equal("the base model", header.base_model, base_model)
-    expected_base = view.previous.next_model if view.previous else view.terms.base_model
-    check.equal("the base model, against the round before,", header.base_model, expected_base)
+    check.equal("the base model, against the round before,", header.base_model, view.base_model)
     check.equal("the next model", header.next_model, model_hash(bundle.next))
     return base_model
 
 
-class _Check:
-    def __init__(self, round_number: int) -> None:
-        self.round_number = round_number
-
-    def equal(self, what: str, seen: object, expected: object) -> None:
-        if seen != expected:
-            raise RoundDiffers(self.round_number, what, show(seen), show(expected))
-
-
-def show(value: object) -> str:
-    """A value as messages show it: bytes in hex."""
-    return f"0x{value.hex()}" if isinstance(value, bytes) else str(value)
-
-
-def _blocks_of(update: BundledUpdate, bundle: Bundle, base_model: bytes, view: ChainView, check: _Check) -> Blocks:
-    enrolment = view.enrolments.get(update.account)
-    if enrolment is None or not enrolment.weighs_in(bundle.round):
-        raise RoundDiffers(bundle.round, f"an update of {update.account}", "in the round", "not enrolled for it")
-    check.equal(f"the stake of {update.account}", update.stake, enrolment.stake)
+def _blocks_of(update: BundledUpdate, bundle: Bundle, base_model: bytes, view: ChainView, check: Comparison) -> Blocks:
+    check.enrolled(update, view)
     try:
         blocks = Blocks.from_bytes(update.wire, size=bundle.layout.size)
         signed = Update(
@@ -360,7 +288,7 @@ def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[Publ
     basis = scoring.public_basis(
         base=bundle.base, aggregate=bundle.aggregate, direction=bundle.direction, layout=bundle.layout, past=past
     )
-    check = _Check(bundle.round)
+    check = Comparison(bundle.round)
     if step.rate not in RATES:
         raise RoundDiffers(bundle.round, "the rate of the public step", str(step.rate), f"one of {RATES}")
     check.equal("the number of public vectors", len(step.coefficients), len(basis))
@@ -377,7 +305,7 @@ def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[Publ
             )
 
 
-def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str, Account]:
+def _accounts_before(bundle: Bundle, view: ChainView, check: Comparison) -> dict[str, Account]:
     if view.previous is None:
         check.equal("the number of leaves before round 1", len(bundle.previous), 0)
     else:
@@ -385,9 +313,4 @@ def _accounts_before(bundle: Bundle, view: ChainView, check: _Check) -> dict[str
         # In the order told: two leaves of one account are told apart from the posted ones by the root.
         root = RoundTree(bundle.previous, published=True).root
         check.equal("the previous leaves' root", root, view.previous.tree_root)
-    before = {leaf.account: Account(total=leaf.total, cumulative=leaf.cumulative) for leaf in bundle.previous}
-    return {
-        account: before.get(account, Account())
-        for account, enrolment in view.enrolments.items()
-        if enrolment.counts_in(bundle.round)
-    }
+    return view.accounts_before(bundle.previous, number=bundle.round)

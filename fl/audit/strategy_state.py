@@ -11,7 +11,7 @@ import copy
 from flwr.serverapp.strategy import Strategy
 
 from fl.aggregation.replay import replay
-from fl.audit.masked import follow_masked, setting_of
+from fl.audit.masked import follow_masked, setting_in
 from fl.bundle.format import Bundle
 from fl.bundle.store import BundleSource
 from fl.chain.enrolment import Enrolments
@@ -56,14 +56,7 @@ class StrategyMemory:
             bundle, _ = Bundle.read(self.source.bundle(self._followed + 1))
             self._followed += 1
             if bundle.masked is not None:
-                setting = setting_of(
-                    task_id=bundle.task_id,
-                    number=bundle.round,
-                    size=bundle.layout.size,
-                    enrolments=enrolments,
-                    domain=domain,
-                    spec=self.spec,
-                )
+                setting = setting_in(bundle, enrolments=enrolments, domain=domain, spec=self.spec)
                 follow_masked(self._strategy, bundle, setting=setting)
                 continue
             replay(
@@ -83,13 +76,6 @@ class StrategyMemory:
 def participants_of(bundle: Bundle, *, spec: TaskSpec) -> list[Participant]:
     """Those whose updates a bundle holds, as they were weighed."""
     participants = [
-        Participant(
-            account=update.account,
-            stake=update.stake,
-            blocks=Blocks.from_bytes(update.wire, size=bundle.layout.size),
-            root=update.root,
-            selected=update.selected,
-        )
-        for update in bundle.updates
+        update.participant(Blocks.from_bytes(update.wire, size=bundle.layout.size)) for update in bundle.updates
     ]
     return share_stakes(participants, threshold=spec.duplicate_cosine)

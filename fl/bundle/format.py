@@ -59,7 +59,7 @@ from fl.foreign.json_text import read_json
 from fl.plain_text import printable
 from fl.privacy.transcript import Transcript
 from fl.privacy.wire import transcript_from_json, transcript_to_json
-from fl.rewards import Leaf
+from fl.rewards import Leaf, Participant
 from fl.scoring.public_vectors import PublicStep
 
 
@@ -68,6 +68,12 @@ class BundledUpdate(ListedUpdate):
     """One accepted update as it was signed."""
 
     wire: bytes  # blocks
+
+    def participant(self, blocks: Blocks) -> Participant:
+        """As it takes part in scores and pay, with its blocks as they were read."""
+        return Participant(
+            account=self.account, stake=self.stake, blocks=blocks, root=self.root, selected=self.selected
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 import ssl
 from urllib.parse import urldefrag, urlsplit
 
@@ -13,6 +14,8 @@ from fl.plain_text import printable
 _MOST_BYTES = 1 << 20  # of an invite
 _WAIT_S = 20.0
 _OK = 200
+UNREACHED = "cannot be fetched"  # how a refusal begins that may pass
+_FINGERPRINT = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 def load_invite(text: str) -> Invite:
@@ -38,6 +41,9 @@ def load_invite(text: str) -> Invite:
     shown = printable(text, most=100)
     if not named:
         return Invite.from_bytes(_get(url, context=ssl.create_default_context(), shown=shown), where=shown)
+    if not _FINGERPRINT.fullmatch(named):
+        problem = f"is damaged or cut short: behind # there are {len(named)} characters, and 43 are meant; copy the whole link"
+        raise BadInvite(path=shown, problem=problem)
     # Nobody has vouched for this certificate yet: what comes is believed only as far as the link's fingerprint goes.
     unchecked = ssl.create_default_context()
     unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
@@ -57,12 +63,12 @@ def _get(url: str, *, context: ssl.SSLContext, shown: str) -> bytes:
     try:
         answer = http.ask("GET", url, most=_MOST_BYTES, deadline_s=_WAIT_S)
     except NoAnswer as error:
-        problem = f"cannot be fetched ({error.reason})"
+        problem = f"{UNREACHED} ({error.reason})"
         if "certificate" in error.reason and context.verify_mode != ssl.CERT_NONE:
             problem += "; a gateway with a certificate of its own has a link that ends in # and 43 characters"
         raise BadInvite(path=shown, problem=problem) from error
     finally:
         http.close()
     if answer.status != _OK:
-        raise BadInvite(path=shown, problem=f"cannot be fetched (the server answers {answer.status})")
+        raise BadInvite(path=shown, problem=f"{UNREACHED} (the server answers {answer.status})")
     return answer.body

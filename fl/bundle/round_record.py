@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from fl.bundle.files import AGGREGATE, BASE, DIRECTION, MASKED, NEXT, ROUND, BrokenBundle, update_file
@@ -240,7 +240,7 @@ def signed_header_of(text: bytes) -> tuple[Header, list[bytes]]:
 
 def header_to_json(header: Header) -> dict[str, str]:
     """A header with its amounts as decimal strings and its hashes in hex."""
-    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(header).items()}
+    return _texts(asdict(header))
 
 
 def header_from_json(raw: object) -> Header:
@@ -270,7 +270,11 @@ def _signature(raw: object) -> bytes:
 
 def leaf_to_json(leaf: Leaf) -> dict[str, str]:
     """A leaf with its amounts as decimal strings."""
-    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in asdict(leaf).items()}
+    return _texts(asdict(leaf))
+
+
+def _texts(told: Mapping[str, object]) -> dict[str, str]:
+    return {name: value.hex() if isinstance(value, bytes) else str(value) for name, value in told.items()}
 
 
 def leaf_from_json(raw: object) -> Leaf:

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from getpass import getpass
+import sys
+import warnings
+from getpass import GetPassWarning, getpass
 from pathlib import Path
+from typing import Any
 
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
@@ -99,6 +102,17 @@ def create_keystore(path: Path, *, password: str) -> LocalAccount:
 
 def open_keystore(path: Path, *, password: str) -> LocalAccount:
     """Decrypt a keystore. Raises: KeystoreError for a missing or broken file, or a wrong password."""
+    content = _read_keystore(path)
+    try:
+        return Account.from_key(Account.decrypt(content, password))
+    except Exception as error:  # the libraries' own, of whatever kind; it may hold key material, so none of it is told
+        # eth-keyfile says "MAC mismatch" for a wrong password.
+        known = isinstance(error, ValueError) and "MAC" in str(error)
+        problem = f"wrong password; set {PASSWORD_VARIABLE} or type it again" if known else "is not a v3 keystore"
+        raise KeystoreError(path=str(path), problem=problem) from None
+
+
+def _read_keystore(path: Path) -> dict[str, Any]:
     try:
         content = read_json(read_file(path, most=_MOST_BYTES))
     except Absent:
@@ -109,13 +123,8 @@ def open_keystore(path: Path, *, password: str) -> LocalAccount:
         raise KeystoreError(path=str(path), problem=f"{error.problem}; pass the file `fl key` wrote") from None
     if not _is_bearable(content):
         raise KeystoreError(path=str(path), problem="is not a v3 keystore")
-    try:
-        return Account.from_key(Account.decrypt(content, password))
-    except Exception as error:  # the libraries' own, of whatever kind; it may hold key material, so none of it is told
-        # eth-keyfile says "MAC mismatch" for a wrong password.
-        known = isinstance(error, ValueError) and "MAC" in str(error)
-        problem = f"wrong password; set {PASSWORD_VARIABLE} or type it again" if known else "is not a v3 keystore"
-        raise KeystoreError(path=str(path), problem=problem) from None
+    keystore: dict[str, Any] = content
+    return keystore
 
 
 def _is_bearable(content: object) -> bool:
@@ -144,7 +153,7 @@ def read_password(path: Path) -> str:
 def ask_password(path: Path, *, confirm: bool = False) -> str:
     """The password from the environment, from the file that it names, from the system's keyring, or typed without echo.
 
-    Raises: KeystoreError if it is empty, or the file cannot be read.
+    Raises: KeystoreError if it is empty, or the file cannot be read; EOFError if nobody is there to type it.
     """
     password, file = os.environ.get(PASSWORD_VARIABLE), os.environ.get(PASSWORD_FILE_VARIABLE)
     if password is None and file:
@@ -156,9 +165,24 @@ def ask_password(path: Path, *, confirm: bool = False) -> str:
     if password is None and not confirm:
         password = keyring_password(path)
     if password is None:
-        password = getpass(f"Password of {path}: ")
-        if confirm and getpass("Once more: ") != password:
+        if not confirm:
+            _read_keystore(path)  # nobody types a password for a file that is none
+        password = _typed(f"Password of {path}{', which is new: choose one' if confirm else ''}: ")
+        if confirm and _typed("Once more: ") != password:
             raise KeystoreError(path=str(path), problem="the two passwords differ; start again")
     if not password:
         raise KeystoreError(path=str(path), problem=f"the password is empty; type one or set {PASSWORD_VARIABLE}")
     return password
+
+
+def _typed(prompt: str) -> str:
+    """What somebody types without echo; where there is no terminal, the next line of the input. Raises: EOFError."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", GetPassWarning)
+        try:
+            return getpass(prompt)
+        except GetPassWarning:  # it would warn of an echo that a pipe does not have
+            line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")

@@ -55,7 +55,10 @@ class WrongChain(ChainError):
         self.url, self.seen, self.expected = url, seen, expected
 
     def __str__(self) -> str:
-        return f"{shown(self.url)} is chain {self.seen}, chain {self.expected} is expected; set chain.url or chain.id"
+        return (
+            f"{shown(self.url)} is chain {self.seen}, chain {self.expected} is expected; name a node of chain {self.expected}, or the id "
+            "that is meant"
+        )
 
 
 class NoContract(ChainError):

@@ -183,7 +183,9 @@ class Invite:
         try:
             raw = read_json(text)
         except BadJson as error:
-            raise BadInvite(path=where, problem=f"is not one ({error.problem})") from error
+            cut = text.lstrip().startswith(b"{") and not text.rstrip().endswith(b"}")
+            problem = "is cut short; copy the whole file" if cut else f"is not one ({error.problem})"
+            raise BadInvite(path=where, problem=problem) from error
         return cls._of(raw, where=where)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from eth_account.signers.local import LocalAccount
 
@@ -95,7 +96,16 @@ def check_gateway(invite: Invite, terms: Terms, *, escrow: Escrow) -> None:
         raise GatewayNotSigned(gateway=invite.gateway, coordinator=terms.coordinator)
 
 
-def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
+class TaskOnChain(NamedTuple):
+    """A task as the chain has it, and the contracts to ask for more."""
+
+    escrow: Escrow
+    token: Token
+    terms: Terms
+    state: TaskState
+
+
+def read_task(invite: Invite) -> TaskOnChain:
     """Reach the chain and hold the invite against the terms there.
 
     Raises: ChainUnreachable, WrongChain, NoContract, NoTask; InviteDiffers if coordinator, token or spec are not the task's.
@@ -104,7 +114,7 @@ def read_task(invite: Invite) -> tuple[Escrow, Token, Terms, TaskState]:
     escrow, token = Escrow(w3, invite.contract), Token(w3, invite.token)
     terms, state = escrow.task(invite.id_bytes)
     of_today(invite, terms, escrow=escrow)
-    return escrow, token, terms, state
+    return TaskOnChain(escrow, token, terms, state)
 
 
 def of_today(invite: Invite, terms: Terms, *, escrow: Escrow) -> Invite:

@@ -122,7 +122,7 @@ class PatientProvider(JSONBaseProvider):
     def __init__(self, url: str, *, patience: Patience, timeout_s: float = 20.0) -> None:
         super().__init__()
         if not usable(url):
-            raise ChainUnreachable(url=url, reason="the URL is not of http, https, ws or wss")
+            raise ChainUnreachable(url=url, reason="the URL is not of http, https, ws or wss, or has no such port")
         self.endpoint_uri, self.patience, self.timeout_s = url, patience, timeout_s
         self.log_span = LogSpan()
         self._transport = transport_to(url, wait_s=timeout_s)

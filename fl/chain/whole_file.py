@@ -12,12 +12,16 @@ _AT_ONCE = 16  # files that wait for the disk together
 
 
 def write_whole(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a file in one step, in place of what is there.
+    """Write a file in one step, in place of what is there; a device or a pipe, such as /dev/stdout, is written to.
 
     Args:
         mode: Of the file, less the umask.
     Raises: OSError; what was there before is still there.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as device:
+            device.write(data)
+        return
     with _beside(path, data, mode=mode) as partial:
         partial.replace(path)
 

@@ -39,6 +39,7 @@ from fl.coordinator.lifecycle.wallets import Wallet, wallets_of
 from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher, note_gas
 from fl.coordinator.round.report import RoundReport
+from fl.coordinator.round.settings import RoundHooks, RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import begin_training, check_whole, game_on
 from fl.errors import ConfigError
@@ -100,18 +101,9 @@ def run_federation(config: RunConfig, *, folder: Path, watcher: Watcher) -> Fede
         task, invite = _open_task(setup, chain, base_model=model_hash(vector_of(model)), gas=gas)
         clients = _enrol(setup, chain, task, invite, engine=engine, gas=gas)
         with _timed(seconds, "rounds"):
-            training = begin_training(
-                task,
-                spec,
-                federation,
-                model=model,
-                watcher=watcher,
-                gas=gas,
-                seconds=seconds,
-                clients=clients,
-                engine=use,
-            )
+            training = begin_training(task, spec, federation, model=model, watcher=watcher)
             result = training.result
+            result.gas, result.seconds, result.clients, result.engine = gas, seconds, clients, use
             watcher.on_task(result)
             grid = engine.grid(_node_configs(setup, chain), on_reply=watcher.on_reply)
             training.run(_strategy(setup, chain, task, model=model, result=result), grid)
@@ -303,11 +295,14 @@ def _open_task(
         evaluators=[evaluator.address for evaluator in chain.roles.evaluators],
         salt=free_salt(escrow, sponsor=sponsor.address, seed=setup.config.seed),
     )
-    for owner, amount in ((sponsor, terms.budget), (coordinator, terms.bond)):
+    stakes = terms.evaluator_stake * len(terms.evaluators)  # the coordinator's too, whose process they sign in
+    for owner, amount in ((sponsor, terms.budget), (coordinator, terms.bond + stakes)):
         note_gas(gas, "mint", token.mint(owner.address, amount, account=sponsor))
     task, sent = PaidTask.open(chain.deployment, terms=terms, sponsor=sponsor, coordinator=coordinator, leaps=True)
     for name, transaction in sent.items():
         note_gas(gas, name, transaction)
+    for staked in task.stake_for(chain.roles.evaluators):
+        note_gas(gas, "stake_evaluator", staked)
     invite = task.invite(url=chain.url, spec=setup.spec.to_json())
     invite.write(setup.invite)
     write_validation(setup.folder / VALIDATION, setup.data.validation)
@@ -394,11 +389,12 @@ def _strategy(
         game=game(),
         quorum=LocalQuorum(evaluators=[Evaluator(account=signer, spec=setup.spec, game=game()) for signer in signers]),
         bundles=setup.bundles,
-        seed=setup.config.seed,
-        read_clients=setup.config.scorer.read_clients,
-        resumable=False,  # a run that was killed is run again: its clients are gone too
-        on_phase=setup.watcher.on_phase,
-        on_round=on_round,
+        settings=RoundSettings(
+            seed=setup.config.seed,
+            read_clients=setup.config.scorer.read_clients,
+            resumable=False,  # a run that was killed is run again: its clients are gone too
+        ),
+        hooks=RoundHooks(on_phase=setup.watcher.on_phase, on_round=on_round),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.chain.paid_task import PaidTask
-from fl.coordinator.result import ClientResult, EngineUse, FederationResult, Watcher
+from fl.coordinator.result import FederationResult, Watcher
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, Federation
@@ -95,12 +94,8 @@ def begin_training(
     *,
     model: nn.Module,
     watcher: Watcher,
-    gas: dict[str, list[int]],
-    seconds: dict[str, float],
-    clients: Sequence[ClientResult] = (),
-    engine: EngineUse | None = None,
 ) -> Training:
-    """Look at the initial model, and begin the result.
+    """Look at the initial model, and begin the result, which knows neither gas, seconds nor clients yet.
 
     Args:
         task: On chain.
@@ -108,10 +103,6 @@ def begin_training(
         data: The validation set for the batch norms' statistics, the test set for the result.
         model: The spec's, with its initial weights.
         watcher: Told of each round.
-        gas: By operation, so far.
-        seconds: By step, so far.
-        clients: Those that are known.
-        engine: How they are trained; None where they are on machines of their own.
     """
     base = vector_of(model)
     test = game_on(data.test, spec=spec, model=model)
@@ -127,9 +118,5 @@ def begin_training(
         parameters=len(base),
         validation_samples=len(data.validation),
         test_samples=len(data.test),
-        clients=list(clients),
-        gas=gas,
-        seconds=seconds,
-        engine=engine,
     )
     return Training(spec=spec, model=model, test=test, result=result, watcher=watcher)

@@ -28,6 +28,7 @@ from fl.coordinator.lifecycle.open import salt_under, terms_of, terms_that_diffe
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.lifecycle.simulated import Simulation, simulation, stakes_of
 from fl.coordinator.quorum.local import LocalQuorum
+from fl.coordinator.round.settings import RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
@@ -181,8 +182,7 @@ def paying(
         bundles=bundles_path,
         invite=task.invite(url=where.url, spec=spec.to_json()),
         simulation=simulated,
-        simulated=line,
-        resumable=simulated is None,
+        settings=RoundSettings(simulated=line, resumable=simulated is None),
     )
 
 

@@ -39,7 +39,12 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
             "clients": [_client(client, summary, place=places.get(client["account"])) for client in summary["clients"]],
             "rounds": [_round(round_) for round_ in rounds],
             "refusals": [
-                {"round": round_["round"], "name": names.get(refusal["account"], ""), **refusal}
+                {
+                    "round": round_["round"],
+                    "name": names.get(refusal["account"], ""),
+                    **refusal,
+                    "node_id": str(refusal["node_id"]),  # beyond what a browser's numbers hold
+                }
                 for round_ in reversed(rounds)
                 for refusal in round_["refusals"]
             ][:_REFUSALS],

@@ -17,9 +17,6 @@ from collections.abc import Sequence
 from fractions import Fraction
 from functools import lru_cache
 
-from scipy.optimize import brentq
-from scipy.stats import chi2
-
 from fl.rewards.weight import median_q64
 
 FALSE_ALARMS = 1e-6  # of honest clients, a round
@@ -46,6 +43,8 @@ def agreed_length(
 @lru_cache(maxsize=256)
 def bound(*, projections: int, clients: int) -> Fraction:
     """τ: how far the mean square of the projections of an honest client may be above its squared length."""
+    from scipy.optimize import brentq  # noqa: PLC0415 - half a second, and every node reads this module
+
     needed = 2 * math.log(clients / FALSE_ALARMS) / projections
     found = brentq(lambda tau: tau - 1 - math.log(tau) - needed, 1.0, 4 + 4 * needed, xtol=1e-12)
     return Fraction(math.ceil(found * _STEP), _STEP)
@@ -74,6 +73,8 @@ def pass_chance(factor: float, *, projections: int, clients: int) -> float:
         projections: How many signs are drawn.
         clients: Of the round.
     """
+    from scipy.stats import chi2  # noqa: PLC0415 - as in `bound`
+
     tau = float(bound(projections=projections, clients=clients))
     return float(chi2.cdf(projections * tau / factor**2, projections))
 

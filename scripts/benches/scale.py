@@ -42,6 +42,7 @@ from fl.coordinator.config import TaskConfig
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
 from fl.coordinator.lifecycle.open import terms_of
 from fl.coordinator.quorum.local import LocalQuorum
+from fl.coordinator.round.settings import RoundHooks
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
 from fl.rewards import Account as Standing
@@ -103,7 +104,7 @@ def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, 
         game=game(),
         quorum=LocalQuorum(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
         bundles=folder,
-        on_round=reports.append,
+        hooks=RoundHooks(on_round=reports.append),
     )
     strategy.start(members, ArrayRecord(spec.build_model().state_dict()), num_rounds=1)
     assert not reports[0].refusals, reports[0].refusals[0]

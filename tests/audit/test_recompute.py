@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from chain_view import view_of
 
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
 from fl.audit.public_state import public_round
-from fl.audit.recompute import RoundDiffers, check_round
+from fl.audit.recompute import check_round
 from fl.bundle.format import Bundle
 from fl.chain.typed_data import Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash

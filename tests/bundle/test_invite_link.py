@@ -66,6 +66,17 @@ def test_a_gateway_with_another_certificate_is_not_believed(invite, served):
         load_invite(invite.link)
 
 
+@pytest.mark.parametrize(
+    ("damage", "left"), [(lambda link: link[:-1], 42), (lambda link: link[:-30], 13), (lambda link: link + "Z", 44)]
+)
+def test_a_link_that_was_cut_says_so_before_anybody_is_asked(invite, damage, left):
+    with pytest.raises(
+        BadInvite,
+        match=rf"is damaged or cut short: behind # there are {left} characters, and 43 are meant; copy the whole link",
+    ):
+        load_invite(damage(invite.link.replace(invite.gateway, "https://127.0.0.1:1")))
+
+
 def test_without_a_fingerprint_the_systems_authorities_have_to_know_the_certificate(invite):
     with pytest.raises(
         BadInvite, match="a gateway with a certificate of its own has a link that ends in # and 43 characters"

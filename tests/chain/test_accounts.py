@@ -181,6 +181,45 @@ def test_two_different_typed_passwords_are_refused(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "problem"),
+    [(None, "no such file; make one with"), ("import os", "is not a JSON keystore"), ("{}", "is not a v3")],
+)
+def test_nobody_types_a_password_for_a_file_that_is_no_keystore(monkeypatch, tmp_path, content, problem):
+    path = tmp_path / "key.json"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    monkeypatch.setattr("fl.chain.accounts.getpass", lambda prompt: pytest.fail(f"asked: {prompt}"))
+    with pytest.raises(KeystoreError, match=problem):
+        ask_password(path)
+
+
+def test_without_a_terminal_the_password_is_the_next_line_and_nothing_warns_of_an_echo(tmp_path, python, environment):
+    key = tmp_path / "key.json"
+    made = create_keystore(key, password="p w")
+    asking = (
+        "import sys; from pathlib import Path; from fl.chain.accounts import ask_password, open_keystore\n"
+        "path = Path(sys.argv[1]); print(open_keystore(path, password=ask_password(path)).address)"
+    )
+
+    def asked(typed):
+        known = {name: value for name, value in environment.items() if name != PASSWORD_VARIABLE}
+        return subprocess.run(
+            [python, "-c", asking, str(key)],
+            input=typed,
+            env=known,
+            text=True,
+            capture_output=True,
+            start_new_session=True,
+            check=False,
+        )
+
+    done = asked("p w\n")
+    assert (done.stdout, done.stderr) == (made.address + "\n", "")
+    assert asked("").stderr.rstrip().endswith("EOFError")
+
+
+@pytest.mark.parametrize(
     "costs",
     [
         {"n": 1 << 40, "r": 8, "p": 1, "dklen": 32, "salt": "00"},

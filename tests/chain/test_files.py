@@ -175,6 +175,14 @@ def test_an_invite_of_before_there_were_gateways_still_reads(tmp_path):
     assert Invite.read(tmp_path / "invite.json") == INVITE
 
 
+def test_a_file_that_was_cut_is_refused_as_cut(tmp_path):
+    INVITE.write(tmp_path / "invite.json")
+    whole = (tmp_path / "invite.json").read_bytes()
+    (tmp_path / "cut.json").write_bytes(whole[:200])
+    with pytest.raises(BadInvite, match=r"cut.json is cut short; copy the whole file; ask the coordinator for it"):
+        Invite.load(str(tmp_path / "cut.json"))
+
+
 @pytest.mark.parametrize("damage", [lambda line: line[:-9], lambda line: line[:40], lambda line: "fairshare:é"])
 def test_a_line_that_was_cut_is_refused(damage):
     with pytest.raises(BadInvite, match="is damaged or cut short; copy the whole line; ask the coordinator for it"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from clients.joining.purse import Purse
 from clients.node.folder import NodeFolder
-from clients.payments.follower import PayFollower
+from clients.payments.follower import Payee, PayFollower
 from fl.bundle.validation_set import VALIDATION, write_validation
 from fl.chain.checked_requests import BadCallOutput, BlockUnknown, NodeRefused, Reverted, TransactionUnknown
 from fl.chain.erc20 import Token
@@ -276,10 +276,9 @@ def _follow(played, folder):
     said = []
     follower = PayFollower(
         played.invite,
+        Payee(account=played.clients[0], claims=False),
         folder=NodeFolder(path=folder),
         gateway=None,
-        account=played.clients[0],
-        claims=False,
         say=said.append,
     )
     follower._stop.wait = lambda seconds: follower._over.set() if seconds else False

@@ -63,7 +63,10 @@ def test_another_chain_id_is_refused(anvil):
     with pytest.raises(WrongChain) as caught:
         connect(anvil, chain_id=1)
     assert (caught.value.seen, caught.value.expected) == (31337, 1)
-    assert str(caught.value) == f"{anvil} is chain 31337, chain 1 is expected; set chain.url or chain.id"
+    assert (
+        str(caught.value)
+        == f"{anvil} is chain 31337, chain 1 is expected; name a node of chain 1, or the id that is meant"
+    )
 
 
 @pytest.mark.parametrize(("cls", "what"), [(Escrow, "Fairshare contract"), (Token, "token")])

@@ -68,6 +68,17 @@ def test_what_is_there_is_replaced_or_refused_as_asked(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
+def test_a_pipe_or_a_device_is_written_to_and_stays_what_it_is(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_whole(pipe, b"a deployment")
+    assert os.read(reader, 100) == b"a deployment"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_on_a_full_disk_the_file_stays_as_it_was(tmp_path, no_room):
     path = _written(tmp_path / "file.json")
     before = path.read_bytes()

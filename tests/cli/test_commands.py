@@ -142,7 +142,7 @@ def test_a_wrong_chain_id_is_refused(refuses, anvil, tmp_path):
     out = tmp_path / "deployment.json"
     refuses(
         "deploy", f"chain={anvil}", "id=1", f"out={out}",
-        saying=f"{anvil} is chain 31337, chain 1 is expected; set chain.url or chain.id",
+        saying=f"{anvil} is chain 31337, chain 1 is expected; name a node of chain 1, or the id that is meant",
     )  # fmt: skip
     assert not out.exists()
 

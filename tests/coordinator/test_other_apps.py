@@ -22,7 +22,6 @@ from coordinator.other_apps import (
 )
 from flwr.app import ArrayRecord, Message
 from flwr.clientapp import ClientApp
-from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
 
@@ -315,6 +314,8 @@ def coefficients(model):
 
 
 def of_coefficients(arrays):
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - half a second
+
     model = LogisticRegression(max_iter=1, warm_start=True)
     model.classes_ = np.array([0, 1])
     model.coef_, model.intercept_ = arrays["0"].copy(), arrays["1"].copy()

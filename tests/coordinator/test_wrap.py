@@ -29,6 +29,7 @@ from fl.coordinator.engines.local import LocalGrid
 from fl.coordinator.lifecycle import refuter
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.coordinator.round.resume import LostRound
+from fl.coordinator.round.settings import RoundHooks
 from fl.errors import ConfigError, FairshareError
 
 TOKENS = 10**18
@@ -270,7 +271,7 @@ def test_a_hostile_buffer_changes_nothing(folder, settings, rows, account):
     strategy = paying(inner, model=seeded_net(), **{**settings, "invite": "adam.json", "clients": 0})
     enrol(here, token, account, invite="adam.json", stakes=(TOKENS, 2 * TOKENS))
     reports = []
-    strategy.on_round = reports.append
+    strategy.hooks = RoundHooks(on_round=reports.append)
     app = client_app(rows, hostile=[1])
     result = strategy.start(grid_of(here, app, invite="adam.json"), ArrayRecord(seeded_net().state_dict()))
     for report in reports:
@@ -321,7 +322,7 @@ def test_a_named_part_is_paid_by_a_loss_over_named_batches(folder, settings, row
     strategy = paying(inner, model=seeded_net(), **common)
     invite = enrol(here, token, account, invite="part.json")
     reports = []
-    strategy.on_round = reports.append
+    strategy.hooks = RoundHooks(on_round=reports.append)
     result = strategy.start(grid_of(here, client_app(rows), invite="part.json"), ArrayRecord(seeded_net().state_dict()))
     bundle, _ = Bundle.read(reports[0].bundle)
     assert bundle.layout.names == ("last.weight", "last.bias")

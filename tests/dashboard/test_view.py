@@ -61,10 +61,11 @@ def test_refusals_stand_newest_first_with_the_clients_name():
     summary = run_summary(rounds=3)
     for round_ in summary["rounds"]:
         account = client_of(summary, 0)["account"]
-        round_["refusals"] = [{"node_id": 2, "account": account, "reason": f"late in {round_['round']}"}]
+        round_["refusals"] = [{"node_id": 2**63 + 1, "account": account, "reason": f"late in {round_['round']}"}]
     shown = view(summary)
     assert [refusal["reason"] for refusal in shown["refusals"]] == ["late in 3", "late in 2", "late in 1"]
     assert {refusal["name"] for refusal in shown["refusals"]} == {"client-0"}
+    assert {refusal["node_id"] for refusal in shown["refusals"]} == {"9223372036854775809"}  # to its last digit
     assert shown["refused"] == 3
 
 

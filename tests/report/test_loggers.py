@@ -3,8 +3,6 @@
 import importlib.util
 
 import pytest
-from mlflow.tracking import MlflowClient
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from fl.chain.tokens import WEI
 from fl.coordinator.result import Watcher
@@ -48,6 +46,9 @@ def test_a_round_is_flat_names_and_numbers(trained):
 
 
 def test_both_tools_hold_every_figure_of_every_round(trained, tmp_path, monkeypatch):
+    from mlflow.tracking import MlflowClient  # noqa: PLC0415 - a second
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: PLC0415
+
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     folder, seen = tmp_path / "runs" / "20260101-two", []
     folder.mkdir(parents=True)

@@ -11,6 +11,7 @@ from torch import nn
 
 from clients.joining.preview import preview
 from fl.errors import ConfigError
+from fl.task import model_size
 from fl.task.bounds import check_bounds, read_spec
 from fl.task.model_size import ModelTooLarge, check_size
 from fl.task.models import build_model
@@ -93,7 +94,6 @@ def test_a_spec_without_what_every_task_has_is_refused(spec, name):
         ("torch.nn:Linear", {"in_features": -1, "out_features": 2}, ""),
         ("torch.nn:MultiheadAttention", {"embed_dim": 10, "num_heads": 3}, ""),
         ("fl.task.models:MLP", {"hidden": [10**6, 10**6]}, "has more than 268,435,456 values"),
-        ("torch.nn:LSTM", {"input_size": 3, "hidden_size": 2, "num_layers": 10**5}, "has more than 20,000 tensors"),
     ],
 )
 def test_a_model_is_counted_before_it_is_built(path, arguments, problem):
@@ -102,6 +102,14 @@ def test_a_model_is_counted_before_it_is_built(path, arguments, problem):
     assert str(caught.value).startswith(
         f"the task's model {path} {problem}" if problem else f"{path} cannot be built: "
     )
+
+
+def test_a_models_tensors_are_counted_before_it_is_built(monkeypatch):
+    assert model_size._MOST_TENSORS == 20_000
+    monkeypatch.setattr(model_size, "_MOST_TENSORS", 2_000)
+    arguments = {"input_size": 3, "hidden_size": 2, "num_layers": 10**5}
+    with pytest.raises(ModelTooLarge, match="the task's model torch.nn:LSTM has more than 2,000 tensors"):
+        build_model("torch.nn:LSTM", arguments, feature_shape=(3,), num_classes=2, seed=0, trust=FOREIGN)
 
 
 def test_layers_without_number_are_not_built(monkeypatch):

@@ -11,6 +11,9 @@ import { proofOf } from "./tree";
 import { claim, hasWallet, leave, showToken } from "./wallet";
 import { duration, loss, percent, plural, score, scoreOf, tokens } from "./words";
 
+/** Whether an update of the client's counts in a round. */
+const sent = (row: ClientRounds["rounds"][number]) => row.score_q40 !== null;
+
 type Props = { account: string; view: View; standing: Standing | null; checks: Map<number, Check> };
 
 export function Account({ account, view, standing, checks }: Props) {
@@ -106,6 +109,7 @@ export function Account({ account, view, standing, checks }: Props) {
           <Steps
             account={client.account}
             round={round}
+            sent={client.rounds.some((row) => row.round === round && sent(row))}
             check={checks.get(round)}
             scorer={view.task.scorer ?? "direction"}
             attested={view.task.attested ?? view.task.scorer !== "direction"}
@@ -114,7 +118,11 @@ export function Account({ account, view, standing, checks }: Props) {
         </>
       )}
       <h3>What it was paid for</h3>
-      <Bars classes={client.classes} parts={client.by_class} of={client.name} />
+      {client.rounds.some(sent) || !client.rounds.length ? (
+        <Bars classes={client.classes} parts={client.by_class} of={client.name} />
+      ) : (
+        <p>No update of it was accepted, so there is nothing that it was paid for.</p>
+      )}
       <h3>Every round</h3>
       <Scroll caption="This client by round: the length factor is what the round's length left of its update, the price is in tokens for 1.0 of loss, amounts are in tokens">
         <thead>
@@ -198,7 +206,9 @@ function Claim({ client, claimable, waiting, final, standing, check, chain, onCl
   else if (check && !check.published) {
     line = `The files of round ${final}, the last final one, are not here to claim with: ${check.findings[0]!.told}.`;
   } else if (claimable === null) line = "Recomputing the last final round …";
-  else if (claimable <= 0n) line = `Nothing is open: all that was earned up to round ${final}, the last final one, has been claimed.`;
+  else if (claimable <= 0n && leafIn(check, client.account)?.cumulative === 0n) {
+    line = `Nothing was earned up to round ${final}, the last final one, so there is nothing to claim.`;
+  } else if (claimable <= 0n) line = `Nothing is open: all that was earned up to round ${final}, the last final one, has been claimed.`;
   else line = `${tokens(claimable)} tokens can be claimed now, from round ${final}, the last final one.`;
   if (waiting && waiting > 0n && pending) {
     line += ` ${tokens(waiting)} more wait for challenge windows; the next one is over in ${duration(pending.window_left)}.`;
@@ -266,7 +276,7 @@ function Leave({ client, own, standing, chain, onLeft }: { client: ClientRounds;
   };
   return (
     <div class="card leave">
-      <h3>Leave</h3>
+      <h3>{own.left_round ? "Left" : "Leave"}</h3>
       {own.left_round ? (
         <p>This account left before round {own.left_round} and cannot come back.</p>
       ) : (

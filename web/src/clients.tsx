@@ -44,7 +44,7 @@ export function Clients({ view, live, standing, checks }: Props) {
                   <Hash value={client.account} />
                 </div>
               </th>
-              <td>
+              <td class="node">
                 <NodeState client={client} live={live} left={standing?.reachable ? standing.left[client.account] : undefined} />
               </td>
               <td class="n">

@@ -11,18 +11,19 @@ import { grouped, percent, priceOf, scoreOf, tokens } from "./words";
 
 type Step = { name: string; formula: string; value: string; ok: Verdict; open?: string };
 
-type StepsProps = { account: string; round: number; check: Check | undefined; scorer: string; attested: boolean };
+type StepsProps = { account: string; round: number; sent: boolean; check: Check | undefined; scorer: string; attested: boolean };
 
-/** Each step from score to wei of one round, recomputed. */
-export function Steps({ account, round, check, scorer, attested }: StepsProps) {
+/** Each step from score to wei of one round, recomputed; `sent` says whether an update of the account's counts in it. */
+export function Steps({ account, round, sent, check, scorer, attested }: StepsProps) {
   const [raw, setRaw] = useState<bigint | string | null>(null);
   useEffect(() => {
-    setRaw(null);
+    setRaw(sent ? null : `no update of it was accepted in round ${round}`);
+    if (!sent) return;
     fetchJson<{ raw: string }>(`rounds/${round}/raw/${account}`).then(
       (told) => setRaw(BigInt(told.raw)),
       (error) => setRaw(error.message),
     );
-  }, [account, round]);
+  }, [account, round, sent]);
   const leaf = leafIn(check, account);
   if (!check) return <p>Recomputing round {round} …</p>;
   if (!leaf || !check.published) return <p>Round {round} has no leaf of this account.</p>;

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from eth_account.signers.local import LocalAccount
 
+from fl.audit.difference import ChainView
 from fl.audit.public_state import PublicState
-from fl.audit.recompute import ChainView, check_round
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.format import Bundle
 from fl.bundle.store import BundleStore

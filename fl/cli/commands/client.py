@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,27 +25,27 @@ from clients.keys.wallet import unlock
 from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
 from clients.node.loop import Node, load_app
-from clients.payments.follower import PayFollower
+from clients.payments.follower import Payee, PayFollower
 from clients.payments.metrics import NodeMetrics, NoPrometheus, serving_metrics
 from clients.privacy.spent import check_rows, limit_of
 from clients.shard import survey_own_shard
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused, ArchiveUnreachable
-from fl.bundle.invite_link import load_invite
+from fl.bundle.invite_link import UNREACHED, load_invite
 from fl.chain.accounts import ask_password, create_keystore, open_keystore
 from fl.chain.enrolment import Enrolment
 from fl.chain.erc20 import Token
 from fl.chain.errors import KeystoreError
 from fl.chain.escrow import Escrow
-from fl.chain.invite import Invite
+from fl.chain.invite import BadInvite, Invite
 from fl.chain.json_file import write_json
-from fl.chain.membership import TaskOver, check_gateway, join, read_task
+from fl.chain.membership import TaskOnChain, TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
-from fl.chain.task_state import Status, TaskState, Terms
+from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole, whole
-from fl.cli.commands.join import INTERRUPTED, accepted, commit
+from fl.cli.commands.join import INTERRUPTED, accepted, commit, is_committed
 from fl.cli.terminal.data_table import print_reading
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
@@ -93,7 +93,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(
             f"name is {printable(name, most=60)!r}; take 1 to {_LONGEST_NAME} characters that can be printed"
         )
-    invite = load_invite(values["invite"])
+    invite = invite_named(values)
     if not invite.gateway:
         raise ConfigError(
             f"the invite {printable(values['invite'], most=60)} names no gateway, so its task runs on one machine; ask the coordinator for "
@@ -112,7 +112,7 @@ def main(arguments: Sequence[str]) -> None:
             if folder.invite_path.exists()
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
-        escrow, token, terms, state = read_task(invite)
+        escrow, token, terms, state = task = read_task(invite)
         if not _is_over(state):
             check_gateway(invite, terms, escrow=escrow)
         invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
@@ -136,6 +136,8 @@ def main(arguments: Sequence[str]) -> None:
             staked = tokens(client.stake)
             _choose_name(values, invite=invite, account=account)
             _say(f"{account.address} is a client of task {invite.task_id[:10]}… with {staked} tokens staked")
+            for line in said_otherwise(values, folder=folder, stake=client.stake):
+                _say(line)
         else:
             _check_open(invite, state)
             gateway.clock_offset_s()  # whoever cannot reach the coordinator should not stake
@@ -143,11 +145,8 @@ def main(arguments: Sequence[str]) -> None:
                 previewing = stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
             offer = _offer(
                 invite,
+                task,
                 values,
-                escrow=escrow,
-                token=token,
-                terms=terms,
-                state=state,
                 account=account,
                 shard=shard,
                 reading=reading,
@@ -158,17 +157,20 @@ def main(arguments: Sequence[str]) -> None:
                 return
         pay = PayFollower(
             invite,
+            Payee(
+                account=account,
+                claims=values.get("claim") != "false",
+                wallet=values.get("key", ""),
+                limit=limit_of(values.get("privacy.limit", "")),
+                rows=len(shard.data),
+            ),
             folder=folder,
             gateway=gateway,
-            account=account,
-            claims=values.get("claim") != "false",
-            wallet=values.get("key", ""),
             say=_say,
-            limit=limit_of(values.get("privacy.limit", "")),
-            rows=len(shard.data),
         )
         if _is_over(state):
-            _follow(pay)
+            with saying_what_stays(account):
+                _follow(pay)
             return
         node = Node(
             folder,
@@ -186,8 +188,24 @@ def main(arguments: Sequence[str]) -> None:
             say=_say,
         )
         figures = NodeMetrics(folder, account=account.address, task_id=invite.id_bytes)
-        with serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext():
+        with (
+            saying_what_stays(account),
+            serving_metrics(figures, port=values["metrics"]) if "metrics" in values else nullcontext(),
+        ):
             node.run()
+
+
+@contextmanager
+def saying_what_stays(account: LocalAccount) -> Iterator[None]:
+    """Whoever stops a node has not left: the stake is where it was."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say(
+            f"stopped; {account.address} is still a client, with its stake in the contract: the same command goes on where it was, `fl status` "
+            "shows where one stands, `fl leave` ends it"
+        )
+        raise
 
 
 def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
@@ -220,6 +238,23 @@ def _settings(values: dict[str, str]) -> dict[str, str | int | bool]:
         "drop-unlabelled": values.get("drop_unlabelled") == "true",
         "threads": threads,
     }
+
+
+def invite_named(values: dict[str, str]) -> Invite:
+    """The invite; of a link whose gateway does not answer now, the one that a folder keeps since it was joined from. Raises: BadInvite."""
+    try:
+        return load_invite(values["invite"])
+    except BadInvite as error:
+        if not error.problem.startswith(UNREACHED):
+            raise
+        named = expanded(values.get("folder") or "node")
+        for path in (named, *sorted(named.parent.glob("node-*"))):
+            with suppress(BadInvite):
+                kept = Invite.read(path / "invite.json")
+                if kept.link == values["invite"].strip():
+                    print(f"the link's gateway does not answer now; going on with the invite in {path}")
+                    return kept
+        raise
 
 
 def _folder_for(values: dict[str, str], invite: Invite) -> NodeFolder:
@@ -293,6 +328,23 @@ def _choose_name(values: dict[str, str], *, invite: Invite, account: LocalAccoun
         _say(f"the coordinator's page does not call you {printable(values['name'], most=60)}: {error.reason}")
 
 
+def said_otherwise(values: dict[str, str], *, folder: NodeFolder, stake: int) -> Iterator[str]:
+    """What a later start says that the joining has settled.
+
+    Args:
+        values: As typed.
+        folder: The node's.
+        stake: Wei, as the chain has it.
+    """
+    if "stake" in values and wei(values["stake"], setting="stake") != stake:
+        yield f"stake={values['stake']} changes nothing: the stake is set when a client joins"
+    if not is_committed(expanded(values["data"]), note=folder.path / "commitment.json"):
+        yield (
+            f"{printable(values['data'], most=100)} is another file than the one that this account committed to when it joined; it trains "
+            "on this one from now on"
+        )
+
+
 def _check_membership(known: Enrolment, *, folder: NodeFolder) -> None:
     if not folder.node_key_path.exists() or folder.node_key() != known.node_key:
         raise JoinedElsewhere(
@@ -315,17 +367,15 @@ def _check_open(invite: Invite, state: TaskState) -> None:
 
 def _offer(
     invite: Invite,
+    task: TaskOnChain,
     values: dict[str, str],
     *,
-    escrow: Escrow,
-    token: Token,
-    terms: Terms,
-    state: TaskState,
     account: LocalAccount,
     shard: Shard,
     reading: DataReading,
     previewing: Previewing,
 ) -> Offer:
+    escrow, token, terms, state = task
     spec, app = read_spec(invite.spec), values.get("app") or _DEFAULT_APP
     check_rows(PrivacyTerms.of(spec.get("privacy")), rows=len(shard.data), own_app="" if app == _DEFAULT_APP else app)
     expected = min(len(shard.data) * terms.min_stake, terms.max_stake)

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     values = parse(arguments, known=KNOWN, command="deploy", required=["chain"])
     out = Path(values.get("out", "deployment.json"))
     chain, expected = values["chain"], _integer(values.get("id"), "id")
-    port = _integer(values.get("port"), "port") or ANVIL_PORT
+    port = ANVIL_PORT if "port" not in values else _integer(values["port"], "port") or 0
+    if not 0 < port < 65536:
+        raise ConfigError(f"port is {values['port']!r}; set one from 1 to 65535")
     _try_to_write(out)
     if chain != "anvil" and "://" not in chain:
         raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
@@ -73,6 +75,8 @@ def _try_to_write(out: Path) -> None:
     if out.is_dir():
         raise ConfigError(f"out is {out}, which is a folder; name a file in it, such as {out / 'deployment.json'}")
     probe = out.with_name(out.name + ".try")
+    if out.exists() and not out.is_file():
+        return  # a device, such as /dev/stdout
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(bytes(4096))

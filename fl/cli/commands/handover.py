@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
-from fl.chain.membership import read_task
+from fl.chain.membership import TaskOnChain, read_task
 from fl.chain.task_state import Status, TaskState, Terms
 from fl.chain.tokens import tokens
 from fl.cli.arguments.key_value import named, parse
@@ -35,28 +34,19 @@ def main(arguments: Sequence[str]) -> None:
     if values.get("take", "true") != "true" or ("take" in values) == bool(values.get("to")):
         raise ConfigError("write to=0x… to offer the place, to=none to take the offer back, or take=true to take it")
     folder, invite = office_of(values)
-    escrow, _, terms, state = read_task(invite)
+    task = read_task(invite)
+    state = task.state
     if state.status not in (Status.OPEN, Status.STARTED):
         raise ConfigError(
             f"task {invite.task_id} is {state.status.name.lower()}: there is nothing to hand over any more"
         )
-    offered = escrow.offered_to(invite.id_bytes, from_block=invite.block)
-    if "take" in values:
-        _take(values, folder, invite, escrow=escrow, terms=terms, state=state, offered=offered)
-    else:
-        _offer(values, folder, invite, escrow=escrow, terms=terms, state=state, offered=offered)
+    offered = task.escrow.offered_to(invite.id_bytes, from_block=invite.block)
+    act = _take if "take" in values else _offer
+    act(values, folder, invite, task, offered=offered)
 
 
-def _offer(
-    values: dict[str, str],
-    folder: Path,
-    invite: Invite,
-    *,
-    escrow: Escrow,
-    terms: Terms,
-    state: TaskState,
-    offered: str,
-) -> None:
+def _offer(values: dict[str, str], folder: Path, invite: Invite, task: TaskOnChain, *, offered: str) -> None:
+    escrow, _, terms, state = task
     to = _NOBODY if values["to"] == "none" else _address(values["to"])
     if to == terms.coordinator:
         raise ConfigError(f"{to} is the coordinator of task {invite.task_id} already")
@@ -89,16 +79,8 @@ def _offer(
         )
 
 
-def _take(
-    values: dict[str, str],
-    folder: Path,
-    invite: Invite,
-    *,
-    escrow: Escrow,
-    terms: Terms,
-    state: TaskState,
-    offered: str,
-) -> None:
+def _take(values: dict[str, str], folder: Path, invite: Invite, task: TaskOnChain, *, offered: str) -> None:
+    escrow, _, terms, state = task
     if not values.get("key") and "anvil" not in values:
         raise ConfigError("key is not set; add key=KEYSTORE of the account that takes the place")
     if not offered:

@@ -20,7 +20,7 @@ from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
 from fl.foreign.files import Unreadable, expanded, read_file
 from fl.foreign.json_text import BadJson, hex_of, object_of, read_json
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.task.bounds import read_spec
 
 _LONGEST_SPEC = 20_000  # characters that are shown
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
         note = Path(values["data"] + ".commitment.json")
         dataset = commit(Path(values["data"]), note=note, task_id=invite.task_id, account=account.address)
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}")
-    print(f"pays up to {tokens(terms.budget)} tokens over {terms.rounds} rounds, by score")
+    print(f"pays up to {tokens(terms.budget)} tokens over {plural(terms.rounds, 'round')}, by score")
     print(
         f"stakes {tokens(stake)} tokens of {account.address}, back at the end unless it signs two updates for a round"
     )
@@ -86,15 +86,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
         account: That joins.
     Raises: ConfigError if the file, or the note that is there, cannot be read.
     """
-    try:
-        if data.is_dir():
-            files = sorted(path for path in data.iterdir() if path.is_file())
-            sums = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
-            content = hashlib.sha256(json.dumps(sums).encode()).digest()
-        else:
-            content = hashlib.sha256(data.read_bytes()).digest()
-    except OSError as error:
-        raise ConfigError(f"data is {data}, which cannot be read ({error.strerror}); name the shard's file") from error
+    content = _content_of(data)
     of = {"task": task_id, "account": account, "sha256": content.hex()}
     if note.exists():
         try:
@@ -111,6 +103,26 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
     digest = hashlib.sha256(salt + content).digest()
     write_json(note, {**of, "salt": salt.hex(), "commitment": digest.hex()}, mode=0o600)
     return digest
+
+
+def is_committed(data: Path, *, note: Path) -> bool:
+    """Whether a file is the one of the note's commitment; True where there is no note that tells."""
+    try:
+        known = object_of(read_json(read_file(note, most=_MOST_NOTE)))
+    except (Unreadable, BadJson):
+        return True
+    return known.get("sha256") in (None, _content_of(data).hex())
+
+
+def _content_of(data: Path) -> bytes:
+    try:
+        if data.is_dir():
+            files = sorted(path for path in data.iterdir() if path.is_file())
+            sums = [(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]
+            return hashlib.sha256(json.dumps(sums).encode()).digest()
+        return hashlib.sha256(data.read_bytes()).digest()
+    except OSError as error:
+        raise ConfigError(f"data is {data}, which cannot be read ({error.strerror}); name the shard's file") from error
 
 
 def accepted(question: str, values: dict[str, str]) -> bool:

@@ -13,8 +13,8 @@ from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.task_state import Status, TaskState
 from fl.chain.tokens import tokens
-from fl.cli.arguments.key_value import named, parse
-from fl.cli.arguments.node import FOLDER, folder_of, invite_of
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.node import FOLDER, by_place, folder_of, invite_of
 from fl.cli.arguments.signer import WALLET, wallet_signer
 from fl.cli.commands.join import accepted
 from fl.errors import ConfigError
@@ -30,7 +30,7 @@ KNOWN = {
 
 def main(arguments: Sequence[str]) -> None:
     """Leave if the account takes part; fetch its stake if it may go."""
-    values = parse(named(arguments, "folder", command="leave"), known=KNOWN, command="leave")
+    values = parse(by_place(arguments, command="leave"), known=KNOWN, command="leave")
     invite = invite_of(values, folder_of(values))
     escrow, token, _, state = read_task(invite)
     account = wallet_signer(values, chain_id=invite.chain_id)
@@ -38,7 +38,11 @@ def main(arguments: Sequence[str]) -> None:
     if not client.first_round:
         raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
     running = state.status in (Status.OPEN, Status.STARTED)
-    if running and not client.left_round:
+    if running and not client.left_round and state.posted >= state.rounds:
+        print(
+            f"all {state.rounds} rounds are posted, so there is nothing left to leave; what was earned stays claimable"
+        )
+    elif running and not client.left_round:
         print(f"{account.address} has {tokens(client.stake)} tokens staked in task {invite.task_id}")
         print(
             "whoever leaves cannot come back; the round that is under way still counts, and what was earned stays claimable"
@@ -78,7 +82,7 @@ def _fetch_stake(
 
 
 def _when(left_round: int, state: TaskState) -> str:
-    if left_round:
+    if left_round and left_round <= state.rounds:
         return f"once round {left_round - 1} is posted and its challenge window is over, or the task is closed"
     what = "complete and its last round final" if state.status == Status.STARTED else "over"
     return f"when the task is closed, which anybody may do once it is {what}"

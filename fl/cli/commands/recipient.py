@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fl.chain.membership import read_task
-from fl.cli.arguments.key_value import named, parse
-from fl.cli.arguments.node import FOLDER, folder_of, invite_of
+from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.node import FOLDER, by_place, folder_of, invite_of
 from fl.cli.arguments.signer import WALLET, wallet_signer
 from fl.cli.arguments.values import address_of
 from fl.cli.commands.join import accepted
@@ -25,7 +25,7 @@ KNOWN = {
 
 def main(arguments: Sequence[str]) -> None:
     """Name the payee, or pass an account that is paid elsewhere on to another one."""
-    values = parse(named(arguments, "folder", command="recipient"), known=KNOWN, command="recipient", required=["to"])
+    values = parse(by_place(arguments, command="recipient"), known=KNOWN, command="recipient", required=["to"])
     to = address_of(values["to"], setting="to")
     told = address_of(values["account"], setting="account") if values.get("account") else ""
     invite = invite_of(values, folder_of(values))

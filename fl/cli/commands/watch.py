@@ -61,10 +61,16 @@ def main(arguments: Sequence[str]) -> None:
         challenger=account.address if account and not dry else "",
     )
     told = f"as {account.address}" if account else "without filing anything"
-    print(f"watching task {task.invite.task_id} {told}; Ctrl-C ends it", flush=True)
+    once = values.get("once") == "true"
+    ends = "looking once" if once else "Ctrl-C ends it"
+    print(f"watching task {task.invite.task_id} {told}; {ends}", flush=True)
     watcher = _Watcher(watch, account=None if dry else account, notes=notes, look_s=every)
-    if values.get("once") == "true":
-        watcher.pass_once()
+    if once:
+        over = watcher.pass_once()
+        if over:
+            print(watcher.ending())
+        elif not (watcher.fraud or watcher.unread or watcher.told):
+            print("no round is posted whose challenge window is open, so there was nothing to look at")
         if watcher.unread:
             print("what could not be read may hold anything, so this look says nothing of it")
         sys.exit(1 if watcher.fraud or watcher.unread else 0)
@@ -91,10 +97,19 @@ class _Watcher:
                 self._say_once(f"waiting: {printable(error)}")
                 over, pause = False, min(2 * pause, _LONGEST_PAUSE_S)
             if over:
-                state = self.watch.record.state()
-                print(f"the task is {state.status.name.lower()} at round {state.posted}; nothing is left to watch")
+                print(self.ending())
                 return
             time.sleep(pause)
+
+    def ending(self) -> str:
+        """Why there is nothing left to watch."""
+        state = self.watch.record.state()
+        return f"the task is {state.status.name.lower()} at round {state.posted}; nothing is left to watch"
+
+    @property
+    def told(self) -> bool:
+        """Whether anything was said of a round."""
+        return bool(self._told)
 
     def pass_once(self) -> bool:
         """Look, and file what was found, until a look finds nothing new; returns whether the task is over."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fl.audit.difference import ChainView
 from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import ChainView
 from fl.chain.typed_data import Header
 from fl.errors import FairshareError
 

@@ -145,10 +145,7 @@ def settle_masked(
 
 def masked_participants(bundle: Bundle) -> tuple[Participant, ...]:
     """Those whose words a masked bundle holds; the strategies of masked rounds remember nothing of them."""
-    return tuple(
-        Participant(account=update.account, stake=update.stake, blocks=SEALED, root=update.root)
-        for update in bundle.updates
-    )
+    return tuple(update.participant(SEALED) for update in bundle.updates)
 
 
 def accepted_of(

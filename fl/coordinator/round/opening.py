@@ -11,8 +11,8 @@ import numpy as np
 from flwr.app import ArrayRecord
 from numpy.typing import NDArray
 
+from fl.audit.difference import ChainView
 from fl.audit.public_state import public_round
-from fl.audit.recompute import ChainView
 from fl.bundle.format import Bundle
 from fl.chain.enrolment import Enrolment
 from fl.chain.paid_task import PaidTask

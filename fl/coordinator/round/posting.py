@@ -30,6 +30,7 @@ class SignedHeader:
 
     header: Header
     signatures: tuple[bytes, ...]  # 65 bytes each, the quorum or more
+    evaluators: tuple[str, ...]  # whose they are
 
 
 def header_of(bundle: Bundle, opened: OpenRound, *, bundle_hash: bytes) -> Header:
@@ -78,9 +79,9 @@ def sign_round(
     with clock.step("evaluating"):
         signatures = quorum.sign(folder, header, view=opened.chain)
         # Raised before anything is written: a header without its quorum is asked for again.
-        task.check_quorum(header, signatures)
+        known = task.check_quorum(header, signatures)
         write_header(folder, header, signatures=signatures)
-    return SignedHeader(header=header, signatures=tuple(signatures))
+    return SignedHeader(header=header, signatures=tuple(signatures), evaluators=tuple(known))
 
 
 def _signed_before(folder: Path, header: Header, *, task: PaidTask) -> SignedHeader | None:
@@ -91,11 +92,11 @@ def _signed_before(folder: Path, header: Header, *, task: PaidTask) -> SignedHea
         told, signatures = read_header(folder)
         if told != header:
             raise BrokenBundle(folder=str(folder), problem=f"{HEADER} is not of this bundle")
-        task.check_quorum(header, signatures)
+        known = task.check_quorum(header, signatures)
     except (BrokenBundle, InvalidSignature, TooFewSignatures) as error:
         log.warning("round %d: %s; it is now %s, and signed again", header.round, error, set_aside(folder / HEADER))
         return None
-    return SignedHeader(header=header, signatures=tuple(signatures))
+    return SignedHeader(header=header, signatures=tuple(signatures), evaluators=tuple(known))
 
 
 def post_round(task: PaidTask, header: Header, *, signatures: Sequence[bytes]) -> Posting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from fl.chain.task_state import Posting
-from fl.chain.typed_data import Header, header_hash, signer_of
+from fl.chain.typed_data import Header, header_hash
 from fl.coordinator.round.collect import Refusal
 from fl.coordinator.round.opening import OpenRound
+from fl.coordinator.round.posting import SignedHeader
 from fl.coordinator.round.settle import SettledRound
 from fl.rewards import WEIGHT_ONE, Leaf
 from fl.scoring.analysis.uncertainty import ScoreReading, read_attested, read_scores
@@ -55,28 +56,24 @@ class RoundReport:
 def report_of(
     opened: OpenRound,
     settled: SettledRound,
+    signed: SignedHeader,
     posting: Posting,
     *,
     scoring: PaidScoring,
-    signatures: Sequence[bytes],
     folder: Path,
     refusals: Sequence[Refusal],
-    receipts: Mapping[str, bytes],
-    reading: ScoreReading | None,
 ) -> RoundReport:
     """Tell a round that is on chain.
 
     Args:
         opened: What was known before anybody answered.
         settled: What was made of the answers.
+        signed: What the evaluators signed.
         posting: How it came onto the chain.
         scoring: By the task's rule; says the losses of the models.
-        signatures: The evaluators', of the header.
         folder: Of the bundle.
         refusals: Of the nodes' replies; those that only scoring saw are in `settled`.
-        receipts: The coordinator's signatures, by account.
-        reading: Of a round that is small enough.
-    Returns: the report but for its seconds, which count this step too.
+    Returns: the report but for receipts, reading, what the noise spent, and its seconds, which count this step too.
     """
     bundle, header, rows = settled.bundle, posting.header, scoring.scoring_rows
     taken = {participant.account for participant in settled.participants}
@@ -87,9 +84,7 @@ def report_of(
         round=opened.number,
         header=header,
         header_hash=header_hash(header),
-        evaluators=tuple(
-            signer_of(header, domain=opened.chain.domain, signature=signature) for signature in signatures
-        ),
+        evaluators=signed.evaluators,
         leaves=bundle.leaves,
         scores={leaf.account: leaf.score for leaf in bundle.leaves if leaf.account in taken},
         left_out=tuple(participant.account for participant in settled.participants if not participant.selected),
@@ -110,9 +105,7 @@ def report_of(
         transaction=posting.sent.hash,
         gas=posting.sent.gas,
         posted_at=posting.time,
-        receipts=dict(receipts),
         duplicates=_duplicates(settled, threshold=scoring.spec.duplicate_cosine),
-        reading=reading,
     )
 
 

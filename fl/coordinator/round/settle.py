@@ -6,7 +6,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from flwr.app import MetricRecord, RecordDict
@@ -156,14 +156,8 @@ def _participants(
     ]
     taken = selected_by(inner, contents)
     participants = [
-        Participant(
-            account=candidate.account,
-            stake=candidate.stake,
-            blocks=candidate.blocks,
-            root=candidate.root,
-            selected=flag,
-        )
-        for candidate, flag in zip(candidates, taken, strict=True)
+        candidate if is_taken else replace(candidate, selected=False)
+        for candidate, is_taken in zip(candidates, taken, strict=True)
     ]
     return participants, contents, length
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from fl.aggregation.null_grid import NullGrid
 from fl.aggregation.replay import prepare, replay
 from fl.audit.budget import PrivacyBudget
-from fl.audit.masked import follow_masked, setting_of
+from fl.audit.masked import follow_masked, setting_in
 from fl.audit.public_state import PublicState
 from fl.audit.strategy_state import participants_of, remembers
 from fl.bundle.format import Bundle
@@ -43,8 +43,9 @@ from fl.coordinator.round.node_accounts import NodeAccounts, Receipted
 from fl.coordinator.round.opening import OpenRound, RoundsBefore, open_round
 from fl.coordinator.round.own_start import driving, has_own_start
 from fl.coordinator.round.posting import post_round, sign_round
-from fl.coordinator.round.report import RoundReport, read_round, report_of
+from fl.coordinator.round.report import read_round, report_of
 from fl.coordinator.round.resume import LostRound, PastRounds, resume_task
+from fl.coordinator.round.settings import RoundHooks, RoundSettings
 from fl.coordinator.round.settle import SettledRound, settle_updates
 from fl.errors import ConfigError
 from fl.protocol import RECORD
@@ -79,13 +80,8 @@ class PayingStrategy(Strategy):
         game: The loss on the validation set whose hash is on chain.
         quorum: Evaluators who sign each header after recomputing it; the task's quorum of them has to agree.
         bundles: Folder that takes one bundle a round, and the journal.
-        seed: Draws the inner strategy's sample of nodes.
-        read_clients: Rounds of at most so many clients get standard errors and scores by class.
-        resumable: Whether to write down each step as it is done; False where the chain ends with this process.
-        await_nodes: Called with a round none of whose nodes is connected; returns when they are, or have had their time.
-        on_phase: Called with the round and the name of each step as it begins.
-        on_round: Called with each round's report once it is on chain; again after a crash before it returned.
-        simulated: The invite in one line, if the nodes are simulated and sign with Anvil's published keys.
+        settings: What is the same in every round.
+        hooks: What is called as the rounds go on.
     Raises: UnscorableStrategy; ConfigError if spec, validation set or evaluators are not those of the task.
     """
 
@@ -98,22 +94,16 @@ class PayingStrategy(Strategy):
         game: ValidationGame,
         quorum: EvaluatorQuorum,
         bundles: Path,
-        seed: int = 0,
-        read_clients: int = 0,
-        resumable: bool = True,
-        await_nodes: Callable[[int], None] = lambda number: None,
-        on_phase: Callable[[int, str], None] = lambda number, phase: None,
-        on_round: Callable[[RoundReport], None] = lambda report: None,
-        simulated: str = "",
+        settings: RoundSettings = RoundSettings(),  # noqa: B008 (frozen)
+        hooks: RoundHooks = RoundHooks(),  # noqa: B008
     ) -> None:
         scoring = PaidScoring(spec, game=game)
         scoring.check_strategy(inner)
         _check_task(task, spec=spec, game=game, quorum=quorum)
         self.inner, self.task, self.spec, self.game, self.scoring = inner, task, spec, game, scoring
-        self.quorum, self.journal, self.seed = quorum, Journal(bundles, resumable=resumable), seed
-        self.read_clients, self.await_nodes = read_clients, await_nodes
-        self.on_phase, self.on_round = on_phase, on_round
-        self.nodes = NodeAccounts(simulated=simulated)
+        self.quorum, self.journal = quorum, Journal(bundles, resumable=settings.resumable)
+        self.settings, self.hooks = settings, hooks
+        self.nodes = NodeAccounts(simulated=settings.simulated)
         self.masked = (
             MaskedRounds(inner, scoring=scoring, journal=self.journal, nodes=self.nodes)
             if spec.private.masked
@@ -278,22 +268,20 @@ class PayingStrategy(Strategy):
             taken = {participant.account for participant in settled.participants}
             receipts = self._give_receipts(server_round, [update for update in updates if update.account in taken])
         with clock.step("reporting"):
-            reading = read_round(opened, settled, scoring=self.scoring, most_clients=self.read_clients)
+            reading = read_round(opened, settled, scoring=self.scoring, most_clients=self.settings.read_clients)
             told = report_of(
                 opened,
                 settled,
+                signed,
                 posting,
                 scoring=self.scoring,
-                signatures=signed.signatures,
                 folder=folder,
                 refusals=refusals,
-                receipts=receipts,
-                reading=reading,
             )
         clock.seconds["training"] = sum(update.seconds_training for update in updates)
         clock.seconds["signing"] = sum(update.seconds_signing for update in updates)
         epsilon = self._budget.after(bundle, enrolments=opened.chain.enrolments, domain=opened.chain.domain)
-        self.on_round(replace(told, seconds=clock.seconds, epsilon=epsilon))
+        self.hooks.on_round(replace(told, receipts=receipts, reading=reading, seconds=clock.seconds, epsilon=epsilon))
         self._before = self._before.and_then(signed.header, bundle, public_rounds=self.spec.public_rounds)
         self.journal.forget(server_round)
         following = {
@@ -315,7 +303,7 @@ class PayingStrategy(Strategy):
             config: For the nodes.
             grid: Connects them.
         """
-        with _seeded(self.seed, server_round):
+        with _seeded(self.settings.seed, server_round):
             return list(self.inner.configure_evaluate(server_round, arrays, config, grid))
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
@@ -344,7 +332,7 @@ class PayingStrategy(Strategy):
 
     def _open(self, number: int, arrays: ArrayRecord, *, hand: InHand | None = None) -> _Current:
         """The round, with what an earlier life of this coordinator had of it where `hand` does not say."""
-        clock = RoundClock(number, on_phase=self.on_phase)
+        clock = RoundClock(number, on_phase=self.hooks.on_phase)
         opened = open_round(self.task, number, arrays, spec=self.spec, layout=self.game.layout, before=self._before)
         hand = in_hand(opened, journal=self.journal) if hand is None else hand
         self._current = _Current(opened=opened, clock=clock, hand=hand)
@@ -352,9 +340,9 @@ class PayingStrategy(Strategy):
 
     def _messages(self, current: _Current, arrays: ArrayRecord, config: ConfigRecord, grid: Grid) -> list[Message]:
         opened = current.opened
-        members = NullGrid(lambda: self.nodes.to_ask(grid, opened, await_nodes=self.await_nodes), grid=grid)
+        members = NullGrid(lambda: self.nodes.to_ask(grid, opened, await_nodes=self.hooks.await_nodes), grid=grid)
         model = _record(opened.layout.unflatten(opened.base))
-        with _seeded(self.seed, opened.number):
+        with _seeded(self.settings.seed, opened.number):
             messages = list(self.inner.configure_train(opened.number, model, config, members))
         for message in messages:
             content = Records(message.content)  # a copy: the inner strategy shares one record between all nodes
@@ -381,14 +369,7 @@ class PayingStrategy(Strategy):
     def _replay(self, bundle: Bundle) -> tuple[Participant, ...]:
         """Take the inner strategy through a round that is written down, so that it remembers it."""
         if bundle.masked is not None:
-            setting = setting_of(
-                task_id=bundle.task_id,
-                number=bundle.round,
-                size=bundle.layout.size,
-                enrolments=self.task.enrolments(),
-                domain=self.task.domain,
-                spec=self.spec,
-            )
+            setting = setting_in(bundle, enrolments=self.task.enrolments(), domain=self.task.domain, spec=self.spec)
             follow_masked(self.inner, bundle, setting=setting)
             return masked_participants(bundle)
         participants = participants_of(bundle, spec=self.spec)

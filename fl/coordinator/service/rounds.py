@@ -12,6 +12,7 @@ from fl.coordinator.lifecycle.patience import losses_of, patience_of, stop_when_
 from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.result import ClientResult, FederationResult
 from fl.coordinator.round.report import RoundReport
+from fl.coordinator.round.settings import RoundHooks, RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.service.network import Network
 from fl.coordinator.service.opening import OpenTask
@@ -40,10 +41,9 @@ def train(
     Raises: GridLost after too many runs that were lost.
     """
     model, watcher = setup.spec.build_model(), setup.watcher
-    training = begin_training(
-        opened.task, setup.spec, setup.data, model=model, watcher=watcher, gas=opened.gas, seconds={}
-    )
+    training = begin_training(opened.task, setup.spec, setup.data, model=model, watcher=watcher)
     result = training.result
+    result.gas = opened.gas
     result.clients[:] = _clients(opened.task, folder=setup.folder)
     watcher.on_task(result)
 
@@ -66,11 +66,8 @@ def train(
             game=game_on(setup.data.validation, spec=setup.spec),
             quorum=network.quorum,
             bundles=setup.bundles,
-            seed=setup.config.seed,
-            read_clients=setup.config.scorer.read_clients,
-            await_nodes=network.nodes.wait_for_return,
-            on_phase=watcher.on_phase,
-            on_round=on_round,
+            settings=RoundSettings(seed=setup.config.seed, read_clients=setup.config.scorer.read_clients),
+            hooks=RoundHooks(await_nodes=network.nodes.wait_for_return, on_phase=watcher.on_phase, on_round=on_round),
         )
         deadline = setup.settings.deadline
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
-from fl.task.data.file_style import FileStyle, check_choice, pairs
+from fl.task.data.file_style import FileStyle, TypedStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
 _TABLES = ("csv", "folder")
@@ -111,7 +111,7 @@ class DataConfig:
 
     def style(self) -> FileStyle:
         """How the files are written. The map of labels is the task's, and not in it."""
-        return FileStyle.checked(
+        return TypedStyle(
             delimiter=self.delimiter,
             header=self.header,
             encoding=self.encoding,
@@ -122,7 +122,7 @@ class DataConfig:
             units=self.units,
             level_map=self.level_map,
             scale=self.scale,
-        )
+        ).checked()
 
     def source(self) -> Path:
         """Where the rows are read from. Raises: ConfigError if it is not set, and there have to be files."""

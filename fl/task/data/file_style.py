@@ -58,82 +58,68 @@ class FileStyle:
         }
         header = told.get("header", "auto")
         told["header"] = {"true": True, "false": False}.get(str(header), header)
-        return cls.checked(**told, prefix=prefix)
+        return TypedStyle(**told).checked(prefix=prefix)
 
-    @classmethod
-    def checked(
-        cls,
-        *,
-        delimiter: str = "auto",
-        header: bool | str = "auto",
-        encoding: str = "auto",
-        decimal: str = "point",
-        thousands: str = "none",
-        censored: str = "refuse",
-        dates: str = "refuse",
-        units: Sequence[str] = (),
-        missing: Sequence[str] = (),
-        label_map: Sequence[str] = (),
-        level_map: Sequence[str] = (),
-        scale: Sequence[str] = (),
-        prefix: str = "data.",
-    ) -> FileStyle:
-        """A style whose settings make sense.
 
-        Args:
-            delimiter: Of cells.
-            header: Whether there is one.
-            encoding: Of the text.
-            decimal: Mark of decimals.
-            thousands: Mark of thousands.
-            censored: What `<5` counts as.
-            dates: How they are written.
-            units: That may stand beside a number.
-            missing: Marks of a missing value.
-            label_map: Words for classes.
-            level_map: Words for levels.
-            scale: Factors of columns.
-            prefix: Of the settings' names, for messages.
-        Raises: ConfigError, as `of`.
-        """
-        if header not in (True, False, "auto"):
-            raise ConfigError(f"{prefix}header is {header!r}; set true, false or auto")
-        separator = {"auto": None, "tab": "\t", "\\t": "\t"}.get(delimiter, delimiter)
+@dataclass(frozen=True, kw_only=True)
+class TypedStyle:
+    """What a person said of a file, before anybody looked whether it makes sense; see `SETTINGS`."""
+
+    delimiter: str = "auto"
+    header: bool | str = "auto"
+    encoding: str = "auto"
+    decimal: str = "point"
+    thousands: str = "none"
+    censored: str = "refuse"
+    dates: str = "refuse"
+    units: Sequence[str] = ()
+    missing: Sequence[str] = ()
+    label_map: Sequence[str] = ()
+    level_map: Sequence[str] = ()
+    scale: Sequence[str] = ()
+
+    def checked(self, *, prefix: str = "data.") -> FileStyle:
+        """A style whose settings make sense; `prefix` stands before their names in messages. Raises: ConfigError, as `FileStyle.of`."""
+        if self.header not in (True, False, "auto"):
+            raise ConfigError(f"{prefix}header is {self.header!r}; set true, false or auto")
+        separator = {"auto": None, "tab": "\t", "\\t": "\t"}.get(self.delimiter, self.delimiter)
         if separator is not None and len(separator) != 1:
-            raise ConfigError(f"{prefix}delimiter is {delimiter!r}; set one character, tab or auto")
+            raise ConfigError(f"{prefix}delimiter is {self.delimiter!r}; set one character, tab or auto")
         if separator is not None and separator in '"\r\n':
-            raise ConfigError(f"{prefix}delimiter is {delimiter!r}, which cannot part two cells; set another one")
-        if encoding != "auto":
+            raise ConfigError(f"{prefix}delimiter is {self.delimiter!r}, which cannot part two cells; set another one")
+        if self.encoding != "auto":
             try:
-                codecs.lookup(encoding)
+                codecs.lookup(self.encoding)
             except LookupError:
                 raise ConfigError(
-                    f"{prefix}encoding is {encoding!r}, which Python does not know; set auto, cp1252, latin-1 or utf-16"
+                    f"{prefix}encoding is {self.encoding!r}, which Python does not know; set auto, cp1252, latin-1 or utf-16"
                 ) from None
-        decimal, thousands = _NAMED_MARKS.get(decimal, decimal), _NAMED_MARKS.get(thousands, thousands)
+        decimal, thousands = (_NAMED_MARKS.get(mark, mark) for mark in (self.decimal, self.thousands))
         for key, value, choices in (
             ("decimal", decimal, DECIMALS),
             ("thousands", thousands, THOUSANDS),
-            ("censored", censored, CENSORED),
-            ("dates", dates, DATES),
+            ("censored", self.censored, CENSORED),
+            ("dates", self.dates, DATES),
         ):
             check_choice(prefix + key, value, choices)
         if thousands in (decimal, {"either": "comma"}.get(decimal), {"either": "point"}.get(decimal)):
             raise ConfigError(
                 f"{prefix}thousands and {prefix}decimal are both {thousands}; a number's marks must differ"
             )
-        if any(not unit.strip() or parse_number(unit) is not None for unit in units):
-            raise ConfigError(f"{prefix}units holds {list(units)}; name words or signs, such as [mg/l,%]")
-        _check_maps(label_map, level_map, scale, prefix=prefix)
-        return cls(
+        if any(not unit.strip() or parse_number(unit) is not None for unit in self.units):
+            raise ConfigError(f"{prefix}units holds {list(self.units)}; name words or signs, such as [mg/l,%]")
+        _check_maps(self.label_map, self.level_map, self.scale, prefix=prefix)
+        return FileStyle(
             delimiter=separator,
-            header=header,
-            encoding=encoding,
-            spelling=Spelling(decimal=decimal, thousands=thousands, censored=censored, dates=dates, units=tuple(units)),
-            missing=tuple(missing),
-            label_map=pairs(label_map),
-            level_map=tuple(level_map),
-            scale=tuple(scale),
+            header=self.header,
+            encoding=self.encoding,
+            spelling=Spelling(
+                decimal=decimal, thousands=thousands, censored=self.censored, dates=self.dates, units=tuple(self.units)
+            ),
+            missing=tuple(self.missing),
+            label_map=pairs(self.label_map),
+            level_map=tuple(self.level_map),
+            scale=tuple(self.scale),
         )
 
 

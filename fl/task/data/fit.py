@@ -3,34 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.column_roles import ColumnRoles
 from fl.task.data.encode import ids_of
 from fl.task.data.errors import DataError
 from fl.task.data.kinds import kind_of
 from fl.task.data.schema import CategoricalColumn, Column, IdColumn, NumericColumn, TableSchema
-from fl.task.data.spelling import Spelling
-from fl.task.data.table import DEFAULT_MISSING, Table
+from fl.task.data.table import Table
 
 
 def fit_schema(
     table: Table,
+    roles: ColumnRoles,
     *,
-    target: int | str,
     class_names: Sequence[str],
-    categorical: Collection[int | str] = (),
-    drop: Collection[int | str] = (),
-    missing: Sequence[str] = DEFAULT_MISSING,
-    missing_zero: Collection[int | str] = (),
     positive_above: float | None = None,
     label_map: Mapping[str, str] | None = None,
-    level_map: Sequence[tuple[str, str, str]] = (),
-    spelling: Spelling | None = None,
-    ids: bool = False,
 ) -> TableSchema:
     """Find out what each column holds and how to scale it.
 
@@ -45,29 +38,20 @@ def fit_schema(
 
     Args:
         table: Rows that the coordinator owns.
-        target: The column to predict, by name or place.
+        roles: What the columns are. Its map of levels is written down, for the nodes to merge likewise.
         class_names: What label 0, 1, ... mean; 2 or more. They are part of the task, not found out here. None: the target
             is a number, and its scale is fitted as that of a column.
-        categorical: Columns of codes that look like numbers.
-        drop: Columns that give no feature.
-        missing: What stands for no value, in any case.
-        missing_zero: Columns where 0 stands for no value too.
         positive_above: Label 1 is a target above this number.
         label_map: Class name by value of the target.
-        level_map: (column, level, name) by which the table's levels were merged, for the nodes to do likewise.
-        spelling: By which the table's numbers were read, for messages.
-        ids: Whether the columns hold ids, which a model takes as whole numbers.
     Raises: DataError if a column does not exist, mixes numbers and a few words, or has too many levels, or if no
         feature is left.
     """
-    place = table.find(target)
-    codes = {table.find(column) for column in categorical}
-    zeros = {table.find(column) for column in missing_zero}
-    left_out = {table.find(column) for column in drop} | {place}
+    place = table.find(roles.target)
+    left_out = {table.find(column) for column in roles.no_feature} | {place}
     columns: tuple[Column, ...] = tuple(
-        IdColumn(name=table.names[at], highest=int(ids_of(table, at, missing=missing).max()))
-        if ids
-        else _fit_column(table, at, listed=at in codes, missing=missing, zero_is_missing=at in zeros, spelling=spelling)
+        IdColumn(name=table.names[at], highest=int(ids_of(table, at, missing=roles.missing).max()))
+        if roles.ids
+        else _fit_column(table, at, roles)
         for at in range(len(table.names))
         if at not in left_out
     )
@@ -79,8 +63,8 @@ def fit_schema(
         class_names=tuple(class_names),
         positive_above=None if positive_above is None else float(positive_above),
         label_map=tuple((label_map or {}).items()),
-        missing=tuple(missing),
-        level_map=tuple(level_map),
+        missing=roles.missing,
+        level_map=roles.level_map,
         target_scale=None if class_names else target_scale(table, place),
     )
     if not schema.num_features:
@@ -97,17 +81,17 @@ def target_scale(table: Table, place: int) -> tuple[float, float]:
     return _mean_and_std(numbers(table, place, present=np.ones(len(table), dtype=np.bool_), what="a number to predict"))
 
 
-def _fit_column(
-    table: Table,
-    place: int,
-    *,
-    listed: bool,
-    missing: Sequence[str],
-    zero_is_missing: bool,
-    spelling: Spelling | None,
-) -> NumericColumn | CategoricalColumn:
-    name = table.names[place]
-    kind = kind_of(table, place, listed=listed, missing=missing, zero_is_missing=zero_is_missing, spelling=spelling)
+def _fit_column(table: Table, place: int, roles: ColumnRoles) -> NumericColumn | CategoricalColumn:
+    name, missing = table.names[place], roles.missing
+    zero_is_missing = name in roles.missing_zero
+    kind = kind_of(
+        table,
+        place,
+        listed=name in roles.categorical,
+        missing=missing,
+        zero_is_missing=zero_is_missing,
+        spelling=roles.spelling,
+    )
     if kind.levels is not None:  # nothing seen at all: no levels, so no feature
         marks = bool(kind.missing and kind.levels)
         return CategoricalColumn(

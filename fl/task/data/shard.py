@@ -84,7 +84,7 @@ def survey_shard(
 
 def _of_a_node(text: str) -> str:
     """A sentence with a node's settings, which have no group of their own; a file called data.csv keeps its name."""
-    return _IN_GROUP.sub("", text)
+    return _IN_GROUP.sub("", text.replace(", or use data=folder for one file per client", ""))
 
 
 def read_image_shard(

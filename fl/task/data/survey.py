@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,16 +11,19 @@ from numpy.typing import NDArray
 
 from fl.task.data.advice import shown
 from fl.task.data.cells import levels, missing_cells, numbers
+from fl.task.data.column_roles import ColumnRoles
 from fl.task.data.encode import ids_of
 from fl.task.data.kinds import ColumnKind, check_levels, check_marks, kind_of
 from fl.task.data.reading import ColumnReading, levels_of, range_of
-from fl.task.data.spelling import Spelling
 from fl.task.data.suspicions import about_numbers, about_words, counts_rows
 from fl.task.data.table import Table
 from fl.task.data.units import ForeignUnit, about_units, check_units, units_of
 
 _MOST_SITES = 1000  # that are compared
 _OFTEN, _FEW = 5, 6  # rows of a value of one site that are no slip; values of a column of codes
+
+
+Sites = tuple[NDArray[np.int64], Sequence[str]]  # of each row, shape (N,); their names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,72 +34,46 @@ class Survey:
     notes: tuple[str, ...]
 
 
-def survey(
-    table: Table,
-    *,
-    target: str,
-    group: str | None,
-    dropped: Collection[str],
-    categorical: Collection[str],
-    missing: Sequence[str],
-    missing_zero: Collection[str],
-    spelling: Spelling,
-    level_map: Sequence[tuple[str, str, str]],
-    scaled: Collection[str],
-    ids: bool,
-    predicts_number: bool,
-    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
-) -> Survey:
+def survey(table: Table, roles: ColumnRoles, *, sites: Sites | None) -> Survey:
     """Every column of a table.
 
     Args:
         table: All rows, in the plain spelling.
-        target: The column to predict.
-        group: The column that names the clients.
-        dropped: Columns that give no feature.
-        categorical: Columns of codes.
-        missing: What stands for no value.
-        missing_zero: Columns where 0 stands for no value too.
-        spelling: By which the numbers were read.
-        level_map: By which levels were merged.
-        scaled: Columns whose unit the owner settled.
-        ids: Whether the columns hold ids.
-        predicts_number: Whether the target is one, and has a unit.
+        roles: What the columns are.
         sites: The site of each row, shape (N,), and the sites' names; None if nobody knows.
     Raises: DataError for a column that is neither numbers nor categories, or one thing that is written in several ways.
     """
     columns: list[ColumnReading] = []
     notes: list[str] = []
-    with_units: list[tuple[int, bool]] = []
+    with_units: list[int] = []
     for place, name in enumerate(table.names):
-        if name in (target, group) or name in dropped:
-            if name == target and predicts_number:
-                with_units.append((place, False))
-            role = "target" if name == target else "client" if name == group else "left out"
-            columns.append(_plain(table, place, role=role, missing=missing))
+        if name == roles.target or name in roles.no_feature:
+            if name == roles.target and roles.predicts_number:
+                with_units.append(place)
+            role = "target" if name == roles.target else "client" if name == roles.group else "left out"
+            columns.append(_plain(table, place, role=role, missing=roles.missing))
             continue
-        if ids:
-            values = ids_of(table, place, missing=missing)
+        if roles.ids:
+            values = ids_of(table, place, missing=roles.missing)
             holds = range_of(float(values.min()), float(values.max()))
             columns.append(ColumnReading(name=name, kind="id", holds=holds, missing=0, missing_as=""))
             continue
-        zero = name in missing_zero
         kind = kind_of(
-            table, place, listed=name in categorical, missing=missing, zero_is_missing=zero, spelling=spelling
+            table,
+            place,
+            listed=name in roles.categorical,
+            missing=roles.missing,
+            zero_is_missing=name in roles.missing_zero,
+            spelling=roles.spelling,
         )
         if kind.levels is None:
-            with_units.append((place, zero))
-            column, found = _numeric(
-                table, place, kind=kind, missing=missing, zero=zero, sites=sites, scaled=name in scaled
-            )
-        else:
-            declared = frozenset(to for column, _, to in level_map if column == name)
-            column, found = _categorical(table, place, kind=kind, missing=missing, declared=declared, sites=sites)
+            with_units.append(place)
+        look = _numeric if kind.levels is None else _categorical
+        column, found = look(table, place, roles, kind=kind, sites=sites)
         columns.append(column)
         notes += found
     if sites is not None:
-        asked = [(place, zero) for place, zero in with_units if table.names[place] not in scaled]
-        notes += _check_units(table, asked, missing=missing, sites=sites)
+        notes += _check_units(table, with_units, roles, sites=sites)
     return Survey(columns=tuple(columns), notes=tuple(notes))
 
 
@@ -117,23 +94,16 @@ def _plain(table: Table, place: int, *, role: str, missing: Sequence[str]) -> Co
 
 
 def _numeric(
-    table: Table,
-    place: int,
-    *,
-    kind: ColumnKind,
-    missing: Sequence[str],
-    zero: bool,
-    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
-    scaled: bool,
+    table: Table, place: int, roles: ColumnRoles, *, kind: ColumnKind, sites: Sites | None
 ) -> tuple[ColumnReading, list[str]]:
     name, cells = table.names[place], table.columns[place]
-    present = ~missing_cells(cells, missing=missing, zero_is_missing=zero)
+    present = ~missing_cells(cells, missing=roles.missing, zero_is_missing=name in roles.missing_zero)
     values = numbers(table, place, present=present)
     held = values[present]
     notes = about_numbers(name, cells[present], held)
     if counts_rows(cells):
         notes.append(f"column {name!r} counts the rows; leave it out with data.drop unless it means something")
-    if sites is not None and not scaled:
+    if sites is not None and name not in roles.scaled:
         members, names = sites
         if len(np.unique(held)) <= _FEW:
             notes += disjoint(
@@ -156,19 +126,18 @@ def _numeric(
     )
 
 
-def _check_units(
-    table: Table,
-    columns: Sequence[tuple[int, bool]],
-    *,
-    missing: Sequence[str],
-    sites: tuple[NDArray[np.int64], Sequence[str]],
-) -> list[str]:
+def _check_units(table: Table, places: Sequence[int], roles: ColumnRoles, *, sites: Sites) -> list[str]:
     foreign: list[ForeignUnit] = []
     notes: list[str] = []
-    for place, zero in columns:
-        present = ~missing_cells(table.columns[place], missing=missing, zero_is_missing=zero)
+    members, names = sites
+    for place in places:
+        name, cells = table.names[place], table.columns[place]
+        if name in roles.scaled:
+            continue
+        zero = name in roles.missing_zero and name != roles.target
+        present = ~missing_cells(cells, missing=roles.missing, zero_is_missing=zero)
         values = numbers(table, place, present=present)[present]
-        seen = units_of(table.names[place], values, sites[0][present], sites[1])
+        seen = units_of(name, values, members[present], names)
         foreign += seen.foreign
         notes += about_units(seen.far)
     check_units(foreign, source=table.source)
@@ -176,15 +145,10 @@ def _check_units(
 
 
 def _categorical(
-    table: Table,
-    place: int,
-    *,
-    kind: ColumnKind,
-    missing: Sequence[str],
-    declared: frozenset[str],
-    sites: tuple[NDArray[np.int64], Sequence[str]] | None,
+    table: Table, place: int, roles: ColumnRoles, *, kind: ColumnKind, sites: Sites | None
 ) -> tuple[ColumnReading, list[str]]:
-    name = table.names[place]
+    name, missing = table.names[place], roles.missing
+    declared = frozenset(to for column, _, to in roles.level_map if column == name)
     check_levels(name, kind, source=table.source, declared=declared)
     check_marks(table, place, absent=missing_cells(table.columns[place], missing=missing), missing=missing)
     held = kind.levels or {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from fl.foreign.files import expanded
 from fl.task.data.advice import shown
 from fl.task.data.cells import missing_cells, numbers
+from fl.task.data.column_roles import ColumnRoles
 from fl.task.data.columns import align, stack_tables
 from fl.task.data.config import DataConfig
 from fl.task.data.dataset import Dataset
@@ -45,8 +45,7 @@ class TableRows:
     class_names: tuple[str, ...]  # empty where the target is a number
     groups: NDArray[np.int64] | None  # shape (N,), index into group_names
     group_names: tuple[str, ...]
-    no_feature: tuple[str, ...]  # columns that are left out
-    level_map: tuple[tuple[str, str, str], ...]
+    roles: ColumnRoles
     reading: DataReading
 
     def fit(self, validation: NDArray[np.int64] | None) -> TableSchema:
@@ -55,17 +54,10 @@ class TableRows:
         owned = self.separate["validation"] if validation is None else self.table.take(validation)
         return fit_schema(
             owned,
-            target=self.table.names[self.table.find(config.predicted())],
+            self.roles,
             class_names=self.class_names,
-            categorical=_names(self.table, config.categorical),
-            drop=self.no_feature,
-            missing=config.missing,
-            missing_zero=_names(self.table, config.missing_zero),
             positive_above=config.positive_above,
             label_map=config.class_by_value,
-            level_map=self.level_map,
-            spelling=config.style().spelling,
-            ids=config.ids,
         )
 
     def encoder(self, schema: TableSchema | None) -> Callable[[NDArray[np.int64]], Dataset]:
@@ -143,21 +135,31 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
     for column in (*config.categorical, *config.drop, *config.missing_zero):
         first.find(column)  # a name that is wrong is refused before anything is drawn
     target, group = first.names[place], None if config.group is None else first.names[first.find(config.group)]
-    named = {target, *_names(first, config.categorical), *([] if group is None else [group])}
+    named = {target, group, *_names(first, config.categorical)}
     counters = [name for name in first.untitled if name not in named and _counts(tables, name)]
-    dropped = [*_names(first, config.drop), *counters]
-    optional = [*dropped, *([] if group is None else [group])]
-    level_map = tuple(split_level_map(config.level_map, names=first.names))
     is_number = config.regression or config.positive_above is not None
-    as_text = {*_names(first, config.categorical), *optional, *([] if is_number else [target])}
+    roles = ColumnRoles(
+        target=target,
+        predicts_number=is_number,
+        group=group,
+        dropped=(*_names(first, config.drop), *counters),
+        categorical=_names(first, config.categorical),
+        missing=tuple(config.missing),
+        missing_zero=_names(first, config.missing_zero),
+        level_map=tuple(split_level_map(config.level_map, names=first.names)),
+        scaled=frozenset(name for name in first.names if any(f"{name}:" in entry for entry in config.scale)),
+        spelling=config.style().spelling,
+        ids=config.ids,
+    )
+    as_text = {*roles.categorical, *roles.no_feature, *([] if is_number else [roles.target])}
 
     def prepare(table: Table) -> Table:
         table = restyle(
-            align(table, like=first, optional=optional),
+            align(table, like=first, optional=roles.no_feature),
             style=config.style(),
             missing=config.missing,
             as_text=as_text,
-            group=group,
+            group=roles.group,
         )
         return keep_labelled(table, place, missing=config.missing, drop_unlabelled=config.drop_unlabelled)
 
@@ -180,30 +182,16 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         counts = np.bincount(labels, minlength=len(class_names)).tolist()
         classes = dict(zip(class_names, counts, strict=True))
     groups, group_names = _groups(table, config=config) if sites is None else (table.source_of, sites.names)
-    look = partial(
-        survey,
-        target=target,
-        group=group,
-        dropped=dropped,
-        categorical=_names(first, config.categorical),
-        missing=config.missing,
-        missing_zero=_names(first, config.missing_zero),
-        spelling=config.style().spelling,
-        level_map=level_map,
-        scaled={name for name in first.names if any(f"{name}:" in entry for entry in config.scale)},
-        ids=config.ids,
-        predicts_number=is_number,
-    )
-    found = look(table, sites=None if groups is None else (groups, group_names))
+    found = survey(table, roles, sites=None if groups is None else (groups, group_names))
     if separate:  # files of one task must not spell differently either
-        look(stack_tables([table, *separate.values()]), sites=None)
+        survey(stack_tables([table, *separate.values()]), roles, sites=None)
     notes = [
         *_about_files(tables, sites=sites, counters=counters),
         *found.notes,
         *about_repeats(table),
         *(about_classes(classes) if classes else []),
         *(_about_target(table, place, config) if is_number else []),
-        *(about_leaks(table, labels=labels, skip={target, *optional}) if classes else []),
+        *(about_leaks(table, labels=labels, skip={target, *roles.no_feature}) if classes else []),
         *about_names(group_names),
     ]
     if groups is not None and classes:
@@ -219,8 +207,7 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
         class_names=class_names,
         groups=groups,
         group_names=group_names,
-        no_feature=tuple(optional),
-        level_map=level_map,
+        roles=roles,
         reading=_reading(table, found, classes=classes, place=place, counters=counters, notes=notes,
                          groups=groups, group_names=group_names),
     )  # fmt: skip
@@ -342,5 +329,5 @@ def _groups(table: Table, *, config: DataConfig) -> tuple[NDArray[np.int64] | No
     return rank[members], tuple(str(names[place]) for place in order)
 
 
-def _names(table: Table, columns: Sequence[int | str]) -> list[str]:
-    return [table.names[table.find(column)] for column in columns]
+def _names(table: Table, columns: Sequence[int | str]) -> tuple[str, ...]:
+    return tuple(table.names[table.find(column)] for column in columns)

@@ -2,12 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from chain.mempool import blocks_come_again, dying_after_sending
+from some_invite import INVITE
 
+from clients.node.folder import NodeFolder
 from fl.chain.clock import pass_time
+from fl.chain.invite import BadInvite
 from fl.cli.commands.claim import main as claim
+from fl.cli.commands.client import invite_named, said_otherwise
 from fl.cli.commands.join import commit
 from fl.cli.commands.join import main as join
 from fl.errors import ConfigError
@@ -32,7 +37,7 @@ def test_a_client_joins_with_a_commitment_to_its_file(open_task, tmp_path, capsy
     content = hashlib.sha256(shard.read_bytes()).digest()
     assert enrolment.stake == 5 * TOKENS
     assert enrolment.dataset == hashlib.sha256(bytes.fromhex(note["salt"]) + content).digest()
-    assert "pays up to 1,000 tokens over 1 rounds" in capsys.readouterr().out
+    assert "pays up to 1,000 tokens over 1 round," in capsys.readouterr().out
 
 
 def test_a_commitment_is_made_once_for_a_file_a_task_and_an_account_and_never_lost(tmp_path):
@@ -55,6 +60,38 @@ def test_a_commitment_is_made_once_for_a_file_a_task_and_an_account_and_never_lo
     for entry in kept:
         opened = hashlib.sha256(bytes.fromhex(entry["salt"]) + bytes.fromhex(entry["sha256"])).hexdigest()
         assert opened == entry["commitment"]
+
+
+def test_a_later_start_with_another_file_or_stake_reads_what_that_changes(tmp_path):
+    folder = NodeFolder(path=tmp_path)
+    mine, other = tmp_path / "mine.csv", tmp_path / "other.csv"
+    mine.write_text("a,b\n1,2\n")
+    other.write_text("a,b\n3,4\n")
+    assert list(said_otherwise({"data": str(mine)}, folder=folder, stake=TOKENS)) == []  # there is no note
+    commit(mine, note=tmp_path / "commitment.json", task_id="0x01", account="0xA")
+    assert list(said_otherwise({"data": str(mine), "stake": "1"}, folder=folder, stake=TOKENS)) == []
+    assert list(said_otherwise({"data": str(other), "stake": "5"}, folder=folder, stake=TOKENS)) == [
+        "stake=5 changes nothing: the stake is set when a client joins",
+        f"{other} is another file than the one that this account committed to when it joined; it trains on this one from now on",
+    ]
+
+
+def test_a_link_whose_gateway_is_away_is_the_invite_that_was_joined_with(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    invite = replace(INVITE, gateway="https://127.0.0.1:1", ca="")
+    link = "https://127.0.0.1:1/"
+    with pytest.raises(BadInvite, match="cannot be fetched"):
+        invite_named({"invite": link})
+    invite.write(tmp_path / "node-of-a-task" / "invite.json")
+    assert invite_named({"invite": link}) == invite
+    assert (
+        capsys.readouterr().out
+        == "the link's gateway does not answer now; going on with the invite in node-of-a-task\n"
+    )
+    with pytest.raises(BadInvite, match="cannot be fetched"):
+        invite_named({"invite": link, "folder": str(tmp_path / "elsewhere" / "node")})
+    with pytest.raises(BadInvite, match="cannot be fetched"):
+        invite_named({"invite": "https://127.0.0.1:2/"})
 
 
 def test_a_note_that_cannot_be_read_is_not_overwritten(tmp_path):

@@ -144,6 +144,7 @@ ROWS = [
 ]
 
 
+@pytest.mark.slow  # the exporter takes seconds to import
 @pytest.mark.parametrize(
     ("loss", "outputs", "names", "scale"),
     [
@@ -203,6 +204,7 @@ def test_onnx_runtime_says_of_a_raw_table_what_fl_predict_says(fl, tmp_path, spe
     assert found == pytest.approx(np.array(expected), abs=1e-4, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_onnx_runtime_takes_ids_as_they_stand_in_the_table(fl, tmp_path, spec):
     onnx = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")

@@ -63,6 +63,17 @@ def test_an_update_that_is_no_longer_than_the_direction_is_said_not_to_be_checke
     assert told == f"1 of 3 scores (updates/{short.account}.blocks has 1 blocks and direction.blocks 3)"
 
 
+def test_one_look_says_that_it_is_one_and_what_it_came_to(liar, watch, devnet):
+    lines = watch(liar).out.splitlines()
+    assert lines[0].endswith("; looking once")
+    assert lines[1:] == ["round 1 is fine"]
+    devnet(liar.world.w3, "evm_increaseTime", 10**6)
+    devnet(liar.world.w3, "evm_mine")
+    assert watch(liar).out.splitlines()[1:] == [
+        "no round is posted whose challenge window is open, so there was nothing to look at"
+    ]
+
+
 # ---- how it runs --------------------------------------------------------------------------------------------------------
 
 

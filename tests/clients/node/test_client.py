@@ -45,7 +45,7 @@ def test_two_nodes_take_part_are_told_their_pay_and_claim_it(new_coordination, c
         assert coordination.world.escrow.claimed(task.task_id, account) == earned[account]
     task.escrow.close(task.task_id, account=coordination.world.sponsor)
     for node, account in zip(nodes, coordination.world.addresses, strict=True):
-        node.says("the stake is back: 3.00 tokens")
+        node.says("the stake is back: 3 tokens")
         assert node.ends() == 0
         assert coordination.world.escrow.client(task.task_id, account).stake == 0
         assert coordination.world.token.balance(account) == 5 * 10**18 + earned[account]

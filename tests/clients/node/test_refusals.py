@@ -20,6 +20,7 @@ from fl.chain.errors import ChainUnreachable, KeystoreError
 from fl.chain.invite import BadInvite
 from fl.chain.membership import GatewayNotSigned, InviteDiffers, TaskOver, join
 from fl.cli.commands.client import main as client
+from fl.cli.commands.client import saying_what_stays
 from fl.cli.commands.join import main as join_alone
 from fl.cli.commands.leave import main as leave
 from fl.cli.commands.status import main as status
@@ -399,7 +400,7 @@ def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "invite.json").unlink(missing_ok=True)
     with pytest.raises(
-        ConfigError, match="/node is no folder of a task and no invite is named; add folder=… or invite=…"
+        ConfigError, match="/node is no folder of a task, and no invite is named; add folder=… or invite=…"
     ):
         status([])
     with pytest.raises(ConfigError, match="key is not set and there is no wallet.json here; add key=KEYSTORE"):
@@ -419,3 +420,12 @@ def test_a_task_that_is_over_takes_nobody(task, devnet):
     opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
     with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
         client(typed())
+
+
+def test_whoever_stops_a_node_reads_that_it_is_a_client_still_and_how_it_goes_on(account, capsys):
+    with pytest.raises(KeyboardInterrupt), saying_what_stays(account(5)):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().out[9:] == (
+        f"stopped; {account(5).address} is still a client, with its stake in the contract: the same command goes on where it was, "
+        "`fl status` shows where one stands, `fl leave` ends it\n"
+    )

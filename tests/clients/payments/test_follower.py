@@ -14,7 +14,7 @@ from clients.node.folder import NodeFolder
 from clients.node.gateway import Gateway
 from clients.payments import follower
 from clients.payments.book import NoLeaf, PayBook
-from clients.payments.follower import PayFollower
+from clients.payments.follower import Payee, PayFollower
 from fl.audit.disputes.evidence import BadEvidence
 from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused
@@ -173,10 +173,9 @@ def test_a_gateway_that_is_a_look_behind_the_chain_is_no_trouble(played, gateway
         invite = behind(played, running, tls)
         follower = PayFollower(
             invite,
+            Payee(account=played.clients[0], claims=False),
             folder=NodeFolder(path=tmp_path / "node"),
             gateway=Gateway(invite.gateway, ca=invite.ca),
-            account=played.clients[0],
-            claims=False,
             grace_s=0,
             say=said.append,
         )
@@ -194,10 +193,9 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
         port, invite = running.port, behind(played, running, tls)
     follower = PayFollower(
         invite,
+        Payee(account=played.clients[0], claims=True),
         folder=NodeFolder(path=tmp_path / "node"),
         gateway=Gateway(invite.gateway, ca=invite.ca),
-        account=played.clients[0],
-        claims=True,
         grace_s=0,
         say=said.append,
     )
@@ -221,7 +219,7 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
     assert len([line for line in said if line.startswith(claimed)]) == 1
     # It ended the task itself, since nobody else did, and has its stake back.
     assert played.escrow.client(played.task.task_id, played.addresses[0]).stake == 0
-    assert "the stake is back: 1.00 tokens" in said
+    assert "the stake is back: 1 tokens" in said
     told = "\n".join(said[said.index(f"receipt of {played.addresses[0]} for task {invite.task_id[:10]}…:") :])
     assert f"earned: {tokens(earned)} tokens, paid out" in told
     assert "took part in 1 of the rounds 1 to 1" in told
@@ -247,10 +245,9 @@ def test_the_claim_does_not_wait_for_receipts(played, gateway, until, devnet, an
         invite = behind(played, running, tls)
         follower = PayFollower(
             invite,
+            Payee(account=played.clients[0], claims=True),
             folder=NodeFolder(path=played.folder / "node"),
             gateway=Gateway(invite.gateway, ca=invite.ca),
-            account=played.clients[0],
-            claims=True,
             grace_s=0,
             say=said.append,
         )
@@ -269,10 +266,9 @@ def test_a_follower_says_once_that_the_chain_is_away(played, until, relay, tmp_p
     url = relay.open(played.invite.url)
     follower = PayFollower(
         replace(played.invite, url=url),
+        Payee(account=played.clients[0], claims=False),
         folder=NodeFolder(path=tmp_path / "node"),
         gateway=None,
-        account=played.clients[0],
-        claims=False,
         say=said.append,
     )
     relay.close()
@@ -298,10 +294,9 @@ def test_a_follower_without_gas_says_so_and_claims_once_it_has_some(played, gate
         invite = behind(played, running, tls)
         follower = PayFollower(
             invite,
+            Payee(account=account, claims=True),
             folder=NodeFolder(path=tmp_path / "node"),
             gateway=Gateway(invite.gateway, ca=invite.ca),
-            account=account,
-            claims=True,
             grace_s=0,
             say=said.append,
         )
@@ -337,10 +332,9 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
     with serving(world) as invite:
         follower = PayFollower(
             invite,
+            Payee(account=world.clients[0], claims=True),
             folder=NodeFolder(path=tmp_path / "node"),
             gateway=None,
-            account=world.clients[0],
-            claims=True,
             grace_s=0,
             say=said.append,
         )
@@ -354,7 +348,7 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
         finally:
             follower.stop()
     assert "this account left the task; the node takes no part any more and waits for its stake" in said
-    assert "the stake is back: 1.00 tokens" in said
+    assert "the stake is back: 1 tokens" in said
     assert any(line.startswith("what later rounds add to the pay comes with `fl finish") for line in said)
     client = world.escrow.client(world.task.task_id, world.addresses[0])
     earned = next(leaf.cumulative for leaf in world.reports[-1].leaves if leaf.account == world.addresses[0])

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from chain_view import view_of
 
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import RoundDiffers, check_round
+from fl.audit.recompute import check_round
 from fl.bundle.format import Bundle
 from fl.errors import ConfigError
 from fl.rewards import Account, RoundTree, settle_round

@@ -10,8 +10,9 @@ from safetensors.numpy import load, save
 
 from clients.privacy import member
 from fl.aggregation.replay import replay_sum
+from fl.audit.difference import ChainView, RoundDiffers
 from fl.audit.masked import setting_of
-from fl.audit.recompute import ChainView, RoundDiffers, check_round
+from fl.audit.recompute import check_round
 from fl.audit.strategy_state import StrategyMemory
 from fl.bundle.files import MANIFEST
 from fl.bundle.format import Bundle

@@ -8,8 +8,8 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg, FedMedian, FedXgbBagging
 
 from fl.aggregation.selection import UnscorableStrategy
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import RoundDiffers
 from fl.bundle.format import Bundle, read_header
 from fl.chain.typed_data import signer_of
 from fl.codec import Blocks, model_hash

@@ -96,6 +96,7 @@ def test_a_table_that_is_no_games_is_refused():
         shapley_values(np.zeros(3))
 
 
+@pytest.mark.slow  # shapiq takes seconds to import
 def test_the_values_are_those_of_shapiq():
     shapiq = pytest.importorskip("shapiq")
     table = np.random.default_rng(1).normal(size=32)

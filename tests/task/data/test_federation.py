@@ -6,7 +6,6 @@ import pickle
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 
 import fl.task.data
 from fl.task.data import DataConfig, DataError, Federation, PartitionConfig, load_federation, read_shard
@@ -25,6 +24,8 @@ def raw_x(data, schema) -> set[int]:
 
 
 def pooled_accuracy(federation: Federation) -> float:
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - half a second
+
     rows = np.concatenate([shard.data.features.reshape(len(shard.data), -1) for shard in federation.shards])
     labels = np.concatenate([shard.data.labels for shard in federation.shards])
     held = federation.validation

@@ -206,3 +206,8 @@ def test_a_number_to_predict_in_another_unit_is_refused_as_a_column_is(write):
         read(path, schema)
     assert "set scale=price:FACTOR (near 0.001" in str(caught.value)
     assert len(read(path, schema, scale="price:0.001")[0].data) == 20
+
+
+def test_a_folder_in_place_of_a_table_is_told_without_a_setting_of_the_coordinators(tmp_path, schema):
+    with pytest.raises(DataError, match=r"is a folder; expected a file; name a file in it$"):
+        read(tmp_path, schema)

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fl.task.data import DataError, FileStyle, TableSchema, fit_schema, read_shard
+from fl.task.data.column_roles import ColumnRoles
 from fl.task.data.encode import CLIP, encode
 from fl.task.data.table import read_table
 
@@ -19,8 +20,11 @@ def word(number):
     return "".join("abcdefghij"[int(digit)] for digit in str(number))
 
 
-def fitted(path, **settings_):
-    return fit_schema(read_table(path), **{"target": "y", "class_names": BINARY, **settings_})
+def fitted(path, *, class_names=BINARY, positive_above=None, label_map=None, **roles):
+    told = ColumnRoles(**{"target": "y", **{name: tuple(value) for name, value in roles.items()}})
+    return fit_schema(
+        read_table(path), told, class_names=class_names, positive_above=positive_above, label_map=label_map
+    )
 
 
 def test_numbers_are_standardised_words_are_marked_and_missing_is_told(write):
@@ -72,12 +76,12 @@ def test_huge_and_tiny_numbers_do_not_overflow_the_scale(write):
 
 def test_a_schema_is_fitted_on_the_rows_it_is_given_and_only_those(write):
     table = read_table(write("v.csv", "a,y\n1,0\n3,1\n1000,1\n"))
-    schema = fit_schema(table.take(np.array([0, 1])), target="y", class_names=BINARY)
+    schema = fit_schema(table.take(np.array([0, 1])), ColumnRoles(target="y"), class_names=BINARY)
     assert schema.columns[0].mean == pytest.approx(2)
 
 
 def test_a_headerless_shard_is_matched_by_place(write):
-    schema = fitted(write("v.csv", "id,age,y\na1,10,0\nb2,20,1\n"), drop=["id"])
+    schema = fitted(write("v.csv", "id,age,y\na1,10,0\nb2,20,1\n"), dropped=["id"])
     assert read_shard(
         write("s.csv", "q,20,1\nr,10,0\n"), schema=schema, style=FileStyle(header=False)
     ).data.features.tolist() == [
