@@ -81,7 +81,7 @@ contract Disputes is Challenges {
         Task storage t = _seen(header);
         _requireConsecutive(t, before, header);
         if (header.baseModel == before.nextModel && header.previous == _headerHash(before)) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake, true);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -116,7 +116,7 @@ contract Disputes is Challenges {
         RoundTree.check(header, second, secondProof);
         if (firstProof.index >= secondProof.index) revert NotNeighbours(firstProof.index, secondProof.index);
         if (first.account < second.account) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake, true);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -143,7 +143,7 @@ contract Disputes is Challenges {
             bool behind = index + 1 == header.leafCount && account > neighbours[0].account;
             if (!before && !behind) revert NoFraud();
         }
-        _convict(t, header, msg.sender, t.minStake, true);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -153,7 +153,7 @@ contract Disputes is Challenges {
         Task storage t = _seen(header);
         _requireSaid(header, RoundTree.hashLeaf(leaf), said, header.leafCount, proof);
         if (said.cumulative == leaf.cumulative) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake, true);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -174,7 +174,7 @@ contract Disputes is Challenges {
         // In 256 bits: a sum that was cut to 128 is not the sum.
         uint256 cumulative = uint256(left.cumulative) + right.cumulative;
         if (level != 0 && said.cumulative == cumulative) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake, true);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes

@@ -77,6 +77,12 @@ abstract contract Verdicts is IDisputes, Ledger {
         emit Halted(header.taskId, header.round, prover, msg.sig, bounty);
     }
 
+    /// @dev The coordinator for the prover's bounty and, for what they could have seen, those who signed. A function, since six
+    /// proofs end with it.
+    function _convictAll(Task storage t, Header calldata header) internal {
+        _convict(t, header, msg.sender, t.minStake, true);
+    }
+
     /// @dev Half to whoever proved it, but at most `most`, and the rest burned: a prover that is the culprit itself gains
     /// nothing.
     function _forfeit(Task storage t, Hold storage hold, address prover, uint256 amount, uint256 most)
