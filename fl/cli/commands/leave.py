@@ -39,7 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
     running = state.status in (Status.OPEN, Status.STARTED)
     if running and not client.left_round and state.posted >= state.rounds:
-        print(f"all {state.rounds} rounds are posted, so there is nothing left to leave; what was earned stays claimable")
+        print(
+            f"all {state.rounds} rounds are posted, so there is nothing left to leave; what was earned stays claimable"
+        )
     elif running and not client.left_round:
         print(f"{account.address} has {tokens(client.stake)} tokens staked in task {invite.task_id}")
         print(
