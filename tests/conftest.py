@@ -48,7 +48,8 @@ def pytest_collection() -> None:
     """Where tests are collected, give them the time that they need: a loaded machine takes a second for a millisecond's work."""
     import hypothesis
 
-    hypothesis.settings.register_profile("any machine", deadline=None)
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=slow)
     hypothesis.settings.load_profile("any machine")
 
 

@@ -178,6 +178,7 @@ def open_world(
     clients: int = 3,
     stakes: Sequence[int] | None = None,
     evaluators: int = 1,
+    contracts: Sequence[str] = (),
     quorum: int = 1,
     budget: int = 1000 * TOKENS,
     bond: int = 1000 * TOKENS,
@@ -185,7 +186,7 @@ def open_world(
     validation: Dataset | None = None,
     **terms: object,
 ) -> World:
-    """Open a task and let `joining` of the clients join it, all by default."""
+    """Open a task and let `joining` of the clients join it, all by default; `contracts` are evaluators too."""
     w3, escrow, token = deployment.connect()
     spec, validation = spec or eight_weights(), validation or forty_rows()
     sponsor, coordinator = test_key(SPONSOR), test_key(COORDINATOR)
@@ -197,7 +198,9 @@ def open_world(
     settings = {
         "token": token.address,
         "coordinator": coordinator.address,
-        "evaluators": tuple(signer.address for signer in signers),
+        "evaluators": tuple(
+            sorted((*(signer.address for signer in signers), *contracts), key=lambda name: int(name, 16))
+        ),
         "quorum": quorum,
         "attested": spec.attested,
         "rounds": rounds,

@@ -78,7 +78,7 @@ class Offer:
             "you sign": signed(spec),
             "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
             "privacy": seen(spec, rounds=state.rounds, rows=len(self.data)),
-            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators; what the scores came from is revealed {reveal}"
+            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators{at_stake(terms)}; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "
             f"after {span(terms.round_timeout)}; claim within {span(terms.claim_period)} of the end",
@@ -138,6 +138,15 @@ class Offer:
         names = self.spec.get("class_names") or [str(number) for number in range(len(counts))]
         held = ", ".join(f"{count} {word(name)}" for name, count in zip(names, counts, strict=False) if count)
         return f" ({held})" if held else ""  # text has no classes
+
+
+def at_stake(terms: Terms) -> str:
+    """What evaluators lose for signing what they could have seen to be wrong, behind their number."""
+    if not terms.evaluator_stake:
+        return ", who have nothing at stake"
+    return (
+        f" with {tokens(terms.evaluator_stake)} tokens of each at stake, lost for signing what it could see to be wrong"
+    )
 
 
 def wrapped(told: Iterable[tuple[str, str | None]]) -> list[str]:

@@ -12,8 +12,8 @@ const root = join(__dirname, "..");
 
 const RECEIPTS_PAY = [
   "src/Disputes.sol",
-  "        _convict(t, header, msg.sender, 0);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
-  "        _convict(t, header, msg.sender, t.bond / 2);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
+  "        _convict(t, header, msg.sender, 0, false);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
+  "        _convict(t, header, msg.sender, t.bond / 2, false);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
 ];
 const BOUNTY_COUNTS = ["src/Lifecycle.sol", "uint256 bond = t.bond - t.bounty;\n        uint256 refund", "uint256 bond = t.bond;\n        uint256 refund"];
 
@@ -51,6 +51,20 @@ const FIXES = {
   5: {
     was: "a challenge that fails leaves its round's window as it was",
     changes: [["src/Challenges.sol", "if (!hold.reopened && round <= p.posted()) {", "if (round > p.posted() && round <= p.posted()) {"]],
+  },
+  6: {
+    was: "an evaluator's stake pays who shows its signature (no finding: the rule that nobody gets it)",
+    changes: [["src/Evaluators.sol", "hold.burned += uint128(burned);", "_credit(_token(t), msg.sender, burned);"]],
+  },
+  7: {
+    was: "an evaluator answers for receipts that it cannot know (no finding: the rule that it does not)",
+    changes: [
+      [
+        "src/Disputes.sol",
+        "        _convict(t, header, msg.sender, 0, false);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
+        "        _convict(t, header, msg.sender, 0, true);\n    }\n\n    /// @inheritdoc IDisputes\n    function proveDisorder",
+      ],
+    ],
   },
 };
 

@@ -144,7 +144,7 @@ abstract contract Challenges is Verdicts {
         // Effect: convicted while its round is still held. If the round is void by now, the challenger gets its bond back
         // and no more.
         uint256 bond = standing.bond;
-        if (header.round <= t.progress.posted()) _convict(t, header, challenge.challenger, t.minStake);
+        _convict(t, header, challenge.challenger, t.minStake, true);
         (standing.open, standing.upheld) = (false, true);
         _unhold(t, header.round);
         _credit(_token(t), challenge.challenger, bond);

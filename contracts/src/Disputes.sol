@@ -48,12 +48,12 @@ contract Disputes is Challenges {
         Leaf calldata leaf,
         Proof calldata proof
     ) external {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         RoundTree.check(header, leaf, proof);
         Account storage a = t.accounts[leaf.account];
         uint32 firstRound = a.firstRound;
         uint32 leftRound = a.leftRound;
-        bool sound = true;
+        (bool sound, bool evident) = (true, true);
         // A leaf without an update, or of a client that left, has no weight and no score.
         if (leaf.updateRoot == 0 || (leftRound != 0 && header.round >= leftRound)) {
             sound = sound && leaf.weight == 0 && leaf.score == 0;
@@ -65,21 +65,23 @@ contract Disputes is Challenges {
         } else {
             _requireEarlier(t, before, header);
             _requireOf(leaf.account, before, leafBefore, proofBefore);
+            // What came between may be another round's fraud, of which those who signed this one know nothing.
+            evident = before.round + 1 == header.round;
             sound = sound
-                && (before.round + 1 == header.round
+                && (evident
                     ? _follows(header, leaf, leafBefore.total, leafBefore.cumulative)
                     : _growsAtMost(header.cumulative - before.cumulative, leafBefore.cumulative, leaf.cumulative));
         }
         if (sound) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake);
+        _convict(t, header, msg.sender, t.minStake, evident);
     }
 
     /// @inheritdoc IDisputes
     function proveBrokenChain(Header calldata before, Header calldata header) external {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         _requireConsecutive(t, before, header);
         if (header.baseModel == before.nextModel && header.previous == _headerHash(before)) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -98,7 +100,7 @@ contract Disputes is Challenges {
         if (signer != t.coordinator && header.round > t.signedUntil[signer]) revert WrongSigner(signer, t.coordinator);
         if (leaf.updateRoot == updateRoot) revert NoFraud();
         // No bounty: only the coordinator could have made the receipt, for bytes that nobody else may have seen.
-        _convict(t, header, msg.sender, 0);
+        _convict(t, header, msg.sender, 0, false);
     }
 
     /// @inheritdoc IDisputes
@@ -109,12 +111,12 @@ contract Disputes is Challenges {
         Leaf calldata second,
         Proof calldata secondProof
     ) external {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         RoundTree.check(header, first, firstProof);
         RoundTree.check(header, second, secondProof);
         if (firstProof.index >= secondProof.index) revert NotNeighbours(firstProof.index, secondProof.index);
         if (first.account < second.account) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -124,7 +126,7 @@ contract Disputes is Challenges {
         Leaf[] calldata neighbours,
         Proof[] calldata proofs
     ) external {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         uint32 firstRound = t.accounts[account].firstRound;
         if (firstRound == 0 || firstRound > header.round) revert NotDue(account, firstRound, header.round);
         if (neighbours.length != proofs.length) revert LengthMismatch(neighbours.length, proofs.length);
@@ -141,17 +143,17 @@ contract Disputes is Challenges {
             bool behind = index + 1 == header.leafCount && account > neighbours[0].account;
             if (!before && !behind) revert NoFraud();
         }
-        _convict(t, header, msg.sender, t.minStake);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
     function proveBadLeaf(Header calldata header, Leaf calldata leaf, Sibling calldata said, Proof calldata proof)
         external
     {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         _requireSaid(header, RoundTree.hashLeaf(leaf), said, header.leafCount, proof);
         if (said.cumulative == leaf.cumulative) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -163,7 +165,7 @@ contract Disputes is Challenges {
         Sibling calldata said,
         Proof calldata proof
     ) external {
-        Task storage t = _disputed(header);
+        Task storage t = _seen(header);
         uint256 width = header.leafCount;
         for (uint256 i; i < level && width > 1; i++) {
             width = (width + 1) >> 1;
@@ -172,7 +174,7 @@ contract Disputes is Challenges {
         // In 256 bits: a sum that was cut to 128 is not the sum.
         uint256 cumulative = uint256(left.cumulative) + right.cumulative;
         if (level != 0 && said.cumulative == cumulative) revert NoFraud();
-        _convict(t, header, msg.sender, t.minStake);
+        _convictAll(t, header);
     }
 
     /// @inheritdoc IDisputes
@@ -243,7 +245,7 @@ contract Disputes is Challenges {
         // Effect: without a bounty, since the coordinator can withhold a folder from an accomplice. It is convicted while
         // its round is still held; if that is void by now, the asker gets its bond back and no more.
         t.requests[_headerHash(header)][account].asker = address(0);
-        if (header.round <= t.progress.posted()) _convict(t, header, request.asker, 0);
+        if (header.round <= t.progress.posted()) _convict(t, header, request.asker, 0, false);
         _unhold(t, header.round);
         _credit(_token(t), request.asker, t.minStake);
     }

@@ -237,13 +237,9 @@ contract Fairshare is Claims, Multicall {
             unchecked {
                 i++; // below the count
             }
-            address signer = ECDSA.recover(digest, signature.r, signature.vs);
+            (address signer,,) = ECDSA.tryRecover(digest, signature.r, signature.vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
-            if (seat.quorum() == 0) {
-                _requireCoordinator(t);
-                if (header.validation != t.validationHash) revert WrongValidation(header.validation, t.validationHash);
-                revert NotEvaluator(signer);
-            }
+            if (seat.quorum() == 0) (signer, seat) = _contractsSeat(t, header, digest, signature);
             if (signer <= last) revert NotAscending(last, signer);
             last = signer;
         }
@@ -252,5 +248,21 @@ contract Fairshare is Claims, Multicall {
             _requireCoordinator(t);
             revert QuorumNotReached(count, t.quorum);
         }
+    }
+
+    /// @dev The evaluator, and its seat, whose signature is none of a key: a contract that approved the header. Reverts
+    /// otherwise, and says why.
+    function _contractsSeat(Task storage t, Header calldata header, bytes32 digest, Signature calldata signature)
+        internal
+        view
+        returns (address signer, Seat seat)
+    {
+        _requireCoordinator(t);
+        if (header.validation != t.validationHash) revert WrongValidation(header.validation, t.validationHash);
+        if (signature.vs != 0) revert NotEvaluator(ECDSA.recover(digest, signature.r, signature.vs));
+        // Cut by hand: a seat's key is made in assembly, which would see the bits above.
+        signer = address(uint160(uint256(signature.r) & type(uint160).max));
+        seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
+        if (seat.quorum() == 0 || !_approved[digest][signer]) revert NotEvaluator(signer);
     }
 }

@@ -51,6 +51,12 @@ abstract contract Ledger is ITask, EIP712 {
         uint32 number; // of this demander's demands, from 1; its bond is as many times minStake
     }
 
+    /// @dev What stands behind an evaluator; one slot.
+    struct Backing {
+        address payer; // staked for it, and gets the stake back; it stays here, since an evaluator stakes once
+        uint96 stake; // wei, held now
+    }
+
     /// @dev A client's request for its leaf, whose folder is withheld.
     struct Request {
         address asker; // 0 if there is none
@@ -61,6 +67,7 @@ abstract contract Ledger is ITask, EIP712 {
     struct Hold {
         uint32 count; // open challenges and requests
         bool reopened; // its window was opened once more
+        bool evident; // it was proven wrong in a way that the evaluators who signed it could have seen
         uint128 burned; // wei that nobody gets; kept here until somebody sends it to where nobody can spend it
     }
 
@@ -106,6 +113,8 @@ abstract contract Ledger is ITask, EIP712 {
         uint32 claimPeriod; // seconds
         uint24 reached; // the round under way when the task was halted
         bool joiningClosed;
+        uint96 evaluatorStake; // wei
+        uint24 seated; // evaluators that staked
 
         address offered; // may take the coordinator's place
 
@@ -121,6 +130,7 @@ abstract contract Ledger is ITask, EIP712 {
         mapping(address former => uint32 round) signedUntil; // coordinators that were: their receipts count up to there
         mapping(uint32 round => Hold) holds;
         mapping(bytes32 headerHash => mapping(address account => Request)) requests;
+        mapping(address evaluator => Backing) backings;
     }
 
     /* STORAGE */
@@ -141,6 +151,7 @@ abstract contract Ledger is ITask, EIP712 {
     mapping(bytes32 challenge => mapping(uint64 sum => Demand)) internal _demands;
     mapping(bytes32 challenge => mapping(address demander => uint32)) internal _demanded; // sums so far
     mapping(bytes32 challenge => mapping(uint64 sum => bytes32 root)) internal _answers; // tree of the partial sums
+    mapping(bytes32 digest => mapping(address evaluator => bool)) internal _approved; // headers, by contracts
 
     constructor() EIP712("Fairshare", "1") {}
 
@@ -188,15 +199,25 @@ abstract contract Ledger is ITask, EIP712 {
         }
     }
 
-    /// @dev Gives all evaluators of a task their seats under its coordinator and budget, or takes them away.
+    /// @dev Gives the evaluators of a task their seats under its coordinator and budget, or takes them away. Where they have to
+    /// stake, a seat waits for that.
     function _seat(bytes32 taskId, Task storage t, bool given) internal {
         Seat seat;
-        if (given) seat = toSeat(t.budget, t.bond, t.clock.challengeWindow, t.rounds, t.quorum);
+        if (given) seat = _seatOf(t);
         (address coordinator, bytes32 validation) = (t.coordinator, t.validationHash);
+        bool free = t.evaluatorStake == 0;
         uint256 count = t.evaluators.length;
         for (uint256 i; i < count; i++) {
-            _seats[_seatKey(taskId, coordinator, validation, t.evaluators[i])] = seat;
+            address evaluator = t.evaluators[i];
+            if (free || t.backings[evaluator].stake != 0) {
+                _seats[_seatKey(taskId, coordinator, validation, evaluator)] = seat;
+            }
         }
+    }
+
+    /// @dev What a seat of the task says.
+    function _seatOf(Task storage t) internal view returns (Seat) {
+        return toSeat(t.budget, t.bond, t.clock.challengeWindow, t.rounds, t.quorum);
     }
 
     /// @dev Moves what was added into the budget that the schedule pays out.

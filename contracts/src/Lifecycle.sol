@@ -2,14 +2,14 @@
 pragma solidity ^0.8.30;
 
 import {ILifecycle} from "./interfaces/ILifecycle.sol";
-import {Ledger} from "./Ledger.sol";
+import {Evaluators} from "./Evaluators.sol";
 import {CHANGED, STOPPING, Progress} from "./types/Progress.sol";
 import {MOST, toPurse} from "./types/Purse.sol";
 
 /// @title The code behind opening, steering and ending a task
-/// @notice Runs by delegatecall from Fairshare only, on its storage; called by itself it knows of no task. See ILifecycle
-/// for what each action does and requires.
-contract Lifecycle is ILifecycle, Ledger {
+/// @notice Evaluators' stakes are inherited. Runs by delegatecall from Fairshare only, on its storage; called by itself it knows
+/// of no task. See ILifecycle for what each action does and requires.
+contract Lifecycle is ILifecycle, Evaluators {
     uint256 internal constant MAX_ROUNDS = type(uint24).max - 2; // two more, a late joiner's, still fit their 24 bits
     uint256 internal constant LEAST_WINDOW = 10 seconds; // a block on the slowest chains
     uint256 internal constant LEAST_CLAIM_PERIOD = 1 hours;
@@ -32,6 +32,7 @@ contract Lifecycle is ILifecycle, Ledger {
         _requireRange("budget", terms.budget, 1, MOST);
         _requireRange("maxStake", terms.maxStake, 1, MOST);
         _requireRange("minStake", terms.minStake, 1, terms.maxStake);
+        _requireRange("evaluatorStake", terms.evaluatorStake, 0, MOST);
         _requireRange("bond", terms.bond, terms.minStake, MOST - terms.budget);
         // Effect: every amount below fits, it was just compared with MOST.
         t.purse = toPurse(terms.token);
@@ -47,6 +48,7 @@ contract Lifecycle is ILifecycle, Ledger {
         t.budget = uint96(terms.budget);
         t.minStake = uint96(terms.minStake);
         t.maxStake = uint96(terms.maxStake);
+        t.evaluatorStake = uint96(terms.evaluatorStake);
         t.rounds = uint24(terms.rounds);
         t.quorum = terms.quorum;
         t.revealEachRound = terms.revealEachRound;
@@ -81,6 +83,7 @@ contract Lifecycle is ILifecycle, Ledger {
         p.requireStatus(taskId, Status.Open);
         uint32 clients = p.counted();
         if (clients == 0) revert NoClients(taskId);
+        if (t.evaluatorStake != 0 && t.seated < t.quorum) revert EvaluatorsMissing(taskId, t.seated, t.quorum);
         // Effect: what was added to the budget counts from round 1.
         if (p.has(CHANGED)) _addToBudget(taskId, t);
         uint160 enrolment = t.enrolment;
@@ -256,6 +259,7 @@ contract Lifecycle is ILifecycle, Ledger {
         terms.bond = t.bond;
         terms.minStake = t.minStake;
         terms.maxStake = t.maxStake;
+        terms.evaluatorStake = t.evaluatorStake;
         terms.members = t.members;
         terms.specHash = t.specHash;
         terms.validationHash = t.validationHash;

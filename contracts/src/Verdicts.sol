@@ -35,10 +35,31 @@ abstract contract Verdicts is IDisputes, Ledger {
         revert TooLate(block.timestamp, end);
     }
 
+    /// @dev The same for what the evaluators who signed the round could have seen. Their stakes hang on a round that is void
+    /// already, too: else a coordinator would save them by convicting itself of something else first.
+    function _seen(Header calldata header) internal view returns (Task storage t) {
+        t = _tasks[header.taskId];
+        uint256 round = header.round;
+        if (round <= t.progress.posted() || t.evaluatorStake == 0 || t.holds[header.round].evident) {
+            return _disputed(header);
+        }
+        _requirePosted(t, header);
+    }
+
     /// @dev Halts a task at the last round before the header's, which was proven wrong and is not final. Its bond waits for
     /// the end, but for the bounty of the first prover.
-    function _convict(Task storage t, Header calldata header, address prover, uint256 bounty) internal {
+    /// @param evident Whether the evaluators who signed the round could have seen it; of a round that is void by now nothing
+    /// else counts.
+    function _convict(Task storage t, Header calldata header, address prover, uint256 bounty, bool evident) internal {
         Progress p = t.progress;
+        if (evident && t.evaluatorStake != 0) {
+            t.holds[header.round].evident = true;
+            emit SignersAtFault(header.taskId, header.round);
+        }
+        if (header.round > p.posted()) {
+            if (evident) return;
+            revert RoundVoid(header.round, t.clock.voidFrom);
+        }
         if (p.status() == Status.Started) {
             t.since = uint40(block.timestamp);
             t.reached = uint24(p.posted() + 1);
@@ -54,6 +75,12 @@ abstract contract Verdicts is IDisputes, Ledger {
         t.purse = t.purse.withUnsettled();
         emit Voided(header.taskId, header.round);
         emit Halted(header.taskId, header.round, prover, msg.sig, bounty);
+    }
+
+    /// @dev The coordinator for the prover's bounty and, for what they could have seen, those who signed. A function, since six
+    /// proofs end with it.
+    function _convictAll(Task storage t, Header calldata header) internal {
+        _convict(t, header, msg.sender, t.minStake, true);
     }
 
     /// @dev Half to whoever proved it, but at most `most`, and the rest burned: a prover that is the culprit itself gains

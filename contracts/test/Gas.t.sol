@@ -8,6 +8,7 @@ import {Blocks} from "./world/Blocks.sol";
 import {payroll} from "./world/Payroll.sol";
 import {Tree} from "./world/Tree.sol";
 import {Vm, vm} from "./world/Vm.sol";
+import {Wallet} from "./world/Wallets.sol";
 import {World} from "./world/World.sol";
 
 abstract contract Floors is World {
@@ -236,6 +237,29 @@ contract GasOfTheRestTest is Floors {
         vm.prank(COORDINATOR);
         court.showLeaf(header, leaves[1], proof);
         vm.snapshotGasLastCall("gas", "show_leaf_3");
+    }
+
+    /// @dev An evaluator's stake there and back, and what a contract's signature costs before its post.
+    function test_an_evaluators_stake() public {
+        ITask.Terms memory terms = _terms();
+        address evaluator = address(new Wallet(vm.addr(1)));
+        (terms.evaluators, terms.quorum, terms.evaluatorStake) = (new address[](1), 1, 1 ether);
+        terms.evaluators[0] = evaluator;
+        _open(terms);
+        _join(0, 1 ether);
+        _fund(evaluator, 1 ether);
+        vm.prank(evaluator);
+        fairshare.stakeEvaluator(taskId, evaluator, "");
+        vm.snapshotGasLastCall("gas", "stake_evaluator");
+        _start();
+        ITask.Header memory header = _next(new int128[](1));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(1, _digest(header));
+        fairshare.approveHeader(header, evaluator, abi.encodePacked(r, s, v));
+        vm.snapshotGasLastCall("gas", "approve_header");
+        _wait(1 days);
+        fairshare.expire(taskId);
+        fairshare.releaseEvaluator(taskId, evaluator);
+        vm.snapshotGasLastCall("gas", "release_evaluator");
     }
 
     function test_naive_push_1000() public {

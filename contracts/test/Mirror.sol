@@ -98,8 +98,7 @@ contract ReceiptMirror is Disputes(address(0)) {
     ) external {
         Task storage t = _tasks[header.taskId];
         t.progress = Progress.wrap(uint256(type(uint24).max) << 96).withStatus(Status.Started); // all rounds are posted
-        t.clock.challengeWindow = 1; // and may still be disputed
-        t.postings[header.round] = toPosting(_headerHash(header), block.timestamp + 1);
+        t.postings[header.round] = toPosting(_headerHash(header), type(uint40).max); // and may still be disputed
         this.proveOmission(header, leaf, proof, updateRoot, receipt);
     }
 }

@@ -176,7 +176,16 @@ contract RoundsTest is World {
         _begin();
         ITask.Header memory header = _header();
         ITask.Signature[] memory signatures = new ITask.Signature[](2);
+        // Zeros stand for a contract at address 0, which approved nothing.
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotEvaluator.selector, address(0)));
+        vm.prank(COORDINATOR);
+        fairshare.post(header, signatures, cover);
+        signatures[0].vs = bytes32(uint256(1)); // of a key, and r is no point of the curve
         vm.expectRevert(abi.encodeWithSelector(ECDSA.ECDSAInvalidSignature.selector));
+        vm.prank(COORDINATOR);
+        fairshare.post(header, signatures, cover);
+        signatures[0].vs = bytes32(type(uint256).max >> 1); // s in the upper half
+        vm.expectRevert(abi.encodeWithSelector(ECDSA.ECDSAInvalidSignatureS.selector, bytes32(type(uint256).max >> 1)));
         vm.prank(COORDINATOR);
         fairshare.post(header, signatures, cover);
     }

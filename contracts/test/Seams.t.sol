@@ -125,6 +125,20 @@ contract SeamsTest is Disputed {
         fairshare.claim(payroll(headers[0]), leaves[1], _proof(1));
     }
 
+    /// @dev Nor does it open the window again that an earlier failed challenge had opened and that is over.
+    function test_aReopenedWindow_reachesBackToNoneThatIsOver() public {
+        _begin();
+        _rounds(1);
+        _failNow(1, 0);
+        vm.assertEq(_state().heldFrom, 1);
+        _wait(1 hours);
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
+        _rounds(1);
+        _failNow(2, 0);
+        vm.assertEq(_state().heldFrom, 2);
+        vm.assertTrue(fairshare.isFinal(taskId, 1));
+    }
+
     /// @dev However far apart holds are and in whichever order they end, the first held round is never skipped, what is before
     /// it is final, and nothing stays held after the last.
     function test_holdsFarApart_endInAnyOrder() public {

@@ -71,7 +71,14 @@ class Comparison:
     round_number: int
 
     def equal(self, what: str, seen: object, expected: object) -> None:
-        """Raises: RoundDiffers where what was seen is not what was expected."""
+        """Two values that should be one.
+
+        Args:
+            what: They are, for the message.
+            seen: In the round.
+            expected: By chain and computation.
+        Raises: RoundDiffers where they are not the same.
+        """
         if seen != expected:
             raise RoundDiffers(self.round_number, what, show(seen), show(expected))
 

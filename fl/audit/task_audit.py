@@ -21,7 +21,7 @@ from fl.bundle.http_client import ArchiveUnreachable
 from fl.bundle.round_record import RoundRecord, files_named_by, read_round
 from fl.bundle.store import BundleSource, Withheld
 from fl.chain.record import PostedRound, TaskRecord
-from fl.chain.typed_data import Header, InvalidSignature, signer_of
+from fl.chain.typed_data import Header, InvalidSignature, contract_of, evaluator_of
 from fl.errors import FairshareError
 from fl.foreign.arrays import read_arrays
 from fl.plain_text import plural, printable
@@ -158,6 +158,11 @@ class _RoundAudit:
             return
         self.differences += _header_differences(told, self.header)
         self.differences += _signature_differences(signatures, self.header, self.view)
+        for contract in filter(None, map(contract_of, signatures)):
+            if not self.audit.record.escrow.is_approved(self.header, contract):
+                self.differences.append(
+                    f"{contract} did not approve the header on chain, and header.json says that it did"
+                )
 
     def _contents(self) -> dict[str, bytes]:
         """What is at hand of the files that the manifest names, changed ones too: they show what was changed in them."""
@@ -338,7 +343,7 @@ def _signature_differences(signatures: list[bytes], posted: Header, view: ChainV
     signers = set()
     for place, signature in enumerate(signatures, start=1):
         try:
-            signer = signer_of(posted, domain=view.domain, signature=signature)
+            signer = evaluator_of(posted, domain=view.domain, signature=signature)
         except InvalidSignature as error:
             yield f"signature {place} of header.json cannot be read ({error})"
             continue

@@ -114,6 +114,10 @@ class BundleStore:
         for name, data in ((MANIFEST, manifest), (HEADER, files.read(HEADER))):
             self._write(f"{round_folder(number)}/{name}", data)
 
+    def put_manifest(self, number: int, manifest: bytes) -> None:
+        """Store what a round's objects are called: with them, `bundle` has its files."""
+        self._write(f"{round_folder(number)}/{MANIFEST}", manifest)
+
     def put_object(self, data: bytes, *, sha256: str) -> None:
         """Store one object under its hash."""
         if not self.fs.exists(self._path(_object(sha256))):

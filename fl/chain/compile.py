@@ -21,7 +21,12 @@ ARTIFACTS = Path(__file__).parent / "artifacts"
 # What each contract answers to: Fairshare passes the calls that it does not know on to Disputes, and that to Lifecycle,
 # for want of room in one.
 CONTRACTS = {
-    "Fairshare": ("src/Fairshare.sol", "src/interfaces/IDisputes.sol", "src/interfaces/ILifecycle.sol"),
+    "Fairshare": (
+        "src/Fairshare.sol",
+        "src/interfaces/IDisputes.sol",
+        "src/interfaces/ILifecycle.sol",
+        "src/interfaces/IEvaluators.sol",
+    ),
     "Disputes": ("src/Disputes.sol",),
     "Lifecycle": ("src/Lifecycle.sol",),
     "DevToken": ("src/DevToken.sol",),

@@ -106,6 +106,28 @@ class Escrow(EscrowReader):
             "post", header.as_tuple(), [compact(signature) for signature in signatures], cover, account=account
         )
 
+    def approve_header(self, header: Header, *, evaluator: str, signature: bytes, account: LocalAccount) -> Sent:
+        """Note that an evaluator that is a contract takes this signature of the next round's header for its own.
+
+        Args:
+            header: Of the next round.
+            evaluator: The contract's address.
+            signature: What it takes, of any length.
+            account: Signs and pays the gas.
+        Raises: Refused with BadSignature if the contract does not take it.
+        """
+        return self._send("approveHeader", header.as_tuple(), evaluator, signature, account=account)
+
+    def release_evaluator(self, task_id: bytes, evaluator: str, *, account: LocalAccount) -> Sent:
+        """Credit an evaluator's stake to who paid it.
+
+        Args:
+            task_id: 32 bytes.
+            evaluator: Whose stake it is.
+            account: Signs and pays the gas; before the start, the evaluator's or its payer's.
+        """
+        return self._send("releaseEvaluator", task_id, evaluator, account=account)
+
     def claim(self, header: Header, *, leaf: Leaf, index: int, proof: Sequence[Sibling], account: LocalAccount) -> Sent:
         """Pay a leaf's account what it earned and was not paid; `account` only pays the gas.
 

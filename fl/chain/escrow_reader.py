@@ -22,8 +22,8 @@ from fl.chain.log_ranges import HistoryUnread
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent, ask, ask_all, url_of
 from fl.chain.task_log import TaskLog
-from fl.chain.task_state import Challenge, Client, OpenedChallenge, Posting, Status, TaskState, Terms
-from fl.chain.typed_data import ZERO_HASH, Domain, Header, expanded, header_hash
+from fl.chain.task_state import Backer, Challenge, Client, OpenedChallenge, Posting, Status, TaskState, Terms
+from fl.chain.typed_data import ZERO_HASH, Domain, Header, digest, expanded, header_hash
 from fl.codec.keccak import keccak
 
 _MOST_ROUNDS = (1 << 24) - 3  # that the contract opens a task for
@@ -47,6 +47,7 @@ class EscrowReader:
         self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
         self.domain = Domain(chain_id=self.chain_id, contract=self.address)
         self._task_logs: dict[tuple[bytes, int], TaskLog] = {}
+        self._contracts: set[str] = set()  # addresses that have code
         self._enrolments: dict[tuple[bytes, int], tuple[int, Enrolments]] = {}  # with the log's version
         try:
             stated = self.domain_fields()
@@ -240,6 +241,47 @@ class EscrowReader:
         """name, version, chain id and contract of the EIP-712 domain, as the contract states them (EIP-5267)."""
         return tuple(ask(self._contract.functions.eip712Domain())[1:5])
 
+    # ---- evaluators -------------------------------------------------------------------------------------------------
+
+    def backer(self, task_id: bytes, evaluator: str) -> Backer:
+        """What stands behind an evaluator."""
+        return _backer(ask(self._contract.functions.backerOf(task_id, evaluator)))
+
+    def backers(self, task_id: bytes, evaluators: Sequence[str]) -> dict[str, Backer]:
+        """`backer` of many evaluators."""
+        found = ask_all([self._contract.functions.backerOf(task_id, evaluator) for evaluator in evaluators])
+        return dict(zip(evaluators, map(_backer, found), strict=True))
+
+    def seated(self, task_id: bytes) -> list[str]:
+        """The evaluators whose signatures count: those that the terms name and, where they have to stake, did."""
+        terms, _ = self.task(task_id)
+        if not terms.evaluator_stake:
+            return list(terms.evaluators)
+        return [name for name, backer in self.backers(task_id, terms.evaluators).items() if backer.stake]
+
+    def speakers(self, task_id: bytes, *, from_block: int = 0) -> dict[str, str]:
+        """Who speaks for an evaluator that is a contract: account → contract. Of an account's contracts, the first."""
+        found: dict[str, str] = {}
+        for event in self._logs("EvaluatorStaked", task_id, from_block=from_block):
+            payer, evaluator = event["args"]["payer"], event["args"]["evaluator"]
+            if payer != evaluator and payer not in found and self.is_contract(evaluator):
+                found[payer] = evaluator
+        return found
+
+    def is_contract(self, address: str) -> bool:
+        """Whether there is code at an address."""
+        if address not in self._contracts and self.w3.eth.get_code(to_checksum_address(address)):
+            self._contracts.add(address)
+        return address in self._contracts
+
+    def is_approved(self, header: Header, evaluator: str) -> bool:
+        """Whether an evaluator that is a contract approved a header."""
+        return ask(self._contract.functions.isApproved(digest(header, domain=self.domain), evaluator))
+
+    def at_fault(self, task_id: bytes, *, from_block: int = 0) -> set[int]:
+        """Rounds whose signers could have seen what was proven wrong in them."""
+        return {event["args"]["round"] for event in self._logs("SignersAtFault", task_id, from_block=from_block)}
+
     # ---- disputes ---------------------------------------------------------------------------------------------------
 
     def challenges(self, task_id: bytes, *, from_block: int = 0) -> list[OpenedChallenge]:
@@ -314,6 +356,10 @@ class EscrowReader:
             block=event["blockNumber"],
             contract=None,
         )
+
+
+def _backer(told: Sequence[Any]) -> Backer:
+    return Backer(payer=told[0], stake=told[1])
 
 
 def _place(event: EventData) -> tuple[int, int]:

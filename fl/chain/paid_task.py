@@ -16,13 +16,14 @@ from fl.chain.enrolment import Enrolments
 from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, Refused, TokenTooLow
 from fl.chain.escrow import Escrow
+from fl.chain.evaluator_stake import release_stakes, stake_evaluator
 from fl.chain.invite import Invite
 from fl.chain.payment import pay
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
 from fl.chain.task_state import Posting, Status, TaskState, Terms
 from fl.chain.tokens import tokens
-from fl.chain.typed_data import Domain, Header, Receipt, sign, signer_of
+from fl.chain.typed_data import Domain, Header, Receipt, contract_of, evaluator_of, header_hash, sign
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +57,20 @@ class TooFewSignatures(ChainError):
         )
 
 
+class TooFewEvaluators(ChainError):
+    """Fewer evaluators have staked than the task's quorum."""
+
+    def __init__(self, seen: int, quorum: int, stake: int) -> None:
+        super().__init__(seen, quorum, stake)
+        self.seen, self.quorum, self.stake = seen, quorum, stake
+
+    def __str__(self) -> str:
+        return (
+            f"{self.seen} evaluators have staked {tokens(self.stake)} tokens each, and {self.quorum} have to sign a round; let "
+            "the others run `fl evaluator`, which stakes"
+        )
+
+
 class TooFewClients(ChainError):
     """Not enough clients joined before the deadline."""
 
@@ -84,6 +99,8 @@ class PaidTask:
     _posted: dict[int, tuple[Header, tuple[bytes, ...]]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
+
+    _approvals: dict[tuple[bytes, str], bytes] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.coordinator.address != self.terms.coordinator:
@@ -183,13 +200,84 @@ class PaidTask:
             time.sleep(0.2)
         return joined
 
+    def stakes_due(self, evaluators: Sequence[LocalAccount]) -> int:
+        """Wei that `stake_for` escrows."""
+        if not self.terms.evaluator_stake:
+            return 0
+        backers = self.escrow.backers(self.task_id, [evaluator.address for evaluator in evaluators])
+        return self.terms.evaluator_stake * sum(not int(backer.payer, 16) for backer in backers.values())
+
+    def stake_for(self, evaluators: Sequence[LocalAccount]) -> list[Sent]:
+        """Stake for evaluators whose keys are here, out of the coordinator's tokens and back to it; skips those that have.
+
+        Raises: TokenTooLow if the coordinator does not hold the stakes.
+        """
+        sent = [
+            stake_evaluator(
+                self.escrow,
+                self.token,
+                task_id=self.task_id,
+                evaluator=evaluator.address,
+                payer=self.coordinator,
+                key=evaluator,
+            )
+            for evaluator in (evaluators if self.terms.evaluator_stake else ())
+        ]
+        return [each for each in sent if each is not None]
+
+    def release_stakes(self, *, account: LocalAccount, payers: Sequence[str] = ()) -> list[Sent]:
+        """Credit evaluators' stakes to who paid them, as far as they can go home.
+
+        Args:
+            account: Signs and pays the gas.
+            payers: Whose stakes; everybody's if none is named.
+        """
+        return release_stakes(self.escrow, self.task_id, account=account, payers=payers)
+
+    def speakers(self) -> dict[str, str]:
+        """Who speaks for an evaluator that is a contract: account → contract."""
+        return self.escrow.speakers(self.task_id, from_block=self.block)
+
+    def approve(self, header: Header, evaluator: str, signature: bytes) -> Sent | None:
+        """Have an evaluator that is a contract take a signature for its own, on chain; None if it did before.
+
+        Args:
+            header: Of the next round.
+            evaluator: The contract's address.
+            signature: As the contract takes it.
+        Raises: Refused if it does not.
+        """
+        if self.escrow.is_approved(header, evaluator):
+            return None
+        sent = self.escrow.approve_header(header, evaluator=evaluator, signature=signature, account=self.coordinator)
+        self._approvals[header_hash(header), evaluator] = signature
+        return sent
+
+    def wait_for_evaluators(self, *, deadline_s: float) -> None:
+        """Wait until a quorum has staked, where the terms ask for it. Raises: TooFewEvaluators after `deadline_s` seconds."""
+        until = time.monotonic() + deadline_s
+        while self.terms.evaluator_stake and self.state().status == Status.OPEN:
+            try:
+                self._check_seats()
+                return
+            except TooFewEvaluators:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    def _check_seats(self) -> None:
+        seated = self.escrow.seated(self.task_id)
+        if len(seated) < self.terms.quorum:
+            raise TooFewEvaluators(seen=len(seated), quorum=self.terms.quorum, stake=self.terms.evaluator_stake)
+
     def start(self) -> Sent | None:
         """Escrow the coordinator's bond and close the enrolment for round 1; None if that was done before.
 
-        Raises: TokenTooLow if the coordinator does not hold the bond.
+        Raises: TooFewEvaluators, and TokenTooLow if the coordinator does not hold the bond, before anything is sent.
         """
         if self.state().status != Status.OPEN:
             return None
+        self._check_seats()
         bond = self.terms.bond
         try:
             _, sent = pay(
@@ -245,6 +333,10 @@ class PaidTask:
                     raise
 
     def _post(self, header: Header, signatures: Sequence[bytes]) -> Sent:
+        for contract in filter(None, map(contract_of, signatures)):
+            # What a reorganisation took back with the post.
+            if approval := self._approvals.get((header_hash(header), contract)):
+                self.approve(header, contract, approval)
         known = self.check_quorum(header, signatures)
         # The contract wants ascending signers, so that it sees a duplicate in one pass.
         ordered = [known[account] for account in sorted(known, key=lambda account: int(account, 16))]
@@ -274,9 +366,14 @@ class PaidTask:
             time.sleep(_LOOK_S)
 
     def check_quorum(self, header: Header, signatures: Sequence[bytes]) -> dict[str, bytes]:
-        """The signatures of the task's evaluators, by account. Raises: TooFewSignatures."""
-        by_signer = {signer_of(header, domain=self.domain, signature=signature): signature for signature in signatures}
-        known = {signer: signature for signer, signature in by_signer.items() if signer in self.terms.evaluators}
+        """The signatures of the task's evaluators that count, by account. Raises: TooFewSignatures."""
+        by_signer = {evaluator_of(header, domain=self.domain, signature=each): each for each in signatures}
+        seated = self.escrow.seated(self.task_id) if self.terms.evaluator_stake else self.terms.evaluators
+        known = {
+            signer: signature
+            for signer, signature in by_signer.items()
+            if signer in seated and (not contract_of(signature) or self.escrow.is_approved(header, signer))
+        }
         if len(known) < self.terms.quorum:
             raise TooFewSignatures(round_number=header.round, seen=len(known), quorum=self.terms.quorum)
         return known

@@ -40,6 +40,7 @@ class Terms:
     bond: int  # wei, the coordinator's own
     min_stake: int  # wei
     max_stake: int  # wei
+    evaluator_stake: int = 0  # wei; an evaluator's signature counts once so much stands behind it
     members: bytes = bytes(32)  # root over the accounts that may join; zeros for anyone
     spec_hash: bytes
     validation_hash: bytes
@@ -96,6 +97,14 @@ class Client:
     def payee(self, account: str) -> str:
         """Who is paid for the account: its standing payee, or itself."""
         return self.recipient if int(self.recipient, 16) else account
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backer:
+    """What stands behind an evaluator; the fields of the Solidity struct, in its order."""
+
+    payer: str  # staked for it and gets the stake back, the zero address if nobody did; speaks for it if that is a contract
+    stake: int  # wei, held now
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -269,7 +269,18 @@ class GatewayNotice:
     }
 
 
-Signable = Update | Receipt | Join | Permit | Redirect | Header | Access | MaskedStep | GatewayNotice
+@dataclass(frozen=True, kw_only=True)
+class Back:
+    """An evaluator's order that `payer` may stake for it, and speak for it if it is a contract."""
+
+    task_id: bytes
+    evaluator: str
+    payer: str
+
+    SOLIDITY: ClassVar[dict[str, str]] = {"taskId": "bytes32", "evaluator": "address", "payer": "address"}
+
+
+Signable = Update | Receipt | Join | Permit | Redirect | Header | Access | MaskedStep | Back | GatewayNotice
 
 _PAYING = 5  # fields of a header that a claim needs; the others are its Rest, of which the struct hash is enough
 _VALUES = 1 << 14  # recovered signatures that are remembered: those of a round, for who checks it after the coordinator
@@ -324,14 +335,42 @@ def signer_of(message: Signable, *, domain: Domain, signature: bytes) -> str:
     return _recovered(digest(message, domain=domain), bytes(signature))
 
 
+def contract_signature(contract: str) -> bytes:
+    """What stands for the signature of an evaluator that is a contract and approved the header on chain, 65 bytes."""
+    return bytes(12) + raw_address(contract) + bytes(33)
+
+
+def contract_of(signature: bytes) -> str:
+    """The contract that a signature stands for, "" for a key's."""
+    if len(signature) != 65 or any(signature[:12]) or any(signature[32:]):
+        return ""
+    return checksummed(signature[12:32])
+
+
+def evaluator_of(header: Header, *, domain: Domain, signature: bytes) -> str:
+    """Whose signature of a header this is, a contract's included; that it approved the header, the chain alone knows.
+
+    Args:
+        header: That was signed.
+        domain: That the signature is bound to.
+        signature: 65 bytes.
+    Raises: InvalidSignature.
+    """
+    return contract_of(signature) or signer_of(header, domain=domain, signature=signature)
+
+
 def compact(signature: bytes) -> tuple[bytes, bytes]:
-    """r and vs of a 65-byte signature, as EIP-2098 packs them."""
+    """r and vs of a 65-byte signature, as EIP-2098 packs them; of a contract's, its address and zeros."""
+    if contract_of(signature):
+        return signature[:32], bytes(32)
     r, s, v = signature[:32], signature[32:64], signature[64]
     return r, bytes([s[0] | ((v - 27) << 7)]) + s[1:]
 
 
 def expanded(r: bytes, vs: bytes) -> bytes:
     """The 65 bytes that `compact` packed."""
+    if not any(vs):
+        return r + bytes(33)
     return r + bytes([vs[0] & 0x7F]) + vs[1:] + bytes([27 + (vs[0] >> 7)])
 
 

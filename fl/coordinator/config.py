@@ -46,6 +46,9 @@ class TaskConfig:
     may_close_joining: bool = False  # whether the sponsor may close the joining, and open it again
     stake_per_sample: str = "1"  # tokens a client stakes for each sample of its shard
     max_stake: str = "100000"  # tokens; caps what one client can weigh
+    # Tokens of each evaluator's own, without which its signature does not count, and which it loses if it signs what it could
+    # have seen to be wrong; 0 asks for none.
+    evaluator_stake: str = "0"
     evaluators: int = 1  # how many there are; each recomputes every round
     quorum: int = 1  # how many of them have to sign a round before it can be posted
     length: str = "median"  # median or capped: what a long update is held to beside norm_cap
@@ -81,7 +84,7 @@ class TaskConfig:
             if (value := getattr(self, name)) not in choices:
                 raise ConfigError(f"task.{name} is {value!r}; set {' or '.join(map(str, choices))}")
         self.may_stop = bool(patience_of(self.stop)) or self.may_stop
-        for name in ("budget", "bond", "stake_per_sample", "max_stake"):
+        for name in ("budget", "bond", "stake_per_sample", "max_stake", "evaluator_stake"):
             wei(getattr(self, name) or "0", setting=f"task.{name}")
         for name in ("budget", "stake_per_sample", "max_stake"):
             if wei(getattr(self, name), setting=f"task.{name}") == 0:
@@ -125,7 +128,7 @@ class ScorerConfig:
     nodes: int = 3  # Gauss–Legendre nodes of the direction
     tolerance: float = 1e-3  # relative L2 by which an evaluator's direction, or attested scores, may differ
     public_rounds: int = 6  # last rounds whose steps and directions belong to nobody and pay nobody; 0: none
-    public_gradients: int = 18  # on half of the validation rows, that the search for the public step may ask for
+    public_gradients: int = 8  # on half of the validation rows, that the search for the public step may ask for
     duplicate_cosine: str | None = None  # updates whose cosine reaches it share the weight of one, such as 0.98
     # Rounds of at most so many clients are read after scoring: standard errors, pairs not told apart, scores by class. A
     # client costs about three evaluations; 0 reads none.

@@ -295,11 +295,14 @@ def _open_task(
         evaluators=[evaluator.address for evaluator in chain.roles.evaluators],
         salt=free_salt(escrow, sponsor=sponsor.address, seed=setup.config.seed),
     )
-    for owner, amount in ((sponsor, terms.budget), (coordinator, terms.bond)):
+    stakes = terms.evaluator_stake * len(terms.evaluators)  # the coordinator's too, whose process they sign in
+    for owner, amount in ((sponsor, terms.budget), (coordinator, terms.bond + stakes)):
         note_gas(gas, "mint", token.mint(owner.address, amount, account=sponsor))
     task, sent = PaidTask.open(chain.deployment, terms=terms, sponsor=sponsor, coordinator=coordinator, leaps=True)
     for name, transaction in sent.items():
         note_gas(gas, name, transaction)
+    for staked in task.stake_for(chain.roles.evaluators):
+        note_gas(gas, "stake_evaluator", staked)
     invite = task.invite(url=chain.url, spec=setup.spec.to_json())
     invite.write(setup.invite)
     write_validation(setup.folder / VALIDATION, setup.data.validation)

@@ -58,6 +58,7 @@ def run_coordinator(
         stack.enter_context(guarded(setup, opened, network))
         if network.nodes is not None:
             network.nodes.wait_for_clients()
+            network.nodes.wait_for_evaluators()
         result = train(setup, opened, network, retention=retention, started=started)
         if config.coordinator.stay != "rounds":
             see_it_through(setup, opened, result)

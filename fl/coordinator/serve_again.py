@@ -70,6 +70,10 @@ class FinishedTask:
         """Who took part."""
         return dict.fromkeys(self.accounts)
 
+    def speakers(self) -> dict[str, str]:
+        """Nobody: no evaluator has anything to do."""
+        return {}
+
 
 def serve_again(settings: CoordinatorConfig, *, folder: Path, watcher: ServiceWatcher, surfaces: Surfaces) -> None:
     """Serve what is in the folder of a finished task until Ctrl-C.

@@ -145,6 +145,7 @@ class ChainStatus:
             "coordinator": terms.coordinator,
             "evaluators": list(terms.evaluators),
             "quorum": terms.quorum,
+            "evaluator_stake_wei": str(terms.evaluator_stake),
         }
 
     def _schedule(self, escrow: Escrow, task_id: bytes, state: TaskState) -> dict[str, Any]:

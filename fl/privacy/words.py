@@ -149,10 +149,13 @@ def score_of_words(raw: int, *, length_q64: int, direction_scale: int, roster: i
 def longest(*, share: Fraction, length_q64: int, size: int) -> int:
     """The most that ‖x‖ of an honest client comes to, rounded up: its length, and half a unit of rounding a value.
 
+    A length is stated rounded down, so that the true one is less than a unit above it: of an update as short as 10^−10, more than is
+    lost in rounding its values.
+
     Args:
         share: Of the roster's stake.
         length_q64: Of the round, units of 2^−64.
         size: P, values of the update.
     """
-    exact = share * Fraction(length_q64, 1 << 64) * Fraction(2) ** update_scale(length_q64)
+    exact = share * Fraction(length_q64 + 1, 1 << 64) * Fraction(2) ** update_scale(length_q64)
     return math.ceil(exact) + isqrt(size) // 2 + 1

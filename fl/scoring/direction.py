@@ -42,5 +42,10 @@ def direction(
     places, weights = np.polynomial.legendre.leggauss(nodes)
     total = np.zeros(len(base))
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        total -= weight * game.gradient(base + place * step)
+        at = place * step
+        at += base
+        slope = game.gradient(at.astype(np.float32))
+        del at
+        slope *= weight
+        total -= slope
     return total

@@ -112,13 +112,12 @@ class ValidationGame:
         """The loss at a model's vector, and its gradient as `gradient` gives it, in one pass."""
         load_vector(self.model, np.asarray(vector, dtype=np.float32), layout=self.layout)
         total, gradients = self._summed() if self.threads > 1 else self._accumulated()
-        parts = [
-            gradients[name].detach().cpu().double().numpy().ravel()
-            if name in gradients
-            else np.zeros(int(np.prod(shape)))
-            for name, shape in zip(self.layout.names, self.layout.shapes, strict=True)
-        ]
-        return total, np.concatenate(parts)
+        found, start = np.zeros(self.layout.size), 0
+        for name, size in zip(self.layout.names, self.layout.sizes, strict=True):
+            if name in gradients:  # each is let go of as it is taken over: of a large model they are gigabytes
+                found[start : start + size] = gradients.pop(name).detach().cpu().double().numpy().ravel()
+            start += size
+        return total, found
 
     @property
     def threads(self) -> int:

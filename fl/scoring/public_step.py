@@ -57,7 +57,7 @@ def search(
         if calls >= gradients:
             raise _EnoughAsked
         calls += 1
-        model = combined(aggregate, basis, (scale * places).tolist())
+        model = combined(aggregate, basis, (scale * places).tolist()).astype(np.float32)
         loss, gradient = rows.steering.value_and_gradient(model)
         slopes = scale * np.array(products(gradient, basis))
         if not (math.isfinite(loss) and np.isfinite(slopes).all()):

@@ -9,9 +9,9 @@ Sums run in one order in float64, element by element, so that every machine gets
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,24 +80,29 @@ def public_vectors(
         model: As it is after them, shape (P,), to be taken out of what pays. The public step does without: it would go along the model's
             length so well that shards of other sizes are paid further off their size (1.6 points on digits, and 1.0 so).
     """
-    vectors = own = [] if model is None else _by_part(model, parts)
-    if rounds:
-        latest, *older = rounds
-        vectors = [
-            *_by_part(latest.step, parts),
-            *_by_part(latest.direction, parts),
-            *own,
-            *(PublicVector(values=vector) for past in older for vector in (past.step, past.direction)),
-            PublicVector(values=np.sign(latest.direction)),
-            PublicVector(values=adam([past.direction for past in reversed(rounds)])),
-            PublicVector(values=adam([past.step for past in reversed(rounds)])),
-        ]
     # In a model of few values, more would leave clients little to be paid for.
     values = len(rounds[0].step) if model is None else len(model)
-    return orthonormal(vectors[: values // _VALUES_EACH])
+    return orthonormal(islice(_all_public(rounds, parts=parts, model=model), values // _VALUES_EACH))
 
 
-def orthonormal(vectors: Sequence[PublicVector]) -> list[PublicVector]:
+def _all_public(
+    rounds: Sequence[PublicRound], *, parts: Sequence[int], model: NDArray[np.floating] | None
+) -> Iterator[PublicVector]:
+    """What is public, in its order; each is made when it is asked for, since each is 8 bytes a value."""
+    if rounds:
+        yield from _by_part(rounds[0].step, parts)
+        yield from _by_part(rounds[0].direction, parts)
+    if model is not None:
+        yield from _by_part(model, parts)
+    if rounds:
+        for past in rounds[1:]:
+            yield from (PublicVector(values=past.step), PublicVector(values=past.direction))
+        yield PublicVector(values=np.sign(rounds[0].direction))
+        yield PublicVector(values=adam([past.direction for past in reversed(rounds)]))
+        yield PublicVector(values=adam([past.step for past in reversed(rounds)]))
+
+
+def orthonormal(vectors: Iterable[PublicVector]) -> list[PublicVector]:
     """Modified Gram–Schmidt, twice; what is left of less than 10^−6 of a vector's length is dropped.
 
     Source: Giraud, Langou, Rozložník 2005, "The loss of orthogonality in the Gram–Schmidt process": twice is enough.
@@ -168,13 +173,11 @@ def adam(vectors: Sequence[NDArray[np.floating]]) -> NDArray[np.float64]:
     return (mean / (1 - mean_left)) / (np.sqrt(square / (1 - square_left)) + epsilon)
 
 
-def _by_part(vector: NDArray[np.floating], parts: Sequence[int]) -> list[PublicVector]:
+def _by_part(vector: NDArray[np.floating], parts: Sequence[int]) -> Iterator[PublicVector]:
     stops = list(accumulate(parts or (len(vector),)))
-    return [
-        PublicVector(values=np.asarray(vector[start:stop], dtype=np.float64), start=start)
-        for start, stop in zip([0, *stops], stops, strict=False)
-        if stop > start
-    ]
+    for start, stop in zip([0, *stops], stops, strict=False):
+        if stop > start:
+            yield PublicVector(values=np.asarray(vector[start:stop], dtype=np.float64), start=start)
 
 
 def _product(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:

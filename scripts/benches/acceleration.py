@@ -1,7 +1,8 @@
 """The public step as an accelerator: test loss after a task against server optimizers, each tuned over four rates; nothing is tuned here.
 
 FedAvgM, FedAdam and FedYogi are Flower's own, on the same clients, rounds and weights, without a public step; each counts by its best rate
-on the test set, which favours them. A ratio is our test loss over the best of theirs: below 1, the public step is ahead.
+on the test set, which favours them. A ratio is our test loss over the best of theirs: below 1, the public step is ahead. `gradients=` is
+how many the public step may ask for.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from measurement import report, settings
 from played_task import play_task
 from trained_rounds import federation_of
 
+from fl.task.spec import TaskSpec
 from fl.task.strategies import build_strategy
 
 RATES = {
@@ -38,11 +40,16 @@ def main() -> None:
             "seeds": "2",
             "mnist.seeds": "1",
             "only": "",
+            "gradients": str(TaskSpec.public_gradients),
             "workers": str(os.cpu_count()),
         }
     )
     fields = fields_of(values)
-    choices = [(OURS, 0), ("plain fedavg", 0), *((name, place) for name in RATES for place in range(4))]
+    choices = [
+        (OURS, int(values["gradients"])),
+        ("plain fedavg", 0),
+        *((name, place) for name in RATES for place in range(4)),
+    ]
     jobs = [
         (name, seed, *choice) for name, field in fields.items() for seed in range(field.seeds) for choice in choices
     ]
@@ -64,13 +71,17 @@ def main() -> None:
 
 
 def loss_of(job: tuple[str, int, str, int]) -> float:
-    """The test loss at the end of one task; infinity where it is no number."""
+    """The test loss at the end of one task; infinity where it is no number.
+
+    Args:
+        job: Data set, seed, strategy, and the place of its rate; for the public step, how many gradients it may ask for.
+    """
     torch.set_num_threads(1)
     name, seed, strategy, place = job
     field = FIELDS[name]
     federation, spec = federation_of(field.setting, field.partition, seed=seed)
     if strategy == OURS:
-        return play_task(federation, spec, rounds=field.rounds).losses[-1]
+        return play_task(federation, replace(spec, public_gradients=place), rounds=field.rounds).losses[-1]
     plain = replace(spec, public_rounds=0)
     inner = None if strategy == "plain fedavg" else build_strategy(strategy, RATES[strategy][place])
     loss = play_task(federation, plain, rounds=field.rounds, strategy=inner).losses[-1]

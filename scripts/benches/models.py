@@ -1,13 +1,16 @@
 """Adapters of a language model, ten speakers, scored and paid: what it takes, and whether the pay is right.
 
-scripts/bench models [data.path=FOLDER rounds=6 steps=20 context=64 parts=exact,narrow]
+scripts/bench models [data.path=FOLDER rounds=6 steps=20 context=64 parts=exact,narrow,large]
 
 `exact`: the direction's scores against exact Shapley values. `narrow`: the same run with blocks of 8 bits, its perplexity against the first
-run's, and bytes of an update against float32.
+run's, and bytes of an update against float32. `large`: memory of rounds of large models, from `large.py`, in processes of their own: beside a
+frozen base of 123 million parameters (the larger of coordinator and evaluator), and of 25 million that all travel, with seconds of settling.
 """
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 import tempfile
 import time
@@ -48,7 +51,7 @@ def main() -> None:
             "rounds": "6",
             "steps": "20",
             "context": "64",
-            "parts": "exact,narrow",
+            "parts": "exact,narrow,large",
         }
     )
     parts = told["parts"].split(",")
@@ -77,6 +80,7 @@ def main() -> None:
                 "free_rider": result.clients[FREE_RIDER].earned / 1e18,
                 **(exact(config, result, bundles) if "exact" in parts else {}),
                 **(narrow(config, result, folder=folder / "narrow") if "narrow" in parts else {}),
+                **(large() if "large" in parts else {}),
                 "paid_fraction": round(sum(steps.get(name, 0.0) for name in PAYING) / wall_seconds(steps), 3),
                 "adapter_values": result.parameters,
                 "step_seconds": {name: round(spent, 1) for name, spent in steps.items()},
@@ -120,6 +124,25 @@ def narrow(config: RunConfig, wide: FederationResult, *, folder: Path) -> dict[s
     return {
         "bytes_ratio_8bit": round(-(-size // BLOCK_VALUES) * NARROW_BYTES / (4 * size), 4),
         "perplexity_ratio_8bit": round(result.tests[-1].perplexity / wide.tests[-1].perplexity, 4),
+    }
+
+
+def large() -> dict[str, float]:
+    """What `large.py` measures."""
+    found = {}
+    for kind in ("adapters", "full"):
+        done = subprocess.run(
+            [sys.executable, str(Path(__file__).with_name("large.py")), f"kind={kind}"],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+        found[kind] = json.loads(done.stdout.splitlines()[-1])
+    base, full = found["adapters"], found["full"]
+    return {
+        "peak_mb_125m": max(base["beside_mb"], base["evaluator_beside_mb"]),
+        "peak_mb_25m": max(full["peak_mb"], full["evaluator_peak_mb"]),
+        "settle_seconds_25m": full["settle_seconds"],
     }
 
 

@@ -10,7 +10,8 @@ which comes and goes, weighs on both. The first round of a side is not counted.
 `against_ray`: all cores against Flower's own simulation with an actor a core, on mlp_1, one client at a time and vectorised.
 `vectorised`: `engine.vectorised=true` against one client at a time, one worker each.
 `payment_ms`: what a paid round of mlp_1 takes beyond an unpaid one, a client; the evaluator, who has a machine of its own where
-it matters, and the report's own evaluations are left out.
+it matters, and the report's own evaluations are left out. `payment_cpu_ms`: the same in processor time of the process, which other
+work on the machine moves less.
 `clients_10000`: the bench `scale` with 10,000 LeNet clients, in a process of its own.
 
 pfl-research and Flower's simulation are installed into environments under bench/peers on the first run, on top of this one's torch.
@@ -28,6 +29,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -292,19 +294,40 @@ def payment(path: str, *, repeats: int) -> dict:
         engine=EngineConfig(workers="1"),
     )
     unpaid: list[float] = []
+    unpaid_cpu: list[float] = []
+    marks: list[tuple[int, str, float]] = []  # round, step that begins, processor time
+
+    def unpaid_round(*_: object) -> None:
+        started = time.process_time()
+        unpaid.append(ours.run(2))
+        unpaid_cpu.append((time.process_time() - started) / 2)
+
     with Ours("mlp_1", path, workers=1) as ours, tempfile.TemporaryDirectory() as folder:
         ours.run(1)
-        watcher = Watcher(on_round=lambda round_, test: unpaid.append(ours.run(2)))
+        watcher = Watcher(
+            on_round=unpaid_round, on_phase=lambda number, step: marks.append((number, step, time.process_time()))
+        )
         result = run_federation(config, folder=Path(folder), watcher=watcher)
     paid = [
         sum(seconds for name, seconds in round_.seconds.items() if name not in left_out) for round_ in result.rounds
     ]
     extra = [1000 * (with_pay - without) / clients for with_pay, without in zip(paid, unpaid, strict=True)][1:]
+    cpu: dict[int, float] = {}
+    for (number, step, begun), (_, _, ended) in pairwise(marks):
+        if step not in ("evaluating", "reporting"):
+            cpu[number] = cpu.get(number, 0.0) + ended - begun
+    extra_cpu = [
+        1000 * (with_pay - without) / clients for with_pay, without in zip(cpu.values(), unpaid_cpu, strict=True)
+    ]
     steps = {
         name: round(1000 * statistics.median(round_.seconds[name] for round_ in result.rounds[1:]) / clients, 2)
         for name in result.rounds[-1].seconds
     }
-    return {"payment_ms": round(statistics.median(extra), 2), "payment_steps_ms": steps}
+    return {
+        "payment_ms": round(statistics.median(extra), 2),
+        "payment_cpu_ms": round(statistics.median(extra_cpu[1:]), 2),
+        "payment_steps_ms": steps,
+    }
 
 
 def many_clients(path: str, *, clients: int) -> dict:

@@ -4,7 +4,7 @@ A coalition's worth is minus the test loss of the model that it trains alone: by
 by the task's own rules, public step and all. `rank`: who is absent leaves its weight empty, as in the game that is paid.
 `rank_renormalised`: weights are rescaled among those present, as in most published work. Both are Spearman's correlation of pay with that
 value, means over splits and seeds, for the rule that pays and for the rules beside it on the same rounds (`by_rule`), for the direction
-with all three rules off, and for the direction in units of log loss.
+with all three rules off, and for the direction in units of log loss. `gradients=` is how many the public step may ask for.
 """
 
 from __future__ import annotations
@@ -51,9 +51,18 @@ SPLITS = {
 
 def main() -> None:
     """Every split and seed."""
-    values = settings({"seeds": "3", "rounds": "8", "trained": "plain", "workers": str(os.cpu_count()), "kept": ""})
+    values = settings(
+        {
+            "seeds": "3",
+            "rounds": "8",
+            "trained": "plain",
+            "gradients": str(TaskSpec.public_gradients),
+            "workers": str(os.cpu_count()),
+            "kept": "",
+        }
+    )
     wanted = [
-        (split, seed, int(values["rounds"]), values["trained"])
+        (split, seed, int(values["rounds"]), values["trained"], int(values["gradients"]))
         for seed in range(int(values["seeds"]))
         for split in SPLITS
     ]
@@ -76,12 +85,13 @@ def main() -> None:
     report("retraining", {**by_rule["direction"], "by_rule": by_rule})
 
 
-def ranks_of(job: tuple[str, int, int, str]) -> dict[str, tuple[float, float]]:
+def ranks_of(job: tuple[str, int, int, str, int]) -> dict[str, tuple[float, float]]:
     """Rule → rank correlation of its pay with the value of retraining, weights held and renormalised."""
     torch.set_num_threads(1)
-    split, seed, rounds, trained = job
+    split, seed, rounds, trained, gradients = job
     setting = replace(digits(), learning_rate=0.1, steps=20)
     federation, spec = federation_of(setting, SPLITS[split], seed=seed)
+    spec = replace(spec, public_gradients=gradients)
     if split == "noisy labels":
         federation = with_noise(federation, seed=seed)
     pays = pays_of(federation, spec, rounds=rounds)

@@ -53,6 +53,16 @@ def test_sum_and_scores_are_those_of_the_open_round_to_the_integer(played):
         assert not found.faults
 
 
+@pytest.mark.parametrize("size", [1, 33])
+@pytest.mark.parametrize("length", [1e-19, 1e-15, 1.04900117e-10, 3e-8])
+def test_an_update_that_is_hardly_there_is_no_longer_than_it_stated(length, size):
+    vectors = [*np.zeros((3, size)), np.full(size, length / np.sqrt(size))]
+    for terms in (PrivacyTerms(masked=True, projections=8), PrivacyTerms(masked=True, projections=64)):
+        played = Party(vectors=vectors, stakes=[1] * 4, terms=terms, median=True)
+        played.whole()
+        assert not played.checked().faults
+
+
 @pytest.mark.parametrize("step", STEPS)
 def test_a_third_that_falls_silent_at_a_step_changes_nobody_elses_pay(step):
     gone = [0, 3, 7]

@@ -1,6 +1,6 @@
 // The check of one round, made in this browser from the public files of its bundle.
 import type { Hex } from "viem";
-import { recoverAddress, sha256 } from "viem/utils";
+import { getAddress, recoverAddress, sha256 } from "viem/utils";
 import { all, together, type Finding, type Verdict } from "./finding";
 import { allowedBy, earnedAt, HIGHEST_PRICE, largestPrice } from "./price";
 import { fetchBytes, NotGiven, type Header, type Round, type Standing, type View } from "./run";
@@ -68,7 +68,7 @@ export async function checkRound(round: Round, view: View, standing: Standing | 
     const hash = headerHash(header);
     const digest = headerDigest(header, view.task.chain_id, view.task.contract);
     const signers = await Promise.all(
-      signatures.map((signature) => recoverAddress({ hash: digest, signature: `0x${signature}` }).catch(() => "not a signature")),
+      signatures.map((signature) => contractOf(signature) ?? recoverAddress({ hash: digest, signature: `0x${signature}` }).catch(() => "not a signature")),
     );
     const posted = [...ofHeader(leaves, levels, header), onChain(round.round, hash, view, standing)];
     const before = await carriedOver(round.round, header, previous, view, standing);
@@ -122,6 +122,12 @@ function onChain(number: number, hash: Hex, view: View, standing: Standing | nul
   // Of a round that was posted this moment, the run may tell before the chain was asked again.
   const late = view.status === "running";
   return { what, ok: late ? null : false, told: `the contract has no round ${number}${late ? " yet" : ""}` };
+}
+
+/** The evaluator that a signature stands for if it is a contract, whose approval its post needed; null for a key's. */
+function contractOf(signature: string): string | null {
+  const found = /^0{24}([0-9a-f]{40})0{66}$/.exec(signature);
+  return found ? getAddress(`0x${found[1]}`) : null;
 }
 
 function signed(signers: string[], view: View, standing: Standing | null): Finding {

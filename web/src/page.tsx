@@ -341,6 +341,12 @@ function predicts({ target, columns, class_names: classes }: View["task"]): [str
   ];
 }
 
+/** What evaluators lose for signing what they could have seen to be wrong. */
+function atStake(standing: Standing | null): string {
+  if (!standing?.reachable || standing.evaluator_stake_wei === "0") return "";
+  return `, with ${tokens(standing.evaluator_stake_wei)} tokens of each at stake`;
+}
+
 function Task({ view, standing }: { view: View; standing: Standing | null }) {
   const { chain_id: chain } = view.task;
   const facts: [preact.ComponentChildren, preact.ComponentChildren][] = [
@@ -351,7 +357,7 @@ function Task({ view, standing }: { view: View; standing: Standing | null }) {
     ["Scores", `${view.task.scorer ?? ""}${view.task.attested ? ", attested by evaluators, not provable on chain" : ""}`],
     [<Term name="length">Length</Term>, lengthOf(view.task.length)],
     ["Public step", publicOf(view.task.public_rounds)],
-    [<Term name="evaluator">Evaluators</Term>, `${view.task.quorum} of ${view.task.evaluators} sign each round`],
+    [<Term name="evaluator">Evaluators</Term>, `${view.task.quorum} of ${view.task.evaluators} sign each round${atStake(standing)}`],
     [<><Term name="challenge">Challenge</Term> window</>, view.task.challenge_window ? duration(view.task.challenge_window) : "–"],
     [<Term name="direction">Directions</Term>, view.task.reveal === "round" ? "revealed after each round" : "revealed at the end of the task"],
     ["Chain", `id ${view.task.chain_id}; ${standing ? (standing.reachable ? `the task is ${standing.status}` : "it does not answer now") : "asking"}`],

@@ -105,6 +105,7 @@ export type Standing =
       coordinator: string;
       evaluators: string[];
       quorum: number;
+      evaluator_stake_wei: string; // of each, lost for signing what it could have seen to be wrong
       left: Record<string, number>; // by account, the first round that it has no part in any more
     };
 /** What the contract says of one account. */

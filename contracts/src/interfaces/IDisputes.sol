@@ -51,6 +51,8 @@ interface IDisputes {
     event Halted(bytes32 indexed taskId, uint32 indexed round, address indexed prover, bytes4 fraud, uint256 reward);
     /// @notice This round and all after it count no more.
     event Voided(bytes32 indexed taskId, uint32 indexed fromRound);
+    /// @notice Whoever signed this round could have seen that it is wrong: their stakes can be taken, see IEvaluators.
+    event SignersAtFault(bytes32 indexed taskId, uint32 indexed round);
     /// @notice A client signed two updates for one round and lost its stake.
     event Slashed(bytes32 indexed taskId, address indexed account, address indexed prover, uint256 stake);
     /// @notice Somebody says that a score is wrong; `sums` are the right ones, 16 bytes each.

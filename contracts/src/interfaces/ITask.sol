@@ -20,7 +20,7 @@ interface ITask {
     struct Terms {
         address token; // budget, bond, stakes and pay are all in this one
         address coordinator; // posts the rounds; an externally owned account, since it signs receipts
-        address[] evaluators; // strictly ascending; they recompute the rounds and sign the headers
+        address[] evaluators; // strictly ascending; they recompute the rounds and sign the headers; contracts too
         uint8 quorum; // how many of them have to sign, 1 to all
         bool revealEachRound; // whether a direction is published with its round (true) or when the task ends (false)
         bool attested; // whether scores rest on the evaluators' word alone (true) or can be challenged too (false)
@@ -35,6 +35,7 @@ interface ITask {
         uint128 bond; // the coordinator's own, lost by silence and by proven fraud; minStake to 2^95 - 1 - budget
         uint128 minStake; // of one client, at least 1
         uint128 maxStake; // of one client, minStake to 2^95 - 1
+        uint128 evaluatorStake; // of one evaluator, without which its signature does not count; 0 to 2^95 - 1
         bytes32 members; // who may join: 0 for anyone, or the root of a Merkle tree of accounts (OpenZeppelin's)
         bytes32 specHash; // of the training specification
         bytes32 validationHash; // of the validation set that rounds are scored on
@@ -104,7 +105,8 @@ interface ITask {
         bytes32 rest; // EIP-712 struct hash of the header's Rest
     }
 
-    /// @notice A compact signature (EIP-2098).
+    /// @notice A compact signature (EIP-2098). For an evaluator that is a contract and approved the header (see IEvaluators):
+    /// its address in r, and 0 in vs.
     struct Signature {
         bytes32 r;
         bytes32 vs;

@@ -51,7 +51,8 @@ contract EconomyInvariants {
 
 /// @dev The plays that the fuzzer draws from.
 function plays() pure returns (bytes4[] memory selectors) {
-    selectors = new bytes4[](17);
+    selectors = new bytes4[](18);
+    selectors[17] = Economy.slash.selector;
     selectors[0] = Economy.open.selector;
     selectors[1] = Economy.open.selector;
     (selectors[2], selectors[3], selectors[4]) = (Economy.post.selector, Economy.post.selector, Economy.post.selector);
@@ -83,18 +84,18 @@ contract ReachEconomyInvariants {
             runs[i].drain();
             vm.assertEq(runs[i].broken(), "");
         }
-        bytes4[] memory steps = new bytes4[](calls.length + 9);
+        bytes4[] memory steps = new bytes4[](calls.length + 10);
         for (uint256 i; i < calls.length; i++) {
             steps[i] = calls[i];
         }
-        bytes4[6] memory named = [bytes4("rfut"), "show", "uphd", "uprq", "dsms", "wtch"];
-        for (uint256 i; i < 6; i++) {
+        bytes4[7] memory named = [bytes4("rfut"), "show", "uphd", "uprq", "dsms", "wtch", "home"];
+        for (uint256 i; i < 7; i++) {
             steps[calls.length + i] = named[i];
         }
         Economy any = runs[0];
-        steps[calls.length + 6] = any.escrow().expire.selector;
-        steps[calls.length + 7] = any.escrow().close.selector;
-        steps[calls.length + 8] = any.escrow().closeHalted.selector;
+        steps[calls.length + 7] = any.escrow().expire.selector;
+        steps[calls.length + 8] = any.escrow().close.selector;
+        steps[calls.length + 9] = any.escrow().closeHalted.selector;
         for (uint256 i; i < steps.length; i++) {
             uint256 count;
             for (uint256 j; j < runs.length; j++) {

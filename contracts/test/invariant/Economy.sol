@@ -35,7 +35,8 @@ contract Economy {
     uint256 internal constant FIRST = 2; // of four clients
     uint256 internal constant ACCOMPLICE = 6;
     uint256 internal constant WATCHER = 7;
-    uint256 internal constant PEOPLE = 8;
+    uint256 internal constant EVALUATOR = 8; // the first of three, ascending
+    uint256 internal constant PEOPLE = 11;
     uint64 internal constant MANY = 8192; // blocks: two in each of 4,096 sums
     uint128 internal constant MIN_STAKE = 1e18;
     uint256 internal constant DUST = 64; // wei that rounding may move
@@ -48,7 +49,7 @@ contract Economy {
     address[PEOPLE] internal people; // clients ascending
     uint256[PEOPLE] internal put; // minted to them
     uint256 internal inside; // the coalition, a bit each
-    uint256[3] internal evaluators;
+    uint256 internal evaluatorStake;
 
     bytes32 public id;
     uint256 internal budget; // of the sponsor
@@ -86,15 +87,9 @@ contract Economy {
             keys[i] = 0x9000 + i;
         }
         _sort(FIRST, 4);
+        _sort(EVALUATOR, 3);
         for (uint256 i; i < PEOPLE; i++) {
             people[i] = vm.addr(keys[i]);
-        }
-        evaluators = [uint256(0xE001), 0xE002, 0xE003];
-        for (uint256 i; i < 2; i++) {
-            for (uint256 j; j < 2; j++) {
-                if (vm.addr(evaluators[j]) < vm.addr(evaluators[j + 1])) continue;
-                (evaluators[j], evaluators[j + 1]) = (evaluators[j + 1], evaluators[j]);
-            }
         }
         vm.warp(clock);
     }
@@ -116,21 +111,29 @@ contract Economy {
         large = (luck >> 240) % 4 == 0;
         captured = !large && _isIn(COORDINATOR) && (luck >> 248) % 2 == 0;
         budget = 1e20 + luck % 1e22;
+        // One evaluator of three is inside, or none.
+        if (!captured && coalition >> 8 & 1 == 1) inside |= 1 << EVALUATOR + (coalition >> 9) % 3;
+        evaluatorStake = coalition >> 16 & 1 == 0 ? 0 : MIN_STAKE + (coalition >> 32) % 1e21;
         ITask.Terms memory terms;
         terms.token = address(token);
         terms.coordinator = people[COORDINATOR];
         terms.evaluators = new address[](3);
         for (uint256 i; i < 3; i++) {
-            terms.evaluators[i] = vm.addr(evaluators[i]);
+            terms.evaluators[i] = people[EVALUATOR + i];
         }
         (terms.quorum, terms.mayStop, terms.rounds) = (2, true, uint32(luck >> 128) % 8 + 1);
         (terms.challengeWindow, terms.responseWindow, terms.roundTimeout, terms.claimPeriod) = (100, captured ? 110 : 40, 1000, 3600);
         terms.budget = uint128(budget);
         terms.bond = uint128(MIN_STAKE + (luck >> 160) % (luck % 2 == 0 ? 1e20 : 1e22));
-        (terms.minStake, terms.maxStake) = (MIN_STAKE, 4 * MIN_STAKE);
+        (terms.minStake, terms.maxStake, terms.evaluatorStake) = (MIN_STAKE, 4 * MIN_STAKE, uint128(evaluatorStake));
         _fund(SPONSOR, budget);
         vm.prank(people[SPONSOR]);
         id = escrow.open(terms);
+        for (uint256 i = EVALUATOR; i < PEOPLE && evaluatorStake != 0; i++) {
+            _fund(i, evaluatorStake);
+            vm.prank(people[i]);
+            escrow.stakeEvaluator(id, people[i], "");
+        }
         for (uint256 i; i < 4; i++) {
             _fund(FIRST + i, _stake(i));
             vm.prank(people[FIRST + i]);
@@ -182,10 +185,7 @@ contract Economy {
         returns (bool)
     {
         bytes32 next = coverAfter(cover, terms, state, clock, header.cumulative);
-        ITask.Signature[] memory signatures = new ITask.Signature[](2);
-        for (uint256 i; i < 2; i++) {
-            signatures[i] = _sign(evaluators[i], escrow.headerDigest(header));
-        }
+        ITask.Signature[] memory signatures = _signatures(header, 2);
         vm.prank(people[COORDINATOR]);
         try escrow.post(header, signatures, cover) {
             cover = next;
@@ -193,6 +193,17 @@ contract Economy {
             return true;
         } catch {
             return false; // the bond does not cover it yet
+        }
+    }
+
+    function _signatures(ITask.Header memory header, uint256 count)
+        internal
+        view
+        returns (ITask.Signature[] memory signatures)
+    {
+        signatures = new ITask.Signature[](count);
+        for (uint256 i; i < count; i++) {
+            signatures[i] = _sign(keys[EVALUATOR + i], escrow.headerDigest(header));
         }
     }
 
@@ -357,6 +368,16 @@ contract Economy {
         return IDisputes.SignedUpdate(0, root, _sign(keys[who], _typed(structHash)));
     }
 
+    /// @dev The accomplice shows who signed a round, right or wrong.
+    function slash(uint256 which) public {
+        if (headers.length == 0) return;
+        ITask.Header memory header = headers[which % headers.length];
+        vm.prank(people[ACCOMPLICE]);
+        try escrow.slashEvaluators(header, _signatures(header, 3)) {
+            done[this.slash.selector]++;
+        } catch {}
+    }
+
     /// @dev A coordinator of the coalition hands over to the accomplice and back: nothing is left behind.
     function handOver() external {
         if (!_isIn(COORDINATOR) || id == 0) return;
@@ -384,7 +405,7 @@ contract Economy {
 
     /// @dev Time passes; before that an honest coordinator does its duty, and after it anyone calls time.
     function wait_(uint256 time) external {
-        if (!_isIn(COORDINATOR)) _defend();
+        _answer();
         _watch();
         _wait(time % 4 == 0 ? time % 1500 : time % 60);
         if (!_isIn(COORDINATOR) && time % 4 == 0) post();
@@ -406,12 +427,26 @@ contract Economy {
         vm.warp(clock);
     }
 
-    function _defend() internal {
+    /// @dev What an honest coordinator does and, where that is inside, honest evaluators who have something to lose.
+    function _answer() internal {
+        if (!_isIn(COORDINATOR)) _defend();
+        else if (evaluatorStake != 0 && !captured) _defendScores(_honestEvaluator());
+    }
+
+    function _honestEvaluator() internal view returns (uint256) {
+        return _isIn(EVALUATOR) ? EVALUATOR + 1 : EVALUATOR;
+    }
+
+    function _defendScores(uint256 who) internal {
         for (uint256 i; i < challenges.length; i++) {
             if (!challenges[i].open) continue;
-            if (large) _defendLarge(i);
-            else if (!_refute(COORDINATOR, i)) broken = "a false challenge could not be refuted";
+            if (large) _defendLarge(who, i);
+            else if (!_refute(who, i)) broken = "a false challenge could not be refuted";
         }
+    }
+
+    function _defend() internal {
+        _defendScores(COORDINATOR);
         for (uint256 round = 1; round <= headers.length; round++) {
             for (uint256 i; i < 4; i++) {
                 if (!asked[round][i]) continue;
@@ -436,11 +471,11 @@ contract Economy {
 
     /// @dev Its first sum has to be broken down, which the accomplice does not. An honest coordinator has what one demand
     /// costs, and no more.
-    function _defendLarge(uint256 at) internal {
+    function _defendLarge(uint256 who, uint256 at) internal {
         Challenged storage c = challenges[at];
         if (c.demandedAt == 0) {
-            _fund(COORDINATOR, MIN_STAKE);
-            vm.prank(people[COORDINATOR]);
+            _fund(who, MIN_STAKE);
+            vm.prank(people[who]);
             try escrow.demand(c.challenge, 0) {
                 c.demandedAt = clock;
             } catch {
@@ -489,8 +524,10 @@ contract Economy {
             post();
         }
         for (uint256 i; i < 3; i++) {
+            _answer();
             clock += 1200;
             vm.warp(clock);
+            _answer();
             _callTime();
         }
         for (uint256 i; i < demands.length; i++) {
@@ -513,9 +550,17 @@ contract Economy {
             clients[i] = people[FIRST + i];
         }
         escrow.releaseRange(id, clients);
+        for (uint256 i; i < headers.length; i++) {
+            slash(i);
+        }
         clock += 3600;
         vm.warp(clock);
         escrow.sweep(id);
+        for (uint256 i = EVALUATOR; i < PEOPLE; i++) {
+            try escrow.releaseEvaluator(id, people[i]) {
+                done[bytes4("home")]++;
+            } catch {}
+        }
         for (uint256 i; i < PEOPLE; i++) {
             if (escrow.creditOf(address(token), people[i]) != 0) escrow.withdrawFor(address(token), people[i]);
         }
@@ -530,6 +575,9 @@ contract Economy {
                 mine += has;
                 fair += put[i];
                 if (i >= FIRST && i < ACCOMPLICE) fair += budget * (i - FIRST + 1) / 10;
+            } else if (i >= EVALUATOR) {
+                // Where they sign whatever they are shown, they may lose; nobody gains by it.
+                if (!captured && has < put[i]) broken = "an honest evaluator lost its stake";
             } else if (i == WATCHER) {
                 if (has < put[i]) broken = "a watcher who was right lost by it";
             } else if (i >= FIRST) {

@@ -66,6 +66,11 @@ abstract contract FairshareInvariants {
             for (uint256 j; j < all.length; j++) {
                 vm.assertEq(all[j].stake, handler.staked(ids[i], handler.clients(j)), "a stake is not what was staked");
             }
+            for (uint256 j; j < 3; j++) {
+                uint256 backing = fairshare.backerOf(ids[i], terms.evaluators[j]).stake;
+                vm.assertEq(backing, handler.backing(ids[i], j), "an evaluator's stake is not what was staked");
+                owed += backing;
+            }
             // 6.
             vm.assertGe(uint256(state.status), uint256(statusOf[ids[i]]));
             (statusOf[ids[i]], totalOf[ids[i]]) = (state.status, state.cumulative);
@@ -103,7 +108,8 @@ abstract contract FairshareInvariants {
 /// @notice Tasks as they are meant to run: mostly rounds and claims.
 contract RoundsInvariants is FairshareInvariants {
     function _selectors() internal pure override returns (bytes4[] memory selectors) {
-        selectors = new bytes4[](25);
+        selectors = new bytes4[](26);
+        selectors[25] = Handler.slash.selector;
         selectors[24] = Handler.steer.selector;
         selectors[0] = Handler.open.selector;
         selectors[1] = Handler.join.selector;
@@ -135,7 +141,8 @@ contract RoundsInvariants is FairshareInvariants {
 /// @notice Tasks in dispute: mostly challenges, demands and proofs, so that fewer rounds come to be final.
 contract DisputesInvariants is FairshareInvariants {
     function _selectors() internal pure override returns (bytes4[] memory selectors) {
-        selectors = new bytes4[](24);
+        selectors = new bytes4[](25);
+        selectors[24] = Handler.slash.selector;
         selectors[0] = Handler.open.selector;
         selectors[1] = Handler.join.selector;
         selectors[2] = Handler.join.selector;
@@ -169,7 +176,7 @@ contract ReachInvariants {
     function test_everyActionSucceeds() public {
         bytes4[] memory calls = _calls();
         uint256 random = 1;
-        Handler[] memory runs = new Handler[](100);
+        Handler[] memory runs = new Handler[](160);
         for (uint256 i; i < runs.length; i++) {
             runs[i] = new Handler(deployEscrow(), new DevToken());
             for (uint256 j; j < 350; j++) {
@@ -193,7 +200,8 @@ contract ReachInvariants {
 
     /// @dev Those of the fuzzer.
     function _calls() internal pure returns (bytes4[] memory calls) {
-        calls = new bytes4[](27);
+        calls = new bytes4[](30);
+        (calls[27], calls[28], calls[29]) = (Handler.slash.selector, Proofs.prove.selector, Proofs.prove.selector);
         calls[26] = Handler.steer.selector;
         calls[0] = Handler.open.selector;
         (calls[1], calls[2], calls[3]) = (Handler.join.selector, Handler.joinFor.selector, Handler.start.selector);
@@ -211,17 +219,17 @@ contract ReachInvariants {
     /// @dev What a call counts: its selector, or what it came to.
     function _steps() internal pure returns (bytes4[] memory steps) {
         bytes4[] memory calls = _calls();
-        bytes4[11] memory named =
-            [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid", "thin", "halt", "stop", "more"];
-        steps = new bytes4[](calls.length + 18);
+        bytes4[12] memory named =
+            [bytes4("many"), "dmnd", "deep", "owed", "lies", "btch", "paid", "thin", "halt", "stop", "more", "home"];
+        steps = new bytes4[](calls.length + 19);
         for (uint256 i; i < calls.length; i++) {
             steps[i] = calls[i];
         }
-        for (uint256 i; i < 11; i++) {
+        for (uint256 i; i < 12; i++) {
             steps[calls.length + i] = named[i];
         }
         for (uint32 lie = 2; lie < 9; lie++) {
-            steps[calls.length + 9 + lie] = bytes4(lie); // proven
+            steps[calls.length + 10 + lie] = bytes4(lie); // proven
         }
     }
 }

@@ -45,6 +45,7 @@ contract Handler is Challenges, Proofs {
             bond: uint128(MIN_STAKE + bond % 1e22),
             minStake: MIN_STAKE,
             maxStake: 5e18,
+            evaluatorStake: bond >> 200 & 1 == 0 ? 0 : MIN_STAKE + uint128(bond >> 128) % 1e20,
             members: 0,
             specHash: 0,
             validationHash: 0,
@@ -56,6 +57,12 @@ contract Handler is Challenges, Proofs {
         bytes32 id = fairshare.open(terms);
         honest[id] = taskIds.length == 0;
         taskIds.push(id);
+        for (uint256 i; i < 3 && terms.evaluatorStake != 0; i++) {
+            _fund(evaluators[i], terms.evaluatorStake);
+            vm.prank(evaluators[i]);
+            fairshare.stakeEvaluator(id, evaluators[i], "");
+            backing[id][i] = terms.evaluatorStake;
+        }
         done[msg.sig]++;
     }
 
@@ -318,6 +325,35 @@ contract Handler is Challenges, Proofs {
         done[msg.sig]++;
     }
 
+    /* EVALUATORS */
+
+    /// @dev The liar shows all three evaluators' signatures under a round, of which the honest one made its own only where all is
+    /// right, and tries a stake that is not free to go.
+    function slash(uint256 which, uint256 whichRound, uint256 who) external {
+        (bytes32 id, uint32 round, bool ok) = _pickRound(which, whichRound);
+        if (!ok) return;
+        ITask.Header memory header = _header(id, round);
+        bool right = posted[id][round - 1].lie == Lie.None;
+        vm.prank(LIAR);
+        try fairshare.slashEvaluators(header, _signatures(header, right ? 0 : 1)) {
+            if (right) broken = "who signed what is right was slashed";
+            for (uint256 i = 1; i < 3; i++) {
+                backing[id][i] = 0;
+            }
+            done[msg.sig]++;
+        } catch {}
+        _releaseEvaluator(id, who % 3);
+    }
+
+    function _releaseEvaluator(bytes32 id, uint256 place) internal {
+        (, ITask.State memory state) = fairshare.task(id);
+        try fairshare.releaseEvaluator(id, vm.addr(evaluatorKeys[place])) {
+            if (state.status != ITask.Status.Closed) broken = "a stake went home before the end";
+            backing[id][place] = 0;
+            done[bytes4("home")]++;
+        } catch {}
+    }
+
     /* CLAIMS */
 
     function claim(uint256 which, uint256 whichRound, uint256 who) external {
@@ -452,6 +488,9 @@ contract Handler is Challenges, Proofs {
             }
             _wait(3600);
             _end(taskIds[i], 3);
+            for (uint256 j; j < 3; j++) {
+                _releaseEvaluator(taskIds[i], j);
+            }
             for (uint256 j; j < clients.length; j++) {
                 _release(taskIds[i], clients[j]);
             }
@@ -490,6 +529,8 @@ contract Handler is Challenges, Proofs {
     function _requireNobodyHonestLost() internal {
         if (token.balanceOf(WATCHER) < put[WATCHER]) broken = "who proved what is wrong lost by it";
         if (token.balanceOf(REFUTER) < put[REFUTER]) broken = "who refuted what is wrong lost by it";
+        address first = vm.addr(evaluatorKeys[0]);
+        if (token.balanceOf(first) < put[first]) broken = "an evaluator that signed nothing wrong lost its stake";
         for (uint256 i; i < HONEST_CLIENTS; i++) {
             if (token.balanceOf(clients[i]) < put[clients[i]] + kept[clients[i]]) broken = "an honest client lost its stake";
         }
@@ -518,7 +559,10 @@ contract Handler is Challenges, Proofs {
     /* INTERNAL */
 
     function _creditors() internal view returns (address[] memory all) {
-        all = new address[](clients.length + 6);
+        all = new address[](clients.length + 9);
+        for (uint256 i; i < 3; i++) {
+            all[11 + i] = vm.addr(evaluatorKeys[i]);
+        }
         for (uint256 i; i < clients.length; i++) {
             all[i] = clients[i];
         }

@@ -63,6 +63,7 @@ abstract contract Stage {
     mapping(bytes32 id => bool) public lied;
     mapping(bytes32 id => mapping(address => uint256)) public received; // by claims, wherever they went
     mapping(bytes32 id => mapping(address => uint256)) public staked; // that has to be there
+    mapping(bytes32 id => uint256[3]) public backing; // the evaluators' stakes that have to be there
     mapping(address => uint256) internal put; // minted to an account to stake or escrow
     mapping(address => uint256) internal kept; // of claims, what came to the account itself
     uint256 public held; // bonds of challenges and demands

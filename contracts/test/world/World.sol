@@ -83,6 +83,7 @@ abstract contract World {
             bond: 1000 ether, // all rounds can be posted in one window
             minStake: 1 ether,
             maxStake: 10 ether,
+            evaluatorStake: 0,
             members: 0,
             specHash: keccak256("spec"),
             validationHash: keccak256("validation"),

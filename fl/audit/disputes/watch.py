@@ -19,7 +19,7 @@ from fl.bundle.store import BundleSource
 from fl.chain.enrolment import Enrolment
 from fl.chain.record import LeafRequest, PostedRound, TaskRecord
 from fl.chain.task_state import Status, TaskState
-from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
+from fl.chain.typed_data import Header, InvalidSignature, Update, compact, evaluator_of, signer_of
 
 
 class Watch:
@@ -88,6 +88,7 @@ class Watch:
                     fine.append(number)
             findings += self._equivocations()
             findings += self._withheld_leaf(standing, enrolments, requests)
+        findings += self._careless_evaluators(posted)
         steps = self._next_steps(disputes, requests, posted)
         return Look(
             findings=(*findings, *steps.findings),
@@ -198,6 +199,27 @@ class Watch:
             )
             if call is not None:
                 yield Finding(round=number, what=f"{client} signed two updates", call=call)
+
+    def _careless_evaluators(self, posted: Mapping[int, PostedRound]) -> Iterator[Finding]:
+        """Take the stakes of those who signed what they could have seen to be wrong; their signatures came with its post."""
+        record = self.record
+        if not record.terms.evaluator_stake:
+            return
+        escrow, header_of = record.escrow, {number: round_.header for number, round_ in posted.items()}
+        for number in escrow.at_fault(record.task_id, from_block=record.invite.block):
+            if number not in posted:
+                continue
+            signatures = escrow.signatures_in(posted[number].transaction)
+            signers = [evaluator_of(header_of[number], domain=record.domain, signature=each) for each in signatures]
+            held = escrow.backers(record.task_id, [name for name in signers if name in record.terms.evaluators])
+            if guilty := [name for name, backer in held.items() if backer.stake]:
+                arguments = (header_of[number].as_tuple(), [compact(each) for each in signatures])
+                yield Finding(
+                    round=number,
+                    what=f"{', '.join(guilty)} signed what they could have seen to be wrong",
+                    call=Call(function="slashEvaluators", arguments=arguments),
+                    fraud=False,
+                )
 
     def _is_genuine(self, seen: SeenUpdate) -> bool:
         update = Update(

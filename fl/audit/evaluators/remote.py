@@ -39,6 +39,8 @@ from fl.task.spec import TaskSpec, rows_of_dataset
 
 log = logging.getLogger(__name__)
 
+CACHE = "cache"  # in its folder: the files of the last round and, where it has a stake, of those that are not final
+
 
 class NotEvaluator(FairshareError):
     """The key at hand is of none of the task's evaluators."""
@@ -126,6 +128,7 @@ class RemoteEvaluator:
         account: Its key.
         folder: Keeps what it signed, the validation set, and the files of the last round.
         validation: Its own copy of the validation set; fetched from the coordinator by default. Either has the hash on chain.
+        contract: The evaluator, if it is a contract that takes the key's signatures for its own.
     Raises: NotEvaluator; OtherValidation; SignedUnknown; ArchiveUnreachable or ArchiveRefused where the validation set has to be fetched.
     """
 
@@ -138,16 +141,17 @@ class RemoteEvaluator:
         account: LocalAccount,
         folder: Path,
         validation: Dataset | None = None,
+        contract: str = "",
     ) -> None:
-        if account.address not in record.terms.evaluators:
-            raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
+        if (contract or account.address) not in record.terms.evaluators:
+            raise NotEvaluator(account=contract or account.address, evaluators=record.terms.evaluators)
         self.record, self.client, self.account, self.folder = record, client, account, folder
         self.spec = spec
         data = self._validation() if validation is None else validation
         self.game = ValidationGame(self.spec.build_model(), loss=self.spec.build_loss(), rows=rows_of_dataset(data))
         self._signed = SignedHeaders(private_folder(folder) / "signed.json")
         self._signed.known()  # damage is told before anybody waits for this evaluator
-        self._cache = BundleStore.at(str(folder / "cache"))
+        self._cache = BundleStore.at(str(folder / CACHE))
         self._bundles = HttpBundles(client, "bundles", model_size=self.game.layout.size)
         self._memory = StrategyMemory(self.spec, self._bundles)
         self._public = PublicState(self.spec, self._bundles)
@@ -165,8 +169,10 @@ class RemoteEvaluator:
         try:
             header = _header(waiting)
             number = header.round
-            distance = self._check(header)
+            distance, manifest = self._check(header)
             self._signed.keep(number, header_hash(header))
+            # After that and not before: what another header of the round would bring takes nothing of this one's away.
+            self._cache.put_manifest(number, manifest)
             answer = {"signature": sign(header, domain=self.record.domain, account=self.account).hex()}
         except (ArchiveUnreachable, ArchiveRefused, ChainError, SignedUnknown):
             raise  # says nothing about the round
@@ -183,11 +189,12 @@ class RemoteEvaluator:
             seconds=time.perf_counter() - started,
         )
 
-    def _check(self, header: Header) -> float | None:
+    def _check(self, header: Header) -> tuple[float | None, bytes]:
+        """Recompute a round; returns how far its direction is off, and its manifest."""
         view = self._view(header)
-        files = self._files(header)
+        files, manifest = self._files(header)
         bundle, bundle_hash = Bundle.read(files)
-        return check_round(
+        distance = check_round(
             bundle,
             header,
             bundle_hash=bundle_hash,
@@ -197,6 +204,7 @@ class RemoteEvaluator:
             strategy=self._memory.before(header.round, enrolments=view.enrolments, domain=view.domain),
             past=self._public.before(bundle.round, previous=view.previous_hash),
         )
+        return distance, manifest
 
     def _view(self, header: Header) -> ChainView:
         posted = self.record.posted()
@@ -211,15 +219,26 @@ class RemoteEvaluator:
             previous=before,
         )
 
-    def _files(self, header: Header) -> BundleFiles:
+    def _files(self, header: Header) -> tuple[BundleFiles, bytes]:
         files = self._bundles.bundle(header.round)
         manifest = files.read(MANIFEST)
         if (seen := hashlib.sha256(manifest).digest()) != header.bundle:
             raise RoundDiffers(header.round, "the manifest's hash", f"0x{seen.hex()}", f"0x{header.bundle.hex()}")
         sums = read_manifest(manifest, files)
-        # The next round's base model is this one's next: what is not in the round at hand can go.
-        drop_objects(self._cache, but=sums.values())
-        return CachedBundle(files, self._cache, sums)
+        # The next round's base model is this one's next: what is not in the round at hand can go, unless it has to answer for it.
+        drop_objects(self._cache, but=[*sums.values(), *self._answered_for()])
+        return CachedBundle(files, self._cache, sums), manifest
+
+    def _answered_for(self) -> list[str]:
+        """Objects of signed rounds that a stake hangs on: without them nobody could refute a false challenge of a score."""
+        if not self.record.terms.evaluator_stake:
+            return []
+        kept: list[str] = []
+        for number in self._cache.rounds():
+            if not self.record.escrow.is_final(self.record.task_id, number):
+                files = self._cache.bundle(number)
+                kept += read_manifest(files.read(MANIFEST), files).values()
+        return kept
 
     def _answer(self, number: int, answer: dict[str, str]) -> bool:
         try:

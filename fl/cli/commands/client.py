@@ -329,7 +329,13 @@ def _choose_name(values: dict[str, str], *, invite: Invite, account: LocalAccoun
 
 
 def said_otherwise(values: dict[str, str], *, folder: NodeFolder, stake: int) -> Iterator[str]:
-    """What a later start says that the joining has settled."""
+    """What a later start says that the joining has settled.
+
+    Args:
+        values: As typed.
+        folder: The node's.
+        stake: Wei, as the chain has it.
+    """
     if "stake" in values and wei(values["stake"], setting="stake") != stake:
         yield f"stake={values['stake']} changes nothing: the stake is set when a client joins"
     if not is_committed(expanded(values["data"]), note=folder.path / "commitment.json"):

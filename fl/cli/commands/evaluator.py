@@ -7,24 +7,31 @@ import logging
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import torch
+from eth_account.signers.local import LocalAccount
 
-from fl.audit.evaluators.remote import EvaluatedRound, NotEvaluator, RemoteEvaluator
+from fl.audit.disputes.submit import take_reward
+from fl.audit.evaluators.remote import CACHE, EvaluatedRound, NotEvaluator, RemoteEvaluator
 from fl.bundle.files import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveUnreachable
 from fl.bundle.invite_link import load_invite
 from fl.bundle.validation_set import VALIDATION, read_validation
-from fl.chain.errors import ChainUnreachable
+from fl.chain.errors import ChainUnreachable, TokenTooLow
+from fl.chain.evaluator_stake import can_go_home, release_stakes, stake_due, stake_evaluator
+from fl.chain.json_file import write_json
 from fl.chain.membership import check_gateway
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
+from fl.chain.tokens import tokens
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
+from fl.codec.address import is_checksummed
+from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.errors import ConfigError, FairshareError
 from fl.foreign.files import Unreadable, expanded, read_file
 from fl.plain_text import printable
@@ -36,13 +43,16 @@ KNOWN = {
     "invite": "the coordinator's invite: a file, a link, or the line that begins with fairshare:",
     "key": "keystore of the evaluator; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
+    "contract": "address of the evaluator, if it is a contract (ERC-1271) that takes the key's signatures for its own",
     "folder": "keeps what was signed, evaluator/ by default: never sign for one task from two folders",
     "validation": "a file with the validation set; fetched from the coordinator by default",
     "every": "seconds between two looks for a round, 1 by default",
     "once": "true ends after one round: status 0 if it was signed, 1 if it was refused",
     "threads": "threads of torch, 1 by default",
+    "yes": "true stakes without the question where the terms ask for a stake",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
+ROLE = "evaluator.json"  # in the task's folder: for whom it signs, which `fl finish` reads
 _LONGEST_PAUSE_S = 30.0
 
 
@@ -63,9 +73,11 @@ def main(arguments: Sequence[str]) -> None:
     spec = TaskSpec.from_json(invite.spec, trust=Trust.of(values.get("trust", "")))
     record = TaskRecord(invite)
     check_gateway(invite, record.terms, escrow=record.escrow)
-    if account.address not in record.terms.evaluators:
-        raise NotEvaluator(account=account.address, evaluators=record.terms.evaluators)
+    own = _evaluator_of(values.get("contract", ""), record=record, account=account)
+    _stake(record, own=own, account=account, agreed=values.get("yes") == "true")
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:
+        invite.write(folder / "invite.json")
+        write_json(folder / ROLE, {"evaluator": own, "account": account.address})
         evaluator = RemoteEvaluator(
             record,
             ArchiveClient.of_gateway(invite, account=account),
@@ -73,17 +85,94 @@ def main(arguments: Sequence[str]) -> None:
             account=account,
             folder=folder,
             validation=_validation(values.get("validation"), record),
+            contract=own if own != account.address else "",
         )
         print(
-            f"evaluator {account.address} of task {invite.task_id}, which takes {record.terms.quorum} of "
+            f"evaluator {own} of task {invite.task_id}, which takes {record.terms.quorum} of "
             f"{len(record.terms.evaluators)}; Ctrl-C ends it",
             flush=True,
         )
-        for evaluation in _evaluations(evaluator, every=every):
-            print(_line(evaluation), flush=True)
-            if values.get("once") == "true":
-                sys.exit(1 if evaluation.refusal else 0)
+        with _defended(record, folder, account=account):
+            for evaluation in _evaluations(evaluator, every=every):
+                print(_line(evaluation), flush=True)
+                if values.get("once") == "true":
+                    sys.exit(1 if evaluation.refusal else 0)
+            _bring_home(record, own=own, account=account, every=every)
         print("the task is over")
+
+
+def _defended(record: TaskRecord, folder: Path, *, account: LocalAccount) -> AbstractContextManager[None]:
+    """Refute false challenges of what was signed: with a stake, they would cost the evaluator as if they were right."""
+    if not record.terms.evaluator_stake:
+        return nullcontext()
+    return refuting_challenges(record.invite, bundles=folder / CACHE, account=account)
+
+
+def _evaluator_of(contract: str, *, record: TaskRecord, account: LocalAccount) -> str:
+    """The evaluator that the key signs for: its own account, or a contract."""
+    if contract and not is_checksummed(contract):
+        raise ConfigError(f"contract is {contract!r}; write its address with the capitals of its checksum")
+    own = contract or account.address
+    if own not in record.terms.evaluators:
+        raise NotEvaluator(account=own, evaluators=record.terms.evaluators)
+    if contract and not record.escrow.is_contract(contract):
+        raise ConfigError(
+            f"there is no contract at {contract} on chain {record.invite.chain_id}; leave contract= out for a key of its own"
+        )
+    return own
+
+
+def _stake(record: TaskRecord, *, own: str, account: LocalAccount, agreed: bool) -> None:
+    """Say what is at stake, and put it there, if that is not done."""
+    terms, state = record.terms, record.state()
+    if state.status not in (Status.OPEN, Status.STARTED):
+        return
+    if not stake_due(record.escrow, record.task_id, own, payer=account.address):
+        return
+    stake = tokens(terms.evaluator_stake)
+    if terms.evaluator_stake:
+        held = record.token.balance(account.address)
+        print(
+            f"this task takes an evaluator's signature only with {stake} tokens behind it. They come back to {account.address}, which "
+            f"holds {tokens(held)}, when the task is closed. They are lost for a signature under a round that is proven wrong in what its "
+            "files show: scores, totals, accounts, the tree, the model before. Keep this command running until then: it answers "
+            "false challenges of what it signed",
+            flush=True,
+        )
+        if held < terms.evaluator_stake:
+            raise TokenTooLow(
+                address=account.address, balance=held, needed=terms.evaluator_stake, purpose="evaluator's stake"
+            )
+        if not agreed and sys.stdin.isatty() and input("stake them? [y/N] ").strip().lower() not in ("y", "yes"):
+            raise ConfigError("nothing was staked or signed")
+    sent = stake_evaluator(
+        record.escrow, record.token, task_id=record.task_id, evaluator=own, payer=account, key=account
+    )
+    if sent is not None:
+        print(
+            f"staked {stake} tokens for {own} in {sent.hash}" if terms.evaluator_stake else f"speaks for {own}",
+            flush=True,
+        )
+
+
+def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: float) -> None:
+    """Wait until the stake can go home, if there is one, and fetch it."""
+    told = False
+    while record.terms.evaluator_stake and (backer := record.escrow.backer(record.task_id, own)).stake:
+        if can_go_home(record.escrow, record.task_id):
+            release_stakes(record.escrow, record.task_id, account=account, payers=[backer.payer])
+            break
+        if not told:
+            print(
+                f"all rounds are in; {tokens(backer.stake)} tokens are staked until the task is closed. Ctrl-C leaves them there, and "
+                "`fl finish` fetches them then",
+                flush=True,
+            )
+            told = True
+        time.sleep(max(every, 0.2))
+    came = take_reward(record, account=account)
+    if came:
+        print(f"{tokens(came)} tokens came back to {account.address}", flush=True)
 
 
 def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[EvaluatedRound]:

@@ -20,6 +20,7 @@ from fl.chain.accounts import ANVIL_CHAIN, anvil_account
 from fl.chain.anvil import CHAIN_STATE
 from fl.chain.errors import ChainError, KeystoreError
 from fl.chain.escrow import Escrow
+from fl.chain.evaluator_stake import release_stakes
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.paid_task import NotCoordinator, PaidTask
@@ -32,22 +33,27 @@ from fl.cli.arguments.values import whole
 from fl.coordinator.lifecycle.bring_back import BringBack
 from fl.errors import ConfigError
 from fl.foreign.files import GivenFolder, expanded
+from fl.foreign.json_text import object_of, read_json, text_of
 from fl.plain_text import indented, printable
 
 KNOWN = {
-    "folder": "of a coordinator, of a run, or of a node (default coordinator, or else node)",
+    "folder": "of a coordinator, of a run, of a node, or of an evaluator (default coordinator, or else node)",
     "key": "keystore of the account whose folder it is; what the coordinator was started with, or wallet.json, by default",
     "anvil": "index of one of Anvil's published test accounts instead, on chain 31337 only",
 }
 _COORDINATOR = 1  # index of Anvil's account that is the coordinator where no keystore is named
 _WALLET = "wallet.json"
+_EVALUATOR = "evaluator.json"  # that `fl evaluator` leaves in the folder of each task
 
 
 def main(arguments: Sequence[str]) -> None:
     """Do what can be done now, and say what has to wait and until when."""
     values = parse(named(arguments, "folder", command="finish"), known=KNOWN, command="finish FOLDER")
     folder = _folder(values)
-    if (folder / "node.json").exists():
+    if evaluated := _evaluated(folder):
+        for task in evaluated:
+            _finish_evaluator(task, values)
+    elif (folder / "node.json").exists():
         _finish_node(NodeFolder(path=folder), values)
     else:
         _finish_task(folder, values)
@@ -57,7 +63,7 @@ def _folder(values: dict[str, str]) -> Path:
     named = [values["folder"]] if values.get("folder") else ["coordinator", "node"]
     for name in named:
         path = expanded(name).absolute()
-        if (path / "invite.json").exists():
+        if (path / "invite.json").exists() or _evaluated(path):
             return path
     seen = (
         f"{named[0]} holds no invite.json"
@@ -65,6 +71,41 @@ def _folder(values: dict[str, str]) -> Path:
         else "there is neither a coordinator nor a node folder here"
     )
     raise ConfigError(f"{seen}; write fl finish FOLDER, with that of a coordinator, a run or a node")
+
+
+def _evaluated(folder: Path) -> list[Path]:
+    """The folders of tasks that an evaluator's folder holds, or it is one."""
+    return sorted(path.parent for path in (*folder.glob(_EVALUATOR), *folder.glob(f"*/{_EVALUATOR}")))
+
+
+# ---- an evaluator ----------------------------------------------------------------------------------------------------
+
+
+def _finish_evaluator(folder: Path, values: dict[str, str]) -> None:
+    invite = Invite.read("invite.json", inside=GivenFolder(folder))
+    told = object_of(read_json((folder / _EVALUATOR).read_text()))
+    evaluator, payer = text_of(told["evaluator"], most=42), text_of(told["account"], most=42)
+    if not values.get("key") and "anvil" not in values:
+        raise ConfigError(
+            f"add key=KEYSTORE of {payer}, which signs for evaluator {evaluator}; its stake comes home to who paid it"
+        )
+    index = whole(values.get("anvil", "0"), setting="anvil", least=0)
+    account = signer(values.get("key"), chain_id=invite.chain_id, anvil_index=index)
+    escrow, token, terms, state = read_task(invite)
+    for sent in release_stakes(escrow, invite.id_bytes, account=account, payers=[payer]):
+        print(f"released the stake of evaluator {evaluator} in {sent.hash}")
+    if credit := escrow.credit(token.address, payer):
+        escrow.withdraw_for(token.address, payer, account=account)
+        print(f"{payer} got {tokens(credit)} tokens back")
+    if stake := escrow.backer(invite.id_bytes, evaluator).stake:
+        when = (
+            "the task is closed"
+            if state.status != Status.CLOSED
+            else f"it has been closed for {terms.challenge_window} s"
+        )
+        print(f"{tokens(stake)} tokens are staked for evaluator {evaluator} until {when}; run `fl finish` again then")
+    elif not credit:
+        print(f"the contract owes {payer} nothing")
 
 
 # ---- a coordinator, or a run -----------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from fl.bundle.files import BrokenBundle
 from fl.bundle.http_client import ArchiveRefused, ArchiveUnreachable
 from fl.chain.erc20 import Token
 from fl.chain.escrow import Escrow
+from fl.chain.evaluator_stake import can_go_home
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.sender import ether_of
@@ -45,9 +46,15 @@ def main(arguments: Sequence[str]) -> None:
         print(f"{kind}: {'runs' if folder.in_use() else 'does not run'}, folder {folder.path}")
     roles = {terms.coordinator, state.sponsor} if coordinates and not account else {account} - {""}
     for role in sorted(roles):
-        for line in _office_lines(role, terms, state, escrow=escrow, token=token):
+        for line in (
+            *_office_lines(role, terms, state, escrow=escrow, token=token),
+            *_evaluator_lines(role, invite, terms, state, escrow=escrow),
+        ):
             print(printable(line))
-    if account and (escrow.client(invite.id_bytes, account).first_round or account not in _officers(terms, state)):
+    backs = {backer.payer for backer in escrow.backers(invite.id_bytes, terms.evaluators).values()}
+    if account and (
+        escrow.client(invite.id_bytes, account).first_round or account not in {*_officers(terms, state), *backs}
+    ):
         _show_client(account, invite, state, escrow=escrow, token=token, folder=folder if own else None)
 
 
@@ -117,6 +124,33 @@ def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escro
         if credit := escrow.credit(token.address, account):
             yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"
         yield f"{account} holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH"
+
+
+def _evaluator_lines(account: str, invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
+    """What an account has at stake as an evaluator, or for one."""
+    for evaluator, backer in escrow.backers(invite.id_bytes, terms.evaluators).items():
+        if account not in (evaluator, backer.payer):
+            continue
+        who = f"evaluator {evaluator}"
+        if not int(backer.payer, 16):
+            if terms.evaluator_stake and state.status in (Status.OPEN, Status.STARTED):
+                yield f"{who} has not staked {tokens(terms.evaluator_stake)} tokens, so its signature does not count; `fl evaluator` stakes"
+            continue
+        if backer.payer != evaluator and escrow.is_contract(evaluator):
+            yield f"{backer.payer} speaks for {who}, which is a contract"
+        if not terms.evaluator_stake:
+            continue
+        paid = "" if backer.payer == evaluator else f", paid by {backer.payer}"
+        if not backer.stake:
+            yield f"no stake is behind {who} any more: it went home{paid}, or was taken for a round that was wrong"
+        elif can_go_home(escrow, invite.id_bytes):
+            yield f"{tokens(backer.stake)} tokens are staked for {who}{paid}; the task is closed, `fl finish` fetches them"
+        else:
+            since = "is closed" if state.status != Status.CLOSED else f"has been closed for {terms.challenge_window} s"
+            yield (
+                f"{tokens(backer.stake)} tokens are staked for {who}{paid}, back when the task {since}; lost if it signed what it "
+                "could have seen to be wrong"
+            )
 
 
 def _show_client(

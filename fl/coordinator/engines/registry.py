@@ -14,7 +14,6 @@ from flwr.serverapp import Grid
 from fl.coordinator.config import EngineConfig
 from fl.coordinator.engines.local import LocalGrid, workers_for
 from fl.coordinator.engines.ray import RayWorkers, open_ray
-from fl.coordinator.engines.superlink import open_superlink
 from fl.coordinator.engines.virtual_grid import NodeConfig
 from fl.errors import ConfigError
 from fl.task.trust import import_object
@@ -58,6 +57,8 @@ def open_engine(engine: EngineConfig, *, folder: Path, clients: int = 1, togethe
         with open_ray(engine.client_app, workers=rays) as make_grid:
             yield Engine(grid=make_grid)
     elif engine.name == "superlink":
+        from fl.coordinator.engines.superlink import open_superlink  # noqa: PLC0415 - a server with a database, half a second
+
         with open_superlink(engine.client_app, folder=folder, threads=engine.threads) as nodes:
             yield Engine(grid=nodes, node_key=nodes.node_key)
     else:

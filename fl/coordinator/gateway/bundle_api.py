@@ -53,6 +53,7 @@ class ServedTask(Protocol):
     def terms(self) -> Any: ...
     def state(self) -> Any: ...
     def enrolments(self) -> Any: ...
+    def speakers(self) -> dict[str, str]: ...
 
 
 def archive_router(
@@ -136,7 +137,9 @@ def archive_router(
             if isinstance(reason := answer.get("refusal"), str):
                 quorum.refuse(account, round_number=number, reason=reason)
             else:
-                quorum.accept(account, round_number=number, signature=bytes.fromhex(str(answer.get("signature"))))
+                signature = bytes.fromhex(str(answer.get("signature")))
+                take = quorum.accept if account == archive.account(request) else quorum.accept_of_contract
+                take(account, round_number=number, signature=signature)
         except NotWaiting as error:
             raise HTTPException(409, str(error)) from error
         except WrongAnswer as error:
@@ -153,10 +156,14 @@ class _Archive:
 
     def __init__(self, folder: Path, *, task: ServedTask, clock: Callable[[], float]) -> None:
         self.folder, self.task, self.clock = folder, task, clock
-        self._chain = LastKnown(lambda: (task.state(), task.enrolments()), every_s=_FRESH_S)
+        self._chain = LastKnown(lambda: (task.state(), task.enrolments(), task.speakers()), every_s=_FRESH_S)
 
     def known(self) -> tuple[TaskState, Enrolments, float]:
         """Where the task stands, who takes part in it, and how many seconds ago both were read from the chain."""
+        state, enrolments, _, age_s = self._known()
+        return state, enrolments, age_s
+
+    def _known(self) -> tuple[TaskState, Enrolments, dict[str, str], float]:
         known = self._chain.get()
         if known.value is None:
             raise HTTPException(503, "the coordinator does not know the chain yet; ask again", {"Retry-After": "1"})
@@ -183,13 +190,19 @@ class _Archive:
             raise HTTPException(401, str(error)) from error
 
     def evaluator(self, request: Request) -> str:
-        """Who asks, if it is one of the task's evaluators."""
+        """Which of the task's evaluators asks, itself or, for one that is a contract, by who speaks for it."""
         account = self.account(request)
         if not account:
             raise HTTPException(401, "this is for the task's evaluators; send `Authorization: Bearer <token>`")
-        if account not in self.task.terms.evaluators:
+        if not (evaluator := self._evaluator_of(account)):
             raise HTTPException(403, f"{account} is no evaluator of the task")
-        return account
+        return evaluator
+
+    def _evaluator_of(self, account: str) -> str:
+        """The evaluator that an account is or speaks for, "" if there is none."""
+        if not account or account in self.task.terms.evaluators:
+            return account
+        return self._known()[2].get(account, "")
 
     def revealed(self, number: int) -> bool:
         """Whether a round's direction is everybody's to see."""
@@ -202,7 +215,7 @@ class _Archive:
         found, update = re.fullmatch(r"round-(\d{4,})", name), _UPDATE.fullmatch(file)
         if not found or not (_FILE.fullmatch(file) or update):
             raise HTTPException(404, f"{name}/{file} is no file of a bundle")
-        if account not in self.task.terms.evaluators:
+        if not self._evaluator_of(account):
             self._check_reader(int(found.group(1)), file, update.group(1) if update else "", account)
         path = self.folder / "bundles" / name / file
         if not path.is_file():

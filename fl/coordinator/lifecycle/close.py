@@ -71,12 +71,14 @@ def close_when_final(task: PaidTask, *, account: LocalAccount) -> Sent | None:
 
 
 def fetch_credits(task: PaidTask, *, account: LocalAccount) -> dict[str, int]:
-    """Pay coordinator and sponsor what the contract credits them with: bond, refund, what nobody claimed.
+    """Pay coordinator and sponsor what the contract owes them: bond, refund, what nobody claimed, stakes of evaluators.
 
     Returns: wei by owner, of those who were owed something.
     """
     fetched = {}
-    for owner in dict.fromkeys((task.terms.coordinator, task.state().sponsor)):
+    owners = list(dict.fromkeys((task.terms.coordinator, task.state().sponsor)))
+    task.release_stakes(account=account, payers=owners)  # of evaluators in the coordinator's own process
+    for owner in owners:
         if amount := task.escrow.credit(task.token.address, owner):
             task.escrow.withdraw_for(task.token.address, owner, account=account)
             fetched[owner] = amount
@@ -84,7 +86,7 @@ def fetch_credits(task: PaidTask, *, account: LocalAccount) -> dict[str, int]:
 
 
 def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[str, list[Sent]]:
-    """Close a complete task and pay everybody out: stakes to the clients, bond to the coordinator, any rest to the sponsor."""
+    """Close a complete task and pay everybody out: stakes to clients and evaluators, bond to the coordinator, any rest to the sponsor."""
     sent: dict[str, list[Sent]] = {"close": [], "release_range": [], "withdraw": []}
     if task.state().status != Status.CLOSED:
         sent["close"].append(task.escrow.close(task.task_id, account=account))
@@ -92,7 +94,10 @@ def close_and_return_stakes(task: PaidTask, *, account: LocalAccount) -> dict[st
     for start in range(0, len(clients), _BATCH):
         batch = clients[start : start + _BATCH]
         sent["release_range"].append(task.escrow.release_range(task.task_id, batch, account=account))
-    owners = [*clients, task.terms.coordinator, task.state().sponsor]
+    if released := task.release_stakes(account=account):
+        sent["release_evaluator"] = released
+    payers = [backer.payer for backer in task.escrow.backers(task.task_id, task.terms.evaluators).values()]
+    owners = [*clients, task.terms.coordinator, task.state().sponsor, *(payers if released else ())]
     for owner, credit in zip(owners, task.escrow.credits(task.token.address, owners), strict=True):
         if credit and task.escrow.credit(task.token.address, owner):  # coordinator and sponsor may be one account
             sent["withdraw"].append(task.escrow.withdraw_for(task.token.address, owner, account=account))

@@ -56,6 +56,7 @@ def terms_of(
         bond=wei(task.bond or task.budget, setting="task.bond"),
         min_stake=wei(task.stake_per_sample, setting="task.stake_per_sample"),
         max_stake=wei(task.max_stake, setting="task.max_stake"),
+        evaluator_stake=wei(task.evaluator_stake, setting="task.evaluator_stake"),
         spec_hash=spec.hash(),
         validation_hash=validation,
         base_model=base_model,

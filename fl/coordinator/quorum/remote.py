@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fl.audit.difference import ChainView
 from fl.audit.evaluators.local import Evaluator
 from fl.bundle.round_record import header_to_json
+from fl.chain.errors import ChainError
 from fl.chain.json_file import write_json
-from fl.chain.typed_data import Domain, Header, InvalidSignature, signer_of
+from fl.chain.typed_data import Domain, Header, InvalidSignature, contract_signature, signer_of
 from fl.errors import FairshareError
 from fl.plain_text import printable
 
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 REFUSALS = "refusals.json"  # in the bundle's folder, beside what the manifest names
 _LONGEST_REASON = 1000  # characters of somebody else's text that are kept and logged
+_LONGEST_SIGNATURE = 4096  # bytes of what a contract may take for one
+Approve = Callable[[Header, str, bytes], object]  # header, contract and signature → onto the chain; raises ChainError
 
 
 class NotWaiting(FairshareError):
@@ -67,6 +70,7 @@ class _Waiting:
     until: float  # of time.monotonic()
     signatures: dict[str, bytes] = field(default_factory=dict)
     refusals: dict[str, str] = field(default_factory=dict)
+    by_contracts: dict[str, bytes] = field(default_factory=dict)  # signatures that a contract has to take yet
 
 
 class RemoteQuorum:
@@ -79,10 +83,17 @@ class RemoteQuorum:
         domain: What their signatures are bound to.
         here: Those of them that run in this process.
         deadline_s: How long a round waits, seconds.
+        approve: Has an evaluator that is a contract say on chain whether it takes a signature; without it none of theirs counts.
     """
 
     def __init__(
-        self, evaluators: Sequence[str], *, domain: Domain, here: Sequence[Evaluator] = (), deadline_s: float = 600.0
+        self,
+        evaluators: Sequence[str],
+        *,
+        domain: Domain,
+        here: Sequence[Evaluator] = (),
+        deadline_s: float = 600.0,
+        approve: Approve | None = None,
     ) -> None:
         self.evaluators, self.domain, self.here, self.deadline_s = (
             frozenset(evaluators),
@@ -90,6 +101,7 @@ class RemoteQuorum:
             tuple(here),
             deadline_s,
         )
+        self._approve = approve
         self._changed = threading.Condition()
         self._waiting: _Waiting | None = None
 
@@ -115,10 +127,13 @@ class RemoteQuorum:
         try:
             for evaluator in self.here:  # others fetch the round meanwhile
                 self._evaluate_here(evaluator, round_, view)
-            with self._changed:
-                self._changed.wait_for(
-                    lambda: self._settled(round_, quorum), timeout=max(0.0, round_.until - time.monotonic())
-                )
+            while True:
+                with self._changed:
+                    self._changed.wait_for(
+                        lambda: self._settled(round_, quorum), timeout=max(0.0, round_.until - time.monotonic())
+                    )
+                if not self._ask_contracts(round_, quorum):
+                    break
         finally:
             with self._changed:
                 self._waiting = None
@@ -136,7 +151,7 @@ class RemoteQuorum:
         """What an evaluator is asked to check now, as JSON; None if nothing, or if it has answered."""
         with self._changed:
             round_ = self._waiting
-            if round_ is None or account in round_.signatures or account in round_.refusals:
+            if round_ is None or account in {*round_.signatures, *round_.refusals, *round_.by_contracts}:
                 return None
             return {
                 "round": round_.header.round,
@@ -166,6 +181,26 @@ class RemoteQuorum:
             log.info("round %d: evaluator %s signs", round_number, account)
             self._changed.notify_all()
 
+    def accept_of_contract(self, contract: str, *, round_number: int, signature: bytes) -> None:
+        """Take what who speaks for an evaluator that is a contract signed; the contract is asked on chain if it is needed.
+
+        Args:
+            contract: The evaluator's address.
+            round_number: That was signed.
+            signature: Of the header, as the contract takes it.
+        Raises: NotWaiting; WrongAnswer.
+        """
+        with self._changed:
+            round_ = self._expect(contract, round_number)
+            if self._approve is None or not 0 < len(signature) <= _LONGEST_SIGNATURE:
+                raise self._wrong(
+                    contract, f"has {len(signature)} bytes, 1 to {_LONGEST_SIGNATURE} are taken of a contract"
+                )
+            round_.by_contracts[contract] = signature
+            round_.refusals.pop(contract, None)
+            log.info("round %d: who speaks for evaluator %s signs", round_number, contract)
+            self._changed.notify_all()
+
     def refuse(self, account: str, *, round_number: int, reason: str) -> None:
         """Take an evaluator's refusal, which is logged and kept with the bundle.
 
@@ -179,6 +214,31 @@ class RemoteQuorum:
             round_ = self._expect(account, round_number)
             self._refused(round_, account, reason)
             self._changed.notify_all()
+
+    def _ask_contracts(self, round_: _Waiting, quorum: int) -> bool:
+        """Ask contracts whether they take what was signed for them, as many as the quorum lacks; returns whether to wait on.
+
+        Each costs a transaction, so those are asked last; one that does not take it loses its own signature alone.
+        """
+        while len(round_.signatures) < quorum:
+            with self._changed:
+                if not round_.by_contracts:
+                    break
+                contract, signature = next(iter(round_.by_contracts.items()))
+            refusal = ""
+            try:
+                if self._approve is not None:
+                    self._approve(round_.header, contract, signature)
+            except ChainError as error:
+                refusal = f"the contract did not take its signature: {error}"
+            with self._changed:
+                round_.by_contracts.pop(contract, None)
+                if refusal:
+                    self._refused(round_, contract, refusal)
+                else:
+                    round_.signatures[contract] = contract_signature(contract)
+        with self._changed:
+            return not self._settled(round_, quorum) and time.monotonic() < round_.until
 
     def _evaluate_here(self, evaluator: Evaluator, round_: _Waiting, view: ChainView) -> None:
         account = evaluator.account.address
@@ -203,6 +263,7 @@ class RemoteQuorum:
         # Somebody else's text goes into our log: one line, and no longer than a reason has to be.
         told = printable(reason, most=_LONGEST_REASON)
         round_.signatures.pop(account, None)
+        round_.by_contracts.pop(account, None)
         round_.refusals[account] = told
         log.warning("round %d: evaluator %s does not sign: %s", round_.header.round, account, told)
 
@@ -213,5 +274,5 @@ class RemoteQuorum:
         return error
 
     def _settled(self, round_: _Waiting, quorum: int) -> bool:
-        signed, refused = len(round_.signatures), len(round_.refusals)
+        signed, refused = len(round_.signatures) + len(round_.by_contracts), len(round_.refusals)
         return signed >= quorum or signed + refused >= len(self.evaluators) or len(self.evaluators) - refused < quorum

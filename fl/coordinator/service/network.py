@@ -55,7 +55,9 @@ def listening(setup: Setup, opened: OpenTask, surfaces: Surfaces) -> Iterator[Ne
         Evaluator(account=account, spec=setup.spec, game=game_on(setup.data.validation, spec=setup.spec))
         for account in roles.evaluators
     ]
-    quorum = RemoteQuorum(task.terms.evaluators, domain=task.domain, here=here, deadline_s=settings.evaluation)
+    quorum = RemoteQuorum(
+        task.terms.evaluators, domain=task.domain, here=here, deadline_s=settings.evaluation, approve=task.approve
+    )
     with ExitStack() as stack:
         superlink = None if opened.over else stack.enter_context(running_superlink(setup.folder / "superlink"))
         tls, faucet = tls_of(setup.settings, folder=setup.folder), faucet_router(task, account=roles.sponsor)

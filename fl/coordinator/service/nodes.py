@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from fl.chain.enrolment import Enrolment
 from fl.chain.paid_task import PaidTask, TooFewClients
 from fl.chain.task_state import Status
+from fl.chain.tokens import tokens
 from fl.coordinator.gateway.labels import read_labels
 from fl.coordinator.service.setup import Setup
 from fl.coordinator.superlink.node_registry import NodeRegistry
@@ -91,6 +92,15 @@ class Nodes:
             self._wait_for_enrolment()
         else:
             self.wait_for_return(state.posted + 1)
+
+    def wait_for_evaluators(self) -> None:
+        """Wait until as many evaluators as have to sign have staked, where the terms ask for it. Raises: TooFewEvaluators."""
+        terms = self._task.terms
+        if terms.evaluator_stake and self._task.state().status == Status.OPEN:
+            self._setup.watcher.on_setup(
+                f"waiting until {terms.quorum} of {len(terms.evaluators)} evaluators have staked {tokens(terms.evaluator_stake)} tokens"
+            )
+            self._task.wait_for_evaluators(deadline_s=self._setup.settings.enrolment)
 
     def _wait_for_enrolment(self) -> None:
         settings = self._setup.settings

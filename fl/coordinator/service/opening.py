@@ -53,7 +53,11 @@ def open_task(setup: Setup) -> OpenTask:
     state = task.state()
     if state.status == Status.OPEN:
         # Before anybody joins and trains: without its bond no task starts.
-        _hold(task.token, task.terms.bond, owner=roles.coordinator, purpose="coordinator's bond")
+        stakes = task.stakes_due(roles.evaluators)
+        purpose = "coordinator's bond and its own evaluators' stakes" if stakes else "coordinator's bond"
+        _hold(task.token, task.terms.bond + stakes, owner=roles.coordinator, purpose=purpose)
+        for sent in task.stake_for(roles.evaluators):
+            note_gas(gas, "stake_evaluator", sent)
     over = state.status in (Status.HALTED, Status.CLOSED)
     return OpenTask(task=task, deployment=deployment, roles=roles, over=over, gas=gas)
 

@@ -235,6 +235,7 @@ def test_onnx_runtime_takes_ids_as_they_stand_in_the_table(fl, tmp_path, spec):
     assert found == pytest.approx(np.array([[float(cell) for cell in row[-2:]] for row in told]), abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_model_that_onnx_does_not_know_is_refused_in_one_line(refuses, model, monkeypatch, tmp_path):
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 

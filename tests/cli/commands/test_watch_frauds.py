@@ -332,3 +332,23 @@ def test_what_was_seen_is_remembered_between_two_starts(liar, watch, tmp_path):
     assert {(note["round"], note["client"]) for note in json.loads(notes.read_text())} == {
         (1, client) for client in liar.world.addresses
     }
+
+
+def test_evaluators_that_signed_a_fraud_lose_their_stakes_by_the_same_look(new_world, watch, account):
+    world = new_world(rounds=3, min_stake=TOKENS, evaluators=3, quorum=2, evaluator_stake=20 * TOKENS)
+    world.token.mint(world.coordinator.address, 60 * TOKENS, account=world.sponsor)
+    world.task.stake_for(world.evaluators)
+    liar = Liar(world)
+    liar.post_leaves(made := liar.honest(1), robbed(made))
+    signed = set(world.escrow.signatures_in(world.task.posting(1).sent.hash))
+    dry = watch(liar, "dry=true")
+    assert "slashEvaluators" not in dry.out  # nothing is proven yet
+    done = watch(liar)
+    assert "filed proveTransition in 0x" in done.out
+    assert "signed what they could have seen to be wrong" in done.out
+    assert "filed slashEvaluators in 0x" in done.out
+    stakes = [world.escrow.backer(world.task.task_id, evaluator.address).stake for evaluator in world.evaluators]
+    assert stakes == [0] * len(signed) + [20 * TOKENS] * (3 - len(signed))
+    # The bounty is the conviction's; the stakes are nobody's.
+    assert world.token.balance(account(WATCHER).address) == TOKENS
+    assert "slashEvaluators" not in watch(liar).out

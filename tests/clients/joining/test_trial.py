@@ -110,6 +110,7 @@ def test_the_first_client_is_told_what_there_is_to_earn(offer):
     )
 
 
+@pytest.mark.slow
 def test_a_client_reads_of_outputs_that_are_not_what_the_loss_takes_and_whom_to_tell(
     spec, offer, tmp_path, monkeypatch
 ):

@@ -365,7 +365,7 @@ def test_a_follower_writes_a_hand_over_into_the_folder_from_where_the_node_reads
     held.offer_coordinator(played.task.task_id, following.address, account=played.coordinator)
     held.take_coordinator(played.task.task_id, account=following)
     follower = PayFollower(
-        played.invite, folder=folder, gateway=None, account=played.clients[0], claims=False, say=said.append
+        played.invite, Payee(account=played.clients[0], claims=False), folder=folder, gateway=None, say=said.append
     )
     follower.start()
     try:

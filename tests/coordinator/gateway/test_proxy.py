@@ -6,13 +6,11 @@ import socket
 import sqlite3
 import ssl
 from base64 import b64decode, b64encode
-from contextlib import ExitStack, closing
-from types import SimpleNamespace
+from contextlib import closing
 
 import httpx
 import pytest
-from cryptography.hazmat.primitives import serialization
-from fastapi import APIRouter
+from coordinator.gateway.node_call import head_of
 from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.proto.fleet_pb2 import (
     ActivateNodeRequest,
@@ -20,106 +18,22 @@ from flwr.proto.fleet_pb2 import (
     PullMessagesRequest,
     PushMessagesRequest,
 )
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PullObjectRequest, PushObjectRequest
+from flwr.proto.message_pb2 import Message, Metadata, ObjectTree, PushObjectRequest
 from flwr.proto.node_pb2 import Node
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
-from flwr.supercore.inflatable.inflatable_object import iterate_object_tree
-from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
-from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink.routers.fleet.router import router as fleet_router
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 from network.nodes import asking, light_nodes
 from starlette.responses import PlainTextResponse
 from waiting import wait_for
 
 from fl.chain.node_key import flower_public_key
-from fl.coordinator.gateway import request_limits
 from fl.coordinator.gateway.allowance import ANSWERS
 from fl.coordinator.gateway.node_calls import NODE_PATHS
 from fl.coordinator.gateway.node_key_check import NotEnrolled, caller_of
 from fl.coordinator.gateway.proxy import GatewayFailed, running_gateway
 from fl.coordinator.gateway.turns import Turns
-from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.superlink.grid import open_grid
 from fl.coordinator.superlink.process import _let_shrink
-
-
-@pytest.fixture(scope="module")
-def tls(tmp_path_factory):
-    return own_tls(tmp_path_factory.mktemp("tls"), names=["127.0.0.1"])
-
-
-@pytest.fixture(scope="module")
-def router():
-    found = APIRouter()
-
-    @found.get("/api/hello")
-    def hello() -> dict[str, str]:
-        return {"hello": "you"}
-
-    return found
-
-
-@pytest.fixture
-def gateway(superlink, tls, router):
-    with running_gateway("127.0.0.1", 0, tls=tls, superlink=superlink, routers=[router]) as running:
-        yield running
-
-
-@pytest.fixture
-def stranger(gateway):
-    """Somebody who has the CA certificate, and nothing else."""
-    with httpx.Client(base_url=f"https://127.0.0.1:{gateway.port}", verify=gateway.tls.trust()) as client:
-        yield client
-
-
-@pytest.fixture
-def signed():
-    """Makes the headers by which a node shows its key."""
-
-    def made(key_file, *, at=None):
-        private = serialization.load_ssh_private_key(key_file.read_bytes(), None)
-        timestamp = (at or dt.datetime.now(dt.UTC)).isoformat()
-        shown = {
-            FLEET_HTTP_PUBLIC_KEY_HEADER: public_key_to_bytes(private.public_key()),
-            FLEET_HTTP_SIGNATURE_HEADER: sign_message(private, timestamp.encode()),
-        }
-        return {
-            "content-type": PROTOBUF_MEDIA_TYPE,
-            TIMESTAMP_HEADER: timestamp,
-            **{name: b64encode(value).decode() for name, value in shown.items()},
-        }
-
-    return made
-
-
-@pytest.fixture
-def joined(superlink, keys):
-    """Registers nodes: each one's key file and id."""
-
-    def made(count):
-        files, on_chain = keys(count)
-        return [
-            SimpleNamespace(file=file, id=superlink.register(key), key=key)
-            for file, key in zip(files, on_chain, strict=True)
-        ]
-
-    return made
-
-
-def head_of(call, headers, *, length=100):
-    """The head of a node's call, as bytes."""
-    lines = [f"POST /v1/fleet/{call} HTTP/1.1", "host: x", f"content-length: {length}"]
-    return "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]).encode()
-
-
-@pytest.fixture
-def gateway_ca(tls, tmp_path):
-    path = tmp_path / "gateway-ca.pem"
-    path.write_text(tls.ca)
-    return path
 
 
 def test_the_node_calls_are_those_of_the_installed_flower():
@@ -185,20 +99,6 @@ def test_an_unregistered_key_is_refused_and_logged_once(gateway, gateway_ca, key
     assert lines == ["127.0.0.1 asked for the node API without a registered key and was refused; this is said once"]
 
 
-@pytest.fixture
-def fleet(gateway):
-    """Opens the connection of a node with a key file of its own."""
-
-    def opened(key_file):
-        private = serialization.load_ssh_private_key(key_file.read_bytes(), None)
-        interceptors = [NodeAuthHttpInterceptor(private, private.public_key())]
-        return FleetHttpClient.from_server_address(
-            f"127.0.0.1:{gateway.port}", False, gateway.tls.ca.encode(), interceptors
-        )
-
-    return opened
-
-
 def test_a_node_cannot_speak_for_another_one(superlink, gateway, fleet, keys):
     files, on_chain = keys(2)
     own, other = [superlink.register(key) for key in on_chain]
@@ -243,100 +143,6 @@ def test_a_request_that_is_too_large_is_refused_before_it_is_read(superlink, tls
         answer = client.post("/v1/fleet/push-object", content=bytes(1001), headers=signed(node.file))
         assert (answer.status_code, answer.text) == (413, "more than 1000 bytes\n")
         assert gateway.refused["a request that is too large"] == 1
-
-
-@pytest.fixture
-def strangers(gateway):
-    """Opens TLS connections that say just what they are told to."""
-    opened = []
-
-    def connect(said=b""):
-        raw = socket.create_connection(("127.0.0.1", gateway.port), timeout=400)
-        opened.append(gateway.tls.trust().wrap_socket(raw, server_hostname="127.0.0.1"))
-        opened[-1].sendall(said)
-        return opened[-1]
-
-    yield connect
-    for connection in opened:
-        connection.close()
-
-
-def test_slow_nodes_keep_nobody_else_waiting(strangers, fleet, joined, signed):
-    slow, node = joined(2)
-    for _ in range(12):
-        strangers(head_of("pull-messages", signed(slow.file)) + b"x")
-    with fleet(node.file) as client:  # answered within a sixth of what a slow one has
-        client._client.timeout = 10
-        assert not client.PullMessages(PullMessagesRequest(node=Node(node_id=node.id))).messages_list
-
-
-def test_peers_that_do_not_take_their_answers_keep_nobody_else_waiting(superlink, gateway, fleet, keys):
-    files, on_chain = keys(1)
-    node = Node(node_id=superlink.register(on_chain[0]))
-    with open_grid(superlink) as grid, fleet(files[0]) as client, ExitStack() as stack:
-        client.ActivateNode(ActivateNodeRequest(public_key=flower_public_key(on_chain[0]), heartbeat_interval=30))
-        grid.push_messages(asking([node.node_id], size=4_000_000))  # 16 MB, more than a connection's buffers hold
-        (tree,) = client.PullMessages(PullMessagesRequest(node=node)).message_object_trees
-        pulls = [
-            PullObjectRequest(node=node, run_id=grid.run.run_id, object_id=part.object_id)
-            for part in iterate_object_tree(tree)
-        ]
-        largest = max(pulls, key=lambda request: len(client.PullObject(request).object_content))
-        for _ in range(6):
-            request = client._client.build_request(
-                "POST",
-                f"{client._base_url}/v1/fleet/pull-object",
-                content=largest.SerializeToString(),
-                headers={"content-type": PROTOBUF_MEDIA_TYPE},
-            )
-            client._interceptors[0].intercept(SimpleNamespace(request=request), lambda context: None)
-            answer = client._client.send(request, stream=True)
-            stack.callback(answer.close)
-            assert answer.status_code == 200
-        assert client.SendNodeHeartbeat(SendNodeHeartbeatRequest(node=node, heartbeat_interval=30)).success
-
-
-def test_a_request_that_does_not_come_is_given_up(gateway, strangers, joined, signed, monkeypatch):
-    (node,) = joined(1)
-    monkeypatch.setattr(request_limits, "_FIRST_S", 0.5)
-    slow = strangers(head_of("push-object", signed(node.file)) + b"x")
-    assert slow.recv(1000).startswith(b"HTTP/1.1 503 ")
-    assert gateway.refused["a request that did not come"] == 1
-
-
-@pytest.mark.parametrize("said", [b"", b"POST /v1/fleet/pull"])
-def test_a_connection_that_asks_for_nothing_is_closed(strangers, monkeypatch, said):
-    monkeypatch.setattr(request_limits, "_HEAD_S", 0.5)
-    assert strangers(said).recv(1000) == b""
-
-
-def test_a_request_that_stops_in_its_head_is_closed_after_an_earlier_one_too(strangers, monkeypatch):
-    monkeypatch.setattr(request_limits, "_HEAD_S", 0.5)
-    idle = strangers(b"GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n")
-    answer = b""
-    while b"you" not in answer:
-        answer += idle.recv(1000)
-    idle.sendall(b"GET /api")
-    assert idle.recv(1000) == b""
-
-
-def test_one_address_cannot_take_all_connections(strangers, stranger, gateway, monkeypatch):
-    monkeypatch.setattr(gateway.slots, "most_of_one", 3)
-    for _ in range(3):
-        strangers()
-    with pytest.raises(httpx.TransportError):
-        stranger.get("/api/hello")
-
-
-def test_bodies_that_are_on_their_way_have_a_limit(stranger, monkeypatch, gateway, joined, signed):
-    (node,) = joined(1)
-    monkeypatch.setattr(gateway.nodes, "intake", request_limits.Intake(most_of_one=1000))
-    for _ in range(2):  # what was read is let go of
-        answer = stranger.post("/v1/fleet/push-object", content=bytes(1001), headers=signed(node.file))
-        assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-        answer = stranger.post("/v1/fleet/push-object", content=bytes(700), headers=signed(node.file))
-        assert answer.status_code not in (401, 503)  # the SuperLink's own word
-    assert len(gateway.nodes.intake) == 0
 
 
 def test_a_node_announces_messages_of_its_own_and_of_a_size(gateway, fleet, stranger, joined, signed):

@@ -8,7 +8,8 @@ import pytest
 
 from fl.audit.difference import ChainView
 from fl.bundle.round_record import header_from_json
-from fl.chain.typed_data import sign, signer_of
+from fl.chain.errors import ChainError
+from fl.chain.typed_data import contract_signature, evaluator_of, sign
 from fl.coordinator.quorum.local import EvaluatorQuorum
 from fl.coordinator.quorum.remote import NotWaiting, RemoteQuorum, RoundRefused, WrongAnswer
 
@@ -63,7 +64,9 @@ class Open:
         assert not self.thread.is_alive()
         if self.error:
             raise self.error
-        return {signer_of(self.header, domain=self.world.task.domain, signature=signature) for signature in self.result}
+        return {
+            evaluator_of(self.header, domain=self.world.task.domain, signature=signature) for signature in self.result
+        }
 
 
 @pytest.fixture
@@ -207,3 +210,80 @@ def test_one_in_this_process_that_refuses_is_one_of_n(world, tmp_path):
     assert quorum.end() == addresses(world, 1, 2)
     kept = json.loads((tmp_path / "refusals.json").read_text())
     assert "manifest.json cannot be read" in kept[world.evaluators[0].address]
+
+
+# ---- evaluators that are contracts: in the third's place ---------------------------------------------------------------
+
+
+class Wallets:
+    """Approves what it is asked to, but for these."""
+
+    def __init__(self, refused=()):
+        self.refused, self.asked = refused, []
+
+    def __call__(self, header, contract, signature):
+        self.asked.append((header, contract, signature))
+        if contract in self.refused:
+            raise ChainError("BadSignature")
+
+
+def test_a_contract_is_asked_on_chain_where_its_signature_is_needed(world, opened):
+    contract, wallets = world.evaluators[2].address, Wallets()
+    waiting = opened(approve=wallets)
+    waiting.quorum.accept_of_contract(contract, round_number=1, signature=b"any length")
+    assert waiting.quorum.waiting(contract) is None
+    assert wallets.asked == []  # nobody knows yet whether it is needed
+    waiting.accept(0)
+    assert waiting.end() == {contract, world.evaluators[0].address}
+    assert wallets.asked == [(waiting.header, contract, b"any length")]
+    assert contract_signature(contract) in waiting.result
+
+
+def test_a_contract_is_not_asked_where_keys_are_enough(world, opened):
+    wallets = Wallets()
+    waiting = opened(approve=wallets)
+    with waiting.quorum._changed:  # both before the quorum looks
+        waiting.quorum._waiting.by_contracts[world.evaluators[2].address] = b"s"
+        waiting.quorum._waiting.signatures[world.evaluators[0].address] = waiting.signature(0)
+        waiting.quorum._waiting.signatures[world.evaluators[1].address] = waiting.signature(1)
+        waiting.quorum._changed.notify_all()
+    assert waiting.end() == {evaluator.address for evaluator in world.evaluators[:2]}
+    assert wallets.asked == []
+
+
+def test_a_contract_that_takes_no_signature_loses_its_own_alone(world, opened):
+    contract = world.evaluators[2].address
+    waiting = opened(approve=Wallets(refused={contract}))
+    waiting.quorum.accept_of_contract(contract, round_number=1, signature=b"s")
+    waiting.accept(0)
+    until = time.monotonic() + 30
+    while contract not in waiting.quorum._waiting.refusals and time.monotonic() < until:
+        time.sleep(0.01)
+    assert waiting.quorum._waiting.refusals[contract] == "the contract did not take its signature: BadSignature"
+    waiting.accept(1)
+    assert waiting.end() == {evaluator.address for evaluator in world.evaluators[:2]}
+
+
+def test_nothing_empty_endless_or_unasked_is_kept_of_a_contract(world, opened):
+    contract = world.evaluators[2].address
+    waiting = opened(approve=Wallets())
+    for signature in (b"", b"s" * 4097):
+        with pytest.raises(WrongAnswer) as refused:
+            waiting.quorum.accept_of_contract(contract, round_number=1, signature=signature)
+        assert str(refused.value) == (
+            f"the signature of {contract} has {len(signature)} bytes, 1 to 4096 are taken of a contract; sign the header that waits "
+            "with the account's own key"
+        )
+    with pytest.raises(WrongAnswer, match="is no evaluator of the task"):
+        waiting.quorum.accept_of_contract(world.addresses[0], round_number=1, signature=b"s")
+    with pytest.raises(NotWaiting):
+        waiting.quorum.accept_of_contract(contract, round_number=2, signature=b"s")
+    waiting.accept(0)
+    waiting.accept(1)
+    waiting.end()
+    alone = opened()
+    with pytest.raises(WrongAnswer):
+        alone.quorum.accept_of_contract(contract, round_number=1, signature=b"s")
+    alone.accept(0)
+    alone.accept(1)
+    alone.end()
