@@ -123,7 +123,7 @@ def strategy_again(strategy):
         bundles=strategy._bundles,
         invite=strategy._invite,
         simulation=strategy._simulation,
-        simulated=strategy.nodes._simulated,
+        settings=strategy.settings,
     )
 
 

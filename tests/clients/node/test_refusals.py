@@ -382,9 +382,16 @@ def test_who_leaves_before_the_start_has_its_stake_back_at_once(task, tmp_path, 
         leave([node, "anvil=5"])
 
 
-def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(task, tmp_path, capsys):
-    opened, invite, _ = task
-    opened.joined = 2
+@pytest.mark.parametrize(
+    ("rounds", "when"),
+    [
+        (1, "when the task is closed, which anybody may do once it is complete and its last round final"),
+        (2, "once round 1 is posted and its challenge window is over, or the task is closed"),
+    ],
+)
+def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(new_world, spec, table_schema, capsys, rounds, when):
+    opened = new_world(joining=0, rounds=rounds, spec=spec(schema=table_schema, class_names=("0", "1")))
+    invite = opened.invite
     for account in opened.clients[:2]:
         opened.token.mint(account.address, 10**18, account=opened.sponsor)
         join(invite, account=account, stake=10**18, node_key=b"", dataset=bytes(32))
@@ -392,7 +399,7 @@ def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(task, tmp_path, c
     leave([f"invite={invite.to_string()}", "anvil=5", "accept=true"])
     printed = capsys.readouterr().out
     assert "no weight from round 2 on" in printed
-    assert "the stake comes back once round 1 is posted and its challenge window is over" in printed
+    assert f"the stake comes back {when}; run `fl leave` again then" in printed
 
 
 def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, capsys):
