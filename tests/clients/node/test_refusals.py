@@ -389,7 +389,7 @@ def test_who_leaves_before_the_start_has_its_stake_back_at_once(task, tmp_path, 
         (2, "once round 1 is posted and its challenge window is over, or the task is closed"),
     ],
 )
-def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(new_world, spec, table_schema, capsys, rounds, when):
+def test_who_leaves_in_a_round_hears_when_the_stake_comes_back(new_world, spec, table_schema, capsys, *, rounds, when):
     opened = new_world(joining=0, rounds=rounds, spec=spec(schema=table_schema, class_names=("0", "1")))
     invite = opened.invite
     for account in opened.clients[:2]:
