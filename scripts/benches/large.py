@@ -23,21 +23,21 @@ from typing import Any
 import numpy as np
 import torch
 from eth_account import Account
-from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
-from scale import evaluator, join_all, open_task
+from scale import evaluator, join_all, open_task, signed_reply
 
 from fl.audit.evaluators.local import Evaluator
 from fl.audit.recompute import ChainView
 from fl.chain.anvil import running_anvil
-from fl.chain.typed_data import Domain, Header, Update, sign
-from fl.codec import BLOCK_VALUES, block_root
+from fl.chain.typed_data import Domain, Header
+from fl.codec import BLOCK_VALUES
 from fl.codec.blocks import MAX_QUANTUM
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import game_on
-from fl.protocol import RECORD, SignedUpdate
+from fl.protocol import RECORD
 from fl.task.data import Dataset
 from fl.task.held_arrays import record_of
 from fl.task.model_vector import sent_arrays, vector_of
@@ -159,24 +159,10 @@ class Members(EmbeddedGrid):
     def _answer(self, messages: Sequence[Message], *, timeout: float | None) -> Iterator[Message]:
         for message in messages:
             number = message.metadata.dst_node_id - 2
-            asked, account = message.content.config_records[RECORD], self.accounts[number]
-            blocks = self._blocks(seed=100 * asked["round"] + number)
-            update = Update(
-                task_id=asked["task-id"],
-                round=asked["round"],
-                client=account.address,
-                base_model=self._base(message),
-                update_root=block_root(blocks),
+            blocks = self._blocks(seed=100 * message.content.config_records[RECORD]["round"] + number)
+            yield signed_reply(
+                message, self.accounts[number], blocks, base_model=self._base(message), domain=self.domain
             )
-            answer = SignedUpdate(
-                account=account.address,
-                round=update.round,
-                base_model=update.base_model,
-                blocks=blocks,
-                signature=sign(update, domain=self.domain, account=account),
-            )
-            content = {RECORD: answer.to_record(), "metrics": MetricRecord({"num-examples": 10, "train-loss": 1.0})}
-            yield Message(RecordDict(content), reply_to=message)
 
     def _blocks(self, *, seed: int) -> bytes:
         count = -(-self.size // BLOCK_VALUES)

@@ -132,26 +132,42 @@ class Members(EmbeddedGrid):
 
     def _signed(self, message: Message) -> Message:
         number = message.metadata.dst_node_id - 2
-        asked, account = message.content.config_records[RECORD], self.accounts[number]
+        account = self.accounts[number]
         base = np.concatenate([array.numpy().ravel() for array in message.content["arrays"].values()])
         draw = np.random.default_rng([1, number])
         blocks = Blocks.encode(self._common + draw.normal(size=self.size) * 0.002).to_bytes()
-        update = Update(
-            task_id=asked["task-id"],
-            round=asked["round"],
-            client=account.address,
-            base_model=model_hash(base),
-            update_root=block_root(blocks),
-        )
-        answer = SignedUpdate(
-            account=account.address,
-            round=update.round,
-            base_model=update.base_model,
-            blocks=blocks,
-            signature=sign(update, domain=self.domain, account=account),
-        )
-        content = {RECORD: answer.to_record(), "metrics": MetricRecord({"num-examples": 10, "train-loss": 1.0})}
-        return Message(RecordDict(content), reply_to=message)
+        return signed_reply(message, account, blocks, base_model=model_hash(base), domain=self.domain)
+
+
+def signed_reply(
+    message: Message, account: LocalAccount, blocks: bytes, *, base_model: bytes, domain: Domain
+) -> Message:
+    """What a client sends back that trained nothing.
+
+    Args:
+        message: That it was asked.
+        account: Of the client.
+        blocks: Of its update, as they are sent.
+        base_model: Hash of the model that it was sent.
+        domain: Of the task.
+    """
+    asked = message.content.config_records[RECORD]
+    update = Update(
+        task_id=asked["task-id"],
+        round=asked["round"],
+        client=account.address,
+        base_model=base_model,
+        update_root=block_root(blocks),
+    )
+    answer = SignedUpdate(
+        account=account.address,
+        round=update.round,
+        base_model=base_model,
+        blocks=blocks,
+        signature=sign(update, domain=domain, account=account),
+    )
+    content = {RECORD: answer.to_record(), "metrics": MetricRecord({"num-examples": 10, "train-loss": 1.0})}
+    return Message(RecordDict(content), reply_to=message)
 
 
 # ---- the chain -------------------------------------------------------------------------------------------------------

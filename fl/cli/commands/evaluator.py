@@ -30,6 +30,7 @@ from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
+from fl.cli.commands.join import accepted
 from fl.codec.address import is_checksummed
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.errors import ConfigError, FairshareError
@@ -49,7 +50,7 @@ KNOWN = {
     "every": "seconds between two looks for a round, 1 by default",
     "once": "true ends after one round: status 0 if it was signed, 1 if it was refused",
     "threads": "threads of torch, 1 by default",
-    "yes": "true stakes without the question where the terms ask for a stake",
+    "accept": "true stakes without the question where the terms ask for a stake",
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 ROLE = "evaluator.json"  # in the task's folder: for whom it signs, which `fl finish` reads
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
     record = TaskRecord(invite)
     check_gateway(invite, record.terms, escrow=record.escrow)
     own = _evaluator_of(values.get("contract", ""), record=record, account=account)
-    _stake(record, own=own, account=account, agreed=values.get("yes") == "true")
+    _stake(record, own=own, account=account, values=values)
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:
         invite.write(folder / "invite.json")
         write_json(folder / ROLE, {"evaluator": own, "account": account.address})
@@ -122,7 +123,7 @@ def _evaluator_of(contract: str, *, record: TaskRecord, account: LocalAccount) -
     return own
 
 
-def _stake(record: TaskRecord, *, own: str, account: LocalAccount, agreed: bool) -> None:
+def _stake(record: TaskRecord, *, own: str, account: LocalAccount, values: dict[str, str]) -> None:
     """Say what is at stake, and put it there, if that is not done."""
     terms, state = record.terms, record.state()
     if state.status not in (Status.OPEN, Status.STARTED):
@@ -143,8 +144,10 @@ def _stake(record: TaskRecord, *, own: str, account: LocalAccount, agreed: bool)
             raise TokenTooLow(
                 address=account.address, balance=held, needed=terms.evaluator_stake, purpose="evaluator's stake"
             )
-        if not agreed and sys.stdin.isatty() and input("stake them? [y/N] ").strip().lower() not in ("y", "yes"):
-            raise ConfigError("nothing was staked or signed")
+        if not accepted("stake them? [y/N] ", values):
+            raise ConfigError(
+                "nothing was staked or signed; answer y, or add accept=true where nobody is there to answer"
+            )
     sent = stake_evaluator(
         record.escrow, record.token, task_id=record.task_id, evaluator=own, payer=account, key=account
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+
 import pytest
 from audit.liar import TOKENS, Liar
 from cli.commands.watching import WATCHER
@@ -50,3 +54,31 @@ def catches(watch, account):
         return done
 
     return run
+
+
+@pytest.fixture
+def evaluators(python, environment, tmp_path):
+    """Starts `fl evaluator` for one of Anvil's accounts; all of them are stopped at the end."""
+    started = []
+
+    def start(invite, number, *arguments):
+        process = subprocess.Popen(
+            [
+                python, "-m", "fl.cli.main", "evaluator", f"invite={invite}", f"anvil={number}",
+                f"folder={tmp_path / f'evaluator-{number}'}", "every=0.05", *arguments,
+            ],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
