@@ -38,16 +38,16 @@ def doubts(model: nn.Module, objective: Objective, rows: Rows) -> list[str]:
         rows: Rows to look at; some are taken, from all over the set.
     """
     batch = rows.spread(_FEW).batch()
-    was_training = model.training
+    training = {module: module.training for module in model.modules()}  # parts may be frozen, each by itself
     model.eval()
     try:
         return _doubts(model, objective, batch)
-    except (
-        Exception
-    ):  # whatever a model of somebody's own raises: what fails is refused elsewhere, and no doubt stops a task
+    # Whatever a model of somebody's own raises: the preflight refuses what fails, and no doubt stops a task.
+    except Exception:
         return []
     finally:
-        model.train(was_training)
+        for module, was in training.items():
+            module.training = was
 
 
 def _doubts(model: nn.Module, objective: Objective, batch: Batch) -> list[str]:

@@ -146,3 +146,12 @@ def test_the_least_loss_that_is_told_is_the_one_that_a_certain_model_has():
     assert float(functional.binary_cross_entropy_with_logits(torch.zeros(1), torch.zeros(1))) == pytest.approx(
         0.693, abs=1e-3
     )
+
+
+@pytest.mark.parametrize("columns", [5, 4], ids=["as it works", "where it fails"])
+def test_a_part_that_is_frozen_stays_frozen(columns):
+    model = nn.Sequential(nn.Linear(5, 5), nn.BatchNorm1d(5), nn.Linear(5, 3), nn.Softmax(dim=1))
+    model[1].eval()
+    found = doubts(model, objective_of(nn.CrossEntropyLoss()), rows_of((X[:, :columns], CLASSES)))
+    assert bool(found) == (columns == 5)
+    assert [part.training for part in model.modules()] == [True, True, False, True, True]
