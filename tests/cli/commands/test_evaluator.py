@@ -14,6 +14,7 @@ import pytest
 from audit.liar import Liar, outscored
 from audit.test_hostile_bundles import VALUES, changed, places
 from cli.commands.evaluating import CLIENTS, index_of, serving
+from waiting import DEADLINE_S
 
 from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.remote import NotEvaluator, RemoteEvaluator, SignedAnother, SignedHeaders
@@ -34,7 +35,7 @@ def test_two_of_three_on_their_own_machines_sign_every_round(new_world, evaluato
         processes = [evaluators(path, number) for number in numbers]
         opened.run(opened.app(opened.downhill), quorum=quorum)
         for process in processes:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=DEADLINE_S)
             assert (process.returncode, err) == (0, "")
             lines = out.splitlines()
             assert lines[0].startswith("evaluator 0x")
@@ -50,7 +51,7 @@ def test_ctrl_c_ends_it_cleanly(new_world, evaluators, account):
         process = evaluators(path, index_of(account, opened.evaluators[0]))
         assert process.stdout.readline().startswith("evaluator 0x")
         os.killpg(process.pid, signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 130
     assert "interrupted" in err
     assert "Traceback" not in err
@@ -70,7 +71,7 @@ def test_a_lie_is_refused_with_the_first_difference(new_world, evaluators, accou
         process = evaluators(path, index_of(account, opened.evaluators[0]), "once=true")
         with pytest.raises(RoundRefused) as caught:
             opened.run(opened.app(opened.downhill), quorum=quorum)
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=DEADLINE_S)
     told = re.search(r"the price is (\d+), recomputed (\d+); do not sign it", str(caught.value))
     assert int(told[1]) == int(told[2]) + 1
     assert process.returncode == 1

@@ -3,10 +3,10 @@
 import os
 import re
 import signal
-import time
 
 from chain.wallet import deployed_wallet
 from cli.commands.evaluating import index_of, serving
+from waiting import DEADLINE_S, wait_for
 from world import SPONSOR, STRANGER, test_key
 
 from fl.audit.disputes import proofs
@@ -47,14 +47,11 @@ def test_an_evaluator_stakes_answers_a_false_challenge_and_gets_its_stake_back(n
         lines_until(process, "round 1 signed")
         # The coordinator is gone: nobody else has update and direction.
         challenge_first_score(opened)
-        until = time.monotonic() + 60
-        while opened.task.state().open_challenges and time.monotonic() < until:
-            time.sleep(0.1)
-        assert opened.task.state().open_challenges == 0
+        wait_for(lambda: not opened.task.state().open_challenges, what="the challenge is still open")
         assert opened.task.state().void_from == 0
         pass_time(opened.w3, until=opened.w3.eth.get_block("latest")["timestamp"] + 300)
         opened.escrow.close(opened.task.task_id, account=opened.sponsor)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0
     assert re.search(r"round 1: the challenge of 0x\w+ is false; filed refute in 0x\w+, 31.25 tokens came in", err)
     assert out.splitlines()[-1] == "the task is over"
@@ -98,7 +95,7 @@ def test_an_evaluator_that_is_a_contract_signs_by_its_owners_key(chain, new_worl
         assert [report.evaluators for report in opened.reports] == [(wallet,)]
         pass_time(opened.w3, until=opened.w3.eth.get_block("latest")["timestamp"] + 300)
         opened.escrow.close(opened.task.task_id, account=opened.sponsor)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=DEADLINE_S)
     assert (process.returncode, err) == (0, "")
     assert out.splitlines()[-2:] == [f"20 tokens came back to {owner.address}", "the task is over"]
 
@@ -113,10 +110,10 @@ def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(chain, new_wo
         number = index_of(account, own)
         for setting in ("", f"contract={wallet}", "contract=0xfe", f"contract={own.address}"):
             process = evaluators(path, number, *filter(None, [setting]))
-            _, err = process.communicate(timeout=60)
+            _, err = process.communicate(timeout=DEADLINE_S)
             assert process.returncode == 1, err
             told[setting] = err.strip()
-        _, err = evaluators(path, STRANGER).communicate(timeout=60)
+        _, err = evaluators(path, STRANGER).communicate(timeout=DEADLINE_S)
     assert "is no evaluator of the task" in err
     assert re.search(r"evaluator's stake", told[""])
     assert (
@@ -137,7 +134,7 @@ def test_finish_fetches_the_stake_of_an_evaluator_that_was_stopped(new_world, ev
         process = evaluators(path, number, "accept=true")
         lines_until(process, "evaluator 0x")
         os.killpg(process.pid, signal.SIGINT)
-        process.communicate(timeout=60)
+        process.communicate(timeout=DEADLINE_S)
     folder = tmp_path / f"evaluator-{number}"
 
     lacks = fl("finish", folder)
@@ -165,7 +162,7 @@ def test_where_nobody_answers_nothing_is_staked(new_world, evaluators, account):
     opened.token.mint(own, 20 * TOKENS, account=opened.sponsor)
     nonce = opened.w3.eth.get_transaction_count(own)
     with serving(opened) as (_, _, path):
-        out, err = evaluators(path, index_of(account, opened.evaluators[0])).communicate(timeout=60)
+        out, err = evaluators(path, index_of(account, opened.evaluators[0])).communicate(timeout=DEADLINE_S)
     assert out.splitlines()[-1].startswith("stake them? [y/N] ")
     assert err.endswith("nothing was staked or signed; answer y, or add accept=true where nobody is there to answer\n")
     assert opened.w3.eth.get_transaction_count(own) == nonce

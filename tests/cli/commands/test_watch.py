@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from audit.liar import outscored, robbed
 from cli.commands.watching import WATCHER, unchecked
+from waiting import DEADLINE_S
 
 from fl.bundle.format import read_header, write_header
 from fl.chain.task_state import Status
@@ -121,7 +122,7 @@ def test_as_a_process_it_waits_for_a_fraud_and_ends_with_the_task(liar, process)
     assert running.stdout.readline().startswith("watching task 0x")
     assert running.stdout.readline() == "round 1 is fine\n"
     liar.post_leaves(made := liar.honest(2), robbed(made))
-    out, err = running.communicate(timeout=60)
+    out, err = running.communicate(timeout=DEADLINE_S)
     assert (running.returncode, err) == (0, "")
     lines = out.splitlines()
     assert lines[0] == "round 2 FRAUD: a total or payout does not follow from the round before"
@@ -134,7 +135,7 @@ def test_ctrl_c_ends_it_cleanly(liar, process):
     running = process(liar)
     assert running.stdout.readline().startswith("watching task 0x")
     os.killpg(running.pid, signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=DEADLINE_S)
     assert running.returncode == 130
     assert "Traceback" not in err
 
