@@ -17,6 +17,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -45,6 +46,8 @@ from fl.foreign.json_text import read_json
 from fl.report.drawing import CHARTS
 from fl.report.files import SUMMARY
 from fl.rewards.score import partials
+
+log = logging.getLogger(__name__)
 
 _STATIC = Path(__file__).with_name("static")
 _ASSETS = {
@@ -207,6 +210,7 @@ class _Run:
         self._folder = folder
         self._lock = threading.Lock()
         self._read: tuple[tuple[int, int], dict[str, Any], dict[str, Any]] | None = None
+        self._unread: tuple[int, int] | None = None  # the version that could not be read
         self._view: tuple[str, str] | None = None
 
     def version(self) -> tuple[int, int] | None:
@@ -255,9 +259,13 @@ class _Run:
             version = self.version()
             if version is None:
                 return None
-            if self._read is None or self._read[0] != version:
-                summary = read_json(GivenFolder(self._folder).read(SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY)
-                self._read = version, summary, _headline(summary)
+            if version not in (self._unread, self._read and self._read[0]):
+                try:
+                    summary = read_json(GivenFolder(self._folder).read(SUMMARY, most=_MOST_SUMMARY), most=_MOST_SUMMARY)
+                    self._read = version, summary, _headline(summary)
+                except FairshareError as error:  # while somebody copies the folder, half of the file is there
+                    self._unread = version
+                    log.warning("%s: %s; the page shows what was read before", self._folder / SUMMARY, error)
             return self._read
 
     def has_posted(self, number: int) -> bool:

@@ -182,6 +182,22 @@ def test_claims_go_to_the_tasks_contract_by_its_own_abi(page, folder):
     assert "claim" in [entry["name"] for entry in told["abi"]]
 
 
+@pytest.mark.parametrize("half", [b"", b'{"status": "runn'])
+def test_a_summary_that_is_half_there_leaves_what_was_read_before(page, folder, caplog, half):
+    before, text = page.get("/data/view").json(), (folder / "summary.json").read_bytes()
+    for _ in range(2):
+        (folder / "summary.json").write_bytes(half)
+        assert page.get("/data/view").json() == before
+        assert page.get("/data/rounds/1/header.json").status_code == 404
+    told = [record.getMessage() for record in caplog.records if record.name == "fl.dashboard.app"]
+    assert all("summary.json: it is no JSON" in line and "shows what was read before" in line for line in told), told
+    assert told
+    changed = text.replace(b'"finished"', b'"running"', 1)
+    assert changed != text
+    (folder / "summary.json").write_bytes(changed)
+    assert page.get("/data/view").json()["status"] == "running"
+
+
 def test_the_feed_tells_each_new_summary_and_what_of_it_is_new(folder):
     async def heard():
         app, events = dashboard_app(folder), []

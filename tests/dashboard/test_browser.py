@@ -23,6 +23,7 @@ from fl.chain.deployment import Deployment
 from fl.chain.erc20 import Token
 from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
+from fl.chain.whole_file import write_whole
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.result import Watcher
 from fl.coordinator.run import run_federation
@@ -92,7 +93,7 @@ def played(anvil: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pla
     result = run_federation(config, folder=folder, watcher=Watcher(on_setup=before_the_claims))
     assert devnet_call(w3, "evm_revert", snapshots[0])
     summary = summarise(config, result, folder=folder)
-    (folder / "summary.json").write_text(json.dumps(summary))
+    write_whole(folder / "summary.json", json.dumps(summary).encode())
     deployment = Deployment.read(folder / "deployment.json")
     _, escrow, token = deployment.connect()
     yield Played(
@@ -218,7 +219,7 @@ def test_a_real_coordinators_page_has_a_name_takes_clients_and_opens_every_accou
     summary["task"] |= {"name": "Digits by post", "description": "Reads digits off envelopes"}
     for client in summary["clients"]:
         client |= {"samples": None, "class_counts": None, "name": f"Post office {client['number']}"}
-    (folder / "summary.json").write_text(json.dumps(summary))
+    write_whole(folder / "summary.json", json.dumps(summary).encode())
     invite = json.loads((folder / "invite.json").read_text())
     (folder / "invite.json").write_text(json.dumps(invite | {"gateway": "https://hub.example.org:8443"}))
     url = served(folder)

@@ -18,6 +18,7 @@ from fl.audit.disputes.proofs import Published
 from fl.bundle.format import read_header, write_header
 from fl.chain.clock import pass_time
 from fl.chain.typed_data import header_hash, sign
+from fl.chain.whole_file import write_whole
 from fl.dashboard.chain_status import ChainStatus
 from fl.report.wording import tokens
 from fl.rewards import Account, Leaf
@@ -51,7 +52,7 @@ def show(served) -> Callable[..., str]:
         replace(deployment, url=url or deployment.url).write(folder / "deployment.json")
         summary = summary_of(liar, rounds)
         tamper(summary)
-        (folder / "summary.json").write_text(json.dumps(summary))
+        write_whole(folder / "summary.json", json.dumps(summary).encode())
         return served(folder)
 
     return page_of
