@@ -63,6 +63,7 @@ from fl.privacy.words import (
     length_of_vector,
     score_of_words,
     signed,
+    squared_of,
     stream,
 )
 
@@ -322,8 +323,9 @@ class Member:
         if partners:
             told = question.functionals(np.stack([self._mask(partner, setting) for partner in partners]))
             values = dict(zip(partners, told, strict=True))
+            noise_of = self._score_noise(question.squared, setting)
             for other in partners:
-                noise = np.array([self._score_noise(other, question.direction, setting)], dtype=np.int64)
+                noise = np.array([noise_of(other)], dtype=np.int64)
                 values[other][:1] += noise.view(np.uint64)  # an array's sum wraps, and says nothing of it
         said = Telling(account=self.account, values=values)
         said = replace(said, signature=self._sign(TELL, said.content(asked), setting, sign))
@@ -338,9 +340,10 @@ class Member:
             raise NotSaid("asked what an update scores that is in no round")
         exact, scale = direction_words(direction)
         raw = dot(self.contribution.view(np.uint64), exact)
+        noise_of = self._score_noise(squared_of(exact), setting)
         for other in self.partners:
             if other in self.survivors:
-                noise = self._score_noise(other, exact, setting)
+                noise = noise_of(other)
                 raw += -noise if added(self.account, other) else noise
         return score_of_words(
             signed(raw),
@@ -388,20 +391,21 @@ class Member:
         )
         return stream(seed, setting.size)
 
-    def _score_noise(self, other: str, direction: NDArray[np.int64], setting: Setting) -> int:
-        deviation = score_noise_deviation(
-            pair_of(self.account, other),
-            self.roster or {},
-            setting,
-            length_q64=self._agreed(setting),
-            direction=direction,
+    def _score_noise(self, squared: int, setting: Setting) -> Callable[[str], int]:
+        """What each pair's noise comes to, along a direction of this squared norm."""
+        deviation_of = score_noise_deviation(
+            self.roster or {}, setting, length_q64=self._agreed(setting), squared=squared
         )
-        if not deviation:
-            return 0
-        seed = score_seed(
-            self._pair(other, setting), self.peers[other][0], of=setting.of, owner=self.account, other=other
-        )
-        return pair_noise(seed, deviation=deviation)
+
+        def with_partner(other: str) -> int:
+            if not (deviation := deviation_of(pair_of(self.account, other))):
+                return 0
+            seed = score_seed(
+                self._pair(other, setting), self.peers[other][0], of=setting.of, owner=self.account, other=other
+            )
+            return pair_noise(seed, deviation=deviation)
+
+        return with_partner
 
     @staticmethod
     def _split(secret: bytes, holders: Sequence[str], threshold: int) -> list[bytes]:

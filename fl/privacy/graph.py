@@ -24,8 +24,7 @@ def by_number(accounts: Iterable[str]) -> list[str]:
 
 def pair_of(account: str, other: str) -> Pair:
     """A pair, ascending."""
-    low, high = by_number((account, other))
-    return low, high
+    return (account, other) if int(account, 16) <= int(other, 16) else (other, account)
 
 
 def neighbours(accounts: Sequence[str], *, of: Round, terms: PrivacyTerms) -> dict[str, tuple[str, ...]]:

@@ -79,7 +79,7 @@ def pair_mask(account: str, other: str, private: bytes, *, transcript: Transcrip
 
 
 def pair_score_noise(
-    account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting, direction: NDArray[np.int64]
+    account: str, other: str, private: bytes, *, transcript: Transcript, setting: Setting, deviation: int
 ) -> int:
     """The noise of a pair on its ends' scores from the private key of `account`, in the unit of ⟨x, g⟩; 0 without noise.
 
@@ -89,11 +89,8 @@ def pair_score_noise(
         private: The key, 32 bytes.
         transcript: Of the round.
         setting: Of the round.
-        direction: Of the round, as integers.
+        deviation: Of the pair's noise, `score_noise_deviation`.
     """
-    deviation = score_noise_deviation(
-        pair_of(account, other), transcript.roster, setting, length_q64=transcript.length(setting), direction=direction
-    )
     if not deviation:
         return 0
     public = transcript.commitments[other].keys[account][0]
@@ -264,6 +261,7 @@ def score_round(
     pairs = closed_pairs(transcript, survivors=survivors, setting=setting)
     length, staked = transcript.length(setting), sum(setting.stakes[account] for account in survivors)
     roster = transcript.roster_stake(setting)
+    slack_of = _noise_slack(question, transcript=transcript, setting=setting)
     scores = {}
     for account in survivors:
         for other in pairs[account]:
@@ -278,7 +276,7 @@ def score_round(
                 length_q64=length if setting.terms.noise == "client" else min(length, transcript.roster[account]),
                 size=setting.size,
             )
-            slack = _noise_slack(account, len(pairs[account]), question, transcript=transcript, setting=setting)
+            slack = slack_of(account, len(pairs[account]))
             if fault := _too_long(raw, projections, most=most, slack=slack, question=question, setting=setting):
                 faults[account] = fault
         scores[account] = 0
@@ -289,21 +287,19 @@ def score_round(
     return MaskedScores(scores=scores, faults=faults, liars=tuple(by_number(liars)))
 
 
-def _noise_slack(account: str, pairs: int, question: Question, *, transcript: Transcript, setting: Setting) -> int:
-    """How far noise moves a score at most, but for a chance of 10^−15, in the unit of ⟨x, g⟩."""
+def _noise_slack(question: Question, *, transcript: Transcript, setting: Setting) -> Callable[[str, int], int]:
+    """How far noise moves a client's score at most, by its closed pairs, but for a chance of 10^−15, in the unit of ⟨x, g⟩."""
     if setting.terms.noise != "client":
-        return 0
-    length = transcript.length(setting)
-    squared = sum(int(value) ** 2 for value in question.direction)
-    own = own_deviation(transcript.roster, setting, length_q64=length) * math.sqrt(squared)
-    others = transcript.partners(account, setting)
-    pair = max(
-        score_noise_deviation(
-            pair_of(account, other), transcript.roster, setting, length_q64=length, direction=question.direction
-        )
-        for other in others
-    )
-    return math.ceil(_FAR * math.hypot(own, pair * math.sqrt(pairs)))
+        return lambda account, pairs: 0
+    roster, length = transcript.roster, transcript.length(setting)
+    own = own_deviation(roster, setting, length_q64=length) * math.sqrt(question.squared)
+    deviation = score_noise_deviation(roster, setting, length_q64=length, squared=question.squared)
+
+    def of_client(account: str, pairs: int) -> int:
+        pair = max(deviation(pair_of(account, other)) for other in transcript.partners(account, setting))
+        return math.ceil(_FAR * math.hypot(own, pair * math.sqrt(pairs)))
+
+    return of_client
 
 
 def _too_long(
@@ -312,7 +308,7 @@ def _too_long(
     if not passes(projections, longest=most, clients=len(setting.stakes)):
         return "its update is longer than it stated"
     # Cauchy and Schwarz: no honest score is larger.
-    if max(0, abs(raw) - slack) ** 2 > most * most * sum(int(value) ** 2 for value in question.direction):
+    if max(0, abs(raw) - slack) ** 2 > most * most * question.squared:
         return "its score is more than an update of its length can have"
     return None
 
@@ -390,6 +386,9 @@ def _pair_values(
         for number in range(_COMBINATIONS)
     ]
     combined = [question.combined(factor) for factor in factors]
+    deviation = score_noise_deviation(
+        transcript.roster, setting, length_q64=transcript.length(setting), squared=question.squared
+    )
     for pair in drawn.pairs:
         if pair not in transcript.opened:
             for end in pair:
@@ -405,7 +404,7 @@ def _pair_values(
             private,
             transcript=transcript,
             setting=setting,
-            direction=question.direction,
+            deviation=deviation(pair),
         )
         exact = [
             (dot(mask, vector.view(np.int64)) + noise * int(factor[0])) % (1 << 64)

@@ -73,15 +73,14 @@ def _points(seed: bytes) -> Iterator[tuple[Decimal, Decimal]]:
         yield first, second
 
 
-def score_deviation(*, longest: int, direction: NDArray[np.int64], multiplier: str, closed: int) -> int:
+def score_deviation(*, longest: int, squared: int, multiplier: str, closed: int) -> int:
     """The deviation of one pair's noise, in the unit of ⟨x, g⟩, rounded up.
 
     Args:
         longest: Of the two ends, the most that ‖x‖ comes to.
-        direction: g, shape (P,).
+        squared: ‖g‖².
         multiplier: Of the noise of a score over its sensitivity.
         closed: How many pairs of either end stay closed at least; so many noises are in a score.
     """
-    squared = sum(value * value for value in direction.tolist())
     exact = Fraction(Decimal(multiplier)) ** 2 * longest * longest * squared / max(1, closed)
     return isqrt(int(exact)) + 1

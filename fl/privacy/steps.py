@@ -20,6 +20,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,12 @@ class Commitment:
     def content(self) -> bytes:
         """What is signed, 32 bytes."""
         return _committed(self.length, keys_root(self.keys))
+
+    @cached_property
+    def paths(self) -> dict[str, tuple[bytes, ...]]:
+        """By neighbour, ascending, the siblings from its keys up to their root."""
+        levels = _key_levels(self.keys)
+        return {account: tuple(siblings_of(levels, index=place)) for place, account in enumerate(by_number(self.keys))}
 
     def to_json(self) -> dict[str, Any]:
         """As it travels and is published."""
@@ -89,16 +96,14 @@ class PeerKeys:
     @classmethod
     def of(cls, said: Commitment, *, reader: str) -> PeerKeys:
         """The part of a commitment that is for `reader`."""
-        others = by_number(said.keys)
-        place = others.index(reader)
         return cls(
             account=said.account,
             length=said.length,
             mask=said.keys[reader][0],
             channel=said.keys[reader][1],
-            path=tuple(siblings_of(_key_levels(said.keys), index=place)),
-            place=place,
-            count=len(others),
+            path=said.paths[reader],
+            place=list(said.paths).index(reader),
+            count=len(said.keys),
             signature=said.signature,
         )
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from functools import cached_property
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import cache, cached_property
 
 from fl.chain.typed_data import Domain
 from fl.privacy.graph import Pair, by_number, neighbours
@@ -74,11 +71,12 @@ class Transcript:
 
     def length(self, setting: Setting) -> int:
         """What the round's updates are held to, units of 2^−64."""
-        accounts = by_number(self.roster)
+        roster = self.roster
+        accounts = by_number(roster)
         return agreed_length(
             accounts=accounts,
             stakes=[setting.stakes[account] for account in accounts],
-            lengths=[self.roster[account] for account in accounts],
+            lengths=[roster[account] for account in accounts],
             cap=setting.cap,
             median=setting.median,
         )
@@ -121,26 +119,36 @@ def own_deviation(roster: Mapping[str, int], setting: Setting, *, length_q64: in
 
 
 def score_noise_deviation(
-    pair: Pair, roster: Mapping[str, int], setting: Setting, *, length_q64: int, direction: NDArray[np.int64]
-) -> int:
-    """Standard deviation of a pair's noise on its ends' scores, in the unit of ⟨x, g⟩; 0 without noise.
+    roster: Mapping[str, int], setting: Setting, *, length_q64: int, squared: int
+) -> Callable[[Pair], int]:
+    """Standard deviation of each pair's noise on its ends' scores, in the unit of ⟨x, g⟩; 0 without noise.
 
     Args:
-        pair: Two accounts.
         roster: Lengths by account.
         setting: Of the round.
         length_q64: Of the round, units of 2^−64.
-        direction: Of the round, as integers.
+        squared: ‖g‖² of the round's direction, as integers.
     """
     if setting.terms.noise != "client":
-        return 0
+        return lambda pair: 0
     staked = sum(setting.stakes[account] for account in roster)
-    longer = max(
-        longest(share=Fraction(setting.stakes[account], staked), length_q64=length_q64, size=setting.size)
-        for account in pair
-    )
-    closed = min(closed_at_least(account, roster, setting) for account in pair)
-    return score_deviation(longest=longer, direction=direction, multiplier=setting.terms.multiplier, closed=closed)
+
+    @cache  # of a thousand clients each is asked about with all its partners
+    def of_client(account: str) -> tuple[int, int]:
+        share = Fraction(setting.stakes[account], staked)
+        most = longest(share=share, length_q64=length_q64, size=setting.size)
+        return most, closed_at_least(account, roster, setting)
+
+    def of_pair(pair: Pair) -> int:
+        ends = [of_client(account) for account in pair]
+        return score_deviation(
+            longest=max(most for most, _ in ends),
+            squared=squared,
+            multiplier=setting.terms.multiplier,
+            closed=min(closed for _, closed in ends),
+        )
+
+    return of_pair
 
 
 def closed_at_least(account: str, roster: Mapping[str, int], setting: Setting) -> int:

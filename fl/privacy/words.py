@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import isqrt
 
 import numpy as np
@@ -74,6 +75,11 @@ def direction_words(direction: Blocks) -> tuple[NDArray[np.int64], int]:
     return np.rint(np.ldexp(direction.decode().astype(np.float64), bits)).astype(np.int64), bits
 
 
+def squared_of(direction: NDArray[np.int64]) -> int:
+    """‖direction‖² of integers, exactly."""
+    return sum(value * value for value in direction.tolist())
+
+
 def dot(words: Words, vector: NDArray[np.int64]) -> int:
     """⟨words, vector⟩ modulo 2^64."""
     return int((words * vector.view(np.uint64)).sum(dtype=np.uint64))
@@ -118,6 +124,11 @@ class Question:
     direction: NDArray[np.int64]  # shape (P,)
     scale: int  # h
     vectors: NDArray[np.float64]  # shape (count, P)
+
+    @cached_property
+    def squared(self) -> int:
+        """‖direction‖², exactly."""
+        return squared_of(self.direction)
 
     def functionals(self, words: Words) -> Words:
         """⟨row, direction⟩, then the projections, modulo 2^64; shape (N, 1 + count) for words of shape (N, P)."""

@@ -35,6 +35,7 @@ from fl.chain.typed_data import Domain, Header
 from fl.codec import BLOCK_VALUES
 from fl.codec.blocks import MAX_QUANTUM
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
+from fl.coordinator.round.settings import RoundHooks
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import game_on
 from fl.protocol import RECORD
@@ -94,7 +95,7 @@ def main() -> None:
             game=game_on(validation, spec=spec, model=model),
             quorum=quorum,
             bundles=Path(folder) / "bundles",
-            on_round=reports.append,
+            hooks=RoundHooks(on_round=reports.append),
         )
         before = forget_peak()
         arrays = record_of(sent_arrays(model, whole=spec.frozen is None), shared=True)
