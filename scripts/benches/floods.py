@@ -50,7 +50,7 @@ from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from measurement import report, settings
 
 from fl.chain.node_key import create_node_key
-from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.gateway.proxy import Gateway, running_gateway
 from fl.coordinator.superlink.certificates import own_tls
 from fl.coordinator.superlink.process import running_superlink
 from fl.dashboard.app import dashboard_app
@@ -230,10 +230,10 @@ def serve(folder: Path) -> None:
                 print(json.dumps(left_in(gateway)), flush=True)
 
 
-def left_in(gateway: object) -> dict[str, int]:
-    """Connections, held bytes and waiting calls; what an earlier gateway does not know of is left out."""
+def left_in(gateway: Gateway) -> dict[str, int]:
+    """Connections, held bytes and waiting calls."""
     found = {"connections": gateway.connections()}
-    if (nodes := getattr(gateway, "nodes", None)) is not None:
+    if (nodes := gateway.nodes) is not None:
         found |= {"bytes": len(nodes.intake), "under_way": sum(nodes._under_way.values())}
     return found
 

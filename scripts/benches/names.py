@@ -26,7 +26,7 @@ from fl.chain.artifacts import artifact
 from fl.chain.escrow import Escrow
 from fl.chain.node_key import flower_public_key
 from fl.chain.paid_task import PaidTask
-from fl.chain.sender import connect
+from fl.chain.sender import connect, url_of
 from fl.coordinator.superlink.node_registry import NodeRegistry
 from fl.task.data.dataset import Dataset
 from fl.task.spec import TaskSpec
@@ -88,7 +88,7 @@ def validation() -> Dataset:
 
 def task_again(task: PaidTask) -> Escrow:
     """The task's contract as a coordinator finds it that has just started."""
-    return Escrow(connect(task.escrow.w3.provider.endpoint_uri), task.escrow.address)
+    return Escrow(connect(url_of(task.escrow.w3)), task.escrow.address)
 
 
 def seconds(escrow: Escrow, task_id: bytes, block: int) -> float:

@@ -28,6 +28,7 @@ from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
 from trained_rounds import federation_of, mnist
+from web3.contract.contract import ContractFunction
 
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account
@@ -216,7 +217,7 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
     escrow = w3.eth.contract(address=task.escrow.address, abi=artifact("Fairshare").abi).functions
     first, price = w3.eth.get_transaction_count(sponsor.address), 2 * w3.eth.gas_price
 
-    def raw(call: object, account: LocalAccount, nonce: int) -> str:
+    def raw(call: ContractFunction, account: LocalAccount, nonce: int) -> str:
         filled = {"from": account.address, "nonce": nonce, "chainId": 31337, "gas": 250_000, "gasPrice": price}
         return account.sign_transaction(call.build_transaction(filled)).raw_transaction.to_0x_hex()
 
