@@ -224,6 +224,7 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
     stake = 10 * task.terms.min_stake
     # By hand: a chain that mines by itself looks once more for each transaction, when all of them are long in a block.
     w3.provider.make_request("evm_setAutomine", [False])
+    w3.provider.make_request("evm_setBlockGasLimit", [hex(1 << 40)])  # full blocks would make each next one dearer
     for method, parameters in (
         ("anvil_setBalance", [[account.address, hex(TOKENS)] for account in accounts]),
         ("eth_sendRawTransaction", [[raw(token.mint(account.address, stake), sponsor, first + place)] for place, account in enumerate(accounts)]),
@@ -240,6 +241,7 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
         # What did not fit into a block waits for the next one, and the stakes have to be there before they are used.
         while int(w3.provider.make_request("txpool_status", [])["result"]["pending"], 16):
             w3.provider.make_request("evm_mine", [])
+    w3.provider.make_request("evm_setBlockGasLimit", [hex(30_000_000)])
     w3.provider.make_request("evm_setAutomine", [True])
     assert (joined := len(task.enrolments()) - before) == len(accounts), f"{joined} of {len(accounts)} joined"
 
