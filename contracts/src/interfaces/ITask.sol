@@ -135,14 +135,15 @@ interface ITask {
         bytes siblings; // 48 bytes each: the node's hash ‖ uint128 of its sum
     }
 
-    /// @notice An account's order to pay one round's claim elsewhere: EIP-712 Redirect(bytes32 taskId,uint32 round,
-    /// address account,address recipient,uint128 fee,uint40 deadline). It is used up once the account was paid what its leaf
-    /// of that round promises, and whoever claimed it: a share of a pool that comes after that is not its.
+    /// @notice An account's order to pay one round's claim elsewhere, or that of its standing payee if it has one: EIP-712
+    /// Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline). It is used up once
+    /// the account was paid what its leaf of that round promises, and whoever claimed it: a share of a pool that comes after
+    /// that is not its.
     struct Redirect {
         address recipient;
         uint128 fee; // of the amount, for the caller, wei
         uint40 deadline; // last second it is good for
-        bytes signature; // the account's, or what its ERC-1271 contract takes
+        bytes signature; // the account's or its payee's, or what its ERC-1271 contract takes
     }
 
     /// @notice An account's order to enrol it: EIP-712 Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,
@@ -318,7 +319,7 @@ interface ITask {
     error ClaimPeriodOver(bytes32 taskId);
     /// @notice The order is not good any more.
     error SignatureExpired(uint256 time, uint256 deadline);
-    /// @notice The signature is not the account's over this order.
+    /// @notice The signature is not the account's over this order, or not its payee's.
     error BadSignature(address account, bytes32 digest);
     /// @notice The fee is more than there is to pay.
     error FeeAboveAmount(uint256 fee, uint256 amount);
