@@ -168,6 +168,9 @@ abstract contract Members is IFairshare, Ledger {
             t.stakes += uint96(stake);
             t.progress = p;
         } else {
+            // Together they fit, or nobody could post the round where those who arrive are counted.
+            uint256 most = type(uint96).max - t.stakes - t.arriving;
+            if (stake > most) revert StakeOutOfRange(stake, t.minStake, most);
             t.arriving += uint96(stake);
             t.progress = p.withFlag(CHANGED);
         }

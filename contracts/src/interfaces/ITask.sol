@@ -250,7 +250,7 @@ interface ITask {
     error AlreadyJoined(bytes32 taskId, address account);
     /// @notice The account never joined the task.
     error NotJoined(bytes32 taskId, address account);
-    /// @notice The stake is outside the task's range.
+    /// @notice The stake is outside the task's range, or with all others' more than the task counts, 2^96 - 1 wei.
     error StakeOutOfRange(uint256 stake, uint256 least, uint256 most);
     /// @notice The first round a client could count in is beyond the task's last.
     error EnrolmentOver(bytes32 taskId, uint32 firstRound, uint32 rounds);
