@@ -112,6 +112,8 @@ contract Lifecycle is ILifecycle, Evaluators {
         uint32 last = p.posted() + 1;
         t.rounds = uint24(last);
         t.progress = p.withFlag(STOPPING);
+        // A header that was signed before pays too little now: whoever has to make another has a whole timeout for it.
+        t.since = uint40(block.timestamp);
         emit Stopped(taskId, last);
     }
 

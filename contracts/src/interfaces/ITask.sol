@@ -56,7 +56,7 @@ interface ITask {
         uint32 heldFrom; // this round and all after it wait for a challenge, 0 if none
         uint32 clients; // with a leaf in the next round or the one after
         uint32 openChallenges; // of scores, and requests for a leaf
-        uint40 since; // when the task was opened, started, halted or closed, whichever was last
+        uint40 since; // when the task was opened, started, stopped, halted or closed, whichever was last
         uint128 budget; // that the schedule pays out
         uint128 added; // to the budget, from the round after the one under way
         uint128 bond; // held now
