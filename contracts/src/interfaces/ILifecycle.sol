@@ -43,7 +43,7 @@ interface ILifecycle is ITask {
     function offerCoordinator(bytes32 taskId, address next) external;
 
     /// @notice Takes the coordinator's place, and its bond with it. Receipts that the one before signed for the rounds up to
-    /// the one under way still count.
+    /// the one under way still count; before the start there is none.
     /// @dev Requirements: the coordinator named the caller; the task is open or started.
     function takeCoordinator(bytes32 taskId) external;
 
