@@ -221,7 +221,7 @@ class PayFollower:
 
     def _finish(self, escrow: Escrow, terms: Terms, state: TaskState, client: Client, *, complete: bool) -> bool:
         """Bring home what can come; returns whether nothing is left to wait for."""
-        silent = time.time() > state.since + terms.round_timeout
+        silent = time.time() > escrow.overdue_at(self._invite.id_bytes, terms=terms, state=state)
         if not (complete or self.idle or silent):
             return False  # rounds go on: one claim at their end is cheaper than many
         if not self._payee.claims:

@@ -128,7 +128,7 @@ class Homecoming:
             return True
         if state.posted >= state.rounds:
             return self.escrow.is_final(self.invite.id_bytes, state.posted)
-        return time.time() > state.since + terms.round_timeout
+        return time.time() > self.escrow.overdue_at(self.invite.id_bytes, terms=terms, state=state)
 
     def _fetch_stake(self) -> bool:
         address, to = self.account.address, self._to()

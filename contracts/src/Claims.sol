@@ -66,9 +66,9 @@ abstract contract Claims is Members {
                 redirect.deadline
             )
         );
-        _requireOrder(leaf.account, redirect.deadline, structHash, redirect.signature);
-        address payee = _payee(_tasks[roll.taskId], leaf.account);
-        if (payee != leaf.account && payee != redirect.recipient) revert NotRecipient(redirect.recipient, payee);
+        // It is signed by whose money it is: an account's stolen key would take all of a payee's for the fee.
+        address owner = _payee(_tasks[roll.taskId], leaf.account);
+        _requireOrder(owner, redirect.deadline, structHash, redirect.signature);
         uint256 claimed = _tasks[roll.taskId].accounts[leaf.account].claimed;
         if (claimed >= leaf.cumulative) revert NothingToClaim(leaf.account, leaf.cumulative, claimed);
         // Check and effect.

@@ -108,7 +108,7 @@ abstract contract Ledger is ITask, EIP712 {
         uint96 poolBase; // wei
         uint96 bounty; // wei, that was paid out of the bond
 
-        uint40 since; // when the status last changed
+        uint40 since; // when the status last changed, or the sponsor stopped the task
         uint32 roundTimeout; // seconds
         uint32 claimPeriod; // seconds
         uint24 reached; // the round under way when the task was halted

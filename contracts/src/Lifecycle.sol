@@ -112,6 +112,8 @@ contract Lifecycle is ILifecycle, Evaluators {
         uint32 last = p.posted() + 1;
         t.rounds = uint24(last);
         t.progress = p.withFlag(STOPPING);
+        // A header that was signed before pays too little now: whoever has to make another has a whole timeout for it.
+        t.since = uint40(block.timestamp);
         emit Stopped(taskId, last);
     }
 
@@ -167,7 +169,8 @@ contract Lifecycle is ILifecycle, Evaluators {
         // Effect: the seats of the one before are taken away, then its successor's given.
         address former = t.coordinator;
         _seat(taskId, t, false);
-        t.signedUntil[former] = p.posted() + 1;
+        // Before the start no round is under way for which it could have signed a receipt.
+        if (p.status() == Status.Started) t.signedUntil[former] = p.posted() + 1;
         t.coordinator = msg.sender;
         t.offered = address(0);
         _seat(taskId, t, true);

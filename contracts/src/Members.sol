@@ -104,9 +104,10 @@ abstract contract Members is IFairshare, Ledger {
         if (p.status() == Status.Open) {
             // No round is under way: it never was there, but whoever has its order to join could use that again.
             leftRound = 1;
-            address payee = _payee(t, msg.sender);
+            // Its payee stays, or a stolen key would take its place by leaving and joining again.
+            (address payee, bool redirected) = (_payee(t, msg.sender), a.redirected);
             delete t.accounts[msg.sender];
-            a.wentAway = true;
+            (a.wentAway, a.redirected) = (true, redirected);
             t.stakes -= stake;
             t.progress = p.withoutClient();
             _credit(_token(t), payee, stake);
@@ -167,6 +168,9 @@ abstract contract Members is IFairshare, Ledger {
             t.stakes += uint96(stake);
             t.progress = p;
         } else {
+            // Together they fit, or nobody could post the round where those who arrive are counted.
+            uint256 most = type(uint96).max - t.stakes - t.arriving;
+            if (stake > most) revert StakeOutOfRange(stake, t.minStake, most);
             t.arriving += uint96(stake);
             t.progress = p.withFlag(CHANGED);
         }

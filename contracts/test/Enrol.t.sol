@@ -87,6 +87,29 @@ contract EnrolTest is World {
         _tryJoin(2, 1 ether);
     }
 
+    /// @dev Else whoever brings that much of a token stops every post, and shares the bond of a coordinator that seems silent.
+    function test_join_takesNoMoreAfterTheStartThanAPostCanCount() public {
+        ITask.Terms memory terms = _terms();
+        terms.maxStake = 2 ** 95 - 1;
+        _open(terms);
+        _join(0, terms.maxStake);
+        _join(1, terms.maxStake - 1 ether);
+        _start();
+        address late = _client(2);
+        _fund(late, 2 ether);
+        vm.expectRevert(
+            abi.encodeWithSelector(ITask.StakeOutOfRange.selector, 1 ether + 2, 1 ether, 1 ether + 1)
+        );
+        vm.prank(late);
+        fairshare.join(taskId, 1 ether + 2, "", 0, new bytes32[](0));
+        _join(2, 1 ether + 1);
+        clients.pop(); // it has no leaf yet
+        _post();
+        clients.push(late);
+        _post();
+        vm.assertEq(_state().posted, 2);
+    }
+
     function test_join_countsThoseWhoArriveInALaterRoundToo() public {
         _open(_terms());
         _join(0, 1 ether);

@@ -125,6 +125,25 @@ contract EvaluatorStakeTest is Staked {
         vm.assertEq(_state().posted, 1);
     }
 
+    /// @dev Known, and in SECURITY.md: posting rests on them too. Of the two that staked one signs nothing; its stake comes home,
+    /// the sponsor has what no round promised, and the bond that pays for it is the coordinator's.
+    function test_anEvaluatorThatSignsNothing_costsAnHonestCoordinatorItsBondWhereOnlyAQuorumStaked() public {
+        _ready();
+        ITask.Header memory first = _round(0);
+        _wait(1 hours);
+        ITask.Header memory header = _next(new int128[](3));
+        ITask.Signature[] memory alone = _signed(header, 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.QuorumNotReached.selector, 1, 2));
+        vm.prank(COORDINATOR);
+        fairshare.post(header, alone, cover);
+        _wait(1 days);
+        fairshare.expire(taskId);
+        fairshare.releaseEvaluator(taskId, _evaluator(1));
+        vm.assertEq(_credit(_evaluator(1)), STAKE);
+        vm.assertEq(_credit(SPONSOR), 1000 ether - first.cumulative);
+        vm.assertEq(_credit(COORDINATOR), 0);
+    }
+
     function test_post_takesNoSignatureOfAnEvaluatorThatDidNotStake() public {
         _ready();
         int128[] memory scores = new int128[](3);

@@ -624,6 +624,35 @@ contract ProofsTest is World {
         _assertStands(0, 0);
     }
 
+    /// @dev Else a sponsor that opened the task as its own coordinator convicts whoever took that over and paid the bond.
+    function test_proveOmission_takesNoReceiptOfWhoHandedOverBeforeTheStart() public {
+        ITask.Terms memory terms = _terms();
+        terms.salt = keccak256("another");
+        _open(terms);
+        delete headers;
+        for (uint256 i; i < clients.length; i++) {
+            _join(i, 1 ether);
+        }
+        address next = vm.addr(0xC0D);
+        vm.prank(COORDINATOR);
+        fairshare.offerCoordinator(taskId, next);
+        vm.prank(next);
+        fairshare.takeCoordinator(taskId);
+        _fund(next, terms.bond);
+        vm.prank(next);
+        fairshare.start(taskId);
+        due = enrolment;
+        ITask.Header memory header = _next(_scores(1, 1, 1));
+        ITask.Signature[] memory signatures = _signed(header, 2);
+        vm.prank(next);
+        fairshare.post(header, signatures, cover);
+        bytes32 sent = keccak256("invented");
+        ITask.Signature memory receipt = _receipt(COORDINATOR_KEY, _client(0), sent);
+        ITask.Proof memory proof = _proof(0);
+        vm.expectRevert(abi.encodeWithSelector(IDisputes.WrongSigner.selector, COORDINATOR, next));
+        court.proveOmission(header, leaves[0], proof, sent, receipt);
+    }
+
     function test_proveOmission_revertsIfTheUpdateIsThere() public {
         ITask.Header memory header = _post();
         bytes32 sent = leaves[0].updateRoot;

@@ -407,7 +407,6 @@ contract RelayTest is World {
         _setRecipient(1, ELSEWHERE);
         _leave(1);
         vm.assertEq(_credit(ELSEWHERE), 2 ether);
-        vm.assertEq(fairshare.clientOf(taskId, _client(1)).recipient, address(0));
     }
 
     function test_aStolenKey_cannotTakeBackWhatWasRedirected() public {
@@ -417,12 +416,51 @@ contract RelayTest is World {
         _setRecipient(1, _client(1));
         ITask.Header memory header = _postFinal();
         ITask.Redirect memory r = ITask.Redirect(ANYONE, 0, uint40(clock + 60), "");
-        r.signature = _long(keyOf[_client(1)], _redirectDigest(1, _client(1), r));
+        bytes32 digest = _redirectDigest(1, _client(1), r);
+        r.signature = _long(keyOf[_client(1)], digest);
         ITask.Proof memory proof = _proof(1);
-        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, ANYONE, ELSEWHERE));
+        vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, ELSEWHERE, digest));
         fairshare.claimTo(payroll(header), leaves[1], proof, r);
-        fairshare.claimTo(payroll(header), leaves[1], proof, _redirect(1, 3 ether)); // to the payee, with a fee for the relayer
+    }
+
+    /// @dev The order leads to the payee, but its fee is all of the pay, and goes to the thief, who sends it.
+    function test_aStolenKey_takesNothingOfAPayeesForItsFee() public {
+        _begin();
+        _setRecipient(1, ELSEWHERE);
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = _redirect(1, leaves[1].cumulative);
+        ITask.Proof memory proof = _proof(1);
+        bytes32 digest = _redirectDigest(1, _client(1), r);
+        vm.expectRevert(abi.encodeWithSelector(ITask.BadSignature.selector, ELSEWHERE, digest));
+        vm.prank(ANYONE);
+        fairshare.claimTo(payroll(header), leaves[1], proof, r);
+    }
+
+    function test_claimTo_isThePayeesOrderWhereThereIsOne() public {
+        _begin();
+        (uint256 key, address account) = (0x9A1E, _client(1));
+        _setRecipient(1, vm.addr(key));
+        ITask.Header memory header = _postFinal();
+        ITask.Redirect memory r = ITask.Redirect(ELSEWHERE, 3 ether, uint40(clock + 60), "");
+        r.signature = _long(key, _redirectDigest(1, account, r));
+        ITask.Proof memory proof = _proof(1);
+        vm.prank(ANYONE);
+        fairshare.claimTo(payroll(header), leaves[1], proof, r);
         vm.assertEq(token.balanceOf(ELSEWHERE), leaves[1].cumulative - 3 ether);
+        vm.assertEq(token.balanceOf(ANYONE), 3 ether);
+    }
+
+    function test_aStolenKey_shakesNoPayeeOffByLeavingAndComingBack() public {
+        _open(_terms());
+        _join(1, 1 ether);
+        _setRecipient(1, ELSEWHERE);
+        _leave(1);
+        _join(1, 2 ether);
+        vm.assertEq(fairshare.clientOf(taskId, _client(1)).recipient, ELSEWHERE);
+        vm.expectRevert(abi.encodeWithSelector(ITask.NotRecipient.selector, _client(1), ELSEWHERE));
+        _setRecipient(1, _client(1));
+        _leave(1);
+        vm.assertEq(_credit(ELSEWHERE), 3 ether);
     }
 
     function test_passRecipient_isThePayeesAlone() public {

@@ -460,6 +460,22 @@ contract RoundsTest is World {
         vm.assertEq(_credit(COORDINATOR), 1000 ether);
     }
 
+    /// @dev Else a sponsor stops in front of a post in the last second, which is refused then, and has its budget back for
+    /// the coordinator's bond.
+    function test_stop_givesTheCoordinatorAWholeTimeoutForAnotherHeader() public {
+        _begin();
+        _wait(1 days - 1);
+        vm.prank(SPONSOR);
+        fairshare.stop(taskId);
+        vm.assertEq(_state().since, clock);
+        _wait(1 days - 1);
+        vm.expectRevert(abi.encodeWithSelector(ITask.TooEarly.selector, clock, clock + 1));
+        fairshare.expire(taskId);
+        _postFinal();
+        fairshare.close(taskId);
+        vm.assertEq(_credit(COORDINATOR), 1000 ether);
+    }
+
     function test_stop_isTheSponsorsAloneOnceAndWhereTheTermsAllowIt() public {
         _begin();
         vm.expectRevert(abi.encodeWithSelector(ITask.NotSponsor.selector, COORDINATOR, SPONSOR));

@@ -151,11 +151,11 @@ class Escrow(EscrowReader):
         proof: Sequence[Sibling],
         account: LocalAccount,
     ) -> Sent:
-        """Claim to where the leaf's account has signed for; `account` pays the gas and gets the fee.
+        """Claim to where the leaf's account, or its payee, has signed for; `account` pays the gas and gets the fee.
 
         Args:
             order: Where to, and the fee.
-            signature: Of the leaf's account, or of its payee.
+            signature: Of the leaf's account or, if it has one, of its payee.
             header: Of the round.
             leaf: To pay.
             index: Of the leaf.

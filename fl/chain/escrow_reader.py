@@ -170,6 +170,16 @@ class EscrowReader:
         """When a round was posted, seconds; 0 if it was not."""
         return ask(self._contract.functions.roundOf(task_id, round_number))[1]
 
+    def overdue_at(self, task_id: bytes, *, terms: Terms, state: TaskState) -> int:
+        """From when on anybody may end a task whose next round is missing, seconds; later where a round was held.
+
+        Args:
+            task_id: 32 bytes.
+            terms: Of the task, which is open or has started.
+            state: Where it stands.
+        """
+        return max(state.since, self.posted_at(task_id, state.posted)) + terms.round_timeout
+
     def posting(self, task_id: bytes, round_number: int, *, from_block: int = 0) -> Posting:
         """How a round was posted.
 

@@ -160,6 +160,9 @@ def test_silence_ends_the_task_and_shares_the_bond(quorum):
         escrow.expire(task_id, account=quorum.clients[0])
     assert caught.value.name == "TooEarly"
     assert caught.value.values["earliest"] - caught.value.values["time"] > 900
+    # What is said to anybody who asks is what the contract goes by: the last post and not the start.
+    overdue = escrow.overdue_at(task_id, terms=quorum.task.terms, state=quorum.task.state())
+    assert overdue == caught.value.values["earliest"]
     wait(quorum, quorum.task.terms.round_timeout + 1)
     escrow.expire(task_id, account=quorum.clients[0])
     state = quorum.task.state()

@@ -78,15 +78,16 @@ interface IFairshare is ITask {
         returns (uint256 total);
 
     /// @notice Claims to where the account has signed for, less a fee for the caller; an account needs no ETH for it.
-    /// @dev Requirements: as for `claim`; the order is in time, signed by the account for this round, and the fee is at
-    /// most what is paid; the recipient is the account's standing payee if it has one.
+    /// @dev Requirements: as for `claim`; the order is in time, signed for this round by the account or, if it has one, by its
+    /// standing payee, and the fee is at most what is paid.
     /// @return amount Paid, fee included, wei.
     function claimTo(Payroll calldata roll, Leaf calldata leaf, Proof calldata proof, Redirect calldata redirect)
         external
         returns (uint256 amount);
 
     /// @notice Names who is paid for the caller in this task from now on, whatever it is owed and whoever claims it. Once
-    /// named, only that payee can name another: a stolen key cannot take back what was redirected before.
+    /// named, only that payee can name another: a stolen key cannot take back what was redirected before. It stays the payee
+    /// of an account that leaves before the start and comes back.
     /// @dev Requirements: the caller joined and has no standing payee; the recipient is not 0.
     function setRecipient(bytes32 taskId, address recipient) external;
 

@@ -23,7 +23,8 @@ interface ILifecycle is ITask {
     function start(bytes32 taskId) external;
 
     /// @notice Makes the round under way the last one. It pays the whole budget by the totals then, and what
-    /// was added to it, so that stopping saves the sponsor nothing.
+    /// was added to it, so that stopping saves the sponsor nothing. The coordinator has a whole `roundTimeout` from here, since
+    /// a header that was signed before pays too little now.
     /// @dev Requirements: the caller is the sponsor, and the terms allow it; the task has started; rounds are missing.
     function stop(bytes32 taskId) external;
 
@@ -42,14 +43,14 @@ interface ILifecycle is ITask {
     function offerCoordinator(bytes32 taskId, address next) external;
 
     /// @notice Takes the coordinator's place, and its bond with it. Receipts that the one before signed for the rounds up to
-    /// the one under way still count.
+    /// the one under way still count; before the start there is none.
     /// @dev Requirements: the coordinator named the caller; the task is open or started.
     function takeCoordinator(bytes32 taskId) external;
 
     /// @notice Ends a task whose coordinator fell silent, at the last posted round. A task that never started gives
     /// everything back to the sponsor: nobody has worked, and there is no bond. Anyone may call.
-    /// @dev Requirements: rounds are missing; `roundTimeout` has passed since the opening, the start, the last post and the
-    /// last time that a round was held; no challenge is open.
+    /// @dev Requirements: rounds are missing; `roundTimeout` has passed since the opening, the start, the stop, the last post
+    /// and the last time that a round was held; no challenge is open.
     function expire(bytes32 taskId) external;
 
     /// @notice Ends a task that is complete. The sponsor is credited with what is not promised, the coordinator with its

@@ -56,7 +56,7 @@ interface ITask {
         uint32 heldFrom; // this round and all after it wait for a challenge, 0 if none
         uint32 clients; // with a leaf in the next round or the one after
         uint32 openChallenges; // of scores, and requests for a leaf
-        uint40 since; // when the task was opened, started, halted or closed, whichever was last
+        uint40 since; // when the task was opened, started, stopped, halted or closed, whichever was last
         uint128 budget; // that the schedule pays out
         uint128 added; // to the budget, from the round after the one under way
         uint128 bond; // held now
@@ -135,14 +135,15 @@ interface ITask {
         bytes siblings; // 48 bytes each: the node's hash ‖ uint128 of its sum
     }
 
-    /// @notice An account's order to pay one round's claim elsewhere: EIP-712 Redirect(bytes32 taskId,uint32 round,
-    /// address account,address recipient,uint128 fee,uint40 deadline). It is used up once the account was paid what its leaf
-    /// of that round promises, and whoever claimed it: a share of a pool that comes after that is not its.
+    /// @notice An account's order to pay one round's claim elsewhere, or that of its standing payee if it has one: EIP-712
+    /// Redirect(bytes32 taskId,uint32 round,address account,address recipient,uint128 fee,uint40 deadline). It is used up once
+    /// the account was paid what its leaf of that round promises, and whoever claimed it: a share of a pool that comes after
+    /// that is not its.
     struct Redirect {
         address recipient;
         uint128 fee; // of the amount, for the caller, wei
         uint40 deadline; // last second it is good for
-        bytes signature; // the account's, or what its ERC-1271 contract takes
+        bytes signature; // the account's or its payee's, or what its ERC-1271 contract takes
     }
 
     /// @notice An account's order to enrol it: EIP-712 Join(bytes32 taskId,address account,uint128 stake,bytes nodeKey,
@@ -249,7 +250,7 @@ interface ITask {
     error AlreadyJoined(bytes32 taskId, address account);
     /// @notice The account never joined the task.
     error NotJoined(bytes32 taskId, address account);
-    /// @notice The stake is outside the task's range.
+    /// @notice The stake is outside the task's range, or with all others' more than the task counts, 2^96 - 1 wei.
     error StakeOutOfRange(uint256 stake, uint256 least, uint256 most);
     /// @notice The first round a client could count in is beyond the task's last.
     error EnrolmentOver(bytes32 taskId, uint32 firstRound, uint32 rounds);
@@ -318,7 +319,7 @@ interface ITask {
     error ClaimPeriodOver(bytes32 taskId);
     /// @notice The order is not good any more.
     error SignatureExpired(uint256 time, uint256 deadline);
-    /// @notice The signature is not the account's over this order.
+    /// @notice The signature is not the account's over this order, or not its payee's.
     error BadSignature(address account, bytes32 digest);
     /// @notice The fee is more than there is to pay.
     error FeeAboveAmount(uint256 fee, uint256 amount);

@@ -7,9 +7,9 @@ import {ITask} from "../interfaces/ITask.sol";
 /// last round that counts), counted (24, clients with a leaf in the next round), arriving (24, clients whose first round
 /// is the one after), status (4), flags (4), commitment (80).
 /// The commitment binds what the next post has to bring: the last header's hash, the enrolment that its round was made
-/// for, and the cover. It saves `post` three cold slots. 80 bits are enough there: nobody can choose the three so that
-/// another choice of them has the same hash without 2^80 tries, the evaluators sign the first two in full, and proofs
-/// compare 216 bits of the first.
+/// for, and the cover. It saves `post` three cold slots. 80 bits are enough there: the evaluators sign the first two in full
+/// and proofs compare 216 bits of the first, and another cover for the same header takes 2^80 tries. Two headers and covers
+/// that go for each other take 2^40, and a quorum that signs the wrong one as `previous`: a broken chain, which anyone proves.
 /// @dev A word by hand and not a struct, which costs `post` 1,500 gas more.
 type Progress is uint256;
 

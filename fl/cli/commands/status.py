@@ -83,7 +83,7 @@ def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]
 
 def _next_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
     """What lies ahead, with its times."""
-    silent = state.since + terms.round_timeout
+    silent = escrow.overdue_at(invite.id_bytes, terms=terms, state=state)
     if state.posted:
         final = escrow.is_final(invite.id_bytes, state.posted)
         until = escrow.posted_at(invite.id_bytes, state.posted) + terms.challenge_window

@@ -54,9 +54,10 @@ class BringBack:
             earliest = task.escrow.posted_at(task.task_id, state.posted) + terms.challenge_window
             end, done = task.escrow.close, "closed: all its rounds are final"
         else:
+            overdue = task.escrow.overdue_at(task.task_id, terms=terms, state=state)
             yield (
                 f"the task is under way, {state.posted} of {state.rounds} rounds are posted; `fl coordinator` goes on with it. "
-                f"If nobody does, anybody may end it from {_when(state.since + terms.round_timeout)} on, and the bond goes "
+                f"If nobody does, anybody may end it from {_when(overdue)} on, and the bond goes "
                 "to the clients"
             )
             return
