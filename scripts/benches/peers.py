@@ -97,6 +97,7 @@ def main() -> None:
         result |= against_ray(path, repeats=repeats)
     if "payment" in parts:
         result |= payment(path, repeats=repeats)
+        print({name: result[name] for name in ("payment_ms", "payment_cpu_ms")}, file=sys.stderr)
     if "clients" in parts:
         result["clients_10000"] = many_clients(values["data.path"], clients=int(values["clients"]))
     result["load"] = round(os.getloadavg()[0], 1)

@@ -109,7 +109,7 @@ def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, 
     )
     strategy.start(members, ArrayRecord(spec.build_model().state_dict()), num_rounds=1)
     assert not reports[0].refusals, reports[0].refusals[0]
-    assert sum(reports[0].pays.values()) == task.terms.budget
+    assert 0 <= task.terms.budget - sum(reports[0].pays.values()) < len(members.accounts)  # less than a wei a leaf
     seconds = {name: taken for name, taken in reports[0].seconds.items() if name not in ("training", "signing")}
     return {**seconds, "collecting": seconds["collecting"] - members.seconds}
 
