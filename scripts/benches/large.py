@@ -5,33 +5,29 @@ of a smaller one travel. The real path, as in `scale`: signatures, checks, scori
 re-computation, the post on a devnet. Only the clients are not real: they answer with random blocks, signed by their own wallets. The evaluator is a
 process of its own, as where it matters. Validation rows are random words.
 
-python scripts/benches/large.py kind=adapters|full [clients=20 rows=64 words=32 rounds=1 public_rounds=6 gradients=18 threads=2]
+python scripts/benches/large.py kind=adapters|full [clients=20 rows=64 words=32 rounds=1 public_rounds=6 gradients=8 threads=2]
 """
 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from apart import Apart, forget_peak, peak_mb
 from eth_account import Account
 from flwr.app import ArrayRecord, Message
 from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
-from scale import evaluator, join_all, open_task, signed_reply
+from scale import join_all, open_task, signed_reply
 
-from fl.audit.evaluators.local import Evaluator
-from fl.audit.recompute import ChainView
 from fl.chain.anvil import running_anvil
-from fl.chain.typed_data import Domain, Header
+from fl.chain.typed_data import Domain
 from fl.codec import BLOCK_VALUES
 from fl.codec.blocks import MAX_QUANTUM
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
@@ -73,7 +69,7 @@ def main() -> None:
             "words": "32",
             "rounds": "1",
             "public_rounds": "6",
-            "gradients": "18",
+            "gradients": "8",
             "threads": str(os.cpu_count()),
         }
     )
@@ -184,56 +180,6 @@ class Members(EmbeddedGrid):
         for name in names:  # as `model_hash`, without a vector of them all
             digest.update(np.asarray(arrays[name].numpy(), dtype="<f4").tobytes())
         return digest.digest()
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Apart:
-    """One evaluator, in a process of its own for each round."""
-
-    spec: TaskSpec
-    validation: Dataset
-    seen: list[tuple[float, float]] = field(default_factory=list)  # MB before a round and at its peak
-
-    @property
-    def addresses(self) -> frozenset[str]:
-        """Its account."""
-        return frozenset({evaluator().address})
-
-    def sign(self, folder: Path, header: Header, *, view: ChainView) -> list[bytes]:
-        """Have the round checked."""
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            told = {"spec": self.spec, "validation": self.validation, "folder": folder, "header": header, "view": view}
-            signature, before, peak = pool.apply(evaluated, kwds={**told, "threads": torch.get_num_threads()})
-        self.seen.append((before, peak))
-        return [signature]
-
-
-def evaluated(
-    *, spec: TaskSpec, validation: Dataset, folder: Path, header: Header, view: ChainView, threads: int
-) -> tuple[bytes, float, float]:
-    """An evaluator's round: its signature, and MB before it and at its peak."""
-    torch.set_num_threads(threads)
-    judge = Evaluator(account=evaluator(), spec=spec, game=game_on(validation, spec=spec))
-    before = forget_peak()
-    signature = judge.evaluate(folder, header, view=view)
-    return signature, before, peak_mb()
-
-
-def forget_peak() -> float:
-    """Begin to measure anew; MB that are held now."""
-    Path("/proc/self/clear_refs").write_text("5")
-    return _mb("VmRSS")
-
-
-def peak_mb() -> float:
-    """The most that this process has held since."""
-    return _mb("VmHWM")
-
-
-def _mb(name: str) -> float:
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)
-    assert found, f"no {name} in /proc/self/status"
-    return int(found[1]) / 1024
 
 
 if __name__ == "__main__":

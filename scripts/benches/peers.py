@@ -340,7 +340,7 @@ def many_clients(path: str, *, clients: int) -> dict:
         text=True,
     )
     told = json.loads(done.stdout.splitlines()[-1])
-    return {name: told[name] for name in ("seconds", "peak_mb", "evaluator_seconds", "parts")}
+    return {name: told[name] for name in ("seconds", "peak_mb", "evaluator_peak_mb", "evaluator_seconds", "parts")}
 
 
 def environment(name: str, packages: list[str]) -> str:

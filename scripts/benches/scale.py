@@ -1,10 +1,10 @@
-"""A round of a thousand LeNet clients on a coordinator: seconds, and the peak of this process's memory.
+"""A round of a thousand LeNet clients on a coordinator: seconds, and the peak of its memory and of an evaluator's.
 
 The real path, on a devnet of its own: the paying strategy around FedAvg asks all clients, checks their signatures, weighs, scores,
 aggregates, writes journal and bundle, lets one evaluator recompute it, and posts. Only the clients are not real: each answers with
 random blocks of LeNet's size, signed with its own wallet, and trains nothing. They answer in this process, one at a time, and what
-they spend is left out of `seconds`, which end when the round is on chain; the evaluator is counted apart too, since it has
-a machine of its own where it matters, and its memory is in the peak.
+they spend is left out of `seconds`, which end when the round is on chain; the evaluator, a process of its own, is counted apart too, since
+it has a machine of its own where it matters.
 
 `tree_10k_seconds` is the round tree of 10,000 leaves with every proof checked for a hundred of them, and
 `price_10k_seconds` the price of 10,000 clients, in CPU seconds.
@@ -12,7 +12,6 @@ a machine of its own where it matters, and its memory is in the peak.
 
 from __future__ import annotations
 
-import resource
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -22,6 +21,7 @@ from random import Random
 import numpy as np
 import requests
 import torch
+from apart import Apart, evaluator, forget_peak, peak_mb
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
@@ -30,7 +30,6 @@ from measurement import report, settings
 from trained_rounds import federation_of, mnist
 from web3.contract.contract import ContractFunction
 
-from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account
 from fl.chain.anvil import running_anvil
 from fl.chain.artifacts import artifact
@@ -42,7 +41,6 @@ from fl.codec import Blocks, block_root, model_hash
 from fl.coordinator.config import TaskConfig
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
 from fl.coordinator.lifecycle.open import terms_of
-from fl.coordinator.quorum.local import LocalQuorum
 from fl.coordinator.round.settings import RoundHooks
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.protocol import RECORD, SignedUpdate
@@ -68,8 +66,9 @@ def main() -> None:
         task = open_task(url, spec, federation.validation)
         join_all(url, task, members.accounts)
         members.domain = task.domain
-        before = peak_mb()
-        seconds = play(task, spec, federation.validation, members, folder=Path(folder) / "bundles")
+        quorum = Apart(spec=spec, validation=federation.validation)
+        before = forget_peak()
+        seconds = play(task, spec, federation.validation, members, quorum=quorum, folder=Path(folder) / "bundles")
         peak = peak_mb()
     own = sum(seconds.values()) - seconds["evaluating"]
     report(
@@ -78,6 +77,7 @@ def main() -> None:
             "clients": clients,
             "peak_mb": round(peak, 1),
             "before_mb": round(before, 1),
+            "evaluator_peak_mb": round(max(peak for _, peak in quorum.seen), 1),
             "seconds": round(own, 2),
             "evaluator_seconds": round(seconds["evaluating"], 2),
             "client_seconds": round(members.seconds, 2),
@@ -89,21 +89,29 @@ def main() -> None:
     )
 
 
-def play(task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, *, folder: Path) -> dict[str, float]:
-    """One round, to its post; seconds of each step, without the clients' own."""
+def play(
+    task: PaidTask, spec: TaskSpec, validation: Dataset, members: Members, *, quorum: Apart, folder: Path
+) -> dict[str, float]:
+    """One round, to its post; seconds of each step, without the clients' own.
 
-    def game() -> ValidationGame:
-        return ValidationGame(
-            spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
-        )
-
+    Args:
+        task: On chain, everybody joined.
+        spec: Of the task.
+        validation: The rows that score.
+        members: The clients.
+        quorum: The evaluator.
+        folder: Takes the bundle.
+    """
+    game = ValidationGame(
+        spec.build_model(), loss=spec.build_loss(), features=validation.features, labels=validation.labels
+    )
     reports = []
     strategy = PayingStrategy(
         FedAvg(fraction_evaluate=0.0, min_available_nodes=len(members.accounts)),
         task=task,
         spec=spec,
-        game=game(),
-        quorum=LocalQuorum(evaluators=[Evaluator(account=evaluator(), spec=spec, game=game())]),
+        game=game,
+        quorum=quorum,
         bundles=folder,
         hooks=RoundHooks(on_round=reports.append),
     )
@@ -174,11 +182,6 @@ def signed_reply(
 # ---- the chain -------------------------------------------------------------------------------------------------------
 
 
-def evaluator() -> LocalAccount:
-    """The one evaluator."""
-    return anvil_account(2, chain_id=31337)
-
-
 def open_task(
     url: str, spec: TaskSpec, validation: Dataset, *, model: torch.nn.Module | None = None, rounds: int = 1
 ) -> PaidTask:
@@ -244,11 +247,6 @@ def join_all(url: str, task: PaidTask, accounts: Sequence[LocalAccount]) -> None
     w3.provider.make_request("evm_setBlockGasLimit", [hex(30_000_000)])
     w3.provider.make_request("evm_setAutomine", [True])
     assert (joined := len(task.enrolments()) - before) == len(accounts), f"{joined} of {len(accounts)} joined"
-
-
-def peak_mb() -> float:
-    """The most that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # KiB on Linux
 
 
 def price_seconds(count: int) -> float:
