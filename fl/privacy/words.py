@@ -76,8 +76,8 @@ def direction_words(direction: Blocks) -> tuple[NDArray[np.int64], int]:
 
 
 def squared_of(direction: NDArray[np.int64]) -> int:
-    """‖direction‖² of integers, exactly."""
-    return sum(value * value for value in direction.tolist())
+    """‖direction‖² of the integers of `direction_words`, exactly: below 2^51, and so in 64 bits."""
+    return int(direction @ direction)
 
 
 def dot(words: Words, vector: NDArray[np.int64]) -> int:

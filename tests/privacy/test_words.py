@@ -19,6 +19,7 @@ from fl.privacy.words import (
     sign_dots,
     signed,
     signs,
+    squared_of,
     stream,
     update_scale,
 )
@@ -85,3 +86,12 @@ def test_a_masked_update_cannot_be_told_from_random_words():
         assert kstest(words / 2**64, "uniform").pvalue > 1e-6
         assert abs(np.corrcoef(words[:-1] / 2**64, words[1:] / 2**64)[0, 1]) < 0.02
     assert abs(np.corrcoef(masked / 2**64, other / 2**64)[0, 1]) < 0.02
+
+
+def test_the_squared_norm_of_a_direction_is_exact_in_64_bits():
+    rng = np.random.default_rng(3)
+    for size in (1, 5, 44_426):
+        for scale in (1e-12, 1.0, 1e3):
+            exact, _ = direction_words(Blocks.encode(rng.normal(size=size) * scale))
+            found = squared_of(exact)
+            assert found == sum(value * value for value in exact.tolist()) < 1 << 51
