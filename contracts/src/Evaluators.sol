@@ -133,6 +133,7 @@ abstract contract Evaluators is IEvaluators, Ledger {
     /// @dev Who signed, 0 if nobody did.
     function _signerOf(bytes32 digest, Signature calldata signature) internal view returns (address signer) {
         if (signature.vs != 0) {
+            // slither-disable-next-line unused-return (0 if nobody signed)
             (signer,,) = ECDSA.tryRecover(digest, signature.r, signature.vs);
             return signer;
         }

@@ -237,6 +237,7 @@ contract Fairshare is Claims, Multicall {
             unchecked {
                 i++; // below the count
             }
+            // slither-disable-next-line unused-return (who failed to sign is 0, which has no seat)
             (address signer,,) = ECDSA.tryRecover(digest, signature.r, signature.vs);
             seat = _seats[_seatKey(header.taskId, msg.sender, header.validation, signer)];
             if (seat.quorum() == 0) (signer, seat) = _contractsSeat(t, header, digest, signature);

@@ -151,6 +151,7 @@ abstract contract Ledger is ITask, EIP712 {
     mapping(bytes32 challenge => mapping(uint64 sum => Demand)) internal _demands;
     mapping(bytes32 challenge => mapping(address demander => uint32)) internal _demanded; // sums so far
     mapping(bytes32 challenge => mapping(uint64 sum => bytes32 root)) internal _answers; // tree of the partial sums
+    // slither-disable-next-line uninitialized-state (Lifecycle writes it, called by delegatecall)
     mapping(bytes32 digest => mapping(address evaluator => bool)) internal _approved; // headers, by contracts
 
     constructor() EIP712("Fairshare", "1") {}
