@@ -526,6 +526,13 @@ contract ProofsTest is World {
         vm.assertEq(_state().voidFrom, 3);
     }
 
+    function test_proveTransition_ofAVoidRoundConvictsNobodyAgainWhereItsEvaluatorsCouldNotKnow() public {
+        ITask.Leaf[] memory early = _blind(1);
+        _proveAcross(early, 0);
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 3, 3));
+        _proveAcross(early, 1);
+    }
+
     function test_proveTransition_convictsACumulativeThatGrewByMoreThanAllEarnedMeanwhile() public {
         ITask.Leaf[] memory early = _blind(1);
         _proveAcross(early, 1);
