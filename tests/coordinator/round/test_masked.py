@@ -22,6 +22,7 @@ from fl.coordinator.engines.local import LocalGrid
 from fl.privacy.masked_round import question_hash, unmask
 from fl.privacy.steps import TELL
 from fl.privacy.terms import PrivacyTerms
+from fl.privacy.words import update_scale
 from fl.protocol import MASKED, RECORD, MaskedMessage, SignedUpdate
 from fl.task.strategies import build_strategy
 
@@ -117,6 +118,33 @@ def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, ne
     told = [refusal.reason for refusal in task.reports[0].refusals if refusal.node_id == 2]
     assert told == ["it sent an open update to a masked task, which nobody looks at; update fairshare there"]
     assert len(task.reports[0].scores) == 4
+
+
+def test_words_far_larger_than_the_model_stop_no_round(masked, monkeypatch, account):
+    """Nobody sees them before the sum has them, and next to a thousand float32 is coarser than next to one."""
+    honest = member.encode
+
+    def far(vector, **settings):
+        words = honest(vector, **settings)
+        if np.array_equal(vector, told["vector"]):
+            words[3] += int(1000.00003 * 2.0 ** update_scale(settings["length_q64"]))
+        return words
+
+    begin, told = member.Member.begin.__func__, {"vector": None}
+
+    def beginning(cls, account_, vector, **settings):
+        if account_ == account(5).address:
+            told["vector"] = vector
+        return begin(cls, account_, vector, **settings)
+
+    monkeypatch.setattr(member, "encode", far)
+    monkeypatch.setattr(member.Member, "begin", classmethod(beginning))
+    task, _ = masked()
+    (report,) = task.reports
+    bundle, _ = Bundle.read(report.bundle)
+    assert bundle.next[3] > 900
+    assert report.scores[account(5).address] == 0
+    assert len(report.scores) == 5
 
 
 # What a coordinator could write into a masked round's files, and what an evaluator says of it.
