@@ -19,6 +19,7 @@ from fl.bundle.format import Bundle
 from fl.bundle.store import BundleStore
 from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
+from fl.coordinator.round import masked_settle
 from fl.privacy.masked_round import question_hash, unmask
 from fl.privacy.steps import TELL
 from fl.privacy.terms import PrivacyTerms
@@ -120,31 +121,50 @@ def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, ne
     assert len(task.reports[0].scores) == 4
 
 
-def test_words_far_larger_than_the_model_stop_no_round(masked, monkeypatch, account):
-    """Nobody sees them before the sum has them, and next to a thousand float32 is coarser than next to one."""
-    honest = member.encode
+@pytest.fixture
+def long_words(monkeypatch, account):
+    """Lets a world's first client send words a thousand times longer than it states, in round 1; its account."""
+    encode, begin, longer = member.encode, member.Member.begin.__func__, account(5).address
+    told = {"vector": None}
 
     def far(vector, **settings):
-        words = honest(vector, **settings)
+        words = encode(vector, **settings)
         if np.array_equal(vector, told["vector"]):
             words[3] += int(1000.00003 * 2.0 ** update_scale(settings["length_q64"]))
         return words
 
-    begin, told = member.Member.begin.__func__, {"vector": None}
-
-    def beginning(cls, account_, vector, **settings):
-        if account_ == account(5).address:
+    def beginning(cls, name, vector, *, setting, **settings):
+        if name == longer and setting.of.number == 1:
             told["vector"] = vector
-        return begin(cls, account_, vector, **settings)
+        return begin(cls, name, vector, setting=setting, **settings)
 
     monkeypatch.setattr(member, "encode", far)
     monkeypatch.setattr(member.Member, "begin", classmethod(beginning))
-    task, _ = masked()
-    (report,) = task.reports
-    bundle, _ = Bundle.read(report.bundle)
-    assert bundle.next[3] > 900
-    assert report.scores[account(5).address] == 0
-    assert len(report.scores) == 5
+    return longer
+
+
+@pytest.mark.parametrize("silent", [{}, {"tell": [0]}, {"tell": [0, 1]}])
+def test_words_longer_than_stated_void_the_round_and_cost_the_place(masked, long_words, silent):
+    """In the model they would be, and in everybody's score, whatever their sender is paid; nor does silence hide them."""
+    task, _ = masked(clients=6, rounds=2, silent=silent)
+    first, second = task.reports
+    assert not first.scores
+    assert any("longer than was stated" in one.reason for one in first.refusals if one.account != long_words)
+    stayed, _ = Bundle.read(first.bundle)
+    assert np.array_equal(stayed.aggregate if stayed.public else stayed.next, stayed.base)
+    assert long_words not in second.scores
+    assert len(second.scores) == 6 - len(silent.get("tell", [0]))
+    if not silent:
+        assert "it lied in an earlier round and has lost its place" in {one.reason for one in second.refusals}
+
+
+def test_a_coordinator_that_keeps_words_longer_than_stated_gets_no_signature(masked, long_words, monkeypatch):
+    found = masked_settle.score_round
+    monkeypatch.setattr(
+        masked_settle, "score_round", lambda *told, **named: replace(found(*told, **named), too_long=())
+    )
+    with pytest.raises(RoundDiffers, match="the length of the words of"):
+        masked()
 
 
 # What a coordinator could write into a masked round's files, and what an evaluator says of it.
