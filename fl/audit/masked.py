@@ -135,6 +135,8 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
         _check_words(update, words[update.account], base_model=base_model, said=said, setting=setting)
     summed = unmask(words, transcript=said, setting=setting)
     found = score_round(words, roots=roots, direction=bundle.direction, transcript=said, setting=setting)
+    if found.too_long:
+        raise MaskedDiffers(f"the length of the words of {found.too_long[0]}", "longer than was stated", "a void round")
     return MaskedCheck(step=summed.step, scores=found.scores, length=length)
 
 

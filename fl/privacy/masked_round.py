@@ -230,6 +230,8 @@ class MaskedScores:
     scores: dict[str, int]  # units of 2^−40 of loss, of everybody whose words are in
     faults: dict[str, str]  # why a client scores 0
     liars: tuple[str, ...]  # whose signed word was proven false
+    # Whose words are longer than was stated: what the round's model and everybody's score have of them is void.
+    too_long: tuple[str, ...] = ()
 
 
 def score_round(
@@ -262,29 +264,37 @@ def score_round(
     length, staked = transcript.length(setting), sum(setting.stakes[account] for account in survivors)
     roster = transcript.roster_stake(setting)
     slack_of = _noise_slack(question, transcript=transcript, setting=setting)
-    scores = {}
+    most = {
+        account: longest(
+            share=Fraction(setting.stakes[account], roster),
+            length_q64=length if setting.terms.noise == "client" else min(length, transcript.roster[account]),
+            size=setting.size,
+        )
+        for account in survivors
+    }
     for account in survivors:
         for other in pairs[account]:
             if (value := values.get(pair_of(account, other))) is not None:
                 found[account] = found[account] - value if added(account, other) else found[account] + value
-        raw, *projections = (signed(int(value)) for value in found[account])
+    too_long = _too_long(found, most=most, pairs=pairs, known=values, setting=setting)
+    scores = {}
+    for account in survivors:
+        raw = signed(int(found[account][0]))
         if account not in faults and barred(account):
             faults[account] = "it lied in an earlier round"
-        if account not in faults:
-            most = longest(
-                share=Fraction(setting.stakes[account], roster),
-                length_q64=length if setting.terms.noise == "client" else min(length, transcript.roster[account]),
-                size=setting.size,
-            )
-            slack = slack_of(account, len(pairs[account]))
-            if fault := _too_long(raw, projections, most=most, slack=slack, question=question, setting=setting):
-                faults[account] = fault
+        if account in too_long:
+            faults.setdefault(account, "its update is longer than it stated")
+        slack = slack_of(account, len(pairs[account]))
+        if account not in faults and _is_impossible(raw, most=most[account], slack=slack, question=question):
+            faults[account] = "its score is more than an update of its length can have"
         scores[account] = 0
         if account not in faults:
             scores[account] = score_of_words(
                 raw, length_q64=length, direction_scale=question.scale, roster=roster, survivors=staked
             )
-    return MaskedScores(scores=scores, faults=faults, liars=tuple(by_number(liars)))
+    return MaskedScores(
+        scores=scores, faults=faults, liars=tuple(by_number(liars)), too_long=tuple(by_number(too_long))
+    )
 
 
 def _noise_slack(question: Question, *, transcript: Transcript, setting: Setting) -> Callable[[str, int], int]:
@@ -303,14 +313,39 @@ def _noise_slack(question: Question, *, transcript: Transcript, setting: Setting
 
 
 def _too_long(
-    raw: int, projections: Sequence[int], *, most: int, slack: int, question: Question, setting: Setting
-) -> str | None:
-    if not passes(projections, longest=most, clients=len(setting.stakes)):
-        return "its update is longer than it stated"
+    found: Mapping[str, Words],
+    *,
+    most: Mapping[str, int],
+    pairs: Mapping[str, Sequence[str]],
+    known: Mapping[Pair, Words],
+    setting: Setting,
+) -> set[str]:
+    """Whose projections are those of a longer update than its owner stated, whatever else is held against it.
+
+    Where nobody knows a pair's mask its two ends are looked at together, and so is whoever hangs on either by another such pair: the
+    masks between them cancel, and their sum is no longer than all of them. So two that fall silent together hide no length.
+    """
+    too_long: set[str] = set()
+    left = set(found)
+    while left:
+        group, reached = set(), [left.pop()]
+        while reached:
+            account = reached.pop()
+            group.add(account)
+            near = {other for other in pairs[account] if other in left and pair_of(account, other) not in known}
+            left -= near
+            reached += near
+        summed = sum((found[account] for account in group), np.zeros(1 + setting.terms.projections, dtype=np.uint64))
+        projections = [signed(int(value)) for value in summed[1:]]
+        longest_of_all = sum(most[account] for account in group)
+        if not passes(projections, longest=longest_of_all, clients=len(setting.stakes)):
+            too_long |= group
+    return too_long
+
+
+def _is_impossible(raw: int, *, most: int, slack: int, question: Question) -> bool:
     # Cauchy and Schwarz: no honest score is larger.
-    if max(0, abs(raw) - slack) ** 2 > most * most * question.squared:
-        return "its score is more than an update of its length can have"
-    return None
+    return max(0, abs(raw) - slack) ** 2 > most * most * question.squared
 
 
 def _own_values(

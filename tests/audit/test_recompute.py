@@ -10,7 +10,9 @@ from chain_view import view_of
 from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
 from fl.audit.public_state import public_round
+from fl.audit.recompute import _check_aggregate as check_aggregate
 from fl.audit.recompute import check_round
+from fl.audit.strategy_state import participants_of
 from fl.bundle.format import Bundle
 from fl.chain.typed_data import Update, sign, signer_of
 from fl.codec import Blocks, block_root, model_hash
@@ -102,6 +104,27 @@ def test_the_direction_is_as_near_as_its_blocks_allow(world, bundles):
         past=past_of(bundles, 2),
     )
     assert distance < 1e-4
+
+
+def test_updates_as_large_as_blocks_allow_stop_no_round(lasting_world, spec):
+    """Weights are rounded to units of 2^−32: half a unit of four such updates is 1.4·10^−5 of a value, and float32 is nearer."""
+    stakes = [10**21] * 2 + [10**19] * 4
+    world = lasting_world(rounds=1, clients=6, stakes=stakes, spec=spec(length="median"))
+
+    def honest(base):
+        return -0.5 * world.game().gradient(base)
+
+    def large(base, stake):
+        exact = 2**32 * stake / sum(stakes) * np.linalg.norm(honest(base))  # the weight of an update of length 1
+        values = np.arange(31_000, 32_700)
+        below = exact / values % 1
+        # All in one value, and as long as leaves a weight the most of a unit to be rounded away.
+        return np.eye(8)[3] * values[np.argmax(np.where(below < 0.5, below, 0))]
+
+    world.run(
+        world.app(lambda number, turn, base: honest(base) if number < 2 else large(base, stakes[number])),
+    )
+    assert [len(report.scores) for report in world.reports] == [6]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +310,19 @@ def test_another_aggregate_is_refused(judge, bundles):
     other[3] += 1e-3
     error = refused(judge, "the aggregated model", bundle=replace(bundles[1], aggregate=other))
     assert error.seen == "off by 1.00e-03"
+
+
+def test_one_large_value_of_a_model_hides_no_change_of_another(lasting_world, spec):
+    world = lasting_world(rounds=1, spec=spec())
+    world.run(world.app(lambda number, turn, base: np.eye(8)[3] * 30_000 / (number + 1)))
+    told, _ = Bundle.read(world.reports[0].bundle)
+    large = told.base.copy()
+    large[3] = 1000  # a client may have brought it there
+    changed = replace(told, base=large, next=(large + told.next - told.base + np.eye(8)[0] * 1e-3).astype(np.float32))
+    step = (told.next - told.base).astype(np.float64)
+    with pytest.raises(RoundDiffers) as caught:
+        check_aggregate(changed, step, participants_of(told, spec=world.spec), world.spec, strategy=None, picked=None)
+    assert (caught.value.what, caught.value.seen) == ("the next model", "off by 1.00e-03")
 
 
 def test_one_bit_of_the_next_model_is_refused(judge, bundles):

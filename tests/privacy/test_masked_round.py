@@ -165,6 +165,21 @@ def test_an_update_longer_than_it_stated_scores_nothing():
     found, account = played.checked(), played.accounts[2]
     assert found.faults == {account: "its update is longer than it stated"}
     assert found.scores[account] == 0
+    assert found.too_long == (account,)
+
+
+def test_two_that_fall_silent_together_hide_no_length():
+    honest = party(7, size=400, silent={"tell": [2, 3]}).whole().checked()
+    assert not honest.too_long
+    played = party(7, size=400, silent={"tell": [2, 3]}, long={2: 40}).whole()
+    assert set(played.checked().too_long) == {played.accounts[2], played.accounts[3]}
+
+
+def test_a_pair_that_nobody_opens_hides_no_length():
+    played = party(7, size=400, long={2: 40}).whole()
+    pair = next(pair for pair in played.drawn.pairs if played.accounts[2] in pair)
+    del played.said.opened[pair]
+    assert played.checked().too_long == (played.accounts[2],)
 
 
 def test_a_pair_that_nobody_opens_costs_both_ends_their_score():

@@ -19,7 +19,7 @@ from fl.coordinator.round.collect import AcceptedUpdate, Refusal
 from fl.coordinator.round.masked import MaskedRound
 from fl.coordinator.round.opening import OpenRound
 from fl.coordinator.round.settle import SettledRound, bundle_of
-from fl.privacy.masked_round import score_round, unmask
+from fl.privacy.masked_round import MaskedScores, score_round, unmask
 from fl.rewards import Participant, settle
 from fl.scoring.paid import PaidScoring
 
@@ -32,7 +32,7 @@ class SettledMasked:
 
     settled: SettledRound
     updates: tuple[AcceptedUpdate, ...]  # whose words are in, for receipts; their blocks are sealed
-    liars: tuple[str, ...]
+    liars: tuple[str, ...]  # whose word of a mask, or of their length, was proven false
 
 
 def settle_masked(
@@ -55,7 +55,7 @@ def settle_masked(
     state = masked.state
     setting, said = state.setting, state.said
     with step("scoring"):
-        moved = np.zeros(len(current.base))
+        moved, ruined = np.zeros(len(current.base)), ""
         if state.survivors:
             moved = unmask(
                 {account: state.words[account] for account in state.survivors}, transcript=said, setting=setting
@@ -65,30 +65,35 @@ def settle_masked(
         except UnencodableVector:
             if not state.survivors:
                 raise
-            # Whose words ruin the loss nobody can see, so nobody's are taken.
-            state.void = (
-                "with the sum of its updates the validation loss has no finite gradient; lower the learning rate"
-            )
-            log.warning("round %d is void: %s", current.number, state.void)
-            moved = np.zeros(len(current.base))
-            direction = Blocks.encode(scoring.direction(base=current.base, step=moved, past=current.before.public))
-    survivors = state.survivors
-    words = {account: state.words[account] for account in survivors}
-    roots = {account: state.roots[account] for account in survivors}
+            ruined = "with the sum of its updates the validation loss has no finite gradient; lower the learning rate"
+            direction = _direction_of_nobody(current, scoring)
+    # What a ruinous round is told of shows whose words were too long, and nothing else comes of it; noise that counts void rounds as
+    # telling nothing has no projections either.
+    words = {account: state.words[account] for account in state.survivors}
+    roots = {account: state.roots[account] for account in state.survivors}
     with step("telling"):
-        if survivors:
+        found = MaskedScores(scores={}, faults={}, liars=())
+        if state.survivors and (not ruined or setting.terms.projections):
             masked.tell(direction)
-        found = score_round(words, roots=roots, direction=direction, transcript=said, setting=setting)
+            found = score_round(words, roots=roots, direction=direction, transcript=said, setting=setting)
     refusals = [*state.refusals]
     for account, reason in found.faults.items():
         refusals.append(Refusal(node_id=state.nodes[account], account=account, reason=reason))
         log.warning("round %d: %s scores 0: %s", current.number, account, reason)
+    if found.too_long:
+        # Everybody's score is along a path that these words bent, so that a longer update pays whoever sends its opposite.
+        ruined = f"its sum has words that are longer than was stated, of {' and '.join(found.too_long)}"
+    if ruined:
+        state.void = ruined
+        log.warning("round %d is void: %s", current.number, state.void)
+        moved, direction = np.zeros(len(current.base)), _direction_of_nobody(current, scoring)
     if state.void:
         refusals += [
             Refusal(node_id=state.nodes[account], account=account, reason=f"the round is void: {state.void}")
             for account in state.words
             if all(other.account != account for other in refusals)
         ]
+    survivors, scores = state.survivors, {} if state.void else found.scores
     weights = masked_weights({account: setting.stakes[account] for account in survivors})
     participants = [
         Participant(account=account, stake=setting.stakes[account], blocks=SEALED, root=state.roots[account])
@@ -106,7 +111,7 @@ def settle_masked(
         )
     with step("settling"):
         settlement = settle(
-            participants, weights=weights, scores=found.scores, accounts=current.accounts, allowed=current.allowed
+            participants, weights=weights, scores=scores, accounts=current.accounts, allowed=current.allowed
         )
     length = said.length(setting)
     bundle = bundle_of(
@@ -140,7 +145,13 @@ def settle_masked(
         },
     )
     updates = accepted_of(bundle, state.nodes, state.seconds_training)
-    return SettledMasked(settled=settled, updates=tuple(updates), liars=found.liars)
+    return SettledMasked(settled=settled, updates=tuple(updates), liars=(*found.liars, *found.too_long))
+
+
+def _direction_of_nobody(current: OpenRound, scoring: PaidScoring) -> Blocks:
+    """The direction of a round in which the model stays."""
+    nowhere = np.zeros(len(current.base))
+    return Blocks.encode(scoring.direction(base=current.base, step=nowhere, past=current.before.public))
 
 
 def masked_participants(bundle: Bundle) -> tuple[Participant, ...]:

@@ -24,7 +24,6 @@ from fl.coordinator.round.side_records import joined
 from fl.privacy.transcript import Transcript
 from fl.rewards import Participant, Settlement, settle, weigh
 from fl.scoring.direction import weighted_step
-from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length, loose_cap
 from fl.scoring.paid import PaidScoring, UnusableScore
 from fl.scoring.public_step import PublicStep
@@ -91,7 +90,7 @@ def settle_updates(
             except (UnencodableVector, UnusableScore):
                 if not updates:
                     raise
-                updates, ruinous = _without_ruinous(current, updates, weights, game=scoring.scoring_rows)
+                updates, ruinous = _without_ruinous(current, updates, weights, scoring=scoring)
                 refusals += ruinous
     with step("aggregating"):
         made, metrics = aggregate(
@@ -189,13 +188,22 @@ def _within(
 
 
 def _without_ruinous(
-    current: OpenRound, updates: Sequence[AcceptedUpdate], weights: Mapping[str, int], *, game: ValidationGame
+    current: OpenRound, updates: Sequence[AcceptedUpdate], weights: Mapping[str, int], *, scoring: PaidScoring
 ) -> tuple[list[AcceptedUpdate], list[Refusal]]:
-    """Leave out those whose step alone, as it weighs in this round, has no finite loss; everybody if there is none."""
+    """Leave out those whose step alone, as it weighs in this round, has no direction that blocks carry; everybody if there is none.
+
+    A finite loss is not enough: along a steep one the gradient is beyond what blocks carry, and one such update would cost all their round.
+    """
 
     def ruins(update: AcceptedUpdate) -> bool:
         step = weighted_step([(update.blocks, weights[update.account])], size=len(current.base))
-        return not math.isfinite(game.evaluate((current.base + step).astype(np.float32)).loss)
+        if not math.isfinite(scoring.loss((current.base + step).astype(np.float32))):
+            return True
+        try:
+            Blocks.encode(scoring.direction(base=current.base, step=step, past=current.before.public))
+        except UnencodableVector:
+            return True
+        return False
 
     out = {update.account for update in updates if ruins(update)} or {update.account for update in updates}
     reason = "with this update the validation loss has no finite gradient; lower the learning rate"

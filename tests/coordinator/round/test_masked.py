@@ -19,9 +19,11 @@ from fl.bundle.format import Bundle
 from fl.bundle.store import BundleStore
 from fl.codec import model_hash
 from fl.coordinator.engines.local import LocalGrid
+from fl.coordinator.round import masked_settle
 from fl.privacy.masked_round import question_hash, unmask
 from fl.privacy.steps import TELL
 from fl.privacy.terms import PrivacyTerms
+from fl.privacy.words import update_scale
 from fl.protocol import MASKED, RECORD, MaskedMessage, SignedUpdate
 from fl.task.strategies import build_strategy
 
@@ -117,6 +119,52 @@ def test_an_open_update_to_a_masked_task_is_refused_and_not_looked_at(masked, ne
     told = [refusal.reason for refusal in task.reports[0].refusals if refusal.node_id == 2]
     assert told == ["it sent an open update to a masked task, which nobody looks at; update fairshare there"]
     assert len(task.reports[0].scores) == 4
+
+
+@pytest.fixture
+def long_words(monkeypatch, account):
+    """Lets a world's first client send words a thousand times longer than it states, in round 1; its account."""
+    encode, begin, longer = member.encode, member.Member.begin.__func__, account(5).address
+    told = {"vector": None}
+
+    def far(vector, **settings):
+        words = encode(vector, **settings)
+        if np.array_equal(vector, told["vector"]):
+            words[3] += int(1000.00003 * 2.0 ** update_scale(settings["length_q64"]))
+        return words
+
+    def beginning(cls, name, vector, *, setting, **settings):
+        if name == longer and setting.of.number == 1:
+            told["vector"] = vector
+        return begin(cls, name, vector, setting=setting, **settings)
+
+    monkeypatch.setattr(member, "encode", far)
+    monkeypatch.setattr(member.Member, "begin", classmethod(beginning))
+    return longer
+
+
+@pytest.mark.parametrize("silent", [{}, {"tell": [0]}, {"tell": [0, 1]}])
+def test_words_longer_than_stated_void_the_round_and_cost_the_place(masked, long_words, silent):
+    """In the model they would be, and in everybody's score, whatever their sender is paid; nor does silence hide them."""
+    task, _ = masked(clients=6, rounds=2, silent=silent)
+    first, second = task.reports
+    assert not first.scores
+    assert any("longer than was stated" in one.reason for one in first.refusals if one.account != long_words)
+    stayed, _ = Bundle.read(first.bundle)
+    assert np.array_equal(stayed.aggregate if stayed.public else stayed.next, stayed.base)
+    assert long_words not in second.scores
+    assert len(second.scores) == 6 - len(silent.get("tell", [0]))
+    if not silent:
+        assert "it lied in an earlier round and has lost its place" in {one.reason for one in second.refusals}
+
+
+def test_a_coordinator_that_keeps_words_longer_than_stated_gets_no_signature(masked, long_words, monkeypatch):
+    found = masked_settle.score_round
+    monkeypatch.setattr(
+        masked_settle, "score_round", lambda *told, **named: replace(found(*told, **named), too_long=())
+    )
+    with pytest.raises(RoundDiffers, match="the length of the words of"):
+        masked()
 
 
 # What a coordinator could write into a masked round's files, and what an evaluator says of it.

@@ -388,3 +388,20 @@ def test_without_a_quorum_nothing_is_posted_and_the_reason_is_told(new_world):
 def test_a_round_that_was_not_opened_cannot_be_aggregated(ordinary):
     with pytest.raises(ConfigError, match="round 1 was not opened; call configure_train for it first"):
         ordinary.strategy().aggregate_train(1, [])
+
+
+def test_an_update_that_makes_the_loss_too_steep_for_blocks_costs_nobody_else_the_round(new_world, spec):
+    """Its loss is finite, and its gradient beyond 32767."""
+    features = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32) * 3
+    squares = {"loss": "torch.nn:MSELoss", "num_classes": 1, "norm_cap": "1000000"}
+    world = new_world(
+        rounds=1,
+        clients=4,
+        spec=spec(model_arguments={"in_features": 3, "out_features": 1}, **squares),
+        validation=Dataset(features=features, labels=features[:, 0] / 3),
+    )
+    steep = np.eye(4)[0] * 30_000
+    world.run(world.app(lambda number, turn, base: steep if number == 3 else -0.01 * world.game().gradient(base)))
+    (report,) = world.reports
+    assert set(report.scores) == set(world.addresses[:3])
+    assert [refusal.account for refusal in report.refusals] == world.addresses[3:]
