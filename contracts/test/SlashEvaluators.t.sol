@@ -158,9 +158,13 @@ contract SlashEvaluatorsTest is Staked {
             (leaves[0].cumulative + leaves[2].cumulative - before.cumulative + 1, before.cumulative - 1);
         _reseal(header);
         _send(header);
-        court.proveTransition(first, before, proofBefore, header, leaves[2], _proof(2));
+        ITask.Proof memory proof = _proof(2);
+        court.proveTransition(first, before, proofBefore, header, leaves[2], proof);
         vm.assertEq(_state().voidFrom, 3);
         _costsNobody(header, 3);
+        // Of a void round only what its evaluators could have seen is still taken.
+        vm.expectRevert(abi.encodeWithSelector(ITask.RoundVoid.selector, 3, 3));
+        court.proveTransition(first, before, proofBefore, header, leaves[2], proof);
     }
 
     function test_theRoundsBehindAFraud_costTheirSignersNothing() public {
