@@ -113,7 +113,9 @@ def _absent_columns(table: Table, absent: Sequence[str], *, needed: Sequence[str
             renamed[name] = near
             free.remove(near)
     to_add = [repr(name) for name in absent if name not in renamed]
-    if len(absent) == 1:
+    if further := table.where(absent[0]):
+        fix = further if len(absent) == 1 else further.replace(" holds it:", " holds them:")
+    elif len(absent) == 1:
         fix = (
             f"rename {next(iter(renamed.values()))!r} if that is the one"
             if renamed

@@ -139,6 +139,25 @@ def test_all_columns_that_are_absent_are_named_at_once(write, schema):
     )
 
 
+@pytest.mark.parametrize(
+    ("above", "line", "which"),
+    [("Export of May,,,", 2, "line above, which is"), ("Export,,,\nWard 3,,,", 3, "lines above, which are")],
+)
+def test_a_title_above_the_header_is_named_with_the_line_of_the_header(write, schema, above, line, which):
+    path = own(write, plain, header=f"{above}\nage,crea,smoker,outcome")
+    with pytest.raises(DataError, match=f"line {line} holds them: remove the {which} no part of the table"):
+        read(path, schema)
+
+
+def test_rows_below_the_table_that_hold_nothing_are_no_rows(write, schema):
+    path = own(write, plain)
+    path.write_text(path.read_text() + ",,,\n,,,\n")
+    assert len(read(path, schema)[0].data) == 20
+    path.write_text(path.read_text() + plain(3) + "\n")
+    with pytest.raises(DataError, match="2 of 23 rows have no label in column 'outcome'"):
+        read(path, schema)
+
+
 def test_every_setting_that_a_refusal_may_name_is_one_of_the_node():
     assert {key for _, _, settings in DIFFERENT for key in settings} <= set(SETTINGS)
 
