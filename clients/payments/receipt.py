@@ -57,8 +57,13 @@ def _why(rounds: Sequence[RoundPay]) -> list[str]:
     took = [round_.header.round for round_ in rounds if round_.leaf.weight]
     missed = [round_ for round_ in rounds if not round_.leaf.weight]
     last = rounds[-1]
-    lines = [f"took part in {ranges(took)} of the rounds {rounds[0].header.round} to {last.header.round}" if took
-             else "took part in no round"]  # fmt: skip
+    every = ranges([round_.header.round for round_ in rounds])
+    if not took:
+        lines = ["took part in no round"]
+    elif missed:
+        lines = [f"took part in {ranges(took)} of rounds {every}"]
+    else:
+        lines = [f"took part in every round: {every}"]
     lines += [
         f"missed round {missed_round.header.round}: {missed_round.absence or 'no answer was counted'}"
         for missed_round in missed[:5]

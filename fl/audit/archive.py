@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 ARCHIVE = "archive.zip"  # in a coordinator's folder
 VERSION = 1
+_BEGINS = b"PK\x03\x04"
 _ALWAYS = (HEADER, MANIFEST, ROUND)
 _LIST, _SIGNATURE, _INVITE = "archive.json", "signature.json", "invite.json"
 _MOST_LIST = 64 << 20  # bytes of the list of files
@@ -57,7 +58,7 @@ class BadArchive(FairshareError):
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"archive {self.path} {self.problem}; get it again from who wrote it"
+        return f"archive {self.path} {self.problem}; get it again from whoever wrote it"
 
 
 def write_archive(
@@ -118,7 +119,16 @@ _NO_SIGNATURE = (BadSignature, ValidationError)
 
 def is_archive(path: Path) -> bool:
     """Whether a path is a file that may be an archive."""
-    return path.is_file() and zipfile.is_zipfile(path)
+    return path.is_file() and (zipfile.is_zipfile(path) or _begins_so(path))
+
+
+def _begins_so(path: Path) -> bool:
+    """Whether a file begins as an archive does: of one that is cut short, the end is gone, by which `zipfile` knows it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_BEGINS)) == _BEGINS
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +160,8 @@ class Archive:
                 sums = {str(name): str(sha256) for name, sha256 in listed["files"].items()}
                 invite = Invite.from_bytes(_checked(archive, _INVITE, sums, path=path), where=f"{path}/{_INVITE}")
         except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-            raise BadArchive(path=str(path), problem=f"cannot be read ({type(error).__name__})") from error
+            cut = " and may be cut short" if isinstance(error, zipfile.BadZipFile) and _begins_so(path) else ""
+            raise BadArchive(path=str(path), problem=f"cannot be read ({type(error).__name__}){cut}") from error
         except (BadArchive, BadInvite):
             raise
         except (*_NO_LIST, *_NO_SIGNATURE) as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fl.chain.rpc_url import shown
+from fl.chain.rpc_url import is_loopback, shown
 from fl.chain.tokens import eth, tokens
 from fl.errors import FairshareError
 
@@ -26,7 +26,12 @@ class ChainUnreachable(ChainError):
         self.url, self.reason = url, reason
 
     def __str__(self) -> str:
-        return f"no chain answers at {shown(self.url)} ({self.reason}); check this machine's network and the address, and try again"
+        what = (
+            "start it there (`fl devnet` does), or name the machine that it runs on"
+            if is_loopback(self.url)
+            else "check this machine's network and the address, and try again"
+        )
+        return f"no chain answers at {shown(self.url)} ({self.reason}); {what}"
 
 
 class AnswerTooLarge(ChainUnreachable):

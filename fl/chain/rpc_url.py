@@ -23,6 +23,13 @@ def usable(url: str) -> bool:
     return parts is not None and parts.scheme in _SCHEMES and bool(parts.hostname)
 
 
+def is_loopback(url: str) -> bool:
+    """Whether a URL names the machine that asks, whichever that is."""
+    parts = _split(url)
+    host = (parts.hostname or "") if parts is not None else ""
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
 def carries_key(url: str) -> bool:
     """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is no word."""
     parts = _split(url)

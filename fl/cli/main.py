@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
@@ -105,7 +106,9 @@ def _run() -> None:
         print(f"fairshare {version('fairshare')}")
         return
     if arguments[0] not in COMMANDS:
-        print(f"fl: there is no command {arguments[0]!r}\n\n{_help()}", file=sys.stderr)
+        near = difflib.get_close_matches(arguments[0], COMMANDS, n=1)
+        hint = f", the nearest is {near[0]}" if near else ""
+        print(f"fl: there is no command {arguments[0]!r}{hint}\n\n{_help()}", file=sys.stderr)
         sys.exit(2)
     ask_again_when_dropped()
     try:

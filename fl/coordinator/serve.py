@@ -20,7 +20,7 @@ from fl.coordinator.lifecycle.retention import RetentionPolicy
 from fl.coordinator.result import FederationResult
 from fl.coordinator.run import checked_spec, keep_reading, spec_of
 from fl.coordinator.service.ending import see_it_through, wait_for_claims
-from fl.coordinator.service.network import guarded, listening
+from fl.coordinator.service.network import check_listening, guarded, listening
 from fl.coordinator.service.opening import open_task
 from fl.coordinator.service.rounds import train
 from fl.coordinator.service.setup import ServiceWatcher, Setup, Surfaces
@@ -52,6 +52,7 @@ def run_coordinator(
     """
     setup, retention = _prepared(config, folder=folder, watcher=watcher)
     started = time.perf_counter()
+    check_listening(setup)
     with ExitStack() as stack:
         opened = open_task(setup)
         network = stack.enter_context(listening(setup, opened, surfaces or Surfaces()))

@@ -32,6 +32,7 @@ from fl.coordinator.round.settings import RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
+from fl.plain_text import ranges
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.doubts import doubts
@@ -208,7 +209,10 @@ class _RefutingStrategy(PayingStrategy):
         state = self.task.state()
         if state.posted < state.rounds:
             log.warning(
-                "rounds %d to %d of the task are still to come; start again for them", state.posted + 1, state.rounds
+                "still to come of the task: round%s %s; start again for %s",
+                "s" if state.rounds - state.posted > 1 else "",
+                ranges(range(state.posted + 1, state.rounds + 1)),
+                "them" if state.rounds - state.posted > 1 else "it",
             )
         elif self._simulation is not None:
             last = self._before

@@ -46,7 +46,8 @@ def write_page(path: Path, summary: dict[str, Any]) -> None:
 def page(summary: dict[str, Any]) -> str:
     """The page of a run as HTML."""
     rounds = plural(len(summary["rounds"]), "round")
-    title = f"{data_name(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
+    # `fl run` has a name of its own, which says less than the data; a coordinator's task is called what its sponsor called it.
+    title = f"{(_on_machines(summary) and summary['task'].get('name')) or data_name(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
     sections = {
         "plots": ("Plots", _plots(summary)),
         "clients": ("Clients", _clients(summary)),
@@ -87,7 +88,7 @@ def page(summary: dict[str, Any]) -> str:
 {_figures(summary)}
 {body}
 </main>
-<footer>Written by <code>fl run</code> from <code>summary.json</code>, which has every number of this page and more.</footer>
+<footer>Written from <code>summary.json</code>, which has every number of this page and more.</footer>
 <script>{script}</script>
 </body>
 </html>
@@ -110,12 +111,17 @@ def _lead(summary: dict[str, Any]) -> str:
     return text + (f" {plural(refused, 'update')} {'was' if refused == 1 else 'were'} refused." if refused else "")
 
 
+def _on_machines(summary: dict[str, Any]) -> bool:
+    """Whether the rows are their owners', so that nobody dealt them."""
+    return any(client["samples"] is None for client in summary["clients"])
+
+
 def _ran(summary: dict[str, Any]) -> str:
     config, task = summary["config"], summary["task"]
     return " · ".join(
         [
             data_name(summary),
-            f"{config['partition']['name']} partition",
+            "the clients' own rows" if _on_machines(summary) else f"{config['partition']['name']} partition",
             model_name(summary),
             config["strategy"]["name"],
             f"{task['scorer']} scores" + (", attested" if task["attested"] else ""),

@@ -44,7 +44,7 @@ def test_a_url_that_nobody_listens_at_is_unreachable():
         connect(url)
     assert caught.value.url == url
     assert str(caught.value) == (
-        f"no chain answers at {url} (ConnectionRefusedError); check this machine's network and the address, and try again"
+        f"no chain answers at {url} (ConnectionRefusedError); start it there (`fl devnet` does), or name the machine that it runs on"
     )
 
 

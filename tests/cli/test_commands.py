@@ -1,6 +1,7 @@
 """The small commands: what they do, and what they say when they will not."""
 
 import re
+import socket
 import subprocess
 from dataclasses import fields
 
@@ -32,6 +33,9 @@ def test_an_unknown_command_is_refused_with_those_there_are(fl):
     done = fl("fly")
     assert done.code == 2
     assert done.err.startswith("fl: there is no command 'fly'\n\nusage: fl COMMAND key=value …")
+    assert fl("coordinatr").err.startswith(
+        "fl: there is no command 'coordinatr', the nearest is coordinator\n\nusage: "
+    )
 
 
 def test_help_of_a_run_lists_every_choice_and_every_setting(fl):
@@ -105,7 +109,15 @@ def test_the_small_commands_name_the_nearest_key(refuses, command):
 
 
 def test_an_argument_without_a_sign_is_refused(refuses):
-    refuses("deploy", "anvil", saying="'anvil' is no key=value; see `fl deploy --help`")
+    refuses(
+        "deploy", "anvil", saying="'anvil' is not of the form key=value; write chain=anvil, or see `fl deploy --help`"
+    )
+    refuses("devnet", "8545", saying="'8545' is not of the form key=value; see `fl devnet --help`")
+    refuses(
+        "evaluator",
+        "i.json",
+        saying="'i.json' is not of the form key=value; write invite=i.json, or see `fl evaluator --help`",
+    )
 
 
 def test_a_missing_setting_is_named(refuses):
@@ -273,3 +285,27 @@ def test_help_waits_for_no_learning_library(python, environment):
     done = subprocess.run([python, "-c", script], capture_output=True, text=True, env=environment, check=True)
     assert "'torch'" not in done.stdout
     assert "'flwr'" not in done.stdout
+
+
+def test_settings_of_a_start_that_opened_no_task_are_named_and_go_with_their_choice(fl, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fl("coordinator", "data=csv", "data.path=none.csv", "data.target=ill", "budget=7")
+    done = fl("coordinator", "data=holdout", "data.path=dealt")
+    assert done.out.startswith(
+        "coordinator has settings of an earlier start that opened no task, and they still apply: task.budget='7'; give one again to change "
+        "it, or delete coordinator/settings.json to start afresh\n"
+    )
+    assert done.err.startswith("fl coordinator: there is no dealt; ")  # and no word of data.target
+    assert "they still apply: data=holdout task.budget='7' data.path=dealt; " in fl("coordinator").out
+
+
+def test_a_port_that_is_taken_is_told_before_anything_is_escrowed(fl, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = fl("coordinator", "host=127.0.0.1", f"port={port}", "data=breast_cancer")
+    assert done.err == (
+        f"fl coordinator: the gateway cannot listen on 127.0.0.1:{port} (Address already in use); set port= to a free one, or host= to an "
+        "address of this machine\n"
+    )
+    assert "opening the chain" not in done.out

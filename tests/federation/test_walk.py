@@ -85,7 +85,7 @@ def test_with_a_link_and_a_table_somebody_is_paid_and_has_the_stake_back(walk): 
         paid += client.claimed
         assert "the coordinator's faucet sent 60 tokens and 0.05 ETH" in said
         assert f"receipt of {account} for “Signs of life”:" in said
-        assert "took part in 1–3 of the rounds 1 to 3" in said
+        assert "took part in every round: 1–3" in said
         assert "returned: 60 tokens of stake" in said
         assert "import wallet.json with its password" in said
         assert not re.search(r"\bwei\b", said)

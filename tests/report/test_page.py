@@ -261,3 +261,15 @@ def test_a_round_tells_its_price_and_who_took_what_off_the_loss():
     without = run_summary(rounds=1)
     without["rounds"][0].update(public_rate=None, price=None, price_q64=str(HIGHEST_PRICE))
     assert "+0.3833" not in Structure(page(without)).text
+
+
+def test_a_task_of_real_machines_has_its_own_name_and_rows_that_nobody_dealt():
+    summary = run_summary()
+    assert "dirichlet partition" in page(summary)
+    for client in summary["clients"]:
+        client["samples"] = None
+    summary["task"]["name"] = "Ill or well"
+    written = page(summary)
+    assert "<h1><bdi>Ill or well: 6 clients paid by score in 4 rounds</bdi></h1>" in written
+    assert "the clients&#x27; own rows" in written
+    assert "dirichlet partition" not in written

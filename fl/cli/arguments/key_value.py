@@ -52,7 +52,16 @@ def parse(
     for argument in arguments:
         key, sign, value = argument.partition("=")
         if not sign:
-            raise ConfigError(f"{argument!r} is no key=value; see `fl {name} --help`")
+            # Whoever writes one word means the setting that has to be there.
+            lacking = [key for key in required if not any(word.startswith(f"{key}=") for word in arguments)]
+            hint = (
+                f"write {lacking[0]}={printable(argument, most=100)}, or "
+                if lacking and not argument.startswith("-")
+                else ""
+            )
+            raise ConfigError(
+                f"{printable(argument, most=100)!r} is not of the form key=value; {hint}see `fl {name} --help`"
+            )
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f", the nearest is {near[0]}" if near else ""

@@ -21,6 +21,7 @@ from fl.chain.record import TaskRecord
 from fl.chain.typed_data import Domain
 from fl.errors import ConfigError
 from fl.foreign.files import GivenFolder, expanded
+from fl.plain_text import printable
 
 _MOST_STATE = 1 << 30  # bytes of a chain that a run kept
 _INVITE = "fairshare:"  # how the one-line form begins; it may end in =
@@ -61,6 +62,10 @@ def open_task(text: str) -> NamedTask:
         if not (path / "invite.json").exists():
             raise ConfigError(f"{text} holds no invite.json; name the folder of a run or of a coordinator")
         return NamedTask(invite=Invite.read("invite.json", inside=GivenFolder(path)), folder=path)
+    if not text.startswith(_TEXTS) and not path.exists():
+        raise ConfigError(
+            f"there is no {printable(text, most=100)}; name an invite, a run's or a coordinator's folder, or an archive"
+        )
     invite = load_invite(text)
     beside = path.parent if not text.startswith(_TEXTS) and (path.parent / "bundles").is_dir() else None
     return NamedTask(invite=invite, folder=beside)

@@ -113,8 +113,7 @@ def main(arguments: Sequence[str]) -> None:
             else stack.enter_context(Previewing(invite.spec, trust=trust, threads=threads))
         )
         escrow, token, terms, state = task = read_task(invite)
-        if not _is_over(state):
-            check_gateway(invite, terms, escrow=escrow)
+        _check_task(values, invite=invite, task=task)
         invite = replace(invite, coordinator=terms.coordinator)  # of today: it may have been handed over
         gateway = Gateway(invite.gateway, ca=invite.ca)
         # The file first: whoever has the wrong one needs no wallet.
@@ -356,6 +355,16 @@ def _check_membership(known: Enrolment, *, folder: NodeFolder) -> None:
             account=known.account,
             how=f"left the task before round {known.left_round} and cannot come back; `fl status` shows what is due to it",
         )
+
+
+def _check_task(values: dict[str, str], *, invite: Invite, task: TaskOnChain) -> None:
+    escrow, _, terms, state = task
+    if values.get("key") and not expanded(values["key"]).exists():
+        _check_open(
+            invite, state
+        )  # whoever has no wallet yet cannot have joined, and needs none for a task that takes nobody
+    if not _is_over(state):
+        check_gateway(invite, terms, escrow=escrow)
 
 
 def _check_open(invite: Invite, state: TaskState) -> None:

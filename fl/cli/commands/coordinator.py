@@ -50,6 +50,7 @@ log = logging.getLogger(__name__)
 
 _MOST_BYTES = 1 << 20  # of the settings
 _SETTINGS = "settings.json"  # in the folder: what the task was opened with
+_CHOICES = ("data", "model", "strategy", "scorer")  # each has settings that no other choice of it takes
 _WORDS = ("name", "description")  # settings that are text for people
 
 
@@ -76,7 +77,14 @@ def main(arguments: Sequence[str]) -> None:
     folder = expanded(check(given).coordinator.folder)
     # A coordinator that is started again needs no more than its folder; what is said again counts more.
     before = _told_before(folder)
-    told = list({argument.partition("=")[0]: argument for argument in (*before, *given)}.values())
+    told = list({_key(argument): argument for argument in (*_still_meant(before, given), *given)}.values())
+    # Nobody expects settings of a start that opened no task to apply. A chain's may hold a key.
+    kept = [setting for setting in told if setting not in given and not setting.startswith("chain")]
+    if kept and not (folder / "invite.json").exists():
+        _say(
+            f"{folder} has settings of an earlier start that opened no task, and they still apply: {' '.join(kept)}; give one again to "
+            f"change it, or delete {folder / _SETTINGS} to start afresh"
+        )
     config = check(told)
     if told != before and (folder / "invite.json").exists():
         check_frozen(check(before), config, folder=str(folder))
@@ -185,6 +193,17 @@ def _told_before(folder: Path) -> list[str]:
         raise ConfigError(
             f"{path} cannot be read ({type(error).__name__}); remove it and say all settings again"
         ) from error
+
+
+def _still_meant(before: Sequence[str], given: Sequence[str]) -> list[str]:
+    """What was told before and counts: not the settings of a choice that another one takes the place of."""
+    chosen = {_key(setting): setting for setting in before if _key(setting) in _CHOICES}
+    others = tuple(f"{_key(setting)}." for setting in given if chosen.get(_key(setting), setting) != setting)
+    return [setting for setting in before if not (others and _key(setting).startswith(others))]
+
+
+def _key(setting: str) -> str:
+    return setting.partition("=")[0].lstrip("+")
 
 
 @contextmanager

@@ -79,25 +79,26 @@ def main(arguments: Sequence[str]) -> None:
     with _own_folder(expanded(values.get("folder", "evaluator")) / invite.task_id[2:]) as folder:
         invite.write(folder / "invite.json")
         write_json(folder / ROLE, {"evaluator": own, "account": account.address})
-        evaluator = RemoteEvaluator(
-            record,
-            ArchiveClient.of_gateway(invite, account=account),
-            spec=spec,
-            account=account,
-            folder=folder,
-            validation=_validation(values.get("validation"), record),
-            contract=own if own != account.address else "",
-        )
-        print(
-            f"evaluator {own} of task {invite.task_id}, which takes {record.terms.quorum} of "
-            f"{len(record.terms.evaluators)}; Ctrl-C ends it",
-            flush=True,
-        )
         with _defended(record, folder, account=account):
-            for evaluation in _evaluations(evaluator, every=every):
-                print(_line(evaluation), flush=True)
-                if values.get("once") == "true":
-                    sys.exit(1 if evaluation.refusal else 0)
+            if not _over(record):  # else its coordinator may be gone, and has nothing to give
+                evaluator = RemoteEvaluator(
+                    record,
+                    ArchiveClient.of_gateway(invite, account=account),
+                    spec=spec,
+                    account=account,
+                    folder=folder,
+                    validation=_validation(values.get("validation"), record),
+                    contract=own if own != account.address else "",
+                )
+                print(
+                    f"evaluator {own} of task {invite.task_id}, which takes {record.terms.quorum} of "
+                    f"{len(record.terms.evaluators)}; Ctrl-C ends it",
+                    flush=True,
+                )
+                for evaluation in _evaluations(evaluator, every=every):
+                    print(_line(evaluation), flush=True)
+                    if values.get("once") == "true":
+                        sys.exit(1 if evaluation.refusal else 0)
             _bring_home(record, own=own, account=account, every=every)
         print("the task is over")
 
@@ -187,6 +188,8 @@ def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evalua
             if evaluation is None and _over(evaluator.record):
                 return
         except (ArchiveUnreachable, ChainUnreachable, OSError) as error:
+            if _seen_over(evaluator.record):  # a coordinator that is done may be gone for good
+                return
             if type(error).__name__ != told:
                 print(f"waiting: {printable(error)}", file=sys.stderr, flush=True)
             told, pause = type(error).__name__, min(2 * pause, _LONGEST_PAUSE_S)
@@ -202,6 +205,13 @@ def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[Evalua
 def _over(record: TaskRecord) -> bool:
     state = record.state()
     return state.status in (Status.HALTED, Status.CLOSED) or state.posted >= record.terms.rounds
+
+
+def _seen_over(record: TaskRecord) -> bool:
+    try:
+        return _over(record)
+    except (ChainUnreachable, OSError):
+        return False
 
 
 def _line(evaluation: EvaluatedRound) -> str:

@@ -18,6 +18,7 @@ from fl.foreign.files import expanded
 from fl.plain_text import printable
 from fl.report.model_files import BEST, MODELS
 from fl.report.onnx_model import write_onnx
+from fl.task.data.file_style import SETTINGS, FileStyle
 from fl.task.data.unlabelled import read_inputs
 from fl.task.saved_model import BadModelFile, SavedModel
 from fl.task.spec import TaskSpec
@@ -28,6 +29,7 @@ KNOWN = {
     "data": "a table of the columns that the model takes, or a folder or file of IDX images; a label may be missing",
     "out": "CSV file to write; the terminal by default",
     "onnx": "file to write the model and its preprocessing to as ONNX instead, for programs without Fairshare",
+    **{name: line for name, line in SETTINGS.items() if name != "label_map"},
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 _BATCH = 4096  # rows
@@ -54,7 +56,11 @@ def main(arguments: Sequence[str]) -> None:
             f"written to {values['onnx']}: it takes rows and gives what `fl predict` says of them; its metadata names columns and classes"
         )
     if "data" in values:
-        inputs = read_inputs(expanded(values["data"]), schema=spec.schema, feature_shape=spec.feature_shape)
+        inputs, notes = read_inputs(
+            expanded(values["data"]), schema=spec.schema, feature_shape=spec.feature_shape, style=FileStyle.of(values)
+        )
+        for note in notes:
+            print(f"note: {printable(note)}", file=sys.stderr)
         _write(outputs(model, inputs), spec, out=values.get("out"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import socket
 import threading
@@ -55,9 +56,24 @@ class GatewayFailed(FairshareError):
 
     def __str__(self) -> str:
         return (
-            f"the gateway cannot listen on {self.host}:{self.port} ({self.reason}); name a free port and an address of this "
-            "machine"
+            f"the gateway cannot listen on {self.host}:{self.port} ({self.reason}); set port= to a free one, or host= to an address "
+            "of this machine"
         )
+
+
+def check_port(host: str, port: int) -> None:
+    """See whether the gateway could listen. Raises: GatewayFailed."""
+    _listening(host, port).close()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        # Python's own words repeat the address.
+        reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+        raise GatewayFailed(host=host, port=port, reason=reason) from error
 
 
 class Gateway:
@@ -97,11 +113,7 @@ class Gateway:
         for router in routers:
             self._api.include_router(router)
         self._told: set[tuple[str, str]] = set()
-        try:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._socket = Listener(socket.create_server((host, port), family=family, backlog=1024), self.slots)
-        except OSError as error:
-            raise GatewayFailed(host=host, port=port, reason=error.strerror or str(error)) from error
+        self._socket = Listener(_listening(host, port), self.slots)
         self.port: int = self._socket.getsockname()[1]
         config = uvicorn.Config(
             self._answer,

@@ -15,7 +15,7 @@ from fl.coordinator.gateway.bundle_api import archive_router
 from fl.coordinator.gateway.faucet import faucet_router
 from fl.coordinator.gateway.labels import label_router
 from fl.coordinator.gateway.prometheus import metrics_router
-from fl.coordinator.gateway.proxy import running_gateway
+from fl.coordinator.gateway.proxy import check_port, running_gateway
 from fl.coordinator.lifecycle.refuter import refuting_challenges
 from fl.coordinator.quorum.remote import RemoteQuorum
 from fl.coordinator.service.nodes import Nodes
@@ -116,6 +116,12 @@ def _invite(setup: Setup, opened: OpenTask, *, port: int, ca: str) -> Invite:
         name=config.name if config.name != RunConfig.name else "",
         description=setup.settings.description,
     )
+
+
+def check_listening(setup: Setup) -> None:
+    """See, before anything is escrowed, whether the gateway has a port and a certificate. Raises: GatewayFailed; BadCertificate."""
+    tls_of(setup.settings, folder=setup.folder)
+    check_port(setup.settings.host, setup.settings.port)
 
 
 def tls_of(settings: CoordinatorConfig, *, folder: Path) -> Tls:

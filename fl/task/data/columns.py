@@ -11,6 +11,9 @@ import numpy as np
 from fl.task.data.errors import DataError
 from fl.task.data.table import Table
 
+_MOST_NAMED = 12  # columns in a message
+_SHORTEST_TITLE = 3  # characters from which one title may be the beginning of another
+
 
 def stack_tables(tables: Sequence[Table], *, optional: Collection[str] = ()) -> Table:
     """All rows of several files under the names of the first.
@@ -78,9 +81,8 @@ def column_order(
     """
     needed = names if needed is None else needed
     if table.has_header and has_header:
-        for name in needed:
-            if name not in table.names:
-                raise _absent_column(table, name)
+        if absent := [name for name in needed if name not in table.names]:
+            raise _absent_columns(table, absent, needed=needed)
         return [table.names.index(name) for name in needed]
     if len(table.names) != len(names):
         raise DataError(
@@ -102,12 +104,44 @@ def column_order(
     return [names.index(name) for name in needed]
 
 
-def _absent_column(table: Table, name: str) -> DataError:
-    near = difflib.get_close_matches(name, table.names, n=1)
-    same = [each for each in table.names if each.casefold().replace("_", " ") == name.casefold().replace("_", " ")]
-    near = same[:1] or near
+def _absent_columns(table: Table, absent: Sequence[str], *, needed: Sequence[str]) -> DataError:
+    """All of them at once: whoever renames one column after the other would be refused as often."""
+    free = [title for title in table.names if title not in needed]
+    renamed: dict[str, str] = {}
+    for name in absent:
+        if (near := _nearest(name, free)) is not None:
+            renamed[name] = near
+            free.remove(near)
+    to_add = [repr(name) for name in absent if name not in renamed]
+    if further := table.where(absent[0]):
+        fix = further if len(absent) == 1 else further.replace(" holds it:", " holds them:")
+    elif len(absent) == 1:
+        fix = (
+            f"rename {next(iter(renamed.values()))!r} if that is the one"
+            if renamed
+            else "add the column, or check its header"
+        )
+    else:
+        swaps = ", ".join(f"{title!r} to {name!r}" for name, title in list(renamed.items())[:_MOST_NAMED])
+        added = f"add {', '.join(to_add[:_MOST_NAMED])}, or check the header" if to_add else ""
+        fix = "; ".join(filter(None, (f"rename {swaps} if those are the ones" if swaps else "", added)))
+    listed = ", ".join(map(repr, absent[:_MOST_NAMED])) + (", ..." if len(absent) > _MOST_NAMED else "")
     return DataError(
-        seen=f"{table.source} has no column {name!r}",
-        expected=f"the columns of the other files of the task; it has {', '.join(table.names[:12])}",
-        fix=f"rename {near[0]!r} if that is the one" if near else "add the column, or check its header",
+        seen=f"{table.source} has no column{'s' if len(absent) > 1 else ''} {listed}",
+        expected=f"the task's columns; it has {', '.join(table.names[:_MOST_NAMED])}",
+        fix=fix,
     )
+
+
+def _nearest(name: str, titles: Sequence[str]) -> str | None:
+    """The title that may be meant: the same but for case and marks, a few letters off, or one that begins with the other."""
+    plain = {title: title.casefold().replace("_", " ").strip() for title in titles}
+    own = name.casefold().replace("_", " ").strip()
+    same = [title for title, words in plain.items() if words == own]
+    close = difflib.get_close_matches(name, titles, n=1)
+    begun = [
+        title
+        for title, words in plain.items()
+        if min(len(words), len(own)) >= _SHORTEST_TITLE and (words.startswith(own) or own.startswith(words))
+    ]
+    return next(iter([*same, *close, *begun]), None)

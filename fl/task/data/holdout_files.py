@@ -32,6 +32,7 @@ from fl.task.data.schema import TableSchema
 from fl.task.data.shard import read_image_shard, read_shard
 from fl.task.data.table import Table, write_table
 from fl.task.data.tables import TableRows, read_csv
+from fl.task.data.text_file import absent
 
 _TERMS = "holdout.json"
 _PARTS = ("validation", "test")
@@ -79,6 +80,14 @@ def load_holdout(data: DataConfig, *, seed: int) -> Federation:
     path = data.source()
     if (path / _TERMS).exists():
         return _read_dealt(data, folder=path)
+    if not path.exists():
+        raise absent(path)
+    if (dealt := path / "coordinator" / _TERMS).exists():
+        raise DataError(
+            seen=f"{path} holds what `fl shards` dealt to everybody",
+            expected="the coordinator's rows",
+            fix=f"point data.path at {dealt.parent}",
+        )
     rows = read_images(data) if path.is_dir() else _read_own_table(data)
     return _split(rows, data=data, seed=data.seed if data.seed is not None else seed)
 

@@ -46,7 +46,7 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
         raise DataError(
             seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({places})",
             expected="a label in every row",
-            fix=f"add the labels, {hint}set data.drop_unlabelled=true to leave these rows out"
+            fix=f"add the labels, {hint or 'or '}set data.drop_unlabelled=true to leave these rows out"
             + ("; or delete that line, if it is a row of totals or of units" if rows.size == 1 else ""),
         )
     return table.take(np.flatnonzero(~unlabelled))
@@ -174,11 +174,14 @@ def index_classes(
         listed = ", ".join(class_names[:_SHOWN]) + (", ..." if len(class_names) > _SHOWN else "")
         strange = sorted({str(name) for name in names[outside]}, key=by_size)
         pairs = [f"{name}:{near}" for name in strange if (near := similar(name, class_names)) is not None]
+        other_words = settled and not pairs and outside.size == len(labels) and len(strange) <= len(class_names)
+        asked = setting("label_map", [f"{name}:CLASS" for name in strange])
         raise DataError(
             seen=f"{table.place(row)} has the label {str(names[row])!r} ({outside.size} such rows"
             + (f", of the labels {shown(strange)})" if len(strange) > 1 else ")"),
             expected=f"one of the {len(class_names)} classes of the task ({listed})",
             fix=(f"set {setting('label_map', pairs)} if they are the same, or " if pairs else "")
+            + (f"say which is which: {asked} with one of them for CLASS, or " if other_words else "")
             + ("correct the rows" if settled else "correct the rows, or add the class to data.classes"),
         )
     return labels

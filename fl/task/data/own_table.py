@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import similar
 from fl.task.data.cells import levels, missing_cells, numbers
@@ -20,6 +23,7 @@ from fl.task.data.suspicions import about_amounts, off_by
 from fl.task.data.table import Table
 from fl.task.data.units import amount, conversion_to
 
+_MOST_ASKED = 6  # levels that a refusal asks about
 _KINDS = {NumericColumn: "number", CategoricalColumn: "category", IdColumn: "id"}
 
 
@@ -33,8 +37,7 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
         style: What the owner declared: a factor for a column, or a level that is mapped to itself, is not questioned.
     Raises: DataError if most of a column is in another unit, or in other words.
     """
-    scaled = {name for name in schema.names if any(entry.startswith(f"{name}:") for entry in style.scale)}
-    declared = {(name, to) for name, _, to in split_level_map(style.level_map, names=schema.names)}
+    scaled = _scaled(schema, style)
     columns: list[ColumnReading] = [_target(table, schema=schema)]
     notes: list[str] = []
     if schema.target_scale is not None or schema.positive_above is not None:
@@ -53,6 +56,45 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
                 beyond="would be clipped",
             )
         notes += about_amounts(schema.target, targets, amounts)
+    features, found = _features(table, schema=schema, style=style)
+    columns += features
+    notes += found
+    counts = data.class_counts(len(schema.class_names)).tolist()
+    classes = dict(zip(schema.class_names, counts, strict=False))
+    held = [name for name, count in classes.items() if count]
+    if len(held) == 1:
+        notes.append(f"every row is of the class {held[0]!r}: training on it teaches the model to say nothing else")
+    return DataReading(
+        source=table.source,
+        rows=len(table),
+        header="columns matched by name" if table.has_header else "columns matched by place",
+        columns=tuple(columns),
+        classes=classes,
+        clients={},
+        notes=tuple(notes),
+    )
+
+
+def survey_inputs(table: Table, *, schema: TableSchema, style: FileStyle) -> list[str]:
+    """What the owner of rows without labels has to know: values that are clipped, and levels that the task does not know.
+
+    Args:
+        table: As the task writes it, of the schema's names.
+        schema: Of the task.
+        style: What the owner declared, as in `survey_own`.
+    Raises: DataError as `survey_own`.
+    """
+    return _features(table, schema=schema, style=style)[1]
+
+
+def _features(table: Table, *, schema: TableSchema, style: FileStyle) -> tuple[list[ColumnReading], list[str]]:
+    """What each column that gives features comes to, and notes about it."""
+    scaled = _scaled(schema, style)
+    mapped = split_level_map(style.level_map, names=schema.names)
+    declared = {(name, to) for name, level, to in mapped if level == to}
+    _check_map(mapped, schema=schema)
+    columns: list[ColumnReading] = []
+    notes: list[str] = []
     for column in schema.columns:
         cells = table.columns[schema.names.index(column.name)]
         absent = missing_cells(cells, missing=schema.missing, zero_is_missing=column.zero_is_missing)
@@ -73,20 +115,26 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
             )
         )
         notes += found
-    counts = data.class_counts(len(schema.class_names)).tolist()
-    classes = dict(zip(schema.class_names, counts, strict=False))
-    held = [name for name, count in classes.items() if count]
-    if len(held) == 1:
-        notes.append(f"every row is of the class {held[0]!r}: training on it teaches the model to say nothing else")
-    return DataReading(
-        source=table.source,
-        rows=len(table),
-        header="columns matched by name" if table.has_header else "columns matched by place",
-        columns=tuple(columns),
-        classes=classes,
-        clients={},
-        notes=tuple(notes),
-    )
+    return columns, notes
+
+
+def _scaled(schema: TableSchema, style: FileStyle) -> set[str]:
+    """The columns whose unit the owner settled."""
+    return {name for name in schema.names if any(entry.startswith(f"{name}:") for entry in style.scale)}
+
+
+def _check_map(mapped: Sequence[tuple[str, str, str]], *, schema: TableSchema) -> None:
+    """Raises: DataError if a level is mapped to a word that the task does not know, such as a slip of the pen."""
+    kept = {(name, to) for name, level, to in mapped if level == to}
+    known = {column.name: column.levels for column in schema.columns if isinstance(column, CategoricalColumn)}
+    for name, level, to in mapped:
+        if name in known and to not in (*known[name], *schema.missing) and (name, to) not in kept:
+            near = similar(to, known[name])
+            raise DataError(
+                seen=f"data.level_map writes {level!r} of column {name!r} as {to!r}, which the task does not know",
+                expected=f"one of its levels ({', '.join(known[name][:12])})",
+                fix=f"write {name}:{level}:{near or 'LEVEL'} with one of them, or {name}:{level}:{level} to leave it unknown",
+            )
 
 
 def _target(table: Table, *, schema: TableSchema) -> ColumnReading:
@@ -164,21 +212,23 @@ def _categorical(
     asked = {level: rows for level, rows in unknown.items() if level not in declared}
     near = {level: meant for level in asked if (meant := similar(level, column.levels)) is not None}
     if near or (asked and len(asked) == len(held) and column.levels):
-        merged = near or dict.fromkeys(list(asked)[:4], column.levels[0])
+        # Whoever pastes a placeholder is asked again; a guess would merge what is not one.
+        rest = [level for level in asked if level not in near][:_MOST_ASKED]
+        merged = {**near, **dict.fromkeys(rest, "LEVEL")}
         entries = [f"{column.name}:{level}:{other}" for level, other in merged.items()]
         example = setting("level_map", entries)
         raise DataError(
-            seen=f"column {column.name!r} of {table.source} holds {shown(list(asked))} ({sum(asked.values())} rows), which the "
+            seen=f"column {column.name!r} of {table.source} holds {shown(list(asked))} ({plural(sum(asked.values()), 'row')}), which the "
             f"task does not know",
             expected=f"its levels ({', '.join(column.levels[:12])})",
-            fix=f"set {example} to merge them"
-            if near
-            else f"say which is which, as in {example}, or map a level to itself to leave it unknown",
+            fix=f"say which is which: {example} with one of them for LEVEL, or the level itself to leave it unknown"
+            if rest
+            else f"set {example} to merge them",
         )
     notes = []
     if unknown:
         notes.append(
-            f"column {column.name!r} holds {shown(list(unknown))} in {sum(unknown.values())} rows, which the task does not know: "
-            "they train as if nothing stood there"
+            f"column {column.name!r} holds {shown(list(unknown))} in {plural(sum(unknown.values()), 'row')}, which the task does not know: "
+            "they count as if nothing stood there"
         )
     return levels_of(held), notes

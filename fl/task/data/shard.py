@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
 from fl.task.data.columns import column_order
 from fl.task.data.dataset import Shard
-from fl.task.data.encode import encode
+from fl.task.data.encode import encode, encode_columns
 from fl.task.data.errors import DataError
 from fl.task.data.file_style import SETTINGS, FileStyle
 from fl.task.data.idx import read_pair
 from fl.task.data.images import check_labels, check_shape, scale_images
 from fl.task.data.labels import keep_labelled
-from fl.task.data.own_table import survey_own
+from fl.task.data.own_table import survey_inputs, survey_own
 from fl.task.data.pictures import class_folders, read_pictures
 from fl.task.data.reading import DataReading
 from fl.task.data.restyle import mapped, restyle, site_name
@@ -70,16 +73,38 @@ def survey_shard(
         as `fl client` takes them.
     """
     path = expanded(path)
-    try:
+    with _settings_of_a_node():
         table = _as_the_task_writes(path, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
         data = encode(table, schema=schema)
         reading = survey_own(table, data=data, schema=schema, style=style)
+    notes = tuple(map(_of_a_node, reading.notes))
+    return Shard(name=site_name(path.name), data=data), replace(reading, notes=notes)
+
+
+def read_unlabelled(path: Path, *, schema: TableSchema, style: FileStyle) -> tuple[NDArray[Any], list[str]]:
+    """The features of a table whose target column may be absent or empty, shape (N, F), and what its owner has to know.
+
+    Args:
+        path: Of the file.
+        schema: Of the task.
+        style: How the file is written.
+    Raises: DataError as `survey_shard`, but for labels.
+    """
+    with _settings_of_a_node():
+        table = _written_anew(path, schema=schema, style=style, labelled=False)
+        places = [schema.names.index(column.name) for column in schema.columns]
+        inputs = encode_columns(table, places, schema=schema)
+        return inputs, [_of_a_node(note) for note in survey_inputs(table, schema=schema, style=style)]
+
+
+@contextmanager
+def _settings_of_a_node() -> Iterator[None]:
+    try:
+        yield
     except DataError as error:
         raise DataError(
             seen=_of_a_node(error.seen), expected=_of_a_node(error.expected), fix=_of_a_node(error.fix)
         ) from None
-    notes = tuple(map(_of_a_node, reading.notes))
-    return Shard(name=site_name(path.name), data=data), replace(reading, notes=notes)
 
 
 def _of_a_node(text: str) -> str:
@@ -116,6 +141,12 @@ def read_image_shard(
 
 
 def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, drop_unlabelled: bool) -> Table:
+    table = _written_anew(path, schema=schema, style=style, labelled=True)
+    target = schema.names.index(schema.target)
+    return keep_labelled(table, target, missing=schema.missing, drop_unlabelled=drop_unlabelled)
+
+
+def _written_anew(path: Path, *, schema: TableSchema, style: FileStyle, labelled: bool) -> Table:
     table = read_table(
         path,
         delimiter=style.delimiter,
@@ -125,14 +156,14 @@ def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, dr
         missing=[*schema.missing, *style.missing],
         known_names=schema.names if schema.has_header else (),
     )
-    table = _project(table, schema=schema, by_place=style.header is False)
+    table = _project(table, schema=schema, by_place=style.header is False, labelled=labelled)
     target = schema.names.index(schema.target)
     changed = {target: mapped(table.columns[target], dict(style.label_map))} if style.label_map else {}
     table = table.with_columns(changed)
     numeric = {column.name for column in schema.columns if isinstance(column, NumericColumn | IdColumn)}
     if schema.target_scale is not None or schema.positive_above is not None:
         numeric.add(schema.target)
-    table = restyle(
+    return restyle(
         table,
         style=style,
         missing=[*schema.missing, *style.missing],
@@ -140,13 +171,14 @@ def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, dr
         level_map=schema.level_map,
         own_marks=style.missing,
     )
-    return keep_labelled(table, target, missing=schema.missing, drop_unlabelled=drop_unlabelled)
 
 
-def _project(table: Table, *, schema: TableSchema, by_place: bool) -> Table:
+def _project(table: Table, *, schema: TableSchema, by_place: bool, labelled: bool) -> Table:
     """The columns that the task uses, under its names and in its order; nothing in the others."""
-    used = [schema.target, *(column.name for column in schema.columns)]
-    places = column_order(table, names=schema.names, has_header=schema.has_header, needed=used, by_place=by_place)
+    used = [*([schema.target] if labelled else []), *(column.name for column in schema.columns)]
+    absent = not labelled and len(table.names) == len(schema.names) - 1
+    names = [name for name in schema.names if not absent or name != schema.target]
+    places = column_order(table, names=names, has_header=schema.has_header, needed=used, by_place=by_place)
     found = dict(zip(used, places, strict=True))
     nothing = np.full(len(table), "", dtype=np.str_)
     return replace(

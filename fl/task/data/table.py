@@ -74,8 +74,8 @@ class Table:
                 seen=f"{self.source} has no column {title!r}"
                 + (f" but {len(twins)} with that title" if len(twins) > 1 else ""),
                 expected=f"one of its {len(self.names)} columns ({listed})",
-                fix=self._where(title) or f"did you mean {' or '.join(map(repr, near))}?"
-                if near or self._where(title)
+                fix=self.where(title) or f"did you mean {' or '.join(map(repr, near))}?"
+                if near or self.where(title)
                 else "name one of them, or its place counted from 0"
                 + ("" if self.has_header else "; set data.header=true if the first line names the columns"),
             )
@@ -88,7 +88,7 @@ class Table:
             )
         return place % len(self.names)
 
-    def _where(self, title: str) -> str:
+    def where(self, title: str) -> str:
         """What to do where the header stands further down, or its titles are not parted; empty if neither is."""
         for row in range(min(len(self), _LINES_ABOVE)):
             if title in (str(column[row]) for column in self.columns):

@@ -96,6 +96,10 @@ def read_text(path: Path, content: bytes, *, delimiter: str | None, encoding: st
             expected="cells quoted as in RFC 4180",
             fix="mend the quotes in that line",
         ) from None
+    # Spreadsheets write rows below a table that were formatted and never filled. One in between may be a person, of whom nothing is known.
+    while len(rows) > 1 and len(rows[-1]) > 1 and not any(rows[-1]):
+        rows.pop()
+        numbers.pop()
     return rows, numbers
 
 

@@ -129,6 +129,15 @@ def test_receipts_have_a_size_all_together(path, monkeypatch):
         Archive.open(path).receipts()
 
 
+def test_an_archive_that_is_cut_short_is_told_from_an_invite(refuses, path):
+    path.write_bytes(path.read_bytes()[:2000])
+    refuses(
+        "audit",
+        path,
+        saying=f"archive {path} cannot be read (BadZipFile) and may be cut short; get it again from whoever wrote it",
+    )
+
+
 def test_what_is_no_zip_is_no_archive(path, tmp_path):
     (tmp_path / "text.zip").write_text("none")
     assert not is_archive(tmp_path / "text.zip")

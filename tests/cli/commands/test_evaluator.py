@@ -57,6 +57,17 @@ def test_ctrl_c_ends_it_cleanly(new_world, evaluators, account):
     assert "Traceback" not in err
 
 
+def test_a_task_that_is_over_is_not_waited_for_though_its_coordinator_is_gone(new_world, evaluators, account):
+    opened = new_world(rounds=1)
+    opened.run(opened.app(opened.downhill))
+    with serving(opened) as (_, _, path):
+        pass
+    process = evaluators(path, index_of(account, opened.evaluators[0]))
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert (process.returncode, err) == (0, "")
+    assert out.splitlines()[-1] == "the task is over"
+
+
 class Lying(RemoteQuorum):
     """Offers headers with another price than the bundle's."""
 

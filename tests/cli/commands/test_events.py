@@ -84,4 +84,8 @@ def test_a_task_without_events_says_so_and_writes_nothing(fl, trained, tmp_path)
 def test_what_it_cannot_do_is_refused(refuses, trained, tmp_path):
     refuses("events", saying="no task is named; write fl events TASK")
     refuses("events", trained.invite_path, "format=xlsx", saying="format is 'xlsx'; choose csv, parquet or csv,parquet")
-    refuses("events", tmp_path / "none.json", saying=f"invite {tmp_path / 'none.json'} is not there")
+    refuses(
+        "events",
+        tmp_path / "none.json",
+        saying=f"there is no {tmp_path / 'none.json'}; name an invite, a run's or a coordinator's folder, or an archive",
+    )

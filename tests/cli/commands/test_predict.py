@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from fl.task.data import DataConfig, PartitionConfig, load_federation
 from fl.task.data.schema import CategoricalColumn, IdColumn, NumericColumn, TableSchema
 from fl.task.saved_model import SavedModel
 
@@ -250,3 +251,65 @@ def test_a_model_that_onnx_does_not_know_is_refused_in_one_line(refuses, model, 
         saying="torch.nn:Linear cannot be written as ONNX (RuntimeError: Unsupported: aten::odd); `fl predict` without onnx= uses",
     )
     assert not (tmp_path / "m.onnx").exists()
+
+
+@pytest.fixture
+def ward(tmp_path, spec):
+    """A model of a number and a category, whose coordinator had `f` read as female: class 1 is what the sex says."""
+    rows = "".join(f"{1 + n % 8 / 10:.1f},{('male', 'f')[n % 2]},{('ill', 'well')[n % 2]}\n" for n in range(80))
+    path = table(tmp_path, "crea,sex,outcome\n" + rows, name="coordinator.csv")
+    data = DataConfig(name="csv", path=str(path), target="outcome", level_map=["sex:f:female"])
+    found = load_federation(data, PartitionConfig(name="iid", clients=1), seed=0)
+    schema = json.loads(found.schema.to_json())
+    told = spec(
+        schema=schema,
+        class_names=tuple(schema["class_names"]),
+        feature_shape=found.feature_shape,
+        model_arguments={"in_features": 3, "out_features": 2},
+    )
+    weight = np.array([[0, -9, 9], [0, 9, -9]], np.float32)
+    path = tmp_path / "ward.safetensors"
+    SavedModel(arrays={"weight": weight, "bias": np.zeros(2, np.float32)}, spec=told.to_json(), about={}).write(path)
+    return path
+
+
+def test_a_table_is_read_with_the_tasks_own_level_map(fl, ward, tmp_path):
+    rows = table(tmp_path, "crea,sex\n1.1,f\n1.1,female\n1.2,male\n")
+    assert predicted(fl("predict", ward, rows)) == ["well", "well", "ill"]
+
+
+@pytest.mark.parametrize(
+    ("text", "saying", "settings"),
+    [
+        (
+            "crea;sex\n1,1;f\n1,2;male\n",
+            "line 2, column 'crea' holds '1,1'; expected a number; set decimal=comma",
+            ["decimal=comma"],
+        ),
+        (
+            "crea,sex\n1.1,F\n1.2,m\n",
+            "column 'sex' of {path} holds 'F', 'm' (2 rows), which the task does not know; expected its levels (female, male); set "
+            "level_map=[sex:F:female,sex:m:male] to merge them",
+            ["level_map=[sex:F:female,sex:m:male]"],
+        ),
+        (
+            "crea,sex\n" + "97.2,f\n106.1,male\n" * 3,
+            "column 'crea' of {path} is 101.7 in the middle, where the task's is 1.",
+            ["scale=crea:0.0113"],
+        ),
+    ],
+)
+def test_a_table_in_other_words_or_units_is_refused_with_its_setting(fl, ward, tmp_path, *, text, saying, settings):
+    rows = table(tmp_path, text)
+    done = fl("predict", ward, rows)
+    assert (done.code, done.out) == (1, "")
+    assert saying.format(path=rows) in done.err
+    assert predicted(fl("predict", ward, rows, *settings)) == ["well", "ill"] * ((len(text.splitlines()) - 1) // 2)
+
+
+def test_what_the_task_does_not_know_of_a_table_is_noted_beside_the_predictions(fl, ward, tmp_path):
+    done = fl("predict", ward, table(tmp_path, "crea,sex\n1.1,f\n1.2,diverse\n"))
+    assert done.err == (
+        "note: column 'sex' holds 'diverse' in 1 row, which the task does not know: they count as if nothing stood there\n"
+    )
+    assert len(predicted(done)) == 2

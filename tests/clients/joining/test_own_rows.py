@@ -58,7 +58,7 @@ def test_a_far_mean_shows_with_both_means(said):
 
 def test_levels_that_the_task_does_not_know_are_counted(said):
     assert said([*rows(22), "50,c,ill", "50,c,well"]) == [
-        "kind: 2 of 24 rows hold none of the task's levels (a, b), and count as none"
+        "kind: 2 of 24 rows hold nothing, or none of the task's levels (a, b), and count as none"
     ]
 
 

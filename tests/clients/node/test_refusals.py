@@ -420,13 +420,16 @@ def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, c
     assert f"{opened.addresses[2]} has not joined" in capsys.readouterr().out
 
 
-def test_a_task_that_is_over_takes_nobody(task, devnet):
+def test_a_task_that_is_over_takes_nobody_and_makes_no_wallet(task, devnet, tmp_path):
     opened, _, typed = task
     devnet(opened.w3, "evm_increaseTime", 2000)
     devnet(opened.w3, "evm_mine")
     opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
     with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
         client(typed())
+    with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
+        client(typed(anvil=None, key=tmp_path / "new.json"))
+    assert not (tmp_path / "new.json").exists()
 
 
 def test_whoever_stops_a_node_reads_that_it_is_a_client_still_and_how_it_goes_on(account, capsys):

@@ -222,7 +222,7 @@ def test_a_follower_waits_for_gateway_and_window_and_claims(played, gateway, unt
     assert "the stake is back: 1 tokens" in said
     told = "\n".join(said[said.index(f"receipt of {played.addresses[0]} for task {invite.task_id[:10]}…:") :])
     assert f"earned: {tokens(earned)} tokens, paid out" in told
-    assert "took part in 1 of the rounds 1 to 1" in told
+    assert "took part in every round: 1" in told
     assert "off the loss; the price is " in told
     assert "returned: 1 tokens of stake" in told
     assert len([line for line in said if "not known yet" in line]) == 1  # trouble is said once

@@ -292,7 +292,10 @@ def test_a_port_that_is_taken_is_said(tls):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (
-            pytest.raises(GatewayFailed, match=f"cannot listen on 127.0.0.1:{port}.*name a free port"),
+            pytest.raises(
+                GatewayFailed,
+                match=f"cannot listen on 127.0.0.1:{port} .Address already in use.; set port= to a free one",
+            ),
             running_gateway("127.0.0.1", port, tls=tls),
         ):
             pass

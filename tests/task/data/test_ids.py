@@ -42,7 +42,7 @@ def test_ids_are_read_as_they_stand_on_every_side(write):
     own, reading = survey_shard(path, schema=schema, style=FileStyle())
     assert own.data.features.tolist() == ROWS
     assert [column.kind for column in reading.columns] == ["target", "id", "id", "id"]
-    inputs = read_inputs(path, schema=json.loads(schema.to_json()), feature_shape=(3,))
+    inputs, _ = read_inputs(path, schema=json.loads(schema.to_json()), feature_shape=(3,))
     assert inputs.tolist() == ROWS
     assert rows_of_dataset(own.data).features.numpy().tolist() == ROWS
     assert dataset_hash(own.data) != dataset_hash(federation(path, ids=False).validation)

@@ -51,8 +51,18 @@ DIFFERENT = [
     ({"smoker": ("n", "y")}, "which the task does not know", {"level_map": "smoker:n:no,smoker:y:yes"}),
     (
         {"smoker": ("rookt", "niet")},
-        r"holds 'niet', 'rookt' .* say which is which, as in level_map=\[smoker:niet:no,smoker:rookt:no\]",
+        r"holds 'niet', 'rookt' .* say which is which: level_map=\[smoker:niet:LEVEL,smoker:rookt:LEVEL\] with one of them for LEVEL",
         {"level_map": "smoker:niet:no,smoker:rookt:yes"},
+    ),
+    (
+        {"smoker": ("N", "rookt")},
+        r"say which is which: level_map=\[smoker:N:no,smoker:rookt:LEVEL\] with one of them for LEVEL, or the level itself",
+        {"level_map": "smoker:N:no,smoker:rookt:yes"},
+    ),
+    (
+        {"outcome": ("krank", "gesund")},
+        r"say which is which: label_map=\[gesund:CLASS,krank:CLASS\] with one of them for CLASS, or correct the rows",
+        {"label_map": "krank:ill,gesund:well"},
     ),
     (
         {"crea": lambda n: f"{(0.6 + n % 8 / 10) * 88.4:.1f}"},
@@ -93,6 +103,61 @@ def test_what_differs_from_the_task_is_refused_with_a_setting_of_the_node(write,
     assert reading.classes == {"ill": 10, "well": 10}
 
 
+@pytest.mark.parametrize(
+    ("level_map", "advice"),
+    [
+        (
+            "smoker:0:noo,smoker:1:yes",
+            "writes '0' of column 'smoker' as 'noo', .*write smoker:0:no with one of them, or smoker:0:0 to",
+        ),
+        (
+            "smoker:0:LEVEL,smoker:1:LEVEL",
+            "writes '0' of column 'smoker' as 'LEVEL', which the task does not know; .*write smoker:0:LEVEL",
+        ),
+    ],
+)
+def test_a_level_is_mapped_to_one_that_the_task_knows(write, schema, level_map, advice):
+    path = own(write, lambda n: plain(n, smoker=("0", "1")))
+    with pytest.raises(DataError, match=advice):
+        read(path, schema, level_map=level_map)
+
+
+def test_a_level_that_is_mapped_to_itself_or_to_nothing_is_no_slip(write, schema):
+    path = own(write, lambda n: plain(n, smoker=("0", "1")))
+    for level_map in ("smoker:0:no,smoker:1:1", "smoker:0:no,smoker:1:NA", "smoker:0:1,smoker:1:1"):
+        read(path, schema, level_map=level_map)
+
+
+def test_all_columns_that_are_absent_are_named_at_once(write, schema):
+    path = own(write, plain, header="Age (years),creatinine,tobacco,OUTCOME")
+    with pytest.raises(DataError) as caught:
+        read(path, schema)
+    assert str(caught.value) == (
+        f"{path} has no columns 'outcome', 'age', 'crea', 'smoker'; expected the task's columns; it has Age (years), creatinine, tobacco, "
+        "OUTCOME; rename 'OUTCOME' to 'outcome', 'Age (years)' to 'age', 'creatinine' to 'crea' if those are the ones; add 'smoker', or "
+        "check the header"
+    )
+
+
+@pytest.mark.parametrize(
+    ("above", "line", "which"),
+    [("Export of May,,,", 2, "line above, which is"), ("Export,,,\nWard 3,,,", 3, "lines above, which are")],
+)
+def test_a_title_above_the_header_is_named_with_the_line_of_the_header(write, schema, above, line, which):
+    path = own(write, plain, header=f"{above}\nage,crea,smoker,outcome")
+    with pytest.raises(DataError, match=f"line {line} holds them: remove the {which} no part of the table"):
+        read(path, schema)
+
+
+def test_rows_below_the_table_that_hold_nothing_are_no_rows(write, schema):
+    path = own(write, plain)
+    path.write_text(path.read_text() + ",,,\n,,,\n")
+    assert len(read(path, schema)[0].data) == 20
+    path.write_text(path.read_text() + plain(3) + "\n")
+    with pytest.raises(DataError, match="2 of 23 rows have no label in column 'outcome'"):
+        read(path, schema)
+
+
 def test_every_setting_that_a_refusal_may_name_is_one_of_the_node():
     assert {key for _, _, settings in DIFFERENT for key in settings} <= set(SETTINGS)
 
@@ -131,7 +196,7 @@ def test_a_few_unknown_levels_clipped_values_and_one_class_are_told(write, schem
     _, reading = read(path, schema)
     told = " | ".join(reading.notes)
     assert "1 of 20 values of column 'crea' are clipped" in told
-    assert "column 'smoker' holds 'owl' in 1 rows" in told
+    assert "column 'smoker' holds 'owl' in 1 row," in told
     assert "every row is of the class 'ill'" in told
 
 

@@ -125,6 +125,19 @@ def test_a_file_that_would_read_back_as_something_else_is_refused(tmp_path, writ
         write_shards(tmp_path / "out", data=data, partition=IID, seed=0)
 
 
+def test_a_folder_beside_the_one_that_was_dealt_to_the_coordinator_is_told_from_it(tmp_path):
+    written = write_shards(tmp_path / "out", data=DataConfig(), partition=IID, seed=0)
+    advice = re.escape(
+        f"out holds what `fl shards` dealt to everybody; expected the coordinator's rows; point data.path at {written.coordinator}"
+    )
+    with pytest.raises(DataError, match=advice):
+        load_federation(holdout(tmp_path / "out"), IID, seed=0)
+    with pytest.raises(
+        DataError, match=f"there is no .*coordinater; .*did you mean {re.escape(str(written.coordinator))}"
+    ):
+        load_federation(holdout(tmp_path / "out" / "coordinater"), IID, seed=0)
+
+
 def test_a_dealt_holdout_settles_how_it_is_read(tmp_path):
     written = write_shards(tmp_path / "out", data=DataConfig(), partition=IID, seed=0)
     with pytest.raises(
