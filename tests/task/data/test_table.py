@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fl.task.data import DataError
@@ -264,6 +264,8 @@ def test_files_that_do_not_stack_are_refused(write):
 
 
 @settings(max_examples=40, deadline=None)
+@example(rows=[["", "", ""], ["a", "", ""], ["", "", ""], ["", "", ""]])
+@example(rows=[["", "", ""], ["", "", ""]])
 @given(
     rows=st.lists(
         st.lists(st.text("abc,;\"'\n 1.", max_size=6).map(str.strip), min_size=3, max_size=3), min_size=1, max_size=6
@@ -274,4 +276,6 @@ def test_cells_read_back_as_they_were_written(tmp_path_factory, rows):
     quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
     path.write_text("\n".join(quoted))
     table = read_table(path, delimiter=",", header=False)
+    while len(rows) > 1 and not any(rows[-1]):  # as spreadsheets write below a table
+        rows = rows[:-1]
     assert [list(row) for row in zip(*table.columns, strict=True)] == rows
