@@ -322,7 +322,7 @@ def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[Publ
             bundle.round, "the next model", "another one", "what its public step makes of the aggregated model"
         )
     if scoring.game is not None and step.rate:
-        without, after = scoring.loss(bundle.aggregate), scoring.loss(bundle.next)
+        without, after = scoring.held_out_loss(bundle.aggregate), scoring.held_out_loss(bundle.next)
         # float32 losses of two machines differ in their last bits.
         if not after <= without * (1 + 1e-5) + 1e-7:
             raise RoundDiffers(

@@ -31,7 +31,7 @@ from fl.rewards import Leaf, RoundTree
 from fl.scoring.public_vectors import PublicStep
 from fl.task.bounds import MOST_MODEL
 
-VERSION = 3  # of round.json; another one is refused by its number
+VERSION = 4  # of round.json; another one is refused by its number
 _LONGEST_NAME, _MOST_ARRAYS, _MOST_DIMENSIONS = 500, 1 << 16, 8
 # Coefficients of a public step: two for each array of the model (this round's step and direction), two for each of at most
 # 15 rounds before, and three (see `fl.scoring.public_vectors`).

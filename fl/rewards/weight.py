@@ -1,8 +1,9 @@
 """What an update weighs in a round: its stake's share, less what the round's length takes.
 
-a_k = stake_k / Σ stake, factor_k = min(1, R / ‖Δ_k‖), weight_k = round(a_k · factor_k · 2^32). R is the stake-weighted median
+a_k = stake_k / Σ stake, factor_k = min(1, R / ‖Δ_k‖), weight_k = floor(a_k · factor_k · 2^32). R is the stake-weighted median
 of the round's lengths but those of 0, and at most the spec's cap: an update that is longer counts as if it had that length, so
-that multiplying an honest one gains nothing. Everything is an integer or an exact fraction, the same bits on every machine.
+that multiplying an honest one gains nothing. Rounded down, a stake weighs no more under many names than
+under one. Everything is an integer or an exact fraction, the same bits on every machine.
 """
 
 from __future__ import annotations
@@ -80,21 +81,15 @@ def weights_q32(
         cap: The round's length R: what a longer update is held to, in units of 2^−64.
         selected: 1 for an update that the aggregation rule took and 0 for one that it left out (Krum, MultiKrum);
             all 1 by default. The stakes of those left out do not count.
-    Returns: one weight per participant; together at most 2^32 but for the rounding, half a unit each.
+    Returns: one weight per participant; together at most 2^32, and less by under a unit each where lengths take nothing.
     Raises: EmptyRound if no selected participant has a stake.
     """
     counted = [stake * flag for stake, flag in zip(stakes, selected or [1] * len(stakes), strict=True)]
     total = sum(counted)
     if total <= 0 and counted:
         raise EmptyRound
-    # One fraction, rounded once: stake·min(norm, cap) / (total·norm). Exact halves go up.
+    # One fraction, rounded once, down: stake·min(norm, cap) / (total·norm).
     return [
-        _round_half_up(stake * min(norm, cap) * WEIGHT_ONE, total * norm)
-        if norm
-        else _round_half_up(stake * WEIGHT_ONE, total)
+        stake * min(norm, cap) * WEIGHT_ONE // (total * norm) if norm else stake * WEIGHT_ONE // total
         for stake, norm in zip(counted, norms, strict=True)
     ]
-
-
-def _round_half_up(numerator: int, denominator: int) -> int:
-    return (2 * numerator + denominator) // (2 * denominator)

@@ -109,7 +109,7 @@ class PaidScoring:
     Args:
         spec: Names the rule.
         game: The loss on the whole committed validation set; None for an auditor without it, who has steps but no directions,
-            and scores of the direction only. In a task with public rounds half of its rows steer and the other half scores.
+            and scores of the direction only. All of its rows score; half of them steer the public step, the other half sets its length.
     Raises: ConfigError if the spec's rule does not fit its strategy, or is not installed here.
     """
 
@@ -131,9 +131,8 @@ class PaidScoring:
                 f"strategy={spec.strategy} counts clients and not stakes, so near-duplicates cannot share one weight; leave out "
                 "scorer.duplicate_cosine"
             )
-        self.spec, self.whole = spec, game
+        self.spec, self.game = spec, game
         self._rows: SplitRows | None = split_rows(game) if game is not None and spec.public_rounds else None
-        self.game = self._rows.scoring if self._rows else game  # the rows that score
         self.statistics: dict[str, NDArray[Any]] = {}  # of the batch norms at the base model that was scored last
         self._rule: Scorer
         self._robust: RobustRule | None = None
@@ -146,8 +145,8 @@ class PaidScoring:
             self._rule = build_scorer(spec.scorer, spec.scorer_arguments)
 
     @property
-    def scoring_rows(self) -> ValidationGame:
-        """The loss on the rows that score. Raises: ValueError for an auditor without the validation set."""
+    def validation(self) -> ValidationGame:
+        """The loss on the committed validation set. Raises: ValueError for an auditor without the validation set."""
         if self.game is None:
             raise ValueError("the validation set is not here, and this needs its loss; give it with the game")
         return self.game
@@ -183,11 +182,11 @@ class PaidScoring:
 
         The methods below do it by themselves.
         """
-        if self.whole is None:
+        if self.game is None:
             return
-        self.statistics = self.whole.measure_statistics(base)
+        self.statistics = self.game.measure_statistics(base)
         if self._rows is not None and self.statistics:
-            for part in (self._rows.steering, self._rows.scoring):
+            for part in (self._rows.steering, self._rows.held_out):
                 part.load_statistics(self.statistics)
 
     def step(
@@ -231,7 +230,7 @@ class PaidScoring:
             past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
         """
         self.measure(base)
-        found = direction(self.scoring_rows, base=base, step=step, nodes=self.spec.quadrature)
+        found = direction(self.validation, base=base, step=step, nodes=self.spec.quadrature)
         return without_public(found, self.public_before(base=base, past=past))
 
     def public_before(self, *, base: NDArray[np.float32], past: Sequence[PublicRound] = ()) -> list[PublicVector]:
@@ -243,7 +242,7 @@ class PaidScoring:
         """
         if not self.spec.public_rounds:
             return []
-        return public_vectors(past[: self.spec.public_rounds], parts=self.scoring_rows.layout.sizes, model=base)
+        return public_vectors(past[: self.spec.public_rounds], parts=self.validation.layout.sizes, model=base)
 
     def public_basis(
         self,
@@ -301,8 +300,17 @@ class PaidScoring:
         return step, step.applied(aggregate, basis)
 
     def loss(self, model: NDArray[np.float32]) -> float:
-        """The loss of a model on the rows that score; infinity where it is no number."""
-        return loss_on(self.scoring_rows, model)
+        """The loss of a model on the validation set, infinity where it is no number."""
+        return loss_on(self.validation, model)
+
+    def held_out_loss(self, model: NDArray[np.float32]) -> float:
+        """The loss of a model on the rows that set the public step's length, infinity where it is no number.
+
+        Raises: ValueError for an auditor without the validation set, and in a task without public rounds.
+        """
+        if self._rows is None:
+            raise ValueError("no rows are held out here; give the validation set of a task with public rounds")
+        return loss_on(self._rows.held_out, model)
 
     def scores(
         self,

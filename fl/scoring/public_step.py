@@ -1,7 +1,7 @@
 """The public step: the protocol itself goes along what everybody knows, before anybody is paid for going there.
 
 A line search in the few dimensions that the last steps and directions span, from the model that the inner strategy made. Half of
-the validation rows steer it, the other half sets its length: 0 where it does not help. It takes the worth out of replays, and
+the validation rows steer it, the other half, which the search has not seen, sets its length: 0 where it does not help. It takes the worth out of replays, and
 is an accelerator: honest clients spend the length of their updates on what is new.
 
 Source: Narkiss and Zibulevsky 2005, "Sequential Subspace Optimization Method for Large-Scale Unconstrained Problems" (SESOP).
@@ -36,7 +36,7 @@ def search(
     scale: float,
     gradients: int,
 ) -> PublicStep:
-    """Find the public step by BFGS on the steering rows and a choice of length on the scoring rows.
+    """Find the public step by BFGS on the steering rows and a choice of length on those held out.
 
     Args:
         rows: The halves of the validation set.
@@ -73,7 +73,7 @@ def search(
     coefficients = tuple(float(scale * place) for place in best_places)
     if not all(map(math.isfinite, coefficients)) or not any(coefficients):
         return nowhere
-    return as_far_as_it_helps(rows.scoring, aggregate=aggregate, basis=basis, coefficients=coefficients)
+    return as_far_as_it_helps(rows.held_out, aggregate=aggregate, basis=basis, coefficients=coefficients)
 
 
 def as_far_as_it_helps(
@@ -88,7 +88,7 @@ def as_far_as_it_helps(
     Along a convex loss that is the best of all rates, and where the whole step helps most it asks for three losses and not six.
 
     Args:
-        game: The loss that steers.
+        game: The loss on the rows that are held out.
         aggregate: The inner strategy's model, shape (P,).
         basis: Public vectors.
         coefficients: Of the whole step, one each.

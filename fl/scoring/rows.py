@@ -1,7 +1,8 @@
-"""Which validation rows steer the public step, and which ones score: a search on the rows that also score would overfit them.
+"""Which validation rows steer the public step, and which ones set its length: on the rows it fits, a search always seems to help.
 
 The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it (of text, as many as have 4,096
-tokens, or 32), and the second half scores, so that everybody who has the committed set splits it alike and nobody chooses the halves.
+tokens, or 32), and the second half is held out from the search, so that everybody who has the committed set splits it alike and nobody
+chooses the halves. All of them score.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import torch
 from fl.errors import ConfigError
 from fl.scoring.game import ValidationGame
 
-FEW = 40  # rows below which a half says little
-MOST_STEERING = 192  # rows: the search asks for many gradients, and its length is set on all rows that score
+FEW = 40  # rows below which they say little
+MOST_STEERING = 192  # rows: the search asks for many gradients, and its length is set on all rows of the other half
 MOST_STEERING_TOKENS, LEAST_STEERING = 4096, 32  # of text, where each token is a target
 
 
@@ -24,11 +25,11 @@ class SplitRows:
     """One validation set as two games."""
 
     steering: ValidationGame
-    scoring: ValidationGame
+    held_out: ValidationGame
 
 
 def split_rows(game: ValidationGame) -> SplitRows:
-    """Split a game's validation set into its halves; an odd row scores.
+    """Split a game's validation set into its halves; an odd row is held out.
 
     Raises: ConfigError for a single row, which has no halves.
     """
@@ -40,10 +41,10 @@ def split_rows(game: ValidationGame) -> SplitRows:
         )
     order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
     steers = torch.zeros(count, dtype=torch.bool)
-    scores = torch.zeros(count, dtype=torch.bool)
+    held_out = torch.zeros(count, dtype=torch.bool)
     steers[order[: min(count // 2, most_steering(game))]] = True
-    scores[order[count // 2 :]] = True
-    return SplitRows(steering=game.subset(steers), scoring=game.subset(scores))
+    held_out[order[count // 2 :]] = True
+    return SplitRows(steering=game.subset(steers), held_out=game.subset(held_out))
 
 
 def most_steering(game: ValidationGame) -> int:
@@ -55,10 +56,10 @@ def most_steering(game: ValidationGame) -> int:
 
 
 def few_rows(count: int) -> str | None:
-    """A warning in words for a validation set that is too small for its halves to say much; None for any other."""
+    """A warning in words for a validation set that is too small to say much; None for any other."""
     if count >= FEW:
         return None
     return (
-        f"the validation set has {count} rows, and scores rest on half of them; with fewer than {FEW} a score is mostly chance, "
-        "so bring more rows, or set scorer.public_rounds=0 to score on all of them"
+        f"the validation set has {count} rows, and all scores rest on them; with fewer than {FEW} a score is mostly chance, so bring "
+        "more rows"
     )

@@ -338,7 +338,7 @@ def test_a_rate_that_nobody_may_choose_is_refused(judge, bundles, rate):
     assert refused(judge, "the rate of the public step", bundle=bundle).seen == str(rate)
 
 
-def test_a_public_step_that_raises_the_scoring_loss_is_refused(world, judge, bundles):
+def test_a_public_step_that_raises_the_held_out_loss_is_refused(world, judge, bundles):
     """Away from where the search went, with a next model that follows to the bit."""
     scoring = PaidScoring(world.spec, game=world.game())
     told = bundles[1]
@@ -373,11 +373,12 @@ def test_a_public_vector_that_was_dropped_is_refused(world, judge, bundles):
     )
 
 
-def test_a_direction_of_the_steering_rows_is_refused(world, judge, bundles):
-    rows = split_rows(world.game())
+@pytest.mark.parametrize("half", ["steering", "held_out"])
+def test_a_direction_of_half_of_the_rows_is_refused(world, judge, bundles, half):
+    rows = getattr(split_rows(world.game()), half)
     told, past = bundles[1], past_of(bundles, 2)
     swapped = without_public(
-        direction(rows.steering, base=told.base, step=told.aggregate - told.base),
+        direction(rows, base=told.base, step=told.aggregate - told.base),
         public_vectors(past, parts=told.layout.sizes, model=told.base),
     )
     bundle = replace(told, direction=Blocks.encode(swapped), next=told.aggregate, public=nowhere(told))

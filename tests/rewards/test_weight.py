@@ -21,7 +21,7 @@ def test_norms_and_weights_are_those_of_the_vectors(case):
 @given(st.lists(st.integers(0, 10**30), min_size=1, max_size=9).filter(any))
 def test_weights_are_stake_shares_that_add_up_to_one(stakes):
     weights = weights_q32(stakes=stakes, norms=[ONE] * len(stakes), cap=NO_CAP)
-    assert abs(sum(weights) - WEIGHT_ONE) <= len(stakes)
+    assert WEIGHT_ONE - len(stakes) < sum(weights) <= WEIGHT_ONE
 
 
 @given(st.integers(1, 10**24), st.lists(st.integers(1, 10**24), min_size=1, max_size=5))
@@ -30,6 +30,16 @@ def test_two_identities_with_half_the_stake_each_weigh_as_much_as_one(stake, oth
     halves = weights_q32(stakes=[stake, stake, *others], norms=[ONE] * (2 + len(others)), cap=NO_CAP)
     assert abs(halves[0] + halves[1] - whole[0]) <= 1
     assert halves[2:] == whole[1:]
+
+
+@given(st.integers(1, 10**24), st.integers(2, 2000), st.integers(1, 2000))
+def test_under_many_names_a_stake_moves_the_model_no_more_than_under_one(stake, names, times):
+    # Lengthened until a weight is a few units: rounded to the nearest, each name could have half a unit more than its due.
+    norms = [ONE * stake * times] * names
+    split = weights_q32(stakes=[*[stake] * names, names * stake * times], norms=[*norms, ONE], cap=ONE)
+    whole = weights_q32(stakes=[names * stake, names * stake * times], norms=[norms[0], ONE], cap=ONE)
+    assert sum(split[:-1]) <= whole[0]
+    assert split[-1] == whole[1]
 
 
 def test_an_update_twice_the_cap_weighs_half():

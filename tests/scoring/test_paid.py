@@ -323,8 +323,8 @@ def test_the_spec_binds_the_rule_and_its_settings(spec):
     assert task_spec.hash() != replace(task_spec, scorer_arguments={"evaluations": 65}).hash()
 
 
-def test_an_auditor_without_the_validation_set_has_no_rows_that_score(spec):
+def test_an_auditor_without_the_validation_set_has_no_loss(spec):
     with pytest.raises(
         ValueError, match="the validation set is not here, and this needs its loss; give it with the game"
     ):
-        _ = PaidScoring(spec(), game=None).scoring_rows
+        _ = PaidScoring(spec(), game=None).validation

@@ -123,19 +123,19 @@ def test_rows_are_halved_by_their_hashes():
     count = len(game.features)
     order = sorted(range(count), key=lambda row: hashlib.sha256(game.validation_hash + row.to_bytes(8, "big")).digest())
     assert len(rows.steering.features) == count // 2
-    assert len(rows.scoring.features) == count - count // 2
+    assert len(rows.held_out.features) == count - count // 2
     np.testing.assert_array_equal(rows.steering.features, game.features[sorted(order[: count // 2])])
-    np.testing.assert_array_equal(rows.scoring.features, game.features[sorted(order[count // 2 :])])
+    np.testing.assert_array_equal(rows.held_out.features, game.features[sorted(order[count // 2 :])])
 
 
-def test_no_more_rows_steer_than_the_search_can_afford_and_half_of_all_score():
+def test_no_more_rows_steer_than_the_search_can_afford_and_half_of_all_are_held_out():
     game = small_round().game
     many = np.resize(np.arange(len(game)), 2 * MOST_STEERING + 50)
     game = ValidationGame(
         game.model, loss=game.objective, features=game.features[many], labels=game.labels[many], device="cpu"
     )
     rows = split_rows(game)
-    assert (len(rows.steering), len(rows.scoring)) == (MOST_STEERING, MOST_STEERING + 25)
+    assert (len(rows.steering), len(rows.held_out)) == (MOST_STEERING, MOST_STEERING + 25)
 
 
 @pytest.mark.parametrize(("tokens", "steering"), [(16, 192), (64, 64), (1000, 32)])
@@ -148,7 +148,7 @@ def test_of_text_as_many_rows_steer_as_have_4096_tokens(tokens, steering):
     )
     game = ValidationGame(torch.nn.Embedding(500, 3), loss=LanguageModelling(), rows=rows, device="cpu")
     split = split_rows(game)
-    assert (len(split.steering), len(split.scoring)) == (steering, 250)
+    assert (len(split.steering), len(split.held_out)) == (steering, 250)
 
 
 def test_one_row_has_no_halves():
@@ -166,18 +166,21 @@ def test_few_rows_are_warned_of_with_their_number(count, warned):
     told = few_rows(count)
     assert (told is not None) == warned
     if warned:
-        assert told.startswith(f"the validation set has {count} rows, and scores rest on half of them")
+        assert told == (
+            f"the validation set has {count} rows, and all scores rest on them; with fewer than 40 a score is mostly chance, so bring "
+            "more rows"
+        )
 
 
-def test_the_search_lowers_the_steering_loss_and_never_raises_the_scoring_loss():
+def test_the_search_lowers_the_steering_loss_and_never_raises_the_held_out_loss():
     inputs = small_round()
     rows = split_rows(inputs.game)
-    downhill = direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))
+    downhill = direction(rows.held_out, base=inputs.base, step=np.zeros(len(inputs.base)))
     basis = orthonormal(whole([downhill, np.arange(len(inputs.base), dtype=np.float64)]))
     step = search(rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=18)
     moved = step.applied(inputs.base, basis)
     assert step.rate in RATES
-    assert rows.scoring.evaluate(moved).loss <= rows.scoring.evaluate(inputs.base).loss
+    assert rows.held_out.evaluate(moved).loss <= rows.held_out.evaluate(inputs.base).loss
     full = PublicStep(coefficients=step.coefficients, rate=1.0).applied(inputs.base, basis)
     assert rows.steering.evaluate(full).loss < rows.steering.evaluate(inputs.base).loss
 
@@ -215,7 +218,7 @@ def test_the_search_costs_no_more_than_ten_gradients():
     rows, asked = split_rows(inputs.game), []
     measured = rows.steering.value_and_gradient
     rows.steering.value_and_gradient = lambda model: asked.append(1) or measured(model)
-    basis = orthonormal(whole([direction(rows.scoring, base=inputs.base, step=np.zeros(len(inputs.base)))]))
+    basis = orthonormal(whole([direction(rows.held_out, base=inputs.base, step=np.zeros(len(inputs.base)))]))
     search(rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=18)
     assert 0 < len(asked) / 2 <= 10  # each on half of the rows
 

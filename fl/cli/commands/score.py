@@ -90,7 +90,7 @@ def main(arguments: Sequence[str]) -> None:
     updates = [Blocks.from_bytes(update.wire, size=bundle.layout.size) for update in bundle.updates]
     scoring, past = PaidScoring(spec, game=game), _past(folder, bundle, spec=spec)
     inputs = RoundInputs(
-        game=scoring.scoring_rows,
+        game=scoring.validation,
         base=bundle.base,
         updates=BlockUpdates(blocks=updates),
         weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),

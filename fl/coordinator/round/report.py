@@ -38,7 +38,7 @@ class RoundReport:
     stakes: dict[str, int]  # wei, of everybody enrolled
     factors: dict[str, float]  # what the round's length left of each accepted update, 0 to 1
     refusals: tuple[Refusal, ...]
-    loss_before: float  # on the validation rows that score
+    loss_before: float  # on the validation set
     loss_aggregated: float  # of the inner strategy's model, before the public step
     loss_after: float
     public_rate: float | None  # of the public step, 0 where it did not help; None in a task without
@@ -75,7 +75,7 @@ def report_of(
         refusals: Of the nodes' replies; those that only scoring saw are in `settled`.
     Returns: the report but for receipts, reading, what the noise spent, and its seconds, which count this step too.
     """
-    bundle, header, rows = settled.bundle, posting.header, scoring.scoring_rows
+    bundle, header, rows = settled.bundle, posting.header, scoring.validation
     taken = {participant.account for participant in settled.participants}
     paid_before = {leaf.account: leaf.cumulative for leaf in opened.before.leaves}
     before, after = rows.evaluate(opened.base), rows.evaluate(bundle.next)
@@ -127,7 +127,7 @@ def read_round(
     if spec.attested:
         return read_attested(settled.attested, accounts=accounts)
     inputs = RoundInputs(
-        game=scoring.scoring_rows,
+        game=scoring.validation,
         base=opened.base,
         updates=BlockUpdates(blocks=[participant.blocks for participant in participants]),
         weights=np.array([update.weight / WEIGHT_ONE for update in bundle.updates]),

@@ -163,9 +163,9 @@ def _participants(
 
 def _warn(updates: Sequence[AcceptedUpdate], *, scoring: PaidScoring) -> None:
     """Say in the first round's log what makes pay follow worth badly."""
-    spec, rows = scoring.spec, scoring.whole
+    spec, rows = scoring.spec, scoring.game
     capped = loose_cap((update.blocks for update in updates), cap=spec.norm_cap) if spec.length == "capped" else None
-    for warning in (capped, few_rows(len(rows)) if spec.public_rounds and rows is not None else None):
+    for warning in (capped, few_rows(len(rows)) if rows is not None else None):
         if warning:
             log.warning(warning)
 
