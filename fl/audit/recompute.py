@@ -310,9 +310,7 @@ def _check_public_step(bundle: Bundle, scoring: PaidScoring, past: Sequence[Publ
     if bundle.public is None or bundle.aggregate is None:
         return  # a bundle has both or neither
     step = bundle.public
-    basis = scoring.public_basis(
-        base=bundle.base, aggregate=bundle.aggregate, direction=bundle.direction, layout=bundle.layout, past=past
-    )
+    basis = scoring.public_basis(base=bundle.base, aggregate=bundle.aggregate, layout=bundle.layout, past=past)
     check = Comparison(bundle.round)
     if step.rate not in RATES:
         raise RoundDiffers(bundle.round, "the rate of the public step", str(step.rate), f"one of {RATES}")

@@ -33,9 +33,9 @@ from fl.task.bounds import MOST_MODEL
 
 VERSION = 4  # of round.json; another one is refused by its number
 _LONGEST_NAME, _MOST_ARRAYS, _MOST_DIMENSIONS = 500, 1 << 16, 8
-# Coefficients of a public step: two for each array of the model (this round's step and direction), two for each of at most
-# 15 rounds before, and three (see `fl.scoring.public_vectors`).
-_COEFFICIENTS_EACH, _FURTHER_COEFFICIENTS = 2, 33
+# Coefficients of a public step: one for each array of the model (this round's step), one for each of at most 15 rounds before, and Adam's
+# (see `fl.scoring.public_vectors.step_vectors`).
+_FURTHER_COEFFICIENTS = 16
 _MOST_SIGNATURES, _LONGEST_SIGNATURE = 255, 1000
 # What somebody else's text does to a reader that expects another one.
 NOT_THIS = (ValueError, KeyError, TypeError, AttributeError, OverflowError, FairshareError)
@@ -188,7 +188,7 @@ def _public(raw: object, *, arrays: int) -> PublicStep | None:
         return None
     told = object_of(raw)
     coefficients = list_of(told["coefficients"])
-    most = _COEFFICIENTS_EACH * arrays + _FURTHER_COEFFICIENTS
+    most = arrays + _FURTHER_COEFFICIENTS
     if len(coefficients) > most:
         raise BadJson(
             problem=f"the public step has {len(coefficients)} coefficients, {most} are the most for {arrays} arrays"

@@ -128,7 +128,7 @@ class ScorerConfig:
     nodes: int = 3  # Gauss–Legendre nodes of the direction
     tolerance: float = 1e-3  # relative L2 by which an evaluator's direction, or attested scores, may differ
     public_rounds: int = 6  # last rounds whose steps and directions belong to nobody and pay nobody; 0: none
-    public_gradients: int = 8  # on half of the validation rows, that the search for the public step may ask for
+    public_gradients: int = 7  # on half of the validation rows, that the search for the public step may ask for; from round 3 on twice as many
     duplicate_cosine: str | None = None  # updates whose cosine reaches it share the weight of one, such as 0.98
     # Rounds of at most so many clients are read after scoring: standard errors, pairs not told apart, scores by class. A
     # client costs about three evaluations; 0 reads none.

@@ -23,8 +23,15 @@ from fl.scoring.direction import direction, weighted_step
 from fl.scoring.game import ValidationGame
 from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import agreed_length
-from fl.scoring.public_step import loss_on, search
-from fl.scoring.public_vectors import PublicRound, PublicStep, PublicVector, public_vectors, without_public
+from fl.scoring.public_step import gradients_in, loss_on, search
+from fl.scoring.public_vectors import (
+    PublicRound,
+    PublicStep,
+    PublicVector,
+    public_vectors,
+    step_vectors,
+    without_public,
+)
 from fl.scoring.rows import SplitRows, split_rows
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
 from fl.scoring.scorer import Scorer, TooManyClients, build_scorer
@@ -249,32 +256,28 @@ class PaidScoring:
         *,
         base: NDArray[np.float32],
         aggregate: NDArray[np.float32],
-        direction: Blocks,
         layout: Layout,
         past: Sequence[PublicRound] = (),
     ) -> list[PublicVector]:
-        """What is public once this round is known, but for the model itself: what the public step may go along.
+        """What the public step may go along: this round's step and those before it, orthonormal.
 
         Args:
             base: The model before, shape (P,).
             aggregate: The inner strategy's model, shape (P,).
-            direction: Of the round.
             layout: Arrays of the model.
             past: Public rounds before, latest first.
         """
-        this = PublicRound(
-            step=aggregate.astype(np.float64) - base.astype(np.float64),
-            direction=direction.decode().astype(np.float64),
-        )
-        return public_vectors((this, *past)[: self.spec.public_rounds], parts=layout.sizes)
+        this = aggregate.astype(np.float64) - base.astype(np.float64)
+        steps = (this, *(before.step for before in past))[: self.spec.public_rounds]
+        return step_vectors(steps, parts=layout.sizes)
 
     def public_step(
         self,
         *,
         base: NDArray[np.float32],
         aggregate: NDArray[np.float32],
-        direction: Blocks,
         layout: Layout,
+        number: int,
         past: Sequence[PublicRound] = (),
     ) -> tuple[PublicStep, NDArray[np.float32]] | None:
         """The round's public step and the model after it; None in a task without public rounds.
@@ -282,20 +285,20 @@ class PaidScoring:
         Args:
             base: The model before the round, shape (P,).
             aggregate: What the inner strategy made of it, shape (P,).
-            direction: As posted.
             layout: Of the model.
+            number: Of the round, from 1: it says how long the search is.
             past: The rounds before, the latest first.
         """
         if self._rows is None:
             return None
         self.measure(base)
-        basis = self.public_basis(base=base, aggregate=aggregate, direction=direction, layout=layout, past=past)
+        basis = self.public_basis(base=base, aggregate=aggregate, layout=layout, past=past)
         step = search(
             self._rows,
             aggregate=aggregate,
             basis=basis,
             scale=float(np.linalg.norm(aggregate.astype(np.float64) - base)),
-            gradients=self.spec.public_gradients,
+            gradients=gradients_in(number, first=self.spec.public_gradients),
         )
         return step, step.applied(aggregate, basis)
 

@@ -1,7 +1,6 @@
 """The public step: the protocol itself goes along what everybody knows, before anybody is paid for going there.
 
-A line search in the few dimensions that the last steps and directions span, from the model that the inner strategy made. Half of
-the validation rows steer it, the other half, which the search has not seen, sets its length: 0 where it does not help. It takes the worth out of replays, and
+A line search in the few dimensions that the last steps span, from the model that the inner strategy made. Half of the validation rows steer it, the other half, which the search has not seen, sets its length: 0 where it does not help. It takes the worth out of replays, and
 is an accelerator: honest clients spend the length of their updates on what is new.
 
 Source: Narkiss and Zibulevsky 2005, "Sequential Subspace Optimization Method for Large-Scale Unconstrained Problems" (SESOP).
@@ -21,11 +20,27 @@ from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import RATES, PublicStep, PublicVector, combined, products
 from fl.scoring.rows import SplitRows
 
+_FIRST_ROUNDS, _LONGER = (
+    2,
+    2,
+)  # the search is short in the first rounds, in which most is earned, and then so many times as long
 _WALL = 1e30  # what the search sees where the loss is no number
 
 
 class _EnoughAsked(Exception):
     """The search has had its gradients."""
+
+
+def gradients_in(number: int, *, first: int) -> int:
+    """How many gradients the search of a round may ask for.
+
+    What the public step takes off the loss in the first rounds is what clients are not paid for.
+
+    Args:
+        number: Of the round, from 1.
+        first: How many in the first two rounds; twice as many later.
+    """
+    return first if number <= _FIRST_ROUNDS else _LONGER * first
 
 
 def search(

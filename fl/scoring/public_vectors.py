@@ -66,9 +66,9 @@ class PublicStep:
 
 
 def public_vectors(
-    rounds: Sequence[PublicRound], *, parts: Sequence[int] = (), model: NDArray[np.floating] | None = None
+    rounds: Sequence[PublicRound], *, model: NDArray[np.floating], parts: Sequence[int] = ()
 ) -> list[PublicVector]:
-    """An orthonormal basis of what is public.
+    """An orthonormal basis of what is public, to be taken out of what pays.
 
     In this order: the latest round's step by tensor, its direction by tensor, the model by tensor, the step and the direction of each
     round before the latest, the sign of the latest direction, Adam's step on the directions, and Adam's on the steps; the first P // 4
@@ -76,24 +76,41 @@ def public_vectors(
 
     Args:
         rounds: The last rounds, the latest first.
+        model: As it is after them, shape (P,).
         parts: How many values each tensor of the model has, in order; none: the vector is one part.
-        model: As it is after them, shape (P,), to be taken out of what pays. The public step does without: it would go along the model's
-            length so well that shards of other sizes are paid further off their size (1.6 points on digits, and 1.0 so).
     """
     # In a model of few values, more would leave clients little to be paid for.
-    values = len(rounds[0].step) if model is None else len(model)
-    return orthonormal(islice(_all_public(rounds, parts=parts, model=model), values // _VALUES_EACH))
+    return orthonormal(islice(_all_public(rounds, parts=parts, model=model), len(model) // _VALUES_EACH))
+
+
+def step_vectors(steps: Sequence[NDArray[np.float64]], *, parts: Sequence[int] = ()) -> list[PublicVector]:
+    """An orthonormal basis of what the public step goes along: the steps of rounds, which clients' rows made.
+
+    In this order: the latest by tensor, each one before, and Adam's step on them; the first P // 4 of these. Not the directions, which fit
+    the validation rows: along those a search always seems to help, on the rows that were held out from it as well. And not the model: shards
+    of other sizes would be paid further off their size.
+
+    Args:
+        steps: Of the last rounds, the latest first, shape (P,) each.
+        parts: How many values each tensor of the model has, in order; none: the vector is one part.
+    """
+    return orthonormal(islice(_all_steps(steps, parts=parts), len(steps[0]) // _VALUES_EACH))
+
+
+def _all_steps(steps: Sequence[NDArray[np.float64]], *, parts: Sequence[int]) -> Iterator[PublicVector]:
+    yield from _by_part(steps[0], parts)
+    yield from (PublicVector(values=step) for step in steps[1:])
+    yield PublicVector(values=adam(list(reversed(steps))))
 
 
 def _all_public(
-    rounds: Sequence[PublicRound], *, parts: Sequence[int], model: NDArray[np.floating] | None
+    rounds: Sequence[PublicRound], *, parts: Sequence[int], model: NDArray[np.floating]
 ) -> Iterator[PublicVector]:
     """What is public, in its order; each is made when it is asked for, since each is 8 bytes a value."""
     if rounds:
         yield from _by_part(rounds[0].step, parts)
         yield from _by_part(rounds[0].direction, parts)
-    if model is not None:
-        yield from _by_part(model, parts)
+    yield from _by_part(model, parts)
     if rounds:
         for past in rounds[1:]:
             yield from (PublicVector(values=past.step), PublicVector(values=past.direction))

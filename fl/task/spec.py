@@ -66,7 +66,9 @@ class TaskSpec:
     norm_cap: str = "10"  # decimal; a longer update is scaled down to this Euclidean norm
     length: str = "median"  # median: also to the round's stake-weighted median length; capped: to norm_cap alone
     public_rounds: int = 6  # how many of the last rounds' steps and directions belong to nobody; 0: none do
-    public_gradients: int = 8  # on half of the rows, that the search for the public step may ask for
+    public_gradients: int = (
+        7  # on half of the rows, that the search for the public step may ask for; from round 3 on twice as many
+    )
     scorer: str = "direction"  # the rule that is paid; any other than direction is attested by evaluators, not provable
     scorer_arguments: dict[str, Any] = field(default_factory=dict)
     quadrature: int = 3  # Gauss–Legendre nodes of the direction

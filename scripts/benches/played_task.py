@@ -154,7 +154,7 @@ def play_task(
         aggregate = (base + step).astype(np.float32)
         if strategy is not None:
             aggregate = replay(strategy, number, participants, base=base, layout=layout, cap=length)
-        public = scoring.public_step(base=base, aggregate=aggregate, direction=direction, layout=layout, past=past)
+        public = scoring.public_step(base=base, aggregate=aggregate, layout=layout, number=number, past=past)
         after = public[1] if public else aggregate
         models, directions = [*models, base][-3:], [*directions, direction.decode()]
         done = public_round(base=base, following=after, direction=direction)

@@ -342,9 +342,7 @@ def test_a_public_step_that_raises_the_held_out_loss_is_refused(world, judge, bu
     """Away from where the search went, with a next model that follows to the bit."""
     scoring = PaidScoring(world.spec, game=world.game())
     told = bundles[1]
-    basis = scoring.public_basis(
-        base=told.base, aggregate=told.aggregate, direction=told.direction, layout=told.layout, past=past_of(bundles, 2)
-    )
+    basis = scoring.public_basis(base=told.base, aggregate=told.aggregate, layout=told.layout, past=past_of(bundles, 2))
     downhill = told.direction.decode().astype(np.float64)
     places = products(-50 * downhill / np.linalg.norm(downhill), basis)
     worse = PublicStep(coefficients=tuple(places), rate=1.0)
@@ -365,11 +363,7 @@ def test_a_public_vector_that_was_dropped_is_refused(world, judge, bundles):
     fewer = replace(told, public=replace(told.public, coefficients=told.public.coefficients[1:]))
     error = refused(judge, "the number of public vectors", bundle=fewer)
     assert error.expected == str(
-        len(
-            scoring.public_basis(
-                base=told.base, aggregate=told.aggregate, direction=told.direction, layout=told.layout, past=past
-            )
-        )
+        len(scoring.public_basis(base=told.base, aggregate=told.aggregate, layout=told.layout, past=past))
     )
 
 

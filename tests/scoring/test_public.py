@@ -12,21 +12,24 @@ from scoring.rounds import small_round
 from fl.errors import ConfigError
 from fl.scoring.direction import direction
 from fl.scoring.game import Evaluation, ValidationGame
-from fl.scoring.public_step import as_far_as_it_helps, search
+from fl.scoring.public_step import as_far_as_it_helps, gradients_in, search
 from fl.scoring.public_vectors import (
     RATES,
     PublicRound,
     PublicStep,
     PublicVector,
+    adam,
     combined,
     orthonormal,
     products,
     public_vectors,
+    step_vectors,
     without_public,
 )
 from fl.scoring.rows import MOST_STEERING, few_rows, split_rows
 from fl.task.objectives import LanguageModelling
 from fl.task.rows import Rows
+from fl.task.spec import TaskSpec
 
 VECTORS = st.lists(st.lists(st.floats(-1e3, 1e3), min_size=6, max_size=6), min_size=1, max_size=6)
 
@@ -65,7 +68,7 @@ def test_a_vector_that_was_said_before_is_dropped():
 def test_the_latest_round_comes_first_by_tensor_and_its_step_before_its_direction():
     x, y, z, w = np.eye(24)[[0, 1, 2, 3]]
     rounds = [PublicRound(step=3 * x + y, direction=z - w), PublicRound(step=y + z, direction=x + w)]
-    basis = public_vectors(rounds, parts=(1, 2, 21))
+    basis = public_vectors(rounds, model=np.zeros(24), parts=(1, 2, 21))
     assert [(vector.start, vector.values.tolist()) for vector in basis] == [
         (0, [1]), (1, [1, 0]), (1, [0, 1]), (3, [-1, *[0] * 20])
     ]  # fmt: skip
@@ -86,10 +89,23 @@ def test_an_older_round_is_one_vector_and_no_part_of_it():
     square = (0.999 * 0.001 * older.direction**2 + 0.001 * latest.direction**2) / (1 - 0.999**2)
     for replay in (*known, part, longer, np.sign(latest.direction), mean / (np.sqrt(square) + 1e-8)):
         assert np.linalg.norm(without_public(replay, basis)) < 1e-9 * np.linalg.norm(replay)
-    # The public step goes along all of these but the model.
-    assert len(public_vectors([latest, older], parts=(30, 30))) == len(basis) - 2
     half = np.where(np.arange(60) < 30, older.direction, 0)
     assert np.linalg.norm(without_public(half, basis)) > 0.1 * np.linalg.norm(half)
+
+
+def test_the_public_step_goes_along_steps_the_latest_by_tensor():
+    rng = np.random.default_rng(2)
+    latest, older = rng.normal(size=(2, 60))
+    basis = step_vectors([latest, older], parts=(30, 30))
+    assert [(vector.start, vector.stop) for vector in basis] == [(0, 30), (30, 60), (0, 60), (0, 60)]
+    for part in basis:
+        assert abs(np.linalg.norm(part.values) - 1) < 1e-12
+    by_tensor = np.where(np.arange(60) < 30, latest, -3 * latest)
+    for step in (by_tensor, older, adam([older, latest])):
+        assert np.linalg.norm(without_public(step, basis)) < 1e-9 * np.linalg.norm(step)
+    # Nothing that fits the validation rows is among them.
+    assert np.linalg.norm(without_public(rng.normal(size=60), basis)) > 1
+    assert len(step_vectors([latest[:8], older[:8]], parts=(2, 2, 4))) == 2  # a quarter of the values
 
 
 def test_a_small_model_keeps_three_quarters_for_its_clients():
@@ -213,13 +229,19 @@ def test_the_step_is_as_long_as_it_helps(losses, found, asked):
     assert chosen.coefficients == (1.0,)
 
 
+def test_the_search_is_short_in_the_rounds_that_pay_most():
+    assert [gradients_in(number, first=7) for number in (1, 2, 3, 40)] == [7, 7, 14, 14]
+
+
 def test_the_search_costs_no_more_than_ten_gradients():
     inputs = small_round()
     rows, asked = split_rows(inputs.game), []
     measured = rows.steering.value_and_gradient
     rows.steering.value_and_gradient = lambda model: asked.append(1) or measured(model)
     basis = orthonormal(whole([direction(rows.held_out, base=inputs.base, step=np.zeros(len(inputs.base)))]))
-    search(rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=18)
+    search(
+        rows, aggregate=inputs.base, basis=basis, scale=1.0, gradients=gradients_in(9, first=TaskSpec.public_gradients)
+    )
     assert 0 < len(asked) / 2 <= 10  # each on half of the rows
 
 

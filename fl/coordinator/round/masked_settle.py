@@ -107,7 +107,11 @@ def settle_masked(
         )
     with step("public step"):
         public = scoring.public_step(
-            base=current.base, aggregate=made, direction=direction, layout=current.layout, past=current.before.public
+            base=current.base,
+            aggregate=made,
+            layout=current.layout,
+            number=current.number,
+            past=current.before.public,
         )
     with step("settling"):
         settlement = settle(

@@ -103,7 +103,11 @@ def settle_updates(
         )
     with step("public step"):
         public = scoring.public_step(
-            base=current.base, aggregate=made, direction=blocks, layout=current.layout, past=current.before.public
+            base=current.base,
+            aggregate=made,
+            layout=current.layout,
+            number=current.number,
+            past=current.before.public,
         )
     with step("settling"):
         settlement = settle(
