@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,6 +70,8 @@ class ValidationGame:
         self.batch_size = batch_size or batch_size_for(self.model, self.rows)
         self._threads: int | None = None
         self._measured: bytes | None = None  # the vector that the batch statistics are of
+        # A round asks again for models of which it, or the round before, has asked.
+        self._evaluated: dict[bytes, Evaluation] = {}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -90,6 +93,9 @@ class ValidationGame:
 
     def evaluate(self, vector: NDArray[np.float32]) -> Evaluation:
         """Loss, accuracy and perplexity of a model's vector, shape (P,), as far as there are any."""
+        mark = hashlib.sha256(np.ascontiguousarray(vector)).digest()
+        if mark in self._evaluated:
+            return self._evaluated[mark]
         load_vector(self.model, vector, layout=self.layout)
         total = 0.0
         right: int | None = 0
@@ -98,11 +104,15 @@ class ValidationGame:
                 total += loss
                 right = None if correct is None or right is None else right + correct
         loss = total / len(self)
-        return Evaluation(
+        found = Evaluation(
             loss=loss,
             accuracy=None if right is None else right / len(self),
             perplexity=perplexity(loss) if self.objective.metric == "perplexity" else None,
         )
+        while len(self._evaluated) >= _EVALUATED:
+            del self._evaluated[next(iter(self._evaluated))]
+        self._evaluated[mark] = found
+        return found
 
     def gradient(self, vector: NDArray[np.floating]) -> NDArray[np.float64]:
         """∇loss at a model's vector, shape (P,)."""
@@ -192,6 +202,7 @@ class ValidationGame:
                     for places in np.array_split(np.arange(len(self)), max(1, len(self) // max(2, self.batch_size))):
                         self.objective.mean(self.model, self.rows.take(torch.from_numpy(places)).batch(self.device))
             finally:
+                self._evaluated.clear()
                 for norm, momentum in zip(norms, momenta, strict=True):
                     norm.momentum = momentum
                     norm.eval()
@@ -202,6 +213,7 @@ class ValidationGame:
         """Take running statistics that were measured elsewhere, by name."""
         load_buffers(self.model, arrays)
         self._measured = None
+        self._evaluated.clear()
 
     def subset(self, members: Tensor) -> ValidationGame:
         """The same game on some of the samples, by flags of shape (N,).
@@ -215,6 +227,7 @@ class ValidationGame:
             )
         part = copy.copy(self)
         part.__dict__.pop("validation_hash", None)  # of other rows
+        part._evaluated = {}
         part.rows = rows
         return part
 
@@ -223,6 +236,7 @@ class ValidationGame:
         return self.rows.batches(size or self.batch_size, device=self.device)
 
 
+_EVALUATED = 8  # models whose evaluation is kept
 _ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 2048, 16_000_000, 128
 
 

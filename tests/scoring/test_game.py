@@ -45,11 +45,36 @@ def test_buffers_and_frozen_parameters_do_not_travel(everything):
 
 def test_a_game_scores_in_evaluation_mode(everything):
     vector = vector_of(everything.model)
-    first, second = everything.evaluate(vector), everything.evaluate(vector)
-    assert first == second  # dropout is off
+    again = everything.subset(
+        torch.ones(len(everything), dtype=torch.bool)
+    )  # which knows nothing of what was evaluated
+    assert everything.evaluate(vector) == again.evaluate(vector)  # dropout is off
     everything.gradient(vector)
     np.testing.assert_array_equal(vector_of(everything.model), vector)  # batch statistics are frozen
     assert not everything.model.training
+
+
+def test_a_model_that_was_evaluated_is_not_passed_again_until_its_statistics_change(everything):
+    passes = []
+    everything.model.register_forward_hook(lambda *_: passes.append(1))
+    vectors = [vector_of(everything.model) + np.float32(0.01 * number) for number in range(9)]
+    first = everything.evaluate(vectors[0])
+    once = len(passes)
+    assert everything.evaluate(vectors[0].copy()) == first
+    assert len(passes) == once
+    assert everything.evaluate(vectors[1]) != first
+    assert len(passes) == 2 * once
+    statistics = {name: value + 1 for name, value in everything.measure_statistics(vectors[0]).items()}
+    before = len(passes)
+    measured = everything.evaluate(vectors[0])
+    everything.load_statistics(statistics)
+    assert everything.evaluate(vectors[0]) != measured
+    assert len(passes) == before + 2 * once
+    for vector in vectors[1:]:
+        everything.evaluate(vector)
+    before = len(passes)
+    everything.evaluate(vectors[0])  # the oldest of nine is forgotten
+    assert len(passes) == before + once
 
 
 class Standardising(nn.Module):
@@ -66,7 +91,8 @@ class Standardising(nn.Module):
 def test_a_model_that_writes_into_its_input_leaves_the_validation_set_as_it_was(rows):
     game = ValidationGame(Standardising(), loss=nn.CrossEntropyLoss(), features=rows.features, labels=rows.labels)
     before, vector = game.features.clone(), vector_of(game.model)
-    assert game.evaluate(vector) == game.evaluate(vector)
+    again = game.subset(torch.ones(len(game), dtype=torch.bool))
+    assert game.evaluate(vector) == again.evaluate(vector)
     np.testing.assert_array_equal(game.gradient(vector), game.gradient(vector))
     zeros = np.zeros((1, len(vector)))
     first, second = (evaluate(game, base=vector, parts=zeros, factors=np.ones((1, 1))).losses for _ in range(2))
