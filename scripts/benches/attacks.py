@@ -2,7 +2,7 @@
 
 A ratio is a cheat's pay over an honest client's of the same stake, both from one run, divided by the same client's ratio when it works
 honestly: so a shard that is worth more or less than others does not show. The cheat is the client whose honest pay is nearest to its
-stake. Each attack is played with all three rules off (norm cap alone, no public step, equal pots) and on, side by side; on digits each
+stake. What is paid by luck (`noise`, `opposite`) is played with more seeds. Each attack is played with all three rules off (norm cap alone, no public step, equal pots) and on, side by side; on digits each
 rule also by itself (one seed). Means over seeds.
 
 The last line is JSON; `bench/attacks-by-rule.json` has every ratio under every rule, `picture=FILE` the matrix as a heat map. `kept=FILE`
@@ -49,6 +49,7 @@ RULES = {
 }
 REPLAYS = ("replay_step", "replay_direction", "replay_average:0.9", "adam", "sign", "replay_model")
 SCALES = ("scale:2", "scale:5", "scale:50")
+CHANCE = ("noise", "opposite")  # paid by luck, of which three seeds tell little
 SHORT = "lazy:1/10+scale:10"  # a tenth of the steps, made as long as all of them
 ATTACKS = (
     *REPLAYS, "zero", "noise", "opposite", *SCALES, "stale", "lazy:1/2", "lazy:1/10", SHORT, "label_flip:0.4", "label_flip:1",
@@ -68,6 +69,7 @@ class Field:
     rounds: int
     sized: bool = True  # whether shards of sizes 1:2:…:6 can be dealt from it
     seeds: int = 3
+    chance_seeds: int = 3
     attacks: tuple[str, ...] = ATTACKS
 
 
@@ -78,6 +80,7 @@ def main() -> None:
             "data.path": "../shared/data/mnist10k",
             "hospitals": "../shared/data/heart-disease",
             "seeds": "3",
+            "chance.seeds": "24",
             "mnist.seeds": "1",
             "mnist.attacks": ",".join(ATTACKS),
             "only": "",
@@ -131,17 +134,20 @@ def fields_of(values: Mapping[str, str]) -> dict[str, Field]:
         model="fl.task.models:LogisticRegression", learning_rate=0.1, steps=20, data=DataConfig(name="breast_cancer")
     )
     iid, skewed = PartitionConfig(name="iid", clients=10), PartitionConfig(name="dirichlet", clients=10, alpha=0.5)
-    seeds = int(values["seeds"])
+    seeds = {
+        "seeds": int(values["seeds"]),
+        "chance_seeds": max(int(values.get("chance.seeds", "0")), int(values["seeds"])),
+    }
     fields = {
-        "digits": Field(setting=slow, partition=iid, rounds=10, seeds=seeds),
-        "digits, Dirichlet 0.5": Field(setting=slow, partition=skewed, rounds=10, sized=False, seeds=seeds),
-        "digits, converged": Field(setting=digits(), partition=iid, rounds=10, seeds=seeds),
-        "breast cancer": Field(setting=cancer, partition=replace(iid, clients=6), rounds=10, seeds=seeds),
+        "digits": Field(setting=slow, partition=iid, rounds=10, **seeds),
+        "digits, Dirichlet 0.5": Field(setting=slow, partition=skewed, rounds=10, sized=False, **seeds),
+        "digits, converged": Field(setting=digits(), partition=iid, rounds=10, **seeds),
+        "breast cancer": Field(setting=cancer, partition=replace(iid, clients=6), rounds=10, **seeds),
     }
     natural = PartitionConfig(name="natural", clients=0)
     if here(values["hospitals"], "hospitals"):
         fields["four hospitals"] = Field(
-            setting=hospitals(values["hospitals"]), partition=natural, rounds=10, sized=False, seeds=seeds
+            setting=hospitals(values["hospitals"]), partition=natural, rounds=10, sized=False, **seeds
         )
     if here(values["data.path"], "data.path"):
         lenet = mnist(values["data.path"], validation=400)
@@ -155,6 +161,7 @@ def fields_of(values: Mapping[str, str]) -> dict[str, Field]:
             partition=replace(iid, clients=6),
             rounds=6,
             seeds=int(values["mnist.seeds"]),
+            chance_seeds=int(values["mnist.seeds"]),
             attacks=tuple(attack for attack in ATTACKS if attack in played),
         )
     return {name: field for name, field in fields.items() if values["only"] in name}
@@ -181,6 +188,9 @@ def tasks_of(fields: Mapping[str, Field]) -> list[Task]:
             tasks += [(name, seed, attack, side) for attack in field.attacks for side in sides]
             if field.sized:
                 tasks += [(name, seed, "sizes", side) for side in ("off", "on")]
+        for seed in range(field.seeds, field.chance_seeds):
+            drawn = [attack for attack in field.attacks if attack in CHANCE]
+            tasks += [(name, seed, attack, side) for attack in ("honest", *drawn) for side in ("off", "on") if drawn]
     return tasks
 
 
@@ -281,13 +291,14 @@ def by_attack(
     table: dict[str, dict[str, float]] = {}
     for name, field in fields.items():
         side, one_price = RULES[rule]
-        seeds = [seed for seed in range(field.seeds) if (name, seed, field.attacks[0], side) in found]
-        if not seeds:
+        if (name, 0, field.attacks[0], side) not in found:
             continue
         table[name] = {}
         for attack in field.attacks:
             ratios = []
-            for seed in seeds:
+            for seed in range(field.chance_seeds if attack in CHANCE else field.seeds):
+                if (name, seed, attack, side) not in found:
+                    continue
                 outcome, honest = found[name, seed, attack, side], found[name, seed, "honest", side]
                 due = against_honest(honest, outcome["cheats"], one_price=one_price)
                 ratios.append(against_honest(outcome, outcome["cheats"], one_price=one_price) / due)
