@@ -93,7 +93,7 @@ class ValidationGame:
 
     def evaluate(self, vector: NDArray[np.float32]) -> Evaluation:
         """Loss, accuracy and perplexity of a model's vector, shape (P,), as far as there are any."""
-        mark = hashlib.sha256(np.ascontiguousarray(vector)).digest()
+        mark = hashlib.sha256(np.ascontiguousarray(vector).data).digest()
         if mark in self._evaluated:
             return self._evaluated[mark]
         load_vector(self.model, vector, layout=self.layout)
