@@ -1,6 +1,6 @@
 """Adapters of a language model, ten speakers, scored and paid: what it takes, and whether the pay is right.
 
-scripts/bench models [data.path=FOLDER rounds=6 steps=20 context=64 parts=exact,narrow,large]
+scripts/bench models [data.path=FOLDER rounds=6 steps=200 context=64 parts=exact,narrow,large]
 
 `exact`: the direction's scores against exact Shapley values. `narrow`: the same run with blocks of 8 bits, its perplexity against the first
 run's, and bytes of an update against float32. `large`: memory of rounds of large models, from `large.py`, in processes of their own: beside a
@@ -49,7 +49,7 @@ def main() -> None:
         {
             "data.path": "../shared/data/shakespeare",
             "rounds": "6",
-            "steps": "20",
+            "steps": "200",
             "context": "64",
             "parts": "exact,narrow,large",
         }
