@@ -174,7 +174,8 @@ def split(inputs: RoundInputs, client: int) -> RoundInputs:
     """The round with one client under two names, the second of them last."""
     weights = inputs.weights * np.where(np.arange(len(inputs)) == client, 0.5, 1.0)
     updates = [*inputs.updates, inputs.updates[client]]
-    return replace(inputs, updates=updates, weights=np.append(weights, weights[client]))
+    clips = None if inputs.clips is None else np.append(inputs.clips, inputs.clips[client])
+    return replace(inputs, updates=updates, weights=np.append(weights, weights[client]), clips=clips)
 
 
 def honest_cosines(large: Setting, hospitals: Setting) -> dict:
