@@ -58,7 +58,7 @@ def _public(rounds: int | None) -> str:
         return "–"
     if not rounds:
         return "none, and all of a direction pays"
-    return f"along steps and directions of the last {plural(rounds, 'round')}, which pay nobody"
+    return f"along the steps of the last {plural(rounds, 'round')}; those steps and the directions pay nobody"
 
 
 def privacy_told(summary: dict[str, Any]) -> str:

@@ -247,7 +247,7 @@ def test_the_rules_of_length_and_public_step_are_told():
     summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "median", 2
     text = Structure(page(summary)).text
     assert "held to the median of each round, by stake" in text
-    assert "along steps and directions of the last 2 rounds, which pay nobody" in text
+    assert "along the steps of the last 2 rounds; those steps and the directions pay nobody" in text
     summary["config"]["task"]["length"], summary["config"]["scorer"]["public_rounds"] = "capped", 0
     text = Structure(page(summary)).text
     assert "held to the task's cap" in text

@@ -324,7 +324,7 @@ function lengthOf(rule: string | null): string {
 function publicOf(rounds: number | null): string {
   if (rounds === null) return "–";
   if (!rounds) return "no public step, and all of a direction pays";
-  return `steps and directions of the last ${plural(rounds, "round")} belong to nobody: the protocol goes along them first, and they pay nobody`;
+  return `along the steps of the last ${plural(rounds, "round")}; those steps and the directions pay nobody`;
 }
 
 /** What a task is about, in the words of its data. */
