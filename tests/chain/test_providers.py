@@ -386,6 +386,31 @@ def test_a_chain_that_is_away_is_told_by_kind_beside_what_was_known():
     assert (known.get().value, known.get().problem) == (1, "ValueError")
 
 
+def test_a_reading_that_is_ended_is_told_and_begins_again(caplog):
+    raised = [SystemExit("https://key.example")]
+
+    def ask():
+        if raised:
+            raise raised.pop()
+        return 1
+
+    known = LastKnown(ask, every_s=0.01)
+    until(lambda: known.get().value == 1)
+    assert "reading the chain stopped (SystemExit); it starts again when somebody asks" in caplog.text
+    assert "key.example" not in caplog.text
+
+
+def test_without_a_thread_to_read_in_it_says_so_and_tries_again(monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    known = LastKnown(lambda: 1, every_s=0.01)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_thread)
+        assert known.get().problem == "RuntimeError"
+    until(lambda: known.get().value == 1)
+
+
 def until(holds):
     turn = threading.Event()
     for _ in range(1200):
