@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from fl.chain.rpc_url import is_loopback, shown
+from fl.chain.rpc_url import is_loopback, shown, with_scheme
 from fl.chain.tokens import eth, tokens
 from fl.errors import FairshareError
 
@@ -32,6 +32,19 @@ class ChainUnreachable(ChainError):
             else "check this machine's network and the address, and try again"
         )
         return f"no chain answers at {shown(self.url)} ({self.reason}); {what}"
+
+
+class NotAnRpcUrl(ChainUnreachable):
+    """What was named cannot be the URL of a node."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "not the URL of a node")
+        self.args = (url,)
+
+    def __str__(self) -> str:
+        if meant := with_scheme(self.url):
+            return f"the chain's URL has no http:// or https:// in front; write {shown(meant)}"
+        return f"{shown(self.url)} is not the URL of a node; write one such as http://127.0.0.1:8545 (http, https, ws or wss)"
 
 
 class AnswerTooLarge(ChainUnreachable):

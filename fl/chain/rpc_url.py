@@ -23,6 +23,14 @@ def usable(url: str) -> bool:
     return parts is not None and parts.scheme in _SCHEMES and bool(parts.hostname)
 
 
+def with_scheme(url: str) -> str:
+    """A URL that was written without its scheme, with the one that is likely meant; "" for one that has a scheme."""
+    if "://" in url or (parts := _split(f"https://{url}")) is None or not parts.hostname:
+        return ""
+    # A public service has a certificate and no port of its own; a devnet is the other way round.
+    return f"http{'' if parts.port or is_loopback(f'//{url}') else 's'}://{url}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL names the machine that asks, whichever that is."""
     parts = _split(url)

@@ -45,19 +45,19 @@ COMMANDS = {
         "bring back what a task still holds, and write model, card and archive: fl finish FOLDER",
     ),
     "predict": ("fl.cli.commands.predict", "what a trained model says of new rows: fl predict MODEL TABLE"),
-    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=INVITE key=KEYSTORE stake=TOKENS"),
+    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join INVITE key=KEYSTORE stake=TOKENS"),
     "score": (
         "fl.cli.commands.score",
         "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
     ),
     "claim": (
         "fl.cli.commands.claim",
-        "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…",
+        "pay out what an account earned: fl claim INVITE bundles=FOLDER account=0x…",
     ),
     "events": ("fl.cli.commands.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
     "evaluator": (
         "fl.cli.commands.evaluator",
-        "check rounds on your own machine and sign them: fl evaluator invite=INVITE key=KEYSTORE",
+        "check rounds on your own machine and sign them: fl evaluator INVITE key=KEYSTORE",
     ),
     "audit": (
         "fl.cli.commands.audit",

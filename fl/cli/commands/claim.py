@@ -10,7 +10,7 @@ from fl.bundle.store import BundleStore
 from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
 from fl.chain.tokens import tokens
-from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of
 from fl.errors import ConfigError
@@ -26,7 +26,12 @@ KNOWN = {
 
 def main(arguments: Sequence[str]) -> None:
     """Find the last final round and claim from it."""
-    values = parse(arguments, known=KNOWN, command="claim", required=["invite", "bundles", "account"])
+    values = parse(
+        named(arguments, "invite", command="claim"),
+        known=KNOWN,
+        command="claim INVITE",
+        required=["invite", "bundles", "account"],
+    )
     account = address_of(values["account"], setting="account")
     invite = load_invite(values["invite"])
     w3 = connect(invite.url, chain_id=invite.chain_id)

@@ -27,7 +27,7 @@ from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import private_folder
-from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
 from fl.cli.commands.join import accepted
@@ -59,7 +59,9 @@ _LONGEST_PAUSE_S = 30.0
 
 def main(arguments: Sequence[str]) -> None:
     """Check rounds until the task is over."""
-    values = parse(arguments, known=KNOWN, command="evaluator", required=["invite"])
+    values = parse(
+        named(arguments, "invite", command="evaluator"), known=KNOWN, command="evaluator INVITE", required=["invite"]
+    )
     if not values.get("key") and "anvil" not in values:
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
     every = number_of(values.get("every", "1"), setting="every")

@@ -14,7 +14,7 @@ from fl.bundle.invite_link import load_invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import check_invite, join
 from fl.chain.tokens import tokens, wei
-from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
@@ -39,7 +39,9 @@ INTERRUPTED = 130  # as shells have it
 
 def main(arguments: Sequence[str]) -> None:
     """Show what the task is, ask, and join."""
-    values = parse(arguments, known=KNOWN, command="join", required=["invite", "stake"])
+    values = parse(
+        named(arguments, "invite", command="join"), known=KNOWN, command="join INVITE", required=["invite", "stake"]
+    )
     invite = load_invite(values["invite"])
     _, _, terms = check_invite(invite)
     read_spec(invite.spec)  # which refuses what no task may ask for

@@ -64,7 +64,7 @@ def evaluators(python, environment, tmp_path):
     def start(invite, number, *arguments):
         process = subprocess.Popen(
             [
-                python, "-m", "fl.cli.main", "evaluator", f"invite={invite}", f"anvil={number}",
+                python, "-m", "fl.cli.main", "evaluator", str(invite), f"anvil={number}",
                 f"folder={tmp_path / f'evaluator-{number}'}", "every=0.05", *arguments,
             ],
             env=environment,

@@ -125,7 +125,7 @@ def test_without_a_yes_nothing_is_sent(open_task, monkeypatch, capsys, answer):
         return answer
 
     monkeypatch.setattr("builtins.input", said)
-    join([f"invite={open_task.invite_path}", "anvil=7", "stake=5"])
+    join([str(open_task.invite_path), "anvil=7", "stake=5"])
     assert len(open_task.task.enrolments()) == 2
     assert "nothing was signed or sent" in capsys.readouterr().out
 
@@ -133,7 +133,7 @@ def test_without_a_yes_nothing_is_sent(open_task, monkeypatch, capsys, answer):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["stake=5"], "invite is not set; add invite=…"),
+        (["stake=5"], "invite is not set; write fl join INVITE, or invite=…"),
         (["invite=x", "stake=5", "stke=5"], "stke is no setting of fl join, the nearest is stake"),
     ],
 )
@@ -155,7 +155,7 @@ def test_a_file_that_is_not_there_is_named(open_task, tmp_path):
 def test_a_claim_waits_for_the_window_and_then_pays(open_task, capsys):
     open_task.run(open_task.app(open_task.downhill), grid=open_task.grid(open_task.app(open_task.downhill)))
     owner = open_task.clients[0].address
-    arguments = [f"invite={open_task.invite_path}", f"bundles={open_task.folder / 'bundles'}"]
+    arguments = [str(open_task.invite_path), f"bundles={open_task.folder / 'bundles'}"]
     with pytest.raises(ConfigError, match="none of the 1 rounds in .* is final yet"):
         claim([*arguments, f"account={owner}"])
     pass_time(open_task.w3, until=open_task.escrow.posted_at(open_task.task.task_id, 1) + 101)
