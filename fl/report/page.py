@@ -146,11 +146,7 @@ def _figures(summary: dict[str, Any]) -> str:
     figures = [
         (quality.name.capitalize(), last, f"from {first}, on the test set"),
         ("Earned", f"{tokens(earned)}", f"{percent(earned / budget) if budget else '–'} of {tokens(budget)} tokens"),
-        (
-            "Claimed",
-            tokens(totals["paid_wei"]),
-            "all that was earned" if not unclaimed else f"{tokens(unclaimed)} open",
-        ),
+        ("Claimed", *_claimed(int(totals["paid_wei"]), unclaimed=unclaimed)),
         ("Clients paid", f"{paid:,} of {len(clients):,}", plural(len(rounds), "round")),
         ("Cost of being paid", percent(paying / wall) if wall else "–", f"of {seconds(wall)} s in rounds"),
         ("Gas to post a round", f"{posts['median']:,}" if posts else "–", f"median; {gas_total(summary):,} in all"),
@@ -160,6 +156,15 @@ def _figures(summary: dict[str, Any]) -> str:
         for name, big, small in figures
     )
     return f'<dl class="figures" aria-label="Headline figures">{cells}</dl>'
+
+
+def _claimed(claimed: int, *, unclaimed: int) -> tuple[str, str]:
+    # A coordinator's page is written when its rounds are over, and clients claim when they like.
+    if unclaimed and not claimed:
+        return "not yet", f"when this page was written; {tokens(unclaimed)} can be claimed"
+    return tokens(
+        claimed
+    ), f"{tokens(unclaimed)} not claimed when this page was written" if unclaimed else "all that was earned"
 
 
 def _plots(summary: dict[str, Any]) -> str:

@@ -75,6 +75,20 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
     )
 
 
+def left_out(table: Table, *, schema: TableSchema) -> tuple[ColumnReading, ...]:
+    """The columns of a file that the task does not use, so that its owner sees that they were seen.
+
+    By name where both have one; a file without names has the task's columns in the task's order.
+    """
+    used = {schema.target, *(column.name for column in schema.columns)}
+    names = table.names if table.has_header and schema.has_header else schema.names
+    return tuple(
+        ColumnReading(name=name, kind="left out", holds="not used by the task", missing=0, missing_as="")
+        for name in names
+        if name not in used
+    )
+
+
 def survey_inputs(table: Table, *, schema: TableSchema, style: FileStyle) -> list[str]:
     """What the owner of rows without labels has to know: values that are clipped, and levels that the task does not know.
 
