@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clients.errors import NodeRefusal
 from fl.chain.typed_data import MaskedStep
 from fl.codec import Blocks
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.privacy.checks import check_agreement
 from fl.privacy.graph import LEAST_CLOSED, by_number, pair_of
 from fl.privacy.lengths import agreed_length
@@ -147,7 +147,7 @@ class Member:
             raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
         if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
             raise NotSaid(
-                f"the roster has {len(roster)} clients and {LEAST_CLIENTS} hide each other, or it has not what this client stated"
+                f"the roster has {plural(len(roster), 'client')} and {LEAST_CLIENTS} hide each other, or it has not what this client stated"
             )
         known = {peer.account: peer for peer in peers}
         expected = [peer for peer in setting.graph[self.account] if peer in roster]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from fl.chain.rpc_url import is_loopback, shown, with_scheme
-from fl.chain.tokens import eth, tokens
+from fl.chain.tokens import eth, in_tokens, tokens
 from fl.errors import FairshareError
 
 # Of the contract's errors.
@@ -152,7 +152,7 @@ class TokenTooLow(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{self.address} holds {tokens(self.balance)} tokens and the {self.purpose} takes {tokens(self.needed)}; get "
+            f"{self.address} holds {in_tokens(self.balance)} and the {self.purpose} takes {tokens(self.needed)}; get "
             "tokens first (on a devnet anybody may mint: `fl mint`)"
         )
 
@@ -179,7 +179,7 @@ class Refused(ChainError):
 def _amount(name: str, value: object) -> object:
     # Rounds, seconds and counts are never that large.
     if isinstance(value, int) and value >= _LARGE and name in _AMOUNTS:
-        return f"{tokens(value)} tokens"
+        return f"{in_tokens(value)}"
     # A term is named by its words in 32 bytes.
     if name == "term" and isinstance(value, str) and _WORD.fullmatch(value):
         return bytes.fromhex(value[2:]).rstrip(b"\0").decode()

@@ -70,6 +70,11 @@ def two_places(amount: int) -> str:
     return f"{'−' if amount < 0 else ''}{cents // 100:,}.{cents % 100:02d}"
 
 
+def in_tokens(amount: int) -> str:
+    """As `tokens`, with the noun: 1 token, 2.50 tokens."""
+    return f"{tokens(amount)} token" + ("" if amount == WEI else "s")
+
+
 def tokens(amount: int) -> str:
     """Wei as people read them: with two decimals from one token on, with three digits below."""
     if abs(amount) < WEI:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.coordinator.round.clock import PAYING
-from fl.plain_text import plural
+from fl.plain_text import agreeing, plural
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.client_tables import clients_table, matrix_tables, reasons_list
@@ -108,7 +108,7 @@ def _lead(summary: dict[str, Any]) -> str:
     )
     if unpaid:
         text += f" {plural(unpaid, 'client')} earned nothing."
-    return text + (f" {plural(refused, 'update')} {'was' if refused == 1 else 'were'} refused." if refused else "")
+    return text + (f" {plural(refused, 'update')} {agreeing(refused, 'was', 'were')} refused." if refused else "")
 
 
 def _on_machines(summary: dict[str, Any]) -> bool:
@@ -258,7 +258,7 @@ bundle, _ = Bundle.read(Path("{folder}"))  # refuses a file that is not what the
 print("0x" + RoundTree(bundle.leaves).root.hex())
 END
 # {escaped(header["tree_root"])}</code></pre>
-<p>{_standing(summary)} {quorum} of {evaluators} evaluators had to sign each header.</p>
+<p>{_standing(summary)} {quorum} of {plural(evaluators, "evaluator")} had to sign each header.</p>
 <h3>Headers in full</h3>
 {headers_list(summary)}"""
 

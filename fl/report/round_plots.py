@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fl.chain.tokens import WEI
 from fl.plain_text import plural
 from fl.report.drawing import Drawing, Series
 from fl.report.plot import Plot, change_of, points

@@ -9,11 +9,12 @@ from fl.bundle.invite_link import load_invite
 from fl.bundle.store import BundleStore
 from fl.chain.escrow import Escrow
 from fl.chain.sender import connect
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.rewards import RoundTree
 
 KNOWN = {
@@ -40,7 +41,9 @@ def main(arguments: Sequence[str]) -> None:
     rounds = store.rounds()
     final = next((number for number in reversed(rounds) if escrow.is_final(invite.id_bytes, number)), None)
     if final is None:
-        raise ConfigError(f"none of the {len(rounds)} rounds in {values['bundles']} is final yet; wait for its window")
+        raise ConfigError(
+            f"{values['bundles']} has {plural(len(rounds), 'round')}, and none is final yet; wait for its window"
+        )
     header, _ = read_header(store.bundle(final))
     tree = RoundTree(read_leaves(store.bundle(final)), published=True)
     try:
@@ -54,4 +57,4 @@ def main(arguments: Sequence[str]) -> None:
         proof=tree.proof(index),
         account=signer(values.get("key"), chain_id=invite.chain_id),
     )
-    print(f"{account} has claimed {tokens(escrow.claimed(invite.id_bytes, account))} tokens in all; {sent.gas} gas")
+    print(f"{account} has claimed {in_tokens(escrow.claimed(invite.id_bytes, account))} in all; {sent.gas} gas")

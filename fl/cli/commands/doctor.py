@@ -31,10 +31,11 @@ from fl.chain.errors import AnvilMissing, ChainError, ChainUnreachable
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite
 from fl.chain.sender import connect, ether_of
-from fl.chain.tokens import eth, tokens
+from fl.chain.tokens import eth, in_tokens, tokens
 from fl.cli.arguments.key_value import parse
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, text_of
+from fl.plain_text import plural
 
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
@@ -256,7 +257,7 @@ def invitation(text: str, *, address: str | None) -> Iterator[Finding]:
     except ChainError as error:
         yield Finding(level=FAIL, what="task", seen=str(error))
     else:
-        seen = f"{invite.task_id[:10]}… pays up to {tokens(terms.budget)} tokens over {terms.rounds} rounds"
+        seen = f"{invite.task_id[:10]}… pays up to {in_tokens(terms.budget)} over {plural(terms.rounds, 'round')}"
         yield Finding(level=OK, what="task", seen=seen)
         if address:
             yield from funds(w3, token, address)

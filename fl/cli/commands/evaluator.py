@@ -25,7 +25,7 @@ from fl.chain.json_file import write_json
 from fl.chain.membership import check_gateway
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.chain.whole_file import private_folder
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
@@ -170,7 +170,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
             break
         if not told:
             print(
-                f"all rounds are in; {tokens(backer.stake)} tokens are staked until the task is closed. Ctrl-C leaves them there, and "
+                f"all rounds are in; {in_tokens(backer.stake)} are staked until the task is closed. Ctrl-C leaves them there, and "
                 "`fl finish` fetches them then",
                 flush=True,
             )
@@ -178,7 +178,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
         time.sleep(max(every, 0.2))
     came = take_reward(record, account=account)
     if came:
-        print(f"{tokens(came)} tokens came back to {account.address}", flush=True)
+        print(f"{in_tokens(came)} came back to {account.address}", flush=True)
 
 
 def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[EvaluatedRound]:

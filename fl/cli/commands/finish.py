@@ -25,7 +25,7 @@ from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.paid_task import NotCoordinator, PaidTask
 from fl.chain.task_state import Status, TaskState
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import keystore_of
 from fl.cli.arguments.signer import signer
@@ -96,14 +96,14 @@ def _finish_evaluator(folder: Path, values: dict[str, str]) -> None:
         print(f"released the stake of evaluator {evaluator} in {sent.hash}")
     if credit := escrow.credit(token.address, payer):
         escrow.withdraw_for(token.address, payer, account=account)
-        print(f"{payer} got {tokens(credit)} tokens back")
+        print(f"{payer} got {in_tokens(credit)} back")
     if stake := escrow.backer(invite.id_bytes, evaluator).stake:
         when = (
             "the task is closed"
             if state.status != Status.CLOSED
             else f"it has been closed for {terms.challenge_window} s"
         )
-        print(f"{tokens(stake)} tokens are staked for evaluator {evaluator} until {when}; run `fl finish` again then")
+        print(f"{in_tokens(stake)} are staked for evaluator {evaluator} until {when}; run `fl finish` again then")
     elif not credit:
         print(f"the contract owes {payer} nothing")
 

@@ -17,7 +17,7 @@ from fl.audit.disputes.submit import Filings, take_reward
 from fl.audit.disputes.watch import Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import bundles_of, open_task, split
@@ -140,7 +140,7 @@ class _Watcher:
         else:
             self._say_once(f"round {finding.round}: {finding.what}")
         if self._filings is None:
-            bond = f" with a bond of {tokens(finding.bond)} tokens" if finding.bond else ""
+            bond = f" with a bond of {in_tokens(finding.bond)}" if finding.bond else ""
             self._say_once(f"  would file {finding.call.function}{bond} about round {finding.round}: {finding.what}")
             return False
         try:
@@ -166,7 +166,7 @@ class _Watcher:
 
     def _reward(self) -> str:
         came = take_reward(self.watch.record, account=self.account) if self.account else 0
-        return f"; {tokens(came)} tokens came in" if came else ""
+        return f"; {in_tokens(came)} came in" if came else ""
 
     def _remember(self) -> None:
         found = [seen_to_json(update) for update in self.watch.seen]

@@ -11,6 +11,7 @@ from typing import Any
 
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
+from fl.plain_text import plural
 from fl.task.data.file_style import FileStyle, TypedStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
@@ -249,7 +250,7 @@ class PartitionConfig:
                 raise ConfigError(f"partition.sizes holds {size}; set every size above 0")
         if self.clients not in (0, len(self.sizes)):
             raise ConfigError(
-                f"partition.sizes lists {len(self.sizes)} sizes for {self.clients} clients; "
+                f"partition.sizes lists {plural(len(self.sizes), 'size')} for {plural(self.clients, 'client')}; "
                 "list one per client, or set partition.clients=0 to count them"
             )
 

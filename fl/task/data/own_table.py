@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.plain_text import plural
+from fl.plain_text import agreeing, plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import similar
 from fl.task.data.cells import levels, missing_cells, numbers
@@ -180,7 +180,7 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
     )
     if beyond:
         notes.append(
-            f"{beyond} of {len(values)} values of column {column.name!r} are clipped to {CLIP:g} standard deviations of the "
+            f"{beyond} of {plural(len(values), 'value')} of column {column.name!r} {agreeing(beyond, 'is', 'are')} clipped to {CLIP:g} standard deviations of the "
             f"task's ({column.mean - CLIP * column.std:.4g} to {column.mean + CLIP * column.std:.4g})"
         )
     return range_of(float(values.min()), float(values.max())), notes
@@ -197,7 +197,7 @@ def _check_unit(
         raise DataError(
             seen=f"column {name!r} of {source} is {amount(float(np.median(values)))} in the middle, where the task's is {amount(mean)} on average"
             + (f", {amount(ratio)} times as much" if ratio is not None else "")
-            + f"; {outside} of {len(values)} values {beyond}",
+            + f"; {outside} of {plural(len(values), 'value')} {beyond}",
             expected="the task's unit",
             fix=f"if the unit differs set data.scale={name}:FACTOR"
             + (f" (near {near}; take the exact one)" if near != "FACTOR" else "")
@@ -209,7 +209,9 @@ def _check_unit(
 def _ids(column: IdColumn, values: NDArray[np.float64]) -> tuple[str, list[str]]:
     beyond = int((values > column.highest).sum())
     notes = (
-        [f"{beyond} of {len(values)} ids of column {column.name!r} are above {column.highest}, the task's highest"]
+        [
+            f"{beyond} of {plural(len(values), 'id')} of column {column.name!r} {agreeing(beyond, 'is', 'are')} above {column.highest}, the task's highest"
+        ]
         if beyond
         else []
     )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
+from fl.plain_text import agreeing, plural
 from fl.task.data.advice import shown
 from fl.task.data.cells import missing_cells, numbers
 from fl.task.data.column_roles import ColumnRoles
@@ -318,7 +319,7 @@ def _groups(table: Table, *, config: DataConfig) -> tuple[NDArray[np.int64] | No
                 missing=config.missing,
             )
         raise DataError(
-            seen=f"{nobody.size} rows have nothing in data.group={config.group} ({table.place(int(nobody[0]))})",
+            seen=f"{plural(nobody.size, 'row')} {agreeing(nobody.size, 'has', 'have')} nothing in data.group={config.group} ({table.place(int(nobody[0]))})",
             expected="the client of every row",
             fix="fill the column, or remove these rows",
         )

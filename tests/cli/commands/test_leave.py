@@ -21,4 +21,4 @@ def test_whoever_left_before_a_round_that_never_comes_waits_for_the_close(liar, 
     fl("leave", str(liar.world.folder), "anvil=5", "accept=true")  # in round 3: it has no part in a fourth
     assert liar.world.escrow.client(liar.task.task_id, liar.world.clients[0].address).left_round == 4
     status = fl("status", f"folder={liar.world.folder}", f"account={liar.world.clients[0].address}").out
-    assert "staked now: 1 tokens, back when the task is closed" in status
+    assert "staked now: 1 token, back when the task is closed" in status

@@ -60,7 +60,7 @@ def test_pay_for_a_client_that_has_left(new_world, watch, account):
     assert done.code == 1
     assert "round 2 is fine" in done.out  # in which it still took part
     assert "round 3 FRAUD: a total or payout does not follow from the round before" in done.out
-    assert "; 1 tokens came in" in done.out
+    assert "; 1 token came in" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
     assert liar.world.token.balance(account(WATCHER).address) == TOKENS
 
@@ -176,7 +176,7 @@ def test_a_leaf_that_is_asked_for_is_shown(liar, watch, account):
     done = watch(liar)
     assert done.code == 0
     assert "filed showLeaf in 0x" in done.out
-    assert "; 1 tokens came in" in done.out  # the asker's bond
+    assert "; 1 token came in" in done.out  # the asker's bond
     assert liar.task.state().open_challenges == 0
 
 

@@ -240,7 +240,7 @@ def test_a_new_keystore_is_made_and_lacks_tokens(task, keystore, tmp_path, capsy
     with pytest.raises(NotFunded) as caught:  # before the question, and in tokens
         client(typed(key=str(path), anvil=None, stake="1", accept=None))
     printed = capsys.readouterr().out
-    assert str(caught.value).startswith(f"send 1 tokens ({task[0].token.address}) for the stake and 0.")
+    assert str(caught.value).startswith(f"send 1 token ({task[0].token.address}) for the stake and 0.")
     assert "it has no faucet; on a devnet `fl mint` makes tokens); nothing was signed or sent" in str(caught.value)
     assert f"made the keystore {path} of 0x" in printed
     assert json.loads(path.read_text())["address"]
