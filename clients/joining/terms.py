@@ -143,7 +143,7 @@ class Offer:
 def at_stake(terms: Terms) -> str:
     """What evaluators lose for signing what they could have seen to be wrong, behind their number."""
     if not terms.evaluator_stake:
-        return ", who have nothing at stake"
+        return ", with nothing at stake"
     return f" with {in_tokens(terms.evaluator_stake)} of each at stake, lost for signing what it could see to be wrong"
 
 

@@ -173,7 +173,12 @@ class Refused(ChainError):
 
     def __str__(self) -> str:
         details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
-        return f"the contract refused {self.call}: {self.name}({details})"
+        told = f"the contract refused {self.call}: {self.name}({details})"
+        if self.name != "TermOutOfRange" or self.number("most") >= _LARGE:  # that would be wei, and settings are in tokens
+            return told
+        # The contract's name of a term is that of its setting but for the capitals.
+        setting = re.sub("(?=[A-Z])", "_", str(_amount("term", self.values["term"]))).lower()
+        return f"{told}; set {setting} from {self.values['least']} to {self.values['most']}"
 
 
 def _amount(name: str, value: object) -> object:

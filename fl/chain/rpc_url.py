@@ -39,7 +39,7 @@ def is_loopback(url: str) -> bool:
 
 
 def carries_key(url: str) -> bool:
-    """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is no word."""
+    """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is not a word."""
     parts = _split(url)
     if parts is None:
         return False
@@ -87,7 +87,7 @@ def with_key(url: str) -> str:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises for one that is no number)
+        parts.port  # noqa: B018 (raises for one that is not a number)
     except ValueError:
         return None
     return parts

@@ -139,7 +139,12 @@ def _run() -> None:
 
 def _help() -> str:
     lines = [f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items()]
-    return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", "fl COMMAND --help tells more."])
+    begin = [
+        "To see it all on this machine: fl run, then fl dashboard runs/latest.",
+        "To take part in somebody's task: fl client INVITE FILE.",
+        "fl COMMAND --help tells more.",
+    ]
+    return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", *begin])
 
 
 if __name__ == "__main__":

@@ -245,7 +245,7 @@ class ChainConfig:
 
 @dataclass(kw_only=True)
 class AttackConfig:
-    """Which clients do something else than honest work: `3:label_flip:0.5` by number, or `ring:2,5`, which names its own."""
+    """Which clients do something other than honest work: `3:label_flip:0.5` by number, or `ring:2,5`, which names its own."""
 
     behaviours: list[str] = field(default_factory=list)
 

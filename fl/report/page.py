@@ -274,7 +274,7 @@ def _standing(summary: dict[str, Any]) -> str:
         rule = escaped(summary["task"]["scorer"])
         return (
             f"The scores are <strong>attested by evaluators, not provable on chain</strong>: the rule {rule} "
-            "is no inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
+            "is not an inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
             "recompute direction and scores within the task's tolerance; weights, totals, price, pay and tree follow from them as "
             "integers, the same on every machine."
         )

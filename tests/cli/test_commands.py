@@ -105,7 +105,9 @@ def test_the_small_commands_name_the_nearest_key(refuses, command):
     wrong = {"deploy": ("chian", "chain"), "mint": ("tokns", "tokens"), "key": ("pth", "path")}.get(
         command, ("slc", "solc")
     )
-    refuses(command, f"{wrong[0]}=1", saying=f"{wrong[0]} is no setting of fl {command}, the nearest is {wrong[1]}; ")
+    refuses(
+        command, f"{wrong[0]}=1", saying=f"{wrong[0]} is not a setting of fl {command}, the nearest is {wrong[1]}; "
+    )
 
 
 def test_an_argument_without_a_sign_is_refused(refuses):
@@ -190,6 +192,9 @@ def test_a_chain_that_nobody_runs_is_refused(refuses, tmp_path):
 
 def test_a_chain_that_is_no_url_is_refused(refuses):
     refuses("deploy", "chain=mainnet", saying="chain is 'mainnet'; set anvil, or the URL of a node such as http://")
+    refuses(
+        "deploy", "chain=127.0.0.1:8545", saying="the chain's URL has no http:// or https:// in front; write http://127"
+    )
 
 
 @pytest.mark.parametrize("setting", ["id", "port"])
@@ -218,7 +223,7 @@ def test_a_token_that_is_not_there_is_refused(refuses, anvil, tmp_path):
 def test_a_token_that_is_no_address_is_refused(refuses, anvil, tmp_path, token):
     refuses(
         "deploy", f"chain={anvil}", f"token={token}", f"out={tmp_path}/d.json",
-        saying=f"token is {token!r}, which is no address; write 0x and 40 hex digits",
+        saying=f"token is {token!r}, which is not an address; write 0x and 40 hex digits",
     )  # fmt: skip
 
 
@@ -247,14 +252,14 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "saying"),
     [
-        ("to=me", "to is 'me', which is no address; write 0x and 40 hex digits"),
+        ("to=me", "to is 'me', which is not an address; write 0x and 40 hex digits"),
         (
             "to=0x70997970c51812dc3A010C7d01b50e0d17dc79C8",
             "to is '0x70997970c51812dc3A010C7d01b50e0d17dc79C8', whose capitals are not those of its checksum, so a digit may be wrong;",
         ),
         (
             "to=70997970C51812dc3A010C7d01b50e0d17dc79C8",
-            "to is '70997970C51812dc3A010C7d01b50e0d17dc79C8', which is no address",
+            "to is '70997970C51812dc3A010C7d01b50e0d17dc79C8', which is not an address",
         ),
         ("tokens=lots", "tokens is 'lots'; write a number of tokens such as 1000 or 0.5"),
         ("deployment=none.json", "deployment file none.json is not there; write one with `fl deploy`"),

@@ -136,7 +136,7 @@ def drawings(text: str) -> list[dict]:
     """What the charts of a page are given to draw; JSON that is not JSON fails here."""
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no number of JSON")
+        raise AssertionError(f"{word} is not a number of JSON")
 
     found = re.findall(r'<script type="application/json">(.*?)</script>', text, flags=re.DOTALL)
     return [json.loads(text, parse_constant=refuse) for text in found]
@@ -229,7 +229,9 @@ def test_attested_scores_are_called_so_and_provable_ones_are_not():
     summary["task"].update(attested=True, scorer="shapley")
     text = Structure(page(summary)).text
     assert "shapley scores, attested" in text
-    assert "attested by evaluators, not provable on chain: the rule shapley is no inner product of two vectors" in text
+    assert (
+        "attested by evaluators, not provable on chain: the rule shapley is not an inner product of two vectors" in text
+    )
 
 
 def test_a_loss_that_is_not_a_number_does_not_stop_the_page():

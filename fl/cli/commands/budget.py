@@ -88,4 +88,4 @@ def _preview(task_id: str, terms: Terms, state: TaskState, *, amount: int, by: s
             f"what is not promised yet is then more than the coordinator's bond of {in_tokens(terms.bond)} covers: where rounds come "
             "faster than they become final, one waits for those before"
         )
-    yield "they are the clients' then: if the task ends otherwise than planned, they are shared as the rest of the budget is"
+    yield "they are the clients' then: if the task does not end as planned, they are shared as the rest of the budget is"

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     invite = invite_named(values)
     if not invite.gateway:
         raise ConfigError(
-            f"the invite {printable(values['invite'], most=60)} names no gateway, so its task runs on one machine; ask the coordinator for "
+            f"the invite {printable(values['invite'], most=60)} has no gateway, so its task runs on one machine; ask the coordinator for "
             "the invite that `fl coordinator` printed"
         )
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.

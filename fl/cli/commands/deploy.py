@@ -15,9 +15,9 @@ from web3 import Web3
 from fl.chain.anvil import running_anvil
 from fl.chain.deploying import put_contracts
 from fl.chain.deployment import BadDeployment, Deployment
-from fl.chain.errors import ChainUnreachable
+from fl.chain.errors import ChainUnreachable, NotAnRpcUrl
 from fl.chain.provider import PatientProvider
-from fl.chain.rpc_url import key_note, shown
+from fl.chain.rpc_url import key_note, shown, with_scheme
 from fl.chain.sender import connect
 from fl.chain.tokens import eth
 from fl.cli.arguments.key_value import parse
@@ -59,6 +59,8 @@ def main(arguments: Sequence[str]) -> None:
     if not 0 < port < 65536:
         raise ConfigError(f"port is {values['port']!r}; set one from 1 to 65535")
     _try_to_write(out)
+    if (":" in chain or "." in chain) and with_scheme(chain):  # a host, and not a word such as mainnet
+        raise NotAnRpcUrl(url=chain)
     if chain != "anvil" and "://" not in chain:
         raise ConfigError(f"chain is {chain!r}; set anvil, or the URL of a node such as {ANVIL_HOST}:{ANVIL_PORT}")
     token = address_of(values["token"], setting="token") if "token" in values else None

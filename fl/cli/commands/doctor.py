@@ -40,7 +40,7 @@ from fl.plain_text import plural
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
     "deployment": "a deployment file: looks at its chain and contracts too",
-    "key": "a keystore: looks at its form, its rights and, where a chain is known, what it holds; asks for no password",
+    "key": "a keystore: looks at its form, its rights and, where a chain is known, what it holds; does not ask for a password",
 }
 OK, WARN, FAIL = "ok", "warn", "fail"
 # What commands listen on by default.
@@ -216,7 +216,7 @@ def keystore(path: Path) -> tuple[str | None, Finding]:
         if content["version"] != 3 or "ciphertext" not in content["crypto"]:
             raise ValueError("version")
     except (Unreadable, ValueError, KeyError, TypeError, AttributeError) as error:
-        seen = f"{path} is no v3 keystore ({type(error).__name__})"
+        seen = f"{path} is not a v3 keystore ({type(error).__name__})"
         return None, Finding(level=FAIL, what="keystore", seen=seen, advice="pass the file that `fl key` wrote")
     rights = path.stat().st_mode & 0o777
     if rights & 0o077:
@@ -320,7 +320,7 @@ def gateway(invite: Invite) -> Iterator[Finding]:
             raise UnusableAnswer(reason=f"HTTP {answer.status} {answer.phrase}".strip())
         task = text_of(object_of(read_json(answer.body, most=_MOST_BYTES))["task_id"], most=100, what="task_id")
     except (NoAnswer, BadJson, KeyError) as error:
-        reason = error.reason if isinstance(error, NoAnswer) else "it answers with something else than an invite"
+        reason = error.reason if isinstance(error, NoAnswer) else "it answers with something other than an invite"
         if "certificate" in reason:
             yield _untrusted(invite, reason)
             return

@@ -170,7 +170,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
             break
         if not told:
             print(
-                f"all rounds are in; {in_tokens(backer.stake)} are staked until the task is closed. Ctrl-C leaves them there, and "
+                f"all rounds are in; the stake of {in_tokens(backer.stake)} stays until the task is closed. Ctrl-C leaves them there, and "
                 "`fl finish` fetches them then",
                 flush=True,
             )

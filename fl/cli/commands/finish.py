@@ -66,9 +66,7 @@ def _folder(values: dict[str, str]) -> Path:
         if (path / "invite.json").exists() or _evaluated(path):
             return path
     seen = (
-        f"{named[0]} holds no invite.json"
-        if len(named) == 1
-        else "there is neither a coordinator nor a node folder here"
+        f"{named[0]} has no invite.json" if len(named) == 1 else "there is neither a coordinator nor a node folder here"
     )
     raise ConfigError(f"{seen}; write fl finish FOLDER, with that of a coordinator, a run or a node")
 
@@ -103,7 +101,9 @@ def _finish_evaluator(folder: Path, values: dict[str, str]) -> None:
             if state.status != Status.CLOSED
             else f"it has been closed for {terms.challenge_window} s"
         )
-        print(f"{in_tokens(stake)} are staked for evaluator {evaluator} until {when}; run `fl finish` again then")
+        print(
+            f"a stake of {in_tokens(stake)} stays with evaluator {evaluator} until {when}; run `fl finish` again then"
+        )
     elif not credit:
         print(f"the contract owes {payer} nothing")
 

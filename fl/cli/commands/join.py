@@ -94,7 +94,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
             digest = hex_of(known["commitment"], size=32)
         except (Unreadable, BadJson, KeyError) as error:
             raise ConfigError(
-                f"{note} is no note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
+                f"{note} is not a note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
             ) from error
         if {key: known.get(key) for key in of} == of:
             return digest

@@ -41,7 +41,7 @@ class NotSentAlong(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{in_tokens(self.amount)} are minted to {self.to}, and {eth(self.ether)} ETH did not get there: {self.error}; "
+            f"minted {in_tokens(self.amount)} to {self.to}, but {eth(self.ether)} ETH did not get there: {self.error}; "
             "send the ETH alone, with tokens=0"
         )
 

@@ -78,7 +78,7 @@ def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]
     if state.held_from:
         yield f"round {state.held_from} and all after it wait for a challenge"
     if state.pool:
-        yield f"{in_tokens(state.pool)} beside the pay are shared by the clients, because the task ended otherwise than planned"
+        yield f"{in_tokens(state.pool)} beside the pay are shared by the clients, because the task did not end as planned"
 
 
 def _next_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
@@ -109,7 +109,7 @@ def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escro
             if state.bond
             else f"its bond of {in_tokens(terms.bond)} is due when the task starts"
             if state.status == Status.OPEN
-            else "no bond of it is in the contract any more"
+            else "its bond is no longer in the contract"
         )
         yield f"{account} is the coordinator: {bond}"
     if account in terms.evaluators:

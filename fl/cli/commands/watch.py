@@ -29,7 +29,7 @@ from fl.plain_text import printable
 KNOWN = {
     "key": "keystore that pays the gas and the bonds and gets the rewards; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
-    "dry": "true says what would be filed and files nothing; needs no key",
+    "dry": "true says what would be filed, and files nothing; it needs no key",
     "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
     "receipts": "receipts.json of the account: an update that has one and was left out is proven",
     "account": "whose receipts they are, if not the key's",

@@ -65,7 +65,7 @@ def _least_rows(config: RunConfig, federation: Federation) -> int:
     if not asked.rows and not counts:
         raise ConfigError(
             "privacy.rows is not set: what noise on rows spends depends on how many a client has at least, which nobody knows before it "
-            "joins; set privacy.rows=1000, say, and who has fewer is told so before it stakes"
+            "joins; set privacy.rows=1000, say, and who has fewer is told before it stakes"
         )
     least = asked.rows or min(counts)
     if counts and min(counts) < least:

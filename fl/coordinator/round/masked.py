@@ -276,7 +276,7 @@ class MaskedRound:
                     return
                 check_pairs(said.pairs[account], account=account, transcript=said, setting=setting)
         except BadSeed as error:
-            # Its shares are what it committed to, so it shared something else than its seeds.
+            # Its shares are what it committed to, so it shared something other than its seeds.
             self._refuse(state.nodes.get(error.account, 0), error.account, str(error))
             self._void(str(error))
 

@@ -58,7 +58,7 @@ class DataConfig:
     drop_unlabelled: bool = False  # leave rows without a label out; otherwise they are refused, with their numbers
     categorical: list[int | str] = field(default_factory=list)  # besides those that hold words, found by themselves
     ids: bool = False  # all columns hold ids, of words or items, which the model takes as whole numbers
-    drop: list[int | str] = field(default_factory=list)  # columns that are no feature, such as a patient number
+    drop: list[int | str] = field(default_factory=list)  # columns that are not features, such as a patient number
     # What stands for no value, in any case; a number in any spelling, so that -999 is -999.0 too.
     missing: list[str] = field(default_factory=lambda: list(DEFAULT_MISSING))
     missing_zero: list[int | str] = field(default_factory=list)  # columns where 0 stands for no value too

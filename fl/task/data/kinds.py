@@ -46,7 +46,7 @@ def kind_of(
 ) -> ColumnKind:
     """Numbers, or levels.
 
-    Categorical is what is listed as such, and words of which most hold no digit. A few words among numbers are refused as
+    Categorical is what is listed as such, and words of which most have no digit. A few words among numbers are refused as
     errors; so are words that hold digits, which are numbers written otherwise more often than categories.
 
     Args:

@@ -35,7 +35,7 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
         return table
     if rows.size == len(table):
         raise DataError(
-            seen=f"{table.source} has no label in any of its {plural(len(table), 'row')} (column {table.names[place]!r})",
+            seen=f"{table.source} has no label in any row (column {table.names[place]!r})",
             expected="a label in every row",
             fix="set data.target to the column to predict, or leave the file out",
         )
@@ -63,7 +63,7 @@ def name_classes(
         place: Of the label.
         positive_above: The threshold of a number, None for classes.
         label_map: Words for classes.
-    Raises: DataError if a target is no number where a threshold is set, or is not in the map.
+    Raises: DataError if a target is not a number where a threshold is set, or is not in the map.
     """
     if positive_above is not None:
         everywhere = np.ones(len(table), dtype=np.bool_)

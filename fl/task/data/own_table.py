@@ -167,7 +167,7 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
     place = table.names.index(column.name)
     values = numbers(table, place, present=~absent)[~absent]
     if not values.size:
-        return "nothing", [f"column {column.name!r} holds no value at all"]
+        return "nothing", [f"column {column.name!r} has no value at all"]
     notes = about_amounts(column.name, table.columns[place][~absent], values)
     beyond = _check_unit(
         column.name,

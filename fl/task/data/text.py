@@ -190,7 +190,7 @@ def _files(folder: Path) -> list[Path]:
     if not found:
         here = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise DataError(
-            seen=f"{folder} holds no text (it holds {here})",
+            seen=f"{folder} has no text (it holds {here})",
             expected=f"one file per client, ending in {', '.join(SUFFIXES)}, or a folder that datasets saved",
             fix="put them there, or point data.path at their folder",
         )
@@ -237,7 +237,7 @@ _NEWLINE = np.frombuffer(b"\n", dtype=np.uint8)
 
 
 def _bytes_of(path: Path) -> NDArray[np.uint8]:
-    """A file's bytes, paged in as they are read; a byte-order mark is no text."""
+    """A file's bytes, paged in as they are read; a byte-order mark is not text."""
     try:
         if not path.stat().st_size:
             return np.zeros(0, dtype=np.uint8)

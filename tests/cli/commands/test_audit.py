@@ -442,15 +442,15 @@ def test_two_tasks_are_refused(refuses):
 
 
 def test_a_folder_without_an_invite_is_refused(refuses, tmp_path):
-    refuses("audit", tmp_path, saying=f"{tmp_path} holds no invite.json; name the folder of a run or of a coordinator")
+    refuses("audit", tmp_path, saying=f"{tmp_path} has no invite.json; name the folder of a run or of a coordinator")
 
 
 def test_an_invite_without_bundles_is_refused(refuses, world):
-    refuses("audit", world.invite.to_string(), saying="the invite names no gateway; say where the bundles are")
+    refuses("audit", world.invite.to_string(), saying="the invite has no gateway; say where the bundles are")
 
 
 def test_bundles_that_are_nowhere_are_refused(refuses, run):
-    refuses("audit", run, "bundles=/nowhere", saying="bundles is /nowhere, which is no folder")
+    refuses("audit", run, "bundles=/nowhere", saying="bundles is /nowhere, which is not a folder")
 
 
 def test_another_validation_set_is_refused(refuses, run, rows):
@@ -472,7 +472,7 @@ def test_an_invite_with_another_spec_is_refused(refuses, run, world):
 
 @pytest.mark.parametrize(
     ("spec", "saying"),
-    [("nonsense", "the task spec is no JSON that can be used (it is no JSON ("), ("[]", "the task spec is a list")],
+    [("nonsense", "the task spec is not JSON that can be used (it is not JSON ("), ("[]", "the task spec is a list")],
 )
 def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
     Invite(**{**vars(world.invite), "spec": spec}).write(run / "invite.json")
@@ -480,7 +480,7 @@ def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
 
 
 def test_an_account_that_is_none_is_refused(refuses, run):
-    refuses("audit", run, "account=me", saying="account is 'me', which is no address")
+    refuses("audit", run, "account=me", saying="account is 'me', which is not an address")
 
 
 def test_receipts_of_nobody_are_refused(refuses, run):

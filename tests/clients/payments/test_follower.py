@@ -275,7 +275,7 @@ def test_a_follower_says_once_that_the_chain_is_away(played, until, relay, tmp_p
     follower.start()
     try:
         until(lambda: said, what="the trouble")
-        assert said[0].startswith(f"the chain at {url} gives no answer (")
+        assert said[0].startswith(f"the chain at {url} does not answer (")
         relay.open(played.invite.url)
         until(lambda: "the chain answers again" in said, what="the chain's return")
     finally:
@@ -347,7 +347,7 @@ def test_a_follower_of_an_account_that_left_lets_the_node_rest_and_fetches_the_s
             until(lambda: follower.over, what="the stake")
         finally:
             follower.stop()
-    assert "this account left the task; the node takes no part any more and waits for its stake" in said
+    assert "this account left the task; the node no longer takes part and waits for its stake" in said
     assert "the stake is back: 1 token" in said
     assert any(line.startswith("what later rounds add to the pay comes with `fl finish") for line in said)
     client = world.escrow.client(world.task.task_id, world.addresses[0])

@@ -84,7 +84,7 @@ def test_words_are_made_once_and_for_shares_that_open(played):
     refused("asked for words before shares, or for words again", lambda: member.mask({}, setting=setting))
     shared, _, _ = member.share(played.said.roster, keys(played, account), setting=setting, sign=played.signer(account))
     refused("0 neighbours shared their seeds, 2 hide an update", lambda: shared.mask({}, setting=setting))
-    refused("who is no neighbour that committed", lambda: shared.mask({wallet(50).address: b""}, setting=setting))
+    refused("who is not a neighbour that committed", lambda: shared.mask({wallet(50).address: b""}, setting=setting))
     refused(
         "its sealed shares do not open with the key that it signed",
         lambda: shared.mask({played.accounts[1]: bytes(60)}, setting=setting),
@@ -164,7 +164,7 @@ def test_a_client_notes_what_its_own_update_comes_to(played, tmp_path):
     with pytest.raises(BrokenLedger, match="round 1 cannot be read"):
         scores.of(1)
     path.write_text("nonsense")
-    with pytest.raises(BrokenLedger, match="it is no JSON"):
+    with pytest.raises(BrokenLedger, match="it is not JSON"):
         scores.of(1)
 
 

@@ -195,7 +195,7 @@ def test_a_few_unknown_levels_clipped_values_and_one_class_are_told(write, schem
                .replace("yes", "owl" if n == 5 else "yes"))  # fmt: skip
     _, reading = read(path, schema)
     told = " | ".join(reading.notes)
-    assert "1 of 20 values of column 'crea' are clipped" in told
+    assert "1 of 20 values of column 'crea' is clipped" in told
     assert "column 'smoker' holds 'owl' in 1 row," in told
     assert "every row is of the class 'ill'" in told
 
