@@ -91,7 +91,7 @@ class ArchiveClient:
         """The API of an invite's gateway. Raises: ConfigError for an invite without one."""
         if not invite.gateway:
             raise ConfigError(
-                "the invite has no gateway; it is of a task on one machine, whose bundles are in a folder"
+                "the invite has no gateway: its task runs on one machine, and its bundles are in a folder there"
             )
         domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
         return cls(f"{invite.gateway}/api", ca=invite.ca, account=account, domain=domain, task_id=invite.id_bytes)

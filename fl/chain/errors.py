@@ -174,7 +174,9 @@ class Refused(ChainError):
     def __str__(self) -> str:
         details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
         told = f"the contract refused {self.call}: {self.name}({details})"
-        if self.name != "TermOutOfRange" or self.number("most") >= _LARGE:  # that would be wei, and settings are in tokens
+        if (
+            self.name != "TermOutOfRange" or self.number("most") >= _LARGE
+        ):  # that would be wei, and settings are in tokens
             return told
         # The contract's name of a term is that of its setting but for the capitals.
         setting = re.sub("(?=[A-Z])", "_", str(_amount("term", self.values["term"]))).lower()

@@ -216,7 +216,9 @@ class PrivacyConfig:
                 "one of the two"
             )
         if self.noise == "none" and (self.epsilon is not None or self.multiplier is not None):
-            raise ConfigError("privacy.epsilon and privacy.multiplier are of a noise; set privacy=dp or privacy=dpsgd")
+            raise ConfigError(
+                "privacy.epsilon and privacy.multiplier belong to a noise; set privacy=dp or privacy=dpsgd"
+            )
         if self.epsilon is not None and not self.epsilon > 0:
             raise ConfigError(f"privacy.epsilon is {self.epsilon}; set it above 0, such as 8")
 

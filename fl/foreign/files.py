@@ -108,9 +108,7 @@ class GivenFolder:
             return os.open(last, _READ | os.O_NOFOLLOW, dir_fd=at), told
         except (OSError, ValueError) as error:
             if at is not None and isinstance(error, OSError) and error.errno in (*_LINKED, errno.ENOTDIR):
-                raise Outside(
-                    path=told, problem="is a link, or lies behind one, and nobody's links are followed"
-                ) from None
+                raise Outside(path=told, problem="is a link, or lies behind one; links are not followed") from None
             raise _refusal(told, error) from None
         finally:
             if at is not None:

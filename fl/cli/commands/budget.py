@@ -17,7 +17,7 @@ from fl.rewards.price import allowed_by
 
 KNOWN = {
     **TASK,
-    "add": "tokens; anybody may add, and nobody gets them back but by the task's end",
+    "add": "tokens to add; anybody may add some, and they do not come back before the task's end",
     "key": KEY,
     "anvil": ANVIL,
     "accept": "true adds without asking",

@@ -20,7 +20,7 @@ from fl.rewards import RoundTree
 KNOWN = {
     "invite": "the task's invite file",
     "bundles": "folder of the task's round bundles, or a node's folder/rounds",
-    "account": "whose pay; the money goes there, or to its payee (fl recipient), whoever sends the claim",
+    "account": "whose pay to claim; it goes there, or to its payee (fl recipient), no matter who sends the claim",
     "key": "keystore that pays the gas; on chain 31337 Anvil's first test account if not set",
 }
 

@@ -40,7 +40,7 @@ from fl.plain_text import plural
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
     "deployment": "a deployment file: looks at its chain and contracts too",
-    "key": "a keystore: looks at its form, its rights and, where a chain is known, what it holds; does not ask for a password",
+    "key": "a keystore: checks its form, its permissions and, where a chain is known, its balance; does not ask for a password",
 }
 OK, WARN, FAIL = "ok", "warn", "fail"
 # What commands listen on by default.

@@ -14,7 +14,7 @@ from fl.plain_text import plural
 
 KNOWN = {
     **TASK,
-    "open": "false lets nobody join any more, true whoever the terms let",
+    "open": "false closes the task to new clients; true lets in those whom the terms allow",
     "key": f"{KEY}: the sponsor's",
     "anvil": ANVIL,
     "accept": "true does it without asking",

@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         elif not (watcher.fraud or watcher.unread or watcher.told):
             print("no round is posted whose challenge window is open, so there was nothing to look at")
         if watcher.unread:
-            print("what could not be read may hold anything, so this look says nothing of it")
+            print("not everything could be read, so this look says nothing about the rest")
         sys.exit(1 if watcher.fraud or watcher.unread else 0)
     watcher.run(every=every)
 

@@ -250,4 +250,4 @@ def test_a_look_that_could_not_read_a_round_is_no_clean_bill(written, fl, tmp_pa
     done = fl(*look)
     assert done.code == 1
     assert "not read: round 2: " in done.out
-    assert done.out.endswith("what could not be read may hold anything, so this look says nothing of it\n")
+    assert done.out.endswith("not everything could be read, so this look says nothing about the rest\n")

@@ -86,7 +86,7 @@ def test_only_what_the_assistant_says_is_learnt(tmp_path, kind):
     assert (labels[0] != IGNORED).sum() == 4
     assert reading.notes == (
         "1 of 2 conversations is longer than 40 tokens and cut off",
-        "1 conversations have no word of the assistant in that, and is left out",
+        "1 conversation has no word of the assistant in that, and is left out",
     )
 
 

@@ -152,7 +152,7 @@ def test_classes_are_in_the_order_asked_for_else_by_size(write):
     [
         ("x,y\n1,0\n2,0\n", {}, "every row has the same label '0' in column 'y'; expected 2 classes or more"),
         ("x,y\n1,0\n2,3\n", {"positive_above": 9.0}, "every row has the same label 'up to 9'"),
-        ("x,y\n1,?\n2,\n", {}, "has no label in any of its 2 rows"),
+        ("x,y\n1,?\n2,\n", {}, "has no label in any row"),
         ("x,y\n1,?\n2,1\n", {}, r"1 of 2 rows has no label in column 'y' \(.*line 2\)"),
         ("x,y\n1,0\n2,1\n3,2\n", {"classes": ["0", "1"]}, "line 4 has the label '2' .*add the class to data.classes"),
         ("x,y\n1,0\n2,1\n", {"target": "z"}, "has no column 'z'"),

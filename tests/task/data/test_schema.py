@@ -135,7 +135,7 @@ def test_a_damaged_schema_is_refused(write, damage):
             r"s.csv, line 3 has the label '2' \(2 such rows\); expected one of the 2 classes of",
         ),
         ("age,y\n1,0\n1,?\n", r"1 of 2 rows has no label in column 'y' \(.*s.csv, line 3\); .*drop_unlabelled=true"),
-        ("age,y\n1,?\n1,\n", "has no label in any of its 2 rows"),
+        ("age,y\n1,?\n1,\n", "has no label in any row"),
         ("agee,y\n1,0\n", "s.csv has no column 'age'; .*rename 'agee'"),
         ("1,2,3\n4,5,6\n", "s.csv has 3 columns and no header; expected 2 columns"),
     ],
