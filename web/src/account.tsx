@@ -74,7 +74,7 @@ export function Account({ account, view, standing, checks }: Props) {
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}
-          small={claimed === null ? "as the run told; the chain does not answer now" : "as the contract says now"}
+          small={claimed === null ? "when the run ended; the chain does not answer now" : "as the contract says now"}
         />
       </dl>
       <div class="card reason">

@@ -60,7 +60,7 @@ def wait_for_claims(setup: Setup, opened: OpenTask, result: FederationResult) ->
             date = time.strftime("%Y-%m-%d", time.localtime(until))
             setup.watcher.on_setup(
                 f"serving until {left} client{'s have' if left > 1 else ' has'} fetched pay and stake, {date} at the "
-                "latest; whoever stops it now takes nothing from them"
+                "latest; stopping it now costs them nothing"
             )
         if waiting:
             time.sleep(_CLAIMS_EVERY_S if len(waiting) < _MANY else _CLAIMS_OF_MANY_EVERY_S)
