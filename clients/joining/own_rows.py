@@ -55,7 +55,7 @@ def _values(schema: TableSchema, data: Dataset) -> Iterator[str]:
             known = values[:, : len(column.levels)].any(axis=1)
             if strange := int((~known & ~absent).sum()):
                 levels = ", ".join(printable(level, most=20) for level in column.levels[:8])
-                yield f"{name}: {strange} of {plural(len(values), 'row')} {agreeing(strange, 'has', 'have')} none of the task's levels ({levels}), and {agreeing(strange, 'counts', 'count')} as none"
+                yield f"{name}: {strange} of {plural(len(values), 'row')} {agreeing(strange, 'has', 'have')} nothing, or none of the task's levels ({levels}), and {agreeing(strange, 'counts', 'count')} as none"
 
 
 def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> Iterator[str]:

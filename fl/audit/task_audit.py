@@ -24,7 +24,7 @@ from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, contract_of, evaluator_of
 from fl.errors import FairshareError
 from fl.foreign.arrays import read_arrays
-from fl.plain_text import plural, printable
+from fl.plain_text import agreeing, plural, printable
 from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
@@ -327,8 +327,10 @@ class _RoundAudit:
             widest = f"{gaps.max():.3g}"
         except (BrokenBundle, ArchiveUnreachable, KeyError, ValueError, TypeError):
             return ""
+        changed = int(np.count_nonzero(gaps))
         return (
-            f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"
+            f" ({changed} of {plural(len(gaps), 'value')} {agreeing(changed, 'differs', 'differ')} from the neighbouring round's, by up "
+            f"to {widest})"
         )
 
 

@@ -46,7 +46,7 @@ def finds(fl, run):
         assert done.err == ""
         lines = [line for line in done.out.splitlines() if line.startswith("round ")]
         assert [number for number, line in enumerate(lines, start=1) if "DIFFERS" in line] == list(rounds), done.out
-        assert done.out.splitlines()[-1].startswith(f"{len(rounds)} of 3 rounds differ: ")
+        assert done.out.splitlines()[-1].startswith(f"{len(rounds)} of 3 rounds differ{'s' * (len(rounds) == 1)}: ")
         return "\n".join(line for line in lines if "DIFFERS" in line)
 
     return audit
@@ -176,7 +176,7 @@ def test_one_float(run, finds):
     path.write_bytes(save(arrays))
     told = finds()
     assert "base.safetensors has sha256" in told
-    assert "1 of 8 values differ from the neighbouring round's, by up to 0.5" in told
+    assert "1 of 8 values differs from the neighbouring round's, by up to 0.5" in told
     assert "the base model is 0x" in told
 
 

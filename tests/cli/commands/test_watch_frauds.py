@@ -277,7 +277,7 @@ def test_a_file_that_never_comes_hides_no_fraud_in_another_round(liar, moody, fl
     lines = audited.out.splitlines()
     assert lines[1].startswith(f"round 1    NOT CHECKED  {moody}/round-0001/round.json does not answer (")
     assert lines[2].startswith("round 2    DIFFERS  ")
-    assert lines[-2] == "1 of 2 rounds differ: 2"
+    assert lines[-2] == "1 of 2 rounds differs: 2"
     assert lines[-1] == "1 of 2 rounds could not be looked at to the end: 1; run it again"
     done = watch(liar, f"bundles={moody}")
     assert done.code == 1

@@ -63,7 +63,7 @@ def test_shares_go_to_nobody_who_is_not_enrolled_or_has_not_signed_its_key(playe
     refused("who has no weight in this round by the chain", share({**roster, stranger: 1}, peers))
     few = {peer: roster[peer] for peer in sorted(roster)[:2]}
     refused("3 hide each other", share(few, peers))
-    refused("it has not what this client stated", share({**roster, account: roster[account] + 1}, peers))
+    refused("it does not have what this client stated", share({**roster, account: roster[account] + 1}, peers))
     refused("are not those of this client's neighbours who committed", share(roster, peers[1:]))
     forged = [replace(peers[0], mask=bytes(32)), *peers[1:]]
     refused("is signed by", share(roster, forged))
@@ -98,7 +98,7 @@ def test_one_list_of_words_is_agreed_to_and_seeds_follow_it(played):
     others = [other for other in played.accounts if other != account]
     refused("another list of words than before", lambda: member.agree(others, setting=setting, sign=sign))
     fresh = replace(member, survivors=())
-    refused("has not this client's own", lambda: fresh.agree(others, setting=setting, sign=sign))
+    refused("lacks this client's own", lambda: fresh.agree(others, setting=setting, sign=sign))
     refused("2 words are in, 3 hide each other", lambda: fresh.agree([account, others[0]], setting=setting, sign=sign))
     refused("before it agreed whose words are in", lambda: fresh.unmask({}, silent=[], setting=setting))
     few = dict(list(played.said.agreements.items())[:3])
