@@ -156,7 +156,7 @@ def test_a_claim_waits_for_the_window_and_then_pays(open_task, capsys):
     open_task.run(open_task.app(open_task.downhill), grid=open_task.grid(open_task.app(open_task.downhill)))
     owner = open_task.clients[0].address
     arguments = [str(open_task.invite_path), f"bundles={open_task.folder / 'bundles'}"]
-    with pytest.raises(ConfigError, match="none of the 1 rounds in .* is final yet"):
+    with pytest.raises(ConfigError, match="has 1 round, and none is final yet"):
         claim([*arguments, f"account={owner}"])
     pass_time(open_task.w3, until=open_task.escrow.posted_at(open_task.task.task_id, 1) + 101)
     with pytest.raises(ConfigError, match="has no leaf in round 1"):

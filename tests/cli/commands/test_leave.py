@@ -8,7 +8,7 @@ def test_after_the_last_round_nothing_is_sent_and_no_round_is_named_that_there_i
     sent = liar.world.w3.eth.get_transaction_count(client.address)
     done = fl("leave", str(liar.world.folder), "anvil=5", "accept=true")
     assert done.out == (
-        "all 3 rounds are posted, so there is nothing left to leave; what was earned stays claimable\n"
+        "all rounds are posted, so there is nothing left to leave; what was earned stays claimable\n"
         "the stake comes back when the task is closed, which anybody may do once it is complete and its last round final; run `fl "
         "leave` again then\n"
     )
