@@ -33,7 +33,13 @@ def plural(number: int, noun: str) -> str:
 
 
 def agreeing(number: int, one: str, more: str) -> str:
-    """The verb that goes with a count: `agreeing(1, "has", "have")` gives has."""
+    """The verb that goes with a count: `agreeing(1, "has", "have")` gives has.
+
+    Args:
+        number: The count.
+        one: The verb of one thing.
+        more: That of several, or of none.
+    """
     return one if number == 1 else more
 
 
