@@ -122,7 +122,7 @@ class HonestWork:
 
 
 def honest_work(message: Message, context: Context) -> HonestWork | None:
-    """What a node of a simulation trains on; None for one that does something else than honest training."""
+    """What a node of a simulation trains on; None for one that does something other than honest training."""
     if message.metadata.message_type != "train" or MASKED in message.content.config_records:
         return None
     if str(context.node_config.get("behaviour", HONEST)) != HONEST:

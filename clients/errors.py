@@ -142,4 +142,4 @@ class AnswerLost(FairshareError):
         self.reason = reason
 
     def __str__(self) -> str:
-        return f"the SuperNode took no answer ({self.reason}); it is started anew, and the coordinator asks again"
+        return f"the SuperNode took no answer ({self.reason}); it is restarted, and the coordinator asks again"

@@ -137,7 +137,7 @@ def _model_in(message: Message, name: str) -> ArrayRecord:
     """The record with the model: the one of that name, or the first. Raises: UnreadableRequest."""
     records = of_kind(message.content, ArrayRecord)
     if not records:
-        raise UnreadableRequest(problem="it holds no arrays")
+        raise UnreadableRequest(problem="it has no arrays")
     return records.get(name) or next(iter(records.values()))
 
 
@@ -148,7 +148,7 @@ def _trained(answer: Message, received: ReceivedModel, *, first: str) -> tuple[N
     """
     records, layout = of_kind(answer.content, ArrayRecord), received.layout
     if not records:
-        raise UnfitAnswer(problem="it holds no arrays; answer with the trained model's")
+        raise UnfitAnswer(problem="it has no arrays; answer with the trained model's")
     found: dict[str, Array] = {}
     models = []
     # An array that several records hold counts as the one has it that is called as the model was, or the first.

@@ -40,7 +40,7 @@ class UnusableAnswer(NoAnswer):
     """Somebody answered with what no honest server sends."""
 
     def __str__(self) -> str:
-        return f"an answer came that is of no use ({self.reason}); check the address"
+        return f"the answer cannot be used ({self.reason}); check the address"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +140,7 @@ def _plain(error: Exception) -> str:
     }.items():
         if isinstance(error, kinds):
             return words
-    return f"it is no web server as one expects ({type(error).__name__})"
+    return f"it does not answer like a web server ({type(error).__name__})"
 
 
 async def _body(response: httpx.Response, *, most: int) -> bytes:

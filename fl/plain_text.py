@@ -32,6 +32,17 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def agreeing(number: int, one: str, more: str) -> str:
+    """The verb that goes with a count: `agreeing(1, "has", "have")` gives has.
+
+    Args:
+        number: The count.
+        one: The verb of one thing.
+        more: That of several, or of none.
+    """
+    return one if number == 1 else more
+
+
 def ranges(numbers: Sequence[int]) -> str:
     """Ascending numbers as people list them: 1–3, 5."""
     parts: list[list[int]] = []

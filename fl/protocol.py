@@ -180,6 +180,6 @@ def _typed(record: ConfigRecord, key: str, kind: type) -> Any:
 
 def _seconds(record: ConfigRecord, key: str) -> float:
     value = _typed(record, key, float)
-    if not 0 <= value <= _MOST_SECONDS:  # nor if it is no number
+    if not 0 <= value <= _MOST_SECONDS:  # nor if it is not a number
         raise ValueError(f"{key} is {value}, a time of 0 to {_MOST_SECONDS:.0f} s is expected")
     return value

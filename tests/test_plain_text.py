@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl.plain_text import plural, printable
+from fl.plain_text import agreeing, plural, printable
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_a_long_text_is_cut_and_says_so():
 )
 def test_a_count_and_its_noun_agree(number, told):
     assert plural(number, "client") == told
+
+
+def test_a_verb_agrees_with_its_count():
+    assert [f"{plural(n, 'row')} {agreeing(n, 'has', 'have')} no label" for n in (0, 1, 2)] == [
+        "0 rows have no label",
+        "1 row has no label",
+        "2 rows have no label",
+    ]

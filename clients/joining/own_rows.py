@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.plain_text import printable
+from fl.plain_text import agreeing, plural, printable
 from fl.task.data import Dataset, TableSchema
 from fl.task.data.schema import CategoricalColumn, NumericColumn
 
@@ -34,7 +34,7 @@ def differences(*, spec: Mapping[str, Any], data: Dataset) -> list[str]:
         lines += _values(schema, data)
     lines += _classes(spec, data)
     if len(lines) > _MOST_LINES:
-        lines[_MOST_LINES:] = [f"and {len(lines) - _MOST_LINES} more differences"]
+        lines[_MOST_LINES:] = [f"and {plural(len(lines) - _MOST_LINES, 'more difference')}"]
     return lines
 
 
@@ -55,7 +55,7 @@ def _values(schema: TableSchema, data: Dataset) -> Iterator[str]:
             known = values[:, : len(column.levels)].any(axis=1)
             if strange := int((~known & ~absent).sum()):
                 levels = ", ".join(printable(level, most=20) for level in column.levels[:8])
-                yield f"{name}: {strange} of {len(values)} rows hold nothing, or none of the task's levels ({levels}), and count as none"
+                yield f"{name}: {strange} of {plural(len(values), 'row')} {agreeing(strange, 'has', 'have')} nothing, or none of the task's levels ({levels}), and {agreeing(strange, 'counts', 'count')} as none"
 
 
 def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> Iterator[str]:
@@ -70,7 +70,7 @@ def _number(name: str, column: NumericColumn, scaled: NDArray[np.float32]) -> It
         )
     elif beyond := int((np.abs(scaled) > _BEYOND).sum()):
         yield (
-            f"{name}: {beyond} of {len(scaled)} values lie more than {_BEYOND:.0f} standard deviations from the task's "
+            f"{name}: {beyond} of {plural(len(scaled), 'value')} {agreeing(beyond, 'lies', 'lie')} more than {_BEYOND:.0f} standard deviations from the task's "
             f"{column.mean:.4g} ± {column.std:.3g}"
         )
     elif len(scaled) >= _FEW and not 1 / _SPREAD < spread < _SPREAD:

@@ -11,7 +11,7 @@ from fl.chain.erc20 import Token
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.sender import ether_of
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.errors import FairshareError
 from fl.plain_text import printable
 
@@ -69,7 +69,7 @@ class NotFunded(FairshareError):
     def __str__(self) -> str:
         lacks = []
         if self.purse.lacks_tokens:
-            lacks.append(f"{tokens(self.purse.lacks_tokens)} tokens ({self.invite.token}) for the stake")
+            lacks.append(f"{in_tokens(self.purse.lacks_tokens)} ({self.invite.token}) for the stake")
         if self.purse.lacks_ether:
             lacks.append(f"{self.purse.lacks_ether / 10**18:.2g} ETH for gas")
         return (
@@ -104,7 +104,7 @@ def fill(
         return purse, f" (the coordinator's faucet does not answer: {printable(error.reason, most=200)})"
     filled = Purse.of(escrow, token, account=purse.account, stake=purse.stake)
     say(
-        f"the coordinator's faucet sent {tokens(filled.tokens - purse.tokens)} tokens and "
+        f"the coordinator's faucet sent {in_tokens(filled.tokens - purse.tokens)} and "
         f"{(filled.ether - purse.ether) / 10**18:.3g} ETH for gas; this is a devnet, where they are free"
     )
     return filled, ""

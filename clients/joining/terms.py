@@ -19,7 +19,7 @@ from clients.privacy.consent import seen, sent, signed
 from fl.chain.enrolment import Enrolment
 from fl.chain.invite import Invite
 from fl.chain.task_state import TaskState, Terms
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.plain_text import plural, printable
 from fl.task.bounds import MOST_MODEL, MOST_ROWS_A_ROUND, WHOLE
 from fl.task.data import Dataset
@@ -54,23 +54,23 @@ class Offer:
             "where": f"chain {invite.chain_id}, contract {invite.contract}, gateway {word(invite.gateway, most=100)}",
             "coordinator": f"{terms.coordinator}, {plural(state.clients, 'client')} so far, {state.posted} of {state.rounds} rounds "
             "posted",
-            "pays": f"up to {tokens(state.budget)} tokens ({invite.token}) over {plural(state.rounds, 'round')}, by score"
+            "pays": f"up to {in_tokens(state.budget)} ({invite.token}) over {plural(state.rounds, 'round')}, by score"
             + (
                 "; its sponsor may end it early, and the last round then pays the whole budget"
                 if terms.may_stop
                 else ""
             ),
             "you may earn": self._expected(),
-            "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {self.preview.steps:,} steps of "
-            f"{self.preview.batch_size:,} rows a round, strategy {word(self.preview.strategy)}",
+            "trains": f"{word(spec['model'], most=100)}, {self.preview.parameters:,} values, {plural(self.preview.steps, 'step')} of "
+            f"{plural(self.preview.batch_size, 'row')} a round, strategy {word(self.preview.strategy)}",
             "doubtful": self._doubtful(),
             **(self.preview.cost.lines() if self.preview.cost else {}),
             "no task may": f"ask for more than {MOST_MODEL:,} values, {WHOLE['steps'][1]:,} steps or {MOST_ROWS_A_ROUND:,} rows a round",
-            "your data": f"{len(self.data)} rows{self._held()}, {self.read}; they stay on this machine",
+            "your data": f"{plural(len(self.data), 'row')}{self._held()}, {self.read}; they stay on this machine",
             "differs": "; ".join(self.unlike) or "nothing that stands out from the rows that the task was made with",
             "a trial": self._trial(),
-            "you have": f"{tokens(self.purse.tokens)} tokens and {tokens(self.purse.ether)} ETH at {self.purse.account}",
-            "you stake": f"{tokens(self.purse.stake)} tokens of {self.purse.account} ({tokens(terms.min_stake)} to "
+            "you have": f"{in_tokens(self.purse.tokens)} and {tokens(self.purse.ether)} ETH at {self.purse.account}",
+            "you stake": f"{in_tokens(self.purse.stake)} of {self.purse.account} ({tokens(terms.min_stake)} to "
             f"{tokens(terms.max_stake)} are taken; more is more weight); back at the end, lost for two signed updates of one "
             "round",
             "gas": f"about {self.purse.gas / 10**18:.2g} ETH at today's price, from joining to fetching the stake",
@@ -78,7 +78,7 @@ class Offer:
             "you sign": signed(spec),
             "you send": sent(spec, parameters=self.preview.parameters, open_bytes=self.preview.update_bytes),
             "privacy": seen(spec, rounds=state.rounds, rows=len(self.data)),
-            "scored by": f"{terms.quorum} of {len(terms.evaluators)} evaluators{at_stake(terms)}; what the scores came from is revealed {reveal}"
+            "scored by": f"{terms.quorum} of {plural(len(terms.evaluators), 'evaluator')}{at_stake(terms)}; what the scores came from is revealed {reveal}"
             + ("; attested: nobody can challenge a score on chain" if terms.attested else ""),
             "deadlines": f"a round is final {span(terms.challenge_window)} after its post; a silent coordinator can be ended "
             f"after {span(terms.round_timeout)}; claim within {span(terms.claim_period)} of the end",
@@ -100,13 +100,13 @@ class Offer:
         left, staked = self.state.budget - self.state.cumulative, sum(other.stake for other in self.others)
         if not staked:
             return (
-                f"{tokens(left)} tokens are to be earned, and nobody else has joined yet: about {tokens(left // 2)} with one "
+                f"{in_tokens(left)} are to be earned, and nobody else has joined yet: about {tokens(left // 2)} with one "
                 f"other client whose rows are worth as much as yours, {tokens(left // 4)} with three. By score it may be more, "
                 "or nothing"
             )
         share = self.purse.stake / (staked + self.purse.stake)
         return (
-            f"about {tokens(int(left * share))} tokens if your rows are worth as much as others' and nobody else comes: your "
+            f"about {in_tokens(int(left * share))} if your rows are worth as much as others' and nobody else comes: your "
             f"stake is {share:.0%} of all. By score it may be more, or nothing"
         )
 
@@ -118,7 +118,7 @@ class Offer:
         if trial.steps < self.preview.steps:
             took += f" ({trial.steps:,} of its steps were tried)"
         if trial.score is None:
-            return f"one round on your {trial.trained} rows; they are too few to hold any out for a score; {took}"
+            return f"one round on your {plural(trial.trained, 'row')}; they are too few to hold any out for a score; {took}"
         accuracy = (
             ""
             if trial.accuracy_after is None
@@ -143,10 +143,8 @@ class Offer:
 def at_stake(terms: Terms) -> str:
     """What evaluators lose for signing what they could have seen to be wrong, behind their number."""
     if not terms.evaluator_stake:
-        return ", who have nothing at stake"
-    return (
-        f" with {tokens(terms.evaluator_stake)} tokens of each at stake, lost for signing what it could see to be wrong"
-    )
+        return ", with nothing at stake"
+    return f" with {in_tokens(terms.evaluator_stake)} of each at stake, lost for signing what it could see to be wrong"
 
 
 def wrapped(told: Iterable[tuple[str, str | None]]) -> list[str]:

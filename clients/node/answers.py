@@ -80,7 +80,7 @@ def check_bundle(content: bytes) -> None:
             ):
                 raise TooMuch("the bundled code is packed in a way that no coordinator packs it")
     except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise TooMuch(f"the bundled code is no ZIP file with settings ({error})") from None
+        raise TooMuch(f"the bundled code is not a ZIP file with settings ({error})") from None
     if packed > _MOST_SETTINGS:
         raise TooMuch(
             f"the settings of the bundled code have {packed:,} bytes, packed; {_MOST_SETTINGS:,} are the most"

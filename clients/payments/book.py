@@ -31,7 +31,7 @@ WEIGHT = 2**32  # units of a weight of one
 _HASH_BYTES = 27  # of a header's hash, as many as the contract keeps
 _MOST_OF_A_SUMMARY = 64 << 20  # bytes
 _SILENT = "no answer of this node's came in time"
-_NOT_THIS = (BadJson, KeyError, TypeError, AttributeError, StopIteration)  # of a text that is no summary
+_NOT_THIS = (BadJson, KeyError, TypeError, AttributeError, StopIteration)  # of a text that is not a summary
 
 
 class NoLeaf(FairshareError):

@@ -123,7 +123,7 @@ class PayFollower:
                 self._troubles.pop("contract", None)
             except (ChainUnreachable, Web3Exception) as error:
                 self._trouble(
-                    "chain", f"the chain at {shown(self._invite.url)} gives no answer ({_short(error)}); trying on"
+                    "chain", f"the chain at {shown(self._invite.url)} does not answer ({_short(error)}); trying on"
                 )
                 self._stop.wait(2 * _POLL_S)
             except ChainError as error:  # it answers, and says no: no gas for the claim, or a contract that is gone
@@ -159,7 +159,7 @@ class PayFollower:
         if (complete or (left and state.posted >= client.left_round - 1)) and not self.idle:
             self._idle.set()
             if left and not complete:
-                self._say("this account left the task; the node takes no part any more and waits for its stake")
+                self._say("this account left the task; the node no longer takes part and waits for its stake")
         if not self.idle:
             self._probe()
         if known and self._finish(escrow, terms, state, client, complete=complete):

@@ -18,7 +18,7 @@ from fl.chain.errors import Refused
 from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.task_state import Status, TaskState, Terms
-from fl.chain.tokens import tokens, two_places
+from fl.chain.tokens import in_tokens, two_places
 from fl.chain.typed_data import no_round
 from fl.rewards import RoundTree
 
@@ -140,7 +140,7 @@ class Homecoming:
                     raise
                 return False
             self.returned += stake
-            self.say(f"the stake is back: {tokens(stake)} tokens{to}")
+            self.say(f"the stake is back: {in_tokens(stake)}{to}")
         if credit := self.escrow.credit(self.invite.token, address):
             self.escrow.withdraw_for(self.invite.token, address, account=self.account)
             self.say(f"withdrew {two_places(credit)} tokens that the contract held for {address}")

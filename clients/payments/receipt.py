@@ -8,7 +8,7 @@ from clients.payments.book import SCORE, RoundPay
 from fl.chain.accounts import ANVIL_CHAIN
 from fl.chain.invite import Invite
 from fl.chain.rpc_url import shown
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.plain_text import printable, ranges
 from fl.rewards import HIGHEST_PRICE, price_of
 
@@ -38,10 +38,10 @@ def receipt(
     """
     name = f"“{printable(invite.name, most=60)}”" if invite.name else f"task {invite.task_id[:10]}…"
     lines = [f"receipt of {account} for {name}:"]
-    lines.append(f"  earned: {tokens(paid)} tokens, paid out")
+    lines.append(f"  earned: {in_tokens(paid)}, paid out")
     lines += [f"    {line}" for line in _why(rounds)]
     if returned:
-        lines.append(f"  returned: {tokens(returned)} tokens of stake")
+        lines.append(f"  returned: {in_tokens(returned)} of stake")
     elif slashed:
         lines.append("  returned: no stake now; it came back before, or two signed updates of one round have cost it")
     elsewhere = payee not in ("", account)

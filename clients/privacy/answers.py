@@ -78,7 +78,7 @@ def noised_update(context: Context, vector: NDArray[np.float64]) -> NDArray[np.f
     """A difference as it leaves the node of a task with noise: held to the sensitivity, and hidden by as much noise as its spec says."""
     terms = terms_of(context)
     if not np.isfinite(vector).all():
-        raise NotSaid("training ended in values that are no numbers; lower the learning rate")
+        raise NotSaid("training ended in values that are not numbers; lower the learning rate")
     return noised(vector, clip=float(terms.clip), deviation=float(terms.clip) * terms.sigma)
 
 
@@ -111,7 +111,7 @@ def commit(
             return done
         vector, seconds = done
         if not np.isfinite(vector).all():
-            raise NotSaid("training ended in values that are no numbers; lower the learning rate")
+            raise NotSaid("training ended in values that are not numbers; lower the learning rate")
         member = Member.begin(wallet.address, vector, setting=setting)
         kept = Kept(
             round=round_number,

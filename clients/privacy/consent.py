@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from fl.plain_text import plural
 from fl.privacy.budget import Sampling, planned
 from fl.privacy.terms import PrivacyTerms
 
@@ -49,13 +50,13 @@ def seen(spec: Mapping[str, object], *, rounds: int, rows: int = 0) -> str:
     if terms.noise == "client":
         noise = (
             f"noise: {terms.multiplier} times what an update may be long, for ε {planned(terms, rounds=rounds):.2f} at δ {terms.delta} "
-            f"over {rounds} rounds, or less with privacy.limit; "
+            f"over {plural(rounds, 'round')}, or less with privacy.limit; "
         )
     if (sampling := Sampling.of(spec, rows=rows)) is not None:
         spent = planned(terms, rounds=rounds, sampling=sampling)
         noise = (
             f"noise: in each step this node holds the gradient of each row to {terms.clip} and adds {terms.multiplier} times that, for "
-            f"ε {spent:.2f} at δ {terms.delta} of each of your {sampling.rows} rows over {rounds} rounds, or less with privacy.limit; "
+            f"ε {spent:.2f} at δ {terms.delta} of each of your {plural(sampling.rows, 'row')} over {plural(rounds, 'round')}, or less with privacy.limit; "
             "that it does so nobody else can check; "
         )
     if not terms.masked:

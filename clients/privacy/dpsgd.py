@@ -105,7 +105,9 @@ def _clipped_sum(
     for number, part in enumerate(parts, start=1):
         losses: Tensor = tools.loss(tools.model, batch_of(part))
         losses.sum().backward()
-        for parameter in tools.trained:  # a row whose gradient is no number counts as none, and fails nobody's training
+        for (
+            parameter
+        ) in tools.trained:  # a row whose gradient is not a number counts as none, and fails nobody's training
             gradients: Any = parameter
             torch.nan_to_num_(gradients.grad_sample, nan=0.0, posinf=0.0, neginf=0.0)
         total += float(losses.detach().sum())

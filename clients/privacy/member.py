@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from clients.errors import NodeRefusal
 from fl.chain.typed_data import MaskedStep
 from fl.codec import Blocks
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.privacy.checks import check_agreement
 from fl.privacy.graph import LEAST_CLOSED, by_number, pair_of
 from fl.privacy.lengths import agreed_length
@@ -147,7 +147,7 @@ class Member:
             raise NotSaid(f"the roster has {min(strangers)}, who has no weight in this round by the chain")
         if len(roster) < LEAST_CLIENTS or roster.get(self.account) != self.length:
             raise NotSaid(
-                f"the roster has {len(roster)} clients and {LEAST_CLIENTS} hide each other, or it has not what this client stated"
+                f"the roster has {plural(len(roster), 'client')} and {LEAST_CLIENTS} hide each other, or it does not have what this client stated"
             )
         known = {peer.account: peer for peer in peers}
         expected = [peer for peer in setting.graph[self.account] if peer in roster]
@@ -209,7 +209,7 @@ class Member:
         if self.roster is None or self.vector is None:
             raise NotSaid("asked for words before shares, or for words again")
         if strangers := set(sealed) - set(self.peers):
-            raise NotSaid(f"shares came of {min(strangers)}, who is no neighbour that committed")
+            raise NotSaid(f"shares came of {min(strangers)}, who is not a neighbour that committed")
         shares = dict(self.shares)
         for owner, content in sealed.items():
             try:
@@ -259,7 +259,7 @@ class Member:
         if self.survivors and self.survivors != told:
             raise NotSaid("asked to agree to another list of words than before in this round")
         if self.account not in told or self.roster is None or not set(told) <= set(self.roster):
-            raise NotSaid("the list of words has not this client's own, or has somebody's who did not commit")
+            raise NotSaid("the list of words lacks this client's own, or has those of somebody who did not commit")
         if len(told) < LEAST_CLIENTS:
             raise NotSaid(f"{len(told)} words are in, {LEAST_CLIENTS} hide each other")
         return replace(self, survivors=told), self._sign(AGREE, agreement(told), setting, sign)

@@ -106,10 +106,10 @@ class FolderShelf:
 def _read(data: object, *, where: str) -> Kept:
     try:
         if not isinstance(data, bytes):
-            raise TypeError("it holds no bytes")
+            raise TypeError("it has no bytes")
         return Kept.from_bytes(data)
     except (KeyError, TypeError, ValueError) as error:
-        raise BrokenLedger(path=where, problem=f"it holds no masked round ({error})") from error
+        raise BrokenLedger(path=where, problem=f"it has no masked round ({error})") from error
 
 
 def shelf_of(context: Context, *, task_id: bytes) -> Shelf:

@@ -6,6 +6,7 @@ from decimal import Decimal, InvalidOperation
 
 from clients.privacy.member import NotSaid
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.privacy.budget import Sampling, planned
 from fl.privacy.terms import PrivacyTerms
 
@@ -18,7 +19,7 @@ def spent_line(terms: PrivacyTerms, *, rounds: int, sampling: Sampling | None = 
     """
     if terms.noise == "none":
         return ""
-    whose = "" if sampling is None else f" of each of your {sampling.rows} rows"
+    whose = "" if sampling is None else f" of each of your {plural(sampling.rows, 'row')}"
     return f"; privacy spent{whose}: ε {planned(terms, rounds=rounds, sampling=sampling):.2f} at δ {terms.delta}"
 
 
@@ -88,6 +89,6 @@ def check_rows(terms: PrivacyTerms, *, rows: int, own_app: str = "") -> None:
         )
     if rows < terms.rows:
         raise ConfigError(
-            f"you have {rows} rows, and this task's noise hides each of {terms.rows} or more: a step would draw yours more often than "
+            f"you have {plural(rows, 'row')}, and this task's noise hides each of {terms.rows} or more: a step would draw yours more often than "
             "its budget says; bring more rows, or ask the coordinator for a task with a smaller privacy.rows"
         )

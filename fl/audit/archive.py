@@ -51,14 +51,14 @@ _AT_ONCE = 1 << 20  # bytes
 
 
 class BadArchive(FairshareError):
-    """A file is no archive, or was changed since it was signed."""
+    """A file is not an archive, or was changed since it was signed."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"archive {self.path} {self.problem}; get it again from whoever wrote it"
+        return f"archive {self.path} {self.problem}; get it again from its author"
 
 
 def write_archive(
@@ -165,7 +165,7 @@ class Archive:
         except (BadArchive, BadInvite):
             raise
         except (*_NO_LIST, *_NO_SIGNATURE) as error:
-            raise BadArchive(path=str(path), problem=f"is no archive of a task ({type(error).__name__})") from error
+            raise BadArchive(path=str(path), problem=f"is not an archive of a task ({type(error).__name__})") from error
         if (listed["task"], listed["contract"]) != (invite.task_id, invite.contract):
             raise BadArchive(path=str(path), problem="holds the invite of another task")
         return cls(path=path, invite=invite, signer=signer, sums=sums)

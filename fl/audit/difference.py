@@ -19,7 +19,7 @@ from fl.rewards import Account, Leaf
 
 
 class RoundDiffers(FairshareError):
-    """A round says something else than its own inputs come to."""
+    """A round says something other than its own inputs come to."""
 
     def __init__(self, round_number: int, what: str, seen: str, expected: str) -> None:
         super().__init__(round_number, what, seen, expected)

@@ -40,7 +40,7 @@ def masked_weights(stakes: Mapping[str, int]) -> dict[str, int]:
 
 
 class MaskedDiffers(FairshareError):
-    """A masked round says something else than what was said in it comes to."""
+    """A masked round says something other than what was said in it comes to."""
 
     def __init__(self, what: str, seen: str, expected: str) -> None:
         super().__init__(what, seen, expected)

@@ -66,7 +66,7 @@ def check_own(
     else:
         unchecked.append(f"the weight of {account} (near-duplicates share one, and theirs are not here)")
     if attested:
-        return [*unchecked, f"the score of {account} (evaluators attest it: its rule is no inner product)"]
+        return [*unchecked, f"the score of {account} (evaluators attest it: its rule is not an inner product)"]
     if DIRECTION not in contents:
         return [*unchecked, f"the score of {account} (the direction is not revealed yet, or not here)"]
     try:

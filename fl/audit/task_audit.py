@@ -24,7 +24,7 @@ from fl.chain.record import PostedRound, TaskRecord
 from fl.chain.typed_data import Header, InvalidSignature, contract_of, evaluator_of
 from fl.errors import FairshareError
 from fl.foreign.arrays import read_arrays
-from fl.plain_text import plural, printable
+from fl.plain_text import agreeing, plural, printable
 from fl.rewards.tree import leaf_of
 from fl.scoring.game import ValidationGame
 from fl.scoring.public_vectors import PublicRound
@@ -187,7 +187,7 @@ class _RoundAudit:
         # A manifest may name any number of files; those of the round are known by now.
         if strange := [name for name in sums if name != ROUND and name not in named]:
             self.differences.append(
-                f"{MANIFEST} names {printable(strange[0], most=100)}, which is no file of the round"
+                f"{MANIFEST} names {printable(strange[0], most=100)}, which is not a file of the round"
                 + (f", and {len(strange) - 1} more" if len(strange) > 1 else "")
             )
         return contents
@@ -327,8 +327,10 @@ class _RoundAudit:
             widest = f"{gaps.max():.3g}"
         except (BrokenBundle, ArchiveUnreachable, KeyError, ValueError, TypeError):
             return ""
+        changed = int(np.count_nonzero(gaps))
         return (
-            f" ({np.count_nonzero(gaps)} of {len(gaps)} values differ from the neighbouring round's, by up to {widest})"
+            f" ({changed} of {plural(len(gaps), 'value')} {agreeing(changed, 'differs', 'differ')} from the neighbouring round's, by up "
+            f"to {widest})"
         )
 
 
@@ -348,7 +350,7 @@ def _signature_differences(signatures: list[bytes], posted: Header, view: ChainV
             yield f"signature {place} of header.json cannot be read ({error})"
             continue
         if signer not in view.terms.evaluators:
-            yield f"signature {place} of header.json is by {signer}, who is no evaluator of the task, or not over this header"
+            yield f"signature {place} of header.json is by {signer}, who is not an evaluator of the task, or signed another header"
         signers.add(signer)
     if len(known := signers & set(view.terms.evaluators)) < view.terms.quorum:
         yield f"header.json has signatures of {plural(len(known), 'evaluator')}, the quorum is {view.terms.quorum}"

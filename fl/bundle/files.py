@@ -115,7 +115,7 @@ def read_manifest(text: bytes, files: BundleFiles) -> dict[str, str]:
     except BadJson as error:
         raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read ({error})") from error
     if not isinstance(sums, dict) or not all(isinstance(checksum, str) for checksum in sums.values()):
-        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is no list of sha256 sums)")
+        raise BrokenBundle(folder=files.where, problem=f"{MANIFEST} cannot be read (it is not a list of sha256 sums)")
     return sums
 
 

@@ -91,7 +91,7 @@ class ArchiveClient:
         """The API of an invite's gateway. Raises: ConfigError for an invite without one."""
         if not invite.gateway:
             raise ConfigError(
-                "the invite names no gateway; it is of a task on one machine, whose bundles are in a folder"
+                "the invite has no gateway: its task runs on one machine, and its bundles are in a folder there"
             )
         domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
         return cls(f"{invite.gateway}/api", ca=invite.ca, account=account, domain=domain, task_id=invite.id_bytes)
@@ -190,7 +190,7 @@ class _HttpBundle:
         """One file. Raises: Withheld if it is not for this reader; BrokenBundle; ArchiveUnreachable, which passes."""
         if not (name.isascii() and name.isprintable() and len(name) <= _LONGEST_NAME):
             told = printable(name, most=_LONGEST_NAME)
-            raise BrokenBundle(folder=self.where, problem=f"{told} is no name of a file in a bundle")
+            raise BrokenBundle(folder=self.where, problem=f"{told} is not a name of a file in a bundle")
         refuse_outside(name, where=self.where)
         path = "/".join(part for part in (self.source.path, round_folder(self.number), name) if part)
         try:

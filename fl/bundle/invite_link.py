@@ -36,7 +36,7 @@ def load_invite(text: str) -> Invite:
     try:
         path = urlsplit(url).path
     except ValueError as error:
-        raise BadInvite(path=printable(text, most=100), problem=f"is no address ({error})") from error
+        raise BadInvite(path=printable(text, most=100), problem=f"is not an address ({error})") from error
     url = f"{url.rstrip('/')}/api/invite" if path in ("", "/") else url
     shown = printable(text, most=100)
     if not named:

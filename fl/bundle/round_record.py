@@ -199,7 +199,7 @@ def _public(raw: object, *, arrays: int) -> PublicStep | None:
 def _hex_float(raw: object) -> float:
     value = float.fromhex(text_of(raw, most=40))
     if not math.isfinite(value):
-        raise BadJson(problem=f"the public step has {shown(raw)}, which is no number")
+        raise BadJson(problem=f"the public step has {shown(raw)}, which is not a number")
     return value
 
 
@@ -220,7 +220,7 @@ def _listed(raw: object) -> ListedUpdate:
 def _account(raw: object) -> str:
     account = text_of(raw, most=42)
     if not is_checksummed(account):
-        raise BadJson(problem=f"{shown(account)} is no checksum address")
+        raise BadJson(problem=f"{shown(account)} is not a checksum address")
     return account
 
 

@@ -147,7 +147,7 @@ def read_password(path: Path) -> str:
     try:
         return read_file(path, most=_MOST_BYTES).decode().rstrip("\r\n")
     except UnicodeDecodeError:
-        raise Unreadable(path=str(path), problem="is no UTF-8 text") from None
+        raise Unreadable(path=str(path), problem="is not UTF-8 text") from None
 
 
 def ask_password(path: Path, *, confirm: bool = False) -> str:

@@ -36,7 +36,7 @@ def put_contracts(
         token: Address of an ERC-20 to use; a mintable one is put there if none is named.
         along: Wei of ETH that the account has to have for what it does next, beside the gas.
         spent: Told of each transaction and its name.
-    Raises: before anything is sent OldChain, NoFunds if the account has too little ETH, NoContract if `token` is no contract.
+    Raises: before anything is sent OldChain, NoFunds if the account has too little ETH, NoContract if `token` is not a contract.
     """
     chain_id = w3.eth.chain_id
     held = w3.eth.get_balance(account.address)

@@ -24,7 +24,7 @@ _LARGEST = 2**64 - 1  # of a chain id or a block's number
 
 
 class BadDeployment(ChainError):
-    """A deployment file is absent or says something else than a deployment."""
+    """A deployment file is absent or says something other than a deployment."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from fl.chain.rpc_url import is_loopback, shown
-from fl.chain.tokens import eth, tokens
+from fl.chain.rpc_url import is_loopback, shown, with_scheme
+from fl.chain.tokens import eth, in_tokens, tokens
 from fl.errors import FairshareError
 
 # Of the contract's errors.
@@ -32,6 +32,19 @@ class ChainUnreachable(ChainError):
             else "check this machine's network and the address, and try again"
         )
         return f"no chain answers at {shown(self.url)} ({self.reason}); {what}"
+
+
+class NotAnRpcUrl(ChainUnreachable):
+    """What was named cannot be the URL of a node."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, "not the URL of a node")
+        self.args = (url,)
+
+    def __str__(self) -> str:
+        if meant := with_scheme(self.url):
+            return f"the chain's URL has no http:// or https:// in front; write {shown(meant)}"
+        return f"{shown(self.url)} is not the URL of a node; write one such as http://127.0.0.1:8545 (http, https, ws or wss)"
 
 
 class AnswerTooLarge(ChainUnreachable):
@@ -139,7 +152,7 @@ class TokenTooLow(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{self.address} holds {tokens(self.balance)} tokens and the {self.purpose} takes {tokens(self.needed)}; get "
+            f"{self.address} holds {in_tokens(self.balance)} and the {self.purpose} takes {tokens(self.needed)}; get "
             "tokens first (on a devnet anybody may mint: `fl mint`)"
         )
 
@@ -160,13 +173,20 @@ class Refused(ChainError):
 
     def __str__(self) -> str:
         details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
-        return f"the contract refused {self.call}: {self.name}({details})"
+        told = f"the contract refused {self.call}: {self.name}({details})"
+        if (
+            self.name != "TermOutOfRange" or self.number("most") >= _LARGE
+        ):  # that would be wei, and settings are in tokens
+            return told
+        # The contract's name of a term is that of its setting but for the capitals.
+        setting = re.sub("(?=[A-Z])", "_", str(_amount("term", self.values["term"]))).lower()
+        return f"{told}; set {setting} from {self.values['least']} to {self.values['most']}"
 
 
 def _amount(name: str, value: object) -> object:
     # Rounds, seconds and counts are never that large.
     if isinstance(value, int) and value >= _LARGE and name in _AMOUNTS:
-        return f"{tokens(value)} tokens"
+        return f"{in_tokens(value)}"
     # A term is named by its words in 32 bytes.
     if name == "term" and isinstance(value, str) and _WORD.fullmatch(value):
         return bytes.fromhex(value[2:]).rstrip(b"\0").decode()

@@ -25,6 +25,7 @@ from fl.chain.task_log import TaskLog
 from fl.chain.task_state import Backer, Challenge, Client, OpenedChallenge, Posting, Status, TaskState, Terms
 from fl.chain.typed_data import ZERO_HASH, Domain, Header, digest, expanded, header_hash
 from fl.codec.keccak import keccak
+from fl.plain_text import plural
 
 _MOST_ROUNDS = (1 << 24) - 3  # that the contract opens a task for
 _MOST_LOGS = 8  # tasks whose events are kept
@@ -66,7 +67,7 @@ class EscrowReader:
         terms["evaluators"] = tuple(terms["evaluators"])
         state = dict(zip([*TaskState.__dataclass_fields__], state, strict=True))
         if state["status"] not in iter(Status) or not state["posted"] <= state["rounds"] <= _MOST_ROUNDS:
-            reason = f"status {state['status']}, {state['posted']} of {state['rounds']} rounds"
+            reason = f"status {state['status']}, {state['posted']} of {plural(state['rounds'], 'round')}"
             raise BadCallOutput(url=url_of(self.w3), method="task", reason=reason)
         state["status"] = Status(state["status"])
         return Terms(**terms), TaskState(**state)

@@ -33,7 +33,7 @@ _LARGEST = 2**64 - 1  # of a chain id or a block's number
 
 
 class BadInvite(ChainError):
-    """An invite file is absent, or says something else than an invite."""
+    """An invite file is absent, or says something other than an invite."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)

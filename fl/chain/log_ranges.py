@@ -26,7 +26,7 @@ class HistoryUnread(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"the node gives no logs of blocks {self.first} to {self.last} ({self.reason}); use one that keeps the logs of "
+            f"the node returns no logs for blocks {self.first} to {self.last} ({self.reason}); use one that keeps the logs of "
             "these blocks, an archive node for example"
         )
 

@@ -27,7 +27,7 @@ _LONGEST_URL = 100  # characters of one that is shown
 
 
 class InviteDiffers(ChainError):
-    """An invite says something else than the task's terms on chain."""
+    """An invite says something other than the task's terms on chain."""
 
     def __init__(self, what: str, invite: str, chain: str) -> None:
         super().__init__(what, invite, chain)
@@ -41,14 +41,14 @@ class InviteDiffers(ChainError):
 
 
 class TaskOver(ChainError):
-    """A task takes no clients any more."""
+    """A task takes no more clients."""
 
     def __init__(self, task_id: str, status: str) -> None:
         super().__init__(task_id, status)
         self.task_id, self.status = task_id, status
 
     def __str__(self) -> str:
-        return f"task {self.task_id} is {self.status} and takes no clients any more; ask for another invite"
+        return f"task {self.task_id} is {self.status} and takes no more clients; ask for another invite"
 
 
 class GatewayNotSigned(ChainError):

@@ -71,7 +71,7 @@ def open_node_key(path: Path) -> bytes:
         private = None
     if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP384R1):
         raise BadNodeKey(
-            where=str(path), problem="is no P-384 key in OpenSSH form; name the file that the node joined with"
+            where=str(path), problem="is not a P-384 key in OpenSSH form; name the file that the node joined with"
         )
     if not _is_of(private.public_key(), text):
         raise BadNodeKey(
@@ -95,7 +95,7 @@ def flower_public_key(node_key: bytes) -> bytes:
         if len(node_key) != NODE_KEY_BYTES:
             raise ValueError
     except ValueError:
-        problem = f"is no compressed point of P-384 ({len(node_key)} bytes); the client has to join with `fl client`"
+        problem = f"is not a compressed point of P-384 ({len(node_key)} bytes); the client has to join with `fl client`"
         raise BadNodeKey(where=f"0x{node_key.hex()[:16]}…", problem=problem) from None
     return public.public_bytes(
         encoding=serialization.Encoding.PEM, format=serialization.PublicFormat.SubjectPublicKeyInfo
@@ -110,7 +110,7 @@ def node_key_of(flower_key: bytes) -> bytes:
     except _NO_KEY:
         public = None
     if not isinstance(public, ec.EllipticCurvePublicKey) or not isinstance(public.curve, ec.SECP384R1):
-        raise BadNodeKey(where="of a Flower node", problem="is no P-384 public key; start the node with `fl client`")
+        raise BadNodeKey(where="of a Flower node", problem="is not a P-384 public key; start the node with `fl client`")
     return _on_chain(public)
 
 

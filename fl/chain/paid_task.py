@@ -22,8 +22,9 @@ from fl.chain.payment import pay
 from fl.chain.schedule import Schedule
 from fl.chain.sender import Sent
 from fl.chain.task_state import Posting, Status, TaskState, Terms
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.chain.typed_data import Domain, Header, Receipt, contract_of, evaluator_of, header_hash, sign
+from fl.plain_text import agreeing, plural
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class TooFewEvaluators(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{self.seen} evaluators have staked {tokens(self.stake)} tokens each, and {self.quorum} have to sign a round; let "
+            f"{plural(self.seen, 'evaluator')} {agreeing(self.seen, 'has', 'have')} staked {in_tokens(self.stake)} each, and {self.quorum} {agreeing(self.quorum, 'has', 'have')} to sign a round; let "
             "the others run `fl evaluator`, which stakes"
         )
 

@@ -19,7 +19,7 @@ from web3.types import RPCEndpoint, RPCResponse
 
 from fl.bounded_http import NoAnswer, UnusableAnswer
 from fl.chain.accounts import ANVIL_CHAIN
-from fl.chain.errors import AnswerTooLarge, ChainUnreachable, UnusableAnswerOfNode, WrongChain
+from fl.chain.errors import AnswerTooLarge, ChainUnreachable, NotAnRpcUrl, UnusableAnswerOfNode, WrongChain
 from fl.chain.log_ranges import LogSpan
 from fl.chain.rpc_answers import Misshapen, checked_error, checked_result
 from fl.chain.rpc_transport import MOST_BYTES, transport_to
@@ -122,7 +122,7 @@ class PatientProvider(JSONBaseProvider):
     def __init__(self, url: str, *, patience: Patience, timeout_s: float = 20.0) -> None:
         super().__init__()
         if not usable(url):
-            raise ChainUnreachable(url=url, reason="the URL is not of http, https, ws or wss, or has no such port")
+            raise NotAnRpcUrl(url=url)
         self.endpoint_uri, self.patience, self.timeout_s = url, patience, timeout_s
         self.log_span = LogSpan()
         self._transport = transport_to(url, wait_s=timeout_s)

@@ -89,7 +89,7 @@ def _number(below: int = 1 << 256) -> Form:
     def form(value: object) -> Any:
         if isinstance(value, str) and _NUMBER.fullmatch(value) and int(value, 16) < below:
             return value
-        raise Misshapen(problem=f"{shown(value)} is no number below {below:,} in hex")
+        raise Misshapen(problem=f"{shown(value)} is not a number below {below:,} in hex")
 
     return form
 
@@ -106,7 +106,7 @@ def _bytes(size: int | None = None) -> Form:
 def _list(entry: Form, most: int = _MOST_ENTRIES) -> Form:
     def form(value: object) -> Any:
         if not isinstance(value, list) or len(value) > most:
-            raise Misshapen(problem=f"{shown(value)} is no list of at most {most:,}")
+            raise Misshapen(problem=f"{shown(value)} is not a list of at most {most:,}")
         return [entry(item) for item in value]
 
     return form
@@ -133,7 +133,7 @@ class _Object:
 
     def __call__(self, value: object) -> dict[str, Any]:
         if not isinstance(value, dict):
-            raise Misshapen(problem=f"{shown(value)} is no object")
+            raise Misshapen(problem=f"{shown(value)} is not an object")
         found: dict[str, Any] = {}
         for name, form in {**self.needed, **self.optional}.items():
             if name in self.optional and value.get(name) is None:

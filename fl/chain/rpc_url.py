@@ -23,6 +23,14 @@ def usable(url: str) -> bool:
     return parts is not None and parts.scheme in _SCHEMES and bool(parts.hostname)
 
 
+def with_scheme(url: str) -> str:
+    """A URL that was written without its scheme, with the one that is likely meant; "" for one that has a scheme."""
+    if "://" in url or (parts := _split(f"https://{url}")) is None or not parts.hostname:
+        return ""
+    # A public service has a certificate and no port of its own; a devnet is the other way round.
+    return f"http{'' if parts.port or is_loopback(f'//{url}') else 's'}://{url}"
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL names the machine that asks, whichever that is."""
     parts = _split(url)
@@ -31,7 +39,7 @@ def is_loopback(url: str) -> bool:
 
 
 def carries_key(url: str) -> bool:
-    """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is no word."""
+    """Whether a URL holds what looks like a key: a user, a query, or a part of its path that is not a word."""
     parts = _split(url)
     if parts is None:
         return False
@@ -79,7 +87,7 @@ def with_key(url: str) -> str:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        parts.port  # noqa: B018 (raises for one that is no number)
+        parts.port  # noqa: B018 (raises for one that is not a number)
     except ValueError:
         return None
     return parts

@@ -153,7 +153,7 @@ class TaskLog:
         try:
             return get_event_data(self._w3.codec, self._kinds[bytes(log["topics"][0])], log)
         except (Web3Exception, DecodingError, ValueError, TypeError, OverflowError) as error:
-            raise self._unusable(f"a log that is no event of the contract, {type(error).__name__}") from error
+            raise self._unusable(f"a log that is not an event of the contract, {type(error).__name__}") from error
 
     def _unusable(self, reason: str) -> UnusableAnswerOfNode:
         return UnusableAnswerOfNode(url=url_of(self._w3), method="eth_getLogs", reason=reason)

@@ -73,7 +73,7 @@ class TaskState:
     bond: int  # wei, held now
     cumulative: int  # wei
     paid: int  # wei
-    pool: int  # wei, shared by the clients because the task ended otherwise than planned
+    pool: int  # wei, shared by the clients because the task did not end as planned
     pool_base: int  # what the pool is shared by: cumulative or, if that is 0, the stakes
     enrolment: bytes  # what the next header has to carry
 

@@ -60,8 +60,19 @@ def eth(amount: int) -> str:
 
 
 def two_places(amount: int) -> str:
-    """Wei as tokens with two decimals whatever their size, for columns and running totals."""
-    return f"{amount / WEI:,.2f}"
+    """Wei as tokens with two decimals whatever their size: in columns, in running totals, and on every page.
+
+    What is too small for them is not called nothing. web/src/words.ts writes the same.
+    """
+    cents = (abs(amount) * 100 + WEI // 2) // WEI
+    if amount and not cents:
+        return "< 0.01" if amount > 0 else "> −0.01"
+    return f"{'−' if amount < 0 else ''}{cents // 100:,}.{cents % 100:02d}"
+
+
+def in_tokens(amount: int) -> str:
+    """As `tokens`, with the noun: 1 token, 2.50 tokens."""
+    return f"{tokens(amount)} token" + ("" if amount == WEI else "s")
 
 
 def tokens(amount: int) -> str:

@@ -31,7 +31,7 @@ class InvalidSignature(FairshareError):
 
     def __str__(self) -> str:
         return (
-            f"{self.length} bytes are no signature: 65 bytes r ‖ s ‖ v are expected, with s in the lower half of the "
+            f"{self.length} bytes are not a signature: 65 bytes r ‖ s ‖ v are expected, with s in the lower half of the "
             "curve's order and v 27 or 28; sign with fl.chain.sign"
         )
 
@@ -378,7 +378,7 @@ def expanded(r: bytes, vs: bytes) -> bytes:
 def _recovered(hashed: bytes, signature: bytes) -> str:
     try:
         key = PublicKey.from_signature_and_message(signature[:64] + bytes([signature[64] - 27]), hashed, hasher=None)
-    except Exception as error:  # libsecp256k1's binding raises bare ones for what is no point of the curve
+    except Exception as error:  # libsecp256k1's binding raises bare ones for what is not a point of the curve
         raise InvalidSignature(length=len(signature)) from error
     return checksummed(keccak(key.format(compressed=False)[1:])[12:])
 
@@ -435,4 +435,4 @@ def _word(solidity: str, value: int | str | bytes) -> bytes:
         return keccak(value.encode())
     if solidity.startswith("uint") and isinstance(value, int) and 0 <= value < 1 << int(solidity[4:]):
         return value.to_bytes(32, "big")
-    raise ValueError(f"{value!r} is no {solidity}")
+    raise ValueError(f"{value!r} is not a {solidity}")

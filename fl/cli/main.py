@@ -25,16 +25,16 @@ COMMANDS = {
     ),
     "deploy": ("fl.cli.commands.deploy", "put token and contract on a devnet and write the deployment file"),
     "client": ("fl.cli.commands.client", "join a task, train, be paid: fl client INVITE FILE"),
-    "status": ("fl.cli.commands.status", "how a task and one's part in it stand: fl status FOLDER"),
+    "status": ("fl.cli.commands.status", "how a task and your part in it stand: fl status FOLDER"),
     "recipient": (
         "fl.cli.commands.recipient",
-        "have another account paid what one earns: fl recipient FOLDER to=0x… key=KEYSTORE",
+        "have your pay go to another account: fl recipient FOLDER to=0x… key=KEYSTORE",
     ),
-    "leave": ("fl.cli.commands.leave", "end one's part in a task: fl leave FOLDER"),
+    "leave": ("fl.cli.commands.leave", "leave a task: fl leave FOLDER"),
     "budget": ("fl.cli.commands.budget", "add to a running task's budget: fl budget FOLDER add=TOKENS"),
     "joining": (
         "fl.cli.commands.joining",
-        "let nobody join a task any more, or open it again: fl joining FOLDER open=false",
+        "close a task to new clients, or open it again: fl joining FOLDER open=false",
     ),
     "handover": (
         "fl.cli.commands.handover",
@@ -44,20 +44,20 @@ COMMANDS = {
         "fl.cli.commands.finish",
         "bring back what a task still holds, and write model, card and archive: fl finish FOLDER",
     ),
-    "predict": ("fl.cli.commands.predict", "what a trained model says of new rows: fl predict MODEL TABLE"),
-    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join invite=INVITE key=KEYSTORE stake=TOKENS"),
+    "predict": ("fl.cli.commands.predict", "apply a trained model to new rows: fl predict MODEL TABLE"),
+    "join": ("fl.cli.commands.join", "stake for a task as a client: fl join INVITE key=KEYSTORE stake=TOKENS"),
     "score": (
         "fl.cli.commands.score",
         "score a stored round by any rules, side by side: fl score BUNDLE scorer=direction,shapley",
     ),
     "claim": (
         "fl.cli.commands.claim",
-        "pay out what an account earned: fl claim invite=FILE bundles=FOLDER account=0x…",
+        "pay out what an account earned: fl claim INVITE bundles=FOLDER account=0x…",
     ),
     "events": ("fl.cli.commands.events", "a task's history on chain as CSV and Parquet: fl events INVITE out=FOLDER"),
     "evaluator": (
         "fl.cli.commands.evaluator",
-        "check rounds on your own machine and sign them: fl evaluator invite=INVITE key=KEYSTORE",
+        "check rounds on your own machine and sign them: fl evaluator INVITE key=KEYSTORE",
     ),
     "audit": (
         "fl.cli.commands.audit",
@@ -139,7 +139,12 @@ def _run() -> None:
 
 def _help() -> str:
     lines = [f"  {name:<11} {line}" for name, (_, line) in COMMANDS.items()]
-    return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", "fl COMMAND --help tells more."])
+    begin = [
+        "To see it all on this machine: fl run, then fl dashboard runs/latest.",
+        "To take part in somebody's task: fl client INVITE FILE.",
+        "fl COMMAND --help tells more.",
+    ]
+    return "\n".join(["usage: fl COMMAND key=value …", "", *lines, "", *begin])
 
 
 if __name__ == "__main__":

@@ -24,9 +24,9 @@ def checksummed(raw: bytes) -> str:
 
 @lru_cache(maxsize=_REMEMBERED)
 def raw_address(text: str) -> bytes:
-    """The 20 bytes of an address in any case. Raises: ValueError for what is no address."""
+    """The 20 bytes of an address in any case. Raises: ValueError for what is not an address."""
     if not isinstance(text, str) or not _HEX.fullmatch(text):
-        raise ValueError(f"{text!r} is no address")
+        raise ValueError(f"{text!r} is not an address")
     return bytes.fromhex(text[2:])
 
 

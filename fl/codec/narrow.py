@@ -17,7 +17,7 @@ _NARROW = np.dtype([("exponent", "u1"), ("quanta", "u1", (BLOCK_VALUES,))])
 
 
 def narrowed(blocks: bytes) -> bytes:
-    """257 bytes a block for 513. Raises: MalformedBlocks if a low byte is not 0, or it is no whole number of blocks."""
+    """257 bytes a block for 513. Raises: MalformedBlocks if a low byte is not 0, or it is not a whole number of blocks."""
     if not blocks or len(blocks) % BLOCK_BYTES:
         raise MalformedBlocks(reason=f"{len(blocks)} bytes are not a whole number of {BLOCK_BYTES}-byte blocks")
     wide = np.frombuffer(blocks, dtype=_WIDE)

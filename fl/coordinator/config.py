@@ -216,7 +216,9 @@ class PrivacyConfig:
                 "one of the two"
             )
         if self.noise == "none" and (self.epsilon is not None or self.multiplier is not None):
-            raise ConfigError("privacy.epsilon and privacy.multiplier are of a noise; set privacy=dp or privacy=dpsgd")
+            raise ConfigError(
+                "privacy.epsilon and privacy.multiplier belong to a noise; set privacy=dp or privacy=dpsgd"
+            )
         if self.epsilon is not None and not self.epsilon > 0:
             raise ConfigError(f"privacy.epsilon is {self.epsilon}; set it above 0, such as 8")
 
@@ -245,7 +247,7 @@ class ChainConfig:
 
 @dataclass(kw_only=True)
 class AttackConfig:
-    """Which clients do something else than honest work: `3:label_flip:0.5` by number, or `ring:2,5`, which names its own."""
+    """Which clients do something other than honest work: `3:label_flip:0.5` by number, or `ring:2,5`, which names its own."""
 
     behaviours: list[str] = field(default_factory=list)
 

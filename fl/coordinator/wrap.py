@@ -32,7 +32,7 @@ from fl.coordinator.round.settings import RoundSettings
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
-from fl.plain_text import ranges
+from fl.plain_text import plural, ranges
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.doubts import doubts
@@ -363,7 +363,7 @@ def _taken_up(path: Path, *, where: Deployment, terms: Terms, coordinator: Local
 def _check_unused(bundles: Path) -> None:
     if found := sorted(bundles.glob("round-*")):
         raise ConfigError(
-            f"bundles is {bundles}, which holds {len(found)} rounds of another task; move it away, or name another folder: with the "
+            f"bundles is {bundles}, which has {plural(len(found), 'round')} of another task; move it away, or name another folder: with the "
             "invite of that task it would be taken up again"
         )
 
@@ -372,7 +372,7 @@ def _check_clients(inner: Strategy, *, clients: int, stakes: Sequence[str] | Non
     wanted = max(getattr(inner, name, 0) for name in ("min_available_nodes", "min_train_nodes"))
     if clients < wanted:
         raise ConfigError(
-            f"clients is {clients} and {type(inner).__name__} waits for {wanted} nodes; raise clients, or lower its "
+            f"clients is {clients} and {type(inner).__name__} waits for {plural(wanted, 'node')}; raise clients, or lower its "
             "min_available_nodes and min_train_nodes"
         )
     if stakes is not None and not simulate:

@@ -112,7 +112,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     @app.get("/data/clients/{account}")
     def client(account: str) -> Response:
         found = client_rounds(_or_404(run.summary()), _address(account))
-        return _json(_or_404(found, f"{account} is no client of this task"))
+        return _json(_or_404(found, f"{account} is not a client of this task"))
 
     @app.get("/data/standing")
     def on_chain() -> Response:
@@ -204,7 +204,7 @@ def _less(feeds: Counter[str], watcher: str) -> None:
 
 
 class _Run:
-    """A run's folder; the summary is read again when it was written anew."""
+    """A run's folder; the summary is read again when it was rewritten."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -346,5 +346,5 @@ def _task_id(summary: dict[str, Any]) -> bytes:
 
 def _address(text: str) -> str:
     if not is_address(text):
-        raise HTTPException(404, f"{text[:60]!r} is no address; write 0x and 40 hex digits")
+        raise HTTPException(404, f"{text[:60]!r} is not an address; write 0x and 40 hex digits")
     return to_checksum_address(text)

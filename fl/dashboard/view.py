@@ -67,7 +67,7 @@ def view(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def client_rounds(summary: dict[str, Any], account: str) -> dict[str, Any] | None:
-    """What the rounds say of one client, or None for an account that is no client of the task."""
+    """What the rounds say of one client, or None for an account that is not a client of the task."""
     client = next((client for client in summary["clients"] if client["account"].lower() == account.lower()), None)
     if client is None:
         return None

@@ -40,7 +40,7 @@ class BadArrays(FairshareError, ValueError):
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.problem}; ask whoever wrote it for it again"
+        return f"{self.problem}; ask for it again"
 
 
 def check_kinds(kinds: Mapping[str, str]) -> None:
@@ -55,7 +55,7 @@ def read_arrays(data: bytes) -> dict[str, NDArray[Any]]:
     try:
         found = deserialize(data)
     except SafetensorError as error:
-        raise BadArrays(problem=f"it is no safetensors file ({printable(str(error), most=200)})") from error
+        raise BadArrays(problem=f"it is not a safetensors file ({printable(str(error), most=200)})") from error
     check_kinds({name: told["dtype"] for name, told in found})
     return {
         name: np.frombuffer(told["data"], dtype=_KINDS[told["dtype"]]).reshape(told["shape"]) for name, told in found

@@ -22,14 +22,14 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | getattr(os, "O_NOCTTY", 0)
 
 
 class Unreadable(FairshareError):
-    """A file is not there, is no file, or is too large."""
+    """A file is not there, is not a file, or is too large."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
         self.path, self.problem = path, problem
 
     def __str__(self) -> str:
-        return f"{self.path} {self.problem}; ask whoever gave it to you for it again"
+        return f"{self.path} {self.problem}; ask for it again"
 
 
 class Absent(Unreadable):
@@ -108,9 +108,7 @@ class GivenFolder:
             return os.open(last, _READ | os.O_NOFOLLOW, dir_fd=at), told
         except (OSError, ValueError) as error:
             if at is not None and isinstance(error, OSError) and error.errno in (*_LINKED, errno.ENOTDIR):
-                raise Outside(
-                    path=told, problem="is a link, or lies behind one, and nobody's links are followed"
-                ) from None
+                raise Outside(path=told, problem="is a link, or lies behind one; links are not followed") from None
             raise _refusal(told, error) from None
         finally:
             if at is not None:

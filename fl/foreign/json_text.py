@@ -32,14 +32,14 @@ _NO_BRACKETS = re.compile(r"[^\[\]{}]+")
 
 
 class BadJson(FairshareError, ValueError):
-    """A text is no JSON of the kind that this project writes. Also a ValueError: who reads a file says which file it is."""
+    """A text is not JSON of the kind that this project writes. Also a ValueError: who reads a file says which file it is."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"{self.problem}; ask whoever wrote it for it again"
+        return f"{self.problem}; ask for it again"
 
 
 def read_json(text: bytes | str, *, most: int = MOST_BYTES) -> Any:
@@ -49,7 +49,7 @@ def read_json(text: bytes | str, *, most: int = MOST_BYTES) -> Any:
         text: UTF-8 if it is bytes, or UTF-16 with a byte-order mark; a mark in front is passed over, editors of Windows write one.
         most: Bytes, or characters, that it may have.
     Returns: what `json.loads` gives, without NaN and infinities; every key of an object stood there once.
-    Raises: BadJson for what is no JSON, or has more values, is larger, deeper or has longer numbers than anything that this project writes.
+    Raises: BadJson for what is not JSON, or has more values, is larger, deeper or has longer numbers than anything that this project writes.
     """
     if len(text) > most:
         raise BadJson(problem=f"it has {len(text):,} bytes, {most:,} are the most")
@@ -66,23 +66,23 @@ def read_json(text: bytes | str, *, most: int = MOST_BYTES) -> Any:
     except BadJson:
         raise
     except UnicodeError:
-        raise BadJson(problem="it holds text that is no UTF-8") from None
+        raise BadJson(problem="it holds text that is not UTF-8") from None
     except (ValueError, RecursionError) as error:
-        raise BadJson(problem=f"it is no JSON ({error})") from None
+        raise BadJson(problem=f"it is not JSON ({error})") from None
     return value
 
 
 def object_of(value: object) -> Mapping[str, Any]:
     """A JSON object. Raises: BadJson for anything else."""
     if not isinstance(value, dict):
-        raise BadJson(problem=f"{shown(value)} is no object")
+        raise BadJson(problem=f"{shown(value)} is not an object")
     return value
 
 
 def list_of(value: object) -> list[Any]:
     """A JSON list. Raises: BadJson for anything else."""
     if not isinstance(value, list):
-        raise BadJson(problem=f"{shown(value)} is no list")
+        raise BadJson(problem=f"{shown(value)} is not a list")
     return value
 
 
@@ -118,7 +118,7 @@ def whole_of(value: object, *, least: int, most: int, what: str = "") -> int:
 def number_of(value: object) -> float:
     """A number, which is finite as everything that is read here. Raises: BadJson for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise BadJson(problem=f"{shown(value)} is no number")
+        raise BadJson(problem=f"{shown(value)} is not a number")
     return float(value)
 
 
@@ -137,7 +137,7 @@ def decimal_of(value: object, *, bits: int, signed: bool = False) -> int:
         if least <= number <= most and value != "-0":
             return number
     raise BadJson(
-        problem=f"{shown(value)} is no {'' if signed else 'un'}signed whole number of {bits} bits, as a string"
+        problem=f"{shown(value)} is not {'a ' if signed else 'an un'}signed whole number of {bits} bits, as a string"
     )
 
 
@@ -189,7 +189,7 @@ def _finite(text: str) -> float:
 
 
 def _no_number(text: str) -> float:
-    raise BadJson(problem=f"it has {text}, which is no number")
+    raise BadJson(problem=f"it has {text}, which is not a number")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

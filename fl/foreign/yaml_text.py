@@ -10,14 +10,14 @@ from fl.errors import FairshareError
 
 
 class BadYaml(FairshareError):
-    """A text is no plain YAML."""
+    """A text is not plain YAML."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(problem)
         self.problem = problem
 
     def __str__(self) -> str:
-        return f"it is no plain YAML ({self.problem}); write it as key: value"
+        return f"it is not plain YAML ({self.problem}); write it as key: value"
 
 
 class _Plain(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML has no types

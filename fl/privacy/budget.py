@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.privacy.graph import Pair
 from fl.privacy.terms import PrivacyTerms
 
@@ -134,7 +135,7 @@ def multiplier_for(target: float, *, rounds: int, terms: PrivacyTerms, sampling:
         raise ConfigError(
             f"privacy.epsilon is {target:g} at privacy.delta {terms.delta}: with noise of at most {MOST_MULTIPLIER:g} times "
             + ("an update " if sampling is None else "a row's gradient ")
-            + f"it allows {allowed} rounds and not {rounds}; set a larger epsilon"
+            + f"it allows {plural(allowed, 'round')} and not {rounds}; set a larger epsilon"
             + (f", or task.rounds={allowed}" if allowed else "")
             + _fewer_steps(target, rounds=rounds, sampling=sampling, delta=delta)
         )

@@ -109,7 +109,9 @@ def exchanged(private: bytes, public: bytes, *, owner: str) -> bytes:
     try:
         return X25519PrivateKey.from_private_bytes(private).exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError as error:
-        raise BadSeed(account=owner, problem="its key for a pair is no point that a secret can be made with") from error
+        raise BadSeed(
+            account=owner, problem="its key for a pair is not a point that a secret can be made with"
+        ) from error
 
 
 def mask_seed(private: bytes, public: bytes, *, of: Round, owner: str, other: str) -> bytes:

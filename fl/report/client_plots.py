@@ -45,7 +45,7 @@ def pay_plot(summary: dict[str, Any]) -> Plot:
             rounds=[0, *(round_["round"] for round_ in rounds)],
             name="Line chart of cumulative pay per client by round; totals are in the table of clients",
             unit="tokens paid so far",
-            written=lambda value: f"{value:,.4f} tokens",
+            written=lambda value: f"{tokens(round(value * WEI))} tokens",
         ),
     )
 

@@ -37,14 +37,18 @@ def clients_table(summary: dict[str, Any]) -> str:
                 score(client["score"] if int(client["score_q40"]) else 0.0),
                 wei_html(client["paid_wei"]),
                 share,
-                wei_html(client["claimed_wei"]),
+                wei_html(client["claimed_wei"])
+                if int(client["claimed_wei"]) or not int(client["paid_wei"])
+                else "not yet",
                 wei_html(client["balance_wei"]),
             ]
         )
     last = summary["rounds"][-1] if summary["rounds"] else None
     at = f"; a whole score of 1.0 is worth {price(last['price_q64'])} at the end" if last and last["price"] else ""
+    claimed = all(client["claimed_wei"] == client["paid_wei"] for client in summary["clients"])
+    when = "after the last claim" if claimed else "when this page was written"
     return table(
-        f"Clients: amounts in tokens, read back from the contract and the token after the last claim{at}",
+        f"Clients: amounts in tokens, read back from the contract and the token {when}{at}",
         ["Client", "Account", "Behaviour"],
         ["Shard", "Stake share", "Whole score", "Earned", "Share of pay", "Claimed", "Balance"],
         rows,

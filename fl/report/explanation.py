@@ -57,7 +57,9 @@ def explanation(standing: Standing | None, *, whose: str) -> str:
         whose: The word before "updates": Your, or Its.
     """
     if standing is None or not standing.factors:
-        kept = f" The {tokens(standing.cumulative)} tokens of before stay." if standing and standing.cumulative else ""
+        kept = (
+            f" The {tokens(standing.cumulative)} tokens earned before stay." if standing and standing.cumulative else ""
+        )
         return f"No update was accepted, so there is no score and no pay.{kept}"
     return " ".join(filter(None, [_worth(standing, whose), _paid(standing), _shortened(standing)]))
 

@@ -1,4 +1,4 @@
-"""The summary while a run goes on: written anew at every step, so that a page or a person can watch."""
+"""The summary while a run goes on: rewritten at every step, so that a page or a person can watch."""
 
 from __future__ import annotations
 

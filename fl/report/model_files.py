@@ -12,7 +12,7 @@ from fl.bundle.store import BundleStore
 from fl.chain.tokens import tokens
 from fl.chain.whole_file import write_whole
 from fl.foreign.arrays import BadArrays, read_arrays
-from fl.plain_text import plural, printable
+from fl.plain_text import agreeing, plural, printable
 from fl.report.quality import TEST_LOSS, quality_of
 from fl.task.data import is_text_schema
 from fl.task.saved_model import SavedModel
@@ -123,7 +123,7 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     )
     lines += ["", "## Training", ""]
     lines.append(
-        f"- {totals['rounds']} rounds of {spec['steps']} local steps of {spec['batch_size']} rows, learning rate "
+        f"- {plural(totals['rounds'], 'round')} of {plural(spec['steps'], 'local step')} of {plural(spec['batch_size'], 'row')}, learning rate "
         f"{spec['learning_rate']}, strategy {printable(spec['strategy'], most=50)}"
     )
     first, last = quality.first_and_last(dict(summary))
@@ -150,5 +150,7 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     )
     lines.append("- A model can give away something of the rows that it was trained on.")
     if refused:
-        lines.append(f"- {refused} updates were refused during training; the run's report says why.")
+        lines.append(
+            f"- {plural(refused, 'update')} {agreeing(refused, 'was', 'were')} refused during training; the run's report says why."
+        )
     return "\n".join(lines) + "\n"

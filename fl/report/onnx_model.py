@@ -1,7 +1,7 @@
 """A trained model as ONNX, for programs without Fairshare: preprocessing, model, and what it says, in one file.
 
 Its input is the table: one column for each of the schema's, in double precision. A number or an id stands as in the file, a category as its
-place among the column's levels, and NaN is no value; all of it is told in the file's metadata. Its output is what `fl predict` writes.
+place among the column's levels, and NaN is not a value; all of it is told in the file's metadata. Its output is what `fl predict` writes.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fl.coordinator.round.clock import PAYING
-from fl.plain_text import plural
+from fl.plain_text import agreeing, plural
 from fl.report.client_mark import client_mark
 from fl.report.client_plots import pay_plot, score_plot, share_plot, total_plot
 from fl.report.client_tables import clients_table, matrix_tables, reasons_list
@@ -108,7 +108,7 @@ def _lead(summary: dict[str, Any]) -> str:
     )
     if unpaid:
         text += f" {plural(unpaid, 'client')} earned nothing."
-    return text + (f" {plural(refused, 'update')} {'was' if refused == 1 else 'were'} refused." if refused else "")
+    return text + (f" {plural(refused, 'update')} {agreeing(refused, 'was', 'were')} refused." if refused else "")
 
 
 def _on_machines(summary: dict[str, Any]) -> bool:
@@ -146,11 +146,7 @@ def _figures(summary: dict[str, Any]) -> str:
     figures = [
         (quality.name.capitalize(), last, f"from {first}, on the test set"),
         ("Earned", f"{tokens(earned)}", f"{percent(earned / budget) if budget else '–'} of {tokens(budget)} tokens"),
-        (
-            "Claimed",
-            tokens(totals["paid_wei"]),
-            "all that was earned" if not unclaimed else f"{tokens(unclaimed)} open",
-        ),
+        ("Claimed", *_claimed(int(totals["paid_wei"]), unclaimed=unclaimed)),
         ("Clients paid", f"{paid:,} of {len(clients):,}", plural(len(rounds), "round")),
         ("Cost of being paid", percent(paying / wall) if wall else "–", f"of {seconds(wall)} s in rounds"),
         ("Gas to post a round", f"{posts['median']:,}" if posts else "–", f"median; {gas_total(summary):,} in all"),
@@ -160,6 +156,15 @@ def _figures(summary: dict[str, Any]) -> str:
         for name, big, small in figures
     )
     return f'<dl class="figures" aria-label="Headline figures">{cells}</dl>'
+
+
+def _claimed(claimed: int, *, unclaimed: int) -> tuple[str, str]:
+    # A coordinator's page is written when its rounds are over, and clients claim when they like.
+    if unclaimed and not claimed:
+        return "not yet", f"when this page was written; {tokens(unclaimed)} can be claimed"
+    return tokens(
+        claimed
+    ), f"{tokens(unclaimed)} not claimed when this page was written" if unclaimed else "all that was earned"
 
 
 def _plots(summary: dict[str, Any]) -> str:
@@ -253,7 +258,7 @@ bundle, _ = Bundle.read(Path("{folder}"))  # refuses a file that is not what the
 print("0x" + RoundTree(bundle.leaves).root.hex())
 END
 # {escaped(header["tree_root"])}</code></pre>
-<p>{_standing(summary)} {quorum} of {evaluators} evaluators had to sign each header.</p>
+<p>{_standing(summary)} {quorum} of {plural(evaluators, "evaluator")} had to sign each header.</p>
 <h3>Headers in full</h3>
 {headers_list(summary)}"""
 
@@ -269,7 +274,7 @@ def _standing(summary: dict[str, Any]) -> str:
         rule = escaped(summary["task"]["scorer"])
         return (
             f"The scores are <strong>attested by evaluators, not provable on chain</strong>: the rule {rule} "
-            "is no inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
+            "is not an inner product of two vectors, so the contract cannot check one, and nobody can challenge it. Evaluators "
             "recompute direction and scores within the task's tolerance; weights, totals, price, pay and tree follow from them as "
             "integers, the same on every machine."
         )

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from fl.chain.tokens import WEI
 from fl.plain_text import plural
 from fl.report.drawing import Drawing, Series
 from fl.report.plot import Plot, change_of, points
 from fl.report.quality import quality_of
-from fl.report.wording import loss, percent, price, score
+from fl.report.wording import loss, percent, price, score, tokens
 
 
 def quality_plot(summary: dict[str, Any]) -> Plot:
@@ -150,4 +151,4 @@ def _worth(rounds: list[dict[str, Any]]) -> str:
 
 
 def _priced(value: float) -> str:
-    return f"{value:,.4f} tokens for 1.0 of loss"
+    return f"{tokens(round(value * WEI))} tokens for 1.0 of loss"

@@ -6,7 +6,7 @@ import html
 import math
 import unicodedata
 
-from fl.chain.tokens import WEI
+from fl.chain.tokens import two_places
 from fl.rewards import HIGHEST_PRICE, SCORE_FRACTION_BITS
 from fl.rewards.price import PRICE_BITS
 
@@ -14,12 +14,8 @@ LEAST = "less than 0.0001"  # of a loss that four decimals do not show
 
 
 def tokens(wei: str | int) -> str:
-    """Wei as tokens with four decimals; what is too small for them is not called nothing."""
-    amount = int(wei)
-    steps = (abs(amount) * 10_000 + WEI // 2) // WEI
-    if amount and not steps:
-        return "< 0.0001" if amount > 0 else "> −0.0001"
-    return f"{'−' if amount < 0 else ''}{steps // 10_000:,}.{steps % 10_000:04d}"
+    """Wei as tokens, as the terminal writes them too."""
+    return two_places(int(wei))
 
 
 def percent(share: float) -> str:

@@ -56,13 +56,13 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,99}")
 def read_spec(text: str) -> dict[str, Any]:
     """The values of a spec's text, within bounds; what it leaves out is left out here too.
 
-    Raises: ConfigError for text that is no spec, or a value that no task may have.
+    Raises: ConfigError for text that is not a spec, or a value that no task may have.
     """
     try:
         raw = read_json(text)
     except BadJson as error:
         raise ConfigError(
-            f"the task spec is no JSON that can be used ({error.problem}); fetch it again from the coordinator"
+            f"the task spec is not JSON that can be used ({error.problem}); fetch it again from the coordinator"
         ) from error
     if not isinstance(raw, dict):
         raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
@@ -127,7 +127,7 @@ def check_arguments(arguments: object, *, setting: str) -> None:
         raise ConfigError(f"{setting} is {shown(arguments)}; write it as names with their values")
     for name in arguments:
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
-            raise ConfigError(f"{setting} has {shown(name)}, which is no name of an argument; leave it out")
+            raise ConfigError(f"{setting} has {shown(name)}, which is not a name of an argument; leave it out")
     if setting == "model.arguments" and "device" in arguments:
         raise ConfigError("model.arguments has device; leave it out, each machine has its own")
     workers = arguments.get("workers", 1)

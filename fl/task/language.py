@@ -84,7 +84,7 @@ def _drawn(transformers: Any, config: Mapping[str, Any]) -> nn.Module:
         return transformers.AutoModelForCausalLM.from_config(told, attn_implementation=settings["attn_implementation"])
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ConfigError(
-            f"model.arguments.config makes no language model ({_first_line(error)}); set model_type and what it takes"
+            f"model.arguments.config is not a language model's ({_first_line(error)}); set model_type and what it takes"
         ) from error
 
 

@@ -25,7 +25,7 @@ _FORMAT, _VERSION = "fairshare-model", "1"
 
 
 class BadModelFile(FairshareError):
-    """A file holds no model that this project wrote."""
+    """A file has no model that this project wrote."""
 
     def __init__(self, path: str, problem: str) -> None:
         super().__init__(path, problem)
@@ -72,7 +72,7 @@ class SavedModel:
             raise BadModelFile(path=str(path), problem=error.problem.removeprefix("it ")) from error
         except (OSError, SafetensorError, BadJson, KeyError) as error:
             raise BadModelFile(
-                path=str(path), problem=f"is no safetensors file of a model ({type(error).__name__})"
+                path=str(path), problem=f"is not a safetensors file of a model ({type(error).__name__})"
             ) from error
         about = {name: value for name, value in told.items() if name not in ("format", "version", "spec")}
         return cls(arrays=arrays, spec=told["spec"], about=about)

@@ -110,7 +110,7 @@ class TaskSpec:
 
         Args:
             trust: Whose code the text may name on this machine; checked here by name, and again by whatever builds from it.
-        Raises: ConfigError for text that is no spec, or one beyond `fl.task.bounds`; UntrustedCode.
+        Raises: ConfigError for text that is not a spec, or one beyond `fl.task.bounds`; UntrustedCode.
         """
         raw = read_spec(text)
         if unknown := set(raw) - _told():

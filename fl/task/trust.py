@@ -76,13 +76,13 @@ class Trust:
     def check_text(self, spec: str) -> None:
         """Check every import path of a spec (its JSON) by its text alone: what a node does before it starts torch.
 
-        Raises: ConfigError for text that is no spec; UntrustedCode.
+        Raises: ConfigError for text that is not a spec; UntrustedCode.
         """
         try:
             raw = read_json(spec)
         except BadJson as error:
             raise ConfigError(
-                f"the task spec is no JSON that can be used ({error.problem}); fetch it again from the coordinator"
+                f"the task spec is not JSON that can be used ({error.problem}); fetch it again from the coordinator"
             ) from error
         if not isinstance(raw, Mapping):
             raise ConfigError(f"the task spec is a {type(raw).__name__}; fetch it again from the coordinator")
@@ -98,7 +98,7 @@ class Trust:
 
         Of Fairshare and torch.nn only classes of modules are taken: a function may do anything with its arguments.
 
-        Raises: ConfigError for what is no import path, leads nowhere, or is no loss where one is meant; UntrustedCode, before
+        Raises: ConfigError for what is no import path, leads nowhere, or is not a loss where one is meant; UntrustedCode, before
             anything is imported.
         """
         self.check_path(path, setting=setting)
@@ -111,7 +111,7 @@ class Trust:
         if setting == "loss" and not found.__module__.startswith(_LOSSES_IN):
             # Others are layers, some of millions of weights, which nothing bounds in a loss.
             raise ConfigError(
-                f"{_KEYS[setting]} is {path!r}, which is no loss; choose {', '.join(LOSSES)}, or a loss of torch.nn such as "
+                f"{_KEYS[setting]} is {path!r}, which is not a loss; choose {', '.join(LOSSES)}, or a loss of torch.nn such as "
                 "torch.nn:SmoothL1Loss"
             )
         return found

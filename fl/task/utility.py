@@ -28,7 +28,7 @@ class ArraysModel(nn.Module):
 
     Args:
         arrays: By name, as the app sends them; a Flower `ArrayRecord` or numpy arrays.
-    Raises: ConfigError if there are no floats, or a value is no number.
+    Raises: ConfigError if there are no floats, or a value is not a number.
     """
 
     def __init__(self, arrays: Mapping[str, Any]) -> None:
@@ -83,7 +83,7 @@ class Utility(Objective):
 
 
 def check_utility(model: ArraysModel, utility: Utility) -> None:
-    """Value the initial arrays twice. Raises: ConfigError if that fails, is no finite number, or differs."""
+    """Value the initial arrays twice. Raises: ConfigError if that fails, is not a finite number, or differs."""
     try:
         first, second = (utility.function.held(model.arrays()) for _ in range(2))
     except Exception as error:  # whatever a function of somebody's own raises

@@ -220,4 +220,4 @@ def test_an_audit_reads_only_the_rounds_own_files_of_a_posted_manifest(world, pu
     source = Watched(audit.source)
     _, second = TaskAudit(record=audit.record, source=source, spec=audit.spec, game=audit.game).rounds()
     assert not [name for _, name in source.names if name.startswith("more")]
-    assert "manifest.json names more-0.bin, which is no file of the round, and 499 more" in second.differences
+    assert "manifest.json names more-0.bin, which is not a file of the round, and 499 more" in second.differences

@@ -249,7 +249,7 @@ def test_who_reads_a_strangers_json_recurses_no_deeper_than_python_by_itself():
 
 @pytest.mark.parametrize("name", [f"updates/{ESCAPE}.blocks", "a\nb", "x" * 70_000, "\ud800", "größe"])
 def test_a_manifest_cannot_name_what_no_bundle_holds(server, round_one, name):
-    with pytest.raises(BrokenBundle, match="is no name of a file in a bundle") as caught:
+    with pytest.raises(BrokenBundle, match="is not a name of a file in a bundle") as caught:
         round_one.read(name)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 500

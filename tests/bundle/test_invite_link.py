@@ -92,7 +92,7 @@ def test_a_link_without_tls_is_refused(invite):
 def test_what_is_served_and_is_no_invite_is_refused(invite, served):
     content = served[1]
     content["text"] = "[1, 2]"
-    with pytest.raises(BadInvite, match="is not one .a list of 2 is no object"):
+    with pytest.raises(BadInvite, match="is not one .a list of 2 is not an object"):
         load_invite(invite.link)
     content["status"] = 404
     with pytest.raises(BadInvite, match="cannot be fetched .the server answers 404"):

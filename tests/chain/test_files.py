@@ -134,7 +134,7 @@ def test_a_closed_task_takes_no_clients(new_world, devnet):
         check_invite(world.invite)
     assert caught.value.status == "closed"
     assert str(caught.value) == (
-        f"task {world.invite.task_id} is closed and takes no clients any more; ask for another invite"
+        f"task {world.invite.task_id} is closed and takes no more clients; ask for another invite"
     )
 
 

@@ -218,11 +218,11 @@ def test_a_status_or_rounds_that_no_contract_has_are_refused(node, played):
         (lambda log: {**log, "topics": ["0x" + "22" * 32, *log["topics"][1:]]}, "a log that was not asked for"),
         (lambda log: {**log, "topics": log["topics"][:1]}, "a log that was not asked for"),
         (lambda log: {**log, "topics": []}, "a log that was not asked for"),
-        (lambda log: {**log, "topics": log["topics"] * 3}, "a log that is no event|topics: a list of"),
-        (lambda log: {**log, "data": "0x" + "ff" * 64}, "a log that is no event of the contract"),
-        (lambda log: {**log, "data": "0x12"}, "a log that is no event of the contract"),
+        (lambda log: {**log, "topics": log["topics"] * 3}, "a log that is not an event|topics: a list of"),
+        (lambda log: {**log, "data": "0x" + "ff" * 64}, "a log that is not an event of the contract"),
+        (lambda log: {**log, "data": "0x12"}, "a log that is not an event of the contract"),
         (lambda log: {**log, "data": 5}, "data: 5 is not the hex of bytes"),
-        (lambda log: "0x", "'0x' is no object"),
+        (lambda log: "0x", "'0x' is not an object"),
     ],
 )  # fmt: skip
 def test_logs_that_nobody_asked_for_or_that_are_no_events_are_refused(node, played, change, problem):

@@ -40,7 +40,7 @@ def test_bytes_beside_the_values_are_sealed_with_them():
     assert unseal(sealed, over=b"blocks") == {"round": 1}
     with pytest.raises(BadJson, match="it is not what was written there: its sha256 is another one"):
         unseal(sealed, over=b"block5")
-    with pytest.raises(BadJson, match="is no object"):
+    with pytest.raises(BadJson, match="is not an object"):
         unseal([], over=b"")
 
 

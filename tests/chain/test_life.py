@@ -323,6 +323,7 @@ def test_terms_out_of_range_are_named(new_world):
     assert bytes.fromhex(caught.value.values["term"][2:]).rstrip(b"\0") == b"rounds"
     assert (caught.value.values["seen"], caught.value.values["least"]) == (0, 1)
     assert "the contract refused open: TermOutOfRange(term=rounds, seen=0, least=1, most=" in str(caught.value)
+    assert str(caught.value).endswith(f"; set rounds from 1 to {caught.value.values['most']}")
 
 
 @pytest.mark.parametrize(

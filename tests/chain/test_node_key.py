@@ -41,7 +41,7 @@ def test_a_file_that_is_no_key_is_refused(tmp_path, content):
     path = tmp_path / "node.key"
     path.write_bytes(content)
     path.chmod(0o600)
-    with pytest.raises(BadNodeKey, match="is no P-384 key in OpenSSH form"):
+    with pytest.raises(BadNodeKey, match="is not a P-384 key in OpenSSH form"):
         open_node_key(path)
 
 
@@ -52,12 +52,12 @@ def test_a_missing_key_is_named(tmp_path):
 
 @pytest.mark.parametrize("node_key", [b"", bytes(49), b"\x02" + b"\xff" * 48, b"\x04" + bytes(96)])
 def test_bytes_on_chain_that_are_no_point_are_refused(node_key):
-    with pytest.raises(BadNodeKey, match="is no compressed point of P-384"):
+    with pytest.raises(BadNodeKey, match="is not a compressed point of P-384"):
         flower_public_key(node_key)
 
 
 def test_a_public_key_of_another_kind_is_refused():
-    with pytest.raises(BadNodeKey, match="is no P-384 public key"):
+    with pytest.raises(BadNodeKey, match="is not a P-384 public key"):
         node_key_of(b"-----BEGIN PUBLIC KEY-----")
 
 

@@ -21,7 +21,7 @@ from web3.exceptions import Web3RPCError
 from fl.chain.anvil import running_anvil
 from fl.chain.deployment import Deployment
 from fl.chain.erc20 import Token
-from fl.chain.errors import AnswerTooLarge, ChainUnreachable
+from fl.chain.errors import AnswerTooLarge, ChainUnreachable, NotAnRpcUrl
 from fl.chain.history import read_history
 from fl.chain.invite import Invite
 from fl.chain.last_known import LastKnown
@@ -97,8 +97,8 @@ def test_what_is_no_json_rpc_is_no_answer(provider, body):
 
 
 def test_a_url_of_another_kind_is_refused():
-    for url in ("ftp://127.0.0.1:1", "127.0.0.1:8545", "http://", "http://x:notaport"):
-        with pytest.raises(ChainUnreachable, match="is not of http, https, ws or wss"):
+    for url in ("ftp://127.0.0.1:1", "http://", "http://x:notaport"):
+        with pytest.raises(ChainUnreachable, match="is not the URL of a node"):
             connect(url)
 
 
@@ -349,6 +349,23 @@ def test_who_has_the_key_sets_it_in_the_environment(monkeypatch):
     assert with_key("https://third.example") == "https://third.example"
 
 
+@pytest.mark.parametrize(
+    ("url", "meant"),
+    [
+        ("127.0.0.1:8545", "http://127.0.0.1:8545"),
+        ("localhost:8545", "http://localhost:8545"),
+        ("localhost", "http://localhost"),
+        ("hub.example.org:8545", "http://hub.example.org:8545"),
+        ("rpc.example.org", "https://rpc.example.org"),
+        (KEY.removeprefix("https://"), "https://mainnet.example/…"),
+    ],
+)
+def test_a_url_without_its_scheme_is_told_whole(url, meant):
+    with pytest.raises(NotAnRpcUrl) as refusal:
+        connect(url)
+    assert str(refusal.value) == f"the chain's URL has no http:// or https:// in front; write {meant}"
+
+
 # ---- what is known ---------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +401,31 @@ def test_a_chain_that_is_away_is_told_by_kind_beside_what_was_known():
     known = LastKnown(ask, every_s=0.01)
     until(lambda: known.get().problem)
     assert (known.get().value, known.get().problem) == (1, "ValueError")
+
+
+def test_a_reading_that_is_ended_is_told_and_begins_again(caplog):
+    raised = [SystemExit("https://key.example")]
+
+    def ask():
+        if raised:
+            raise raised.pop()
+        return 1
+
+    known = LastKnown(ask, every_s=0.01)
+    until(lambda: known.get().value == 1)
+    assert "reading the chain stopped (SystemExit); it starts again when somebody asks" in caplog.text
+    assert "key.example" not in caplog.text
+
+
+def test_without_a_thread_to_read_in_it_says_so_and_tries_again(monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    known = LastKnown(lambda: 1, every_s=0.01)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", no_thread)
+        assert known.get().problem == "RuntimeError"
+    until(lambda: known.get().value == 1)
 
 
 def until(holds):

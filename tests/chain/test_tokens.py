@@ -2,7 +2,7 @@
 
 import pytest
 
-from fl.chain.tokens import wei
+from fl.chain.tokens import in_tokens, two_places, wei
 from fl.errors import ConfigError
 
 MOST = (2**95 - 1) // 10**18
@@ -45,3 +45,14 @@ def test_what_no_account_holds_is_refused(tokens, problem):
 def test_an_amount_of_the_chains_own_coin_is_called_so(amount):
     with pytest.raises(ConfigError, match="ether is .* ETH"):
         wei(amount, setting="ether", unit="ETH")
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"), [(10**18, "1 token"), (0, "0 tokens"), (25 * 10**17, "2.50 tokens"), (5 * 10**17, "0.5 tokens")]
+)
+def test_one_token_is_no_tokens(amount, text):
+    assert in_tokens(amount) == text
+
+
+def test_a_column_does_not_call_a_little_nothing():
+    assert [two_places(amount) for amount in (0, 1, 10**16, 1234 * 10**18)] == ["0.00", "< 0.01", "0.01", "1,234.00"]

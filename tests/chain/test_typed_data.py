@@ -51,7 +51,7 @@ def test_a_signature_is_good_for_one_contract_and_chain_only(case):
 
 @pytest.mark.parametrize("signature", [b"", bytes(65), b"\xff" * 65, bytes(64)])
 def test_bytes_that_are_no_signature_are_refused(signature):
-    with pytest.raises(InvalidSignature, match=f"{len(signature)} bytes are no signature: 65 bytes"):
+    with pytest.raises(InvalidSignature, match=f"{len(signature)} bytes are not a signature: 65 bytes"):
         signer_of(message_of(VECTORS["cases"][1]), domain=DOMAIN, signature=signature)
 
 
@@ -75,10 +75,10 @@ def test_a_compact_signature_keeps_r_s_and_parity():
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"round": -1}, "-1 is no uint32"),
-        ({"round": 1 << 32}, "4294967296 is no uint32"),
-        ({"task_id": bytes(31)}, "is no bytes32"),
-        ({"client": "0x12"}, "'0x12' is no address"),
+        ({"round": -1}, "-1 is not a uint32"),
+        ({"round": 1 << 32}, "4294967296 is not a uint32"),
+        ({"task_id": bytes(31)}, "is not a bytes32"),
+        ({"client": "0x12"}, "'0x12' is not an address"),
     ],
 )
 def test_a_value_that_its_type_does_not_hold_is_not_signed(changes, told):

@@ -105,7 +105,9 @@ def test_the_small_commands_name_the_nearest_key(refuses, command):
     wrong = {"deploy": ("chian", "chain"), "mint": ("tokns", "tokens"), "key": ("pth", "path")}.get(
         command, ("slc", "solc")
     )
-    refuses(command, f"{wrong[0]}=1", saying=f"{wrong[0]} is no setting of fl {command}, the nearest is {wrong[1]}; ")
+    refuses(
+        command, f"{wrong[0]}=1", saying=f"{wrong[0]} is not a setting of fl {command}, the nearest is {wrong[1]}; "
+    )
 
 
 def test_an_argument_without_a_sign_is_refused(refuses):
@@ -113,17 +115,14 @@ def test_an_argument_without_a_sign_is_refused(refuses):
         "deploy", "anvil", saying="'anvil' is not of the form key=value; write chain=anvil, or see `fl deploy --help`"
     )
     refuses("devnet", "8545", saying="'8545' is not of the form key=value; see `fl devnet --help`")
-    refuses(
-        "evaluator",
-        "i.json",
-        saying="'i.json' is not of the form key=value; write invite=i.json, or see `fl evaluator --help`",
-    )
 
 
 def test_a_missing_setting_is_named(refuses):
     refuses("deploy", saying="chain is not set; add chain=… (anvil (the one at 127.0.0.1:8545, or a new one)")
     refuses("mint", "deployment=x", "to=y", saying="tokens is not set; add tokens=… (how many, in decimal)")
     refuses("client", saying="invite is not set; write fl client INVITE FILE, or invite=… (the coordinator's invite: ")
+    for command in ("evaluator", "join", "claim"):
+        refuses(command, saying=f"invite is not set; write fl {command} INVITE, or invite=…")
     refuses(
         "client", "i.json", saying="data is not set; write fl client INVITE FILE, or data=… (your rows: a table, or "
     )
@@ -150,6 +149,32 @@ def test_deploying_with_a_token_that_is_there_deploys_none(fl, chain, tmp_path):
     assert Deployment.read(out).token == chain.token
 
 
+def test_a_deployment_file_is_not_overwritten(fl, refuses, chain, tmp_path):
+    out = tmp_path / "deployment.json"
+    assert fl("deploy", f"chain={chain.url}", f"out={out}").code == 0
+    first, block = out.read_text(), connect(chain.url).eth.block_number
+    refuses(
+        "deploy", f"chain={chain.url}", f"out={out}",
+        saying=f"{out} is there already: contract {Deployment.read(out).contract} on chain 31337; go on with it, or name another",
+    )  # fmt: skip
+    assert (out.read_text(), connect(chain.url).eth.block_number) == (first, block)
+    out.write_text('{"chain_id": 31337}')
+    refuses("deploy", f"chain={chain.url}", f"out={out}", saying=f"{out} is there already: a file that is not a dep")
+
+
+def test_the_deployment_file_of_a_chain_that_was_reset_is_kept_by_another_name(fl, chain, tmp_path):
+    out = tmp_path / "deployment.json"
+    gone = Deployment(chain_id=31337, url=chain.url, contract=NOBODY, token=NOBODY)
+    gone.write(out)
+    done = fl("deploy", f"chain={chain.url}", f"out={out}")
+    assert done.code == 0, done.err
+    assert (
+        f"{out} named contract {NOBODY} on chain 31337, which is gone: the chain was reset. It is kept as" in done.out
+    )
+    assert Deployment.read(tmp_path / "deployment.json.1") == gone
+    assert Deployment.read(out).contract != NOBODY
+
+
 def test_a_wrong_chain_id_is_refused(refuses, anvil, tmp_path):
     out = tmp_path / "deployment.json"
     refuses(
@@ -167,6 +192,9 @@ def test_a_chain_that_nobody_runs_is_refused(refuses, tmp_path):
 
 def test_a_chain_that_is_no_url_is_refused(refuses):
     refuses("deploy", "chain=mainnet", saying="chain is 'mainnet'; set anvil, or the URL of a node such as http://")
+    refuses(
+        "deploy", "chain=127.0.0.1:8545", saying="the chain's URL has no http:// or https:// in front; write http://127"
+    )
 
 
 @pytest.mark.parametrize("setting", ["id", "port"])
@@ -195,7 +223,7 @@ def test_a_token_that_is_not_there_is_refused(refuses, anvil, tmp_path):
 def test_a_token_that_is_no_address_is_refused(refuses, anvil, tmp_path, token):
     refuses(
         "deploy", f"chain={anvil}", f"token={token}", f"out={tmp_path}/d.json",
-        saying=f"token is {token!r}, which is no address; write 0x and 40 hex digits",
+        saying=f"token is {token!r}, which is not an address; write 0x and 40 hex digits",
     )  # fmt: skip
 
 
@@ -224,14 +252,14 @@ def test_minting_makes_tokens(fl, chain, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "saying"),
     [
-        ("to=me", "to is 'me', which is no address; write 0x and 40 hex digits"),
+        ("to=me", "to is 'me', which is not an address; write 0x and 40 hex digits"),
         (
             "to=0x70997970c51812dc3A010C7d01b50e0d17dc79C8",
             "to is '0x70997970c51812dc3A010C7d01b50e0d17dc79C8', whose capitals are not those of its checksum, so a digit may be wrong;",
         ),
         (
             "to=70997970C51812dc3A010C7d01b50e0d17dc79C8",
-            "to is '70997970C51812dc3A010C7d01b50e0d17dc79C8', which is no address",
+            "to is '70997970C51812dc3A010C7d01b50e0d17dc79C8', which is not an address",
         ),
         ("tokens=lots", "tokens is 'lots'; write a number of tokens such as 1000 or 0.5"),
         ("deployment=none.json", "deployment file none.json is not there; write one with `fl deploy`"),

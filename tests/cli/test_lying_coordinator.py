@@ -114,7 +114,7 @@ def audit(fl):
     def call(opened, *arguments):
         done = fl("audit", opened.folder, *arguments)
         assert done.code == 1, done.out
-        assert done.out.splitlines()[-1] == "1 of 3 rounds differ: 2"
+        assert done.out.splitlines()[-1] == "1 of 3 rounds differs: 2"
         return next(line for line in done.out.splitlines() if "DIFFERS" in line)
 
     return call

@@ -219,7 +219,7 @@ def test_only_the_named_arrays_are_signed_for_whatever_else_comes_along(task):
         (("other",), {"weight": BASE}, UnreadableRequest, "array 'other' is named and absent"),
         (("weight",), {"bias": BASE}, UnfitAnswer, "array 'weight' is absent, .*; it holds bias"),
         (("weight",), {"weight": BASE[:4]}, UnfitAnswer, r"array 'weight' is of shape \(4,\)"),
-        (("weight",), None, UnfitAnswer, "it holds no arrays; answer with the trained model's"),
+        (("weight",), None, UnfitAnswer, "it has no arrays; answer with the trained model's"),
     ],
 )
 def test_an_answer_that_does_not_fit_the_task_is_refused_by_name(task, names, arrays, error, message):

@@ -18,7 +18,7 @@ def test_the_checksum_is_that_of_eip_55(number):
 @pytest.mark.parametrize("text", ["", "0x12", 7, None, "0x" + "g" * 40, "f39fd6e51aad88f6f4ce6ab8827279cfffb92266"])
 def test_what_is_no_address_is_refused(text):
     assert not is_checksummed(text)
-    with pytest.raises(ValueError, match="is no address"):
+    with pytest.raises(ValueError, match="is not an address"):
         raw_address(text)
 
 

@@ -136,7 +136,7 @@ def test_adapters_of_a_language_model_are_trained_scored_and_paid(anvil, tmp_pat
     ("arguments", "message"),
     [
         ({}, "a language model has a config or a base"),
-        ({"config": {"model_type": "nothing"}}, "model.arguments.config makes no language model"),
+        ({"config": {"model_type": "nothing"}}, "model.arguments.config is not a language model's"),
         (
             {"config": LLAMA["config"], "lora": {"target_modules": ["nowhere"]}},
             "model.arguments.lora does not fit the base",

@@ -162,8 +162,8 @@ def test_the_product_of_an_update_that_the_strategy_left_out_is_not_told(page, f
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/data/clients/0x12", "'0x12' is no address; write 0x and 40 hex digits"),
-        ("/data/clients/0x" + "99" * 20, "0x" + "99" * 20 + " is no client of this task"),
+        ("/data/clients/0x12", "'0x12' is not an address; write 0x and 40 hex digits"),
+        ("/data/clients/0x" + "99" * 20, "0x" + "99" * 20 + " is not a client of this task"),
         ("/data/rounds/1/raw/0x" + "99" * 20, "round 1 has no update of 0x" + "99" * 20 + " here, or no direction"),
         ("/data/rounds/7/header.json", "round 7 has no header.json that is for everybody"),
         ("/static/secrets", "there is no secrets"),
@@ -190,7 +190,7 @@ def test_a_summary_that_is_half_there_leaves_what_was_read_before(page, folder, 
         assert page.get("/data/view").json() == before
         assert page.get("/data/rounds/1/header.json").status_code == 404
     told = [record.getMessage() for record in caplog.records if record.name == "fl.dashboard.app"]
-    assert all("summary.json: it is no JSON" in line and "shows what was read before" in line for line in told), told
+    assert all("summary.json: it is not JSON" in line and "shows what was read before" in line for line in told), told
     assert told
     changed = text.replace(b'"finished"', b'"running"', 1)
     assert changed != text

@@ -46,7 +46,7 @@ def test_arrays_come_back_as_they_were(kind):
 
 @pytest.mark.parametrize(("kind", "size"), [("BF16", 2), ("F8_E4M3", 1), ("F8_E5M2", 1), ("C64", 8)])
 def test_kinds_of_numbers_that_are_not_read_are_named(kind, size):
-    said = f"it holds numbers of a kind that is not read here ({kind} in w); ask whoever wrote it for it again"
+    said = f"it holds numbers of a kind that is not read here ({kind} in w); ask for it again"
     with pytest.raises(BadArrays) as refused:
         read_arrays(file_of(kind, size))
     assert str(refused.value) == said
@@ -58,7 +58,7 @@ def test_kinds_of_numbers_that_are_not_read_are_named(kind, size):
     "content", [b"", b"nothing", bytes(100), file_of("F32", 4)[:-1], file_of("F32", 4) + b"more", file_of("F99", 4)]
 )
 def test_what_is_no_safetensors_file_is_refused(content):
-    with pytest.raises(BadArrays, match="it is no safetensors file .*; ask whoever wrote it for it again"):
+    with pytest.raises(BadArrays, match="it is not a safetensors file .*; ask for it again"):
         read_arrays(content)
 
 

@@ -47,18 +47,18 @@ def test_a_byte_order_mark_is_no_part_of_the_text(encoding):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (b"", "it is no JSON (Expecting value: line 1 column 1 (char 0))"),
-        (b'{"a": "\xff"}', "it holds text that is no UTF-8"),
-        (b"\xff\xfe{", "it holds text that is no UTF-8"),
+        (b"", "it is not JSON (Expecting value: line 1 column 1 (char 0))"),
+        (b'{"a": "\xff"}', "it holds text that is not UTF-8"),
+        (b"\xff\xfe{", "it holds text that is not UTF-8"),
         ('{"a": 1, "b": 2, "a": 3}', "it has the key 'a' twice"),
         ('{"outer": {"a": 1, "a": 1}}', "it has the key 'a' twice"),
-        ("[NaN]", "it has NaN, which is no number"),
-        ("[-Infinity]", "it has -Infinity, which is no number"),
+        ("[NaN]", "it has NaN, which is not a number"),
+        ("[-Infinity]", "it has -Infinity, which is not a number"),
         ("1e999", "it has the number 1e999, which no float holds"),
         ("1" * 100, "it has a number of 100 digits"),
         ("[" * (DEEPEST + 1) + "]" * (DEEPEST + 1), "its lists and objects stand in each other more than 32 deep"),
         ('{"a":' * 100_000, "its lists and objects stand in each other more than 32 deep"),
-        ('["\\ud800"]', "it holds text that is no UTF-8"),
+        ('["\\ud800"]', "it holds text that is not UTF-8"),
         ("[" + "0," * (MOST_BYTES // 8 + 1) + "0]", "it has more than 2,097,152 values"),
         ("[" + "[]" * (MOST_BYTES // 8 + 1), "it has more than 1,048,576 lists and objects"),
         (b" " * (MOST_BYTES + 1), "it has 16,777,217 bytes, 16,777,216 are the most"),
@@ -69,7 +69,7 @@ def test_what_no_text_of_ours_says_is_refused(text, problem):
     with pytest.raises(BadJson) as caught:
         read_json(text)
     assert caught.value.problem == problem
-    assert str(caught.value) == f"{problem}; ask whoever wrote it for it again"
+    assert str(caught.value) == f"{problem}; ask for it again"
 
 
 def test_brackets_in_strings_are_no_depth():
@@ -92,7 +92,7 @@ def test_no_text_takes_longer_than_its_size(text):
     "value", ["", "-0", "01", " 1", "1 ", "1_0", "+1", "1.0", "٣", str(2**64), "-1", 1, True, None, [], "9" * 10**6]
 )
 def test_an_amount_has_one_spelling(value):
-    with pytest.raises(BadJson, match="is no unsigned whole number of 64 bits, as a string"):
+    with pytest.raises(BadJson, match="is not an unsigned whole number of 64 bits, as a string"):
         decimal_of(value, bits=64)
 
 
@@ -123,10 +123,10 @@ def test_each_kind_of_value_is_asked_for_by_name():
     assert text_of("ab", most=2) == "ab"
     assert number_of(1) == 1.0
     for read, value, problem in (
-        (object_of, [], "a list of 0 is no object"),
-        (list_of, {}, "a JSON object of 0 is no list"),
+        (object_of, [], "a list of 0 is not an object"),
+        (list_of, {}, "a JSON object of 0 is not a list"),
         (lambda item: text_of(item, most=2), "abc", "'abc', no text of at most 2 characters"),
-        (number_of, True, "True is no number"),
+        (number_of, True, "True is not a number"),
     ):
         with pytest.raises(BadJson) as caught:
             read(value)

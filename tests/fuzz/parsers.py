@@ -172,7 +172,7 @@ def parsers(folder: Path) -> list[Parser]:
 
 
 class _Places:
-    """Files that are written anew for each input."""
+    """Files that are rewritten for each input."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -63,7 +63,7 @@ def body(kind: str, children: str, content: bytes) -> bytes:
 
 
 def forged(reply: Message, **changes: object) -> bytes:
-    """The root object of a reply whose metadata says something else than what it is announced with."""
+    """The root object of a reply whose metadata says something other than what it is announced with."""
     before = dict(reply.metadata.__dict__)
     reply.metadata.__dict__.update(changes)
     root = reply.deflate()

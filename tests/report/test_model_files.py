@@ -112,7 +112,7 @@ def test_what_is_no_model_file_is_refused_with_the_reason(tmp_path):
     with pytest.raises(BadModelFile, match="is not there; name a model that `fl finish` wrote"):
         SavedModel.read(path)
     path.write_text("none")
-    with pytest.raises(BadModelFile, match="is no safetensors file of a model"):
+    with pytest.raises(BadModelFile, match="is not a safetensors file of a model"):
         SavedModel.read(path)
     save_file({"a": np.zeros(2, np.float32)}, path)
     with pytest.raises(BadModelFile, match="holds arrays and does not say how to use them"):
@@ -130,7 +130,7 @@ def test_what_is_no_model_file_is_refused_with_the_reason(tmp_path):
     with pytest.raises(BadModelFile, match=r"holds numbers of a kind that is not read here \(C64 in a\)"):
         SavedModel.read(path)
     save_file({"a": np.zeros(2, np.float32)}, path, {**told, "spec": "{"})
-    with pytest.raises(BadModelFile, match="is no safetensors file of a model .BadJson"):
+    with pytest.raises(BadModelFile, match="is not a safetensors file of a model .BadJson"):
         SavedModel.read(path)
 
 

@@ -11,6 +11,7 @@ from report.run_summary import client_of, refuse_everything, run_summary
 
 from fl.report.drawing import CHARTS
 from fl.report.page import page, write_page
+from fl.report.wording import tokens
 from fl.rewards import HIGHEST_PRICE
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -103,6 +104,22 @@ def test_every_client_is_there_with_account_pay_and_balance(summary):
             assert f"{client[key]} wei" in notes
 
 
+def test_a_page_from_before_the_claims_says_so():
+    summary = run_summary(clients=3)
+    earned = [client for client in summary["clients"] if int(client["paid_wei"])]
+    for client in summary["clients"]:
+        client["claimed_wei"] = "0"
+    summary["totals"]["paid_wei"] = "0"
+    text = Structure(page(summary)).text
+    whole = tokens(sum(int(client["paid_wei"]) for client in earned))
+    assert f"when this page was written; {whole} can be claimed" in text
+    assert text.count("not yet") == 1 + len(earned)
+    assert "read back from the contract and the token when this page was written" in text
+    earned[0]["claimed_wei"] = summary["totals"]["paid_wei"] = earned[0]["paid_wei"]
+    rest = tokens(sum(int(client["paid_wei"]) for client in earned[1:]))
+    assert f"{rest} not claimed when this page was written" in Structure(page(summary)).text
+
+
 def test_every_round_is_there_with_its_hashes(summary):
     text = Structure(page(summary)).text
     for round_ in summary["rounds"]:
@@ -119,7 +136,7 @@ def drawings(text: str) -> list[dict]:
     """What the charts of a page are given to draw; JSON that is not JSON fails here."""
 
     def refuse(word: str) -> None:
-        raise AssertionError(f"{word} is no number of JSON")
+        raise AssertionError(f"{word} is not a number of JSON")
 
     found = re.findall(r'<script type="application/json">(.*?)</script>', text, flags=re.DOTALL)
     return [json.loads(text, parse_constant=refuse) for text in found]
@@ -212,7 +229,9 @@ def test_attested_scores_are_called_so_and_provable_ones_are_not():
     summary["task"].update(attested=True, scorer="shapley")
     text = Structure(page(summary)).text
     assert "shapley scores, attested" in text
-    assert "attested by evaluators, not provable on chain: the rule shapley is no inner product of two vectors" in text
+    assert (
+        "attested by evaluators, not provable on chain: the rule shapley is not an inner product of two vectors" in text
+    )
 
 
 def test_a_loss_that_is_not_a_number_does_not_stop_the_page():
@@ -236,7 +255,7 @@ def test_each_client_is_told_why_it_earned_what_it_earned():
     summary = run_summary(clients=3)
     text = Structure(page(summary)).text
     assert "Why each earned what it earned" in text
-    assert text.count("The price is 10,000.0000 tokens for 1.0 of loss, the same for everybody") == 3
+    assert text.count("The price is 10,000.00 tokens for 1.0 of loss, the same for everybody") == 3
     assert "as little as 50.0% of its own" in text  # client-0, whose updates were too long
     many = Structure(page(run_summary(clients=103, rounds=2))).text
     assert "3 more clients: the live page tells each why." in many
@@ -256,7 +275,7 @@ def test_the_rules_of_length_and_public_step_are_told():
 
 def test_a_round_tells_its_price_and_who_took_what_off_the_loss():
     text = Structure(page(run_summary(rounds=1))).text
-    for told in ("Off it by clients", "+0.7667", "By the public step", "+0.3833", "Price", "10,000.0000"):
+    for told in ("Off it by clients", "+0.7667", "By the public step", "+0.3833", "Price", "10,000.00"):
         assert told in text
     without = run_summary(rounds=1)
     without["rounds"][0].update(public_rate=None, price=None, price_q64=str(HIGHEST_PRICE))

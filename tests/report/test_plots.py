@@ -39,7 +39,7 @@ def test_pay_names_the_best_paid_and_those_that_earned_nothing():
         pay(summary, number, tokens * TOKEN)
     client_of(summary, 0)["behaviour"] = "free_ride"
     assert pay_plot(summary).finding == (
-        "client-1 was paid most: 30.0000 of 40.0000 tokens (75.0%). client-0 (free_ride) earned nothing."
+        "client-1 was paid most: 30.00 of 40.00 tokens (75.0%). client-0 (free_ride) earned nothing."
     )
 
 
@@ -108,7 +108,7 @@ def test_the_price_is_told_from_the_first_round_that_has_one_to_the_last():
         round_["price_q64"] = str(HIGHEST_PRICE if wei is None else wei << 24)
     plot = price_plot(summary)
     assert plot.finding == (
-        "A whole score of 1.0 was worth 400.0000 tokens after round 2 and 500.0000 after round 3. It is the same for "
+        "A whole score of 1.0 was worth 400.00 tokens after round 2 and 500.00 after round 3. It is the same for "
         "everybody, and as high as the schedule of the budget can pay."
     )
     assert [point.x for point in plot.drawing.series[0].points] == [2, 3]
@@ -116,7 +116,7 @@ def test_the_price_is_told_from_the_first_round_that_has_one_to_the_last():
         price_plot(refuse_everything(run_summary())).finding
         == "There is no price yet: nobody's whole score is above zero."
     )
-    assert price_plot(run_summary()).finding.startswith("A whole score of 1.0 was worth 10,000.0000 tokens. It is")
+    assert price_plot(run_summary()).finding.startswith("A whole score of 1.0 was worth 10,000.00 tokens. It is")
 
 
 def test_shares_name_the_clients_furthest_from_the_line():
@@ -154,7 +154,7 @@ def test_a_client_that_joins_later_had_been_paid_nothing_before():
     summary = run_summary(clients=2, rounds=3)
     late = client_of(summary, 1)["account"]
     del summary["rounds"][0]["cumulative_wei"][late]
-    assert pay_plot(summary).drawing.series[1].points[1].note == "client-1, round 1: 0.0000 tokens"
+    assert pay_plot(summary).drawing.series[1].points[1].note == "client-1, round 1: 0.00 tokens"
 
 
 @pytest.mark.parametrize("plot", PLOTS)

@@ -8,17 +8,17 @@ TOKEN = 10**18
 @pytest.mark.parametrize(
     ("wei", "text"),
     [
-        ("0", "0.0000"),
-        ("1", "< 0.0001"),
-        (str(TOKEN), "1.0000"),
-        ("281188377340973055511", "281.1884"),
-        (str(1234567 * TOKEN + TOKEN // 2), "1,234,567.5000"),
-        (-3 * TOKEN, "−3.0000"),
+        ("0", "0.00"),
+        ("1", "< 0.01"),
+        (str(TOKEN), "1.00"),
+        ("281188377340973055511", "281.19"),
+        (str(1234567 * TOKEN + TOKEN // 2), "1,234,567.50"),
+        (-3 * TOKEN, "−3.00"),
         # A float of this many wei is off by more than a token.
-        (str(10**20 * TOKEN + TOKEN), "100,000,000,000,000,000,001.0000"),
+        (str(10**20 * TOKEN + TOKEN), "100,000,000,000,000,000,001.00"),
     ],
 )
-def test_tokens_have_four_decimals_and_no_float_on_the_way(wei, text):
+def test_tokens_have_two_decimals_and_no_float_on_the_way(wei, text):
     assert tokens(wei) == text
 
 

@@ -53,7 +53,7 @@ FOREIGN = Trust()
         ({"class_names": ("a" * 257,)}, "task.class_names has 'aaa"),
         ({"class_names": "abc"}, "task.class_names is 'abc'; set a list with a name for each class"),
         ({"model_arguments": [1]}, "model.arguments is a list of 1; write it as names with their values"),
-        ({"model_arguments": {"a b": 1}}, "model.arguments has 'a b', which is no name of an argument; leave it out"),
+        ({"model_arguments": {"a b": 1}}, "model.arguments has 'a b', which is not a name of an argument; leave it out"),
         ({"model_arguments": {"device": "cuda"}}, "model.arguments has device; leave it out, each machine has its own"),
         ({"model_arguments": {"n": 2**40}}, "model.arguments.n is 1099511627776; set a number of at most 2147483648"),
         ({"model_arguments": {"n": float("inf")}}, "model.arguments.n is inf; set a number of at most"),

@@ -71,7 +71,7 @@ def test_a_spec_out_of_range_is_refused(spec, change, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("no json", "the task spec is no JSON that can be used (it is no JSON ("),
+        ("no json", "the task spec is not JSON that can be used (it is not JSON ("),
         ("[]", "the task spec is a list; fetch it again from the coordinator"),
         ("5", "the task spec is a int; fetch it again from the coordinator"),
         ("{}", "the task spec cannot be read ("),

@@ -127,7 +127,8 @@ def test_what_is_no_module_class_is_refused_wherever_it_is(path):
 @pytest.mark.parametrize("path", ["torch.nn:Transformer", "torch.nn.modules.linear:Linear", "fl.task.models:MLP"])
 def test_a_layer_is_no_loss_and_is_not_built_as_one(path):
     with pytest.raises(
-        ConfigError, match=f"task.loss is '{path}', which is no loss; choose cross_entropy, .* such as torch.nn:Smooth"
+        ConfigError,
+        match=f"task.loss is '{path}', which is not a loss; choose cross_entropy, .* such as torch.nn:Smooth",
     ):
         Trust().load(path, setting="loss")
     assert Trust().load("torch.nn:SmoothL1Loss", setting="loss")

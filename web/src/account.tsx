@@ -74,7 +74,7 @@ export function Account({ account, view, standing, checks }: Props) {
         <Figure
           name="Claimed"
           big={tokens(claimed ?? client.claimed_wei)}
-          small={claimed === null ? "as the run told; the chain does not answer now" : "as the contract says now"}
+          small={claimed === null ? "when the run ended; the chain does not answer now" : "as the contract says now"}
         />
       </dl>
       <div class="card reason">
@@ -160,7 +160,7 @@ export function Account({ account, view, standing, checks }: Props) {
   );
 }
 
-/** Wei that an account has to have been paid in the end: more than it earned where a task ended otherwise than planned. */
+/** Wei that an account has to have been paid in the end: more than it earned where a task did not end as planned. */
 function dueOf(earned: bigint, standing: Standing | null): bigint {
   if (!standing?.reachable || standing.status !== "closed") return earned;
   const [pool, sum] = [BigInt(standing.pool_wei), BigInt(standing.cumulative_wei)];

@@ -13,7 +13,7 @@ export type ClientStanding = {
 /** Score × price = pay in words; `whose` is the word before "updates": Your, or Its. */
 export function explanation(standing: ClientStanding | null, whose: string): string {
   if (!standing?.factors.length) {
-    const kept = standing?.cumulative ? ` The ${tokens(standing.cumulative)} tokens of before stay.` : "";
+    const kept = standing?.cumulative ? ` The ${tokens(standing.cumulative)} tokens earned before stay.` : "";
     return `No update was accepted, so there is no score and no pay.${kept}`;
   }
   return [worth(standing, whose), paid(standing), shortened(standing)].filter(Boolean).join(" ");

@@ -100,7 +100,7 @@ export type Standing =
       open_challenges: number;
       schedule: Schedule;
       cumulative_wei: string;
-      pool_wei: string; // shared by what was earned, because the task ended otherwise than planned
+      pool_wei: string; // shared by what was earned, because the task did not end as planned
       paid_wei: string;
       coordinator: string;
       evaluators: string[];

@@ -19,8 +19,8 @@ export type Node = { node: Hex; cumulative: bigint };
 
 /** A leaf from round.json. Throws for an account or a root of another length: hashed end to end, they could pass for others. */
 export function leafFrom(raw: Record<string, string>): Leaf {
-  if (!/^0x[0-9a-fA-F]{40}$/.test(raw.account!)) throw new Error(`a leaf is of ${raw.account}, which is no address`);
-  if (!/^[0-9a-fA-F]{64}$/.test(raw.update_root!)) throw new Error(`a leaf has the update root ${raw.update_root}, which is no hash`);
+  if (!/^0x[0-9a-fA-F]{40}$/.test(raw.account!)) throw new Error(`a leaf is of ${raw.account}, which is not an address`);
+  if (!/^[0-9a-fA-F]{64}$/.test(raw.update_root!)) throw new Error(`a leaf has the update root ${raw.update_root}, which is not a hash`);
   return {
     account: raw.account as Hex,
     updateRoot: `0x${raw.update_root}`,

@@ -9,10 +9,10 @@ export function tokens(wei: bigint | string | null | undefined): string {
   if (wei === null || wei === undefined) return "–";
   const amount = BigInt(wei);
   const size = amount < 0n ? -amount : amount;
-  const steps = (size * 10_000n + WEI / 2n) / WEI;
-  if (amount !== 0n && steps === 0n) return amount > 0n ? "< 0.0001" : "> −0.0001";
-  const whole = (steps / 10_000n).toLocaleString("en");
-  return `${amount < 0n ? "−" : ""}${whole}.${(steps % 10_000n).toString().padStart(4, "0")}`;
+  const cents = (size * 100n + WEI / 2n) / WEI;
+  if (amount !== 0n && cents === 0n) return amount > 0n ? "< 0.01" : "> −0.01";
+  const whole = (cents / 100n).toLocaleString("en");
+  return `${amount < 0n ? "−" : ""}${whole}.${(cents % 100n).toString().padStart(2, "0")}`;
 }
 
 export const percent = (share: number | null | undefined) =>

@@ -82,7 +82,7 @@ def receipts_of(
                 update_root=_hex(entry["update_root"], size=32), signature=_hex(entry["receipt"], size=65)
             )
             if not _ROUND.fullmatch(number) or int(number) > _MOST_ROUND:
-                raise BadJson(problem=f"{shown(number)} is no round")
+                raise BadJson(problem=f"{shown(number)} is not a round")
             told = Receipt(task_id=task_id, round=int(number), client=account, update_root=kept.update_root)
             if (signer := signer_of(told, domain=domain, signature=kept.signature)) not in coordinators:
                 raise BadEvidence(
@@ -92,7 +92,7 @@ def receipts_of(
                 )
             receipts[int(number)] = kept
     except (BadJson, KeyError, InvalidSignature) as error:
-        raise BadEvidence(path=where, problem=f"is no file of receipts ({type(error).__name__}: {error})") from error
+        raise BadEvidence(path=where, problem=f"is not a file of receipts ({type(error).__name__}: {error})") from error
     return receipts
 
 
@@ -135,11 +135,11 @@ def read_seen(path: Path) -> list[SeenUpdate]:
         raise BadEvidence(path=str(path), problem=error.problem) from error
     except (BadJson, KeyError) as error:
         raise BadEvidence(
-            path=str(path), problem=f"is no list of signed updates ({type(error).__name__}: {error})"
+            path=str(path), problem=f"is not a list of signed updates ({type(error).__name__}: {error})"
         ) from error
     for finding in found:
         if not is_checksummed(finding.client):
-            raise BadEvidence(path=str(path), problem=f"names {shown(finding.client)}, which is no address")
+            raise BadEvidence(path=str(path), problem=f"names {shown(finding.client)}, which is not an address")
     return found
 
 

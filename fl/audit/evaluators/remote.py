@@ -50,7 +50,7 @@ class NotEvaluator(FairshareError):
         self.account, self.evaluators = account, evaluators
 
     def __str__(self) -> str:
-        return f"{self.account} is no evaluator of the task, they are {', '.join(self.evaluators)}; use one of their keystores"
+        return f"{self.account} is not an evaluator of the task, they are {', '.join(self.evaluators)}; use one of their keystores"
 
 
 class SignedAnother(FairshareError):

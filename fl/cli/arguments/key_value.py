@@ -40,7 +40,7 @@ def parse(
         known: Key → one line that explains it, shown by --help.
         required: Keys that have to be there.
     Returns: the given values by key.
-    Raises: ConfigError for an argument that is no key=value, an unknown key (with the nearest), one that is said
+    Raises: ConfigError for an argument that is not a key=value, an unknown key (with the nearest), one that is said
         twice, or a missing one.
     """
     if any(word in ("-h", "--help") for word in arguments):
@@ -65,7 +65,7 @@ def parse(
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1, cutoff=0.4)
             hint = f", the nearest is {near[0]}" if near else ""
-            raise ConfigError(f"{key} is no setting of fl {name}{hint}; `fl {name} --help` lists them all")
+            raise ConfigError(f"{key} is not a setting of fl {name}{hint}; `fl {name} --help` lists them all")
         if values.setdefault(key, value) != value:
             shown = " and ".join(printable(told, most=60) for told in (values[key], value))
             raise ConfigError(f"{key} is said twice, {shown}; say it once")

@@ -46,13 +46,13 @@ def invite_of(values: dict[str, str], folder: NodeFolder) -> Invite:
     if values.get("invite"):
         return load_invite(values["invite"])
     if not folder.invite_path.exists():
-        seen = "holds no task, as nothing was joined from it" if folder.path.is_dir() else "is no folder of a task"
+        seen = "has no task, as nothing was joined from it" if folder.path.is_dir() else "is not a folder of a task"
         raise ConfigError(f"{folder.path} {seen}, and no invite is named; add folder=… or invite=…")
     return Invite.read(folder.invite_path)
 
 
 def account_of(values: dict[str, str], folder: NodeFolder) -> str:
-    """The account that was named, or the folder's; "" for neither. Raises: ConfigError for what is no address."""
+    """The account that was named, or the folder's; "" for neither. Raises: ConfigError for what is not an address."""
     if not values.get("account"):
         return folder.account
     return address_of(values["account"], setting="account")

@@ -35,7 +35,7 @@ def office_of(values: dict[str, str]) -> tuple[Path, Invite]:
     if values.get("invite"):
         return folder, load_invite(values["invite"])
     if not (folder / "invite.json").exists():
-        raise ConfigError(f"{folder} is no folder of a task and no invite is named; add folder=… or invite=…")
+        raise ConfigError(f"{folder} is not a folder of a task and no invite is named; add folder=… or invite=…")
     return folder, Invite.read("invite.json", inside=GivenFolder(folder))
 
 

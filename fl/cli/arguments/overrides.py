@@ -146,7 +146,7 @@ def _check_names(parsed: Sequence[Override]) -> None:
     for override in parsed:
         key = override.key_or_group
         if len(key) > _LONGEST_KEY:
-            raise ConfigError(f"{key[:40]}… is no setting; `fl run --help` lists them all")
+            raise ConfigError(f"{key[:40]}… is not a setting; `fl run --help` lists them all")
         # +key=value too: Hydra would add an unknown key, and nobody would read it.
         if key.startswith("hydra.") or override.is_delete():
             continue
@@ -159,7 +159,7 @@ def _check_names(parsed: Sequence[Override]) -> None:
                     )
         # Arguments of a model or strategy depend on its choice, so composing checks them.
         elif not any(name == key or name.startswith(f"{key}.") for name in flat) and not key.startswith(_FREE):
-            raise ConfigError(f"{key} is no setting{_nearest(key, known)}; `fl run --help` lists them all")
+            raise ConfigError(f"{key} is not a setting{_nearest(key, known)}; `fl run --help` lists them all")
 
 
 def _nearest(seen: str, known: Sequence[str] | dict[str, str], *, prefix: str = "") -> str:

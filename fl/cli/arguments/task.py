@@ -60,11 +60,11 @@ def open_task(text: str) -> NamedTask:
         return NamedTask(invite=archive.invite, archive=archive)
     if not text.startswith(_TEXTS) and path.is_dir():
         if not (path / "invite.json").exists():
-            raise ConfigError(f"{text} holds no invite.json; name the folder of a run or of a coordinator")
+            raise ConfigError(f"{text} has no invite.json; name the folder of a run or of a coordinator")
         return NamedTask(invite=Invite.read("invite.json", inside=GivenFolder(path)), folder=path)
     if not text.startswith(_TEXTS) and not path.exists():
         raise ConfigError(
-            f"there is no {printable(text, most=100)}; name an invite, a run's or a coordinator's folder, or an archive"
+            f"there is no file or folder {printable(text, most=100)}; name an invite, a run's or a coordinator's folder, or an archive"
         )
     invite = load_invite(text)
     beside = path.parent if not text.startswith(_TEXTS) and (path.parent / "bundles").is_dir() else None
@@ -110,7 +110,7 @@ def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | No
         where = str(task.folder / "bundles")
     if where is None:
         if not invite.gateway:
-            raise ConfigError("the invite names no gateway; say where the bundles are: bundles=FOLDER or a URL")
+            raise ConfigError("the invite has no gateway; say where the bundles are: bundles=FOLDER or a URL")
         return HttpBundles(ArchiveClient.of_gateway(invite, account=account), "bundles")
     if where.startswith(("http://", "https://")):
         domain = Domain(chain_id=invite.chain_id, contract=invite.contract)
@@ -121,5 +121,5 @@ def bundles_of(task: NamedTask, *, where: str | None, account: LocalAccount | No
         )
         return HttpBundles(asking)
     if "://" not in where and not expanded(where).is_dir():
-        raise ConfigError(f"bundles is {where}, which is no folder; name the folder that holds round-0001, or a URL")
+        raise ConfigError(f"bundles is {where}, which is not a folder; name the folder that holds round-0001, or a URL")
     return BundleStore.at(where if "://" in where else str(expanded(where)))

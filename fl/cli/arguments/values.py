@@ -51,7 +51,7 @@ def address_of(text: str, *, setting: str) -> ChecksumAddress:
         return cast(ChecksumAddress, found)
     if re.fullmatch(r"0x[0-9a-fA-F]{40}", text):
         raise ConfigError(
-            f"{setting} is {text!r}, whose capitals are not those of its checksum, so a digit may be wrong; copy it anew, or write it "
+            f"{setting} is {text!r}, whose capitals are not those of its checksum, so a digit may be wrong; copy it again, or write it "
             "in small letters if you are sure"
         )
-    raise ConfigError(f"{setting} is {text!r}, which is no address; write 0x and 40 hex digits")
+    raise ConfigError(f"{setting} is {text!r}, which is not an address; write 0x and 40 hex digits")

@@ -18,14 +18,14 @@ from fl.bundle.files import most_bytes
 from fl.bundle.http_client import ArchiveClient, ArchiveRefused
 from fl.bundle.validation_set import VALIDATION, read_validation
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import NamedTask, bundles_of, open_task, record_of, split
 from fl.cli.arguments.values import address_of, whole
 from fl.errors import ConfigError
 from fl.foreign.files import GivenFolder, Unreadable, expanded, read_file
-from fl.plain_text import printable, ranges
+from fl.plain_text import agreeing, plural, printable, ranges
 from fl.scoring.game import ValidationGame
 from fl.task.spec import TaskSpec, rows_of_dataset
 from fl.task.trust import Trust
@@ -83,7 +83,7 @@ def _audited(audit: TaskAudit, *, partial: bool) -> bool:
     record, state = audit.record, audit.record.state()
     print(
         f"task {record.invite.task_id} on chain {record.invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
-        f"{record.terms.rounds} rounds, {tokens(state.cumulative)} of {tokens(record.terms.budget)} tokens earned"
+        f"{plural(record.terms.rounds, 'round')}, {tokens(state.cumulative)} of {in_tokens(record.terms.budget)} earned"
     )
     verdicts = []
     for verdict in audit.rounds():
@@ -95,17 +95,19 @@ def _audited(audit: TaskAudit, *, partial: bool) -> bool:
     privacy = audit.spec.private
     if privacy.noise == "rows" and verdicts:
         print(
-            f"privacy spent is that of each row of a client with {privacy.rows} rows, by the spec's steps, batch, clip and noise; that "
+            f"privacy spent is that of each row of a client with {plural(privacy.rows, 'row')}, by the spec's steps, batch, clip and noise; that "
             "its node drew, clipped and added noise like that is its own word, and no file of the task shows it"
         )
     if audit.account and verdicts:
         _show_pay(audit)
     wrong = [verdict.number for verdict in verdicts if verdict.differences]
     if wrong:
-        print(f"{len(wrong)} of {len(verdicts)} rounds differ: {ranges(wrong)}")
+        print(
+            f"{len(wrong)} of {plural(len(verdicts), 'round')} {agreeing(len(wrong), 'differs', 'differ')}: {ranges(wrong)}"
+        )
     if missed := [verdict.number for verdict in verdicts if verdict.interrupted]:
         print(
-            f"{len(missed)} of {len(verdicts)} rounds could not be looked at to the end: {ranges(missed)}; run it again"
+            f"{len(missed)} of {plural(len(verdicts), 'round')} could not be looked at to the end: {ranges(missed)}; run it again"
         )
     if wrong or missed:
         return False
@@ -220,5 +222,5 @@ def _unchecked(verdicts: Sequence[RoundVerdict]) -> dict[str, str]:
 def _show_pay(audit: TaskAudit) -> None:
     account, earned = audit.account, audit.earned(audit.account)
     claimed = audit.record.escrow.claimed(audit.record.task_id, account)
-    told = f"{tokens(earned[1])} tokens up to round {earned[0]}" if earned else "nothing that could be read"
-    print(f"{account} has earned {told}, and {tokens(claimed)} tokens are claimed")
+    told = f"{in_tokens(earned[1])} up to round {earned[0]}" if earned else "nothing that could be read"
+    print(f"{account} has earned {told}, and {in_tokens(claimed)} are claimed")

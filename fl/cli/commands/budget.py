@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from fl.chain.membership import read_task
 from fl.chain.payment import pay
 from fl.chain.task_state import Status, TaskState, Terms
-from fl.chain.tokens import tokens, wei
+from fl.chain.tokens import in_tokens, tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer
 from fl.cli.commands.join import accepted
@@ -17,7 +17,7 @@ from fl.rewards.price import allowed_by
 
 KNOWN = {
     **TASK,
-    "add": "tokens; anybody may add, and nobody gets them back but by the task's end",
+    "add": "tokens to add; anybody may add some, and they do not come back before the task's end",
     "key": KEY,
     "anvil": ANVIL,
     "accept": "true adds without asking",
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
             "last: nothing can be added any more"
         )
     if amount < terms.min_stake:
-        raise ConfigError(f"add is {values['add']}; the contract takes {tokens(terms.min_stake)} tokens at the least")
+        raise ConfigError(f"add is {values['add']}; the contract takes {in_tokens(terms.min_stake)} at the least")
     account = office_signer(values, folder=folder, invite=invite, owner=state.sponsor, office="sponsor")
     for line in _preview(invite.task_id, terms, state, amount=amount, by=account.address):
         print(printable(line))
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
         account=account,
     )
     _, state = escrow.task(invite.id_bytes)
-    print(f"added in transaction {sent.hash}; the budget is {tokens(state.budget + state.added)} tokens in all")
+    print(f"added in transaction {sent.hash}; the budget is {in_tokens(state.budget + state.added)} in all")
 
 
 def _first_round(state: TaskState) -> int:
@@ -68,24 +68,24 @@ def _preview(task_id: str, terms: Terms, state: TaskState, *, amount: int, by: s
     before, first = state.budget + state.added, _first_round(state)
     after = before + amount
     yield (
-        f"task {task_id}: {tokens(before)} tokens over {plural(state.rounds, 'round')}, {state.posted} posted, "
-        f"{tokens(state.cumulative)} tokens promised"
+        f"task {task_id}: {in_tokens(before)} over {plural(state.rounds, 'round')}, {state.posted} posted, "
+        f"{in_tokens(state.cumulative)} promised"
     )
-    yield f"adds {tokens(amount)} tokens of {by}, which makes {tokens(after)}"
+    yield f"adds {in_tokens(amount)} of {by}, which makes {tokens(after)}"
     # The round before pays by the budget of today; so the first that counts with the new one catches up.
     paid = allowed_by(first - 1, budget=state.budget, rounds=state.rounds) if first > 1 else 0
     catches_up = allowed_by(first, budget=after, rounds=state.rounds) - paid
     if first == state.rounds:
-        yield f"round {first}, the last, then pays up to {tokens(catches_up)} tokens instead of {tokens(before - paid)}"
+        yield f"round {first}, the last, then pays up to {in_tokens(catches_up)} instead of {tokens(before - paid)}"
     else:
         each = after // state.rounds
         what = "" if first == 1 else f", and round {first} up to {tokens(catches_up)}, since it catches up"
         yield (
-            f"each round from {first} on then pays up to {tokens(each)} tokens instead of {tokens(before // state.rounds)}{what}"
+            f"each round from {first} on then pays up to {in_tokens(each)} instead of {tokens(before // state.rounds)}{what}"
         )
     if after - state.cumulative > terms.bond:
         yield (
-            f"what is not promised yet is then more than the coordinator's bond of {tokens(terms.bond)} tokens covers: where rounds come "
+            f"what is not promised yet is then more than the coordinator's bond of {in_tokens(terms.bond)} covers: where rounds come "
             "faster than they become final, one waits for those before"
         )
-    yield "they are the clients' then: if the task ends otherwise than planned, they are shared as the rest of the budget is"
+    yield "they are the clients' then: if the task does not end as planned, they are shared as the rest of the budget is"

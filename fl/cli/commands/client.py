@@ -41,7 +41,7 @@ from fl.chain.json_file import write_json
 from fl.chain.membership import TaskOnChain, TaskOver, check_gateway, join, read_task
 from fl.chain.system_keyring import SERVICE, NoKeyring, keep_password, new_password
 from fl.chain.task_state import Status, TaskState
-from fl.chain.tokens import tokens, wei
+from fl.chain.tokens import in_tokens, tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole, whole
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str]) -> None:
     invite = invite_named(values)
     if not invite.gateway:
         raise ConfigError(
-            f"the invite {printable(values['invite'], most=60)} names no gateway, so its task runs on one machine; ask the coordinator for "
+            f"the invite {printable(values['invite'], most=60)} has no gateway, so its task runs on one machine; ask the coordinator for "
             "the invite that `fl coordinator` printed"
         )
     # systemd and containers stop with SIGTERM: the same orderly end as Ctrl-C.
@@ -415,7 +415,7 @@ def _joined(
     offer = replace(offer, purse=purse)
     print("\n".join(offer.lines()))
     check_purse(purse, invite=invite, why=why)
-    if not accepted(f"stake {tokens(purse.stake)} tokens and take part? [y/N] ", values):
+    if not accepted(f"stake {in_tokens(purse.stake)} and take part? [y/N] ", values):
         return False
     folder.bind(invite=invite, account=account.address)
     dataset = commit(

@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from fl.chain.invite import Invite
-from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.values import is_whole
 from fl.dashboard.app import dashboard_app
 from fl.errors import ConfigError, FairshareError
@@ -32,7 +32,7 @@ _MOST_BYTES = 1 << 16  # of a node's own file
 
 def main(arguments: Sequence[str]) -> None:
     """Serve the page until it is interrupted."""
-    values = parse(arguments, known=KNOWN, command="dashboard", required=["run"])
+    values = parse(named(arguments, "run", command="dashboard"), known=KNOWN, command="dashboard RUN", required=["run"])
     folder = Path(values["run"])
     if not folder.is_dir():
         raise ConfigError(

@@ -31,15 +31,16 @@ from fl.chain.errors import AnvilMissing, ChainError, ChainUnreachable
 from fl.chain.invite import Invite
 from fl.chain.membership import check_invite
 from fl.chain.sender import connect, ether_of
-from fl.chain.tokens import eth, tokens
+from fl.chain.tokens import eth, in_tokens, tokens
 from fl.cli.arguments.key_value import parse
 from fl.foreign.files import Unreadable, read_file
 from fl.foreign.json_text import BadJson, object_of, read_json, text_of
+from fl.plain_text import plural
 
 KNOWN = {
     "invite": "a task's invite, as a file or a string: looks at its chain, contract and gateway too",
     "deployment": "a deployment file: looks at its chain and contracts too",
-    "key": "a keystore: looks at its form, its rights and, where a chain is known, what it holds; asks for no password",
+    "key": "a keystore: checks its form, its permissions and, where a chain is known, its balance; does not ask for a password",
 }
 OK, WARN, FAIL = "ok", "warn", "fail"
 # What commands listen on by default.
@@ -215,7 +216,7 @@ def keystore(path: Path) -> tuple[str | None, Finding]:
         if content["version"] != 3 or "ciphertext" not in content["crypto"]:
             raise ValueError("version")
     except (Unreadable, ValueError, KeyError, TypeError, AttributeError) as error:
-        seen = f"{path} is no v3 keystore ({type(error).__name__})"
+        seen = f"{path} is not a v3 keystore ({type(error).__name__})"
         return None, Finding(level=FAIL, what="keystore", seen=seen, advice="pass the file that `fl key` wrote")
     rights = path.stat().st_mode & 0o777
     if rights & 0o077:
@@ -256,7 +257,7 @@ def invitation(text: str, *, address: str | None) -> Iterator[Finding]:
     except ChainError as error:
         yield Finding(level=FAIL, what="task", seen=str(error))
     else:
-        seen = f"{invite.task_id[:10]}… pays up to {tokens(terms.budget)} tokens over {terms.rounds} rounds"
+        seen = f"{invite.task_id[:10]}… pays up to {in_tokens(terms.budget)} over {plural(terms.rounds, 'round')}"
         yield Finding(level=OK, what="task", seen=seen)
         if address:
             yield from funds(w3, token, address)
@@ -319,7 +320,7 @@ def gateway(invite: Invite) -> Iterator[Finding]:
             raise UnusableAnswer(reason=f"HTTP {answer.status} {answer.phrase}".strip())
         task = text_of(object_of(read_json(answer.body, most=_MOST_BYTES))["task_id"], most=100, what="task_id")
     except (NoAnswer, BadJson, KeyError) as error:
-        reason = error.reason if isinstance(error, NoAnswer) else "it answers with something else than an invite"
+        reason = error.reason if isinstance(error, NoAnswer) else "it answers with something other than an invite"
         if "certificate" in reason:
             yield _untrusted(invite, reason)
             return

@@ -25,9 +25,9 @@ from fl.chain.json_file import write_json
 from fl.chain.membership import check_gateway
 from fl.chain.record import TaskRecord
 from fl.chain.task_state import Status
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.chain.whole_file import private_folder
-from fl.cli.arguments.key_value import parse
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import number_of, whole
 from fl.cli.commands.join import accepted
@@ -59,7 +59,9 @@ _LONGEST_PAUSE_S = 30.0
 
 def main(arguments: Sequence[str]) -> None:
     """Check rounds until the task is over."""
-    values = parse(arguments, known=KNOWN, command="evaluator", required=["invite"])
+    values = parse(
+        named(arguments, "invite", command="evaluator"), known=KNOWN, command="evaluator INVITE", required=["invite"]
+    )
     if not values.get("key") and "anvil" not in values:
         raise ConfigError("key is not set; add key=KEYSTORE (`fl key` makes one), or anvil=INDEX on a local Anvil")
     every = number_of(values.get("every", "1"), setting="every")
@@ -168,7 +170,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
             break
         if not told:
             print(
-                f"all rounds are in; {tokens(backer.stake)} tokens are staked until the task is closed. Ctrl-C leaves them there, and "
+                f"all rounds are in; the stake of {in_tokens(backer.stake)} stays until the task is closed. Ctrl-C leaves them there, and "
                 "`fl finish` fetches them then",
                 flush=True,
             )
@@ -176,7 +178,7 @@ def _bring_home(record: TaskRecord, *, own: str, account: LocalAccount, every: f
         time.sleep(max(every, 0.2))
     came = take_reward(record, account=account)
     if came:
-        print(f"{tokens(came)} tokens came back to {account.address}", flush=True)
+        print(f"{in_tokens(came)} came back to {account.address}", flush=True)
 
 
 def _evaluations(evaluator: RemoteEvaluator, *, every: float) -> Iterator[EvaluatedRound]:

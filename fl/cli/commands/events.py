@@ -102,7 +102,7 @@ def _typed(kind: str, values: list[Any], pyarrow: Any) -> tuple[list[Any], Any]:
     unsigned, bits = bool(number[1]), int(number[2])
     if bits <= 64:
         return values, pyarrow.uint64() if unsigned and bits > 32 else pyarrow.int64()
-    # The widest decimal that SQL engines share. The contract holds no amount above 2^96; what a header merely states may
+    # The widest decimal that SQL engines share. The contract has no amount above 2^96; what a header merely states may
     # be any 128 bits, and is text then.
     if all(abs(value) < 10**38 for value in values):
         return values, pyarrow.decimal128(38, 0)

@@ -25,7 +25,7 @@ from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.paid_task import NotCoordinator, PaidTask
 from fl.chain.task_state import Status, TaskState
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import keystore_of
 from fl.cli.arguments.signer import signer
@@ -66,9 +66,7 @@ def _folder(values: dict[str, str]) -> Path:
         if (path / "invite.json").exists() or _evaluated(path):
             return path
     seen = (
-        f"{named[0]} holds no invite.json"
-        if len(named) == 1
-        else "there is neither a coordinator nor a node folder here"
+        f"{named[0]} has no invite.json" if len(named) == 1 else "there is neither a coordinator nor a node folder here"
     )
     raise ConfigError(f"{seen}; write fl finish FOLDER, with that of a coordinator, a run or a node")
 
@@ -96,14 +94,16 @@ def _finish_evaluator(folder: Path, values: dict[str, str]) -> None:
         print(f"released the stake of evaluator {evaluator} in {sent.hash}")
     if credit := escrow.credit(token.address, payer):
         escrow.withdraw_for(token.address, payer, account=account)
-        print(f"{payer} got {tokens(credit)} tokens back")
+        print(f"{payer} got {in_tokens(credit)} back")
     if stake := escrow.backer(invite.id_bytes, evaluator).stake:
         when = (
             "the task is closed"
             if state.status != Status.CLOSED
             else f"it has been closed for {terms.challenge_window} s"
         )
-        print(f"{tokens(stake)} tokens are staked for evaluator {evaluator} until {when}; run `fl finish` again then")
+        print(
+            f"a stake of {in_tokens(stake)} stays with evaluator {evaluator} until {when}; run `fl finish` again then"
+        )
     elif not credit:
         print(f"the contract owes {payer} nothing")
 

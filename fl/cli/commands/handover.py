@@ -9,7 +9,7 @@ from pathlib import Path
 from fl.chain.invite import Invite
 from fl.chain.membership import TaskOnChain, read_task
 from fl.chain.task_state import Status, TaskState, Terms
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.office import ANVIL, KEY, TASK, office_of, office_signer, require_office
 from fl.cli.arguments.signer import signer
@@ -123,8 +123,8 @@ def _what_it_takes(invite: Invite, terms: Terms, state: TaskState, *, account: s
 
 def _bond(terms: Terms, state: TaskState, *, of: str) -> str:
     if state.status == Status.OPEN:
-        return f"the bond of {tokens(terms.bond)} tokens is due from {of} when the task starts"
-    return f"the bond of {tokens(state.bond)} tokens in the contract is of {of} from then on: back when the task is closed, or lost"
+        return f"the bond of {in_tokens(terms.bond)} is due from {of} when the task starts"
+    return f"the bond of {in_tokens(state.bond)} in the contract is of {of} from then on: back when the task is closed, or lost"
 
 
 def _address(told: str) -> str:

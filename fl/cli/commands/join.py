@@ -13,8 +13,8 @@ from clients.node.folder import NodeFolder
 from fl.bundle.invite_link import load_invite
 from fl.chain.json_file import write_json
 from fl.chain.membership import check_invite, join
-from fl.chain.tokens import tokens, wei
-from fl.cli.arguments.key_value import parse
+from fl.chain.tokens import in_tokens, wei
+from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import is_whole
 from fl.errors import ConfigError
@@ -39,7 +39,9 @@ INTERRUPTED = 130  # as shells have it
 
 def main(arguments: Sequence[str]) -> None:
     """Show what the task is, ask, and join."""
-    values = parse(arguments, known=KNOWN, command="join", required=["invite", "stake"])
+    values = parse(
+        named(arguments, "invite", command="join"), known=KNOWN, command="join INVITE", required=["invite", "stake"]
+    )
     invite = load_invite(values["invite"])
     _, _, terms = check_invite(invite)
     read_spec(invite.spec)  # which refuses what no task may ask for
@@ -52,10 +54,8 @@ def main(arguments: Sequence[str]) -> None:
         note = Path(values["data"] + ".commitment.json")
         dataset = commit(Path(values["data"]), note=note, task_id=invite.task_id, account=account.address)
     print(f"task {invite.task_id} on chain {invite.chain_id}, contract {invite.contract}")
-    print(f"pays up to {tokens(terms.budget)} tokens over {plural(terms.rounds, 'round')}, by score")
-    print(
-        f"stakes {tokens(stake)} tokens of {account.address}, back at the end unless it signs two updates for a round"
-    )
+    print(f"pays up to {in_tokens(terms.budget)} over {plural(terms.rounds, 'round')}, by score")
+    print(f"stakes {in_tokens(stake)} of {account.address}, back at the end unless it signs two updates for a round")
     print(f"trains {printable(invite.spec, most=_LONGEST_SPEC)}")
     print(f"commits to data {'0x' + dataset.hex() if any(dataset) else 'not at all; add data=FILE to do so'}")
     print("binds " + (f"the node key in {values['folder']}" if "folder" in values else "no node key; add folder=… to"))
@@ -94,7 +94,7 @@ def commit(data: Path, *, note: Path, task_id: str, account: str) -> bytes:
             digest = hex_of(known["commitment"], size=32)
         except (Unreadable, BadJson, KeyError) as error:
             raise ConfigError(
-                f"{note} is no note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
+                f"{note} is not a note of a commitment ({type(error).__name__}); restore it, or move it away if you never joined"
             ) from error
         if {key: known.get(key) for key in of} == of:
             return digest

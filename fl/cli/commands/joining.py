@@ -14,7 +14,7 @@ from fl.plain_text import plural
 
 KNOWN = {
     **TASK,
-    "open": "false lets nobody join any more, true whoever the terms let",
+    "open": "false closes the task to new clients; true lets in those whom the terms allow",
     "key": f"{KEY}: the sponsor's",
     "anvil": ANVIL,
     "accept": "true does it without asking",
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> None:
     folder, invite = office_of(values)
     escrow, _, terms, state = read_task(invite)
     if state.status not in (Status.OPEN, Status.STARTED):
-        raise ConfigError(f"task {invite.task_id} is {state.status.name.lower()} and takes no clients any more")
+        raise ConfigError(f"task {invite.task_id} is {state.status.name.lower()} and takes no more clients")
     if not terms.may_close_joining:
         raise ConfigError(
             f"the terms of task {invite.task_id} do not let its sponsor close the joining, and nobody can change them"

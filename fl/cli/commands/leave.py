@@ -12,7 +12,7 @@ from fl.chain.escrow import Escrow
 from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.task_state import Status, TaskState
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.node import FOLDER, by_place, folder_of, invite_of
 from fl.cli.arguments.signer import WALLET, wallet_signer
@@ -39,11 +39,9 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{account.address} never joined task {invite.task_id}; name the key of the account that did")
     running = state.status in (Status.OPEN, Status.STARTED)
     if running and not client.left_round and state.posted >= state.rounds:
-        print(
-            f"all {state.rounds} rounds are posted, so there is nothing left to leave; what was earned stays claimable"
-        )
+        print("all rounds are posted, so there is nothing left to leave; what was earned stays claimable")
     elif running and not client.left_round:
-        print(f"{account.address} has {tokens(client.stake)} tokens staked in task {invite.task_id}")
+        print(f"{account.address} has {in_tokens(client.stake)} staked in task {invite.task_id}")
         print(
             "whoever leaves cannot come back; the round that is under way still counts, and what was earned stays claimable"
         )
@@ -66,7 +64,7 @@ def _fetch_stake(
             staked = escrow.client(invite.id_bytes, account.address).stake
             escrow.release_range(invite.id_bytes, [account.address], account=account)
             payee = escrow.client(invite.id_bytes, account.address).payee(account.address)
-            print(f"{payee} got {tokens(staked)} tokens of stake back")
+            print(f"{payee} got {in_tokens(staked)} of stake back")
             came = True
         except Refused as error:
             if error.name != "StillAtStake":
@@ -76,7 +74,7 @@ def _fetch_stake(
     credit = escrow.credit(token.address, account.address)
     if credit:
         escrow.withdraw_for(token.address, account.address, account=account)
-        print(f"{account.address} got {tokens(credit)} tokens back")
+        print(f"{account.address} got {in_tokens(credit)} back")
     elif not came:
         print("nothing is staked or credited any more")
 

@@ -13,7 +13,7 @@ from fl.chain.deployment import Deployment
 from fl.chain.erc20 import Token
 from fl.chain.errors import ChainError, NoFunds
 from fl.chain.sender import connect, transfer_ether
-from fl.chain.tokens import WEI, eth, tokens, wei
+from fl.chain.tokens import WEI, eth, in_tokens, wei
 from fl.cli.arguments.key_value import named, parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.values import address_of
@@ -41,7 +41,7 @@ class NotSentAlong(ChainError):
 
     def __str__(self) -> str:
         return (
-            f"{tokens(self.amount)} tokens are minted to {self.to}, and {eth(self.ether)} ETH did not get there: {self.error}; "
+            f"minted {in_tokens(self.amount)} to {self.to}, but {eth(self.ether)} ETH did not get there: {self.error}; "
             "send the ETH alone, with tokens=0"
         )
 
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str]) -> None:
             spent += transfer_ether(w3, account=account, to=to, amount=ether).fee
         except ChainError as error:
             raise NotSentAlong(amount=amount, to=to, ether=ether, error=error) from error
-    print(f"{to} holds {tokens(token.balance(to))} tokens and {eth(w3.eth.get_balance(to))} ETH")
+    print(f"{to} holds {in_tokens(token.balance(to))} and {eth(w3.eth.get_balance(to))} ETH")
     print(f"spent {eth(spent)} ETH on gas" + (f", and sent {eth(ether)} along" if ether else ""))
 
 

@@ -76,7 +76,7 @@ def _model_file(path: Path) -> Path:
     for candidate in (path, path / BEST, path / MODELS / BEST):
         if candidate.is_file():
             return candidate
-    raise BadModelFile(path=str(path), problem="is not there, or holds no model")
+    raise BadModelFile(path=str(path), problem="is not there, or has no model")
 
 
 def _built(saved: SavedModel, spec: TaskSpec, *, where: str) -> torch.nn.Module:

@@ -216,13 +216,13 @@ def _data_config(values: Mapping[str, str], run: Path | None) -> tuple[DataConfi
         if isinstance(place, str) and _is_special(Path(place)):
             told = printable(place, most=200)
             raise ConfigError(
-                f"{config} names {told}, which is no file or folder; say where the data are with data.path=…"
+                f"{config} names {told}, which is not a file or folder; say where the data are with data.path=…"
             )
     return found
 
 
 def _is_special(path: Path) -> bool:
-    """Whether something is there that is no file and no folder; or that no file can be called."""
+    """Whether something is there that is neither a file nor a folder; or that no file can be called."""
     try:
         return path.exists() and not (path.is_file() or path.is_dir())
     except (OSError, ValueError):

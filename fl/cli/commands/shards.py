@@ -40,7 +40,7 @@ def check_shards(overrides: Sequence[str]) -> RunConfig:
         key = override.partition("=")[0]
         if key.split(".")[0] not in (*_GROUPS, "seed"):
             raise ConfigError(
-                f"{key} is no setting of fl shards; it takes data, partition, their settings, seed and out"
+                f"{key} is not a setting of fl shards; it takes data, partition, their settings, seed and out"
             )
     one_point(overrides, command="shards")
     config = check(overrides)

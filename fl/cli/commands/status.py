@@ -18,10 +18,10 @@ from fl.chain.invite import Invite
 from fl.chain.membership import read_task
 from fl.chain.sender import ether_of
 from fl.chain.task_state import Status, TaskState, Terms
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens, tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.node import FOLDER, account_of, by_place, folder_of, invite_of
-from fl.plain_text import plural, printable
+from fl.plain_text import agreeing, plural, printable
 
 KNOWN = {
     "folder": FOLDER,
@@ -66,7 +66,7 @@ def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]
     name = f"“{printable(invite.name, most=60)}”, " if invite.name else ""
     yield (
         f"{name}task {invite.task_id} on chain {invite.chain_id}: {state.status.name.lower()}, {state.posted} of "
-        f"{plural(state.rounds, 'round')} posted, {plural(state.clients, 'client')}, {tokens(state.cumulative)} of {tokens(state.budget)} tokens "
+        f"{plural(state.rounds, 'round')} posted, {plural(state.clients, 'client')}, {tokens(state.cumulative)} of {in_tokens(state.budget)} "
         f"promised, {tokens(state.paid)} paid"
     )
     if state.stopping:
@@ -78,7 +78,7 @@ def _task_lines(invite: Invite, terms: Terms, state: TaskState) -> Iterator[str]
     if state.held_from:
         yield f"round {state.held_from} and all after it wait for a challenge"
     if state.pool:
-        yield f"{tokens(state.pool)} tokens beside the pay are shared by the clients, because the task ended otherwise than planned"
+        yield f"{in_tokens(state.pool)} beside the pay are shared by the clients, because the task did not end as planned"
 
 
 def _next_lines(invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
@@ -100,30 +100,28 @@ def _office_lines(account: str, terms: Terms, state: TaskState, *, escrow: Escro
     """What sponsor, coordinator or evaluator have at stake and are owed."""
     if account == state.sponsor:
         going_on = state.status in (Status.OPEN, Status.STARTED)
-        rest = (
-            f": {tokens(state.budget - state.cumulative)} tokens of the budget are not promised yet" if going_on else ""
-        )
+        rest = f": {in_tokens(state.budget - state.cumulative)} of the budget are not promised yet" if going_on else ""
         yield f"{account} is the sponsor{rest}"
     if account == terms.coordinator:
         back = ", back when the task is closed" if state.status in (Status.OPEN, Status.STARTED) else ""
         bond = (
-            f"its bond of {tokens(state.bond)} tokens is in the contract{back}"
+            f"its bond of {in_tokens(state.bond)} is in the contract{back}"
             if state.bond
-            else f"its bond of {tokens(terms.bond)} tokens is due when the task starts"
+            else f"its bond of {in_tokens(terms.bond)} is due when the task starts"
             if state.status == Status.OPEN
-            else "no bond of it is in the contract any more"
+            else "its bond is no longer in the contract"
         )
         yield f"{account} is the coordinator: {bond}"
     if account in terms.evaluators:
         yield (
-            f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom sign each round"
+            f"{account} is one of {len(terms.evaluators)} evaluators, {terms.quorum} of whom {agreeing(terms.quorum, 'signs', 'sign')} each round"
             if len(terms.evaluators) > 1
             else f"{account} is the only evaluator, and signs each round"
         )
     if account in _officers(terms, state):
         if credit := escrow.credit(token.address, account):
-            yield f"to be withdrawn by {account}: {tokens(credit)} tokens; `fl finish` fetches them"
-        yield f"{account} holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH"
+            yield f"to be withdrawn by {account}: {in_tokens(credit)}; `fl finish` fetches them"
+        yield f"{account} holds {in_tokens(token.balance(account))} and {_ether(ether_of(escrow.w3, account))} ETH"
 
 
 def _evaluator_lines(account: str, invite: Invite, terms: Terms, state: TaskState, *, escrow: Escrow) -> Iterator[str]:
@@ -134,7 +132,7 @@ def _evaluator_lines(account: str, invite: Invite, terms: Terms, state: TaskStat
         who = f"evaluator {evaluator}"
         if not int(backer.payer, 16):
             if terms.evaluator_stake and state.status in (Status.OPEN, Status.STARTED):
-                yield f"{who} has not staked {tokens(terms.evaluator_stake)} tokens, so its signature does not count; `fl evaluator` stakes"
+                yield f"{who} has not staked {in_tokens(terms.evaluator_stake)}, so its signature does not count; `fl evaluator` stakes"
             continue
         if backer.payer != evaluator and escrow.is_contract(evaluator):
             yield f"{backer.payer} speaks for {who}, which is a contract"
@@ -144,11 +142,11 @@ def _evaluator_lines(account: str, invite: Invite, terms: Terms, state: TaskStat
         if not backer.stake:
             yield f"no stake is behind {who} any more: it went home{paid}, or was taken for a round that was wrong"
         elif can_go_home(escrow, invite.id_bytes):
-            yield f"{tokens(backer.stake)} tokens are staked for {who}{paid}; the task is closed, `fl finish` fetches them"
+            yield f"{in_tokens(backer.stake)} are staked for {who}{paid}; the task is closed, `fl finish` fetches them"
         else:
             since = "is closed" if state.status != Status.CLOSED else f"has been closed for {terms.challenge_window} s"
             yield (
-                f"{tokens(backer.stake)} tokens are staked for {who}{paid}, back when the task {since}; lost if it signed what it "
+                f"{in_tokens(backer.stake)} are staked for {who}{paid}, back when the task {since}; lost if it signed what it "
                 "could have seen to be wrong"
             )
 
@@ -165,8 +163,8 @@ def _show_client(
         return
     left = f", left before round {client.left_round}" if client.left_round else ""
     print(f"{account} counts from round {client.first_round}{left}")
-    print(f"staked now: {tokens(client.stake)} tokens{_when_back(client.stake, client.left_round, state)}")
-    print(f"paid so far: {tokens(client.claimed)} tokens")
+    print(f"staked now: {in_tokens(client.stake)}{_when_back(client.stake, client.left_round, state)}")
+    print(f"paid so far: {in_tokens(client.claimed)}")
     payee = client.payee(account)
     if payee != account:
         print(f"pay and stake go to {payee}, its payee, which alone can change that (`fl recipient`)")
@@ -178,12 +176,12 @@ def _show_client(
             if final
             else " once the last round above is final"
         )
-        print(f"to be claimed: {tokens(claimable)} tokens{when}" if claimable else "to be claimed: nothing")
+        print(f"to be claimed: {in_tokens(claimable)}{when}" if claimable else "to be claimed: nothing")
     for owner in dict.fromkeys((account, payee)):
         if credit := escrow.credit(token.address, owner):
             whose = "" if owner == account else f" by {owner}"
-            print(f"to be withdrawn{whose}: {tokens(credit)} tokens; `fl finish` fetches them")
-    print(f"holds {tokens(token.balance(account))} tokens and {_ether(ether_of(escrow.w3, account))} ETH")
+            print(f"to be withdrawn{whose}: {in_tokens(credit)}; `fl finish` fetches them")
+    print(f"holds {in_tokens(token.balance(account))} and {_ether(ether_of(escrow.w3, account))} ETH")
 
 
 def _rounds(book: PayBook, state: TaskState) -> int | None:

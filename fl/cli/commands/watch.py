@@ -17,7 +17,7 @@ from fl.audit.disputes.submit import Filings, take_reward
 from fl.audit.disputes.watch import Watch
 from fl.chain.errors import ChainError, ChainUnreachable, Refused
 from fl.chain.record import TaskRecord
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.cli.arguments.key_value import parse
 from fl.cli.arguments.signer import signer
 from fl.cli.arguments.task import bundles_of, open_task, split
@@ -29,7 +29,7 @@ from fl.plain_text import printable
 KNOWN = {
     "key": "keystore that pays the gas and the bonds and gets the rewards; on chain 31337 anvil=INDEX does instead",
     "anvil": "index of one of Anvil's published test accounts, on chain 31337 only",
-    "dry": "true says what would be filed and files nothing; needs no key",
+    "dry": "true says what would be filed, and files nothing; it needs no key",
     "bundles": "folder or URL of the bundles; those beside the invite, or of its gateway, by default",
     "receipts": "receipts.json of the account: an update that has one and was left out is proven",
     "account": "whose receipts they are, if not the key's",
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str]) -> None:
         elif not (watcher.fraud or watcher.unread or watcher.told):
             print("no round is posted whose challenge window is open, so there was nothing to look at")
         if watcher.unread:
-            print("what could not be read may hold anything, so this look says nothing of it")
+            print("not everything could be read, so this look says nothing about the rest")
         sys.exit(1 if watcher.fraud or watcher.unread else 0)
     watcher.run(every=every)
 
@@ -140,7 +140,7 @@ class _Watcher:
         else:
             self._say_once(f"round {finding.round}: {finding.what}")
         if self._filings is None:
-            bond = f" with a bond of {tokens(finding.bond)} tokens" if finding.bond else ""
+            bond = f" with a bond of {in_tokens(finding.bond)}" if finding.bond else ""
             self._say_once(f"  would file {finding.call.function}{bond} about round {finding.round}: {finding.what}")
             return False
         try:
@@ -166,7 +166,7 @@ class _Watcher:
 
     def _reward(self) -> str:
         came = take_reward(self.watch.record, account=self.account) if self.account else 0
-        return f"; {tokens(came)} tokens came in" if came else ""
+        return f"; {in_tokens(came)} came in" if came else ""
 
     def _remember(self) -> None:
         found = [seen_to_json(update) for update in self.watch.seen]

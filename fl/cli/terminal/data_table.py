@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.task.data import DataReading
 
 _COLUMNS = 40  # that are shown; data.json has all
@@ -16,7 +16,8 @@ _COLUMNS = 40  # that are shown; data.json has all
 def print_reading(reading: DataReading, *, console: Console) -> None:
     """Print each column with its kind, what it holds and what is missing; then the classes, and a line for each note."""
     console.print(
-        Text(f"data: {printable(reading.source, most=200)}, {reading.rows} rows, {reading.header}"), soft_wrap=True
+        Text(f"data: {printable(reading.source, most=200)}, {plural(reading.rows, 'row')}, {reading.header}"),
+        soft_wrap=True,
     )
     if reading.columns:
         table = Table(box=SIMPLE_HEAD, pad_edge=False)
@@ -31,7 +32,9 @@ def print_reading(reading: DataReading, *, console: Console) -> None:
             table.add_row(*(Text(printable(text, most=200)) for text in (column.name, column.kind, column.holds, gone)))
         console.print(table)
         if len(reading.columns) > _COLUMNS:
-            console.print(f"… and {len(reading.columns) - _COLUMNS} more columns; data.json has them all")
+            console.print(
+                f"… and {plural(len(reading.columns) - _COLUMNS, 'more column')}; data.json lists every column"
+            )
     if reading.classes:
         held = ", ".join(f"{name} {rows}" for name, rows in list(reading.classes.items())[:20])
         console.print(Text(f"classes: {printable(held, most=400)}"), soft_wrap=True)

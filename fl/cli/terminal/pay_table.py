@@ -33,7 +33,7 @@ def pay_table(summary: Mapping[str, Any]) -> Table:
             str(client["samples"]),
             f"{client['stake_share']:.1%}",
             _loss(client["score"]),
-            "–" if price is None or int(client["score_q40"]) <= 0 else f"{price:,.1f}",
+            "–" if price is None or int(client["score_q40"]) <= 0 else _tokens(price),
             two_places(int(client["paid_wei"])) + (_KEPT if _is_kept(client, price=price) else ""),
             two_places(int(client["balance_wei"])),
         )
@@ -45,7 +45,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     price = _price(summary)
     lines = ["nobody has a positive score, so nothing was paid"]
     if price is not None:
-        lines = [f"the price is {price:,.1f} tokens for 1.0 of loss, the same for everybody"]
+        lines = [f"the price is {_tokens(price)} tokens for 1.0 of loss, the same for everybody"]
     if any(_is_kept(client, price=price) for client in summary["clients"]):
         lines[0] += f";{_KEPT} was earned earlier, at a higher price, and pay never falls"
     for client in summary["clients"]:
@@ -75,6 +75,10 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 def _loss(score: float) -> str:
     shown = f"{score:+.4f}"
     return shown if float(shown) else "0.0000"  # a sign before zeros would say nothing
+
+
+def _tokens(price: float) -> str:
+    return two_places(round(price * WEI))
 
 
 def _price(summary: Mapping[str, Any]) -> float | None:

@@ -104,7 +104,7 @@ def archive_router(
     @router.get("/receipts/{account}")
     def receipts(account: str) -> Response:
         if not is_checksummed(account):
-            raise HTTPException(404, f"{account} is no checksum address")
+            raise HTTPException(404, f"{account} is not a checksum address")
         return archive.json_file(folder / "receipts" / f"{account}.json")
 
     @router.get("/validation")
@@ -112,7 +112,7 @@ def archive_router(
         archive.evaluator(request)
         path = folder / VALIDATION
         if not path.exists():
-            raise HTTPException(404, "the coordinator gives no validation set out; take your own copy")
+            raise HTTPException(404, "the coordinator does not hand out its validation set; use your own copy")
         return FileResponse(path, media_type="application/octet-stream")
 
     @router.get("/evaluations")
@@ -130,9 +130,9 @@ def archive_router(
         try:
             answer = json.loads(await request.body())
         except (ValueError, RecursionError) as error:
-            raise HTTPException(422, "the answer is no JSON") from error
+            raise HTTPException(422, "the answer is not JSON") from error
         if not isinstance(answer, dict):
-            raise HTTPException(422, "the answer is no JSON object")
+            raise HTTPException(422, "the answer is not a JSON object")
         try:
             if isinstance(reason := answer.get("refusal"), str):
                 quorum.refuse(account, round_number=number, reason=reason)
@@ -195,7 +195,7 @@ class _Archive:
         if not account:
             raise HTTPException(401, "this is for the task's evaluators; send `Authorization: Bearer <token>`")
         if not (evaluator := self._evaluator_of(account)):
-            raise HTTPException(403, f"{account} is no evaluator of the task")
+            raise HTTPException(403, f"{account} is not an evaluator of the task")
         return evaluator
 
     def _evaluator_of(self, account: str) -> str:
@@ -214,7 +214,7 @@ class _Archive:
         """A file of a bundle."""
         found, update = re.fullmatch(r"round-(\d{4,})", name), _UPDATE.fullmatch(file)
         if not found or not (_FILE.fullmatch(file) or update):
-            raise HTTPException(404, f"{name}/{file} is no file of a bundle")
+            raise HTTPException(404, f"{name}/{file} is not a file of a bundle")
         if not self._evaluator_of(account):
             self._check_reader(int(found.group(1)), file, update.group(1) if update else "", account)
         path = self.folder / "bundles" / name / file

@@ -60,7 +60,7 @@ def faucet_router(
                 if not turns.take(who, peer):
                     raise HTTPException(429, "that was asked for too often; try again in an hour")
                 if (state := task.state()).status not in (Status.OPEN, Status.STARTED) or state.joining_closed:
-                    raise HTTPException(409, "the task takes no clients any more")
+                    raise HTTPException(409, "the task takes no more clients")
                 return _give(task, who=who, stake=min(int(stake), task.terms.max_stake), account=account)
         finally:
             places.release()

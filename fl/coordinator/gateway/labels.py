@@ -52,7 +52,7 @@ def label_router(folder: Path, *, task: PaidTask, clock: Callable[[], float] = t
             raise HTTPException(422, f"a label is 1 to {LONGEST} characters that can be printed")
         account = _asking(request)
         if not task.escrow.client(task.task_id, account).first_round:
-            raise HTTPException(403, f"{account} is no client of the task")
+            raise HTTPException(403, f"{account} is not a client of the task")
         with one_at_a_time:
             write_json(folder / LABELS, read_labels(folder) | {account: label})
         return {"label": label}

@@ -154,7 +154,7 @@ def problem_of(scope: Scope) -> tuple[int, str] | None:
     if b"transfer-encoding" in given:
         return 411, "state the length of the body"
     if not given.get(b"content-length", b"0").isdigit():
-        return 400, "the length is no number"
+        return 400, "the length is not a number"
     if scope["method"] in ("GET", "HEAD") and int(given.get(b"content-length", b"0")):
         return 413, "a question has no body"
     return None

@@ -12,9 +12,10 @@ from fl.bundle.format import read_header
 from fl.chain.errors import Refused
 from fl.chain.paid_task import PaidTask
 from fl.chain.task_state import Status, TaskState
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.chain.typed_data import no_round
 from fl.coordinator.lifecycle.close import fetch_credits
+from fl.plain_text import agreeing, plural
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class BringBack:
         yield from self._sweep(state)
         came = fetch_credits(self.task, account=self.task.coordinator)
         for owner, amount in came.items():
-            yield f"{owner} got {tokens(amount)} tokens back"
+            yield f"{owner} got {in_tokens(amount)} back"
         if not came:
             yield "the contract owes sponsor and coordinator nothing right now"
         yield from self._held(state)
@@ -56,7 +57,7 @@ class BringBack:
         else:
             overdue = task.escrow.overdue_at(task.task_id, terms=terms, state=state)
             yield (
-                f"the task is under way, {state.posted} of {state.rounds} rounds are posted; `fl coordinator` goes on with it. "
+                f"the task is under way, {state.posted} of {plural(state.rounds, 'round')} {agreeing(state.posted, 'is', 'are')} posted; `fl coordinator` goes on with it. "
                 f"If nobody does, anybody may end it from {_when(overdue)} on, and the bond goes "
                 "to the clients"
             )
@@ -95,15 +96,15 @@ class BringBack:
             last = state.since + self.task.terms.claim_period
             until = _when(error.number("earliest") if "earliest" in error.values else last)
             yield (
-                f"{tokens(rest)} tokens are for clients who have not claimed yet; what is left comes to the sponsor by "
+                f"{in_tokens(rest)} are for clients who have not claimed yet; what is left comes to the sponsor by "
                 f"`fl finish` from {until} on"
             )
         else:
-            yield f"{tokens(rest)} tokens that nobody claimed in time are the sponsor's"
+            yield f"{in_tokens(rest)} that nobody claimed in time are the sponsor's"
 
     def _held(self, state: TaskState) -> Iterator[str]:
         if state.status in (Status.OPEN, Status.STARTED) and state.bond:
-            yield f"the bond of {tokens(state.bond)} tokens comes back when the task is closed"
+            yield f"the bond of {in_tokens(state.bond)} comes back when the task is closed"
 
 
 def _when(seconds: int) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from fl.coordinator.config import RunConfig
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.privacy.budget import Sampling, multiplier_for, planned
 from fl.privacy.terms import LEAST_CLIENTS, PrivacyTerms
 from fl.task.data import Federation
@@ -45,7 +46,7 @@ def privacy_of(config: RunConfig, federation: Federation) -> dict[str, Any] | No
         clients = len(federation.shards) or config.coordinator.clients
         if clients < LEAST_CLIENTS:
             raise ConfigError(
-                f"privacy=masked and {clients} clients: the sum of two shows each the other's update; wait for {LEAST_CLIENTS} or "
+                f"privacy=masked and {plural(clients, 'client')}: the sum of two shows each the other's update; wait for {LEAST_CLIENTS} or "
                 "more (coordinator.clients, partition.clients)"
             )
         terms.threshold_of(terms.degree(clients) + 1)
@@ -64,12 +65,12 @@ def _least_rows(config: RunConfig, federation: Federation) -> int:
     if not asked.rows and not counts:
         raise ConfigError(
             "privacy.rows is not set: what noise on rows spends depends on how many a client has at least, which nobody knows before it "
-            "joins; set privacy.rows=1000, say, and who has fewer is told so before it stakes"
+            "joins; set privacy.rows=1000, say, and who has fewer is told before it stakes"
         )
     least = asked.rows or min(counts)
     if counts and min(counts) < least:
         raise ConfigError(
-            f"privacy.rows is {least} and the smallest shard has {min(counts)} rows; set privacy.rows={min(counts)} or less, or "
+            f"privacy.rows is {least} and the smallest shard has {plural(min(counts), 'row')}; set privacy.rows={min(counts)} or less, or "
             "fewer clients"
         )
     return least

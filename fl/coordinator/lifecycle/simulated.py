@@ -23,10 +23,11 @@ from fl.chain.deployment import Deployment
 from fl.chain.membership import Joining, join_all
 from fl.chain.paid_task import PaidTask
 from fl.chain.sender import connect
-from fl.chain.tokens import tokens, wei
+from fl.chain.tokens import in_tokens, wei
 from fl.chain.typed_data import Header
 from fl.coordinator.lifecycle.close import claim_for_all, close_and_return_stakes
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.protocol import SIMULATED_FROM
 from fl.rewards import Leaf
 
@@ -82,7 +83,7 @@ class Simulation:
         close_and_return_stakes(task, account=sponsor)
         earned = {leaf.account: state.due(leaf.cumulative) for leaf in leaves}
         owners = [self.client(partition).address for partition in range(len(leaves))]
-        return [f"partition {place}: {tokens(earned[owner])} tokens" for place, owner in enumerate(owners)]
+        return [f"partition {place}: {in_tokens(earned[owner])}" for place, owner in enumerate(owners)]
 
 
 def simulation(deployment: Path, *, accounts: int, folder: Path | None = None) -> Simulation:
@@ -116,7 +117,7 @@ def stakes_of(stakes: Sequence[str] | None, *, clients: int) -> list[int]:
     found = [wei(stake, setting="stakes") for stake in stakes]
     if len(found) != clients or not all(found):
         raise ConfigError(
-            f"stakes has {len(found)} amounts{' and a 0 among them' if not all(found) else ''} for {clients} clients; give one above 0 "
+            f"stakes has {plural(len(found), 'amount')}{' and a 0 among them' if not all(found) else ''} for {plural(clients, 'client')}; give one above 0 "
             "for each partition, in its order"
         )
     return found

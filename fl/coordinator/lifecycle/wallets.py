@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from fl.coordinator.config import AttackConfig
 from fl.errors import ConfigError
+from fl.plain_text import plural
 from fl.task.behaviour import read_behaviour
 from fl.task.data import Dataset, Federation
 
@@ -35,7 +36,7 @@ def wallets_of(federation: Federation, attack: AttackConfig) -> list[Wallet]:
         parts = read_behaviour(text).wallets
         if len(own.data) < parts:
             raise ConfigError(
-                f"client {shard} is to be split over {parts} wallets and has {len(own.data)} rows; name no more wallets than rows"
+                f"client {shard} is to be split over {parts} wallets and has {plural(len(own.data), 'row')}; name no more wallets than rows"
             )
         for part in range(parts):
             rows = Dataset(features=own.data.features[part::parts], labels=own.data.labels[part::parts])

@@ -253,7 +253,7 @@ class RemoteQuorum:
 
     def _expect(self, account: str, round_number: int) -> _Waiting:
         if account not in self.evaluators:
-            raise self._wrong(account, "is not wanted: it is no evaluator of the task")
+            raise self._wrong(account, "is not wanted: it is not an evaluator of the task")
         if self._waiting is None or self._waiting.header.round != round_number:
             raise NotWaiting(seen=round_number, waiting=self._waiting.header.round if self._waiting else None)
         return self._waiting

@@ -254,7 +254,7 @@ def _entry(raw: object) -> _Entry:
     told = object_of(raw)
     account = text_of(told["account"], most=42)
     if not is_checksummed(account):
-        raise BadJson(problem=f"{shown(account)} is no checksum address")
+        raise BadJson(problem=f"{shown(account)} is not a checksum address")
     return _Entry(
         account=account,
         node_id=decimal_of(told["node_id"], bits=64),

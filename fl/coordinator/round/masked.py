@@ -28,7 +28,7 @@ from fl.codec import Blocks
 from fl.coordinator.round.collect import Refusal
 from fl.errors import ConfigError
 from fl.foreign.json_text import BadJson, hex_of, number_of, object_of, read_json
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.privacy.checks import (
     check_agreement,
     check_commitment,
@@ -118,7 +118,9 @@ class MaskedRound:
         for reply in replies:
             self._take(reply, self._commitment)
         if len(state.said.commitments) < LEAST_CLIENTS:
-            return self._void(f"{len(state.said.commitments)} clients committed, and {LEAST_CLIENTS} hide each other")
+            return self._void(
+                f"{plural(len(state.said.commitments), 'client')} committed, and {LEAST_CLIENTS} hide each other"
+            )
         sealed = self._shared()
         self._masked(sealed)
         if not self._enough(state.words, what="sent words"):
@@ -274,7 +276,7 @@ class MaskedRound:
                     return
                 check_pairs(said.pairs[account], account=account, transcript=said, setting=setting)
         except BadSeed as error:
-            # Its shares are what it committed to, so it shared something else than its seeds.
+            # Its shares are what it committed to, so it shared something other than its seeds.
             self._refuse(state.nodes.get(error.account, 0), error.account, str(error))
             self._void(str(error))
 
@@ -289,10 +291,10 @@ class MaskedRound:
         state, setting = self.state, self.state.setting
         there = set(accounts)
         if len(there) < LEAST_CLIENTS:
-            self._void(f"{len(there)} clients {what}, and {LEAST_CLIENTS} hide each other")
+            self._void(f"{plural(len(there), 'client')} {what}, and {LEAST_CLIENTS} hide each other")
             return False
         if setting.terms.noise == "client" and len(state.words) < (least := noise_parts(len(state.said.commitments))):
-            self._void(f"{len(state.words)} clients {what}, and the noise is counted on {least}")
+            self._void(f"{plural(len(state.words), 'client')} {what}, and the noise is counted on {least}")
             return False
         for account in by_number(state.words):
             holders = state.said.holders(account, setting)

@@ -8,7 +8,7 @@ import time
 from fl.bundle.files import BrokenBundle, round_folder
 from fl.bundle.format import read_leaves
 from fl.chain.task_state import Status
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.coordinator.lifecycle.close import close_when_final, fetch_credits
 from fl.coordinator.result import FederationResult
 from fl.coordinator.service.opening import OpenTask
@@ -32,7 +32,7 @@ def see_it_through(setup: Setup, opened: OpenTask, result: FederationResult) -> 
     task, coordinator = opened.task, opened.roles.coordinator
     close_when_final(task, account=coordinator)
     for owner, amount in fetch_credits(task, account=coordinator).items():
-        setup.watcher.on_setup(f"{owner} got {tokens(amount)} tokens back: what the task owed it")
+        setup.watcher.on_setup(f"{owner} got {in_tokens(amount)} back: what the task owed it")
     result.paid = task.state().paid
     _note_claims(opened, result)
 
@@ -60,7 +60,7 @@ def wait_for_claims(setup: Setup, opened: OpenTask, result: FederationResult) ->
             date = time.strftime("%Y-%m-%d", time.localtime(until))
             setup.watcher.on_setup(
                 f"serving until {left} client{'s have' if left > 1 else ' has'} fetched pay and stake, {date} at the "
-                "latest; whoever stops it now takes nothing from them"
+                "latest; stopping it now costs them nothing"
             )
         if waiting:
             time.sleep(_CLAIMS_EVERY_S if len(waiting) < _MANY else _CLAIMS_OF_MANY_EVERY_S)

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from fl.chain.enrolment import Enrolment
 from fl.chain.paid_task import PaidTask, TooFewClients
 from fl.chain.task_state import Status
-from fl.chain.tokens import tokens
+from fl.chain.tokens import in_tokens
 from fl.coordinator.gateway.labels import read_labels
 from fl.coordinator.service.setup import Setup
 from fl.coordinator.superlink.node_registry import NodeRegistry
 from fl.coordinator.superlink.process import SuperLink
 from fl.coordinator.superlink.reconnect import wait_for_return
+from fl.plain_text import agreeing, plural
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Nodes:
         terms = self._task.terms
         if terms.evaluator_stake and self._task.state().status == Status.OPEN:
             self._setup.watcher.on_setup(
-                f"waiting until {terms.quorum} of {len(terms.evaluators)} evaluators have staked {tokens(terms.evaluator_stake)} tokens"
+                f"waiting until {terms.quorum} of {plural(len(terms.evaluators), 'evaluator')} {agreeing(terms.quorum, 'has', 'have')} staked {in_tokens(terms.evaluator_stake)}"
             )
             self._task.wait_for_evaluators(deadline_s=self._setup.settings.enrolment)
 

@@ -39,7 +39,7 @@ def _keep(account: str, number: int, root: bytes, receipt: bytes, *, folder: Pat
         known = {}
     except (Unreadable, BadJson) as error:
         log.warning(
-            "%s cannot be read (%s); it is now %s, and written anew from the bundles",
+            "%s cannot be read (%s); it is now %s, and rewritten from the bundles",
             path,
             error.problem,
             set_aside(path),
@@ -56,7 +56,7 @@ def _written_anew(account: str, *, before: int, bundles: Path, task: PaidTask) -
         try:
             leaves = read_leaves(bundles / round_folder(past))
         except BrokenBundle as error:
-            log.warning("no receipt of round %d is written anew: %s", past, error)
+            log.warning("the receipts of round %d cannot be rewritten: %s", past, error)
             continue
         for leaf in leaves:
             if leaf.account == account and leaf.update_root != NO_UPDATE:

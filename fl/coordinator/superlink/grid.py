@@ -205,7 +205,7 @@ class SuperLinkGrid(HttpGrid):
             if message_id:
                 order.ids.add(message_id)
             else:
-                order.answer = _refusal(order, "the SuperLink takes no message for this node; it has left")
+                order.answer = _refusal(order, "the SuperLink refuses messages for this node, which has left")
 
     def _receive(self, orders: Sequence[_Order]) -> int:
         """Take what is there; returns how many orders it answered."""

@@ -57,7 +57,7 @@ class NodeRegistry:
             for key, accounts in owners.items():
                 if key in nodes:
                     continue
-                if key in self._refused:  # for good: it is no key, or was given up once
+                if key in self._refused:  # for good: it is not a key, or was given up once
                     refused += [self._refuse(account, self._refused[key]) for account in accounts]
                     continue
                 try:

@@ -175,7 +175,7 @@ class SuperLink:
     # ---- runs --------------------------------------------------------------------------------------------------------
 
     def start_run(self, app_name: str) -> int:
-        """Start a run whose app holds no code, since both ends execute what they have installed; returns its id."""
+        """Start a run whose app has no code, since both ends execute what they have installed; returns its id."""
         request = StartRunRequest(fab=Fab(content=_empty_app(app_name)))
         run_id = self.call("start a run", lambda control: control.StartRun(request)).run_id
         if not run_id:

@@ -20,7 +20,7 @@ def flip_labels(labels: NDArray[Any], *, share: float, num_classes: int, rng: np
         share: Of them, in [0, 1].
         num_classes: Of the task.
         rng: Draws which.
-    Raises: ConfigError for labels that are no classes.
+    Raises: ConfigError for labels that are not classes.
     """
     _check_classes(labels, what="label_flip")
     flipped = labels.copy()
@@ -42,7 +42,7 @@ def with_backdoor(
         labels: Shape (N,).
         target: Class that the mark stands for.
         rng: Draws which rows.
-    Raises: ConfigError for labels that are no classes.
+    Raises: ConfigError for labels that are not classes.
     """
     _check_classes(labels, what="backdoor")
     features, labels = features.copy(), labels.copy()

@@ -30,7 +30,7 @@ def distinct(cells: NDArray[np.str_]) -> tuple[list[str], NDArray[np.int64]]:
 def missing_cells(
     cells: NDArray[np.str_], *, missing: Sequence[str], zero_is_missing: bool = False
 ) -> NDArray[np.bool_]:
-    """Where a column holds no value, shape (N,).
+    """Where a column has no value, shape (N,).
 
     Args:
         cells: Of the column, shape (N,).

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fl.plain_text import plural
 from fl.task.data.errors import DataError
 from fl.task.data.table import Table
 
@@ -86,8 +87,9 @@ def column_order(
         return [table.names.index(name) for name in needed]
     if len(table.names) != len(names):
         raise DataError(
-            seen=f"{table.source} has {len(table.names)} columns" + ("" if table.has_header else " and no header"),
-            expected=f"{len(names)} columns, as in the other files of the task",
+            seen=f"{table.source} has {plural(len(table.names), 'column')}"
+            + ("" if table.has_header else " and no header"),
+            expected=f"{plural(len(names), 'column')}, as in the other files of the task",
             fix="give the file the same columns in the same order",
         )
     if table.has_header != has_header and not by_place:

@@ -11,6 +11,7 @@ from typing import Any
 
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
+from fl.plain_text import plural
 from fl.task.data.file_style import FileStyle, TypedStyle, check_choice, pairs
 from fl.task.data.table import DEFAULT_MISSING
 
@@ -57,7 +58,7 @@ class DataConfig:
     drop_unlabelled: bool = False  # leave rows without a label out; otherwise they are refused, with their numbers
     categorical: list[int | str] = field(default_factory=list)  # besides those that hold words, found by themselves
     ids: bool = False  # all columns hold ids, of words or items, which the model takes as whole numbers
-    drop: list[int | str] = field(default_factory=list)  # columns that are no feature, such as a patient number
+    drop: list[int | str] = field(default_factory=list)  # columns that are not features, such as a patient number
     # What stands for no value, in any case; a number in any spelling, so that -999 is -999.0 too.
     missing: list[str] = field(default_factory=lambda: list(DEFAULT_MISSING))
     missing_zero: list[int | str] = field(default_factory=list)  # columns where 0 stands for no value too
@@ -249,7 +250,7 @@ class PartitionConfig:
                 raise ConfigError(f"partition.sizes holds {size}; set every size above 0")
         if self.clients not in (0, len(self.sizes)):
             raise ConfigError(
-                f"partition.sizes lists {len(self.sizes)} sizes for {self.clients} clients; "
+                f"partition.sizes lists {plural(len(self.sizes), 'size')} for {plural(self.clients, 'client')}; "
                 "list one per client, or set partition.clients=0 to count them"
             )
 

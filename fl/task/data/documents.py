@@ -161,7 +161,9 @@ def _arrow(module: str, path: Path) -> Any:
 
 def _bad_line(path: Path, number: int, *, problem: str) -> DataError:
     return DataError(
-        seen=f"{path}, line {number} is no JSON object ({problem})", expected="one object a line", fix="mend that line"
+        seen=f"{path}, line {number} is not a JSON object ({problem})",
+        expected="one object a line",
+        fix="mend that line",
     )
 
 

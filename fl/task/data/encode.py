@@ -49,7 +49,7 @@ def encode_columns(table: Table, places: Sequence[int], *, schema: TableSchema) 
 
     Args:
         places: Where the table holds each of the schema's columns.
-    Raises: DataError if a numeric column holds a word, or one of ids something else than whole numbers of 0 and more.
+    Raises: DataError if a numeric column holds a word, or one of ids something other than whole numbers of 0 and more.
     """
     if schema.of_ids:
         return np.stack([ids_of(table, place, missing=schema.missing) for place in places], axis=1)
@@ -75,7 +75,7 @@ def ids_of(table: Table, place: int, *, missing: Sequence[str]) -> NDArray[np.in
         table: The file.
         place: Of the column.
         missing: Marks of a missing value.
-    Raises: DataError with line and column for what is no whole number of 0 or more.
+    Raises: DataError with line and column for what is not a whole number of 0 or more.
     """
     cells = table.columns[place]
     held, which = distinct(cells)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.errors import DataError
 
 
@@ -45,7 +46,7 @@ def split_rows(
     counts = {"validation": _count(validation, total=total), "test": _count(test, total=total)}
     if sum(counts.values()) >= total:
         raise DataError(
-            seen=f"{counts['validation']} rows for validation and {counts['test']} for test out of {total} rows",
+            seen=f"{plural(counts['validation'], 'row')} for validation and {counts['test']} for test out of {plural(total, 'row')}",
             expected="some rows left for the clients",
             fix="lower data.validation and data.test, or raise data.limit",
         )
@@ -74,7 +75,7 @@ def draw_apart(
     count = _count(test, total=len(strata))
     if count >= len(strata):
         raise DataError(
-            seen=f"{count} rows for test out of {len(strata)}",
+            seen=f"{plural(count, 'row')} for test out of {len(strata)}",
             expected="some rows left to validate on",
             fix="lower data.test, or set it to a file",
         )

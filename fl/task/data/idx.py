@@ -63,7 +63,7 @@ def read_pair(path: Path) -> ImagePair:
             fix="fetch the two files again, from the same place",
         )
     if not images.size:
-        raise DataError(seen=f"{source} holds no image", expected="one or more", fix="use another file")
+        raise DataError(seen=f"{source} has no image", expected="one or more", fix="use another file")
     return ImagePair(source=source, images=images, labels=labels, white=1.0 if images.dtype == np.float32 else 255.0)
 
 
@@ -143,7 +143,7 @@ def _only(folder: Path, pattern: str) -> Path:
     if not found:
         here = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise DataError(
-            seen=f"{folder} holds no file {pattern} (it holds {here})",
+            seen=f"{folder} has no file {pattern} (it holds {here})",
             expected="a pair such as train-images-idx3-ubyte.gz and train-labels-idx1-ubyte.gz",
             fix="point data.path at the folder that holds them",
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import alike, merge_map, similar
 from fl.task.data.cells import levels, missing_cells, numbers
@@ -45,7 +46,7 @@ def kind_of(
 ) -> ColumnKind:
     """Numbers, or levels.
 
-    Categorical is what is listed as such, and words of which most hold no digit. A few words among numbers are refused as
+    Categorical is what is listed as such, and words of which most have no digit. A few words among numbers are refused as
     errors; so are words that hold digits, which are numbers written otherwise more often than categories.
 
     Args:
@@ -80,7 +81,7 @@ def kind_of(
     if len(by_level) > MAX_LEVELS or (len(by_level) > FEW_LEVELS and 2 * len(by_level) > (~absent).sum()):
         raise DataError(
             seen=f"column {table.names[place]!r} of {table.source} holds {len(by_level)} different words in "
-            f"{(~absent).sum()} rows",
+            f"{plural(int((~absent).sum()), 'row')}",
             expected=f"a category, of at most {MAX_LEVELS} levels with several rows each",
             fix=f"leave it out with {setting('drop', [table.names[place]])} if it names the row, or group its values",
         )
@@ -160,7 +161,7 @@ def na_word(
     """
     rest = [each for each in missing if each.casefold() != mark.casefold()]
     return DataError(
-        seen=f"column {name!r} of {source} holds {mark!r} in {rows} rows, beside {shown(others)}",
+        seen=f"column {name!r} of {source} holds {mark!r} in {plural(rows, 'row')}, beside {shown(others)}",
         expected="to be told whether it is a value or stands for none",
         fix=f"set {setting('missing', rest)} if it is a value, or {setting('missing', [*rest, mark])} if it stands for none",
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import agreeing, plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import alike, merge_map, similar
 from fl.task.data.cells import levels, missing_cells, numbers
@@ -34,7 +35,7 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
         return table
     if rows.size == len(table):
         raise DataError(
-            seen=f"{table.source} has no label in any of its {len(table)} rows (column {table.names[place]!r})",
+            seen=f"{table.source} has no label in any row (column {table.names[place]!r})",
             expected="a label in every row",
             fix="set data.target to the column to predict, or leave the file out",
         )
@@ -44,7 +45,7 @@ def keep_labelled(table: Table, place: int, *, missing: Sequence[str], drop_unla
         words = [str(mark) for mark in np.unique(table.columns[place][rows]) if str(mark).isalpha()]
         hint = f"take {shown(words)} out of data.missing if it is one, or " if words else ""
         raise DataError(
-            seen=f"{rows.size} of {len(table)} rows have no label in column {table.names[place]!r} ({places})",
+            seen=f"{rows.size} of {plural(len(table), 'row')} {agreeing(rows.size, 'has', 'have')} no label in column {table.names[place]!r} ({places})",
             expected="a label in every row",
             fix=f"add the labels, {hint or 'or '}set data.drop_unlabelled=true to leave these rows out"
             + ("; or delete that line, if it is a row of totals or of units" if rows.size == 1 else ""),
@@ -62,7 +63,7 @@ def name_classes(
         place: Of the label.
         positive_above: The threshold of a number, None for classes.
         label_map: Words for classes.
-    Raises: DataError if a target is no number where a threshold is set, or is not in the map.
+    Raises: DataError if a target is not a number where a threshold is set, or is not in the map.
     """
     if positive_above is not None:
         everywhere = np.ones(len(table), dtype=np.bool_)

@@ -8,6 +8,7 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.cells import distinct
 from fl.task.data.errors import DataError
@@ -55,8 +56,8 @@ def check_totals(table: Table) -> None:
     )
 
 
-def about_repeats(table: Table) -> list[str]:
-    """Sentences on rows that stand in a table several times, and not by chance."""
+def about_repeats(table: Table, *, why: str) -> list[str]:
+    """Sentences on rows that stand in a table several times, and not by chance; `why` says what comes of that."""
     rows = len(table)
     if not 2 * _EACH <= rows <= _MOST_ROWS:
         return []
@@ -64,17 +65,14 @@ def about_repeats(table: Table) -> list[str]:
     every = [hash(row) for row in zip(*columns, strict=True)]
     for times in (2, 3, 4, 5):
         if rows % times == 0 and every[: rows // times] * times == every:
-            return [f"the same {rows // times} rows come {times} times over: {_DEALT}"]
+            return [f"the same {rows // times} rows come {times} times over: {why}"]
     repeats = rows - len(set(every))
     possible = 0.0
     for column in columns:
         possible += math.log(len(set(column)))
     if 10 * repeats >= rows and possible > math.log(_SCARCE * rows):
-        return [f"{repeats} of {rows} rows stand there already: {_DEALT}"]
+        return [f"{repeats} of {plural(rows, 'row')} {'stands' if repeats == 1 else 'stand'} there already: {why}"]
     return []
-
-
-_DEALT = "one that is dealt to a client and held back to score on as well is known by heart"
 
 
 def about_leaks(table: Table, *, labels: NDArray[np.int64], skip: Collection[str]) -> list[str]:

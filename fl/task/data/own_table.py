@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.plain_text import plural
+from fl.plain_text import agreeing, plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import similar
 from fl.task.data.cells import levels, missing_cells, numbers
@@ -72,6 +72,20 @@ def survey_own(table: Table, *, data: Dataset, schema: TableSchema, style: FileS
         classes=classes,
         clients={},
         notes=tuple(notes),
+    )
+
+
+def left_out(table: Table, *, schema: TableSchema) -> tuple[ColumnReading, ...]:
+    """The columns of a file that the task does not use, so that its owner sees that they were seen.
+
+    By name where both have one; a file without names has the task's columns in the task's order.
+    """
+    used = {schema.target, *(column.name for column in schema.columns)}
+    names = table.names if table.has_header and schema.has_header else schema.names
+    return tuple(
+        ColumnReading(name=name, kind="left out", holds="not used by the task", missing=0, missing_as="")
+        for name in names
+        if name not in used
     )
 
 
@@ -153,7 +167,7 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
     place = table.names.index(column.name)
     values = numbers(table, place, present=~absent)[~absent]
     if not values.size:
-        return "nothing", [f"column {column.name!r} holds no value at all"]
+        return "nothing", [f"column {column.name!r} has no value at all"]
     notes = about_amounts(column.name, table.columns[place][~absent], values)
     beyond = _check_unit(
         column.name,
@@ -166,7 +180,7 @@ def _numeric(table: Table, column: NumericColumn, *, absent: NDArray[np.bool_], 
     )
     if beyond:
         notes.append(
-            f"{beyond} of {len(values)} values of column {column.name!r} are clipped to {CLIP:g} standard deviations of the "
+            f"{beyond} of {plural(len(values), 'value')} of column {column.name!r} {agreeing(beyond, 'is', 'are')} clipped to {CLIP:g} standard deviations of the "
             f"task's ({column.mean - CLIP * column.std:.4g} to {column.mean + CLIP * column.std:.4g})"
         )
     return range_of(float(values.min()), float(values.max())), notes
@@ -183,7 +197,7 @@ def _check_unit(
         raise DataError(
             seen=f"column {name!r} of {source} is {amount(float(np.median(values)))} in the middle, where the task's is {amount(mean)} on average"
             + (f", {amount(ratio)} times as much" if ratio is not None else "")
-            + f"; {outside} of {len(values)} values {beyond}",
+            + f"; {outside} of {plural(len(values), 'value')} {beyond}",
             expected="the task's unit",
             fix=f"if the unit differs set data.scale={name}:FACTOR"
             + (f" (near {near}; take the exact one)" if near != "FACTOR" else "")
@@ -195,7 +209,9 @@ def _check_unit(
 def _ids(column: IdColumn, values: NDArray[np.float64]) -> tuple[str, list[str]]:
     beyond = int((values > column.highest).sum())
     notes = (
-        [f"{beyond} of {len(values)} ids of column {column.name!r} are above {column.highest}, the task's highest"]
+        [
+            f"{beyond} of {plural(len(values), 'id')} of column {column.name!r} {agreeing(beyond, 'is', 'are')} above {column.highest}, the task's highest"
+        ]
         if beyond
         else []
     )

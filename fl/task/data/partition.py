@@ -19,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.config import PartitionConfig
 from fl.task.data.errors import DataError
 from fl.task.data.holdout import apportion
@@ -59,7 +60,7 @@ def deal(
         clients = config.clients or len(config.sizes)
         if len(labels) < clients * config.min_samples:
             raise DataError(
-                seen=f"{len(labels)} rows for {clients} clients",
+                seen=f"{plural(len(labels), 'row')} for {plural(clients, 'client')}",
                 expected=f"at least {config.min_samples} for each (partition.min_samples)",
                 fix="lower partition.clients, data.validation or data.test, or raise data.limit",
             )
@@ -75,7 +76,7 @@ def deal(
     for name, rows in zip(names, shards, strict=True):
         if len(rows) < config.min_samples:
             raise DataError(
-                seen=f"{name} would get {len(rows)} rows with partition={config.name}",
+                seen=f"{name} would get {plural(len(rows), 'row')} with partition={config.name}",
                 expected=f"at least {config.min_samples} (partition.min_samples)",
                 fix="lower data.validation, data.test or partition.min_samples, raise data.limit, or use fewer clients",
             )
@@ -141,7 +142,7 @@ def dirichlet(
         if min(map(len, dealt)) >= min_samples:
             return dealt
     raise DataError(
-        seen=f"none of {DRAWS} draws of Dirichlet({alpha:g}) deals {clients} clients {min_samples} rows each, "
+        seen=f"none of {DRAWS} draws of Dirichlet({alpha:g}) deals {plural(clients, 'client')} {plural(min_samples, 'row')} each, "
         f"out of {len(labels)}",
         expected="one draw that does",
         fix="raise partition.alpha, or lower partition.min_samples or partition.clients",

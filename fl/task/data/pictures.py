@@ -19,7 +19,7 @@ from fl.task.data.idx import ImagePair
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 _MOST_CLASSES = 256  # a label is a byte
-_MOST_PIXELS = 1 << 28  # of one picture: what is larger is no picture to train on
+_MOST_PIXELS = 1 << 28  # of one picture: what is larger is not a picture to train on
 
 
 def class_folders(folder: Path) -> list[Path]:

@@ -131,7 +131,7 @@ def _respell(
     other = [cell for cell, gone in zip(map(str, values), absent, strict=True) if cell in other and not gone]
     if other:
         raise DataError(
-            seen=f"column {name!r} of {table.source} holds {shown(other)}, which is no number by "
+            seen=f"column {name!r} of {table.source} holds {shown(other)}, which is not a number by "
             f"{setting('decimal', spelling.decimal)} {setting('thousands', spelling.thousands)}",
             expected="one way to write numbers in a column",
             fix="set data.thousands=point if its points part thousands, or data.decimal=either if they are decimal too",

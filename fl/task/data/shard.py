@@ -21,7 +21,8 @@ from fl.task.data.file_style import SETTINGS, FileStyle
 from fl.task.data.idx import read_pair
 from fl.task.data.images import check_labels, check_shape, scale_images
 from fl.task.data.labels import keep_labelled
-from fl.task.data.own_table import survey_inputs, survey_own
+from fl.task.data.odd_rows import about_repeats
+from fl.task.data.own_table import left_out, survey_inputs, survey_own
 from fl.task.data.pictures import class_folders, read_pictures
 from fl.task.data.reading import DataReading
 from fl.task.data.restyle import mapped, restyle, site_name
@@ -55,7 +56,9 @@ def read_shard(
         or a label outside the task's classes.
     """
     path = expanded(path)
-    table = _as_the_task_writes(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
+    style = style or FileStyle()
+    whole = _read(path, schema=schema, style=style)
+    table = _labelled(whole, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
     return Shard(name=name or site_name(path.name), data=encode(table, schema=schema))
 
 
@@ -74,11 +77,13 @@ def survey_shard(
     """
     path = expanded(path)
     with _settings_of_a_node():
-        table = _as_the_task_writes(path, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
+        whole = _read(path, schema=schema, style=style)
+        table = _labelled(whole, schema=schema, style=style, drop_unlabelled=drop_unlabelled)
         data = encode(table, schema=schema)
         reading = survey_own(table, data=data, schema=schema, style=style)
-    notes = tuple(map(_of_a_node, reading.notes))
-    return Shard(name=site_name(path.name), data=data), replace(reading, notes=notes)
+    notes = map(_of_a_node, (*reading.notes, *about_repeats(whole, why="each counts as often as it stands there")))
+    columns = (*reading.columns, *left_out(whole, schema=schema))
+    return Shard(name=site_name(path.name), data=data), replace(reading, notes=tuple(notes), columns=columns)
 
 
 def read_unlabelled(path: Path, *, schema: TableSchema, style: FileStyle) -> tuple[NDArray[Any], list[str]]:
@@ -91,7 +96,8 @@ def read_unlabelled(path: Path, *, schema: TableSchema, style: FileStyle) -> tup
     Raises: DataError as `survey_shard`, but for labels.
     """
     with _settings_of_a_node():
-        table = _written_anew(path, schema=schema, style=style, labelled=False)
+        whole = _read(path, schema=schema, style=style)
+        table = _as_the_task_writes(whole, schema=schema, style=style, labelled=False)
         places = [schema.names.index(column.name) for column in schema.columns]
         inputs = encode_columns(table, places, schema=schema)
         return inputs, [_of_a_node(note) for note in survey_inputs(table, schema=schema, style=style)]
@@ -140,14 +146,9 @@ def read_image_shard(
     return Shard(name=name or path.stem, data=scale_images(pair))
 
 
-def _as_the_task_writes(path: Path, *, schema: TableSchema, style: FileStyle, drop_unlabelled: bool) -> Table:
-    table = _written_anew(path, schema=schema, style=style, labelled=True)
-    target = schema.names.index(schema.target)
-    return keep_labelled(table, target, missing=schema.missing, drop_unlabelled=drop_unlabelled)
-
-
-def _written_anew(path: Path, *, schema: TableSchema, style: FileStyle, labelled: bool) -> Table:
-    table = read_table(
+def _read(path: Path, *, schema: TableSchema, style: FileStyle) -> Table:
+    """The whole file, columns that the task does not use included."""
+    return read_table(
         path,
         delimiter=style.delimiter,
         header=style.header,
@@ -156,6 +157,15 @@ def _written_anew(path: Path, *, schema: TableSchema, style: FileStyle, labelled
         missing=[*schema.missing, *style.missing],
         known_names=schema.names if schema.has_header else (),
     )
+
+
+def _labelled(whole: Table, *, schema: TableSchema, style: FileStyle, drop_unlabelled: bool) -> Table:
+    table = _as_the_task_writes(whole, schema=schema, style=style, labelled=True)
+    target = schema.names.index(schema.target)
+    return keep_labelled(table, target, missing=schema.missing, drop_unlabelled=drop_unlabelled)
+
+
+def _as_the_task_writes(table: Table, *, schema: TableSchema, style: FileStyle, labelled: bool) -> Table:
     table = _project(table, schema=schema, by_place=style.header is False, labelled=labelled)
     target = schema.names.index(schema.target)
     changed = {target: mapped(table.columns[target], dict(style.label_map))} if style.label_map else {}

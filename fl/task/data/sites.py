@@ -20,13 +20,13 @@ class Sites:
 
     files: tuple[Path, ...]  # by name
     names: tuple[str, ...]  # of the clients: the file's stem, or its whole name where two stems are one
-    left_out: tuple[str, ...]  # what is no client's table, with the reason
+    left_out: tuple[str, ...]  # what is not a client's table, with the reason
 
 
 def find_sites(folder: Path, *, aside: Collection[Path]) -> Sites:
     """One file per client; hidden files are nobody's, nor are those set aside.
 
-    Raises: DataError if the folder is absent or holds no table.
+    Raises: DataError if the folder is absent or has no table.
     """
     if not folder.exists():
         raise absent(folder)
@@ -47,7 +47,7 @@ def find_sites(folder: Path, *, aside: Collection[Path]) -> Sites:
     if not files:
         here = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
         raise DataError(
-            seen=f"{folder} holds no file for a client (it holds {here})",
+            seen=f"{folder} has no file for a client (it holds {here})",
             expected=f"one file per client, ending in {', '.join(SUFFIXES)}, or one of text packed as .gz",
             fix="put them there, or point data.path at their folder",
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.advice import shown
 from fl.task.data.cells import levels, missing_cells, numbers
 from fl.task.data.column_roles import ColumnRoles
@@ -156,7 +157,7 @@ def _categorical(
     words = [mark for mark in kind.missing_as if mark.isalpha()]
     if held and words:
         notes.append(
-            f"column {name!r} of words holds {shown(words)} in {sum(kind.missing_as[mark] for mark in words)} rows, taken for no "
+            f"column {name!r} of words holds {shown(words)} in {plural(sum(kind.missing_as[mark] for mark in words), 'row')}, taken for no "
             "value; take it out of data.missing if it is one"
         )
     if sites is not None and held:

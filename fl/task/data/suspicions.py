@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.advice import setting, shown
 from fl.task.data.alike import alike, similar
 from fl.task.data.number import parse_number
@@ -88,7 +89,7 @@ def about_amounts(name: str, cells: NDArray[np.str_], values: NDArray[np.float64
         if gap > _FAR * max(spread, 1e-12) or lone:
             rows = int(counts[found == extreme[0]][0])
             notes.append(
-                f"column {name!r} holds {extreme[0]:g} in {rows} rows, far from its other values ({others[0]:g} to "
+                f"column {name!r} holds {extreme[0]:g} in {plural(rows, 'row')}, far from its other values ({others[0]:g} to "
                 f"{others[-1]:g}); if it stands for no value, add {extreme[0]:g} to data.missing"
             )
     held = dict.fromkeys(cells.tolist())
@@ -149,7 +150,7 @@ def about_classes(classes: dict[str, int]) -> list[str]:
             )
     if len(classes) > 2:
         notes += [
-            f"class {name!r} of {count} rows reads as no label; if it is none, add {name} to data.missing and set data.drop_unlabelled=true"
+            f"class {name!r} of {plural(count, 'row')} does not read as a label; if it is none, add {name} to data.missing and set data.drop_unlabelled=true"
             for name, count in classes.items()
             if _NO_LABEL.fullmatch(name.strip())
         ]

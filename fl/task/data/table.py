@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.plain_text import plural
 from fl.task.data.errors import DataError
 from fl.task.data.header import is_header, normal, titles_of
 from fl.task.data.spelling import Spelling
@@ -73,7 +74,7 @@ class Table:
             raise DataError(
                 seen=f"{self.source} has no column {title!r}"
                 + (f" but {len(twins)} with that title" if len(twins) > 1 else ""),
-                expected=f"one of its {len(self.names)} columns ({listed})",
+                expected=f"one of its {plural(len(self.names), 'column')} ({listed})",
                 fix=self.where(title) or f"did you mean {' or '.join(map(repr, near))}?"
                 if near or self.where(title)
                 else "name one of them, or its place counted from 0"
@@ -84,7 +85,7 @@ class Table:
             raise DataError(
                 seen=f"{self.source} has no column at place {place}",
                 expected=f"a place from 0 to {len(self.names) - 1}, or -1 to {-len(self.names)} from the end",
-                fix=f"name one of its {len(self.names)} columns",
+                fix=f"name one of its {plural(len(self.names), 'column')}",
             )
         return place % len(self.names)
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
+from fl.plain_text import agreeing, plural
 from fl.task.data.advice import shown
 from fl.task.data.cells import missing_cells, numbers
 from fl.task.data.column_roles import ColumnRoles
@@ -80,7 +81,7 @@ def read_csv(config: DataConfig) -> TableRows:
 def read_folder(config: DataConfig) -> TableRows:
     """One file per client, named for the client. The files of validation and test are nobody's, even if they lie there.
 
-    Raises: DataError if the folder is absent or holds no table.
+    Raises: DataError if the folder is absent or has no table.
     """
     aside = {expanded(value).resolve() for value in (config.validation, config.test) if isinstance(value, str)}
     sites = find_sites(config.source(), aside=aside)
@@ -188,7 +189,7 @@ def _gather(config: DataConfig, *, tables: Sequence[Table], sites: Sites | None)
     notes = [
         *_about_files(tables, sites=sites, counters=counters),
         *found.notes,
-        *about_repeats(table),
+        *about_repeats(table, why="one that is dealt to a client and held back to score on as well is known by heart"),
         *(about_classes(classes) if classes else []),
         *(_about_target(table, place, config) if is_number else []),
         *(about_leaks(table, labels=labels, skip={target, *roles.no_feature}) if classes else []),
@@ -246,14 +247,14 @@ def _about_files(tables: Sequence[Table], *, sites: Sites | None, counters: Sequ
         notes.append(f"left out of the folder: {'; '.join(sites.left_out)}")
     if counters:
         notes.append(
-            f"the column without a title ({shown(counters)}) counts the rows and is no feature; name it to use it"
+            f"the column without a title ({shown(counters)}) counts the rows and is not a feature; name it to use it"
         )
     first = tables[0]
     for table in tables[1:]:
         more = [name for name in table.names if name not in first.names and name not in table.untitled]
         if table.has_header and first.has_header and more:
             notes.append(
-                f"{table.source} has columns that {first.source} has not, and they are left out: {shown(more)}"
+                f"{table.source} has columns that {first.source} does not have, and they are left out: {shown(more)}"
             )
     return notes
 
@@ -318,11 +319,11 @@ def _groups(table: Table, *, config: DataConfig) -> tuple[NDArray[np.int64] | No
                 missing=config.missing,
             )
         raise DataError(
-            seen=f"{nobody.size} rows have nothing in data.group={config.group} ({table.place(int(nobody[0]))})",
+            seen=f"{plural(nobody.size, 'row')} {agreeing(nobody.size, 'has', 'have')} nothing in data.group={config.group} ({table.place(int(nobody[0]))})",
             expected="the client of every row",
             fix="fill the column, or remove these rows",
         )
-    names, members = np.unique(cells, return_inverse=True)  # as they are written: a name is no number
+    names, members = np.unique(cells, return_inverse=True)  # as they are written: a name is not a number
     order = sorted(range(len(names)), key=lambda place: by_size(str(names[place])))
     rank = np.empty(len(names), dtype=np.int64)
     rank[order] = np.arange(len(names))

@@ -20,6 +20,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
+from fl.plain_text import agreeing, plural
 from fl.task.data.dataset import Dataset, Federation, Shard
 from fl.task.data.documents import SUFFIXES, Message, conversations, is_plain, is_saved_dataset, texts, unreadable
 from fl.task.data.errors import DataError
@@ -189,7 +190,7 @@ def _files(folder: Path) -> list[Path]:
     if not found:
         here = ", ".join(sorted(path.name for path in folder.iterdir())[:8]) or "nothing"
         raise DataError(
-            seen=f"{folder} holds no text (it holds {here})",
+            seen=f"{folder} has no text (it holds {here})",
             expected=f"one file per client, ending in {', '.join(SUFFIXES)}, or a folder that datasets saved",
             fix="put them there, or point data.path at their folder",
         )
@@ -236,7 +237,7 @@ _NEWLINE = np.frombuffer(b"\n", dtype=np.uint8)
 
 
 def _bytes_of(path: Path) -> NDArray[np.uint8]:
-    """A file's bytes, paged in as they are read; a byte-order mark is no text."""
+    """A file's bytes, paged in as they are read; a byte-order mark is not text."""
     try:
         if not path.stat().st_size:
             return np.zeros(0, dtype=np.uint8)
@@ -276,8 +277,20 @@ def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str
             expected="one at least",
             fix=f"call those whose words are to be learnt {_ANSWERS!r}, or ask for a task with a longer data.context",
         )
-    notes = [f"{cut} of {len(values)} conversations are longer than {schema.context} tokens and cut off"] if cut else []
-    notes += [f"{silent} conversations have no word of the {_ANSWERS} in that, and are left out"] if silent else []
+    notes = (
+        [
+            f"{cut} of {plural(len(values), 'conversation')} {agreeing(cut, 'is', 'are')} longer than {schema.context} tokens and cut off"
+        ]
+        if cut
+        else []
+    )
+    notes += (
+        [
+            f"{plural(silent, 'conversation')} {agreeing(silent, 'has', 'have')} no word of the {_ANSWERS} in that, and {agreeing(silent, 'is', 'are')} left out"
+        ]
+        if silent
+        else []
+    )
     return Dataset(features=values[:, 0], labels=values[:, 1]), tuple(notes)
 
 

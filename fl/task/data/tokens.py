@@ -99,7 +99,9 @@ def _read(path: Path, written: int) -> Tokens:
         held = Tokenizer.from_str(content.decode())
     except Exception as error:  # whatever the library makes of somebody else's file
         raise DataError(
-            seen=f"{path} is no tokeniser ({str(error)[:80]})", expected="what transformers saves", fix="fetch it again"
+            seen=f"{path} is not a tokeniser ({str(error)[:80]})",
+            expected="what transformers saves",
+            fix="fetch it again",
         ) from None
     held.no_truncation()
     held.no_padding()

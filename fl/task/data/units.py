@@ -17,7 +17,7 @@ _FEWEST = 5  # values that have a middle
 _CODES = 6  # different values that may be codes, which have no unit
 _MOST_SITES = 1000  # that are compared
 _MOST_SHOWN = 4  # columns in a message
-_TIMES = 1.5  # a smaller factor between two units is no unit's: dates of two years differ by less
+_TIMES = 1.5  # a smaller factor between two units is not a unit's: dates of two years differ by less
 _APART = 3.0  # standard deviations between two middles that are worth a line
 
 

@@ -90,7 +90,7 @@ def read_workbook(path: Path, content: bytes) -> Rows:
         found = _sheets(openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True))
     except (*damages, openpyxl.utils.exceptions.InvalidFileException) as error:
         raise DataError(
-            seen=f"{path} is no Excel workbook ({error})",
+            seen=f"{path} is not an Excel workbook ({error})",
             expected="an .xlsx file",
             fix="save it again, or as CSV, or take it out",
         ) from None
@@ -139,7 +139,7 @@ def read_parquet(path: Path, content: bytes) -> Rows:
         table = whole.read()
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
-            seen=f"{path} is no Parquet file ({str(error).splitlines()[0]})",
+            seen=f"{path} is not a Parquet file ({str(error).splitlines()[0]})",
             expected="a .parquet file that is whole",
             fix="write it again, or as CSV",
         ) from None

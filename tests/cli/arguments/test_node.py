@@ -38,9 +38,9 @@ def test_a_folder_a_file_and_the_one_line_name_the_task(tmp_path, monkeypatch):
 def test_a_folder_from_which_nothing_was_joined_is_told_from_one_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(
-        ConfigError, match="/node is no folder of a task, and no invite is named; add folder=… or invite=…"
+        ConfigError, match="/node is not a folder of a task, and no invite is named; add folder=… or invite=…"
     ):
         named()
     Path("node").mkdir()
-    with pytest.raises(ConfigError, match="/node holds no task, as nothing was joined from it, and no invite is named"):
+    with pytest.raises(ConfigError, match="/node has no task, as nothing was joined from it, and no invite is named"):
         named()

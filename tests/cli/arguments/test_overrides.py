@@ -64,12 +64,12 @@ def test_values_reach_the_configuration():
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("task.round=3", "task.round is no setting, the nearest is task.rounds; `fl run --help` lists them all"),
-        ("steps=3", "steps is no setting, the nearest is task.steps; `fl run --help` lists them all"),
-        ("rouns=3", "rouns is no setting, the nearest is task.rounds; `fl run --help` lists them all"),
-        ("sede=3", "sede is no setting, the nearest is seed; `fl run --help` lists them all"),
-        ("xyzzy=3", "xyzzy is no setting; `fl run --help` lists them all"),
-        ("stratgy=krum", "stratgy is no setting, the nearest is strategy; `fl run --help` lists them all"),
+        ("task.round=3", "task.round is not a setting, the nearest is task.rounds; `fl run --help` lists them all"),
+        ("steps=3", "steps is not a setting, the nearest is task.steps; `fl run --help` lists them all"),
+        ("rouns=3", "rouns is not a setting, the nearest is task.rounds; `fl run --help` lists them all"),
+        ("sede=3", "sede is not a setting, the nearest is seed; `fl run --help` lists them all"),
+        ("xyzzy=3", "xyzzy is not a setting; `fl run --help` lists them all"),
+        ("stratgy=krum", "stratgy is not a setting, the nearest is strategy; `fl run --help` lists them all"),
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest(override, message):
@@ -138,11 +138,11 @@ def test_an_unknown_choice_is_refused_with_all_there_are(override, message):
         ),
         (["attack.behaviours=[lazy]"], "attack.behaviours has 'lazy'"),
         (["partition=sizes", "partition.sizes=[]"], "partition.sizes is empty"),
-        (["+task.wings=2"], "task.wings is no setting"),
-        (["++wings=2"], "wings is no setting"),
+        (["+task.wings=2"], "task.wings is not a setting"),
+        (["++wings=2"], "wings is not a setting"),
         (
             ["+model.arguments." + "wings." * 60 + "x=2"],
-            "model.arguments.wings.wings.wings.wings.… is no setting; `fl run --help`",
+            "model.arguments.wings.wings.wings.wings.… is not a setting; `fl run --help`",
         ),
         (["task"], "cannot read the arguments: "),
         (["task.rounds=[1"], "cannot read the arguments: "),

@@ -44,7 +44,7 @@ def catches(watch, account):
         assert done.code == 1, done.out
         assert f"round 2 FRAUD: {what}" in done.out
         assert f"filed {function} in 0x" in done.out
-        assert ("; 1 tokens came in" in done.out) == (bounty == 1)
+        assert ("; 1 token came in" in done.out) == (bounty == 1)
         state = liar.task.state()
         assert (state.status, state.posted) == (Status.HALTED, 1)
         assert liar.world.token.balance(account(WATCHER).address) == bounty * TOKENS
@@ -64,7 +64,7 @@ def evaluators(python, environment, tmp_path):
     def start(invite, number, *arguments):
         process = subprocess.Popen(
             [
-                python, "-m", "fl.cli.main", "evaluator", f"invite={invite}", f"anvil={number}",
+                python, "-m", "fl.cli.main", "evaluator", str(invite), f"anvil={number}",
                 f"folder={tmp_path / f'evaluator-{number}'}", "every=0.05", *arguments,
             ],
             env=environment,

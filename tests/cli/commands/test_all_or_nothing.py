@@ -58,7 +58,7 @@ def test_ether_that_does_not_get_there_all_the_same_is_told_beside_the_tokens(re
     to = Account.create().address
     told = refuses(
         "mint", f"deployment={tmp_path}/d.json", f"to={to}", "tokens=5",
-        saying=f"5 tokens are minted to {to}, and 1 ETH did not get there: ",
+        saying=f"minted 5 tokens to {to}, but 1 ETH did not get there: ",
     )  # fmt: skip
     assert told.endswith("; send the ETH alone, with tokens=0\n")
     assert chain.connect()[2].balance(to) == 5 * TOKENS

@@ -95,9 +95,9 @@ def test_directions_that_are_not_revealed_stay_out(written, tmp_path):
             "is of version 9, and this Fairshare",
         ),
         ("archive.json", lambda text: text + b" ", "the signature is 0x"),
-        ("archive.json", lambda text: b"[]", "is no archive of a task .BadJson"),
+        ("archive.json", lambda text: b"[]", "is not an archive of a task .BadJson"),
         ("archive.json", None, "has no archive.json"),
-        ("signature.json", lambda text: b"{}", "is no archive of a task .KeyError"),
+        ("signature.json", lambda text: b"{}", "is not an archive of a task .KeyError"),
         ("invite.json", lambda text: text.replace(b"127.0.0.1", b"127.0.0.2"), "was changed: invite.json is not what"),
     ],
 )
@@ -113,7 +113,7 @@ def test_what_is_no_signature_is_refused(path, signature):
     def forged(text):
         return json.dumps({**json.loads(text), "signature": signature}).encode()
 
-    with pytest.raises(BadArchive, match="is no archive of a task"):
+    with pytest.raises(BadArchive, match="is not an archive of a task"):
         Archive.open(changed(path, "signature.json", forged))
 
 
@@ -134,7 +134,7 @@ def test_an_archive_that_is_cut_short_is_told_from_an_invite(refuses, path):
     refuses(
         "audit",
         path,
-        saying=f"archive {path} cannot be read (BadZipFile) and may be cut short; get it again from whoever wrote it",
+        saying=f"archive {path} cannot be read (BadZipFile) and may be cut short; get it again from its author",
     )
 
 
@@ -250,4 +250,4 @@ def test_a_look_that_could_not_read_a_round_is_no_clean_bill(written, fl, tmp_pa
     done = fl(*look)
     assert done.code == 1
     assert "not read: round 2: " in done.out
-    assert done.out.endswith("what could not be read may hold anything, so this look says nothing of it\n")
+    assert done.out.endswith("not everything could be read, so this look says nothing about the rest\n")

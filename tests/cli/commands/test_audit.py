@@ -46,7 +46,7 @@ def finds(fl, run):
         assert done.err == ""
         lines = [line for line in done.out.splitlines() if line.startswith("round ")]
         assert [number for number, line in enumerate(lines, start=1) if "DIFFERS" in line] == list(rounds), done.out
-        assert done.out.splitlines()[-1].startswith(f"{len(rounds)} of 3 rounds differ: ")
+        assert done.out.splitlines()[-1].startswith(f"{len(rounds)} of 3 rounds differ{'s' * (len(rounds) == 1)}: ")
         return "\n".join(line for line in lines if "DIFFERS" in line)
 
     return audit
@@ -176,7 +176,7 @@ def test_one_float(run, finds):
     path.write_bytes(save(arrays))
     told = finds()
     assert "base.safetensors has sha256" in told
-    assert "1 of 8 values differ from the neighbouring round's, by up to 0.5" in told
+    assert "1 of 8 values differs from the neighbouring round's, by up to 0.5" in told
     assert "the base model is 0x" in told
 
 
@@ -442,15 +442,15 @@ def test_two_tasks_are_refused(refuses):
 
 
 def test_a_folder_without_an_invite_is_refused(refuses, tmp_path):
-    refuses("audit", tmp_path, saying=f"{tmp_path} holds no invite.json; name the folder of a run or of a coordinator")
+    refuses("audit", tmp_path, saying=f"{tmp_path} has no invite.json; name the folder of a run or of a coordinator")
 
 
 def test_an_invite_without_bundles_is_refused(refuses, world):
-    refuses("audit", world.invite.to_string(), saying="the invite names no gateway; say where the bundles are")
+    refuses("audit", world.invite.to_string(), saying="the invite has no gateway; say where the bundles are")
 
 
 def test_bundles_that_are_nowhere_are_refused(refuses, run):
-    refuses("audit", run, "bundles=/nowhere", saying="bundles is /nowhere, which is no folder")
+    refuses("audit", run, "bundles=/nowhere", saying="bundles is /nowhere, which is not a folder")
 
 
 def test_another_validation_set_is_refused(refuses, run, rows):
@@ -472,7 +472,7 @@ def test_an_invite_with_another_spec_is_refused(refuses, run, world):
 
 @pytest.mark.parametrize(
     ("spec", "saying"),
-    [("nonsense", "the task spec is no JSON that can be used (it is no JSON ("), ("[]", "the task spec is a list")],
+    [("nonsense", "the task spec is not JSON that can be used (it is not JSON ("), ("[]", "the task spec is a list")],
 )
 def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
     Invite(**{**vars(world.invite), "spec": spec}).write(run / "invite.json")
@@ -480,7 +480,7 @@ def test_an_invite_without_a_spec_is_refused(refuses, run, world, spec, saying):
 
 
 def test_an_account_that_is_none_is_refused(refuses, run):
-    refuses("audit", run, "account=me", saying="account is 'me', which is no address")
+    refuses("audit", run, "account=me", saying="account is 'me', which is not an address")
 
 
 def test_receipts_of_nobody_are_refused(refuses, run):

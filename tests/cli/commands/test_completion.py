@@ -35,6 +35,7 @@ TYPED = {
 BASH_ONLY = {
     "fl score x scorer=direction,shap": "score x scorer=direction,shapley",
     "fl events inv": "events invite.json",
+    "fl evaluator invite.": "evaluator invite.json",
 }
 
 

@@ -108,7 +108,7 @@ def test_a_keystore_is_looked_at_without_its_password(fl, tmp_path):
     level, told = finding(fl("doctor", f"key={path}"), "keystore")
     assert (level, told) == ("fail", f"{path} can be read by others (mode 644); run `chmod 600 {path}`")
     path.write_text("{}")
-    assert finding(fl("doctor", f"key={path}"), "keystore")[1].startswith(f"{path} is no v3 keystore")
+    assert finding(fl("doctor", f"key={path}"), "keystore")[1].startswith(f"{path} is not a v3 keystore")
 
 
 def test_chain_task_and_funds_of_an_invite(fl, new_world, tmp_path):
@@ -159,10 +159,10 @@ def test_a_gateway_is_trusted_by_the_invites_certificate_only(new_world, gateway
 @pytest.mark.parametrize(
     ("body", "problem"),
     [
-        (b"<html>please log in</html>", "it answers with something else than an invite"),
-        (b"[" * 100_000, "it answers with something else than an invite"),
-        (b'{"task_id": 7}', "it answers with something else than an invite"),
-        (b"{}", "it answers with something else than an invite"),
+        (b"<html>please log in</html>", "it answers with something other than an invite"),
+        (b"[" * 100_000, "it answers with something other than an invite"),
+        (b'{"task_id": 7}', "it answers with something other than an invite"),
+        (b"{}", "it answers with something other than an invite"),
         (bytes(2 << 20), "it has more than the 1,048,576 bytes that there can be"),
     ],
 )

@@ -251,7 +251,10 @@ def test_an_own_validation_set_has_to_be_the_tasks(new_world, remote, rows):
 def test_somebody_who_is_no_evaluator_is_refused(new_world, remote, account):
     opened = new_world(rounds=1)
     stranger = account(19)
-    with serving(opened) as (_, invite, _), pytest.raises(NotEvaluator, match=f"{stranger.address} is no evaluator"):
+    with (
+        serving(opened) as (_, invite, _),
+        pytest.raises(NotEvaluator, match=f"{stranger.address} is not an evaluator"),
+    ):
         remote(opened, invite, account=stranger)
 
 
@@ -308,7 +311,7 @@ def test_an_invite_without_a_gateway_is_refused(refuses, new_world, account, tmp
     opened = new_world()
     refuses(
         "evaluator", f"invite={opened.invite_path}", f"anvil={index_of(account, opened.evaluators[0])}",
-        f"folder={tmp_path / 'own'}", saying="the invite names no gateway",
+        f"folder={tmp_path / 'own'}", saying="the invite has no gateway",
     )  # fmt: skip
 
 

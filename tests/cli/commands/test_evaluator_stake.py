@@ -114,7 +114,7 @@ def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(chain, new_wo
             assert process.returncode == 1, err
             told[setting] = err.strip()
         _, err = evaluators(path, STRANGER).communicate(timeout=DEADLINE_S)
-    assert "is no evaluator of the task" in err
+    assert "is not an evaluator of the task" in err
     assert re.search(r"evaluator's stake", told[""])
     assert (
         f"there is no contract at {wallet} on chain 31337; leave contract= out for a key of its own"
@@ -142,7 +142,7 @@ def test_finish_fetches_the_stake_of_an_evaluator_that_was_stopped(new_world, ev
     assert (
         f"add key=KEYSTORE of {own}, which signs for evaluator {own}; its stake comes home to who paid it" in lacks.err
     )
-    waits = f"20 tokens are staked for evaluator {own} until the task is closed; run `fl finish` again then\n"
+    waits = f"a stake of 20 tokens stays with evaluator {own} until the task is closed; run `fl finish` again then\n"
     assert fl("finish", folder, f"anvil={number}").out == waits
     told = fl("status", f"invite={path}", f"account={own}").out
     assert f"20 tokens are staked for evaluator {own}, back when the task is closed; lost if it signed" in told

@@ -87,5 +87,5 @@ def test_what_it_cannot_do_is_refused(refuses, trained, tmp_path):
     refuses(
         "events",
         tmp_path / "none.json",
-        saying=f"there is no {tmp_path / 'none.json'}; name an invite, a run's or a coordinator's folder, or an archive",
+        saying=f"there is no file or folder {tmp_path / 'none.json'}; name an invite, a run's or a coordinator's folder, or an archive",
     )

@@ -24,9 +24,9 @@ def folder(new_world, tmp_path):
     [
         ("[" * 100_000, "deep"),
         ("{}", "'settings'"),
-        ('{"settings": "chain.key=x"}', "is no list"),
+        ('{"settings": "chain.key=x"}', "is not a list"),
         ('{"settings": [7]}', "7, no text of at most"),
-        ('["settings"]', "is no object"),
+        ('["settings"]', "is not an object"),
         ("x" * ((1 << 20) + 1), "1,048,576 are the most"),
     ],
 )

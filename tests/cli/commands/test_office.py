@@ -57,9 +57,9 @@ def test_an_addition_that_the_bond_does_not_cover_says_so(new_world, fl):
 
 
 def test_what_cannot_be_added_is_refused_before_anything_is_sent(task, account, fl, refuses, monkeypatch):
-    refuses("budget", task.folder, "add=0.5", saying="add is 0.5; the contract takes 1 tokens at the least")
+    refuses("budget", task.folder, "add=0.5", saying="add is 0.5; the contract takes 1 token at the least")
     refuses("budget", task.folder, "add=1,5", saying="add is '1,5'; write a number of tokens")
-    refuses("budget", "nowhere", "add=5", saying=f"{Path.cwd() / 'nowhere'} is no folder of a task")
+    refuses("budget", "nowhere", "add=5", saying=f"{Path.cwd() / 'nowhere'} is not a folder of a task")
     poor = fl("budget", task.folder, "add=5", "accept=true", f"anvil={STRANGER}")
     assert poor.code == 1
     assert "addition to the budget" in poor.err
@@ -184,7 +184,7 @@ def test_a_place_that_is_not_offered_or_not_ones_own_is_refused(task, account, f
         f"anvil={NEXT}",
         saying=f"the place of {task.coordinator.address} is offered",
     )
-    refuses("handover", task.folder, "to=home", saying="to is 'home', which is no address")
+    refuses("handover", task.folder, "to=home", saying="to is 'home', which is not an address")
     refuses(
         "handover",
         task.folder,

@@ -111,7 +111,7 @@ def linear(tmp_path, spec, table_schema):
 def test_what_does_not_fit_is_refused(fl, refuses, model, tmp_path):
     refuses("predict", model, table(tmp_path, "a,b\n1,2\n"), saying=f"{tmp_path / 'new.csv'} has no column 'c'")
     refuses("predict", tmp_path, saying="no table is named; write fl predict MODEL TABLE")
-    refuses("predict", tmp_path / "none", "x", saying=f"{tmp_path / 'none'} is not there, or holds no model")
+    refuses("predict", tmp_path / "none", "x", saying=f"{tmp_path / 'none'} is not there, or has no model")
     refuses("predict", "a", "b", "c", saying="fl predict takes model and data without a key, and a, b, c are named")
     saved = SavedModel.read(model)
     SavedModel(arrays={"other": saved.arrays["bias"]}, spec=saved.spec, about={}).write(model)

@@ -47,6 +47,6 @@ def test_without_a_yes_or_with_what_is_no_address_nothing_is_sent(task, account,
     monkeypatch.setattr("builtins.input", lambda question: "")
     assert fl("recipient", invite, f"to={SAFE.address}", "anvil=5").out.endswith("nothing was signed or sent\n")
     assert int(task.escrow.client(task.task.task_id, task.clients[0].address).recipient, 16) == 0
-    refuses("recipient", invite, "to=home", "anvil=5", saying="to is 'home', which is no address")
-    refuses("recipient", invite, f"to={SAFE.address}", "account=me", saying="account is 'me', which is no address")
+    refuses("recipient", invite, "to=home", "anvil=5", saying="to is 'home', which is not an address")
+    refuses("recipient", invite, f"to={SAFE.address}", "account=me", saying="account is 'me', which is not an address")
     refuses("recipient", invite, f"to={SAFE.address}", saying="key is not set and there is no wallet.json here")

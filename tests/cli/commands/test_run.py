@@ -169,7 +169,8 @@ def test_an_unknown_setting_makes_no_folder(fl_process, tmp_path):
     done = fl_process("run", "task.round=3", folder=tmp_path)
     assert done.returncode == 1
     assert (
-        done.stderr == "fl run: task.round is no setting, the nearest is task.rounds; `fl run --help` lists them all\n"
+        done.stderr
+        == "fl run: task.round is not a setting, the nearest is task.rounds; `fl run --help` lists them all\n"
     )
     assert list(tmp_path.iterdir()) == []
 

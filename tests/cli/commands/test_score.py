@@ -211,7 +211,8 @@ def test_a_run_that_names_a_device_as_its_data_is_refused(run, tmp_path, place):
     (given / "hydra" / "config.yaml").write_text(f"seed: 3\ndata: {{name: csv, path: {place}, target: label}}\n")
     (given / "invite.json").write_bytes((run / "invite.json").read_bytes())
     with pytest.raises(
-        ConfigError, match=f"names {place[:199]}.*, which is no file or folder; say where the data are with data.path="
+        ConfigError,
+        match=f"names {place[:199]}.*, which is not a file or folder; say where the data are with data.path=",
     ):
         main([str(run / "bundles" / "round-0001"), f"run={given}"])
 
@@ -242,8 +243,8 @@ def test_an_evaluator_without_the_run_names_invite_and_data(run, tmp_path):
         ("utility=f1", "utility is 'f1'; choose loss or accuracy"),
         ("explain=yes", "explain is 'yes'; set true or false"),
         ("workers=two", "workers is 'two'; write a whole number"),
-        ("direction.nods=3", "direction.nods is no setting of fl score"),
-        ("data.sed=3", "data.sed is no setting of fl score"),
+        ("direction.nods=3", "direction.nods is not a setting of fl score"),
+        ("data.sed=3", "data.sed is not a setting of fl score"),
         ("data.validation=0.3", "these validation rows have the hash"),
         ("run=/nowhere", "run=/nowhere has no invite.json; name the folder that `fl run` made"),
         ("plot=scores.txt", "plot is scores.txt; end it in .svg, .png or .pdf, or set plot=none"),

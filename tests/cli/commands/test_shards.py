@@ -22,7 +22,9 @@ def test_data_are_dealt_into_a_file_per_client_and_a_folder_for_the_coordinator(
 def test_what_is_dealt_is_refused_with_what_to_do(refuses, tmp_path):
     out = f"out={tmp_path}/out"
     refuses("shards", "data=digits", saying="out is not set; add out=FOLDER, where the files go")
-    refuses("shards", out, "task.rounds=3", saying="task.rounds is no setting of fl shards; it takes data, partition")
+    refuses(
+        "shards", out, "task.rounds=3", saying="task.rounds is not a setting of fl shards; it takes data, partition"
+    )
     refuses("shards", out, "seed=1,2", saying="seed=1,2 names several values, fl shards takes one")
     refuses("shards", out, "seed=[1", saying="cannot read the arguments: ")
     refuses("shards", out, "data=digit", saying="data=digit is unknown, the nearest is data=digits")

@@ -60,7 +60,7 @@ def test_pay_for_a_client_that_has_left(new_world, watch, account):
     assert done.code == 1
     assert "round 2 is fine" in done.out  # in which it still took part
     assert "round 3 FRAUD: a total or payout does not follow from the round before" in done.out
-    assert "; 1 tokens came in" in done.out
+    assert "; 1 token came in" in done.out
     assert (liar.task.state().status, liar.task.state().posted) == (Status.HALTED, 2)
     assert liar.world.token.balance(account(WATCHER).address) == TOKENS
 
@@ -176,7 +176,7 @@ def test_a_leaf_that_is_asked_for_is_shown(liar, watch, account):
     done = watch(liar)
     assert done.code == 0
     assert "filed showLeaf in 0x" in done.out
-    assert "; 1 tokens came in" in done.out  # the asker's bond
+    assert "; 1 token came in" in done.out  # the asker's bond
     assert liar.task.state().open_challenges == 0
 
 
@@ -277,7 +277,7 @@ def test_a_file_that_never_comes_hides_no_fraud_in_another_round(liar, moody, fl
     lines = audited.out.splitlines()
     assert lines[1].startswith(f"round 1    NOT CHECKED  {moody}/round-0001/round.json does not answer (")
     assert lines[2].startswith("round 2    DIFFERS  ")
-    assert lines[-2] == "1 of 2 rounds differ: 2"
+    assert lines[-2] == "1 of 2 rounds differs: 2"
     assert lines[-1] == "1 of 2 rounds could not be looked at to the end: 1; run it again"
     done = watch(liar, f"bundles={moody}")
     assert done.code == 1

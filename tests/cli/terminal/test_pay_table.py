@@ -51,16 +51,16 @@ def printed(summary):
 
 def test_score_times_price_is_pay(summary):
     assert printed(summary) == [
-        ["client-0", "30", "30.0%", "+0.0600", "1,000.0", "60.00", "60.00"],
-        ["client-1", "40", "40.0%", "+0.0500", "1,000.0", "80.00", "↑", "80.00"],
-        ["client-2", "*", "20", "20.0%", "+0.0100", "1,000.0", "10.00", "10.00"],
+        ["client-0", "30", "30.0%", "+0.0600", "1,000.00", "60.00", "60.00"],
+        ["client-1", "40", "40.0%", "+0.0500", "1,000.00", "80.00", "↑", "80.00"],
+        ["client-2", "*", "20", "20.0%", "+0.0100", "1,000.00", "10.00", "10.00"],
         ["client-3", "*", "10", "10.0%", "-0.0010", "–", "0.00", "0.00"],
     ]
 
 
 def test_cheats_are_held_against_an_honest_client_of_their_size(summary):
     assert notes(summary) == [
-        "the price is 1,000.0 tokens for 1.0 of loss, the same for everybody; ↑ was earned earlier, at a higher price, and pay never falls",
+        "the price is 1,000.00 tokens for 1.0 of loss, the same for everybody; ↑ was earned earlier, at a higher price, and pay never falls",
         "* client-2 has 50% of its labels flipped: earned 10.00, 25% of what honest work of its size did (40.00)",
         "* client-3 does not train and sends the last step again: earned 0.00, 0% of what honest work of its size did (20.00)",
     ]

@@ -58,7 +58,7 @@ def test_a_far_mean_shows_with_both_means(said):
 
 def test_levels_that_the_task_does_not_know_are_counted(said):
     assert said([*rows(22), "50,c,ill", "50,c,well"]) == [
-        "kind: 2 of 24 rows hold nothing, or none of the task's levels (a, b), and count as none"
+        "kind: 2 of 24 rows have nothing, or none of the task's levels (a, b), and count as none"
     ]
 
 
@@ -76,7 +76,7 @@ def test_classes_that_are_absent_few_or_uneven_show(said):
 
 def test_a_range_of_its_own_shows_where_the_mean_does_not(said):
     assert said([*rows(48), "400,a,ill"]) == [
-        "age: 1 of 49 values lie more than 6 standard deviations from the task's 50 ± 10"
+        "age: 1 of 49 values lies more than 6 standard deviations from the task's 50 ± 10"
     ]
     assert said(rows(age="50")) == ["age: yours is one value only, the task's spreads by ± 10"]
     assert said([f"{50 + number % 2},a,{('well', 'ill')[number // 2 % 2]}" for number in range(24)]) == [

@@ -126,8 +126,8 @@ def bundle(settings=b"", **options):
         ),
         (bundle(bytes(1 << 20), compression=zipfile.ZIP_BZIP2), "packed in a way that no coordinator packs it"),
         (bytes((1 << 20) + 1), "has 1,048,577 bytes, 1,048,576 are the most"),
-        (b"PK\x03\x04", "is no ZIP file with settings"),
-        (b"PK\x05\x06" + bytes(18), "is no ZIP file with settings"),
+        (b"PK\x03\x04", "is not a ZIP file with settings"),
+        (b"PK\x05\x06" + bytes(18), "is not a ZIP file with settings"),
     ],
 )
 def test_bundled_code_that_would_swell_is_not_opened(content, problem):
@@ -136,7 +136,7 @@ def test_bundled_code_that_would_swell_is_not_opened(content, problem):
 
 
 def test_a_supernode_asks_before_it_opens_bundled_code(flower):
-    with pytest.raises(TooMuch, match="is no ZIP file"):
+    with pytest.raises(TooMuch, match="is not a ZIP file"):
         fetch(known=False, get_fab=lambda fab_hash, run_id: Fab(content=b"no bundle"))
 
 

@@ -68,7 +68,7 @@ def free_port():
 
 def test_an_invite_of_one_machine_has_no_gateway(task):
     opened, _, typed = task
-    with pytest.raises(ConfigError, match="names no gateway, so its task runs on one machine"):
+    with pytest.raises(ConfigError, match="has no gateway, so its task runs on one machine"):
         client(typed(invite=str(opened.invite_path)))
 
 
@@ -240,7 +240,7 @@ def test_a_new_keystore_is_made_and_lacks_tokens(task, keystore, tmp_path, capsy
     with pytest.raises(NotFunded) as caught:  # before the question, and in tokens
         client(typed(key=str(path), anvil=None, stake="1", accept=None))
     printed = capsys.readouterr().out
-    assert str(caught.value).startswith(f"send 1 tokens ({task[0].token.address}) for the stake and 0.")
+    assert str(caught.value).startswith(f"send 1 token ({task[0].token.address}) for the stake and 0.")
     assert "it has no faucet; on a devnet `fl mint` makes tokens); nothing was signed or sent" in str(caught.value)
     assert f"made the keystore {path} of 0x" in printed
     assert json.loads(path.read_text())["address"]
@@ -407,14 +407,14 @@ def test_leaving_and_status_need_to_know_the_task(task, tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     (tmp_path / "invite.json").unlink(missing_ok=True)
     with pytest.raises(
-        ConfigError, match="/node is no folder of a task, and no invite is named; add folder=… or invite=…"
+        ConfigError, match="/node is not a folder of a task, and no invite is named; add folder=… or invite=…"
     ):
         status([])
     with pytest.raises(ConfigError, match="key is not set and there is no wallet.json here; add key=KEYSTORE"):
         leave([f"invite={invite.to_string()}"])
     with pytest.raises(ConfigError, match="never joined task 0x"):
         leave([f"invite={invite.to_string()}", "anvil=6"])
-    with pytest.raises(ConfigError, match="account is 'me', which is no address"):
+    with pytest.raises(ConfigError, match="account is 'me', which is not an address"):
         status([f"invite={invite.to_string()}", "account=me"])
     status([f"invite={invite.to_string()}", f"account={opened.addresses[2]}"])
     assert f"{opened.addresses[2]} has not joined" in capsys.readouterr().out
@@ -425,9 +425,9 @@ def test_a_task_that_is_over_takes_nobody_and_makes_no_wallet(task, devnet, tmp_
     devnet(opened.w3, "evm_increaseTime", 2000)
     devnet(opened.w3, "evm_mine")
     opened.escrow.expire(opened.task.task_id, account=opened.sponsor)
-    with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
+    with pytest.raises(TaskOver, match="is closed and takes no more clients"):
         client(typed())
-    with pytest.raises(TaskOver, match="is closed and takes no clients any more"):
+    with pytest.raises(TaskOver, match="is closed and takes no more clients"):
         client(typed(anvil=None, key=tmp_path / "new.json"))
     assert not (tmp_path / "new.json").exists()
 

@@ -145,7 +145,7 @@ def test_a_client_with_more_rows_spends_less_and_its_limit_is_kept_by_its_own():
     assert not over_limit(terms, limit * 0.99, rounds=1, sampling=many)
     told = spent_line(terms, rounds=2, sampling=many)
     assert (
-        told == f"; privacy spent of each of your 2000 rows: ε {planned(terms, rounds=2, sampling=many):.2f} at δ 1e-5"
+        told == f"; privacy spent of each of your 2,000 rows: ε {planned(terms, rounds=2, sampling=many):.2f} at δ 1e-5"
     )
 
 

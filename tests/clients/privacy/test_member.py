@@ -63,7 +63,7 @@ def test_shares_go_to_nobody_who_is_not_enrolled_or_has_not_signed_its_key(playe
     refused("who has no weight in this round by the chain", share({**roster, stranger: 1}, peers))
     few = {peer: roster[peer] for peer in sorted(roster)[:2]}
     refused("3 hide each other", share(few, peers))
-    refused("it has not what this client stated", share({**roster, account: roster[account] + 1}, peers))
+    refused("it does not have what this client stated", share({**roster, account: roster[account] + 1}, peers))
     refused("are not those of this client's neighbours who committed", share(roster, peers[1:]))
     forged = [replace(peers[0], mask=bytes(32)), *peers[1:]]
     refused("is signed by", share(roster, forged))
@@ -84,7 +84,7 @@ def test_words_are_made_once_and_for_shares_that_open(played):
     refused("asked for words before shares, or for words again", lambda: member.mask({}, setting=setting))
     shared, _, _ = member.share(played.said.roster, keys(played, account), setting=setting, sign=played.signer(account))
     refused("0 neighbours shared their seeds, 2 hide an update", lambda: shared.mask({}, setting=setting))
-    refused("who is no neighbour that committed", lambda: shared.mask({wallet(50).address: b""}, setting=setting))
+    refused("who is not a neighbour that committed", lambda: shared.mask({wallet(50).address: b""}, setting=setting))
     refused(
         "its sealed shares do not open with the key that it signed",
         lambda: shared.mask({played.accounts[1]: bytes(60)}, setting=setting),
@@ -98,7 +98,7 @@ def test_one_list_of_words_is_agreed_to_and_seeds_follow_it(played):
     others = [other for other in played.accounts if other != account]
     refused("another list of words than before", lambda: member.agree(others, setting=setting, sign=sign))
     fresh = replace(member, survivors=())
-    refused("has not this client's own", lambda: fresh.agree(others, setting=setting, sign=sign))
+    refused("lacks this client's own", lambda: fresh.agree(others, setting=setting, sign=sign))
     refused("2 words are in, 3 hide each other", lambda: fresh.agree([account, others[0]], setting=setting, sign=sign))
     refused("before it agreed whose words are in", lambda: fresh.unmask({}, silent=[], setting=setting))
     few = dict(list(played.said.agreements.items())[:3])
@@ -164,7 +164,7 @@ def test_a_client_notes_what_its_own_update_comes_to(played, tmp_path):
     with pytest.raises(BrokenLedger, match="round 1 cannot be read"):
         scores.of(1)
     path.write_text("nonsense")
-    with pytest.raises(BrokenLedger, match="it is no JSON"):
+    with pytest.raises(BrokenLedger, match="it is not JSON"):
         scores.of(1)
 
 

@@ -248,7 +248,7 @@ def test_of_a_strangers_answer_not_a_byte_is_read(running):
 
 
 @pytest.mark.parametrize(
-    ("body", "problem"), [(b"[" * 200_000, "no JSON"), (b"x", "no JSON"), (b"[]", "no JSON object")]
+    ("body", "problem"), [(b"[" * 200_000, "not JSON"), (b"x", "not JSON"), (b"[]", "not a JSON object")]
 )
 def test_an_evaluators_answer_that_is_none_is_refused(running, body, problem):
     world, client = running

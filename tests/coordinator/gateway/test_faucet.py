@@ -115,7 +115,7 @@ def test_it_is_shut_when_the_task_is_over(tap, devnet):
     devnet(world.w3, "evm_mine")
     world.escrow.expire(world.task.task_id, account=world.sponsor)
     answer = ask(Account.create().address, 1)
-    assert (answer.status_code, answer.json()["detail"]) == (409, "the task takes no clients any more")
+    assert (answer.status_code, answer.json()["detail"]) == (409, "the task takes no more clients")
 
 
 def test_there_is_none_where_money_may_be_worth_something(tap):

@@ -50,7 +50,7 @@ def test_what_could_deceive_or_cannot_be_printed_is_no_name(choose, task, label)
 
 def test_who_takes_no_part_has_no_name(choose):
     stranger = Account.create()
-    assert choose("me", account=stranger) == (403, f"{stranger.address} is no client of the task", {})
+    assert choose("me", account=stranger) == (403, f"{stranger.address} is not a client of the task", {})
     assert choose("me") == (401, "send `Authorization: Bearer <token>`, as fl.chain.access makes it", {})
     assert choose("me", token="0x12.3.4")[0] == 401
 

@@ -52,7 +52,7 @@ def test_noise_on_rows_is_counted_for_the_smallest_shard_of_a_run():
         ),
         ({"masked": True, "clients": 2}, "privacy=masked and 2 clients: the sum of two shows each the other's update"),
         ({"masked": True, "threshold": 9}, "privacy.threshold is 9 and a client has 4 holders"),
-        ({"epsilon": 8.0}, "are of a noise; set privacy=dp or privacy=dpsgd"),
+        ({"epsilon": 8.0}, "belong to a noise; set privacy=dp or privacy=dpsgd"),
         ({"noise": "rows", "epsilon": 0.0}, "privacy.epsilon is 0.0; set it above 0, such as 8"),
     ],
 )

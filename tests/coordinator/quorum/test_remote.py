@@ -183,7 +183,7 @@ def test_wrong_signatures_do_not_count(world, opened, account):
     with pytest.raises(WrongAnswer, match="or over another header"):
         quorum.accept(0, signature=other)
     stranger = account(19)
-    with pytest.raises(WrongAnswer, match="is not wanted: it is no evaluator of the task"):
+    with pytest.raises(WrongAnswer, match="is not wanted: it is not an evaluator of the task"):
         quorum.quorum.accept(
             stranger.address,
             round_number=1,
@@ -203,7 +203,7 @@ def test_some_may_be_in_this_process(world, tmp_path):
 
 
 def test_one_in_this_process_that_refuses_is_one_of_n(world, tmp_path):
-    # The folder holds no bundle, which nobody signs.
+    # The folder has no bundle, which nobody signs.
     quorum = Open(world, tmp_path, here=world.signers()[:1], deadline_s=60)
     quorum.accept(1)
     quorum.accept(2)
@@ -274,7 +274,7 @@ def test_nothing_empty_endless_or_unasked_is_kept_of_a_contract(world, opened):
             f"the signature of {contract} has {len(signature)} bytes, 1 to 4096 are taken of a contract; sign the header that waits "
             "with the account's own key"
         )
-    with pytest.raises(WrongAnswer, match="is no evaluator of the task"):
+    with pytest.raises(WrongAnswer, match="is not an evaluator of the task"):
         waiting.quorum.accept_of_contract(world.addresses[0], round_number=1, signature=b"s")
     with pytest.raises(NotWaiting):
         waiting.quorum.accept_of_contract(contract, round_number=2, signature=b"s")

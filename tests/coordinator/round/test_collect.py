@@ -204,7 +204,7 @@ def test_blocks_in_another_form_are_refused(members, enrolled, wire, problem):
 @pytest.mark.parametrize("signature", [b"", b"x" * 65, b"\x00" * 65])
 def test_bytes_that_are_no_signature_are_refused(members, enrolled, signature):
     refused = refusal(replace(update_of(members[0]), signature=signature), enrolled)
-    assert refused.reason.startswith(f"{len(signature)} bytes are no signature: 65 bytes r ‖ s ‖ v are expected")
+    assert refused.reason.startswith(f"{len(signature)} bytes are not a signature: 65 bytes r ‖ s ‖ v are expected")
 
 
 def test_anothers_signature_is_refused(members, enrolled):

@@ -43,7 +43,9 @@ def test_a_key_that_is_no_key_is_refused_once_and_costs_nobody_else_anything(reg
         assert registry.follow(members) == Registration(registered=(B,), refused=(A,))
         assert registry.follow(members).refused == (A,)
     (line,) = [record.getMessage() for record in caplog.records]
-    assert line.startswith(f"{A} cannot connect a node: node key 0x6e6f6465… is no compressed point of P-384 (4 bytes)")
+    assert line.startswith(
+        f"{A} cannot connect a node: node key 0x6e6f6465… is not a compressed point of P-384 (4 bytes)"
+    )
 
 
 def test_a_stranger_who_names_somebodys_key_and_leaves_does_not_lock_its_owner_out(registry, keys):
@@ -60,7 +62,7 @@ def test_a_chain_that_is_behind_for_a_moment_locks_nobody_out(registry, superlin
     registry.follow([member(A, key)])
     assert registry.follow([]) == Registration()
     assert registry.known(key) == [True]
-    # Missing for long, it is no member's.
+    # Missing for long, it is not a member's.
     assert "" in NodeRegistry(superlink, missing_s=0).follow([]).unregistered
     assert registry.known(key) == [False]
 

@@ -85,8 +85,8 @@ def test_only_what_the_assistant_says_is_learnt(tmp_path, kind):
     assert decoded(np.where(labels[0] == IGNORED, ord("."), labels[0])).strip(".") == "yes\n"
     assert (labels[0] != IGNORED).sum() == 4
     assert reading.notes == (
-        "1 of 2 conversations are longer than 40 tokens and cut off",
-        "1 conversations have no word of the assistant in that, and are left out",
+        "1 of 2 conversations is longer than 40 tokens and cut off",
+        "1 conversation has no word of the assistant in that, and is left out",
     )
 
 
@@ -113,7 +113,7 @@ def test_a_tokeniser_on_disk_makes_the_tokens_and_its_hash_is_the_tasks(tmp_path
     with pytest.raises(DataError, match="the tokeniser of other has sha256 .*get the one that the coordinator names"):
         read_text_shard(texts / "anna.jsonl", schema=other)
     (bases / "other" / "tokenizer.json").write_text("{}")
-    with pytest.raises(DataError, match="is no tokeniser"):
+    with pytest.raises(DataError, match="is not a tokeniser"):
         TextSchema(context=4, tokens="other").reader()
     with pytest.raises(DataError, match=r"a tokeniser called '\.\./x'"):
         TextSchema(context=4, tokens="../x").reader()
@@ -156,8 +156,8 @@ def test_a_shard_stays_in_its_file_and_trains(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "form", "message"),
     [
-        ("own.jsonl", b"{", "text", "own.jsonl, line 1 is no JSON object"),
-        ("own.jsonl", b"\n[1]\n", "text", r"line 2 is no JSON object \(it is a list\)"),
+        ("own.jsonl", b"{", "text", "own.jsonl, line 1 is not a JSON object"),
+        ("own.jsonl", b"\n[1]\n", "text", r"line 2 is not a JSON object \(it is a list\)"),
         ("own.jsonl", b'{"body": "x"}', "text", r"row 1 has not a text in 'text' \(it has body\).*data.field"),
         ("own.jsonl", b'{"messages": []}', "chat", "row 1 has not a list of messages in 'messages'"),
         ("own.jsonl", b'{"messages": [{"role": "user"}]}', "chat", 'row 1 has a message {"role": "user"}'),

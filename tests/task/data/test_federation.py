@@ -152,12 +152,12 @@ def test_classes_are_in_the_order_asked_for_else_by_size(write):
     [
         ("x,y\n1,0\n2,0\n", {}, "every row has the same label '0' in column 'y'; expected 2 classes or more"),
         ("x,y\n1,0\n2,3\n", {"positive_above": 9.0}, "every row has the same label 'up to 9'"),
-        ("x,y\n1,?\n2,\n", {}, "has no label in any of its 2 rows"),
-        ("x,y\n1,?\n2,1\n", {}, r"1 of 2 rows have no label in column 'y' \(.*line 2\)"),
+        ("x,y\n1,?\n2,\n", {}, "has no label in any row"),
+        ("x,y\n1,?\n2,1\n", {}, r"1 of 2 rows has no label in column 'y' \(.*line 2\)"),
         ("x,y\n1,0\n2,1\n3,2\n", {"classes": ["0", "1"]}, "line 4 has the label '2' .*add the class to data.classes"),
         ("x,y\n1,0\n2,1\n", {"target": "z"}, "has no column 'z'"),
         ("x,y\n1,0\n2,1\n", {"drop": ["xx"]}, "has no column 'xx'.*did you mean 'x'"),
-        ("x,g,y\n1,a,0\n2,?,1\n", {"group": "g"}, "1 rows have nothing in data.group=g .*line 3"),
+        ("x,g,y\n1,a,0\n2,?,1\n", {"group": "g"}, "1 row has nothing in data.group=g .*line 3"),
         (
             "x,y\n" + "".join(f"{n},{n / 7}\n" for n in range(50)),
             {},
@@ -174,7 +174,7 @@ def test_a_table_that_cannot_be_learnt_from_is_refused(write, text, settings, me
 def test_an_unlabelled_client_is_refused_by_name(write):
     write("f/a.csv", table(9))
     folder = write("f/b.csv", "x,site,y\n1,a,?\n").parent
-    with pytest.raises(DataError, match="b.csv has no label in any of its 1 rows"):
+    with pytest.raises(DataError, match="b.csv has no label in any row"):
         load_federation(DataConfig(name="folder", path=str(folder), target="y"), NATURAL, seed=0)
 
 
@@ -190,7 +190,7 @@ def test_a_folder_without_tables_is_refused(write, tmp_path):
     def load(path):
         return load_federation(DataConfig(name="folder", path=str(path), target="y"), NATURAL, seed=0)
 
-    with pytest.raises(DataError, match=r"holds no file for a client \(it holds notes.md\); .*ending in .csv"):
+    with pytest.raises(DataError, match=r"has no file for a client \(it holds notes.md\); .*ending in .csv"):
         load(write("f/notes.md", "").parent)
     with pytest.raises(DataError, match="there is no .*absent"):
         load(tmp_path / "absent")

@@ -129,7 +129,7 @@ def test_numbers_are_dealt_by_their_tenths_and_read_back_bit_for_bit(write, tmp_
         ),
         ("x,price\n1,2\n2,much\n3,4\n", {}, "line 3, column 'price' holds 'much'; expected a number to predict"),
         ("x;price\n1;2,5\n2;3,5\n", {}, "holds '2,5'; expected a number to predict.*set data.decimal=comma"),
-        ("x,price\n1,2\n2,?\n3,4\n", {}, "1 of 3 rows have no label"),
+        ("x,price\n1,2\n2,?\n3,4\n", {}, "1 of 3 rows has no label"),
     ],
 )
 def test_a_target_that_is_no_number_is_refused(write, text, settings, message):

@@ -89,17 +89,17 @@ def test_a_damaged_file_is_refused(write_idx, damage, message):
 def test_files_that_do_not_belong_together_are_refused(pair, write_idx, tmp_path):
     with pytest.raises(DataError, match="holds 6 images and .* 5 labels; expected one label per image"):
         read_pair(pair(labels=LABELS[:5]))
-    with pytest.raises(DataError, match="holds no image; expected one or more"):
+    with pytest.raises(DataError, match="has no image; expected one or more"):
         read_pair(pair("none", images=IMAGES[:0], labels=LABELS[:0]))
     (tmp_path / "e").mkdir()
-    with pytest.raises(DataError, match=r"holds no file \*images\*idx3\* \(it holds nothing\)"):
+    with pytest.raises(DataError, match=r"has no file \*images\*idx3\* \(it holds nothing\)"):
         read_pair(tmp_path / "e")
     with pytest.raises(DataError, match="there is no .*absent"):
         read_pair(tmp_path / "absent")
     with pytest.raises(DataError, match="does not have images in its name"):
         read_pair(write_idx("pictures", IMAGES))
     write_idx("o/x-images-idx3-ubyte", IMAGES)
-    with pytest.raises(DataError, match=r"holds no file \*labels\*idx1\* \(it holds x-images-idx3-ubyte\)"):
+    with pytest.raises(DataError, match=r"has no file \*labels\*idx1\* \(it holds x-images-idx3-ubyte\)"):
         read_pair(tmp_path / "o")
 
 

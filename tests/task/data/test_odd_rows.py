@@ -47,7 +47,7 @@ def test_a_word_for_a_total_that_sums_nothing_is_a_level(write):
 
 def test_a_line_of_units_or_totals_without_a_label_may_be_deleted(write):
     with pytest.raises(
-        DataError, match="1 of 61 rows have no label .*line 2.*; or delete that line, if it is a row of totals"
+        DataError, match="1 of 61 rows has no label .*line 2.*; or delete that line, if it is a row of totals"
     ):
         reading(write, [("years", "mg/dl", ""), *ROWS])
 

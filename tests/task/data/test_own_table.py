@@ -195,7 +195,7 @@ def test_a_few_unknown_levels_clipped_values_and_one_class_are_told(write, schem
                .replace("yes", "owl" if n == 5 else "yes"))  # fmt: skip
     _, reading = read(path, schema)
     told = " | ".join(reading.notes)
-    assert "1 of 20 values of column 'crea' are clipped" in told
+    assert "1 of 20 values of column 'crea' is clipped" in told
     assert "column 'smoker' holds 'owl' in 1 row," in told
     assert "every row is of the class 'ill'" in told
 
@@ -276,3 +276,26 @@ def test_a_number_to_predict_in_another_unit_is_refused_as_a_column_is(write):
 def test_a_folder_in_place_of_a_table_is_told_without_a_setting_of_the_coordinators(tmp_path, schema):
     with pytest.raises(DataError, match=r"is a folder; expected a file; name a file in it$"):
         read(tmp_path, schema)
+
+
+def test_columns_that_the_task_does_not_use_are_listed_as_left_out(write, schema):
+    header = "patient,age,crea,smoker,outcome,comment"
+    path = own(write, lambda n: f"{n},{plain(n)},none", header=header)
+    _, reading = read(path, schema)
+    assert [(column.name, column.kind) for column in reading.columns] == [
+        ("outcome", "target"),
+        ("age", "number"),
+        ("crea", "number"),
+        ("smoker", "category"),
+        ("patient", "left out"),
+        ("comment", "left out"),
+    ]
+    assert {column.holds for column in reading.columns[-2:]} == {"not used by the task"}
+
+
+def test_rows_that_come_again_are_noted(write, schema):
+    note = "the same 20 rows come 2 times over: each counts as often as it stands there"
+    assert note in read(own(write, lambda n: plain(n % 20), count=40), schema)[1].notes
+    some = read(own(write, lambda n: plain(min(n, 34)), count=40), schema)[1].notes
+    assert "5 of 40 rows stand there already: each counts as often as it stands there" in some
+    assert not [note for note in read(own(write, plain), schema)[1].notes if "counts as often" in note]

@@ -101,7 +101,7 @@ def test_other_orders_and_more_columns_are_matched_by_name(tmp_path):
     federation = load(tmp_path)
     assert federation.shards[0].data.features.shape == federation.shards[1].data.features.shape == (12, 2)
     assert any(
-        "b.csv has columns that " in n and "has not, and they are left out: 'more'" in n
+        "b.csv has columns that " in n and "does not have, and they are left out: 'more'" in n
         for n in federation.reading.notes
     )
 
@@ -115,7 +115,7 @@ def test_a_counter_without_a_title_is_no_feature_and_a_named_one_is_noted(write)
     ]  # fmt: skip
     assert federations[0].schema.features == ("noise",)
     assert (
-        "the column without a title ('0') counts the rows and is no feature; name it to use it"
+        "the column without a title ('0') counts the rows and is not a feature; name it to use it"
         in federations[0].reading.notes
     )
     assert [column.kind for column in federations[0].reading.columns] == ["counter", "number", "target"]
@@ -149,7 +149,7 @@ def test_a_workbook_whose_sheet_is_damaged_is_refused(tmp_path):
     content = bytearray(path.read_bytes())
     content[info.header_offset + 30 + len(info.filename)] = 0xFF  # no way to begin a block of deflate
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"a.xlsx is no Excel workbook \(Error -3 .*; save it again, or as CSV"):
+    with pytest.raises(DataError, match=r"a.xlsx is not an Excel workbook \(Error -3 .*; save it again, or as CSV"):
         read_table(path)
 
 
@@ -159,10 +159,10 @@ def test_a_workbook_whose_sheet_is_damaged_is_refused(tmp_path):
         (
             "a.xlsx",
             b"PK not a real workbook",
-            "a.xlsx is no Excel workbook .*; expected an .xlsx file; save it again, or as CSV",
+            "a.xlsx is not an Excel workbook .*; expected an .xlsx file; save it again, or as CSV",
         ),
         # By what it is, whatever its name.
-        ("a.csv", b"PK\x03\x04 [Content_Types].xml nor this", "a.csv is no Excel workbook"),
+        ("a.csv", b"PK\x03\x04 [Content_Types].xml nor this", "a.csv is not an Excel workbook"),
         ("a.csv", b"PK\x03\x04 nor this", "a.csv is a zip archive; .*; unpack it, and name the file in it"),
         (
             "a.csv",
@@ -186,7 +186,7 @@ def test_a_workbook_whose_sheet_is_damaged_is_refused(tmp_path):
             b"version https://git-lfs.github.com/spec/v1",
             "a.csv is what Git LFS leaves .*; fetch the file with `git lfs pull`",
         ),
-        ("a.parquet", b"PAR1", "a.parquet is no Parquet file"),
+        ("a.parquet", b"PAR1", "a.parquet is not a Parquet file"),
         (
             "a.xls",
             b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",

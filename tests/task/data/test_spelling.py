@@ -90,7 +90,11 @@ def test_words_with_digits_become_a_category_only_where_they_are_declared(write,
 @pytest.mark.parametrize(
     ("cells", "settings", "message"),
     [
-        (["1.5", "2,5", "3"], {"decimal": "comma"}, r"holds '1.5', which is no number by data.decimal=comma .*either"),
+        (
+            ["1.5", "2,5", "3"],
+            {"decimal": "comma"},
+            r"holds '1.5', which is not a number by data.decimal=comma .*either",
+        ),
         (
             ["1,234", "2,500"],
             {"decimal": "either"},
@@ -249,7 +253,7 @@ def test_thousands_of_a_number_are_no_unit_beside_others_without(write, unit):
 def test_a_class_whose_name_says_that_nobody_knows_is_noted(write, third, noted):
     rows = "".join(f"{n},{('no', 'yes', third)[n % 3]}\n" for n in range(120))
     data = DataConfig(name="csv", path=str(write("t.csv", "x,y\n" + rows)), target="y")
-    told = f"class {third!r} of 40 rows reads as no label; if it is none, add {third} to data.missing and set data.drop_unlabelled=true"
+    told = f"class {third!r} of 40 rows does not read as a label; if it is none, add {third} to data.missing and set data.drop_unlabelled=true"
     assert (told in load_federation(data, IID, seed=0).reading.notes) == noted
 
 

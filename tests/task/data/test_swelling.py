@@ -40,7 +40,7 @@ def test_a_cell_in_the_last_column_and_row_fills_nothing_up(workbook):
 def test_a_workbook_has_as_many_cells_and_bytes_as_a_table_may_have(workbook, monkeypatch):
     path, content = workbook({"A1": "age", "XFD2": 1})
     monkeypatch.setattr("fl.task.data.workbook._MOST_CELLS", 16_000)
-    with pytest.raises(DataError, match="is no Excel workbook .it has more than 16,000 cells"):
+    with pytest.raises(DataError, match="is not an Excel workbook .it has more than 16,000 cells"):
         read_workbook(path, content)
     monkeypatch.setattr("fl.task.data.workbook._MOST_UNPACKED", 2000)
     with pytest.raises(DataError, match=r"it unpacks to [0-9,]+ bytes, 2,000 are the most"):
@@ -51,7 +51,7 @@ def test_a_workbook_that_is_packed_as_none_is_no_workbook(workbook):
     path, content = workbook({"A1": "age"})
     odd = content.replace(b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x08\x00", b"PK\x01\x02\x14\x03\x14\x00\x00\x00\x63\x00")
     assert odd != content
-    with pytest.raises(DataError, match="is no Excel workbook .That compression method is not supported"):
+    with pytest.raises(DataError, match="is not an Excel workbook .That compression method is not supported"):
         read_workbook(path, odd)
 
 

@@ -10,7 +10,7 @@ from fl.task.data import DataConfig, DataError, PartitionConfig, TextSchema, loa
 
 @pytest.fixture
 def folder(tmp_path):
-    """Two clients, one with a byte-order mark, and a file that is no text."""
+    """Two clients, one with a byte-order mark, and a file that is not text."""
     (tmp_path / "anna.txt").write_bytes(b"abcdefgh" * 20)
     (tmp_path / "Björn.txt").write_bytes(b"\xef\xbb\xbf" + b"ABCDEFGH" * 30)
     (tmp_path / "notes.pdf").write_bytes(b"%PDF")
@@ -76,7 +76,7 @@ def test_a_folder_without_text_or_with_one_name_twice_is_refused(folder, tmp_pat
     with pytest.raises(DataError, match="holds two files called anna"):
         load(folder)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match=r"holds no text \(it holds nothing\)"):
+    with pytest.raises(DataError, match=r"has no text \(it holds nothing\)"):
         load(tmp_path / "empty")
     with pytest.raises(DataError, match="gone.txt cannot be read"):
         read_own_shard(folder / "gone.txt", spec={"schema": {"tokens": "bytes", "context": 8}, "feature_shape": [8]})
