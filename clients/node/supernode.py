@@ -6,8 +6,8 @@ a secret file. The node proves nothing of the SuperNode but by its port, which t
 the end: the port stands in the list of processes, and another user of the machine who took it first would be given updates.
 
 Run as a module it is `flower-supernode` itself, with four additions: it ends when its parent does, it listens on the socket that it is
-given, it signs requests with the coordinator's time where this machine's clock is off, and what it takes is bounded
-(`clients.node.answers`).
+given, it signs requests with the coordinator's time where this machine's clock is off, and what it takes and logs is
+bounded (`clients.node.answers`, `clients.node.bounded_log`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from clients.node.answers import bound_answers, bound_messages
+from clients.node.bounded_log import bound_log, make_room
 from fl.bounded_http import past_the_proxy
 from fl.chain.accounts import without_secrets
 from fl.plain_text import printable
@@ -89,6 +90,7 @@ class SuperNode:
             "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
             "--host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
+        make_room(self.log)
         with self.log.open("ab") as output:
             self._said = output.tell()
             self._process = subprocess.Popen(
@@ -260,6 +262,7 @@ def _main() -> None:
     bound_messages()
     give_up_ended_runs()
     look_sooner()
+    bound_log()
     importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
 
 
