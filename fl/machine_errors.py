@@ -8,7 +8,10 @@ from __future__ import annotations
 import errno
 import logging
 import sys
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 
+_MOST_LOG = 256 << 20  # bytes
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room there and try again"),
     errno.EFBIG: "raise the largest size of a file there (`ulimit -f`) and try again",
@@ -36,8 +39,14 @@ def told(error: OSError) -> str | None:
     return f"{where}{error.strerror or error}; {advice}"
 
 
-class LogFile(logging.FileHandler):
-    """A log that a full disk cuts short, without a traceback for every line."""
+class LogFile(RotatingFileHandler):
+    """A log that a full disk cuts short, without a traceback for every line, and that no stranger's words fill a disk with.
+
+    What is beyond a size goes on in a new file, beside which the one before is kept as NAME.1.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, maxBytes=_MOST_LOG, backupCount=1)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay silent where the disk is the reason."""

@@ -77,3 +77,14 @@ def test_a_question_that_nobody_answers_is_told_in_one_line(monkeypatch, capsys)
     assert capsys.readouterr().err.startswith(
         "fl shards: a question was asked and nobody is there to answer; set FAIRSHARE_PASSWORD"
     )
+
+
+def test_a_log_goes_on_in_a_new_file_and_keeps_one_of_those_before(tmp_path, monkeypatch):
+    monkeypatch.setattr("fl.machine_errors._MOST_LOG", 1000)
+    handler = LogFile(tmp_path / "node.log")
+    for number in range(1000):
+        handler.handle(logging.LogRecord("a", logging.INFO, "", 1, f"line {number}", (), None))
+    handler.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["node.log", "node.log.1"]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 2000
+    assert (tmp_path / "node.log").read_text().endswith("line 999\n")

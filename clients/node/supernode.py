@@ -2,8 +2,12 @@
 
 It holds the connection and the node key, and neither the wallet nor the shard. It runs with process isolation: code that a
 coordinator bundles is data to it, and the one executor that it knows is the node (`clients.node.executor`), which proves itself by
-a secret file. Run as a module it is `flower-supernode` itself, with three additions: it ends when its parent does, it signs
-requests with the coordinator's time where this machine's clock is off, and what it takes is bounded (`clients.node.answers`).
+a secret file. The node proves nothing of the SuperNode but by its port, which the node itself holds from before the start to after
+the end: the port stands in the list of processes, and another user of the machine who took it first would be given updates.
+
+Run as a module it is `flower-supernode` itself, with four additions: it ends when its parent does, it listens on the socket that it is
+given, it signs requests with the coordinator's time where this machine's clock is off, and what it takes and logs is
+bounded (`clients.node.answers`, `clients.node.bounded_log`).
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from clients.node.answers import bound_answers, bound_messages
+from clients.node.bounded_log import bound_log, make_room
 from fl.bounded_http import past_the_proxy
 from fl.chain.accounts import without_secrets
 from fl.plain_text import printable
@@ -63,6 +68,7 @@ class SuperNode:
         self.log = folder / "supernode.log"
         self.secret = os.urandom(32)
         self.port = 0  # of its runtime API, on loopback
+        self._listener: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._said = 0  # bytes of the log before this start
 
@@ -72,16 +78,19 @@ class SuperNode:
         secret_file.unlink(missing_ok=True)
         with os.fdopen(os.open(secret_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(self.secret)
-        self.port = _free_port()
+        self._listener = _held_port()
+        self.port = self._listener.getsockname()[1]
         certificates = ["--root-certificates", str(self.ca)] if self.ca else []
         command = [
             sys.executable, "-P", "-m", "clients.node.supernode",
             "--parent-pid", str(os.getpid()), "--clock-offset", str(clock_offset_s),
+            "--listener", str(self._listener.fileno()),
             "--superlink", self._superlink, *certificates,
             "--auth-supernode-private-key", str(self._node_key),
             "--isolation", "process", "--superexec-auth-secret-file", str(secret_file),
             "--host", "127.0.0.1", "--port", str(self.port),
         ]  # fmt: skip
+        make_room(self.log)
         with self.log.open("ab") as output:
             self._said = output.tell()
             self._process = subprocess.Popen(
@@ -96,6 +105,7 @@ class SuperNode:
                     "FLWR_TELEMETRY_ENABLED": "0",
                     "FLWR_DISABLE_UPDATE_CHECK": "1",
                 },
+                pass_fds=[self._listener.fileno()],
                 process_group=0,  # Ctrl-C is for the node, which then stops this one in its own order
             )
 
@@ -140,6 +150,8 @@ class SuperNode:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        if self._listener is not None:  # last: until then nobody else can answer in its place
+            self._listener.close()
 
     def _logged(self, *, first: bool) -> str:
         """The first or the last of what it logged since its start: it logs words of the coordinator, and those have no end."""
@@ -163,10 +175,23 @@ def in_words(said: str) -> str:
     return f"{meaning} (HTTP {found[1]})"
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _held_port() -> socket.socket:
+    """A free port that nobody else can take; who connects is refused until the SuperNode listens on it."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))  # without SO_REUSEADDR, which would let others take it before somebody listens
+    return listener
+
+
+def listen_on(descriptor: int) -> None:
+    """Have the SuperNode's runtime API answer on a socket of its parent's, in place of a port that it would take by itself."""
+    flowers: Any = importlib.import_module("flwr.supernode.cli.flower_supernode")
+    uvicorn = flowers.uvicorn
+
+    class OnGivenSocket(uvicorn.Server):  # type: ignore[misc, name-defined]
+        def run(self, sockets: object = None) -> None:
+            super().run(sockets=[socket.socket(fileno=descriptor)])
+
+    flowers.uvicorn = SimpleNamespace(Config=uvicorn.Config, Server=OnGivenSocket)
 
 
 def end_with(parent: int) -> None:
@@ -227,14 +252,17 @@ def _main() -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--parent-pid", type=int, required=True)
     parser.add_argument("--clock-offset", type=float, required=True)
+    parser.add_argument("--listener", type=int, required=True)
     own, flowers = parser.parse_known_args()
     threading.Thread(target=end_with, args=(own.parent_pid,), daemon=True).start()
     sys.argv = ["flower-supernode", *flowers]
+    listen_on(own.listener)
     go_by_clock(own.clock_offset)
     bound_answers()
     bound_messages()
     give_up_ended_runs()
     look_sooner()
+    bound_log()
     importlib.import_module("flwr.supernode.cli.flower_supernode").flower_supernode()
 
 

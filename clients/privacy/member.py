@@ -1,7 +1,7 @@
 """One client's part in one masked round, step by step. It knows its own secrets and believes nobody else's word.
 
 What it refuses is what would open its update: words for a second roster, shares of both seeds of one client, answers about a second
-direction, more opened pairs than leave half of its pairs closed.
+direction, words that too few of its neighbours' masks hide, more opened pairs than leave half of its pairs closed.
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ class Member:
     def mask(self, sealed: Mapping[str, bytes], *, setting: Setting) -> tuple[Member, Words, bytes]:
         """Its words, and their root; the partners are those whose shares came, each of which has to open.
 
-        Raises: NotSaid for shares of strangers or that do not open, and for a second time.
+        Raises: NotSaid for shares of strangers or that do not open, of fewer neighbours than hide it, and for a second time.
         """
         if self.roster is None or self.vector is None:
             raise NotSaid("asked for words before shares, or for words again")
@@ -227,8 +227,12 @@ class Member:
                 raise NotSaid(f"{owner}: its shares have {len(opened)} bytes, {2 * _SHARE} are expected")
             shares[owner] = (opened[:_SHARE], opened[_SHARE:])
         partners = tuple(by_number(sealed))
-        if len(partners) < LEAST_CLOSED:
-            raise NotSaid(f"{len(partners)} neighbours shared their seeds, {LEAST_CLOSED} hide an update")
+        # As many as have to agree later. Were fewer enough, a coordinator with two accounts would pass on the shares of those two
+        # alone, know every pair mask in the words, and take them off once the own mask is open.
+        if len(partners) < (least := max(LEAST_CLOSED, self._needed(setting) - 1)):
+            raise NotSaid(
+                f"{len(partners)} of {len(self.peers)} neighbours shared their seeds, and {least} have to hide an update"
+            )
         roster = self.roster
         length = self._agreed(setting)
         share = Fraction(setting.stakes[self.account], sum(setting.stakes[account] for account in roster))
@@ -275,18 +279,19 @@ class Member:
             agreements: Signatures by account.
             silent: Accounts that fell silent since.
             setting: Of the round.
-        Raises: NotSaid unless enough holders of this client's seeds agreed to the list that it agreed to.
+        Raises: NotSaid unless enough holders of this client's seeds, whose masks hide it, agreed to the list that it agreed to.
         """
         if not self.survivors:
             raise NotSaid("asked for seeds before it agreed whose words are in")
-        holders = {*self.peers, self.account}
         try:
             for account, signature in agreements.items():
                 check_agreement(signature, account=account, survivors=self.survivors, setting=setting)
         except BadSeed as error:
             raise NotSaid(str(error)) from error
-        agreed = len(holders & set(agreements))
-        if agreed < (needed := setting.terms.threshold_of(len(holders))):
+        # Only those whose masks are in its words, and whose own words are in: their pairs stay closed when its own mask opens.
+        hiding = {*self.partners, self.account} & set(self.survivors)
+        agreed = len(hiding & set(agreements))
+        if agreed < (needed := self._needed(setting)):
             raise NotSaid(f"{agreed} holders of this client's seeds agreed whose words are in, {needed} are needed")
         inside = set(self.survivors)
         lost = {owner: shares[1] for owner, shares in self.shares.items() if owner not in inside}
@@ -367,6 +372,10 @@ class Member:
                 f"asked to open {len(wanted)} of {len(closed)} pairs; half of them stay closed, and two at least"
             )
         return replace(self, opened=tuple(by_number(wanted))), {peer: self._pair(peer, setting) for peer in others}
+
+    def _needed(self, setting: Setting) -> int:
+        """How many holders of its seeds give one of them back."""
+        return setting.terms.threshold_of(len(self.peers) + 1)
 
     def _agreed(self, setting: Setting) -> int:
         roster = self.roster or {}

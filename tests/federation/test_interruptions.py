@@ -27,7 +27,7 @@ def running(*words):
 
 def superlinks(folder):
     """Process ids of the SuperLinks that keep their state in the folder."""
-    return running("flower_superlink", str(folder))
+    return running("fl.coordinator.superlink.locked", str(folder))
 
 
 def tell(node, number):

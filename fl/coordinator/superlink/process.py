@@ -1,7 +1,8 @@
 """Runs Flower's SuperLink for one coordinator: on loopback, over TLS, known nodes only, started again when it dies.
 
-Its control API has no authentication and its port serves every API at once, so nobody but this machine may reach it; nodes
-come through the gateway. State is kept in a database file: runs, messages and nodes outlive the process.
+Its port serves every API at once, so nobody but this machine may reach it, and of its users none but the coordinator the control
+API, which Flower leaves open (`fl.coordinator.superlink.locked`); nodes come through the gateway. State is kept in a database
+file: runs, messages and nodes outlive the process.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ from fl.chain.accounts import without_secrets
 from fl.chain.node_key import BadNodeKey, flower_public_key, node_key_of
 from fl.chain.whole_file import private_folder
 from fl.coordinator.superlink.certificates import own_tls
+from fl.coordinator.superlink.locked import HEADER, proof_of
 from fl.coordinator.superlink.state_file import STATE, set_damaged_aside
 from fl.errors import FairshareError
 
@@ -277,6 +279,7 @@ class SuperLink:
         if not self._lasting_port:  # kept once it answered there, for the clients that know it
             self.port = _free_port()
             self._control = direct(ControlHttpClient.from_server_address(self.address, False, self.ca, ()), self.ca)
+            self._control._client.headers[HEADER] = proof_of(self.secret)
         secret = self.folder / "secret"
         with os.fdopen(os.open(secret, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
             file.write(self.secret)
@@ -314,9 +317,7 @@ class SuperLink:
         database = f"sqlite:///{self._database.resolve()}?timeout={_LOCK_S}"
         return [
             sys.executable,
-            "-P",
-            "-c",
-            "from flwr.superlink.cli import flower_superlink; flower_superlink()",
+            *("-P", "-m", "fl.coordinator.superlink.locked"),
             *("--host", HOST, "--port", str(self.port)),
             *("--isolation", "process", "--enable-supernode-auth", "--disable-runtime-dependency-installation"),
             *("--database", database),

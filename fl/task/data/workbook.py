@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import zlib
 from datetime import date, datetime, time
@@ -45,6 +46,9 @@ _OTHERS = (
 )
 _MOST_CELLS = 50_000_000
 _MOST_UNPACKED = 1 << 30  # bytes of a workbook's parts
+# Characters of all texts, each as often as a cell has it: both formats keep a text that repeats once, and a kilobyte of either may
+# name a text of a megabyte ten thousand times.
+_MOST_TEXT = 2 << 30
 WORKBOOK, PARQUET = ".xlsx", ".parquet"
 
 
@@ -108,7 +112,7 @@ def read_workbook(path: Path, content: bytes) -> Rows:
 def _sheets(book: Any) -> dict[str, list[tuple[int, list[str]]]]:
     """The numbered rows of each sheet of an openpyxl workbook that holds any."""
     found: dict[str, list[tuple[int, list[str]]]] = {}
-    cells = 0
+    cells, characters = 0, 0
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # as the sheet states them: each row would be filled up to the last column that there can be
         kept = []
@@ -117,6 +121,8 @@ def _sheets(book: Any) -> dict[str, list[tuple[int, list[str]]]]:
                 continue
             if (cells := cells + len(row)) > _MOST_CELLS:
                 raise ValueError(f"it has more than {_MOST_CELLS:,} cells")
+            characters += sum(len(cell) for cell in row if isinstance(cell, str))
+            _check_text(characters)
             if any(texts := [_text(cell) for cell in row]):
                 kept.append((line, texts))
         if kept:
@@ -136,26 +142,70 @@ def read_parquet(path: Path, content: bytes) -> Rows:
         # A column of one value is a few bytes however many rows it has.
         if (cells := whole.metadata.num_rows * whole.metadata.num_columns) > _MOST_CELLS:
             raise ValueError(f"it has {cells:,} cells, {_MOST_CELLS:,} are the most")
-        table = whole.read()
+        _check_kinds(path, whole.schema_arrow)
+        table = _read(arrow, parquet, content, whole.schema_arrow)
     except (arrow.ArrowException, OSError, ValueError) as error:
         raise DataError(
             seen=f"{path} is not a Parquet file ({str(error).splitlines()[0]})",
             expected="a .parquet file that is whole",
             fix="write it again, or as CSV",
         ) from None
-    names = [name for name in table.column_names if not name.startswith("__index_level_")]  # pandas's row numbers
-    columns = []
-    for name in names:
-        values = table.column(name).to_pylist()
-        if any(isinstance(value, list | dict | bytes) for value in values):
+    names = [name for name in table.column_names if not _is_index(name)]
+    columns = [[_text(value) for value in table.column(name).to_pylist()] for name in names]
+    rows = [names, *map(list, zip(*columns, strict=True))]
+    return rows, list(range(1, len(rows) + 1))
+
+
+def _check_kinds(path: Path, schema: Any) -> None:
+    """Refuse columns of what no cell holds, by their type and before any is read. Raises: DataError."""
+    types = _imported("pyarrow.types", path=path)
+    for column in schema:
+        kind = column.type.value_type if types.is_dictionary(column.type) else column.type
+        odd = (types.is_nested, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+        if not _is_index(column.name) and any(is_so(kind) for is_so in odd):
             raise DataError(
-                seen=f"{path}, column {name!r} holds lists, structures or bytes",
+                seen=f"{path}, column {column.name!r} holds lists, structures or bytes",
                 expected="a number, a word or a date in each cell",
                 fix="leave the column out of the file",
             )
-        columns.append([_text(value) for value in values])
-    rows = [names, *map(list, zip(*columns, strict=True))]
-    return rows, list(range(1, len(rows) + 1))
+
+
+def _read(arrow: Any, parquet: Any, content: bytes, schema: Any) -> Any:
+    """The columns as a table in which a text that repeats stands once.
+
+    Args:
+        arrow: pyarrow.
+        parquet: Its module of that name.
+        content: Of the file.
+        schema: Of the file.
+    Raises: ValueError for more text than a table may have.
+    """
+    names = [column.name for column in schema if not _is_index(column.name)]
+    texts = [
+        column.name
+        for column in schema
+        if arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)
+    ]
+    table = parquet.ParquetFile(io.BytesIO(content), read_dictionary=texts).read(columns=names)
+    compute = importlib.import_module("pyarrow.compute")
+    characters = 0
+    for column in table.columns:
+        for part in column.chunks:
+            if arrow.types.is_dictionary(part.type) and part.type.value_type in (arrow.string(), arrow.large_string()):
+                lengths = compute.binary_length(part.dictionary).cast(arrow.int64())
+                characters += compute.sum(lengths.take(part.indices)).as_py() or 0
+                _check_text(characters)
+    return table
+
+
+def _check_text(characters: int) -> None:
+    if characters > _MOST_TEXT:
+        raise ValueError(f"its cells hold more than {_MOST_TEXT:,} characters")
+
+
+def _is_index(name: str) -> bool:
+    """Whether a column is pandas's row numbers."""
+    return name.startswith("__index_level_")
 
 
 def _imported(module: str, *, path: Path) -> Any:

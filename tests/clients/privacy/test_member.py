@@ -1,5 +1,6 @@
 """What a client does not say in a masked round, whoever asks."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from clients.privacy.spent import check_limit, limit_of, over_limit, spent_line
 from fl.codec import Blocks
 from fl.errors import ConfigError
 from fl.privacy.budget import planned
-from fl.privacy.steps import PeerKeys
+from fl.privacy.steps import PeerKeys, sealed_of
 from fl.privacy.terms import PrivacyTerms
 
 MASKED = PrivacyTerms(masked=True)
@@ -83,13 +84,51 @@ def test_words_are_made_once_and_for_shares_that_open(played):
     member = again(played, account)
     refused("asked for words before shares, or for words again", lambda: member.mask({}, setting=setting))
     shared, _, _ = member.share(played.said.roster, keys(played, account), setting=setting, sign=played.signer(account))
-    refused("0 neighbours shared their seeds, 2 hide an update", lambda: shared.mask({}, setting=setting))
+    refused(
+        "0 of 4 neighbours shared their seeds, and 3 have to hide an update", lambda: shared.mask({}, setting=setting)
+    )
     refused("who is not a neighbour that committed", lambda: shared.mask({wallet(50).address: b""}, setting=setting))
     refused(
         "its sealed shares do not open with the key that it signed",
         lambda: shared.mask({played.accounts[1]: bytes(60)}, setting=setting),
     )
     refused("or for words again", lambda: played.members[account].mask({}, setting=setting))
+
+
+def test_a_coordinator_with_two_accounts_cannot_be_all_who_hide_an_update():
+    """It passes on the shares of its own two accounts alone; of everybody else's masks none would be in the words."""
+    played = party(12, size=6).until_words()
+    victim, *others = played.accounts
+    setting, accomplices = played.setting, others[:2]
+    shared, _, _ = again(played, victim).share(
+        played.said.roster, keys(played, victim), setting=setting, sign=played.signer(victim)
+    )
+    for few in (accomplices, others[:7]):
+        refused(
+            f"{len(few)} of 11 neighbours shared their seeds, and 8 have to hide an update",
+            lambda few=few: shared.mask(sealed_for(played, few, victim), setting=setting),
+        )
+    after, _, _ = shared.mask(sealed_for(played, others[:8], victim), setting=setting)
+    assert len(after.partners) == 8
+
+
+def test_agreements_count_of_those_whose_masks_stay_in_the_words():
+    """Nine agree, but the masks of some are not in the words, or their own words are not in: they hide nothing."""
+    played = party(12, size=6).until_sum()
+    victim, *others = played.accounts
+    setting, member = played.setting, played.members[victim]
+    without = replace(member, partners=tuple(others[:7]))
+    nine = {account: played.said.agreements[account] for account in [*others[2:10], victim]}
+    refused(
+        "6 holders of this client's seeds agreed whose words are in, 9 are needed",
+        lambda: without.unmask(nine, silent=[], setting=setting),
+    )
+    assert member.unmask(nine, silent=[], setting=setting)[0] == member.secrets.own
+
+
+def sealed_for(played, owners, reader):
+    """What these owners sealed for a reader, as they said it."""
+    return {owner: sealed_of(json.loads(played.members[owner].shared)[1][reader]) for owner in owners}
 
 
 def test_one_list_of_words_is_agreed_to_and_seeds_follow_it(played):
