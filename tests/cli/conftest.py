@@ -26,12 +26,19 @@ def fl(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def fl_process(environment, tmp_path_factory):
-    """Runs `fl ...` as a process of its own, in a folder; forked from one that has imported everything, which takes seconds."""
+def forked(environment, tmp_path_factory):
+    """The beginning of a command line that runs `fl ...` in a process forked from one that has imported everything."""
+    with warm_process(tmp_path_factory.mktemp("warm") / "socket", environment=environment) as call:
+        yield [*call, "fl"]
+
+
+@pytest.fixture(scope="session")
+def fl_process(forked, environment):
+    """Runs `fl ...` as a process of its own, in a folder."""
 
     def call(*arguments, folder, **variables):
         return subprocess.run(
-            [*forked, "fl", *map(str, arguments)],
+            [*forked, *map(str, arguments)],
             cwd=folder,
             env={**environment, **variables},
             capture_output=True,
@@ -41,8 +48,7 @@ def fl_process(environment, tmp_path_factory):
             stdin=subprocess.DEVNULL,
         )
 
-    with warm_process(tmp_path_factory.mktemp("warm") / "socket", environment=environment) as forked:
-        yield call
+    return call
 
 
 @pytest.fixture
