@@ -10,6 +10,7 @@ from eth_utils import to_checksum_address
 from web3 import Web3
 
 from fl.chain.artifacts import artifact
+from fl.chain.bound_contract import BoundContract
 from fl.chain.checked_requests import BadCallOutput
 from fl.chain.errors import NoContract, TokenTooLow
 from fl.chain.sender import Sent, ask, ask_all, send, send_all, url_of
@@ -24,7 +25,7 @@ class Token:
         self.address = to_checksum_address(address)
         if not w3.eth.get_code(self.address):
             raise NoContract(address=self.address, chain_id=w3.eth.chain_id, what="token")
-        self._contract = w3.eth.contract(address=self.address, abi=artifact("DevToken").abi)
+        self._contract = BoundContract(w3, self.address, name="DevToken")
 
     @staticmethod
     def deploy(w3: Web3, *, account: LocalAccount) -> tuple[Token, Sent]:

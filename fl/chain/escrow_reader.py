@@ -14,7 +14,7 @@ from web3 import Web3
 from web3.exceptions import TransactionNotFound, Web3Exception
 from web3.types import EventData
 
-from fl.chain.artifacts import artifact
+from fl.chain.bound_contract import BoundContract
 from fl.chain.checked_requests import BadCallOutput
 from fl.chain.enrolment import Enrolment, Enrolments, Joined, Left, Slashed, Step
 from fl.chain.errors import NoContract, NoTask, NotPosted
@@ -45,7 +45,7 @@ class EscrowReader:
         self.address = to_checksum_address(address)
         if not w3.eth.get_code(self.address):
             raise NoContract(address=self.address, chain_id=self.chain_id, what="Fairshare contract")
-        self._contract = w3.eth.contract(address=self.address, abi=artifact("Fairshare").abi)
+        self._contract = BoundContract(w3, self.address, name="Fairshare")
         self.domain = Domain(chain_id=self.chain_id, contract=self.address)
         self._task_logs: dict[tuple[bytes, int], TaskLog] = {}
         self._contracts: set[str] = set()  # addresses that have code

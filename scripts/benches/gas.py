@@ -25,6 +25,8 @@ NAMES = {
     "post_1": "post_1_of_1000",
     "post_3": "post_3_of_10",
     "join": "join",
+    "join_by_permit": "join_by_permit",
+    "approve": "approve",
     "claim_first_1000": "claim_first_1000",
     "claim_later_1000": "claim_later_1000",
     "claim_batched_later": "claim_ranged_later_1000",

@@ -3,6 +3,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from warm_process import warm_process
 
 from fl.cli.main import main
 
@@ -25,12 +26,19 @@ def fl(monkeypatch, capsys):
 
 
 @pytest.fixture(scope="session")
-def fl_process(python, environment):
+def forked(environment, tmp_path_factory):
+    """The beginning of a command line that runs `fl ...` in a process forked from one that has imported everything."""
+    with warm_process(tmp_path_factory.mktemp("warm") / "socket", environment=environment) as call:
+        yield [*call, "fl"]
+
+
+@pytest.fixture(scope="session")
+def fl_process(forked, environment):
     """Runs `fl ...` as a process of its own, in a folder."""
 
     def call(*arguments, folder, **variables):
         return subprocess.run(
-            [python, "-m", "fl.cli.main", *map(str, arguments)],
+            [*forked, *map(str, arguments)],
             cwd=folder,
             env={**environment, **variables},
             capture_output=True,

@@ -2,12 +2,14 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from docs.page_session import blocks_of, run_pages, sessions_of
+from warm_process import warm_process
 
 from fl.chain.anvil import find_anvil
 from fl.cli.commands.completion import vocabulary
@@ -23,15 +25,11 @@ PAGES = sorted(
 def commands(environment, tmp_path_factory):
     """A folder with `fl`, and `page-python` for snippets: this environment's, forked from one process that is warm."""
     folder = tmp_path_factory.mktemp("bin")
-    served = str(folder / "socket")
-    warm = [sys.executable, str(Path(__file__).parent / "warm_process.py")]
-    for name, what in {"fl": "fl", "page-python": "python"}.items():
-        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "{warm[1]}" call "{served}" {what} "$@"\n')
-        (folder / name).chmod(0o755)
-    with subprocess.Popen([*warm, "serve", served], stdout=subprocess.PIPE, text=True, env=environment) as process:
-        assert process.stdout.readline() == "ready\n"
+    with warm_process(folder / "socket", environment=environment) as call:
+        for name, what in {"fl": "fl", "page-python": "python"}.items():
+            (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(call)} {what} "$@"\n')
+            (folder / name).chmod(0o755)
         yield folder
-        process.kill()
 
 
 @pytest.mark.parametrize("pages", sessions_of(PAGES), ids=lambda pages: "+".join(page.stem for page in pages))

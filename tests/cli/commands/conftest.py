@@ -57,14 +57,14 @@ def catches(watch, account):
 
 
 @pytest.fixture
-def evaluators(python, environment, tmp_path):
+def evaluators(forked, environment, tmp_path):
     """Starts `fl evaluator` for one of Anvil's accounts; all of them are stopped at the end."""
     started = []
 
     def start(invite, number, *arguments):
         process = subprocess.Popen(
             [
-                python, "-m", "fl.cli.main", "evaluator", str(invite), f"anvil={number}",
+                *forked, "evaluator", str(invite), f"anvil={number}",
                 f"folder={tmp_path / f'evaluator-{number}'}", "every=0.05", *arguments,
             ],
             env=environment,

@@ -100,7 +100,8 @@ def test_an_evaluator_that_is_a_contract_signs_by_its_owners_key(chain, new_worl
     assert out.splitlines()[-2:] == [f"20 tokens came back to {owner.address}", "the task is over"]
 
 
-def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(chain, new_world, evaluators, account):
+def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(new_world, fl, account, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     wallet = checksummed(bytes(19) + b"\xfe")
     opened = new_world(rounds=1, contracts=[wallet], evaluator_stake=10**28)
     own = opened.evaluators[0]
@@ -109,12 +110,11 @@ def test_who_cannot_stake_or_speak_is_told_before_anything_is_sent(chain, new_wo
     with serving(opened) as (_, _, path):
         number = index_of(account, own)
         for setting in ("", f"contract={wallet}", "contract=0xfe", f"contract={own.address}"):
-            process = evaluators(path, number, *filter(None, [setting]))
-            _, err = process.communicate(timeout=DEADLINE_S)
-            assert process.returncode == 1, err
-            told[setting] = err.strip()
-        _, err = evaluators(path, STRANGER).communicate(timeout=DEADLINE_S)
-    assert "is not an evaluator of the task" in err
+            done = fl("evaluator", str(path), f"anvil={number}", *filter(None, [setting]))
+            assert done.code == 1, done.err
+            told[setting] = done.err.strip()
+        done = fl("evaluator", str(path), f"anvil={STRANGER}")
+    assert "is not an evaluator of the task" in done.err
     assert re.search(r"evaluator's stake", told[""])
     assert (
         f"there is no contract at {wallet} on chain 31337; leave contract= out for a key of its own"

@@ -90,7 +90,7 @@ def test_a_dry_run_says_what_it_would_file(liar, fl, tmp_path):
 
 
 @pytest.fixture
-def process(python, environment, tmp_path):
+def process(forked, environment, tmp_path):
     """`fl watch` as a process of its own, stopped at the end."""
     started = []
 
@@ -98,7 +98,7 @@ def process(python, environment, tmp_path):
         started.append(
             subprocess.Popen(
                 [
-                    python, "-m", "fl.cli.main", "watch", str(liar.world.folder), f"anvil={WATCHER}",
+                    *forked, "watch", str(liar.world.folder), f"anvil={WATCHER}",
                     f"folder={tmp_path / 'watch'}", "every=0.1", *arguments,
                 ],
                 env=environment,

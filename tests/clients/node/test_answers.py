@@ -69,7 +69,7 @@ def gateway():
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     Gateway.address = f"127.0.0.1:{server.server_port}"
     yield Gateway

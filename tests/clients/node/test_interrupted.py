@@ -72,6 +72,8 @@ def test_a_node_is_interrupted_while_it_trains_while_it_waits_and_while_it_claim
     assert interrupted(node) == []
     devnet(world.w3, "evm_mine")
     devnet(world.w3, "evm_setAutomine", True)
+    # As its coordinator does; a client ends its task itself when that stays away for half a minute.
+    world.task.escrow.close(world.task.task_id, account=world.sponsor)
     node = coordination.start(0, **settings)
     assert node.ends() == 0
     earned = world.reports[0].pays[address]

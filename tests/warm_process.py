@@ -1,6 +1,6 @@
 """Commands without the seconds of importing torch, Flower and web3 for each: one process imports, and is forked for each call.
 
-A page of the documentation calls `fl` up to a dozen times. What is forked runs the same `main` with the arguments, folder,
+A page of the documentation calls `fl` up to a dozen times, and tests of the commands do. What is forked runs the same `main` with the arguments, folder,
 environment and terminal of its caller. Usage:
 
     warm_process.py serve SOCKET             prints "ready", then serves until it is killed
@@ -19,10 +19,27 @@ import runpy
 import select
 import signal
 import socket
+import subprocess
 import sys
 import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
+
+
+@contextmanager
+def warm_process(path: Path, *, environment: Mapping[str, str]) -> Iterator[list[str]]:
+    """Serves at a socket until the end; yields the command that `fl ARGUMENT…` or `python FILE` is appended to."""
+    server = [sys.executable, __file__, "serve", str(path)]
+    with subprocess.Popen(server, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+            yield [sys.executable, "-S", __file__, "call", str(path)]
+        finally:
+            process.kill()
 
 
 def serve(path: str) -> None:
