@@ -45,8 +45,8 @@ class LogFile(RotatingFileHandler):
     What is beyond a size goes on in a new file, beside which the one before is kept as NAME.1.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, maxBytes=_MOST_LOG, backupCount=1)
+    def __init__(self, filename: str | Path) -> None:  # the name that logging configurations give it by
+        super().__init__(filename, maxBytes=_MOST_LOG, backupCount=1)
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Stay silent where the disk is the reason."""

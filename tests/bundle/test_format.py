@@ -80,7 +80,7 @@ def test_a_deep_models_public_step_has_a_coefficient_for_each_array_and_16_more(
         read_round(json.dumps(told).encode(), where="here")
     assert str(error.value) == (
         "bundle here: round.json cannot be read (BadJson: the public step has 117 coefficients, 116 are the most for 100 arrays; ask "
-        "whoever wrote it for it again); fetch it again, and ask the coordinator if it stays so"
+        "for it again); fetch it again, and ask the coordinator if it stays so"
     )
 
 

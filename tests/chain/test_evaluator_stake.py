@@ -74,7 +74,7 @@ def test_a_task_starts_once_a_quorum_has_staked_and_the_stakes_come_home(staking
     with pytest.raises(TooFewEvaluators) as refused:
         world.task.start()
     assert str(refused.value) == (
-        "1 evaluators have staked 20 tokens each, and 2 have to sign a round; let the others run `fl evaluator`, which stakes"
+        "1 evaluator has staked 20 tokens each, and 2 have to sign a round; let the others run `fl evaluator`, which stakes"
     )
     with pytest.raises(TooFewEvaluators):
         world.task.wait_for_evaluators(deadline_s=0)

@@ -117,7 +117,7 @@ def test_a_node_without_logs_is_named_with_its_words(finished, monkeypatch):
     monkeypatch.setattr(finished.w3.eth, "get_logs", refuse)
     last = finished.w3.eth.block_number
     with pytest.raises(
-        HistoryUnread, match=rf"gives no logs of blocks {last} to {last} \(pruned\); use one that keeps"
+        HistoryUnread, match=rf"returns no logs for blocks {last} to {last} \(pruned\); use one that keeps"
     ):
         history(finished, from_block=last)
 

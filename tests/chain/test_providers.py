@@ -200,7 +200,7 @@ def test_a_width_that_was_taken_grows_to_just_below_what_was_refused():
 def test_a_single_block_that_is_refused_is_named(provider, new_world):
     made = new_world()
     provider.habit = refuses_ranges(0, "pruned history: no logs")
-    with pytest.raises(HistoryUnread, match=r"gives no logs of blocks .* \(pruned history"):
+    with pytest.raises(HistoryUnread, match=r"returns no logs for blocks .* \(pruned history"):
         read_history(connect(provider.entry), made.escrow.address, made.task.task_id, from_block=made.task.block)
 
 

@@ -48,10 +48,24 @@ def test_a_url_that_nobody_listens_at_is_unreachable():
     )
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://127.0.0.1", "nonsense"])
-def test_a_text_that_is_no_url_is_unreachable(url):
-    with pytest.raises(ChainUnreachable, match=f"no chain answers at {url}"):
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        (
+            "http://",
+            "http:// is not the URL of a node; write one such as http://127.0.0.1:8545 (http, https, ws or wss)",
+        ),
+        (
+            "ftp://127.0.0.1",
+            "ftp://127.0.0.1 is not the URL of a node; write one such as http://127.0.0.1:8545 (http, https, ws or wss)",
+        ),
+        ("nonsense", "the chain's URL has no http:// or https:// in front; write https://nonsense"),
+    ],
+)
+def test_a_text_that_is_no_url_is_unreachable(url, told):
+    with pytest.raises(ChainUnreachable) as caught:
         connect(url)
+    assert str(caught.value) == told
 
 
 def test_a_web_page_is_no_chain(web_page):

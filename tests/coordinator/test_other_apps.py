@@ -365,7 +365,7 @@ def test_a_model_of_scikit_learn_is_paid_by_a_utility(told, rows, scorer):
         ({"utility": None}, "loss and validation are missing"),
         ({"utility": None, "loss": nn.MSELoss(), "validation": ([[1.0]], [1.0])}, "the model is a dict; give a torch module, or ut"),
         ({"validation": np.array(["a"])}, "validation holds <U1 and not numbers; encode it first, or leave it out"),
-        ({"stakes": ["1"]}, "stakes has 1 amounts for 3 clients; give one above 0"),
+        ({"stakes": ["1"]}, "stakes has 1 amount for 3 clients; give one above 0"),
         ({"stakes": ["1", "0", "2"]}, "stakes has 3 amounts and a 0 among them for 3 clients"),
         ({"simulate": False, "stakes": ["1"]}, "stakes are for a simulation"),
     ],

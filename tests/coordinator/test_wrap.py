@@ -412,7 +412,7 @@ def test_starting_over_without_the_invite_takes_what_nobody_joined_and_opens_a_n
     assert paying(inner, model=seeded_net(), **common).task.task_id != first.task_id
     (here / "over.json").unlink()
     (here / "bundles" / "round-0001").mkdir(parents=True)
-    with pytest.raises(ConfigError, match="bundles is bundles, which holds 1 rounds of another task; move it away"):
+    with pytest.raises(ConfigError, match="bundles is bundles, which has 1 round of another task; move it away"):
         paying(inner, model=seeded_net(), **common)
 
 

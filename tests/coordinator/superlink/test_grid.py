@@ -169,7 +169,7 @@ def test_a_node_that_has_left_is_not_waited_for(superlink, registered, grid):
     _, ids = registered(1)
     superlink.unregister(ids[0])
     (reply,) = grid.send_and_receive(asking(ids), timeout=400)
-    assert reply.error.reason.startswith("the SuperLink takes no message for this node")
+    assert reply.error.reason.startswith("the SuperLink refuses messages for this node")
 
 
 LIES = {
