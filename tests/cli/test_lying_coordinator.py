@@ -187,7 +187,7 @@ def test_a_finished_run_is_audited_from_the_chain_that_it_kept(fl, fl_process, t
     run = tmp_path / "runs" / "latest"
     done = fl("audit", run)
     assert (done.code, done.err) == (0, "")
-    assert "closed, 1 of 1 rounds" in done.out
+    assert "closed, 1 of 1 round," in done.out
     assert "round 1    ok  direction within" in done.out
     path = run / "bundles" / "round-0001" / "direction.blocks"
     values = Blocks.from_bytes(path.read_bytes(), size=650).decode()
