@@ -46,7 +46,7 @@ class ValidationGame:
         labels: Targets, shape (N, ...).
         rows: The same and anything else, instead of features and labels.
         batch_size: Samples of one pass; None for 128, which keeps LeNet's activations in a core's cache (a third faster than all 1,000
-            at once), or of text so many as have 2,048 tokens, 128 of a model beyond 16 million parameters.
+            at once), or of text so many as have 1,024 tokens, 128 of a model beyond 16 million parameters.
         device: Where to compute; CUDA if it is there by default. Model, loss, inputs and targets may be on any other: a batch is
             moved when its turn comes.
     """
@@ -237,7 +237,7 @@ class ValidationGame:
 
 
 _EVALUATED = 8  # models whose evaluation is kept
-_ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 2048, 16_000_000, 128
+_ROWS, _TOKENS, _LARGE, _FEW_TOKENS = 128, 1024, 16_000_000, 128
 
 
 def batch_size_for(model: nn.Module, rows: Rows) -> int:

@@ -1,6 +1,6 @@
 """Which validation rows steer the public step, and which ones set its length: on the rows it fits, a search always seems to help.
 
-The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it (of text, as many as have 4,096
+The rows are ordered by sha256(validationHash ‖ uint64 row). The first half steers, as many as 192 of it (of text, as many as have 2,048
 tokens, or 32), and the second half is held out from the search, so that everybody who has the committed set splits it alike and nobody
 chooses the halves. All of them score.
 """
@@ -17,7 +17,7 @@ from fl.scoring.game import ValidationGame
 
 FEW = 40  # rows below which they say little
 MOST_STEERING = 192  # rows: the search asks for many gradients, and its length is set on all rows of the other half
-MOST_STEERING_TOKENS, LEAST_STEERING = 4096, 32  # of text, where each token is a target
+MOST_STEERING_TOKENS, LEAST_STEERING = 2048, 32  # of text, where each token is a target
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,11 +44,14 @@ def split_rows(game: ValidationGame) -> SplitRows:
     held_out = torch.zeros(count, dtype=torch.bool)
     steers[order[: min(count // 2, most_steering(game))]] = True
     held_out[order[count // 2 :]] = True
-    return SplitRows(steering=game.subset(steers), held_out=game.subset(held_out))
+    steering = game.subset(steers)
+    # Two batches at least, so that the search's many short passes keep two cores busy; the same ones on every machine.
+    steering.batch_size = min(steering.batch_size, -(-len(steering) // 2))
+    return SplitRows(steering=steering, held_out=game.subset(held_out))
 
 
 def most_steering(game: ValidationGame) -> int:
-    """How many rows steer at most: 192, or of text as many as have 4,096 tokens, but 32 at least."""
+    """How many rows steer at most: 192, or of text as many as have 2,048 tokens, but 32 at least."""
     if game.objective.metric != "perplexity":
         return MOST_STEERING
     tokens = max(1, game.labels[0].numel())

@@ -109,7 +109,7 @@ def configured(texts: Path, *, rounds: int, steps: int, context: int) -> RunConf
     return RunConfig(
         task=TaskConfig(**{**task, "rounds": rounds, "steps": steps}),
         model=ModelConfig(**model),
-        data=DataConfig(name="text", path=str(texts), context=context, validation=0.1, test=0.1),
+        data=DataConfig(name="text", path=str(texts), context=context, validation=0.05, test=0.1),
         partition=PartitionConfig(name="natural", clients=0),
         scorer=ScorerConfig(read_clients=0),
         attack=AttackConfig(behaviours=[f"{FREE_RIDER}:free_ride"]),

@@ -81,12 +81,12 @@ def test_a_module_of_somebodys_own_has_one_thread_and_so_has_torch_with_threads_
     assert threads_for(nn.Linear(2, 2)) == 1
 
 
-def test_a_batch_of_text_is_as_many_rows_as_have_2048_tokens_and_128_of_a_large_model():
+def test_a_batch_of_text_is_as_many_rows_as_have_1024_tokens_and_128_of_a_large_model():
     def rows(shape, dtype=torch.int64):
         return Rows(arrays={"features": torch.zeros(shape, dtype=dtype), "labels": torch.zeros(shape[0])})
 
     small, large = nn.Linear(2, 2), nn.Linear(4100, 4100)
-    assert batch_size_for(small, rows((300, 64))) == 32
+    assert batch_size_for(small, rows((300, 64))) == 16
     assert batch_size_for(large, rows((300, 64))) == 2
     assert batch_size_for(small, rows((300, 5000))) == 1
     assert batch_size_for(small, rows((300, 4))) == 128
