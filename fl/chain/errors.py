@@ -174,9 +174,8 @@ class Refused(ChainError):
     def __str__(self) -> str:
         details = ", ".join(f"{key}={_amount(key, value)}" for key, value in self.values.items())
         told = f"the contract refused {self.call}: {self.name}({details})"
-        if (
-            self.name != "TermOutOfRange" or self.number("most") >= _LARGE
-        ):  # that would be wei, and settings are in tokens
+        # A large one would be wei, and settings are in tokens.
+        if self.name != "TermOutOfRange" or self.number("most") >= _LARGE:
             return told
         # The contract's name of a term is that of its setting but for the capitals.
         setting = re.sub("(?=[A-Z])", "_", str(_amount("term", self.values["term"]))).lower()
@@ -186,7 +185,7 @@ class Refused(ChainError):
 def _amount(name: str, value: object) -> object:
     # Rounds, seconds and counts are never that large.
     if isinstance(value, int) and value >= _LARGE and name in _AMOUNTS:
-        return f"{in_tokens(value)}"
+        return in_tokens(value)
     # A term is named by its words in 32 bytes.
     if name == "term" and isinstance(value, str) and _WORD.fullmatch(value):
         return bytes.fromhex(value[2:]).rstrip(b"\0").decode()
