@@ -25,7 +25,7 @@ from clients.keys.ledger import Ledger, ledger_of
 from clients.keys.wallet import Wallet, simulated_wallet, wallet_of
 from clients.privacy import answers as private
 from fl.chain.typed_data import InvalidSignature
-from fl.codec import Blocks, LayoutMismatch, block_root, in_order, is_list, matched
+from fl.codec import Blocks, LayoutMismatch, block_root, in_order, is_list, matched, whole
 from fl.codec.narrow import narrowed
 from fl.plain_text import printable
 from fl.protocol import MASKED, MODEL, RECORD, SignedUpdate, TrainRequest
@@ -228,7 +228,7 @@ def _reply(
     message: Message, update: SignedUpdate, *, answer: RecordDict | None = None, models: Sequence[str] = (), bits: int
 ) -> Message:
     """The answer with blocks in place of the model; what else the app sends goes along as it is, and is not signed."""
-    sent = update if bits == 16 else replace(update, blocks=narrowed(update.blocks))
+    sent = update if bits == 16 else replace(update, blocks=narrowed(whole(update.blocks)))
     content: dict[str, ArrayRecord | MetricRecord | ConfigRecord] = {RECORD: sent.to_record()}
     if answer is not None:
         others = [name for name in of_kind(answer, ArrayRecord) if name not in models]

@@ -10,8 +10,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from flwr.app import ConfigRecord
+from flwr.app import ConfigRecord, RecordDict
 from flwr.app.message.configrecord import ConfigRecordValues
+
+from fl.codec import Wire, whole
+from fl.spool import Spool, Spooled
 
 RECORD = "fairshare"
 MASKED = "fairshare-masked"
@@ -70,7 +73,7 @@ class SignedUpdate:
     account: str
     round: int
     base_model: bytes  # hash of the model that it trained from
-    blocks: bytes
+    blocks: Wire
     signature: bytes
     seconds_training: float = 0.0  # told by the client, for the report only
     seconds_signing: float = 0.0
@@ -82,7 +85,7 @@ class SignedUpdate:
                 "account": self.account,
                 "round": self.round,
                 "base-model": self.base_model,
-                "blocks": self.blocks,
+                "blocks": whole(self.blocks),
                 "signature": self.signature,
                 "seconds-training": self.seconds_training,
                 "seconds-signing": self.seconds_signing,
@@ -96,7 +99,7 @@ class SignedUpdate:
             account=_typed(record, "account", str),
             round=_typed(record, "round", int),
             base_model=_typed(record, "base-model", bytes),
-            blocks=_typed(record, "blocks", bytes),
+            blocks=_typed(record, "blocks", (bytes, Spooled)),
             signature=_typed(record, "signature", bytes),
             seconds_training=_seconds(record, "seconds-training"),
             seconds_signing=_seconds(record, "seconds-signing"),
@@ -171,10 +174,23 @@ def _record_of(values: dict[str, ConfigRecordValues]) -> ConfigRecord:
     return record
 
 
-def _typed(record: ConfigRecord, key: str, kind: type) -> Any:
+def keep_blocks(content: RecordDict, spool: Spool) -> None:
+    """Have a spool take the blocks of an answer as it comes: those of a round of a large model are gigabytes.
+
+    Args:
+        content: Of the answer, whatever it is; changed in place.
+        spool: Of the round.
+    """
+    record = content.get(RECORD)
+    if isinstance(record, ConfigRecord) and isinstance(blocks := record.get("blocks"), bytes):
+        record.__dict__["_data"]["blocks"] = spool.keep_bytes(blocks)
+
+
+def _typed(record: ConfigRecord, key: str, kind: type | tuple[type, ...]) -> Any:
     value = record[key]
     if not isinstance(value, kind):
-        raise TypeError(f"{key} is a {type(value).__name__}, {kind.__name__} is expected")
+        expected = kind if isinstance(kind, type) else kind[0]
+        raise TypeError(f"{key} is a {type(value).__name__}, {expected.__name__} is expected")
     return value
 
 

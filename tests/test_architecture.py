@@ -26,6 +26,7 @@ FLOORS = [
     "protocol",
     "chain",
     "rewards",
+    "spool",
     "codec",
     "bounded_http",
     "foreign",

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from clients.errors import BrokenLedger
 from fl.chain.json_file import seal, unseal, write_json
 from fl.chain.whole_file import private_folder, set_aside, write_whole
+from fl.codec import whole
 from fl.foreign.files import Absent, Unreadable, read_file
 from fl.foreign.json_text import BadJson, hex_of, number_of, object_of, read_json, text_of, whole_of
 from fl.protocol import SignedUpdate
@@ -143,8 +144,8 @@ class FolderLedger:
             "seconds_signing": update.seconds_signing,
         }
         private_folder(self._last.parent)
-        line = json.dumps(seal(head, over=update.blocks)).encode()
-        write_whole(self._last, line + b"\n" + update.blocks, mode=0o600)
+        line = json.dumps(seal(head, over=whole(update.blocks))).encode()
+        write_whole(self._last, line + b"\n" + whole(update.blocks), mode=0o600)
 
     def remainder(self, *, size: int) -> NDArray[np.float32] | None:
         """See `Ledger`. What cannot be read is left out: it is a rounding, and the next update does without it."""

@@ -16,7 +16,7 @@ from fl.aggregation.replay import replay_sum
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.enrolment import Enrolments
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
-from fl.codec import Blocks
+from fl.codec import Blocks, whole
 from fl.errors import ConfigError, FairshareError
 from fl.privacy.checks import check_transcript
 from fl.privacy.masked_round import question_hash, score_round, unmask
@@ -115,7 +115,7 @@ def check_masked(bundle: Bundle, *, base_model: bytes, setting: Setting) -> Mask
     if said is None:
         raise MaskedDiffers("the round", "open", "masked, as the task's spec says")
     survivors = [update.account for update in bundle.updates]
-    words = {update.account: _words(update.wire, update.account, size=setting.size) for update in bundle.updates}
+    words = {update.account: _words(whole(update.wire), update.account, size=setting.size) for update in bundle.updates}
     roots = {update.account: update.root for update in bundle.updates}
     length = said.length(setting) if set(said.commitments) <= set(setting.stakes) else 0
     if not survivors:
@@ -151,7 +151,7 @@ def follow_masked(inner: Strategy, bundle: Bundle, *, setting: Setting) -> None:
     step = None
     if bundle.masked is not None and bundle.updates:
         words: dict[str, Words] = {
-            update.account: _words(update.wire, update.account, size=setting.size) for update in bundle.updates
+            update.account: _words(whole(update.wire), update.account, size=setting.size) for update in bundle.updates
         }
         step = unmask(words, transcript=bundle.masked, setting=setting).step
     replay_sum(inner, bundle.round, step, base=bundle.base, layout=bundle.layout)
@@ -183,6 +183,8 @@ def liars_of(bundle: Bundle, setting: Setting) -> tuple[str, ...]:
     """Who was proven to have lied in a masked round that was checked before."""
     if bundle.masked is None or not bundle.updates:
         return ()
-    words: Mapping[str, Words] = {update.account: np.frombuffer(update.wire, dtype="<u8") for update in bundle.updates}
+    words: Mapping[str, Words] = {
+        update.account: np.frombuffer(whole(update.wire), dtype="<u8") for update in bundle.updates
+    }
     roots = {update.account: update.root for update in bundle.updates}
     return score_round(words, roots=roots, direction=bundle.direction, transcript=bundle.masked, setting=setting).liars

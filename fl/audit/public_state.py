@@ -19,9 +19,10 @@ from fl.bundle.format import read_header
 from fl.bundle.round_record import read_round
 from fl.bundle.store import BundleSource
 from fl.chain.typed_data import header_hash
-from fl.codec import Blocks, LayoutMismatch, MalformedBlocks, block_root, model_hash
+from fl.codec import Blocks, Decoded, LayoutMismatch, MalformedBlocks, block_root, model_hash
 from fl.foreign.arrays import read_arrays
-from fl.scoring.public_vectors import PublicRound
+from fl.scoring.public_vectors import ModelStep, PublicRound
+from fl.spool import Spool
 from fl.task.spec import TaskSpec
 
 
@@ -64,9 +65,10 @@ def public_round(*, base: np.ndarray, following: np.ndarray, direction: Blocks) 
         following: The model after it, shape (P,).
         direction: As posted.
     """
+    spool = Spool()
     return PublicRound(
-        step=following.astype(np.float64) - base.astype(np.float64),
-        direction=direction.decode().astype(np.float64),
+        step=ModelStep(base=spool.keep(base, dtype=np.float32), following=spool.keep(following, dtype=np.float32)),
+        direction=Decoded(blocks=Blocks.from_bytes(spool.keep_bytes(direction.to_bytes()), size=direction.size)),
     )
 
 

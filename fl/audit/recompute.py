@@ -6,6 +6,7 @@ everything after them is integers and is compared exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,7 +19,7 @@ from fl.audit.difference import ChainView, Comparison, RoundDiffers
 from fl.audit.masked import SEALED, MaskedDiffers, check_masked, masked_weights, setting_in
 from fl.bundle.format import Bundle, BundledUpdate
 from fl.chain.typed_data import Header, InvalidSignature, Update, signer_of
-from fl.codec import Blocks, MalformedBlocks, block_root, model_hash
+from fl.codec import Blocks, Decoded, MalformedBlocks, block_root, model_hash, ranges
 from fl.rewards import Account, Participant, RoundTree, norm_q64, settle, weigh
 from fl.scoring.game import ValidationGame
 from fl.scoring.lengths import agreed_length
@@ -239,7 +240,11 @@ def _check_direction(
     bundle: Bundle, step: NDArray[np.float64], scoring: PaidScoring, past: Sequence[PublicRound]
 ) -> float:
     spec, own = scoring.spec, scoring.direction(base=bundle.base, step=step, past=past)
-    distance = float(np.linalg.norm(bundle.direction.decode() - own) / max(float(np.linalg.norm(own)), 1e-12))
+    told, gap, long = Decoded(blocks=bundle.direction), 0.0, 0.0
+    for part in ranges(len(own)):
+        gap += float(np.square(told[part] - own[part]).sum())
+        long += float(np.square(own[part]).sum())
+    distance = math.sqrt(gap) / max(math.sqrt(long), 1e-12)
     if not distance <= spec.tolerance:
         raise RoundDiffers(
             bundle.round, "the direction", f"off by {distance:.2e}", f"within {spec.tolerance:g} of the gradient"
@@ -258,10 +263,8 @@ def _check_aggregate(
 ) -> None:
     expected: NDArray[np.floating]
     if facts_of(spec.strategy).is_mean:
-        expected, of = (
-            bundle.base + (_unrounded_step(bundle, participants) if bundle.masked is None else step),
-            "the mean",
-        )
+        expected, of = _unrounded_step(bundle, participants) if bundle.masked is None else step.copy(), "the mean"
+        expected += bundle.base
     elif picked is not None:
         expected, of = picked, f"what {spec.strategy} picks"
     elif strategy is not None:
@@ -277,15 +280,19 @@ def _check_aggregate(
         return
     # float32 sums in another order differ in their last bits; a lie of any use is far larger.
     made, what = (bundle.next, "next") if bundle.aggregate is None else (bundle.aggregate, "aggregated")
-    gaps = np.abs(made - expected)
-    # Value by value: a float32 is as fine as it is small, and neither has one large value to hide what is done to the others, nor may
-    # one that somebody's update made large stop a round.
-    allowed = 1e-5 * np.maximum(1.0, np.maximum(np.abs(bundle.base), np.abs(expected)))
-    if not (gaps <= allowed).all():
-        worst = int(np.argmax(np.where(gaps <= allowed, 0, np.nan_to_num(gaps / allowed, nan=np.inf))))
-        raise RoundDiffers(
-            bundle.round, f"the {what} model", f"off by {gaps[worst]:.2e}", f"within {allowed[worst]:.0e} of {of}"
-        )
+    worst, seen = 0.0, ("", "")
+    for part in ranges(len(made)):
+        gaps = np.abs(made[part] - expected[part])
+        # Value by value: a float32 is as fine as it is small, and neither has one large value to hide what is done to the others, nor may
+        # one that somebody's update made large stop a round.
+        allowed = 1e-5 * np.maximum(1.0, np.maximum(np.abs(bundle.base[part]), np.abs(expected[part])))
+        if not (gaps <= allowed).all():
+            over = np.where(gaps <= allowed, 0, np.nan_to_num(gaps / allowed, nan=np.inf))
+            place = int(np.argmax(over))
+            if over[place] > worst:
+                worst, seen = over[place], (f"off by {gaps[place]:.2e}", f"within {allowed[place]:.0e} of {of}")
+    if worst:
+        raise RoundDiffers(bundle.round, f"the {what} model", *seen)
 
 
 def _unrounded_step(bundle: Bundle, participants: Sequence[Participant]) -> NDArray[np.float64]:
@@ -301,7 +308,8 @@ def _unrounded_step(bundle: Bundle, participants: Sequence[Participant]) -> NDAr
             norm = norm_q64(participant.blocks)
             # One quotient of whole numbers, rounded once.
             share = participant.stake * min(norm, bundle.length) / (total * norm) if norm else 0.0
-            step += share * participant.blocks.decode()
+            for part in ranges(len(step)):
+                step[part] += share * participant.blocks.decode_part(part.start, part.stop)
     return step
 
 

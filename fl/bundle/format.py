@@ -15,7 +15,7 @@ Amounts are decimal strings, since JSON readers lose digits above 2^53.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,7 +53,7 @@ from fl.bundle.round_record import (
 )
 from fl.chain.typed_data import Header
 from fl.chain.whole_file import write_whole
-from fl.codec import Blocks, Layout
+from fl.codec import Blocks, Layout, Wire, parts_of
 from fl.foreign.arrays import read_arrays
 from fl.foreign.json_text import read_json
 from fl.plain_text import printable
@@ -61,13 +61,14 @@ from fl.privacy.transcript import Transcript
 from fl.privacy.wire import transcript_from_json, transcript_to_json
 from fl.rewards import Leaf, Participant
 from fl.scoring.public_vectors import PublicStep
+from fl.spool import Spool
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BundledUpdate(ListedUpdate):
     """One accepted update as it was signed."""
 
-    wire: bytes  # blocks
+    wire: Wire  # blocks
 
     def participant(self, blocks: Blocks) -> Participant:
         """As it takes part in scores and pay, with its blocks as they were read."""
@@ -100,22 +101,30 @@ class Bundle:
     def write(self, folder: Path) -> bytes:
         """Write the folder, all but the header; returns the manifest's hash, 32 bytes."""
         (folder / "updates").mkdir(parents=True, exist_ok=True)
-        contents = {
-            BASE: save_safetensors(self.layout.unflatten(self.base)),
-            NEXT: save_safetensors(self.layout.unflatten(self.next)),
-            **({} if self.aggregate is None else {AGGREGATE: save_safetensors(self.layout.unflatten(self.aggregate))}),
-            DIRECTION: self.direction.to_bytes(),
-            ROUND: self._record().to_json(),
-            **({} if self.masked is None else {MASKED: canonical(transcript_to_json(self.masked))}),
-            **{update_file(update.account): update.wire for update in self.updates},
-        }
         sums = {}
-        for name, data in contents.items():
-            (folder / name).write_bytes(data)
-            sums[name] = hashlib.sha256(data).hexdigest()
+        for name, data in self._contents():
+            digest = hashlib.sha256()
+            with (folder / name).open("wb") as file:
+                for part in parts_of(data):
+                    file.write(part)
+                    digest.update(part)
+            sums[name] = digest.hexdigest()
         manifest = canonical(sums)
         (folder / MANIFEST).write_bytes(manifest)
         return hashlib.sha256(manifest).digest()
+
+    def _contents(self) -> Iterator[tuple[str, Wire]]:
+        """Its files, each made when its turn comes."""
+        yield BASE, save_safetensors(self.layout.unflatten(self.base))
+        yield NEXT, save_safetensors(self.layout.unflatten(self.next))
+        if self.aggregate is not None:
+            yield AGGREGATE, save_safetensors(self.layout.unflatten(self.aggregate))
+        yield DIRECTION, self.direction.to_bytes()
+        yield ROUND, self._record().to_json()
+        if self.masked is not None:
+            yield MASKED, canonical(transcript_to_json(self.masked))
+        for update in self.updates:
+            yield update_file(update.account), update.wire
 
     @classmethod
     def read(cls, source: Path | BundleFiles) -> tuple[Bundle, bytes]:
@@ -134,20 +143,23 @@ class Bundle:
         if odd := sorted({ROUND, *names} ^ sums.keys()):
             problem = f"{MANIFEST} and {ROUND} do not name the same files: {printable(odd[0])}"
             raise BrokenBundle(folder=files.where, problem=problem)
-        contents = {name: checked_file(files, name, sha256=sums[name]) for name in names}
-        return cls.parse({ROUND: text, **contents}, where=files.where), hashlib.sha256(manifest).digest()
+        return cls.parse(_CheckedFiles(files, sums), where=files.where), hashlib.sha256(manifest).digest()
 
     @classmethod
     def parse(cls, contents: Mapping[str, bytes], *, where: str) -> Bundle:
         """A bundle from the contents of its files by name. Raises: BrokenBundle for what is no bundle."""
         try:
             return cls._parse(contents)
+        except BrokenBundle:  # of a file that is read when its turn comes
+            raise
         except NOT_THIS as error:
             raise BrokenBundle(folder=where, problem=f"cannot be read ({type(error).__name__}: {error})") from error
 
     @classmethod
     def _parse(cls, contents: Mapping[str, bytes]) -> Bundle:
-        record = read_round(contents[ROUND], where="")
+        record, spool = read_round(contents[ROUND], where=""), Spool()
+        # The words of a masked round are added up as a whole.
+        keep = (lambda data: data) if record.masked else spool.keep_bytes
         return cls(
             task_id=record.task_id,
             round=record.round,
@@ -155,7 +167,8 @@ class Bundle:
             base=record.layout.flatten(read_arrays(contents[BASE])),
             next=record.layout.flatten(read_arrays(contents[NEXT])),
             updates=tuple(
-                BundledUpdate(**vars(update), wire=contents[update_file(update.account)]) for update in record.updates
+                BundledUpdate(**vars(update), wire=keep(contents[update_file(update.account)]))
+                for update in record.updates
             ),
             direction=Blocks.from_bytes(contents[DIRECTION], size=record.layout.size),
             previous=record.previous,
@@ -180,6 +193,22 @@ class Bundle:
             public=self.public,
             masked=self.masked is not None,
         )
+
+
+class _CheckedFiles(Mapping[str, bytes]):
+    """The files that a manifest names; each is read, and its hash checked, when it is asked for."""
+
+    def __init__(self, files: BundleFiles, sums: Mapping[str, str]) -> None:
+        self._files, self._sums = files, sums
+
+    def __getitem__(self, name: str) -> bytes:
+        return checked_file(self._files, name, sha256=self._sums[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._sums)
+
+    def __len__(self) -> int:
+        return len(self._sums)
 
 
 def write_header(folder: Path, header: Header, *, signatures: list[bytes]) -> None:

@@ -31,7 +31,7 @@ from fl.rewards import Leaf, RoundTree
 from fl.scoring.public_vectors import PublicStep
 from fl.task.bounds import MOST_MODEL
 
-VERSION = 4  # of round.json; another one is refused by its number
+VERSION = 5  # of round.json; another one is refused by its number
 _LONGEST_NAME, _MOST_ARRAYS, _MOST_DIMENSIONS = 500, 1 << 16, 8
 # Coefficients of a public step: one for each array of the model (this round's step), one for each of at most 15 rounds before, and Adam's
 # (see `fl.scoring.public_vectors.step_vectors`).

@@ -5,23 +5,30 @@ The parameters that a task trains are flattened to one **vector** (`layout`), th
 (`tree`). What is signed is these bytes, what is sent is these bytes, and what is scored is these integers.
 """
 
-from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES, Blocks, MalformedBlocks, UnencodableVector
+from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES, Blocks, Decoded, MalformedBlocks, UnencodableVector
 from fl.codec.layout import Layout, LayoutMismatch, in_order, is_list, matched, model_hash
 from fl.codec.tree import block_path, block_root, verify_block_path
+from fl.codec.vector import Vector, Wire, parts_of, ranges, whole
 
 __all__ = [
     "BLOCK_BYTES",
     "BLOCK_VALUES",
     "Blocks",
+    "Decoded",
     "Layout",
     "LayoutMismatch",
     "MalformedBlocks",
     "UnencodableVector",
+    "Vector",
+    "Wire",
     "block_path",
     "block_root",
     "in_order",
     "is_list",
     "matched",
     "model_hash",
+    "parts_of",
+    "ranges",
     "verify_block_path",
+    "whole",
 ]

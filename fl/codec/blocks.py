@@ -10,12 +10,14 @@ they are, and travels without the low byte of each quantum (`fl.codec.narrow`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fl.codec.vector import Vector, Wire
 from fl.errors import FairshareError
 
 BLOCK_VALUES = 256
@@ -57,12 +59,12 @@ class MalformedBlocks(FairshareError):
 class Blocks:
     """A quantised vector of P values in B = ceil(P / 256) blocks.
 
-    `exponents` has shape (B,), int8; `quanta` has shape (B, 256), 16-bit integers; `size` is P. Past P, quanta are 0. Blocks that
-    were read are a view of their bytes, so that a round of many updates is in memory once.
+    `exponents` has shape (B,), int8; `quanta` has shape (B, 256), 16-bit integers, to be read in slices; `size` is P. Past P, quanta are 0.
+    Blocks that were read are a view of their bytes, so that a round of many updates is in memory once, or on disk.
     """
 
     exponents: NDArray[np.int8]
-    quanta: NDArray[np.int16]
+    quanta: Vector
     size: int
 
     def __len__(self) -> int:
@@ -106,7 +108,12 @@ class Blocks:
 
     def decode(self) -> NDArray[np.float32]:
         """The values as float32, shape (P,). Exact: 15 bits of quantum fit a float32's 24."""
-        return np.ldexp(self.quanta.astype(np.float32), self.exponents[:, None].astype(np.int32)).ravel()[: self.size]
+        values = np.empty((len(self), BLOCK_VALUES), dtype=np.float32)
+        for part in self._parts():
+            np.ldexp(
+                self.quanta[part].astype(np.float32), self.exponents[part, None].astype(np.int32), out=values[part]
+            )
+        return values.ravel()[: self.size]
 
     def decode_part(self, start: int, stop: int) -> NDArray[np.float32]:
         """Values `start` to `stop` of `decode`, shape (stop − start,)."""
@@ -118,17 +125,22 @@ class Blocks:
     @cached_property
     def squared_q128(self) -> int:
         """The squared Euclidean norm, exact, in units of 2^−128; asked for by length, weight and clip of one round."""
-        return _squared_q128(self.exponents, self.quanta)
+        squares = [_squares(self.quanta[part]) for part in self._parts()]
+        return _summed(np.concatenate(squares), self.exponents)
 
     def to_bytes(self) -> bytes:
         """513 bytes a block, in order."""
         wire = np.empty(len(self), dtype=_WIRE)
         wire["exponent"] = self.exponents
-        wire["quanta"] = self.quanta
+        for part in self._parts():
+            wire["quanta"][part] = self.quanta[part]
         return wire.tobytes()
 
+    def _parts(self) -> Iterator[slice]:
+        return (slice(start, start + _BLOCKS_AT_ONCE) for start in range(0, len(self), _BLOCKS_AT_ONCE))
+
     @classmethod
-    def from_bytes(cls, data: bytes, *, size: int) -> Blocks:
+    def from_bytes(cls, data: Wire, *, size: int) -> Blocks:
         """Read the blocks of a vector of `size` values, refusing bytes that `to_bytes` would not write.
 
         Raises: MalformedBlocks for a wrong length, an exponent out of [−64, 0], a quantum of −32768, an exponent
@@ -139,40 +151,81 @@ class Blocks:
             raise MalformedBlocks(
                 reason=f"{len(data)} bytes were given for {size} values, {count * BLOCK_BYTES} are expected"
             )
-        wire = np.frombuffer(data, dtype=_WIRE)
-        exponents = wire["exponent"].astype(np.int8)
-        quanta = wire["quanta"].astype(np.int16)
-        if (bad := (exponents < MIN_EXPONENT) | (exponents > MAX_EXPONENT)).any():
-            block = int(np.argmax(bad))
-            raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]}, outside [-64, 0]")
-        peak = np.maximum(quanta.max(axis=1).astype(np.int32), -quanta.min(axis=1).astype(np.int32))
-        if (bad := peak > MAX_QUANTUM).any():
-            raise MalformedBlocks(reason=f"block {int(np.argmax(bad))} holds -32768, outside [-32767, 32767]")
-        # A smaller exponent would double the quanta. One that did not fit had a maximum above 16383.5, which
-        # rounded to 16384 at least, so what encode writes always passes.
-        if (bad := (exponents > MIN_EXPONENT) & (2 * peak <= MAX_QUANTUM)).any():
-            block = int(np.argmax(bad))
-            raise MalformedBlocks(reason=f"block {block} has exponent {exponents[block]} where a smaller one fits")
-        if quanta.ravel()[size:].any():
-            raise MalformedBlocks(reason=f"the padding after value {size} is not zero")
-        found = cls(exponents=exponents, quanta=wire["quanta"], size=size)
-        found.__dict__["squared_q128"] = _squared_q128(
-            exponents, quanta
-        )  # while they are here in the machine's own order
+        if isinstance(data, bytes):
+            quanta: Vector = np.frombuffer(data, dtype=_WIRE)["quanta"]
+        else:
+            quanta = _ReadQuanta(wire=data)
+        exponents, squares = np.empty(count, dtype=np.int8), np.empty(count, dtype=np.int64)
+        for start in range(0, count, _BLOCKS_AT_ONCE):
+            part = slice(start, start + _BLOCKS_AT_ONCE)
+            wire = np.frombuffer(data[start * BLOCK_BYTES : part.stop * BLOCK_BYTES], dtype=_WIRE)
+            exponents[part] = wire["exponent"]
+            held = wire["quanta"].astype(np.int16)  # in the machine's own order
+            _check(exponents[part], held, start=start, padded=size - start * BLOCK_VALUES)
+            squares[part] = _squares(held)
+        found = cls(exponents=exponents, quanta=quanta, size=size)
+        found.__dict__["squared_q128"] = _summed(squares, exponents)  # while they are here
         return found
 
 
-def _squared_q128(exponents: NDArray[np.int8], quanta: NDArray[np.int16]) -> int:
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _ReadQuanta:
+    """The quanta of blocks whose bytes are read in parts."""
+
+    wire: Vector
+
+    def __len__(self) -> int:
+        return len(self.wire) // BLOCK_BYTES
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.int16]:
+        start, stop, _ = part.indices(len(self))
+        return self.wire[start * BLOCK_BYTES : stop * BLOCK_BYTES].view(_WIRE)["quanta"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """The values of blocks as a vector that is read in parts, float32."""
+
+    blocks: Blocks
+
+    def __len__(self) -> int:
+        return self.blocks.size
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+        start, stop, _ = part.indices(len(self))
+        return self.blocks.decode_part(start, stop)
+
+
+def _check(exponents: NDArray[np.int8], quanta: NDArray[np.int16], *, start: int, padded: int) -> None:
+    """Raises: MalformedBlocks for blocks that are not in form, of which the first is number `start` and has values up to `padded`."""
+    if (bad := (exponents < MIN_EXPONENT) | (exponents > MAX_EXPONENT)).any():
+        block = int(np.argmax(bad))
+        raise MalformedBlocks(reason=f"block {start + block} has exponent {exponents[block]}, outside [-64, 0]")
+    peak = np.maximum(quanta.max(axis=1).astype(np.int32), -quanta.min(axis=1).astype(np.int32))
+    if (bad := peak > MAX_QUANTUM).any():
+        raise MalformedBlocks(reason=f"block {start + int(np.argmax(bad))} holds -32768, outside [-32767, 32767]")
+    # A smaller exponent would double the quanta. One that did not fit had a maximum above 16383.5, which
+    # rounded to 16384 at least, so what encode writes always passes.
+    if (bad := (exponents > MIN_EXPONENT) & (2 * peak <= MAX_QUANTUM)).any():
+        block = int(np.argmax(bad))
+        raise MalformedBlocks(reason=f"block {start + block} has exponent {exponents[block]} where a smaller one fits")
+    if quanta.ravel()[padded:].any():
+        raise MalformedBlocks(reason=f"the padding after value {start * BLOCK_VALUES + padded} is not zero")
+
+
+def _squares(quanta: NDArray[np.int16]) -> NDArray[np.int64]:
+    """Σ q² of each block, shape (B,)."""
     # A block's sum is at most 2^38: float64 products of 15-bit integers, and their sums, are exact in any order.
-    squares = np.empty(len(quanta), dtype=np.int64)
-    for start in range(0, len(quanta), _BLOCKS_AT_ONCE):
-        values = quanta[start : start + _BLOCKS_AT_ONCE].astype(np.float32).astype(np.float64)
-        squares[start : start + _BLOCKS_AT_ONCE] = np.einsum("ij,ij->i", values, values)
+    values = quanta.astype(np.float32).astype(np.float64)
+    return np.einsum("ij,ij->i", values, values).astype(np.int64)
+
+
+def _summed(squares: NDArray[np.int64], exponents: NDArray[np.int8]) -> int:
+    """Σ over blocks in units of 2^−128."""
     # q² · 2^(2e) in units of 2^−128 is q² << 2(e + 64), and e ≥ −64 keeps the shift whole.
-    total = 0
-    for exponent in np.unique(exponents):
-        total += int(squares[exponents == exponent].sum()) << (2 * (int(exponent) + 64))
-    return total
+    return sum(
+        int(squares[exponents == exponent].sum()) << (2 * (int(exponent) + 64)) for exponent in np.unique(exponents)
+    )
 
 
 def _smallest_exponents(peaks: NDArray[np.float64], *, most: int) -> NDArray[np.int8]:

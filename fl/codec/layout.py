@@ -70,10 +70,14 @@ class Layout:
             raise LayoutMismatch(name="", seen="no float array at all", expected="at least one")
         return np.concatenate([np.asarray(arrays[name], dtype=np.float32).ravel() for name in self.names])
 
+    def check_size(self, size: int) -> None:
+        """Raises: LayoutMismatch if a vector of so many values is not of this layout."""
+        if size != self.size:
+            raise LayoutMismatch(name="vector", seen=f"of shape ({size},)", expected=f"shape ({self.size},)")
+
     def unflatten(self, vector: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         """Split a vector of shape (P,) back into named arrays (views of it)."""
-        if vector.shape != (self.size,):
-            raise LayoutMismatch(name="vector", seen=f"of shape {vector.shape}", expected=f"shape ({self.size},)")
+        self.check_size(len(vector))
         arrays, start = {}, 0
         for name, shape in zip(self.names, self.shapes, strict=True):
             stop = start + math.prod(shape)
@@ -143,5 +147,6 @@ def model_hash(vector: NDArray[np.float32]) -> bytes:
 
     The prefix keeps it apart from the block tree's hashes; names and shapes are in the spec's hash.
     """
-    data = np.ascontiguousarray(vector, dtype="<f4").tobytes()
-    return hashlib.sha256(b"\x03" + len(vector).to_bytes(8, "big") + data).digest()
+    digest = hashlib.sha256(b"\x03" + len(vector).to_bytes(8, "big"))
+    digest.update(np.ascontiguousarray(vector, dtype="<f4").data)
+    return digest.digest()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from fl.codec.blocks import BLOCK_BYTES, BLOCK_VALUES, MalformedBlocks
+from fl.codec.vector import Wire, whole
 
 NARROW_BYTES = 1 + BLOCK_VALUES
 
@@ -28,7 +29,7 @@ def narrowed(blocks: bytes) -> bytes:
     return narrow.tobytes()
 
 
-def widened(data: bytes, *, size: int) -> bytes:
+def widened(data: Wire, *, size: int) -> bytes:
     """The blocks that came as `narrowed` sends them, in bytes.
 
     Args:
@@ -41,7 +42,7 @@ def widened(data: bytes, *, size: int) -> bytes:
         raise MalformedBlocks(
             reason=f"{len(data)} bytes were given for {size} values of 8 bits, {count * NARROW_BYTES} are expected"
         )
-    narrow = np.frombuffer(data, dtype=_NARROW)
+    narrow = np.frombuffer(whole(data), dtype=_NARROW)
     wide = np.zeros(count, dtype=_WIDE)
     wide["exponent"], wide["quanta"][:, :, 0] = narrow["exponent"], narrow["quanta"]
     return wide.tobytes()

@@ -12,22 +12,24 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 from fl.codec.blocks import BLOCK_BYTES, MalformedBlocks
+from fl.codec.vector import Wire, parts_of
 
 T = TypeVar("T")
+_BLOCKS_AT_ONCE = 4096
 
 
-def block_root(data: bytes) -> bytes:
+def block_root(data: Wire) -> bytes:
     """Root (32 bytes) of the tree over `data`, whole blocks of 513 bytes, at least one."""
     levels = _levels(data)
     return _root(levels[-1][0], count=len(levels[0]))
 
 
-def block_top(data: bytes) -> bytes:
+def block_top(data: Wire) -> bytes:
     """Top node (32 bytes) below the root, which shows how many blocks a root stands for."""
     return _levels(data)[-1][0]
 
 
-def block_path(data: bytes, *, index: int) -> list[bytes]:
+def block_path(data: Wire, *, index: int) -> list[bytes]:
     """Siblings of block `index`, bottom up; a level where the node is promoted adds none."""
     return siblings_of(_levels(data), index=index)
 
@@ -65,13 +67,13 @@ def verify_block_path(block: bytes, *, index: int, count: int, path: list[bytes]
     return not left and _root(node, count=count) == root
 
 
-def _levels(data: bytes) -> list[list[bytes]]:
+def _levels(data: Wire) -> list[list[bytes]]:
     if not data or len(data) % BLOCK_BYTES:
         raise MalformedBlocks(reason=f"{len(data)} bytes are not a whole number of {BLOCK_BYTES}-byte blocks")
-    view = memoryview(data)
     level = [
-        hashlib.sha256(b"\x00" + view[start : start + BLOCK_BYTES]).digest()
-        for start in range(0, len(data), BLOCK_BYTES)
+        hashlib.sha256(b"\x00" + part[start : start + BLOCK_BYTES]).digest()
+        for part in parts_of(data, size=_BLOCKS_AT_ONCE * BLOCK_BYTES)
+        for start in range(0, len(part), BLOCK_BYTES)
     ]
     levels = [level]
     while len(level) > 1:

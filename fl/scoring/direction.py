@@ -11,11 +11,12 @@ an update that repeats what everybody knows (replay) is aligned with the directi
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.codec import Blocks
+from fl.codec import Blocks, ranges
 from fl.rewards import WEIGHT_ONE
 from fl.scoring.game import ValidationGame
 
@@ -24,7 +25,8 @@ def weighted_step(updates: Iterable[tuple[Blocks, int]], *, size: int) -> NDArra
     """Σ_k a_k Δ_k over pairs of blocks and weights in units of 2^−32; shape (size,), zeros for no updates."""
     step = np.zeros(size)
     for blocks, weight in updates:
-        step += (weight / WEIGHT_ONE) * blocks.decode()
+        for part in ranges(size):
+            step[part] += (weight / WEIGHT_ONE) * blocks.decode_part(part.start, part.stop)
     return step
 
 
@@ -42,10 +44,20 @@ def direction(
     places, weights = np.polynomial.legendre.leggauss(nodes)
     total = np.zeros(len(base))
     for place, weight in zip((places + 1) / 2, weights / 2, strict=True):
-        at = place * step
-        at += base
-        slope = game.gradient(at.astype(np.float32))
-        del at
-        slope *= weight
-        total -= slope
+        game.add_gradient(_OnTheWay(base=base, step=step, place=place), into=total, times=-weight)
     return total
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _OnTheWay:
+    """A model between the base and the aggregate, as a vector that is read in parts."""
+
+    base: NDArray[np.float32]
+    step: NDArray[np.floating]
+    place: float  # 0 to 1
+
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, part: slice, /) -> NDArray[np.float32]:
+        return (self.place * self.step[part] + self.base[part]).astype(np.float32)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fl.codec import Vector
 from fl.scoring.passes import each, threads_for
 from fl.scoring.pooling import with_strided_pools
 from fl.task.draws import drawing_alike
@@ -120,14 +121,27 @@ class ValidationGame:
 
     def value_and_gradient(self, vector: NDArray[np.floating]) -> tuple[float, NDArray[np.float64]]:
         """The loss at a model's vector, and its gradient as `gradient` gives it, in one pass."""
-        load_vector(self.model, np.asarray(vector, dtype=np.float32), layout=self.layout)
+        found = np.zeros(self.layout.size)
+        return self.add_gradient(vector, into=found), found
+
+    def add_gradient(self, vector: Vector, *, into: NDArray[np.floating], times: float = 1.0) -> float:
+        """Add times · ∇loss at a model's vector to another one, in place; returns the loss.
+
+        Args:
+            vector: Shape (P,).
+            into: Shape (P,).
+            times: What the gradient is multiplied by, as a float64.
+        """
+        load_vector(self.model, vector, layout=self.layout)
         total, gradients = self._summed() if self.threads > 1 else self._accumulated()
-        found, start = np.zeros(self.layout.size), 0
+        start = 0
         for name, size in zip(self.layout.names, self.layout.sizes, strict=True):
             if name in gradients:  # each is let go of as it is taken over: of a large model they are gigabytes
-                found[start : start + size] = gradients.pop(name).detach().cpu().double().numpy().ravel()
+                slope = gradients.pop(name).detach().cpu().double().numpy().ravel()
+                slope *= times
+                into[start : start + size] += slope
             start += size
-        return total, found
+        return total
 
     @property
     def threads(self) -> int:

@@ -25,12 +25,13 @@ from fl.scoring.inputs import BlockUpdates, RoundInputs
 from fl.scoring.lengths import agreed_length
 from fl.scoring.public_step import gradients_in, loss_on, search
 from fl.scoring.public_vectors import (
+    ModelStep,
     PublicRound,
     PublicStep,
     PublicVector,
     public_vectors,
     step_vectors,
-    without_public,
+    take_out,
 )
 from fl.scoring.rows import SplitRows, split_rows
 from fl.scoring.rules.robust import RobustRule, robust_model, robust_step
@@ -237,8 +238,10 @@ class PaidScoring:
             past: The rounds before, the latest first; those beyond the spec's public rounds are not looked at.
         """
         self.measure(base)
+        public = self.public_before(base=base, past=past)  # first: one vector of it is whole in memory as it is made
         found = direction(self.validation, base=base, step=step, nodes=self.spec.quadrature)
-        return without_public(found, self.public_before(base=base, past=past))
+        take_out(found, public)
+        return found
 
     def public_before(self, *, base: NDArray[np.float32], past: Sequence[PublicRound] = ()) -> list[PublicVector]:
         """What is public before a round, orthonormal: what its direction is without. Nothing in a task without public rounds.
@@ -267,7 +270,7 @@ class PaidScoring:
             layout: Arrays of the model.
             past: Public rounds before, latest first.
         """
-        this = aggregate.astype(np.float64) - base.astype(np.float64)
+        this = ModelStep(base=base, following=aggregate)
         steps = (this, *(before.step for before in past))[: self.spec.public_rounds]
         return step_vectors(steps, parts=layout.sizes)
 
@@ -297,7 +300,7 @@ class PaidScoring:
             self._rows,
             aggregate=aggregate,
             basis=basis,
-            scale=float(np.linalg.norm(aggregate.astype(np.float64) - base)),
+            scale=float(np.linalg.norm(aggregate - base)),
             gradients=gradients_in(number, first=self.spec.public_gradients),
         )
         return step, step.applied(aggregate, basis)

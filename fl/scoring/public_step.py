@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from fl.scoring.game import ValidationGame
-from fl.scoring.public_vectors import RATES, PublicStep, PublicVector, combined, products
+from fl.scoring.public_vectors import RATES, Combined, PublicStep, PublicVector, products
 from fl.scoring.rows import SplitRows
 
 _FIRST_ROUNDS, _LONGER = (
@@ -72,8 +72,9 @@ def search(
         if calls >= gradients:
             raise _EnoughAsked
         calls += 1
-        model = combined(aggregate, basis, (scale * places).tolist()).astype(np.float32)
-        loss, gradient = rows.steering.value_and_gradient(model)
+        model = Combined(origin=aggregate, basis=basis, places=(scale * places).tolist()).whole()
+        gradient = np.zeros(len(model), dtype=np.float32)
+        loss = rows.steering.add_gradient(model, into=gradient)
         slopes = scale * np.array(products(gradient, basis))
         if not (math.isfinite(loss) and np.isfinite(slopes).all()):
             return _WALL, np.zeros(len(basis))

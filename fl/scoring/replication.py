@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from fl.codec import BLOCK_VALUES, Blocks
 from fl.rewards import Participant
 
+_BLOCKS_AT_ONCE = 1024
 ROWS_BYTES = 32 << 20  # of all updates' values held at once, as floats
 _DOUBT = 1e-9  # a float64 cosine of exact integers is right to far less
 
@@ -114,6 +115,14 @@ def _reaches(updates: Sequence[Blocks], first: int, second: int, *, limit: Fract
 
 def _product(update: Blocks, other: Blocks) -> int:
     """⟨one, other⟩ in units of 2^−128, exactly."""
-    dots = np.einsum("ij,ij->i", update.quanta.astype(np.float64), other.quanta.astype(np.float64)).astype(np.int64)
+    dots = np.concatenate(
+        [
+            np.einsum(
+                "ij,ij->i",
+                *(each.quanta[start : start + _BLOCKS_AT_ONCE].astype(np.float64) for each in (update, other)),
+            )
+            for start in range(0, len(update), _BLOCKS_AT_ONCE)
+        ]
+    ).astype(np.int64)
     shifts = update.exponents.astype(np.int64) + other.exponents + 128
     return sum(dot << shift for dot, shift in zip(dots.tolist(), shifts.tolist(), strict=True))

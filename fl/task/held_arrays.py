@@ -227,7 +227,7 @@ def received_model(record: ArrayRecord, *, names: tuple[str, ...] = ()) -> Recei
     last = _last
     if last is not None and (not names or names == last[1].layout.names) and _same(last[0], sources):
         return last[1]
-    arrays = {name: _seen(array) for name, array in record.items()}
+    arrays = {name: seen(array) for name, array in record.items()}
     layout = _layout(arrays, names)
     vector = layout.flatten(arrays)
     vector.flags.writeable = False
@@ -250,7 +250,8 @@ def _source(array: Array) -> object:
     return array.view if isinstance(array, HeldArray) else array.data
 
 
-def _seen(array: Array) -> NDArray[Any]:
+def seen(array: Array) -> NDArray[Any]:
+    """The array to look at: not a copy where many readers share it, so nobody may write to it."""
     view = array.view if isinstance(array, HeldArray) else None
     return array.numpy() if view is None else view
 

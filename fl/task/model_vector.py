@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parameter import is_lazy
 
-from fl.codec import Layout, in_order
+from fl.codec import Layout, Vector, in_order
 from fl.codec.layout import S
 from fl.errors import ConfigError
 
@@ -125,17 +125,22 @@ def vector_of(model: nn.Module) -> NDArray[np.float32]:
     return layout.flatten({name: _numpy(tensor) for name, tensor in found.items()})
 
 
-def load_vector(model: nn.Module, vector: NDArray[np.float32], *, layout: Layout | None = None) -> None:
+def load_vector(model: nn.Module, vector: Vector, *, layout: Layout | None = None) -> None:
     """Write a vector of shape (P,) into the module; buffers and what is frozen stay as they are.
 
     Args:
+        vector: Read tensor by tensor.
         layout: The module's own, where it is known.
+    Raises: LayoutMismatch if it has not as many values as the module's parameters.
     """
-    state = dict(model.named_parameters())
+    state, start, layout = dict(model.named_parameters()), 0, layout or layout_of(model)
+    layout.check_size(len(vector))
     with torch.no_grad():
-        for name, array in (layout or layout_of(model)).unflatten(vector).items():
+        for name, shape, size in zip(layout.names, layout.shapes, layout.sizes, strict=True):
             # copy=True: a read-only array (from a message or a file) may not back a tensor.
-            state[name].copy_(torch.from_numpy(np.array(array, copy=True)))
+            part = np.array(vector[start : start + size], dtype=np.float32, copy=True)
+            state[name].copy_(torch.from_numpy(part.reshape(shape)))
+            start += size
 
 
 def statistics_of(model: nn.Module) -> dict[str, Tensor]:

@@ -5,13 +5,14 @@ of a smaller one travel. The real path, as in `scale`: signatures, checks, scori
 re-computation, the post on a devnet. Only the clients are not real: they answer with random blocks, signed by their own wallets. The evaluator is a
 process of its own, as where it matters. Validation rows are random words.
 
-python scripts/benches/large.py kind=adapters|full [clients=20 rows=64 words=32 rounds=1 public_rounds=6 gradients=8 threads=2]
+python scripts/benches/large.py kind=adapters|full [clients=20 rows=64 words=32 rounds=1 public_rounds=6 gradients=7 threads=2]
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ import numpy as np
 import torch
 from apart import Apart, forget_peak, peak_mb
 from eth_account import Account
-from flwr.app import ArrayRecord, Message
+from flwr.app import Message
 from flwr.serverapp.strategy import FedAvg
 from measurement import report, settings
 from scale import join_all, open_task, signed_reply
@@ -31,6 +32,7 @@ from fl.chain.typed_data import Domain
 from fl.codec import BLOCK_VALUES
 from fl.codec.blocks import MAX_QUANTUM
 from fl.coordinator.engines.virtual_grid import EmbeddedGrid
+from fl.coordinator.round.report import RoundReport
 from fl.coordinator.round.settings import RoundHooks
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import game_on
@@ -69,7 +71,7 @@ def main() -> None:
             "words": "32",
             "rounds": "1",
             "public_rounds": "6",
-            "gradients": "8",
+            "gradients": "7",
             "threads": str(os.cpu_count()),
         }
     )
@@ -83,7 +85,12 @@ def main() -> None:
         task = open_task(url, spec, validation, model=model, rounds=rounds)
         join_all(url, task, members.accounts)
         members.domain = task.domain
-        quorum, reports = Apart(spec=spec, validation=validation), []
+        quorum, reports = Apart(spec=spec, validation=validation), list[RoundReport]()
+
+        def done(told: RoundReport) -> None:
+            reports.append(told)
+            shutil.rmtree(told.bundle / "updates")  # a gigabyte a round, which later rounds do not ask for
+
         strategy = PayingStrategy(
             FedAvg(fraction_evaluate=0.0, min_available_nodes=clients),
             task=task,
@@ -91,11 +98,11 @@ def main() -> None:
             game=game_on(validation, spec=spec, model=model),
             quorum=quorum,
             bundles=Path(folder) / "bundles",
-            hooks=RoundHooks(on_round=reports.append),
+            hooks=RoundHooks(on_round=done),
         )
         before = forget_peak()
         arrays = record_of(sent_arrays(model, whole=spec.frozen is None), shared=True)
-        strategy.start(members, ArrayRecord(dict(arrays.items())), num_rounds=rounds)
+        strategy.start(members, arrays, num_rounds=rounds)
         peak = peak_mb()
     assert not reports[-1].refusals, reports[-1].refusals[0]
     parts = [

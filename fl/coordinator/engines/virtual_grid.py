@@ -18,6 +18,9 @@ from flwr.common.constant import ErrorCode
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
+from fl.protocol import keep_blocks
+from fl.spool import Spool
+
 log = logging.getLogger(__name__)
 
 NodeConfig = dict[str, str | int | float | bool]
@@ -89,10 +92,12 @@ class EmbeddedGrid(Grid):
         """The nodes' answers, in any order; each is a reply to its message."""
 
     def _push(self, messages: Iterable[Message], *, timeout: float | None) -> list[str]:
-        messages = list(messages)
+        messages, spool = list(messages), Spool()
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid.uuid4().hex
         for reply in self._answer(messages, timeout=timeout):
+            if reply.has_content():
+                keep_blocks(reply.content, spool)
             self._replies[reply.metadata.reply_to_message_id] = reply
             self._on_reply(reply.metadata.src_node_id)
         return [message.metadata.message_id for message in messages]

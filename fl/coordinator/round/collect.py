@@ -13,12 +13,13 @@ from flwr.app import ConfigRecord, Message, MetricRecord, RecordDict
 
 from fl.chain.enrolment import Enrolment
 from fl.chain.typed_data import Domain, InvalidSignature, Update, signer_of
-from fl.codec import Blocks, MalformedBlocks, block_root
+from fl.codec import Blocks, MalformedBlocks, Wire, block_root
 from fl.codec.narrow import widened
 from fl.coordinator.round.side_records import side_of
 from fl.errors import FairshareError
 from fl.plain_text import printable
 from fl.protocol import RECORD, SignedUpdate
+from fl.spool import Spool
 from fl.task.held_arrays import of_kind
 
 _LONGEST_ACCOUNT = 42  # characters of what a reply names as its account
@@ -33,7 +34,7 @@ class AcceptedUpdate:
     node_id: int
     stake: int  # wei
     blocks: Blocks
-    wire: bytes  # the blocks as they came
+    wire: Wire  # the blocks as they came
     root: bytes
     signature: bytes
     metrics: dict[str, float | int] = field(default_factory=dict)
@@ -76,12 +77,12 @@ def collect(
         owners: Accounts that joined with the key of each node; None where nodes have no keys.
     """
     accepted: dict[str, AcceptedUpdate] = {}
-    refused = []
+    refused, spool = [], Spool()
     for reply in replies:
         node_id = reply.metadata.src_node_id
         claimed = ""
         try:
-            answer = _read(reply, question)
+            answer = _read(reply, question, spool=spool)
             claimed = printable(answer.account, most=_LONGEST_ACCOUNT)
             _check_node(node_id, answer, owners=owners)
             update = check_update(answer, question, node_id=node_id, metrics=_metrics(reply))
@@ -109,7 +110,7 @@ class NotAccepted(FairshareError):
         return self.reason
 
 
-def _read(reply: Message, question: Question) -> SignedUpdate:
+def _read(reply: Message, question: Question, *, spool: Spool) -> SignedUpdate:
     if reply.has_error():
         raise NotAccepted(f"the node failed: {reply.error.reason}")
     try:
@@ -118,12 +119,13 @@ def _read(reply: Message, question: Question) -> SignedUpdate:
         raise NotAccepted(
             f"the reply has no signed update ({error}); wrap the ClientApp with mods=[clients.sign_updates]"
         ) from error
-    if question.block_bits == 16:
-        return answer
-    try:
-        return replace(answer, blocks=widened(answer.blocks, size=question.size))
-    except MalformedBlocks as error:
-        raise NotAccepted(str(error)) from error
+    blocks = answer.blocks
+    if question.block_bits != 16:
+        try:
+            blocks = widened(blocks, size=question.size)
+        except MalformedBlocks as error:
+            raise NotAccepted(str(error)) from error
+    return replace(answer, blocks=spool.keep_bytes(blocks) if isinstance(blocks, bytes) else blocks)
 
 
 def _check_node(node_id: int, answer: SignedUpdate, *, owners: Mapping[int, tuple[str, ...]] | None) -> None:

@@ -26,6 +26,7 @@ from fl.bundle.files import BrokenBundle, most_bytes, round_folder
 from fl.bundle.format import Bundle
 from fl.chain.json_file import unseal, write_sealed
 from fl.chain.whole_file import private_folder, set_aside, sync_folder, sync_tree
+from fl.codec import parts_of
 from fl.codec.address import is_checksummed
 from fl.coordinator.round.collect import AcceptedUpdate, NotAccepted, Question, Refusal, check_update
 from fl.coordinator.round.side_records import from_bytes, to_bytes
@@ -45,6 +46,7 @@ from fl.foreign.json_text import (
 )
 from fl.plain_text import printable
 from fl.protocol import SignedUpdate
+from fl.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +148,8 @@ class Journal:
         with _written(number, self._collected(number), durable=True) as partial:
             index = []
             for update in updates:
-                (partial / f"{update.account}.blocks").write_bytes(update.wire)
+                with (partial / f"{update.account}.blocks").open("wb") as file:
+                    file.writelines(parts_of(update.wire))
                 if update.side:
                     (partial / f"{update.account}.records").write_bytes(to_bytes(update.side))
                 values = {
@@ -181,11 +184,11 @@ class Journal:
         """
         if (index := self._index(number)) is None:
             return None
-        folder, updates, lost = self._collected(number), {}, set()
+        folder, updates, lost, spool = self._collected(number), {}, set(), Spool()
         for entry in index.updates:
             account, name = entry.account, f"{entry.account}.blocks"
             try:
-                update = _update(GivenFolder(folder), entry, question=question)
+                update = _update(GivenFolder(folder), entry, question=question, spool=spool)
                 if account in updates:
                     raise NotAccepted(f"{account} stands there twice")
                 updates[account] = update
@@ -276,13 +279,15 @@ def _refusal(raw: object) -> Refusal:
     )
 
 
-def _update(folder: GivenFolder, entry: _Entry, *, question: Question) -> AcceptedUpdate:
+def _update(folder: GivenFolder, entry: _Entry, *, question: Question, spool: Spool) -> AcceptedUpdate:
     """Raises: Unreadable; NotAccepted."""
     answer = SignedUpdate(
         account=entry.account,
         round=question.round,
         base_model=question.base_model,
-        blocks=folder.read(f"{entry.account}.blocks", most=most_bytes(".blocks", model_size=question.size)),
+        blocks=spool.keep_bytes(
+            folder.read(f"{entry.account}.blocks", most=most_bytes(".blocks", model_size=question.size))
+        ),
         signature=entry.signature,
         seconds_training=entry.seconds_training,
         seconds_signing=entry.seconds_signing,

@@ -21,6 +21,7 @@ from fl.codec import Layout, model_hash
 from fl.coordinator.round.collect import Question
 from fl.rewards import Account, Leaf
 from fl.scoring.public_vectors import PublicRound
+from fl.task.held_arrays import seen
 from fl.task.spec import TaskSpec
 
 
@@ -115,7 +116,7 @@ def open_round(
         before: What the rounds before left.
     Returns: the round, which nothing changes any more.
     """
-    named = {name: array.numpy() for name, array in arrays.items()}
+    named = {name: seen(array) for name, array in arrays.items()}
     return OpenRound(
         number=number,
         task_id=task.task_id,

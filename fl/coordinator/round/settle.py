@@ -76,8 +76,7 @@ def settle_updates(
             participants, contents, length = _participants(current, updates, inner=inner, spec=spec)
             weights = weigh(participants, cap=length)
             try:
-                way = scoring.step(participants, base=current.base, weights=weights)
-                blocks = Blocks.encode(scoring.direction(base=current.base, step=way, past=current.before.public))
+                blocks = _direction(current, participants, weights, scoring=scoring)
                 scores, attested = scoring.scores(
                     participants,
                     base=current.base,
@@ -129,6 +128,13 @@ def settle_updates(
         metrics=metrics,
         attested=attested,
     )
+
+
+def _direction(
+    current: OpenRound, participants: Sequence[Participant], weights: Mapping[str, int], *, scoring: PaidScoring
+) -> Blocks:
+    way = scoring.step(participants, base=current.base, weights=weights)
+    return Blocks.encode(scoring.direction(base=current.base, step=way, past=current.before.public))
 
 
 def _participants(

@@ -53,7 +53,7 @@ from fl.rewards import Participant
 from fl.rewards.tree import NO_UPDATE
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring
-from fl.task.held_arrays import Records, of_kind, record_of
+from fl.task.held_arrays import Records, of_kind, record_of, seen
 from fl.task.model_vector import named_by
 from fl.task.spec import TaskSpec
 
@@ -459,7 +459,7 @@ def _drained(replies: Iterable[Message]) -> Iterator[Message]:
 
 
 def _numpy(arrays: ArrayRecord) -> dict[str, NDArray[Any]]:
-    return {name: array.numpy() for name, array in arrays.items()}
+    return {name: seen(array) for name, array in arrays.items()}
 
 
 def _record(arrays: dict[str, NDArray[Any]]) -> ArrayRecord:

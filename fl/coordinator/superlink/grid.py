@@ -39,6 +39,8 @@ from flwr.superlink.grid import HttpGrid
 from fl.coordinator.superlink.process import NodeState, SuperLink, direct, patient_waits
 from fl.coordinator.superlink.replies import Arrivals
 from fl.errors import FairshareError
+from fl.protocol import keep_blocks
+from fl.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +114,7 @@ class SuperLinkGrid(HttpGrid):
         self.round_deadline_s, self.rejoin_s = round_deadline_s, rejoin_s
         self._on_reply = on_reply
         self._orders: list[_Order] = []  # of the round that is on
+        self._spool = Spool()  # of what came in it
         self._late: dict[str, None] = {}  # message ids, oldest first
         self._arrivals = Arrivals(lambda: self._runtime_client)
         self._beating: threading.Thread | None = None
@@ -162,7 +165,7 @@ class SuperLinkGrid(HttpGrid):
             _Order(message=message, node_id=message.metadata.dst_node_id, largest=_size(message) + _REPLY_SLACK)
             for message in messages
         ]
-        self._orders = orders
+        self._orders, self._spool = orders, Spool()
         self._send(orders)
         started, looked = time.monotonic(), time.monotonic()
         while (open_orders := [order for order in orders if order.answer is None]) and (now := time.monotonic()) < end:
@@ -227,6 +230,7 @@ class SuperLinkGrid(HttpGrid):
     def _note(self, order: _Order, reply: Message, again: list[_Order]) -> bool:
         """Take a reply to an order; returns whether that settles it, and adds it to `again` if it has to be sent again."""
         if reply.has_content():
+            keep_blocks(reply.content, self._spool)
             order.answer = Message(reply.content, reply_to=order.message)
         elif reply.metadata.src_node_id != SUPERLINK_NODE_ID:
             order.answer = _refusal(order, reply.error.reason or "it gave no reason", code=reply.error.code)
