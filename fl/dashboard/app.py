@@ -21,6 +21,7 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fl.bundle.files import DIRECTION, ROUND, BundleFolder, round_folder, update_file
+from fl.bundle.files import DIRECTION, ROUND, broken_by, most_bytes, round_folder, update_file
 from fl.bundle.round_record import read_round
 from fl.chain.artifacts import artifact
 from fl.chain.deployment import Deployment
@@ -41,7 +42,7 @@ from fl.coordinator.gateway.slots import address_of
 from fl.dashboard.chain_status import ChainStatus
 from fl.dashboard.view import client_rounds, jsonable, view
 from fl.errors import FairshareError
-from fl.foreign.files import GivenFolder
+from fl.foreign.files import GivenFolder, Unreadable
 from fl.foreign.json_text import read_json
 from fl.report.drawing import CHARTS
 from fl.report.files import SUMMARY
@@ -91,6 +92,7 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
     standing = ChainStatus(folder, chain)
     closing = app.state.closing = threading.Event()
     feeds: Counter[str] = Counter()  # by address
+    reading = asyncio.Lock()
 
     app.add_middleware(_Headers)
 
@@ -135,20 +137,24 @@ def dashboard_app(folder: Path, *, chain: Deployment | None = None) -> FastAPI:
         return _json(run.invite())
 
     @app.get("/data/rounds/{number}/{name}")
-    def bundle_file(number: int, name: str) -> FileResponse:
-        path = run.bundle(number) / name
-        if name not in _PUBLIC or not run.has_posted(number) or not path.is_file():
-            raise HTTPException(404, f"round {number} has no {name} that is for everybody")
-        return FileResponse(path, media_type="application/json")
+    def bundle_file(number: int, name: str) -> Response:
+        try:
+            if name not in _PUBLIC or not run.has_posted(number):
+                raise KeyError(name)
+            return Response(run.bundle(number).read(name), media_type="application/json")
+        except (FairshareError, KeyError):
+            raise HTTPException(404, f"round {number} has no {name} that is for everybody") from None
 
     @app.get("/data/rounds/{number}/raw/{account}")
-    def raw(number: int, account: str) -> Response:
-        if not run.has_posted(number):
+    async def raw(number: int, account: str) -> Response:
+        if not await run_in_threadpool(run.has_posted, number):
             raise HTTPException(404, f"round {number} is not posted yet")
         try:
-            return _json({"raw": str(_raw(run.bundle(number), _address(account)))})
+            async with reading:  # one at a time: an update of a large model is a hundred megabytes
+                found = await run_in_threadpool(_raw, run.bundle(number), _address(account))
         except (FairshareError, KeyError):
             raise HTTPException(404, f"round {number} has no update of {account} here, or no direction") from None
+        return _json({"raw": str(found)})
 
     @app.get("/data/feed")
     async def feed(request: Request) -> StreamingResponse:
@@ -273,9 +279,29 @@ class _Run:
         summary = self.summary()
         return summary is not None and any(told["round"] == number for told in summary["rounds"])
 
-    def bundle(self, number: int) -> Path:
-        """The folder of a round's bundle."""
-        return self._folder / "bundles" / round_folder(number)
+    def bundle(self, number: int) -> _RoundFiles:
+        """A round's bundle."""
+        return _RoundFiles(run=self._folder, number=number)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _RoundFiles:
+    """The files of a round, in a run's folder that may be somebody else's: no link in it is followed."""
+
+    run: Path
+    number: int
+
+    @property
+    def where(self) -> str:
+        """For messages."""
+        return f"{self.run}/bundles/{round_folder(self.number)}"
+
+    def read(self, name: str) -> bytes:
+        """One file. Raises: BrokenBundle."""
+        try:
+            return GivenFolder(self.run).read(f"bundles/{round_folder(self.number)}/{name}", most=most_bytes(name))
+        except Unreadable as error:
+            raise broken_by(error, name=name, where=self.where) from error
 
 
 async def _events(run: _Run, standing: ChainStatus, closing: threading.Event) -> AsyncIterator[str]:
@@ -314,8 +340,7 @@ def _headline(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 @functools.lru_cache(maxsize=4096)
-def _raw(folder: Path, account: str) -> int:
-    files = BundleFolder(folder)
+def _raw(files: _RoundFiles, account: str) -> int:
     record = read_round(files.read(ROUND), where=files.where)
     weights = {update.account: update.weight for update in record.updates}
     if weights[account] == 0 or record.masked:

@@ -5,6 +5,7 @@ import json
 import socket
 import ssl
 import subprocess
+import threading
 
 import httpx
 import numpy as np
@@ -152,6 +153,56 @@ def test_the_product_behind_a_score_is_told_and_gives_the_score(page, folder):
     account, expected = bundle_of(folder)
     raw = int(page.get(f"/data/rounds/1/raw/{account}").json()["raw"])
     assert (raw * (1 << 31)) >> 32 == expected
+
+
+def test_products_are_made_one_at_a_time_and_the_page_answers_meanwhile(folder, monkeypatch):
+    account, _ = bundle_of(folder)
+    app, running, most, let_go = dashboard_app(folder), [], [], threading.Event()
+
+    def slow(files, account):
+        running.append(account)
+        most.append(len(running))
+        let_go.wait(60)
+        running.pop()
+        return 1
+
+    monkeypatch.setattr("fl.dashboard.app._raw", slow)
+
+    async def answer(path):
+        said = []
+
+        async def send(message):
+            said.append(message)
+
+        async def receive():
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        await app(scope_of(path, host="a"), receive, send)
+        return said[0]["status"]
+
+    async def all_of_them():
+        asked = [
+            asyncio.create_task(answer(f"/data/rounds/1/raw/{account}")) for _ in range(60)
+        ]  # more than there are threads
+        async with asyncio.timeout(60):
+            while not running:
+                await asyncio.sleep(0.01)
+            view = await answer("/data/view")
+        let_go.set()
+        return view, await asyncio.gather(*asked)
+
+    assert asyncio.run(all_of_them()) == (200, [200] * 60)
+    assert max(most) == 1
+
+
+@pytest.mark.parametrize("linked", ["bundles", "bundles/round-0001", "bundles/round-0001/round.json"])
+def test_no_link_in_a_given_folder_is_followed(page, folder, tmp_path, linked):
+    account, _ = bundle_of(folder)
+    place, away = folder / linked, tmp_path / "away"
+    place.rename(away)
+    place.symlink_to(away)
+    assert page.get("/data/rounds/1/round.json").status_code == 404
+    assert page.get(f"/data/rounds/1/raw/{account}").status_code == 404
 
 
 def test_the_product_of_an_update_that_the_strategy_left_out_is_not_told(page, folder):
