@@ -241,7 +241,7 @@ class _RefutingStrategy(PayingStrategy):
             _tell_of_nodes(named["grid"] if "grid" in named else given[0], clients=len(self.task.enrolments()))
         with refuting_challenges(self._invite, bundles=self._bundles, account=self.task.coordinator):
             result = super().start(*given, **named)
-        state = self.task.state()
+        state, last = self.task.state(), self._before
         if state.posted < state.rounds:
             log.warning(
                 "still to come of the task: round%s %s; start again for %s",
@@ -249,8 +249,10 @@ class _RefutingStrategy(PayingStrategy):
                 ranges(range(state.posted + 1, state.rounds + 1)),
                 "them" if state.rounds - state.posted > 1 else "it",
             )
+            if self._simulation is not None and last.header is not None:
+                lines = self._simulation.earned(self.task, last.leaves)
+                log.warning("earned in %s so far:\n%s", plural(state.posted, "round"), "\n".join(lines))
         elif self._simulation is not None:
-            last = self._before
             if last.header is not None and state.status == Status.STARTED:
                 lines = self._simulation.pay_out(self.task, last.header, last.leaves)
                 log.warning("all rounds are on chain, and everybody is paid out:\n%s", "\n".join(lines))
