@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.aggregation.selection import check_scorable
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
@@ -226,7 +227,15 @@ class _RefutingStrategy(PayingStrategy):
 
     def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord | None]:
         """As the paying strategy's, by the app's names."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
+        try:
+            arrays, metrics = super().aggregate_train(server_round, replies)
+        except (
+            RoundDiffers
+        ) as error:  # the same process, model and rows: what is left is a loss that went on in between
+            raise ConfigError(
+                f"the {error.what} of round {server_round} is another one when it is computed again; let the loss go by model and batch alone, "
+                "and not by what changes as rounds go on, such as another network, a schedule or what it keeps"
+            ) from error
         return self._by_app(arrays), metrics
 
     def _by_module(self, arrays: ArrayRecord) -> ArrayRecord:
@@ -242,6 +251,11 @@ class _RefutingStrategy(PayingStrategy):
         with refuting_challenges(self._invite, bundles=self._bundles, account=self.task.coordinator):
             result = super().start(*given, **named)
         state, last = self.task.state(), self._before
+        if last.leaves and not any(leaf.cumulative for leaf in last.leaves):
+            log.warning(
+                "nobody has earned anything: over all rounds together no client took anything off the loss on the validation rows; see that "
+                "clients minimise what is measured there, with steps that are not too long"
+            )
         if state.posted < state.rounds:
             log.warning(
                 "still to come of the task: round%s %s; start again for %s",
