@@ -33,6 +33,7 @@ from fl.task.held_arrays import ReceivedModel, Records, of_kind, received_model,
 
 log = logging.getLogger(__name__)
 
+_MEASURED = ("running_mean", "running_var")  # of batch norms
 TRAINED_IN = (
     "seconds_training"  # attribute of an answer that was made before it was asked for: a node's part of a batch
 )
@@ -92,6 +93,7 @@ def sign_updates(message: Message, context: Context, call_next: ClientAppCallabl
         return answer
     trained = time.perf_counter()
     trained_vector, model_records = _trained(answer, received, first=request.record)
+    _say_unpaid(_unpaid(answer, received, records=model_records) if request.round == 1 else ())
     moved = np.subtract(trained_vector, received.vector, dtype=np.float64)
     noise = private.terms_of(context).noise
     if noise == "client":
@@ -196,6 +198,31 @@ def _say_listed(names: tuple[str, ...]) -> None:
         "the answers' arrays have no names; they count in the order of those that were sent: %s",
         printable(", ".join(names), most=200),
     )
+
+
+def _unpaid(answer: Message, received: ReceivedModel, *, records: Sequence[str]) -> tuple[str, ...]:
+    """What an answer changes of the arrays that are sent along and do not travel back; a batch norm's statistics are measured anew."""
+    found = {name: array for record in records for name, array in answer.content.array_records[record].items()}
+    paid = [found[name] for name in received.layout.names if name in found]
+    changed = []
+    for name, array in found.items():
+        sent = received.arrays.get(name)
+        if name in received.layout.names or sent is None or sent.dtype.kind != "f" or name.endswith(_MEASURED):
+            continue
+        if not np.array_equal(new := array.numpy(), sent, equal_nan=True):
+            tied = any(tuple(other.shape) == new.shape and np.array_equal(other.numpy(), new) for other in paid)
+            changed += [] if tied else [name]
+    return tuple(changed)
+
+
+@cache
+def _say_unpaid(names: tuple[str, ...]) -> None:
+    if names:
+        log.warning(
+            "the answers change %s, which does not travel, as it is a buffer or frozen in the task's model: it stays as it was sent; make it "
+            "a parameter with a gradient, or keep it in context.state",
+            printable(", ".join(names), most=200),
+        )
 
 
 def _all(records: Mapping[str, ArrayRecord]) -> list[tuple[str, Array]]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
+from flwr.app import ArrayRecord, Message, MetricRecord
+from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Result, Strategy
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fl.aggregation.selection import check_scorable
+from fl.audit.difference import RoundDiffers
 from fl.audit.evaluators.local import Evaluator
 from fl.chain.accounts import anvil_account, ask_password, open_keystore
 from fl.chain.deployment import Deployment
@@ -33,6 +36,7 @@ from fl.coordinator.round.strategy import PayingStrategy
 from fl.coordinator.training import check_whole
 from fl.errors import ConfigError
 from fl.plain_text import plural, ranges
+from fl.protocol import RECORD, TrainRequest
 from fl.scoring.game import ValidationGame
 from fl.scoring.paid import PaidScoring, paid_rule
 from fl.task.doubts import doubts
@@ -41,6 +45,7 @@ from fl.task.objectives import Batch, Objective, objective_of
 from fl.task.preflight import check_model
 from fl.task.rows import Rows, rows_of
 from fl.task.spec import TaskSpec
+from fl.task.spelling import Spelling
 from fl.task.strategies import described
 from fl.task.trust import is_path
 from fl.task.utility import ArraysModel, Utility, check_utility, committed
@@ -195,6 +200,7 @@ class _RefutingStrategy(PayingStrategy):
     ) -> None:
         super().__init__(inner, bundles=bundles, **settings)
         self._bundles, self._invite, self._simulation = bundles, invite, simulation
+        self._spelling = Spelling()
 
     def __getattr__(self, name: str) -> Any:
         # What the app asks of its own strategy, such as a folder that it sets.
@@ -202,11 +208,54 @@ class _RefutingStrategy(PayingStrategy):
             raise AttributeError(name)
         return getattr(self.inner, name)
 
+    # Between the app and the task stand only names: the app's clients are sent, and answer by, the app's own.
+
+    def _take_up(self, initial_arrays: ArrayRecord, num_rounds: int) -> tuple[int, ArrayRecord]:
+        self._spelling = Spelling.of(self.game.model, initial_arrays)
+        first, arrays = super()._take_up(self._by_module(initial_arrays), num_rounds)
+        return first, self._by_app(arrays)
+
+    def _open(self, number: int, arrays: ArrayRecord, *, hand: Any = None) -> Any:
+        return super()._open(number, self._by_module(arrays), hand=hand)
+
+    def _messages(self, *given: Any) -> list[Message]:
+        messages = super()._messages(*given)
+        for message in messages:
+            request = TrainRequest.from_record(message.content.config_records[RECORD])
+            message.content[RECORD] = replace(request, names=self._spelling.names(request.names)).to_record()
+        return messages
+
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[ArrayRecord, MetricRecord | None]:
+        """As the paying strategy's, by the app's names."""
+        try:
+            arrays, metrics = super().aggregate_train(server_round, replies)
+        except (
+            RoundDiffers
+        ) as error:  # the same process, model and rows: what is left is a loss that went on in between
+            raise ConfigError(
+                f"the {error.what} of round {server_round} is another one when it is computed again; let the loss go by model and batch alone, "
+                "and not by what changes as rounds go on, such as another network, a schedule or what it keeps"
+            ) from error
+        return self._by_app(arrays), metrics
+
+    def _by_module(self, arrays: ArrayRecord) -> ArrayRecord:
+        return ArrayRecord(self._spelling.to_module(arrays)) if self._spelling.told else arrays
+
+    def _by_app(self, arrays: ArrayRecord) -> ArrayRecord:
+        return ArrayRecord(self._spelling.to_app(arrays)) if self._spelling.told or self._spelling.tied else arrays
+
     def start(self, *given: Any, **named: Any) -> Result:
         """As the paying strategy's."""
+        if self._simulation is not None:
+            _tell_of_nodes(named["grid"] if "grid" in named else given[0], clients=len(self.task.enrolments()))
         with refuting_challenges(self._invite, bundles=self._bundles, account=self.task.coordinator):
             result = super().start(*given, **named)
-        state = self.task.state()
+        state, last = self.task.state(), self._before
+        if last.leaves and not any(leaf.cumulative for leaf in last.leaves):
+            log.warning(
+                "nobody has earned anything: over all rounds together no client took anything off the loss on the validation rows; see that "
+                "clients minimise what is measured there, with steps that are not too long"
+            )
         if state.posted < state.rounds:
             log.warning(
                 "still to come of the task: round%s %s; start again for %s",
@@ -214,8 +263,10 @@ class _RefutingStrategy(PayingStrategy):
                 ranges(range(state.posted + 1, state.rounds + 1)),
                 "them" if state.rounds - state.posted > 1 else "it",
             )
+            if self._simulation is not None and last.header is not None:
+                lines = self._simulation.earned(self.task, last.leaves)
+                log.warning("earned in %s so far:\n%s", plural(state.posted, "round"), "\n".join(lines))
         elif self._simulation is not None:
-            last = self._before
             if last.header is not None and state.status == Status.STARTED:
                 lines = self._simulation.pay_out(self.task, last.header, last.leaves)
                 log.warning("all rounds are on chain, and everybody is paid out:\n%s", "\n".join(lines))
@@ -226,6 +277,23 @@ class _RefutingStrategy(PayingStrategy):
                 self._bundles,
             )
         return result
+
+
+def _tell_of_nodes(grid: Grid, *, clients: int) -> None:
+    """Say which partitions of a simulation are no clients, or clients whose partition there is not."""
+    nodes = len(list(grid.get_node_ids()))
+    if nodes == clients:
+        return
+    odd = ranges(range(min(nodes, clients), max(nodes, clients)))
+    many = "s" if abs(nodes - clients) > 1 else ""
+    log.warning(
+        "the simulation has %s, and clients is %d: partition%s %s %s; give both one number (num-supernodes sets that of nodes)",
+        plural(nodes, "node"),
+        clients,
+        many,
+        odd,
+        "cannot be paid" if nodes > clients else "will earn nothing",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -272,9 +340,10 @@ def _given(model: Any, *, loss: Any, validation: Any, utility: Any) -> _Given:
 
 
 def _trainable(told: str | Iterable[str], model: nn.Module) -> str:
-    """Name patterns with commas; initial arrays that are a list are meant by the model's names in their order."""
-    if isinstance(told, Mapping) and (named := named_by(model, told)) is not None:
-        told = named
+    """Name patterns with commas; initial arrays are meant by the model's names: in their order if they are a list."""
+    if isinstance(told, Mapping):
+        named = named_by(model, told)
+        told = Spelling.of(model, told).to_module(told) if named is None else named
     return told if isinstance(told, str) else ",".join(told)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.func import vmap
 from torch.nn import functional
 
-from fl.errors import FairshareError
+from fl.errors import ConfigError, FairshareError
 from fl.task.data.text import IGNORED
 
 Batch = tuple[Tensor, ...] | dict[str, Tensor]
@@ -230,6 +230,7 @@ class LanguageModelling(Objective):
 
     def forward(self, model: nn.Module, batch: Batch) -> Tensor:
         """One loss a row, in nats a token."""
+        check_target(batch)
         if isinstance(batch, dict):
             inputs = {name: array for name, array in batch.items() if name != "labels"}
             logits, targets = logits_of(model(**inputs))[:, :-1], batch["labels"][:, 1:]
@@ -240,6 +241,22 @@ class LanguageModelling(Objective):
         )
         counted = targets != IGNORED
         return (losses * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+
+def check_target(batch: Batch) -> None:
+    """A module takes the target from the last place of a tuple, or from `labels`. Raises: ConfigError if there is none."""
+    if isinstance(batch, dict):
+        if "labels" not in batch:
+            first, *_, last = [*batch, *batch]
+            raise ConfigError(
+                f"the batches have {', '.join(batch)}, and a loss module takes its targets from labels; call them so, or give a function, "
+                f"as loss=lambda model, batch: criterion(model(batch[{first!r}]), batch[{last!r}])"
+            )
+    elif len(batch) < 2:
+        raise ConfigError(
+            "the batches are inputs alone, and a loss module takes targets too; give (inputs, targets), such as (x, x) to an autoencoder, or "
+            "a function loss(model, batch)"
+        )
 
 
 def objective_of(loss: Any) -> Objective:
@@ -279,6 +296,7 @@ def _single_rows(batch: Batch) -> Iterator[Batch]:
 
 
 def _output_and_target(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    check_target(batch)
     if isinstance(batch, dict):
         target = batch["labels"]
         output = model(**{name: array for name, array in batch.items() if name != "labels"})

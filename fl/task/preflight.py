@@ -18,12 +18,14 @@ from fl.task.data.text import IGNORED
 from fl.task.doubts import reach
 from fl.task.draws import drawing_alike
 from fl.task.model_vector import batch_norms, travelling
-from fl.task.objectives import Batch, Binary, MultiLabel, Objective
+from fl.task.objectives import Batch, Binary, MultiLabel, Objective, OutputObjective, check_target
 from fl.task.rows import Rows
 from fl.task.utility import Utility
 
 FEW = 8  # rows that are tried
 _LONGEST = 200  # characters of torch's own words
+_DRAWS = 8  # of a model that draws in forward
+_MOST_ERRORS = 6  # standard errors by which its losses may differ
 
 
 class UnfitModel(FairshareError):
@@ -72,17 +74,19 @@ def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_siz
             "look for a loss that outputs cannot change, as cross-entropy of a single output is, for layers that pass nothing on, or "
             "for targets that do not fit the loss",
         )
+    _check_same(first, _gradients(model, objective, rows))
     _check_mean(model, objective, rows)
     _check_logarithms(model, objective, rows)
     _check_probabilities(model, objective, rows)
     _check_reached(named, first)
-    _check_same(first, _gradients(model, objective, rows))
     if batch_size is not None:
         _check_training(model, objective, rows, batch_size=batch_size)
 
 
 def _check_targets(objective: Objective, rows: Rows) -> None:
     """Refuse targets that a loss of classes takes without a word, and makes nonsense of."""
+    if isinstance(objective, OutputObjective):
+        check_target(rows.take(slice(0, 1)).batch())
     labels, loss = rows.labels, getattr(objective, "loss", None)
     if labels.is_complex() or not labels.numel():
         return
@@ -174,25 +178,49 @@ def _loss(model: nn.Module, objective: Objective, batch: Batch, *, rows: Rows) -
 def _check_mean(model: nn.Module, objective: Objective, rows: Rows) -> None:
     if len(rows) < 2:
         return
+    whole, mean = _together_and_alone(model, objective, rows)
+    halves = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
+    allowed = (0.05 if halves else 1e-3) * max(abs(whole), abs(mean), 1e-6) + (1e-3 if halves else 1e-6)
+    if abs(whole - mean) <= allowed or (_draws(model, objective, rows) and _agree_on_average(model, objective, rows)):
+        return
+    made = _outputs(model, rows)
+    raise UnfitModel(
+        f"the loss of {len(rows)} rows together is {whole:.6g}, the mean of their losses one by one {mean:.6g}"
+        f"{_shapes(made, rows)}",
+        f"a loss has to be the mean over its rows: {_to_mean(whole, mean, made=made, rows=rows)}",
+    )
+
+
+def _together_and_alone(model: nn.Module, objective: Objective, rows: Rows, *, seed: int = 0) -> tuple[float, float]:
+    """The loss of rows as one batch, and the mean of their losses one by one."""
     with torch.no_grad():
-        with drawing_alike():
+        with drawing_alike(seed=seed):
             whole = float(_loss(model, objective, rows.batch(), rows=rows))
         alone = []
         for row in range(len(rows)):
             single = rows.take(slice(row, row + 1))
-            with drawing_alike():
+            with drawing_alike(seed=seed):
                 alone.append(float(_loss(model, objective, single.batch(), rows=single)))
-    mean = sum(alone) / len(alone)
-    halves = any(parameter.dtype in (torch.bfloat16, torch.float16) for parameter in model.parameters())
-    # Whoever draws in forward draws otherwise for a row than for a batch: no more than its loss says of that can be asked.
-    allowed = (0.05 if halves else 1e-3) * max(abs(whole), abs(mean), 1e-6) + (1e-3 if halves else 1e-6)
-    if abs(whole - mean) <= allowed or _draws(model, objective, rows):
-        return
-    raise UnfitModel(
-        f"the loss of {len(rows)} rows together is {whole:.6g}, the mean of their losses one by one {mean:.6g} "
-        f"({_shapes(model, rows)})",
-        "a loss has to be the mean over its rows: give outputs and targets one shape, (N, 1) against (N,) pairs every output "
-        "with every target; leave out reduction='sum' and what looks at other rows of a batch",
+    return whole, sum(alone) / len(alone)
+
+
+def _agree_on_average(model: nn.Module, objective: Objective, rows: Rows) -> bool:
+    """Whoever draws in forward draws otherwise for a row than for a batch; over many draws both still come to the same."""
+    found = [_together_and_alone(model, objective, rows, seed=1000 * draw) for draw in range(1, _DRAWS + 1)]
+    gaps = torch.tensor([whole - mean for whole, mean in found], dtype=torch.float64)
+    size = max(max(abs(whole), abs(mean)) for whole, mean in found)
+    return abs(float(gaps.mean())) <= _MOST_ERRORS * float(gaps.std()) / math.sqrt(_DRAWS) + 0.05 * size
+
+
+def _to_mean(whole: float, mean: float, *, made: Tensor | None, rows: Rows) -> str:
+    """What makes a mean of a loss that is none, by what it looks like."""
+    if abs(whole - len(rows) * mean) <= 1e-3 * abs(whole):
+        return "leave out reduction='sum', or divide it by the number of rows"
+    if made is not None and made.shape != rows.labels.shape and made.numel() == rows.labels.numel():
+        return "give outputs and targets one shape, (N, 1) against (N,) pairs every output with every target"
+    return (
+        "leave out what looks at other rows of a batch, as a Dice, contrastive or ranking term over all of them does, or a division by "
+        "the sum of the batch's weights; a loss(model, batch) may give one loss a row"
     )
 
 
@@ -284,7 +312,7 @@ _HINTS = (
     (
         ("class probabilities",),
         "cross-entropy takes an output for each class, shape (n, classes); for one logit a row use task.loss=binary "
-        "(fl.task.objectives.Binary for paying)",
+        "(fl.task.objectives.Binary for paying), for several labels a row multi_label (nn.BCEWithLogitsLoss(), and floats)",
     ),
     (
         ("for argument #1 'indices'",),
@@ -325,15 +353,22 @@ def _hint(model: nn.Module, error: Exception | SystemExit) -> str:
     return found.format(kinds=", ".join(kinds))
 
 
-def _shapes(model: nn.Module, rows: Rows) -> str:
+def _outputs(model: nn.Module, rows: Rows) -> Tensor | None:
     try:
         batch = rows.batch()
         with torch.no_grad(), drawing_alike():
             made = model(*batch[:-1]) if isinstance(batch, tuple) else None
     except Exception:  # it is only for the message
-        made = None
-    outputs = f"outputs of shape {tuple(made.shape)}, " if isinstance(made, Tensor) else ""
-    return f"{outputs}targets of shape {tuple(rows.labels.shape)}"
+        return None
+    return made if isinstance(made, Tensor) else None
+
+
+def _shapes(made: Tensor | None, rows: Rows) -> str:
+    return (
+        f" (outputs of shape {tuple(made.shape)}, targets of shape {tuple(rows.labels.shape)})"
+        if made is not None
+        else ""
+    )
 
 
 def _words(error: Exception | SystemExit) -> str:

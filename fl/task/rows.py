@@ -37,7 +37,10 @@ class Rows:
             )
         if not counts or min(counts) == 0 or len(set(counts)) > 1:
             told = ", ".join(f"{len(array)} of {name}" for name, array in self.arrays.items())
-            raise ValueError(f"the validation set has {told or 'nothing'}; it needs as many of each, and at least one")
+            raise ValueError(
+                f"the validation set has {told or 'nothing'}; it needs as many of each, and at least one: what all rows share, such as a "
+                "graph's edges, goes into a function loss(model, batch)"
+            )
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -126,29 +129,48 @@ def _read(validation: Any) -> Rows:
         return Rows(
             arrays={str(name): _tensor(values, name=str(name)) for name, values in validation.items()}, form=NAMED
         )
-    if isinstance(validation, tuple) and len(validation) == 2:
-        inputs, targets = validation
-        if isinstance(inputs, Mapping):
-            arrays = {str(name): _tensor(given, name=str(name)) for name, given in inputs.items()}
-            return Rows(arrays={**arrays, _LABELS: _tensor(targets, name=_LABELS)}, form=NAMED)
-        if isinstance(inputs, tuple):
-            return _in_order([*inputs, targets])
-        return Rows(
-            arrays={_FEATURES: _tensor(inputs, name="inputs"), _LABELS: _tensor(targets, name="targets")}, form=PAIR
-        )
-    if isinstance(validation, tuple) and len(validation) > 2:
-        return _in_order(list(validation))
+    if isinstance(validation, tuple) and validation:
+        return _of_tuple(validation)
     if not isinstance(validation, Iterable) or isinstance(validation, Tensor | str) or hasattr(validation, "__array__"):
         wrapped = ": of a Dataset, a DataLoader" if hasattr(validation, "__getitem__") else ""
         raise ConfigError(
-            f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either{wrapped}"
+            f"validation is a {type(validation).__name__}; give (inputs, targets), a dict of arrays, or batches of either{wrapped}; "
+            "inputs without targets are (inputs,)"
         )
-    parts = [_read(tuple(batch) if isinstance(batch, list) else batch) for batch in validation]
+    if isinstance(validation, list) and any(hasattr(batch, "__array__") for batch in validation):
+        raise ConfigError(
+            f"validation is a list with a {type(validation[0]).__name__} in it; give a tuple (inputs, targets), or a list of such batches, in "
+            "which inputs without targets are (inputs,)"
+        )
+    parts = [_read(_batch(given)) for given in validation]
     if not parts:
         raise ConfigError(
             "validation has no batch; an iterator that was read before is empty, so give a list or a loader"
         )
     return _joined(parts)
+
+
+def _of_tuple(given: tuple[Any, ...]) -> Rows:
+    if len(given) == 1:
+        return Rows(arrays={"input 0": _tensor(given[0], name="input 0")}, form=TUPLE)
+    if len(given) > 2:
+        return _in_order(list(given))
+    inputs, targets = given
+    if isinstance(inputs, Mapping):
+        arrays = {str(name): _tensor(values, name=str(name)) for name, values in inputs.items()}
+        return Rows(arrays={**arrays, _LABELS: _tensor(targets, name=_LABELS)}, form=NAMED)
+    if isinstance(inputs, tuple):
+        return _in_order([*inputs, targets])
+    return Rows(
+        arrays={_FEATURES: _tensor(inputs, name="inputs"), _LABELS: _tensor(targets, name="targets")}, form=PAIR
+    )
+
+
+def _batch(given: Any) -> Any:
+    """As a loader gives it: a list for a tuple, and the inputs alone where a data set has no more."""
+    if hasattr(given, "__array__") and not isinstance(given, Mapping):
+        return (given,)
+    return tuple(given) if isinstance(given, list) else given
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

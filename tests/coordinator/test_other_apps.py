@@ -22,6 +22,7 @@ from coordinator.other_apps import (
 )
 from flwr.app import ArrayRecord, Message
 from flwr.clientapp import ClientApp
+from flwr.serverapp.strategy import FedAvg
 from torch import nn
 from torch.nn import functional
 
@@ -238,6 +239,74 @@ def test_a_list_of_arrays_that_is_not_the_models_is_refused_before_anybody_train
         strategy.start(grid_of(lambda *_: pytest.fail("trained")), ArrayRecord(arrays))
 
 
+class Words(nn.Module):
+    """Reads and writes by one table, as language models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.out = nn.Embedding(6, 4), nn.Linear(4, 6, bias=False)
+        self.out.weight = self.words.weight
+
+    def forward(self, ids):
+        return self.out(self.words(ids))
+
+
+def test_weights_with_two_names_are_sent_alike_under_both(told):
+    ids = torch.arange(60) % 6
+    told |= {"validation": (ids, (ids + 1) % 6)}
+    strategy = paying(strategy_of(), model=seeded(Words), **told)
+    sent = []
+
+    def train(message, partition):
+        arrays = message.content["arrays"]
+        assert (arrays["words.weight"].numpy() == arrays["out.weight"].numpy()).all()
+        sent.append(arrays["out.weight"].numpy())
+        net = trained(Words(), arrays, lambda net: functional.cross_entropy(net(ids + 0), (ids + 1) % 6))
+        return content(ArrayRecord(net.state_dict()))
+
+    result = strategy.start(grid_of(train), ArrayRecord(seeded(Words).state_dict()), num_rounds=2)
+    assert np.abs(sent[-1] - sent[0]).max() > 0.01  # the second round goes on from the first
+    assert (result.arrays["words.weight"].numpy() == result.arrays["out.weight"].numpy()).all()
+    assert paid(strategy) > 0
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs fairshare[llm]")
+@pytest.mark.parametrize("trainable", ["adapters", "arrays"])
+def test_adapters_by_the_names_that_peft_saves_them_by(told, rows, trainable):
+    from peft import (  # noqa: PLC0415 - only where the extra is there
+        LoraConfig,
+        get_peft_model,
+        get_peft_model_state_dict,
+        set_peft_model_state_dict,
+    )
+
+    def build():
+        base = seeded(lambda: nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 2)))
+        return get_peft_model(base, LoraConfig(r=2, target_modules=["0"], modules_to_save=["1"]))
+
+    model = seeded(build)
+    arrays = ArrayRecord(get_peft_model_state_dict(model))
+    strategy = paying(strategy_of(), model=model, trainable=arrays if trainable == "arrays" else trainable, **told)
+
+    def train(message, partition):
+        x, y = part_of(rows, partition)
+        net = build()
+        found = set_peft_model_state_dict(net, message.content["arrays"].to_torch_state_dict())
+        assert not found.unexpected_keys
+        for name, array in get_peft_model_state_dict(net).items():
+            assert np.array_equal(array.detach().numpy(), message.content["arrays"][name].numpy())
+        net = trained(net, ArrayRecord(), lambda net: functional.cross_entropy(net(x), y))
+        return content(ArrayRecord(get_peft_model_state_dict(net)))
+
+    seen = []
+    result = strategy.start(
+        grid_of(train), arrays, num_rounds=2, evaluate_fn=lambda number, arrays: seen.append(list(arrays))
+    )
+    assert seen == [list(arrays)] * 3
+    assert list(result.arrays) == list(arrays)
+    assert paid(strategy) > 0
+
+
 class Scaled(nn.Module):
     """One of its parameters is a single number, as a temperature is."""
 
@@ -390,6 +459,17 @@ def test_an_app_without_a_deployment_gets_a_chain_of_its_own(told, rows, tmp_pat
     assert "partition 2: " in caplog.text
     (folder,) = (tmp_path / "simulated").iterdir()
     assert {"anvil.log", "bundles", "deployment.json", "invite.json"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"), [(2, "partition 2 will earn nothing"), (5, "partitions 3–4 cannot be paid")]
+)
+def test_a_simulation_of_fewer_or_more_nodes_than_clients_says_so(told, rows, caplog, nodes, message):
+    strategy = paying(FedAvg(fraction_evaluate=0.0, min_available_nodes=2), model=linear(), **told)
+    grid = grid_of(classify(rows))
+    grid = LocalGrid(grid._app, {n + 2: {"partition-id": n, "num-partitions": nodes} for n in range(nodes)})
+    strategy.start(grid, ArrayRecord(linear().state_dict()), num_rounds=1)
+    assert f"the simulation has {nodes} nodes, and clients is 3: {message}; give both one number" in caplog.text
 
 
 def test_a_node_that_is_not_simulated_signs_nothing_for_a_simulated_task(told, rows, caplog):

@@ -161,6 +161,23 @@ def test_a_strategy_with_a_start_of_its_own_runs_it(told, rows, tmp_path):
     assert paid(strategy) > 0
 
 
+class Stopping(Keeping):
+    """Breaks off when it is content."""
+
+    def start(self, grid, initial_arrays, num_rounds=3, timeout=3600, **_):
+        return super().start(grid, initial_arrays, 1, timeout, evaluate_fn=lambda *_: None)
+
+
+def test_a_strategy_that_stops_early_in_a_simulation_says_what_was_earned_until_then(told, rows, caplog):
+    strategy = paying(strategy_of(Stopping), model=linear(), **told)
+    strategy.set_folder(None)
+    strategy.start(grid_of(classify(rows)), ArrayRecord(linear().state_dict()), num_rounds=2)
+    assert "still to come of the task: round 2; start again for it" in caplog.text
+    lines = caplog.text.partition("earned in 1 round so far:\n")[2].splitlines()[:CLIENTS]
+    assert [line.partition(":")[0] for line in lines] == [f"partition {number}" for number in range(CLIENTS)]
+    assert any(float(line.split()[2]) > 0 for line in lines)
+
+
 def test_an_argument_that_no_start_takes_is_refused(told, rows):
     strategy = paying(strategy_of(), model=linear(), **told)
     with pytest.raises(TypeError, match="FedAvg.start has no argument mark"):

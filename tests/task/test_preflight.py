@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.utils.data import TensorDataset
+from torch.utils.data import DataLoader, TensorDataset
 
 from fl.errors import ConfigError, FairshareError
 from fl.task.objectives import Binary, Huber, MultiLabel, SquaredError, objective_of
@@ -81,6 +81,19 @@ def probable():
         net.layer.weight.mul_(0.01)
         net.layer.bias.fill_(0.5)
     return net
+
+
+def against_the_batch(model, batch):
+    """Every row against the others, as two views of it are told apart."""
+    first, second = (model(batch[0] + 0.1 * torch.randn_like(batch[0])) for _ in range(2))
+    return functional.cross_entropy(first @ second.T, torch.arange(len(first)))
+
+
+def overlap(model, batch):
+    """The Dice coefficient of a whole batch, beside a loss of each row."""
+    chances, wanted = model(batch["x"]).sigmoid(), batch["mask"].float()
+    shared = 2 * (chances * wanted).sum() / (chances.sum() + wanted.sum())
+    return functional.binary_cross_entropy(chances, wanted) + 1 - shared
 
 
 class Counting(Net):
@@ -179,6 +192,12 @@ GOOD = {
     "slices of one storage": (Slices(), CROSS_ENTROPY, (X, CLASSES)),
     "weights by parametrization": (nn.utils.parametrizations.weight_norm(nn.Linear(5, 3)), CROSS_ENTROPY, (X, CLASSES)),
     "a number alone": (Scaled(), CROSS_ENTROPY, (X, CLASSES)),
+    "inputs alone": (Net(outputs=5), lambda model, batch: (model(batch[0]) - batch[0]).square().mean(1), (X,)),
+    "noise in a loss without targets": (
+        Noisy(outputs=5),
+        lambda model, batch: (model(batch[0]) - batch[0]).square().mean(),
+        (X,),
+    ),
     "noise": (Noisy(), CROSS_ENTROPY, (X, CLASSES)),
     "batch norm": (normed(), CROSS_ENTROPY, (X * 1000, CLASSES)),
 }
@@ -205,9 +224,25 @@ BAD = {
     "dict": (Net(lambda out: {"logits": out}), CROSS_ENTROPY, (X, CLASSES), "the model gives a dict with logits; return"),
     "lazy": (nn.Sequential(nn.LazyLinear(3)), CROSS_ENTROPY, (X, CLASSES), "layer 0 is lazy and has no size yet; give its"),
     "mse of (N, 1) and (N,)": (
-        Net(outputs=1), nn.MSELoss(), (X, X[:, 0]), r"\(outputs of shape \(8, 1\), targets of shape \(8,\)\); a loss has to be",
+        Net(outputs=1), nn.MSELoss(), (X, X[:, 0]), r"\(outputs of shape \(8, 1\), targets of shape \(8,\)\); .*: give outputs and targets one",
     ),
     "sum": (Net(), nn.CrossEntropyLoss(reduction="sum"), (X, CLASSES), "leave out reduction='sum'"),
+    "own sum": (
+        Net(), lambda model, batch: functional.cross_entropy(model(batch[0]), batch[1], reduction="sum"), (X, CLASSES),
+        "one by one .*: leave out reduction='sum', or divide it by the number of rows$",
+    ),
+    "rows against each other, with noise": (Net(), against_the_batch, (X,), "leave out what looks at other rows of a batch, as a Dice, con"),
+    "a coefficient of the whole batch": (Net(), overlap, {"x": X, "mask": X[:, :3] > 0}, "give one loss a row$"),
+    "weights that share the batch out": (
+        Net(), lambda model, batch: (functional.cross_entropy(model(batch[0]), batch[2], reduction="none") * batch[1]).sum() / batch[1].sum(),
+        (X, X[:, 0] ** 2, CLASSES), "a division by the sum of the batch's weights",
+    ),
+    "names without labels": (
+        Net(), CROSS_ENTROPY, {"image": X, "mask": CLASSES},
+        r"have image, mask, and a loss module takes its targets from labels; .* batch: criterion\(model\(batch\['image'\]\), batch\['mask'\]\)",
+    ),
+    "inputs alone under a module": (Net(), CROSS_ENTROPY, (X,), r"inputs alone, .*; give \(inputs, targets\), such as \(x, x\)"),
+    "several labels under cross-entropy": (Net(), CROSS_ENTROPY, (X, (X[:, :3] > 0).astype(int)), "for several labels a row multi_label"),
     "no reduction": (Net(), nn.CrossEntropyLoss(reduction="none"), (X, CLASSES), r"the loss has shape \(8,\), .*make it one real"),
     "looks at other rows": (Net(lambda out: out - out.mean(0)), CROSS_ENTROPY, (X, CLASSES), "what looks at other rows of a batch"),
     "one logit against classes": (Net(outputs=1), nn.BCEWithLogitsLoss(), (X, CLASSES > 0), "use task.loss=binary"),
@@ -307,6 +342,14 @@ def test_a_model_that_cannot_be_copied_is_refused():
         check_model(Held(), objective_of(CROSS_ENTROPY), rows_of((X, CLASSES)))
 
 
+def test_a_loader_of_inputs_alone_gives_rows_without_targets():
+    for data in (torch.from_numpy(X), TensorDataset(torch.from_numpy(X))):
+        found = rows_of(DataLoader(data, batch_size=7))
+        (inputs,) = found.batch()
+        assert torch.equal(inputs, torch.from_numpy(X))
+        assert found.hash() == rows_of((X,)).hash() != rows_of((X, X)).hash()
+
+
 @pytest.mark.parametrize(
     ("validation", "message"),
     [
@@ -318,6 +361,12 @@ def test_a_model_that_cannot_be_copied_is_refused():
         ((torch.from_numpy(X) * 1j, CLASSES), "validation's inputs is torch.complex64; give real numbers"),
         ((X, CLASSES[:5]), "validation cannot be read: the validation set has 24 inputs and 5 labels"),
         ({"x": X, "y": CLASSES[:5]}, "validation cannot be read: the validation set has 24 of x, 5 of y"),
+        (
+            ((X, IDS[:2]), CLASSES),
+            "24 of input 0, 2 of input 1, 24 of labels; .*: what all rows share, such as a graph's edges",
+        ),
+        ([X, CLASSES], r"validation is a list with a ndarray in it; give a tuple \(inputs, targets\)"),
+        (torch.from_numpy(X), r"validation is a Tensor; give .*; inputs without targets are \(inputs,\)"),
         (X, "validation is a ndarray; give"),
         (
             TensorDataset(torch.from_numpy(X), torch.from_numpy(CLASSES)),

@@ -78,12 +78,22 @@ class Simulation:
             header: Of its last round.
             leaves: Of that round.
         """
-        sponsor, state = anvil_account(0, chain_id=self.deployment.chain_id), task.state()
+        sponsor, lines = anvil_account(0, chain_id=self.deployment.chain_id), self.earned(task, leaves)
         claim_for_all(task, header, leaves=leaves, account=sponsor)
         close_and_return_stakes(task, account=sponsor)
-        earned = {leaf.account: state.due(leaf.cumulative) for leaf in leaves}
+        return lines
+
+    def earned(self, task: PaidTask, leaves: Sequence[Leaf]) -> list[str]:
+        """What each partition has earned until a round, a line each.
+
+        Args:
+            task: On chain.
+            leaves: Of that round.
+        """
+        state = task.state()
+        due = {leaf.account: state.due(leaf.cumulative) for leaf in leaves}
         owners = [self.client(partition).address for partition in range(len(leaves))]
-        return [f"partition {place}: {in_tokens(earned[owner])}" for place, owner in enumerate(owners)]
+        return [f"partition {place}: {in_tokens(due[owner])}" for place, owner in enumerate(owners)]
 
 
 def simulation(deployment: Path, *, accounts: int, folder: Path | None = None) -> Simulation:
