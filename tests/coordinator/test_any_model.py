@@ -139,7 +139,7 @@ def test_adapters_of_a_language_model_are_trained_scored_and_paid(anvil, tmp_pat
         ({"config": {"model_type": "nothing"}}, "model.arguments.config is not a language model's"),
         (
             {"config": LLAMA["config"], "lora": {"target_modules": ["nowhere"]}},
-            "model.arguments.lora does not fit the base",
+            "lora.target_modules names 'nowhere', and the base has no such layer; it has down_proj, embed_tokens, gate_proj",
         ),
         ({"config": LLAMA["config"], "dtype": "int8"}, "model.arguments.dtype is 'int8'; set float32 or bfloat16"),
         ({"base": "../../etc"}, "write the name of a folder in"),
