@@ -13,6 +13,7 @@ from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
 from fl.task.data.schema import TableSchema
 from fl.task.data.shard import read_image_shard, read_unlabelled
+from fl.task.data.text import is_text_schema, read_text_shard, text_schema
 
 
 def read_inputs(
@@ -36,4 +37,7 @@ def read_inputs(
                 fix="call the model from Python: `fl.task.saved_model.SavedModel.read`",
             )
         return read_image_shard(path, num_classes=1 << 8, feature_shape=shape).data.features, []
+    if is_text_schema(schema):
+        shard = read_text_shard(path, schema=text_schema(schema))
+        return shard.data.features, list(shard.notes)
     return read_unlabelled(path, schema=TableSchema.from_json(json.dumps(schema)), style=style or FileStyle())
