@@ -20,11 +20,22 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
-from fl.plain_text import agreeing, plural
+from fl.plain_text import agreeing, plural, printable
 from fl.task.data.dataset import Dataset, Federation, Shard
-from fl.task.data.documents import SUFFIXES, Message, conversations, is_plain, is_saved_dataset, texts, unreadable
+from fl.task.data.documents import (
+    SUFFIXES,
+    Message,
+    check_one_split,
+    check_plain,
+    conversations,
+    is_plain,
+    is_saved_dataset,
+    texts,
+    unreadable,
+)
 from fl.task.data.errors import DataError
 from fl.task.data.holdout import split_rows
+from fl.task.data.text_file import absent
 from fl.task.data.tokens import BYTES, Tokens, tokens_named
 
 FORMS = ("text", "chat")
@@ -107,6 +118,8 @@ def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = 
     Raises: DataError if it cannot be read or is too short for one row.
     """
     path = expanded(path)
+    if not path.exists():
+        raise absent(path)
     files = _files(path) if path.is_dir() and not is_saved_dataset(path) else [path]
     data, notes = _read(files, schema=schema, source=str(path))
     return TextShard(name=name or path.stem, data=data, notes=notes)
@@ -181,6 +194,7 @@ def load_texts(
 
 
 def _files(folder: Path) -> list[Path]:
+    check_one_split(folder)
     found = [
         path
         for path in sorted(folder.iterdir())
@@ -206,6 +220,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _read(files: list[Path], *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
     tokens = schema.reader()
+    for path in filter(is_plain, files):
+        check_plain(path)
     if schema.form == "chat":
         return _talks(files, tokens, schema=schema, source=source)
     values = _stream(files, tokens, schema=schema)
@@ -257,12 +273,13 @@ def _kept(parts: Iterator[NDArray[Any]], *, dtype: Any) -> NDArray[Any]:
 
 
 def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
-    cut, silent = 0, 0
+    cut, silent, roles = 0, 0, set[str]()
 
     def rows() -> Iterator[NDArray[np.int32]]:
         nonlocal cut, silent
         for path in files:
             for talk in conversations(path, field=schema.source):
+                roles.update(role for role, _ in talk)
                 row, whole = _talk(talk, tokens, context=schema.context)
                 if row is None:
                     silent += 1
@@ -272,10 +289,16 @@ def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str
 
     values = _kept(rows(), dtype=np.int32).reshape(-1, 2, schema.context)
     if not len(values):
+        spoken = (
+            f" (its roles are {', '.join(sorted(map(printable, roles))[:6])})"
+            if roles and _ANSWERS not in roles
+            else ""
+        )
         raise DataError(
-            seen=f"{source} has no conversation with a word of the {_ANSWERS} within {schema.context} tokens",
+            seen=f"{source} has no conversation with a word of the {_ANSWERS} within {schema.context} tokens{spoken}",
             expected="one at least",
-            fix=f"call those whose words are to be learnt {_ANSWERS!r}, or ask for a task with a longer data.context",
+            fix=f"call those whose words are to be learnt {_ANSWERS!r}"
+            + ("" if spoken else ", or ask for a task with a longer data.context"),
         )
     notes = (
         [
@@ -299,7 +322,7 @@ def _talk(talk: list[Message], tokens: Tokens, *, context: int) -> tuple[NDArray
     told: list[int] = []
     learnt: list[bool] = []
     for role, content in talk:
-        for text, counts in ((f"<|{role}|>\n", False), (f"{content}\n", role == _ANSWERS)):
+        for text, counts in ((f"<|{role}|>\n", False), (f"{content}\n", role == _ANSWERS and bool(content.strip()))):
             made = tokens.encode(text).tolist()
             told += made
             learnt += [counts] * len(made)
