@@ -31,7 +31,8 @@ class TaskConfig:
     learning_rate: float | None = None
     momentum: float = 0.0  # of the local steps, 0 for none
     optimizer: str = "sgd"  # of the local steps: sgd or adam
-    loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
+    # cross_entropy, mse, huber, binary, multi_label, language_modelling, token_classification, preference, or an import path
+    loss: str = "cross_entropy"
     trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
     block_bits: int = 16  # of an update's values on the wire: 16, or 8 with error feedback, a quarter of float32
     norm_cap: str = "10"  # a longer update is scaled down to this norm

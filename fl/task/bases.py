@@ -43,7 +43,13 @@ def extra(name: str) -> Any:
 
 
 def load_classes(config: object, base: object, *, kind: str) -> None:
-    """Import what a model of a config or a base is made of; building says what is wrong with either."""
+    """Import what a model of a config or a base is made of; building says what is wrong with either.
+
+    Args:
+        config: Settings of an architecture, if it is drawn.
+        base: Its name, if it is read.
+        kind: As of `drawn`.
+    """
     transformers = extra("transformers")
     with suppress(ValueError, TypeError, KeyError, AttributeError, OSError, ImportError), quiet(transformers):
         if isinstance(config, Mapping):
@@ -89,7 +95,7 @@ def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str,
         base: The name of a folder in $FAIRSHARE_BASES, or of a model in the hub cache.
         kind: As of `drawn`.
         settings: Of the head.
-        head: Beginnings of names of weights that a base may lack, which are drawn then.
+        head: Layers that a base may lack, by a part of their names; they are drawn then.
     Raises: ConfigError for a base that is not here, is not whole, or would need code of its own.
     """
     if not NAME.fullmatch(base):
@@ -126,11 +132,11 @@ def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str,
                 f"the base {base} needs code of its own, which is never run; take a base of an architecture that transformers has"
             ) from error
         raise ConfigError(f"the base {base} cannot be read ({first_line(error)}); {_fix(base)}") from error
-    if other := sorted(str(entry[0]) for entry in report["mismatched_keys"] if not str(entry[0]).startswith(head)):
+    if other := sorted(str(entry[0]) for entry in report["mismatched_keys"] if not _is_of(head, str(entry[0]))):
         raise ConfigError(
             f"the base {base} has {other[0]} of another shape than its config.json says; fetch its folder again"
         )
-    if absent := sorted(name for name in report["missing_keys"] if not name.startswith(head)):
+    if absent := sorted(name for name in report["missing_keys"] if not _is_of(head, name)):
         more = f" and {len(absent) - _SHOWN} more" if len(absent) > _SHOWN else ""
         raise ConfigError(
             f"the base {base} lacks {', '.join(absent[:_SHOWN])}{more}, which {type(model).__name__} has; fetch its folder again: what is "
@@ -162,6 +168,10 @@ def quiet(transformers: Any) -> Iterator[None]:
         told.set_verbosity(level)
         if bars:
             told.enable_progress_bar()
+
+
+def _is_of(head: tuple[str, ...], name: str) -> bool:
+    return not set(head).isdisjoint(name.split("."))
 
 
 def _place(base: str) -> str:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from fl.errors import ConfigError
 from fl.task.bases import drawn, extra, first_line, found, load_classes, quiet
+from fl.task.data.labelled_text import PADDING
 
-PADDING = -1  # a place behind the end of a text, which holds no token
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 # Of peft's LoraConfig; others read files, import modules by name, or need more than a base.
 _LORA = (
@@ -42,7 +42,7 @@ class LanguageModel(nn.Module):
 
     kind: ClassVar[str]  # of transformers
     task_type: ClassVar[str]  # as peft calls it
-    heads: ClassVar[tuple[str, ...]] = ()  # what weights begin with that a base may lack
+    heads: ClassVar[tuple[str, ...]] = ()  # layers that a base may lack, by a part of their names
 
     def __init__(
         self,
@@ -112,6 +112,23 @@ class CausalLM(LanguageModel):
         """Logits of the next token at each place."""
         return self.logits(tokens, use_cache=False)
 
+    def reference(self, tokens: Tensor) -> Tensor:
+        """The same of the base alone, without its adapters. Raises: ConfigError where there are none."""
+        layers = [layer for layer in self.model.modules() if hasattr(layer, "_disable_adapters")]
+        if not layers:
+            raise ConfigError(
+                "the loss compares a model with its base, and this one has no adapters; set model.arguments.lora"
+            )
+        # peft's own disable_adapter() also says anew which parameters are trained.
+        for layer in layers:
+            layer._disable_adapters = True
+        try:
+            with torch.no_grad():
+                return self.forward(tokens)
+        finally:
+            for layer in layers:
+                layer._disable_adapters = False
+
     def _check_causal(self) -> None:
         """Refuse a model that sees the token which it is to tell: an encoder reads in both directions, and learns nothing."""
         training = self.training
@@ -125,6 +142,38 @@ class CausalLM(LanguageModel):
                 f"{type(self.model).__name__} looks at the tokens that follow, so it cannot learn to tell the next one; take a causal "
                 "model such as Llama or GPT-2"
             )
+
+
+class _Classifier(LanguageModel):
+    """What tells classes: tokens of shape (n, t), with −1 behind the end of a text."""
+
+    heads = ("score", "classifier", "pre_classifier", "pooler", "classification_head", "sequence_summary")
+
+    def __init__(self, *, num_classes: int, **arguments: Any) -> None:
+        super().__init__(head={"num_labels": num_classes}, **arguments)
+        config: Any = self.model.config
+        if config.pad_token_id is None:
+            config.pad_token_id = 0  # what it reads is masked
+        self._padding: int = config.pad_token_id
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Logits of shape (n, classes), or (n, t, classes) where each token has a class."""
+        held = tokens != PADDING
+        return self.logits(torch.where(held, tokens, self._padding), attention_mask=held.long())
+
+
+class SequenceClassifier(_Classifier):
+    """Classes of whole texts: logits of shape (n, classes). Its arguments are those of `LanguageModel`."""
+
+    kind = "AutoModelForSequenceClassification"
+    task_type = "SEQ_CLS"
+
+
+class TokenClassifier(_Classifier):
+    """Classes of words: logits of shape (n, t, classes). Its arguments are those of `LanguageModel`."""
+
+    kind = "AutoModelForTokenClassification"
+    task_type = "TOKEN_CLS"
 
 
 def _adapted(model: nn.Module, lora: Mapping[str, Any], *, task_type: str) -> nn.Module:

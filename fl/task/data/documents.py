@@ -7,7 +7,7 @@ many: each is a text in one field, or a conversation, a list of messages with ro
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ _SAVED = "state.json"  # what `datasets` puts beside its files
 _PIECE = 1 << 20  # bytes of a plain file that are read at once
 _MOST_LINE = 16 << 20  # bytes of a line of JSON
 
+OPTIONAL = ("prompt",)  # fields that a row may lack
 _COLUMN = "a column"  # that a file has or has not, whatever stands in it
 _DICT = "dataset_dict.json"  # what `datasets` puts beside the folders of several splits
 
@@ -101,11 +102,32 @@ def texts(path: Path, *, field: str) -> Iterator[str]:
     if is_plain(path):
         yield from _pieces(path)
         return
-    for number, row in enumerate(_rows(path, field=field), start=1):
+    for number, row in enumerate(_rows(path, fields=(field,)), start=1):
         text = row.get(field)
         if not isinstance(text, str):
             raise _no_field(path, number, field=field, row=row, wanted="a text")
         yield text + "\n"
+
+
+def records(path: Path, *, fields: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A file's rows, counted from 1, each with all of some fields; one that may be absent is an empty text then.
+
+    Args:
+        path: Lines of JSON, Parquet, or a folder that `datasets` saved.
+        fields: Of each row.
+    Raises: DataError as `texts`, or for a row that lacks one of them.
+    """
+    if is_plain(path):
+        raise DataError(
+            seen=f"{path} is plain text",
+            expected=f"rows with {' and '.join(fields)}, in {', '.join((*LINES, *PARQUET))} or a folder that datasets saved",
+            fix="write a line of JSON for each",
+        )
+    for number, row in enumerate(_rows(path, fields=fields), start=1):
+        found = {field: row.get(field, "" if field in OPTIONAL else None) for field in fields}
+        if absent := [field for field, value in found.items() if value is None]:
+            raise _no_field(path, number, field=absent[0], row=row, wanted="a value")
+        yield number, found
 
 
 def conversations(path: Path, *, field: str) -> Iterator[list[Message]]:
@@ -116,7 +138,7 @@ def conversations(path: Path, *, field: str) -> Iterator[list[Message]]:
             expected=f"conversations, in {', '.join((*LINES, *PARQUET))} or a folder that datasets saved",
             fix="write a line of JSON for each, with messages of role and content, or leave data.form out",
         )
-    for number, row in enumerate(_rows(path, field=field), start=1):
+    for number, row in enumerate(_rows(path, fields=(field,)), start=1):
         messages = row.get(field)
         if not isinstance(messages, list) or not messages:
             raise _no_field(path, number, field=field, row=row, wanted="a list of messages")
@@ -149,13 +171,13 @@ def _pieces(path: Path) -> Iterator[str]:
         raise unreadable(path, error) from error
 
 
-def _rows(path: Path, *, field: str) -> Iterator[Mapping[str, Any]]:
+def _rows(path: Path, *, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     if path.is_dir():
         yield from _saved_rows(path)
     elif path.suffix.lower() in LINES:
         yield from _json_rows(path)
     else:
-        yield from _parquet_rows(path, field=field)
+        yield from _parquet_rows(path, fields=fields)
 
 
 def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -177,14 +199,14 @@ def _json_rows(path: Path) -> Iterator[Mapping[str, Any]]:
         raise unreadable(path, error) from error
 
 
-def _parquet_rows(path: Path, *, field: str) -> Iterator[Mapping[str, Any]]:
+def _parquet_rows(path: Path, *, fields: Sequence[str]) -> Iterator[Mapping[str, Any]]:
     parquet = _arrow("pyarrow.parquet", path)
     try:
         with parquet.ParquetFile(path) as file:
             names = file.schema_arrow.names
-            if field not in names:
-                raise _no_field(path, 1, field=field, row=dict.fromkeys(names), wanted=_COLUMN)
-            for batch in file.iter_batches(columns=[field]):
+            if absent := [field for field in fields if field not in names and field not in OPTIONAL]:
+                raise _no_field(path, 1, field=absent[0], row=dict.fromkeys(names), wanted=_COLUMN)
+            for batch in file.iter_batches(columns=[field for field in fields if field in names]):
                 yield from batch.to_pylist()
     except (OSError, ValueError) as error:
         raise unreadable(path, error) from error
