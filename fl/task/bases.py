@@ -88,7 +88,7 @@ def drawn(config: Mapping[str, Any], *, kind: str, settings: Mapping[str, Any]) 
         ) from error
 
 
-def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str, ...]) -> nn.Module:
+def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str, ...], dtype: torch.dtype) -> nn.Module:
     """A base on this machine.
 
     Args:
@@ -96,6 +96,7 @@ def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str,
         kind: As of `drawn`.
         settings: Of the head.
         head: Layers that a base may lack, by a part of their names; they are drawn then.
+        dtype: That its weights are held in, whatever is in the files: they are converted as they are read.
     Raises: ConfigError for a base that is not here, is not whole, or would need code of its own.
     """
     if not NAME.fullmatch(base):
@@ -119,6 +120,7 @@ def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str,
             model, report = getattr(transformers, kind).from_pretrained(
                 where,
                 config=told,
+                dtype=dtype,
                 local_files_only=True,
                 trust_remote_code=False,
                 use_safetensors=True,

@@ -29,6 +29,7 @@ WHOLE = {
     "public_gradients": (1, 64, "scorer.public_gradients"),
     "seed": (0, 2**63 - 1, "seed"),
 }
+MOST_BASE = 1 << 37  # values of a base that a machine's owner put on its disk; how much fits is seen before it is read
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
 MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
 MOST_FEATURES = 1 << 26  # values of one input

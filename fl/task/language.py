@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import warnings
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -42,6 +44,7 @@ class LanguageModel(nn.Module):
 
     kind: ClassVar[str]  # of transformers
     task_type: ClassVar[str]  # as peft calls it
+    read_from: ClassVar[str] = "base"  # the argument that names what is read from this machine's disk
     heads: ClassVar[tuple[str, ...]] = ()  # layers that a base may lack, by a part of their names
 
     def __init__(
@@ -62,12 +65,14 @@ class LanguageModel(nn.Module):
         model: Any = (
             drawn(config or {}, kind=self.kind, settings=head or {})
             if base is None
-            else found(base, kind=self.kind, settings=head or {}, head=self.heads)
+            else found(base, kind=self.kind, settings=head or {}, head=self.heads, dtype=_DTYPES[dtype])
         )
         model = model.to(_DTYPES[dtype])
+        model.config.use_cache = False  # which is for writing, a token at a time
         if checkpointing:
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            model.enable_input_require_grads()
+            with quiet(extra("transformers")):
+                model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+                model.enable_input_require_grads()
         self._words: int = model.get_input_embeddings().num_embeddings
         self._longest: int | None = getattr(model.config, "max_position_embeddings", None)
         self.model = model if lora is None else _adapted(model, lora, task_type=self.task_type)
@@ -78,6 +83,7 @@ class LanguageModel(nn.Module):
         if arguments.get("lora") is not None:
             extra("peft")
         load_classes(arguments.get("config"), arguments.get("base"), kind=cls.kind)
+        _made_once()
 
     def logits(self, tokens: Tensor, **further: Any) -> Tensor:
         """What the model gives for tokens of shape (n, t). Raises: ConfigError for more or other tokens than the base takes."""
@@ -110,7 +116,7 @@ class CausalLM(LanguageModel):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits of the next token at each place."""
-        return self.logits(tokens, use_cache=False)
+        return self.logits(tokens)
 
     def reference(self, tokens: Tensor) -> Tensor:
         """The same of the base alone, without its adapters. Raises: ConfigError where there are none."""
@@ -174,6 +180,20 @@ class TokenClassifier(_Classifier):
 
     kind = "AutoModelForTokenClassification"
     task_type = "TOKEN_CLS"
+
+
+@cache
+def _made_once() -> None:
+    """Make a model that nobody needs: the libraries compile patterns and tables with their first one, a million steps."""
+    tiny = {
+        "model_type": "llama",
+        "hidden_size": 2,
+        "intermediate_size": 2,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
+    with torch.device("meta"), suppress(ConfigError):
+        CausalLM(config={**tiny, "vocab_size": 2}, lora={"r": 1, "target_modules": ["q_proj"]})
 
 
 def _adapted(model: nn.Module, lora: Mapping[str, Any], *, task_type: str) -> nn.Module:

@@ -15,9 +15,9 @@ from torch import nn
 
 from fl.errors import ConfigError, FairshareError
 from fl.privacy.terms import PrivacyTerms
-from fl.task.bounds import check_bounds, read_spec
+from fl.task.bounds import MOST_MODEL, check_bounds, read_spec
 from fl.task.data.dataset import Dataset
-from fl.task.model_vector import choose, frozen_hash
+from fl.task.model_vector import choose, frozen_hash, travelling
 from fl.task.models import build_model
 from fl.task.objectives import Objective, objective_of
 from fl.task.rows import Rows
@@ -139,6 +139,9 @@ class TaskSpec:
             trust=self.trust,
         )
         choose(model, self.trainable)
+        if (sent := sum(parameter.numel() for parameter in travelling(model).values())) > MOST_MODEL:
+            fix = "train adapters of it, by model.arguments.lora and task.trainable=adapters"
+            raise ConfigError(f"{sent:,} values of the model travel, {MOST_MODEL:,} are the most; {fix}")
         if self.frozen is not None and (seen := frozen_hash(model)) != self.frozen:
             raise OtherBase(seen=seen or "nothing", expected=self.frozen)
         return model

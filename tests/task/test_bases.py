@@ -8,7 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from clients.joining import cost
 from fl.errors import ConfigError
+from fl.task.model_size import ModelTooLarge
 from fl.task.models import build_model
 from fl.task.trust import Trust
 
@@ -166,3 +168,49 @@ def test_more_tokens_than_a_base_takes_and_tokens_that_it_does_not_know_are_name
         model(torch.zeros(1, 9, dtype=torch.int64))
     with pytest.raises(ConfigError, match="has token 255 and the base knows 40, 0 to 39; set data.tokens"):
         model(torch.full((1, 4), 255))
+
+
+def test_a_base_on_disk_may_be_larger_than_what_travels_and_one_that_is_drawn_may_not(bases, monkeypatch, spec):
+    monkeypatch.setattr("fl.task.models.MOST_MODEL", 1000)
+    monkeypatch.setattr("fl.task.spec.MOST_MODEL", 1000)
+    assert sum(parameter.numel() for parameter in build(base="tiny").parameters()) > 2000
+    with pytest.raises(ModelTooLarge, match="1,000"):
+        build(config={"model_type": "llama", **SIZE})
+    given = {"model": "fl.task.language:CausalLM", "loss": "language_modelling"}
+    adapters = spec(**given, model_arguments={"base": "tiny", "lora": LORA}, trainable="adapters")
+    assert adapters.build_model()
+    whole = spec(**given, model_arguments={"base": "tiny"})
+    with pytest.raises(ConfigError, match="values of the model travel, 1,000 are the most; train adapters of it"):
+        whole.build_model()
+
+
+def test_what_a_base_takes_is_known_before_it_is_read(bases, monkeypatch, spec):
+    """From config.json alone: there are no weights here."""
+    (bases / "tiny" / "model.safetensors").unlink()
+    configured(bases / "tiny", hidden_size=4096, intermediate_size=8192, num_hidden_layers=60, vocab_size=100_000)
+    needed = {}
+    for dtype in ("float32", "bfloat16"):
+        found = spec(
+            model="fl.task.language:CausalLM",
+            model_arguments={"base": "tiny", "lora": LORA, "dtype": dtype},
+            loss="language_modelling",
+            trainable="adapters",
+        )
+        needed[dtype] = cost.least_memory(found)
+    assert needed["float32"] > 20 << 30
+    assert needed["bfloat16"] == pytest.approx(needed["float32"] / 2, rel=0.01)
+    monkeypatch.setattr(cost, "_free_memory", lambda: 8 << 30)
+    with pytest.raises(cost.TooLittleMemory, match="and this machine has 8.6 GB left"):
+        cost.check_memory(needed["bfloat16"])
+
+
+def test_checkpointing_recomputes_the_same_without_a_word(bases, capfd):
+    found = []
+    for checkpointing in (False, True):
+        model = build(base="tiny", checkpointing=checkpointing).train()
+        capfd.readouterr()
+        model(torch.arange(8)[None]).square().mean().backward()
+        found.append([parameter.grad for name, parameter in model.named_parameters() if "lora_B" in name])
+        assert capfd.readouterr() == ("", "")
+    for plain, recomputed in zip(*found, strict=True):
+        torch.testing.assert_close(plain, recomputed)
