@@ -27,6 +27,8 @@ class TaskConfig:
     rounds: int = 10  # how many rounds the budget is spread over
     steps: int = 40  # local steps of a round, the same for every client
     batch_size: int = 32  # rows of one local step
+    # Of these rows, how many pass the model at a time: their gradients are added up (accumulation), which takes less memory; 0: all.
+    rows_at_once: int = 0
     # Of the local steps; if not set 0.2, or 0.05 for task.loss=mse, whose gradients have no bound.
     learning_rate: float | None = None
     momentum: float = 0.0  # of the local steps, 0 for none

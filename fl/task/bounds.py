@@ -23,6 +23,7 @@ from fl.task.strategy_facts import STRATEGY_FACTS
 WHOLE = {
     "steps": (1, 100_000, "task.steps"),
     "batch_size": (1, 1_000_000, "task.batch_size"),
+    "rows_at_once": (0, 1_000_000, "task.rows_at_once"),
     "num_classes": (1, 1_000_000, "task.num_classes"),
     "quadrature": (1, 64, "scorer.nodes"),
     "public_rounds": (0, 16, "scorer.public_rounds"),

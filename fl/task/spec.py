@@ -59,6 +59,7 @@ class TaskSpec:
     training: str = "fairshare"
     steps: int = 20  # local steps of one round, the same for every client
     batch_size: int = 32  # samples of one step
+    rows_at_once: int = 0  # that a step passes at a time, adding up their gradients; 0: all of them
     learning_rate: float = 0.1
     momentum: float = 0.0
     optimizer: str = "sgd"  # sgd, or adam, whose memory starts anew each round
@@ -102,6 +103,8 @@ class TaskSpec:
         told = {name: getattr(self, name) for name in _told()}
         if self.privacy is None:  # an open task's bytes are those that they always were
             del told["privacy"]
+        if not self.rows_at_once:  # nor do they say what no task did
+            del told["rows_at_once"]
         return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
     @classmethod
