@@ -21,9 +21,9 @@ from fl.task.bases import drawn, extra, first_line, found, load_classes, quiet
 from fl.task.data.labelled_text import PADDING
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-# Of peft's LoraConfig; others read files, import modules by name, or need more than a base.
+# Of peft's LoraConfig; others read files, import modules by name, need more than a base, or train what is no adapter (bias).
 _LORA = (
-    "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "modules_to_save", "bias", "use_rslora", "use_dora",
+    "r", "lora_alpha", "lora_dropout", "target_modules", "exclude_modules", "modules_to_save", "use_rslora", "use_dora",
     "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "fan_in_fan_out",
 )  # fmt: skip
 _BEGUN = (True, False, "gaussian", "orthogonal")  # init_lora_weights that need no data
@@ -80,6 +80,7 @@ class LanguageModel(nn.Module):
     @classmethod
     def load_libraries(cls, arguments: Mapping[str, Any]) -> None:
         """Import what a model of these arguments is made of. Raises: ConfigError where the extra is not installed."""
+        extra("transformers")  # which peft needs too, and would be blamed for
         if arguments.get("lora") is not None:
             extra("peft")
         load_classes(arguments.get("config"), arguments.get("base"), kind=cls.kind)

@@ -3,6 +3,7 @@
 import builtins
 import json
 import shutil
+import sys
 
 import pytest
 import torch
@@ -148,6 +149,7 @@ def test_code_beside_a_base_is_not_run_and_nobody_is_asked(bases, tmp_path, monk
     ("arguments", "message"),
     [
         ({"lora": {**LORA, "megatron_config": {"x": 1}, "megatron_core": "megatron_planted"}}, "lora has 'megatron_config'; a task may set r,"),
+        ({"lora": {**LORA, "bias": "all"}}, "lora has .bias.; a task may set r,"),
         ({"lora": {**LORA, "lora_dorpout": 0.1}}, "lora has 'lora_dorpout'; did you mean lora_dropout"),
         ({"lora": {**LORA, "init_lora_weights": "corda"}}, "init_lora_weights is 'corda'; set true, false, gaussian or orthogonal"),
         ({"lora": {"target_modules": ["q_proj", "v_porj"]}}, "names 'v_porj', and the base has no such layer; did you mean v_proj"),
@@ -214,3 +216,10 @@ def test_checkpointing_recomputes_the_same_without_a_word(bases, capfd):
         assert capfd.readouterr() == ("", "")
     for plain, recomputed in zip(*found, strict=True):
         torch.testing.assert_close(plain, recomputed)
+
+
+@pytest.mark.parametrize("library", ["transformers", "peft"])
+def test_the_library_that_is_missing_is_the_one_that_is_named(bases, monkeypatch, library):
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(ConfigError, match=f"^{library} is not installed .*run pip install 'fairshare\\[llm\\]'"):
+        build(base="tiny")
