@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +52,9 @@ def survey_own_shard(
     shape = tuple(spec["feature_shape"])
     shard: Shard
     if is_text_schema(spec.get("schema")):
-        shard = text = read_text_shard(path, schema=text_schema(spec["schema"]))
-        reading = _of_text(text, path=path)
+        names = tuple(map(str, spec.get("class_names") or ()))
+        shard = text = read_text_shard(path, schema=text_schema(spec["schema"]), classes=names)
+        reading = _of_text(text, path=path, names=names)
     elif spec.get("schema") is not None:
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
         shard, reading = survey_shard(path, schema=schema, style=style or FileStyle(), drop_unlabelled=drop_unlabelled)
@@ -80,13 +81,14 @@ def survey_own_shard(
     return shard, reading
 
 
-def _of_text(shard: TextShard, *, path: Path) -> DataReading:
+def _of_text(shard: TextShard, *, path: Path, names: Sequence[str]) -> DataReading:
+    counts = shard.data.class_counts(len(names)).tolist() if names else []
     return DataReading(
         source=str(path),
         rows=len(shard.data),
-        header=f"text, in rows of {shard.data.features.shape[1]} tokens",
+        header=f"text, in rows of {shard.data.features.shape[-1]} tokens",
         columns=(),
-        classes={},
+        classes={name: count for name, count in zip(names, counts, strict=False) if count},
         clients={},
         notes=shard.notes,
     )

@@ -6,7 +6,7 @@ shard. Plain SGD on mini-batches, drawn by a generator of the round's own, so th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,18 +56,32 @@ def train(
     with tools.draws(seed):
         for rows in batches_of(len(features), size=spec.batch_size, steps=spec.steps, seed=seed):
             tools.forget_gradients()
-            loss = objective.mean(model, (x(rows), y(rows)))
-            total += float(loss.detach())
-            if proximal_mu:
-                gaps = (
-                    ((parameter - anchor) ** 2).sum() for parameter, anchor in zip(tools.trained, anchors, strict=True)
-                )
-                loss = loss + proximal_mu / 2 * sum(gaps)
-            loss.backward()
+            for part in parts_of(rows, size=spec.rows_at_once):
+                loss = objective.mean(model, (x(part), y(part)))
+                if len(part) < len(rows):  # the mean over the step's rows, whatever a part's share of them
+                    loss = loss * (len(part) / len(rows))
+                total += float(loss.detach())
+                if proximal_mu and part is rows:
+                    loss = loss + proximal_mu / 2 * _gap(tools.trained, anchors)
+                loss.backward()
+            if proximal_mu and 0 < spec.rows_at_once < len(rows):
+                (proximal_mu / 2 * _gap(tools.trained, anchors)).backward()
             tools.step()
     made = tools.vector()
     # The difference is the training's alone, not what rounding took from the base.
     return made if tools.exact or np.array_equal(loaded, base) else base + (made - loaded), total / spec.steps
+
+
+def parts_of(rows: NDArray[np.int64], *, size: int) -> list[NDArray[np.int64]]:
+    """A step's rows in parts of at most so many; 0 leaves them together."""
+    if not 0 < size < len(rows):
+        return [rows]
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _gap(trained: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
+    gaps = [((parameter - anchor) ** 2).sum() for parameter, anchor in zip(trained, anchors, strict=True)]
+    return sum(gaps, torch.zeros(()))
 
 
 def _source(array: NDArray[Any]) -> Callable[[NDArray[np.int64]], Tensor]:

@@ -110,7 +110,7 @@ def size(count: int) -> str:
 
 
 def least_memory(spec: TaskSpec) -> int:
-    """Bytes of the model's values, its gradients and what the optimizer keeps, at four bytes each."""
+    """Bytes of the model's values as they are held, and of gradients and what the optimizer keeps at four bytes each."""
     import torch  # noqa: PLC0415
 
     from fl.task.models import build_model  # noqa: PLC0415
@@ -127,11 +127,11 @@ def least_memory(spec: TaskSpec) -> int:
             )
     except (ConfigError, NotImplementedError, RuntimeError):
         return 0  # a class that needs values to begin with, or cannot be built at all; building it says which
-    values = sum(parameter.numel() for parameter in shapes.parameters())
+    held = sum(parameter.numel() * parameter.element_size() for parameter in shapes.parameters())
     kept = 2 if spec.optimizer == "adam" else bool(spec.momentum)
     # Of a frozen base nothing is kept but its values; how much of it is frozen shows when it is built.
-    trained = values if spec.trainable == "all" else 0
-    return 4 * (values + trained * (2 + kept))
+    trained = sum(parameter.numel() for parameter in shapes.parameters()) if spec.trainable == "all" else 0
+    return held + 4 * trained * (2 + kept)
 
 
 def _free_memory() -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fl.plain_text import agreeing, plural, printable
-from fl.task.data import Dataset, TableSchema
+from fl.task.data import Dataset, TableSchema, is_text_schema
 from fl.task.data.schema import CategoricalColumn, NumericColumn
 
 _FAR = 1.0  # standard deviations between two means that are worth a line
@@ -29,7 +29,8 @@ def differences(*, spec: Mapping[str, Any], data: Dataset) -> list[str]:
         data: The rows, as the task reads them.
     """
     lines: list[str] = []
-    if spec.get("schema") is not None:
+    # Of text there is nothing to compare: the task says what a token is, and not which texts are usual.
+    if spec.get("schema") is not None and not is_text_schema(spec["schema"]):
         schema = TableSchema.from_json(json.dumps(spec["schema"]))
         lines += _values(schema, data)
     lines += _classes(spec, data)

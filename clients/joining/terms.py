@@ -173,11 +173,16 @@ def word(told: object, *, most: int = 50) -> str:
 def span(seconds: float) -> str:
     """A time in the largest unit that it has two of."""
     if seconds < 2:
-        return f"{seconds * 1000:.2g} ms" if seconds < 1 else f"{seconds:.2g} s"
+        return f"{_two_digits(seconds * 1000)} ms" if seconds < 1 else f"{seconds:.2g} s"
     for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.3g} {unit}"
     return f"{seconds:.3g} s"
+
+
+def _two_digits(number: float) -> str:
+    """A number to two digits as people write it: 490, and not 4.9e+02."""
+    return f"{float(f'{number:.2g}'):g}"
 
 
 def _code_hash() -> str:

@@ -27,11 +27,14 @@ class TaskConfig:
     rounds: int = 10  # how many rounds the budget is spread over
     steps: int = 40  # local steps of a round, the same for every client
     batch_size: int = 32  # rows of one local step
+    # Of these rows, how many pass the model at a time: their gradients are added up (accumulation), which takes less memory; 0: all.
+    rows_at_once: int = 0
     # Of the local steps; if not set 0.2, or 0.05 for task.loss=mse, whose gradients have no bound.
     learning_rate: float | None = None
     momentum: float = 0.0  # of the local steps, 0 for none
     optimizer: str = "sgd"  # of the local steps: sgd or adam
-    loss: str = "cross_entropy"  # cross_entropy, mse, huber, binary, multi_label, language_modelling, or an import path
+    # cross_entropy, mse, huber, binary, multi_label, language_modelling, token_classification, preference, or an import path
+    loss: str = "cross_entropy"
     trainable: str = "all"  # what travels and is paid: all, adapters, or name patterns such as 'classifier.*'
     block_bits: int = 16  # of an update's values on the wire: 16, or 8 with error feedback, a quarter of float32
     norm_cap: str = "10"  # a longer update is scaled down to this norm

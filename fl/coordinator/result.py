@@ -55,6 +55,15 @@ class EngineUse:
     why: str  # in words
 
 
+@dataclass(frozen=True, kw_only=True)
+class TextSample:
+    """How the models of a task of text go on after the same words."""
+
+    opening: str
+    before: str  # by the initial model
+    after: str  # by the last one
+
+
 @dataclass(kw_only=True)
 class FederationResult:
     """What a run came to."""
@@ -72,6 +81,7 @@ class FederationResult:
     rounds: list[RoundReport] = field(default_factory=list)
     tests: list[Evaluation] = field(default_factory=list)  # after each round, on the test set
     clients: list[ClientResult] = field(default_factory=list)
+    sample: TextSample | None = None  # of a language model, once its last round is over
     gas: dict[str, list[int]] = field(default_factory=dict)  # by operation, one figure a transaction
     seconds: dict[str, float] = field(default_factory=dict)
     engine: EngineUse | None = None  # None where the clients are on machines of their own

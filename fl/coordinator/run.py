@@ -176,6 +176,7 @@ def spec_of(config: RunConfig, federation: Federation) -> TaskSpec:
         trainable=task.trainable,
         steps=task.steps,
         batch_size=task.batch_size,
+        rows_at_once=task.rows_at_once,
         learning_rate=task.rate,
         momentum=task.momentum,
         optimizer=task.optimizer,

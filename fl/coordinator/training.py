@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord
@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from fl.chain.paid_task import PaidTask
-from fl.coordinator.result import FederationResult, Watcher
+from fl.coordinator.result import FederationResult, TextSample, Watcher
 from fl.coordinator.round.strategy import PayingStrategy
 from fl.scoring.game import ValidationGame
 from fl.task.data import Dataset, Federation
-from fl.task.model_vector import layout_of, sent_arrays, vector_of
+from fl.task.model_vector import layout_of, load_vector, sent_arrays, vector_of
 from fl.task.preflight import UnfitModel
+from fl.task.samples import opening_of
 from fl.task.spec import TaskSpec, rows_of_dataset
 
 _MOST_LOSS = 1e9  # of a model that nobody trained: no step could be scored beside it
@@ -65,6 +66,10 @@ class Training:
     test: ValidationGame
     result: FederationResult
     watcher: Watcher
+    rows: Dataset  # of the test set, whose first is shown
+    last: list[NDArray[np.float32]] = field(
+        default_factory=list
+    )  # the newest round's model, shape (P,), once there is one
 
     def run(self, strategy: PayingStrategy, grid: Grid, *, timeout: float = 3600) -> None:
         """All rounds that are not on chain yet, each on chain before the next one begins.
@@ -76,13 +81,19 @@ class Training:
         """
         arrays = sent_arrays(self.model, whole=self.spec.frozen is None)
         initial = ArrayRecord({name: Array(array) for name, array in arrays.items()})
+        opening = opening_of(self.spec, self.rows)
+        before = opening.continued(self.model) if opening else ""
         strategy.start(grid, initial, timeout=timeout, evaluate_fn=self._evaluate)
+        if opening and self.last:
+            load_vector(self.model, self.last[0])
+            self.result.sample = TextSample(opening=opening.text, before=before, after=opening.continued(self.model))
 
     def _evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord | None:
         if number:
             named = {name: array.numpy() for name, array in arrays.items()}
             self.test.load_statistics(named)
-            self.result.tests.append(self.test.evaluate(layout_of(self.model).flatten(named)))
+            self.last[:] = [layout_of(self.model).flatten(named)]
+            self.result.tests.append(self.test.evaluate(self.last[0]))
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
         return None
 
@@ -119,4 +130,4 @@ def begin_training(
         validation_samples=len(data.validation),
         test_samples=len(data.test),
     )
-    return Training(spec=spec, model=model, test=test, result=result, watcher=watcher)
+    return Training(spec=spec, model=model, test=test, result=result, watcher=watcher, rows=data.test)

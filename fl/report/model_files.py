@@ -15,6 +15,7 @@ from fl.foreign.arrays import BadArrays, read_arrays
 from fl.plain_text import agreeing, plural, printable
 from fl.report.quality import TEST_LOSS, quality_of
 from fl.task.data import is_text_schema
+from fl.task.data.tokens import BYTES
 from fl.task.saved_model import SavedModel
 
 MODELS = "model"  # folder in a run's or a coordinator's
@@ -103,7 +104,12 @@ def card(summary: Mapping[str, Any], spec: Mapping[str, Any], chosen: Mapping[st
     if classes:
         lines.append(f"- classes: {', '.join(classes[:50])}" + (", …" if len(classes) > 50 else ""))
     if is_text_schema(spec.get("schema")):
-        lines.append(f"- the next byte of a text, from up to {spec['feature_shape'][0]} before it")
+        token = "byte" if spec["schema"]["tokens"] == BYTES else "token"
+        lines.append(f"- the next {token} of a text, from up to {spec['feature_shape'][0]} before it")
+        if sample := summary.get("sample"):
+            lines += [
+                f"- after `{printable(sample['opening'], most=400)}` it goes on: `{printable(sample['after'], most=400)}`"
+            ]
     elif schema := spec.get("schema"):
         columns = [f"`{printable(column['name'], most=60)}`" for column in schema["columns"]]
         lines.append(

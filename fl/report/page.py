@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ def page(summary: dict[str, Any]) -> str:
     title = f"{(_on_machines(summary) and summary['task'].get('name')) or data_name(summary)}: {plural(len(summary['clients']), 'client')} paid by score in {rounds}"
     sections = {
         "plots": ("Plots", _plots(summary)),
+        **({"sample": ("A sample of text", _sample(summary["sample"]))} if summary.get("sample") else {}),
         "clients": ("Clients", _clients(summary)),
         "score_details": ("How sure, and for what", score_details(summary)),
         "rounds": ("Rounds", _rounds(summary)),
@@ -93,6 +94,14 @@ def page(summary: dict[str, Any]) -> str:
 </body>
 </html>
 """
+
+
+def _sample(sample: Mapping[str, str]) -> str:
+    heads = {"opening": "A test row begins", "before": "The initial model goes on", "after": "The last model goes on"}
+    rows = "".join(
+        f"<tr><th scope='row'>{heads[key]}</th><td><bdi>{escaped(sample[key])}</bdi></td></tr>" for key in heads
+    )
+    return f"<table>{rows}</table><p>Each model's likeliest token, one after the other.</p>"
 
 
 def _lead(summary: dict[str, Any]) -> str:

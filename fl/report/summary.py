@@ -51,6 +51,7 @@ def summarise(
         "task": {**_task(result), "name": _name(config), "description": config.coordinator.description},
         "clients": _clients(result, rounds, finished=live is None),
         "rounds": rounds,
+        "sample": None if result.sample is None else asdict(result.sample),
         "totals": _totals(result, rounds, finished=live is None),
         "gas": {
             name: {

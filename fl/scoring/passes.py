@@ -30,6 +30,8 @@ def threads_for(*modules: nn.Module) -> int:
     for module in (part for whole in modules for part in whole.modules()):
         if not f"{type(module).__module__}.".startswith(_KNOWN) or getattr(module, "gradient_checkpointing", False):
             return 1
+        if getattr(module, "alone", False):
+            return 1
         if next(module.parameters(recurse=False), torch.empty(0)).device.type != "cpu":
             return 1
     return min(_cores(), _MOST)

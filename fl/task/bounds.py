@@ -23,12 +23,14 @@ from fl.task.strategy_facts import STRATEGY_FACTS
 WHOLE = {
     "steps": (1, 100_000, "task.steps"),
     "batch_size": (1, 1_000_000, "task.batch_size"),
+    "rows_at_once": (0, 1_000_000, "task.rows_at_once"),
     "num_classes": (1, 1_000_000, "task.num_classes"),
     "quadrature": (1, 64, "scorer.nodes"),
     "public_rounds": (0, 16, "scorer.public_rounds"),
     "public_gradients": (1, 64, "scorer.public_gradients"),
     "seed": (0, 2**63 - 1, "seed"),
 }
+MOST_BASE = 1 << 37  # values of a base that a machine's owner put on its disk; how much fits is seen before it is read
 MOST_MODEL = 1 << 28  # values of a model: 2^20 blocks, as the scores' 128 bits allow; 1 GiB in float32
 MOST_ROWS_A_ROUND = 1 << 30  # steps × rows of a step
 MOST_FEATURES = 1 << 26  # values of one input

@@ -31,6 +31,9 @@ _MOST_MODULES = 100_000
 _IMPORT = importlib._bootstrap._find_and_load.__code__  # type: ignore[attr-defined]
 _MOST_TENSORS = 20_000  # some layers of torch look each one's name up among all before it
 _MOST_CALLS = 2_000_000  # of Python and C functions while it is made: a second
+_MOST_CALLS_OF_BASE = (
+    20_000_000  # where the machine's owner put the layers there: 80 of them with adapters are 5 million
+)
 
 
 class ModelTooLarge(FairshareError):
@@ -44,15 +47,26 @@ class ModelTooLarge(FairshareError):
         return f"the task's model {self.path} {self.problem}; do not take part, and tell the coordinator that it is too large"
 
 
-def check_size(make: Callable[[], nn.Module], *, path: str) -> None:
-    """Make a model without its values, and count. Raises: ModelTooLarge; whatever `make` raises."""
-    with torch.device("meta"), counted(path), _measured(path):
+def check_size(make: Callable[[], nn.Module], *, path: str, most: int = MOST_MODEL) -> None:
+    """Make a model without its values, and count.
+
+    Args:
+        make: Makes it.
+        path: Of its class, for messages.
+        most: Values that it may have.
+    Raises: ModelTooLarge; whatever `make` raises.
+    """
+    with (
+        torch.device("meta"),
+        counted(path, most=most),
+        _measured(path, most=_MOST_CALLS if most <= MOST_MODEL else _MOST_CALLS_OF_BASE),
+    ):
         make()
 
 
 @contextmanager
-def counted(path: str) -> Iterator[None]:
-    """Count what the modules that are made in here register, by this thread. Raises: ModelTooLarge."""
+def counted(path: str, *, most: int = MOST_MODEL) -> Iterator[None]:
+    """Count what the modules that are made in here register, by this thread. Raises: ModelTooLarge beyond so many values."""
     own = threading.get_ident()
     tensors: dict[int, torch.Tensor] = {}  # held, so that no two have one id
     sizes = {"values": 0, "modules": 0}
@@ -64,8 +78,8 @@ def counted(path: str) -> Iterator[None]:
         if len(tensors) > _MOST_TENSORS:
             raise ModelTooLarge(path=path, problem=f"has more than {_MOST_TENSORS:,} tensors")
         sizes["values"] += tensor.numel()
-        if sizes["values"] > MOST_MODEL:
-            raise ModelTooLarge(path=path, problem=f"has more than {MOST_MODEL:,} values")
+        if sizes["values"] > most:
+            raise ModelTooLarge(path=path, problem=f"has more than {most:,} values")
 
     def on_module(module: nn.Module, name: str, submodule: nn.Module | None) -> None:
         if threading.get_ident() != own:
@@ -85,7 +99,7 @@ def counted(path: str) -> Iterator[None]:
 
 
 @contextmanager
-def _measured(path: str) -> Iterator[None]:
+def _measured(path: str, *, most: int) -> Iterator[None]:
     # Copies of a layer are registered once all of them are made: until then nothing but this sees them.
     calls, importing, before = 0, 0, sys.getprofile()
 
@@ -94,8 +108,8 @@ def _measured(path: str) -> Iterator[None]:
         if frame.f_code is _IMPORT and event in ("call", "return"):
             importing += 1 if event == "call" else -1
         calls += not importing
-        if calls > _MOST_CALLS:
-            raise ModelTooLarge(path=path, problem=f"takes more than {_MOST_CALLS:,} steps to build")
+        if calls > most:
+            raise ModelTooLarge(path=path, problem=f"takes more than {most:,} steps to build")
 
     sys.setprofile(count)
     try:

@@ -7,6 +7,7 @@ Two names of one array (tied weights) are one part of the vector, under the firs
 from __future__ import annotations
 
 import copy
+import difflib
 import hashlib
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
@@ -70,19 +71,35 @@ def choose(model: nn.Module, trainable: str) -> nn.Module:
     """
     if trainable == ALL:
         return model
-    patterns = _ADAPTER_PATTERNS if trainable == ADAPTERS else tuple(part.strip() for part in trainable.split(","))
+    own = tuple(part.strip() for part in trainable.split(",") if part.strip())
+    patterns = _ADAPTER_PATTERNS if trainable == ADAPTERS else own
     names = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     chosen = {name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)}
-    if not chosen:
-        shown = ", ".join(names[:6]) + (", …" if len(names) > 6 else "")
-        raise ConfigError(
-            f"task.trainable is {trainable!r}, which names no parameter of the model ({shown or 'it has none to train'}); "
-            f"write {ALL}, {ADAPTERS}, or patterns such as 'classifier.*'"
-        )
+    # Of somebody's own patterns each has to lead somewhere: a typo beside one that fits would freeze what was meant to learn.
+    lost = [pattern for pattern in own if not any(fnmatchcase(name, pattern) for name in names)]
+    if not chosen or (lost and trainable != ADAPTERS):
+        raise ConfigError(_no_parameter(trainable, lost[0] if lost else trainable, names=names))
     for name, parameter in model.named_parameters():
         if name not in chosen:
             parameter.requires_grad_(False)
     return model
+
+
+def _no_parameter(trainable: str, pattern: str, *, names: list[str]) -> str:
+    if trainable == ADAPTERS:
+        fix = "set model.arguments.lora to make some, or task.trainable to all or to patterns such as 'classifier.*'"
+        return f"task.trainable is {ADAPTERS}, and the model has none; {fix}"
+    shown = ", ".join(names[:4]) + (f", … {names[-1]}" if len(names) > 4 else "")
+    told = f"is {trainable!r}" if pattern == trainable else f"has {pattern!r}"
+    problem = f"task.trainable {told}, which names no parameter of the model ({shown or 'it has none to train'})"
+    # A pattern fits a whole name, and what wraps a model puts its own in front: `lm_head.*` is `*.lm_head.*`.
+    if within := [name for name in names if fnmatchcase(name, f"*.{pattern}")]:
+        return f"{problem}; write '*.{pattern}' for {within[0]}"
+    parts = sorted({part for name in names for part in name.split(".") if not part.isdecimal()})
+    asked = [part for part in pattern.replace("*", ".").split(".") if part]
+    near = [found for part in asked for found in difflib.get_close_matches(part, parts, n=1) if found != part]
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"{problem}; {meant}write {ALL}, {ADAPTERS}, or patterns such as 'classifier.*'"
 
 
 def layout_of(model: nn.Module) -> Layout:

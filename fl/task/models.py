@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.errors import ConfigError, FairshareError
-from fl.task.bounds import MOST_MODEL, check_arguments
+from fl.task.bounds import MOST_BASE, MOST_MODEL, check_arguments
 from fl.task.model_size import ModelTooLarge, check_size, counted
 from fl.task.trust import OWN, Trust
 
@@ -113,10 +113,14 @@ def build_model(
         cls.load_libraries(arguments)
     shaped = {"feature_shape": feature_shape, "num_classes": num_classes}
     wanted = {name: value for name, value in shaped.items() if name in _parameters_of(cls)}
+    # What its owner put on this machine's disk may be as large as it is; what travels of it is bounded by the spec.
+    read = getattr(cls, "read_from", None)
+    most = MOST_BASE if read is not None and arguments.get(read) is not None else MOST_MODEL
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed seeds four kinds of device, in 2 ms
         try:
-            model = cls(**wanted, **arguments) if trust.own else _bounded(cls, {**wanted, **arguments}, path=path)
+            given = {**wanted, **arguments}
+            model = cls(**given) if trust.own else _bounded(cls, given, path=path, most=most)
         except TypeError as error:
             raise ConfigError(
                 f"{path} cannot be built: {error}; set model.arguments to what the class takes"
@@ -124,18 +128,18 @@ def build_model(
     if not isinstance(model, nn.Module):
         raise ConfigError(f"{path} makes a {type(model).__name__}; model.path has to name a torch.nn.Module")
     values = sum(tensor.numel() for tensor in model.state_dict().values() if not nn.parameter.is_lazy(tensor))
-    if values > MOST_MODEL:
-        raise ModelTooLarge(path=path, problem=f"has {values:,} values, {MOST_MODEL:,} are the most")
+    if values > most:
+        raise ModelTooLarge(path=path, problem=f"has {values:,} values, {most:,} are the most")
     return model
 
 
-def _bounded(cls: Any, arguments: Mapping[str, Any], *, path: str) -> Any:
+def _bounded(cls: Any, arguments: Mapping[str, Any], *, path: str, most: int) -> Any:
     """Build what somebody else's text names, once its size is known."""
     try:
         # A class that needs values to begin with: they are counted as they come.
         with suppress(NotImplementedError, RuntimeError):
-            check_size(lambda: cls(**arguments), path=path)
-        with counted(path):
+            check_size(lambda: cls(**arguments), path=path, most=most)
+        with counted(path, most=most):
             return cls(**arguments)
     except (FairshareError, TypeError):
         raise

@@ -259,6 +259,59 @@ def check_target(batch: Batch) -> None:
         )
 
 
+class TokenClassification(OutputObjective):
+    """A class for each token, masked by token: each row's loss is the mean over its targets that are not −100."""
+
+    def rows_of(self, output: Tensor, target: Tensor) -> Tensor:
+        """One loss a row."""
+        if output.ndim != 3 or output.shape[:2] != target.shape:
+            raise UnfitOutput(
+                seen=f"outputs of shape {tuple(output.shape)} for labels of shape {tuple(target.shape)}",
+                fix="token classification takes logits of shape (n, tokens, classes) and a class for each token",
+            )
+        losses = functional.cross_entropy(
+            output.transpose(1, 2).float(), target, reduction="none", ignore_index=IGNORED
+        )
+        counted = target != IGNORED
+        return (losses * counted).sum(1) / counted.sum(1).clamp(min=1)
+
+
+class Preference(Objective):
+    """Pairs of answers, the better one first: −log σ(β·(gain of the better − gain of the other)), β = 0.1.
+
+    An answer's gain is how much likelier the model makes it than its base does. A batch is (tokens, targets), both of shape
+    (n, 2, t), with −100 where a target counts for nothing. Source: Rafailov et al. 2023, arXiv:2305.18290, equation 7.
+    """
+
+    alone = True  # it switches the model's adapters off and on: no other thread may pass at the same time
+
+    def forward(self, model: nn.Module, batch: Batch) -> Tensor:
+        """One loss a row."""
+        if isinstance(batch, dict) or batch[0].ndim != 3:
+            raise UnfitOutput(
+                seen="no pairs to compare", fix="task.loss=preference takes tokens of shape (n, 2, t): data.form=pairs"
+            )
+        reference: Any = getattr(model, "reference", None)
+        if reference is None:
+            raise UnfitOutput(
+                seen="no base to compare it with",
+                fix="give it reference(tokens) beside forward(tokens), as fl.task.language:CausalLM has",
+            )
+        tokens, targets = batch[0].flatten(0, 1), batch[-1].flatten(0, 1)
+        gains = _likelihood(logits_of(model(tokens)), targets) - _likelihood(logits_of(reference(tokens)), targets)
+        better, other = gains.reshape(-1, 2).unbind(1)
+        return -functional.logsigmoid(_BETA * (better - other))
+
+
+_BETA = 0.1
+
+
+def _likelihood(logits: Tensor, targets: Tensor) -> Tensor:
+    """The logarithm of each row's probability, over the targets that count, shape (n,)."""
+    losses = functional.cross_entropy(logits.transpose(1, 2).float(), targets, reduction="none", ignore_index=IGNORED)
+    return -losses.sum(1)
+
+
 def objective_of(loss: Any) -> Objective:
     """An objective from what people have: one already, a loss module, or a function loss(model, batch)."""
     if isinstance(loss, Objective):

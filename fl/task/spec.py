@@ -15,9 +15,9 @@ from torch import nn
 
 from fl.errors import ConfigError, FairshareError
 from fl.privacy.terms import PrivacyTerms
-from fl.task.bounds import check_bounds, read_spec
+from fl.task.bounds import MOST_MODEL, check_bounds, read_spec
 from fl.task.data.dataset import Dataset
-from fl.task.model_vector import choose, frozen_hash
+from fl.task.model_vector import choose, frozen_hash, travelling
 from fl.task.models import build_model
 from fl.task.objectives import Objective, objective_of
 from fl.task.rows import Rows
@@ -59,6 +59,7 @@ class TaskSpec:
     training: str = "fairshare"
     steps: int = 20  # local steps of one round, the same for every client
     batch_size: int = 32  # samples of one step
+    rows_at_once: int = 0  # that a step passes at a time, adding up their gradients; 0: all of them
     learning_rate: float = 0.1
     momentum: float = 0.0
     optimizer: str = "sgd"  # sgd, or adam, whose memory starts anew each round
@@ -102,6 +103,8 @@ class TaskSpec:
         told = {name: getattr(self, name) for name in _told()}
         if self.privacy is None:  # an open task's bytes are those that they always were
             del told["privacy"]
+        if not self.rows_at_once:  # nor do they say what no task did
+            del told["rows_at_once"]
         return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
     @classmethod
@@ -139,6 +142,9 @@ class TaskSpec:
             trust=self.trust,
         )
         choose(model, self.trainable)
+        if (sent := sum(parameter.numel() for parameter in travelling(model).values())) > MOST_MODEL:
+            fix = "train adapters of it, by model.arguments.lora and task.trainable=adapters"
+            raise ConfigError(f"{sent:,} values of the model travel, {MOST_MODEL:,} are the most; {fix}")
         if self.frozen is not None and (seen := frozen_hash(model)) != self.frozen:
             raise OtherBase(seen=seen or "nothing", expected=self.frozen)
         return model

@@ -25,6 +25,8 @@ LOSSES = {
     "binary": "fl.task.objectives:Binary",
     "multi_label": "fl.task.objectives:MultiLabel",
     "language_modelling": "fl.task.objectives:LanguageModelling",
+    "token_classification": "fl.task.objectives:TokenClassification",
+    "preference": "fl.task.objectives:Preference",
 }
 _KEYS = {"model": "model.path", "loss": "task.loss"}  # as a person sets them
 _ALWAYS = ("fl.task.models", "fl.task.language", "fl.task.objectives", "torch.nn")

@@ -94,6 +94,9 @@ def part(speakers: list[Path], *, folder: Path, schema: TextSchema) -> dict[str,
     for path in speakers:
         text = path.read_bytes()
         cut = int(len(text) * (1 - HELD_OUT))
+        # Not within a letter of several bytes: half of one is no text.
+        while text[cut : cut + 1] and text[cut] & 0xC0 == 0x80:
+            cut += 1
         for place, content in (("texts", text[:cut]), ("held", text[cut:])):
             (folder / place).mkdir(exist_ok=True)
             (folder / place / path.name).write_bytes(content)

@@ -7,6 +7,8 @@ from torch import nn
 
 from clients.trainer import train
 from fl.task.model_vector import vector_of
+from fl.task.spec import TaskSpec
+from fl.task.trust import OWN
 
 
 def trained(spec, rows, *, seed=0, **options):
@@ -41,6 +43,24 @@ def test_one_step_is_one_step_of_sgd(spec, rows):
     loss.backward()
     gradient = np.concatenate([parameter.grad.numpy().ravel() for parameter in model.parameters()])
     np.testing.assert_allclose(trained(task_spec, rows), base - 0.5 * gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [{}, {"proximal_mu": 0.5}])
+def test_rows_that_pass_a_few_at_a_time_train_as_all_at_once(spec, rows, options):
+    whole = trained(spec(steps=6, batch_size=10), rows, **options)
+    for size in (1, 3, 10, 99):
+        parts = trained(spec(steps=6, batch_size=10, rows_at_once=size), rows, **options)
+        np.testing.assert_allclose(parts, whole, atol=1e-5)
+    Counting.batches.clear()
+    model, task_spec = Counting(3, 2), spec(steps=1, batch_size=10, rows_at_once=4)
+    train(model, vector_of(model), features=rows.features, labels=rows.labels, spec=task_spec, seed=0)
+    assert Counting.batches == [4, 4, 2]
+
+
+def test_a_task_without_parts_says_what_it_always_said(spec):
+    assert "rows_at_once" not in spec().to_json()
+    told = spec(rows_at_once=2)
+    assert TaskSpec.from_json(told.to_json(), trust=OWN) == told
 
 
 class Counting(nn.Linear):

@@ -1,6 +1,7 @@
 """Federations of models and losses that are no classification: what is reported, and adapters of a language model from end to end."""
 
 import importlib.util
+import json
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import nn
 
 from fl.bundle.format import Bundle
+from fl.cli.commands.predict import main as predict
 from fl.coordinator.config import AttackConfig, ChainConfig, ModelConfig, RunConfig, ScorerConfig, TaskConfig
 from fl.coordinator.result import Watcher
 from fl.coordinator.run import run_federation
@@ -16,6 +18,7 @@ from fl.errors import FairshareError
 from fl.report.page import page
 from fl.report.summary import summarise
 from fl.task.data import DataConfig, PartitionConfig
+from fl.task.saved_model import SavedModel
 
 LINES = {
     "anna": b"the rain falls on the hill and the rain runs down the hill to the sea ",
@@ -124,11 +127,85 @@ def test_adapters_of_a_language_model_are_trained_scored_and_paid(anvil, tmp_pat
     bundle, _ = Bundle.read(result.rounds[-1].bundle)
     assert all("lora_" in name for name in bundle.layout.names)
     assert result.parameters == bundle.layout.size < 3000  # of 10,000: the base is not sent
-    assert "perplexity, and its clients earned" in page(summary)
+    told = page(summary)
+    assert "perplexity, and its clients earned" in told
+    sample = summary["sample"]
+    assert bytes(sample["opening"], "ascii") in LINES["anna"] * 2  # the first of the test rows is of the first file
+    assert sample["before"] != sample["after"]
+    assert "A sample of text" in told
     errors = result.rounds[0].reading.errors
     assert all(
         np.isfinite(error) and error > 0 for account, error in errors.items() if account != result.clients[2].account
     )
+
+
+ROWS = {
+    "labels": [{"text": f"it was {word} {word}", "label": word} for word in ("good", "bad")],
+    "tags": [{"tokens": ["it", "was", word], "tags": ["o", "o", word]} for word in ("good", "bad")],
+    "pairs": [{"prompt": "it was ", "chosen": "good", "rejected": "bad"}],
+}
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs fairshare[llm]")
+@pytest.mark.parametrize(
+    ("form", "kind", "loss"),
+    [
+        ("labels", "SequenceClassifier", "cross_entropy"),
+        ("tags", "TokenClassifier", "token_classification"),
+        ("pairs", "CausalLM", "preference"),
+    ],
+)
+def test_adapters_learn_classes_tags_and_preferences(anvil, tmp_path, form, kind, loss):
+    (tmp_path / "texts").mkdir()
+    for name in ("anna", "bert"):
+        rows = "".join(json.dumps(row) + "\n" for row in ROWS[form] * 20)
+        (tmp_path / "texts" / f"{name}.jsonl").write_text(rows)
+    result, summary = run(
+        tmp_path,
+        anvil,
+        task=TaskConfig(
+            rounds=1, steps=15, batch_size=8, learning_rate=0.01, optimizer="adam", loss=loss, trainable="adapters"
+        ),
+        model=ModelConfig(
+            path=f"fl.task.language:{kind}",
+            arguments={"config": LLAMA["config"], "lora": {"r": 4, "target_modules": ["q_proj", "v_proj"]}},
+        ),
+        data=DataConfig(name="text", path=str(tmp_path / "texts"), context=20, form=form),
+        partition=PartitionConfig(name="natural", clients=0),
+    )
+    assert result.tests[-1].loss < 0.9 * result.initial.loss
+    assert (result.tests[-1].accuracy is None) == (form != "labels")
+    assert result.tests[-1].perplexity is None
+    assert summary["sample"] is None
+    assert all(client.earned > 0 for client in result.clients)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs fairshare[llm]")
+def test_saved_adapters_read_a_text_and_go_on(tmp_path, spec, capsys):
+    from fl.task.model_vector import sent_arrays  # noqa: PLC0415
+
+    named = spec(
+        model="fl.task.language:CausalLM",
+        model_arguments=LLAMA,
+        loss="language_modelling",
+        trainable="adapters",
+        feature_shape=(8,),
+        num_classes=1,
+        class_names=(),
+        schema={"context": 8, "tokens": "bytes"},
+    )
+    named = named.with_base(named.build_model())
+    arrays = sent_arrays(named.build_model(), whole=False)
+    SavedModel(arrays=arrays, spec=named.to_json(), about={}).write(tmp_path / "best.safetensors")
+    (tmp_path / "own.txt").write_bytes(LINES["anna"])
+    predict([str(tmp_path), str(tmp_path / "own.txt")])
+    seen = capsys.readouterr()
+    lines = seen.out.splitlines()
+    assert lines[0] == "row,perplexity"
+    assert len(lines) == 1 + 8
+    assert all(float(line.split(",")[1]) > 1 for line in lines[1:])
+    assert "over 8 rows" in seen.err
+    assert "it goes on: “" in seen.err
 
 
 @pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason="needs fairshare[llm]")
@@ -139,7 +216,7 @@ def test_adapters_of_a_language_model_are_trained_scored_and_paid(anvil, tmp_pat
         ({"config": {"model_type": "nothing"}}, "model.arguments.config is not a language model's"),
         (
             {"config": LLAMA["config"], "lora": {"target_modules": ["nowhere"]}},
-            "model.arguments.lora does not fit the base",
+            "lora.target_modules names 'nowhere', and the base has no such layer; it has down_proj, embed_tokens, gate_proj",
         ),
         ({"config": LLAMA["config"], "dtype": "int8"}, "model.arguments.dtype is 'int8'; set float32 or bfloat16"),
         ({"base": "../../etc"}, "write the name of a folder in"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +16,29 @@ from numpy.typing import NDArray
 from fl.cli.arguments.key_value import named, parse
 from fl.errors import ConfigError
 from fl.foreign.files import expanded
-from fl.plain_text import printable
+from fl.plain_text import plural, printable
 from fl.report.model_files import BEST, MODELS
 from fl.report.onnx_model import write_onnx
+from fl.task.data import Dataset, is_text_schema, read_text_shard, text_schema
 from fl.task.data.file_style import SETTINGS, FileStyle
 from fl.task.data.unlabelled import read_inputs
+from fl.task.model_vector import statistics_of, travelling
+from fl.task.objectives import perplexity
+from fl.task.samples import opening_of
 from fl.task.saved_model import BadModelFile, SavedModel
 from fl.task.spec import TaskSpec
 from fl.task.trust import Trust
 
 KNOWN = {
     "model": "a model that `fl finish` wrote, or the folder that holds it",
-    "data": "a table of the columns that the model takes, or a folder or file of IDX images; a label may be missing",
+    "data": "a table of the columns that the model takes, a folder or file of IDX images, or a text; a label may be missing",
     "out": "CSV file to write; the terminal by default",
     "onnx": "file to write the model and its preprocessing to as ONNX instead, for programs without Fairshare",
     **{name: line for name, line in SETTINGS.items() if name != "label_map"},
     "trust": "packages, with commas, whose models and losses a task may name on this machine",
 }
 _BATCH = 4096  # rows
+_TEXTS = 8  # rows of text, each of many tokens
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -55,7 +61,9 @@ def main(arguments: Sequence[str]) -> None:
         print(
             f"written to {values['onnx']}: it takes rows and gives what `fl predict` says of them; its metadata names columns and classes"
         )
-    if "data" in values:
+    if "data" in values and is_text_schema(spec.schema) and spec.loss == "language_modelling":
+        _read_on(model, spec, path=expanded(values["data"]), out=values.get("out"))
+    elif "data" in values:
         inputs, notes = read_inputs(
             expanded(values["data"]), schema=spec.schema, feature_shape=spec.feature_shape, style=FileStyle.of(values)
         )
@@ -70,6 +78,33 @@ def outputs(model: torch.nn.Module, inputs: NDArray[np.float32]) -> NDArray[np.f
     with torch.no_grad():
         parts = [model(torch.from_numpy(inputs[start : start + _BATCH])) for start in range(0, len(inputs), _BATCH)]
     return torch.cat([part.reshape(len(part), -1) for part in parts]).double().numpy()
+
+
+def _read_on(model: torch.nn.Module, spec: TaskSpec, *, path: Path, out: str | None) -> None:
+    """What a language model makes of a text: how well it tells each row, and how it goes on after the last one."""
+    shard = read_text_shard(path, schema=text_schema(spec.schema or {}))
+    for note in shard.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    model.eval()
+    objective, losses = spec.build_loss(), []
+    with torch.no_grad():
+        for start in range(0, len(shard.data), _TEXTS):
+            rows = slice(start, start + _TEXTS)
+            batch = (shard.data.features[rows], shard.data.labels[rows])
+            losses += objective(model, tuple(torch.from_numpy(part.astype(np.int64)) for part in batch)).tolist()
+    with ExitStack() as stack:
+        writer = csv.writer(
+            sys.stdout if out is None else stack.enter_context(expanded(out).open("w", newline="")), lineterminator="\n"
+        )
+        writer.writerow(["row", "perplexity"])
+        writer.writerows([number, f"{perplexity(loss):.4g}"] for number, loss in enumerate(losses, start=1))
+    print(
+        f"perplexity {perplexity(sum(losses) / len(losses)):.4g} over {plural(len(losses), 'row')}"
+        + ("" if out is None else f", each of which is in {out}"),
+        file=sys.stderr,
+    )
+    if opening := opening_of(spec, Dataset(features=shard.data.features[-1:], labels=shard.data.labels[-1:])):
+        print(f"after “{opening.text}” it goes on: “{opening.continued(model)}”", file=sys.stderr)
 
 
 def _model_file(path: Path) -> Path:
@@ -89,6 +124,8 @@ def _built(saved: SavedModel, spec: TaskSpec, *, where: str) -> torch.nn.Module:
         raise BadModelFile(path=where, problem=f"does not fit its own spec ({str(error).splitlines()[0]})") from error
     # Integer buffers, such as BatchNorm's count, do not travel and are in no file.
     floats = {name for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    if spec.frozen is not None:  # the base is this machine's own, and building it compared its hash: it is in no file
+        floats &= {*travelling(model), *statistics_of(model)}
     if unknown or floats & set(missing):
         raise BadModelFile(path=where, problem="does not fit its own spec: other arrays are in it")
     return model

@@ -83,7 +83,9 @@ class DataConfig:
     color: bool = False  # images: three channels instead of one
     context: int = 64  # text: tokens of one row
     tokens: str = "bytes"  # text: bytes, or a base on this machine whose tokeniser makes tokens
-    form: str = "text"  # text: text | chat, conversations of which only the assistant's words are learnt
+    # text: text | chat, conversations of which only the assistant's words are learnt | labels, a class for each text | tags, one
+    # for each word | pairs, a better and a worse answer
+    form: str = "text"
     field: str = ""  # text: of a line of JSON or a row, that holds text or messages; empty: text, messages
     seed: int | None = None  # draws limit, validation and test; None: the seed of the run
 
@@ -100,7 +102,7 @@ class DataConfig:
             )
         self._check_classes()
         self.style()  # refuses what makes no sense
-        check_choice("data.form", self.form, ("text", "chat"))
+        check_choice("data.form", self.form, ("text", "chat", "labels", "tags", "pairs"))
         if not 8 <= self.size <= 1024:
             raise ConfigError(f"data.size is {self.size}; set 8 to 1024 pixels")
         if not 1 <= self.context <= 1 << 20:
@@ -153,7 +155,7 @@ class DataConfig:
             self.predicted()
         allowed = {"name", "validation", "test", "limit", "seed"}
         allowed |= {"path"} if self.name in _FILES else set()
-        allowed |= {"classes"} if self.name in ("idx", "images") else set()
+        allowed |= {"classes"} if self.name in ("idx", "images", "text") else set()
         allowed |= set(_OF_PICTURES) if self.name == "images" else set()
         allowed |= set(_OF_TEXT) if self.name == "text" else set()
         for setting in fields(self):

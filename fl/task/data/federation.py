@@ -49,6 +49,7 @@ def load_federation(data: DataConfig, partition: PartitionConfig, *, seed: int) 
             test=data.test,
             limit=data.limit,
             rng=np.random.default_rng([seed if data.seed is None else data.seed, _HOLD_OUT]),
+            classes=data.classes,
         )
     if data.name == "holdout":
         return load_holdout(data, seed=seed)

@@ -112,9 +112,11 @@ def read_images(config: DataConfig) -> ImageRows:
     pairs = (pair, *separate.values())
     if len(np.unique(np.concatenate([each.labels for each in pairs]))) < 2:
         raise DataError(
-            seen=f"every image of {pair.source} has the label {pair.labels[0]}",
+            seen=f"every image of {pair.source} has the label {names[pair.labels[0]] if names else pair.labels[0]}",
             expected="2 classes or more",
-            fix="use another file",
+            fix="use another file"
+            if config.name != "images"
+            else "put the pictures of each other class into a folder beside it",
         )
     highest = max(int(each.labels.max()) for each in pairs)
     class_names = tuple(names) or tuple(str(label) for label in range(highest + 1))

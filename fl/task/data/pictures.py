@@ -86,14 +86,25 @@ def _picture(library: Any, path: Path, *, shape: tuple[int, ...]) -> NDArray[np.
         with library.Image.open(path) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
                 raise ValueError(f"it has {opened.width} x {opened.height} pixels")
-            turned = library.ImageOps.exif_transpose(opened)
+            turned = library.ImageOps.exif_transpose(_eight_bits(library, opened))
             fitted = library.ImageOps.fit(turned.convert("L" if channels == 1 else "RGB"), (width, height))
             values = np.asarray(fitted, dtype=np.uint8)
     except Exception as error:  # whatever the library makes of a file
         raise DataError(
-            seen=f"{path} cannot be read ({str(error)[:100]})", expected="a picture", fix="fetch it again, or remove it"
+            seen=f"{path} cannot be read ({str(error)[:120]})", expected="a picture", fix="fetch it again, or remove it"
         ) from None
     return values if channels == 1 else values.transpose(2, 0, 1)
+
+
+def _eight_bits(library: Any, picture: Any) -> Any:
+    """A picture of 16 bits in 8: Pillow alone cuts off what is above 255, and leaves white. Raises: ValueError for other numbers."""
+    if picture.mode.startswith("I;16"):
+        return library.Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+    if picture.mode in ("I", "F"):
+        raise ValueError(
+            "its pixels are numbers of 32 bits, of which nobody knows what is white; save it with 8 or 16 bits"
+        )
+    return picture
 
 
 def _pillow(folder: Path) -> Any:

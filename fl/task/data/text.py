@@ -9,8 +9,7 @@ Tokens are kept in files that the system pages in, so that a shard larger than m
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,16 +19,34 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from fl.foreign.files import expanded
-from fl.plain_text import agreeing, plural
+from fl.plain_text import agreeing, plural, printable
 from fl.task.data.dataset import Dataset, Federation, Shard
-from fl.task.data.documents import SUFFIXES, Message, conversations, is_plain, is_saved_dataset, texts, unreadable
+from fl.task.data.documents import (
+    SUFFIXES,
+    Message,
+    check_one_split,
+    check_plain,
+    conversations,
+    is_plain,
+    is_saved_dataset,
+    texts,
+    unreadable,
+)
 from fl.task.data.errors import DataError
 from fl.task.data.holdout import split_rows
+from fl.task.data.labelled_text import CLASSED, IGNORED, LABELS, PAIRS, TAGS, classes_in, read_labelled
+from fl.task.data.text_file import absent
+from fl.task.data.token_file import kept
 from fl.task.data.tokens import BYTES, Tokens, tokens_named
 
-FORMS = ("text", "chat")
-FIELDS = {"text": "text", "chat": "messages"}  # where documents of many are, unless data.field names another
-IGNORED = -100  # a target that counts for nothing, as in torch and transformers
+FORMS = ("text", "chat", LABELS, TAGS, PAIRS)
+FIELDS = {
+    "text": "text",
+    "chat": "messages",
+    LABELS: "text",
+    TAGS: "tokens",
+    PAIRS: "chosen",
+}  # where documents of many are, unless data.field names another
 _ANSWERS = "assistant"  # whose words are trained on
 _MOST_NAME = 256  # characters of a field or a tokeniser
 
@@ -97,18 +114,23 @@ def text_schema(raw: Mapping[str, object]) -> TextSchema:
     )
 
 
-def read_text_shard(path: Path | str, *, schema: TextSchema, name: str | None = None) -> TextShard:
+def read_text_shard(
+    path: Path | str, *, schema: TextSchema, name: str | None = None, classes: Sequence[str] = ()
+) -> TextShard:
     """One file, all files of a folder one after the other, or a folder that `datasets` saved, as rows.
 
     Args:
         path: The file or folder.
         schema: From the task's spec.
         name: Of the shard, for reports; None takes the file's stem.
+        classes: The task's, where its text has any.
     Raises: DataError if it cannot be read or is too short for one row.
     """
     path = expanded(path)
+    if not path.exists():
+        raise absent(path)
     files = _files(path) if path.is_dir() and not is_saved_dataset(path) else [path]
-    data, notes = _read(files, schema=schema, source=str(path))
+    data, notes = _read(files, schema=schema, source=str(path), classes=classes)
     return TextShard(name=name or path.stem, data=data, notes=notes)
 
 
@@ -120,6 +142,7 @@ def load_texts(
     test: int | float | str,
     limit: int | None,
     rng: np.random.Generator,
+    classes: Sequence[str] = (),
 ) -> Federation:
     """A folder with one file per client; of every file a share of the rows is held back.
 
@@ -130,6 +153,7 @@ def load_texts(
         test: Likewise.
         limit: Use at most so many rows of all together.
         rng: Draws which rows are held back.
+        classes: Names in the order of their numbers; none: all that occur.
     Raises: DataError if there are no files, or one is too short to hold rows back.
     """
     folder = expanded(folder)
@@ -140,14 +164,20 @@ def load_texts(
             fix="set data.path to that folder",
         )
     schema = TextSchema(**{**vars(schema), "sha256": tokens_named(schema.tokens).sha256})
+    aside = {expanded(value).resolve() for value in (validation, test) if isinstance(value, str)}
+    files = [path for path in _files(folder) if path.resolve() not in aside]
+    if schema.form in CLASSED:
+        classes = tuple(classes) or classes_in(files, form=schema.form, field=schema.source)
+    elif classes:
+        raise DataError(
+            seen=f"data.classes is set, and data.form={schema.form} has none", expected="no classes", fix="leave it out"
+        )
     separate = {
-        key: read_text_shard(value, schema=schema).data
+        key: read_text_shard(value, schema=schema, classes=classes).data
         for key, value in (("validation", validation), ("test", test))
         if isinstance(value, str)
     }
-    aside = {expanded(value).resolve() for value in (validation, test) if isinstance(value, str)}
-    files = [path for path in _files(folder) if path.resolve() not in aside]
-    found = [_read([path], schema=schema, source=str(path))[0] for path in files]
+    found = [_read([path], schema=schema, source=str(path), classes=classes)[0] for path in files]
     owners = np.repeat(np.arange(len(files)), [len(data) for data in found])
     split = split_rows(owners, validation=validation, test=test, limit=limit, rng=rng)
     starts = np.cumsum([0, *(len(data) for data in found)])
@@ -175,12 +205,13 @@ def load_texts(
         shards=tuple(shards),
         validation=separate["validation"] if split.validation is None else taken(np.sort(split.validation)),
         test=separate["test"] if split.test is None else taken(np.sort(split.test)),
-        class_names=(),
+        class_names=tuple(classes),
         schema=schema,
     )
 
 
 def _files(folder: Path) -> list[Path]:
+    check_one_split(folder)
     found = [
         path
         for path in sorted(folder.iterdir())
@@ -204,10 +235,18 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _read(files: list[Path], *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
+def _read(
+    files: list[Path], *, schema: TextSchema, source: str, classes: Sequence[str]
+) -> tuple[Dataset, tuple[str, ...]]:
     tokens = schema.reader()
+    for path in filter(is_plain, files):
+        check_plain(path)
     if schema.form == "chat":
         return _talks(files, tokens, schema=schema, source=source)
+    if schema.form != "text":
+        return read_labelled(
+            files, tokens, form=schema.form, context=schema.context, field=schema.source, classes=classes
+        )
     values = _stream(files, tokens, schema=schema)
     count = (len(values) - 1) // schema.context if len(values) else 0
     if count < 1:
@@ -226,11 +265,11 @@ def _stream(files: list[Path], tokens: Tokens, *, schema: TextSchema) -> NDArray
     if tokens.name == BYTES and all(map(is_plain, files)):
         if len(files) == 1:
             return _bytes_of(files[0])
-        return _kept((part for path in files for part in (_NEWLINE, _bytes_of(path))), dtype=np.uint8)[1:]
+        return kept((part for path in files for part in (_NEWLINE, _bytes_of(path))), dtype=np.uint8)[1:]
     pieces = (
         piece for path in files for document in texts(path, field=schema.source) for piece in [tokens.encode(document)]
     )
-    return _kept(pieces, dtype=np.int32)
+    return kept(pieces, dtype=np.int32)
 
 
 _NEWLINE = np.frombuffer(b"\n", dtype=np.uint8)
@@ -247,22 +286,14 @@ def _bytes_of(path: Path) -> NDArray[np.uint8]:
     return values[3:] if bytes(values[:3]) == b"\xef\xbb\xbf" else values
 
 
-def _kept(parts: Iterator[NDArray[Any]], *, dtype: Any) -> NDArray[Any]:
-    """Parts one after the other, in a file without a name that goes with the array."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 - the array holds it
-    for part in parts:
-        file.write(np.ascontiguousarray(part, dtype=dtype).tobytes())
-    file.flush()
-    return np.memmap(file, dtype=dtype, mode="r") if file.tell() else np.zeros(0, dtype=dtype)
-
-
 def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str) -> tuple[Dataset, tuple[str, ...]]:
-    cut, silent = 0, 0
+    cut, silent, roles = 0, 0, set[str]()
 
     def rows() -> Iterator[NDArray[np.int32]]:
         nonlocal cut, silent
         for path in files:
             for talk in conversations(path, field=schema.source):
+                roles.update(role for role, _ in talk)
                 row, whole = _talk(talk, tokens, context=schema.context)
                 if row is None:
                     silent += 1
@@ -270,12 +301,18 @@ def _talks(files: list[Path], tokens: Tokens, *, schema: TextSchema, source: str
                 cut += not whole
                 yield row
 
-    values = _kept(rows(), dtype=np.int32).reshape(-1, 2, schema.context)
+    values = kept(rows(), dtype=np.int32).reshape(-1, 2, schema.context)
     if not len(values):
+        spoken = (
+            f" (its roles are {', '.join(sorted(map(printable, roles))[:6])})"
+            if roles and _ANSWERS not in roles
+            else ""
+        )
         raise DataError(
-            seen=f"{source} has no conversation with a word of the {_ANSWERS} within {schema.context} tokens",
+            seen=f"{source} has no conversation with a word of the {_ANSWERS} within {schema.context} tokens{spoken}",
             expected="one at least",
-            fix=f"call those whose words are to be learnt {_ANSWERS!r}, or ask for a task with a longer data.context",
+            fix=f"call those whose words are to be learnt {_ANSWERS!r}"
+            + ("" if spoken else ", or ask for a task with a longer data.context"),
         )
     notes = (
         [
@@ -299,7 +336,7 @@ def _talk(talk: list[Message], tokens: Tokens, *, context: int) -> tuple[NDArray
     told: list[int] = []
     learnt: list[bool] = []
     for role, content in talk:
-        for text, counts in ((f"<|{role}|>\n", False), (f"{content}\n", role == _ANSWERS)):
+        for text, counts in ((f"<|{role}|>\n", False), (f"{content}\n", role == _ANSWERS and bool(content.strip()))):
             made = tokens.encode(text).tolist()
             told += made
             learnt += [counts] * len(made)

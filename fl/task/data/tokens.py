@@ -37,6 +37,12 @@ class Tokens:
             return np.frombuffer(text.encode(), dtype=np.uint8).astype(np.int32)
         return np.array(self._held.encode(text, add_special_tokens=False).ids, dtype=np.int32)
 
+    def decode(self, tokens: NDArray[np.integer[Any]]) -> str:
+        """Text of numbers, shape (T,); what is no text reads as a replacement mark."""
+        if self._held is None:
+            return bytes(int(token) & 0xFF for token in tokens).decode(errors="replace")
+        return self._held.decode([int(token) for token in tokens], skip_special_tokens=False)
+
 
 def tokens_named(name: str, *, sha256: str | None = None) -> Tokens:
     """Bytes, or the tokeniser of a base on this machine: a folder in $FAIRSHARE_BASES, or a model of the local hub cache.

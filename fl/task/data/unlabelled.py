@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 
 from fl.task.data.errors import DataError
 from fl.task.data.file_style import FileStyle
+from fl.task.data.labelled_text import LABELS, read_unclassed
 from fl.task.data.schema import TableSchema
 from fl.task.data.shard import read_image_shard, read_unlabelled
+from fl.task.data.text import is_text_schema, text_schema
 
 
 def read_inputs(
@@ -36,4 +38,13 @@ def read_inputs(
                 fix="call the model from Python: `fl.task.saved_model.SavedModel.read`",
             )
         return read_image_shard(path, num_classes=1 << 8, feature_shape=shape).data.features, []
+    if is_text_schema(schema):
+        told = text_schema(schema)
+        if told.form != LABELS:
+            raise DataError(
+                seen=f"a model of text whose rows are {told.form}",
+                expected="one that tells the class of a text, or the next token",
+                fix="call the model from Python: `fl.task.saved_model.SavedModel.read`",
+            )
+        return read_unclassed(path, told.reader(), context=told.context, field=told.source)
     return read_unlabelled(path, schema=TableSchema.from_json(json.dumps(schema)), style=style or FileStyle())

@@ -8,6 +8,7 @@ import pytest
 from clients.joining.own_rows import differences
 from clients.shard import read_own_shard
 from fl.task.data.schema import CategoricalColumn, NumericColumn, TableSchema
+from fl.task.data.text import TextSchema
 
 SCHEMA = TableSchema(
     names=("age", "kind", "label"),
@@ -94,3 +95,9 @@ def test_a_column_of_a_table_without_a_header_is_called_by_its_place(tmp_path):
     assert differences(spec=spec, data=read_own_shard(path, spec=spec).data) == [
         "column 0: your mean is 64.5, the task's 50 ± 10; another unit, or another kind of row?"
     ]
+
+
+def test_text_is_compared_with_nothing(tmp_path):
+    spec = {"schema": json.loads(TextSchema(context=8).to_json()), "feature_shape": [8], "num_classes": 1}
+    (tmp_path / "own.txt").write_text("the rain falls on the hill " * 4)
+    assert differences(spec=spec, data=read_own_shard(tmp_path / "own.txt", spec=spec).data) == []

@@ -7,6 +7,8 @@ from PIL import Image
 from clients.shard import read_own_shard
 from fl.errors import ConfigError
 from fl.task.data import DataConfig, DataError, PartitionConfig, load_federation, write_shards
+from fl.task.data.images import read_images
+from fl.task.data.pictures import read_pictures
 
 SPEC = {"feature_shape": [1, 8, 8], "num_classes": 2, "class_names": ["cat", "dog"]}
 
@@ -90,3 +92,21 @@ def test_more_classes_than_a_label_holds_are_refused(tmp_path):
         (tmp_path / f"{number:03d}" / "a.png").write_bytes(b"")
     with pytest.raises(DataError, match="has 257 classes; expected at most 256"):
         load(tmp_path)
+
+
+def test_sixteen_bits_are_brought_to_eight_and_numbers_of_32_are_refused(tmp_path):
+    for name, dark in (("cat", 1000), ("dog", 60_000)):
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.full((12, 12), dark, dtype=np.uint16)).save(tmp_path / name / "one.png")
+    pair, _ = read_pictures(tmp_path, shape=(1, 8, 8))
+    assert pair.images.mean((1, 2)).tolist() == [1000 >> 8, 60_000 >> 8]
+    Image.fromarray(np.full((12, 12), 0.5, dtype=np.float32)).save(tmp_path / "cat" / "two.tif")
+    with pytest.raises(DataError, match="two.tif cannot be read .its pixels are numbers of 32 bits.*8 or 16 bits"):
+        read_pictures(tmp_path, shape=(1, 8, 8))
+
+
+def test_pictures_of_one_class_are_told_what_is_missing(tmp_path):
+    (tmp_path / "cat").mkdir()
+    Image.new("L", (12, 12)).save(tmp_path / "cat" / "one.png")
+    with pytest.raises(DataError, match="has the label cat; .*each other class into a folder beside it"):
+        read_images(DataConfig(name="images", path=str(tmp_path), size=8))
