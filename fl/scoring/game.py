@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,15 @@ class ValidationGame:
             start += size
         return total
 
+    def give_back(self) -> None:
+        """Give the memory that passes of a large model took back to the system, where its allocator does not by itself.
+
+        glibc keeps what is freed in small pieces, which are hundreds of megabytes of activations and gradients, for passes to come.
+        """
+        trim = getattr(_libc(), "malloc_trim", None) if is_large(self.model) else None
+        if trim is not None:
+            trim(0)
+
     @property
     def threads(self) -> int:
         """How many threads pass batches through the model."""
@@ -248,6 +258,14 @@ class ValidationGame:
     def batches(self, size: int | None = None) -> Iterator[Batch]:
         """The data set in batches, on the game's device."""
         return self.rows.batches(size or self.batch_size, device=self.device)
+
+
+@cache
+def _libc() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL(None)
+    except (OSError, TypeError):  # a system without one that has a name
+        return None
 
 
 _EVALUATED = 8  # models whose evaluation is kept

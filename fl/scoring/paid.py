@@ -240,6 +240,7 @@ class PaidScoring:
         self.measure(base)
         public = self.public_before(base=base, past=past)  # first: one vector of it is whole in memory as it is made
         found = direction(self.validation, base=base, step=step, nodes=self.spec.quadrature)
+        self.validation.give_back()
         take_out(found, public)
         return found
 
@@ -303,6 +304,7 @@ class PaidScoring:
             scale=float(np.linalg.norm(aggregate - base)),
             gradients=gradients_in(number, first=self.spec.public_gradients),
         )
+        self.validation.give_back()
         return step, step.applied(aggregate, basis)
 
     def loss(self, model: NDArray[np.float32]) -> float:

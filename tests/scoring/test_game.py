@@ -266,3 +266,19 @@ def test_classes_and_token_ids_of_the_same_numbers_have_other_hashes():
         for features, form in ((ids, "pair"), (ids.float(), "pair"), (ids, "tuple"))
     }
     assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(("large", "trimmed"), [(True, [0]), (False, [])])
+def test_a_large_models_passes_give_their_memory_back(everything, monkeypatch, large, trimmed):
+    class System:
+        """Its C library, as far as it is asked."""
+
+        malloc_trim = staticmethod(lambda left: asked.append(left))
+
+    asked = []
+    monkeypatch.setattr("fl.scoring.game.is_large", lambda model: large)
+    monkeypatch.setattr("fl.scoring.game._libc", System)
+    everything.give_back()
+    assert asked == trimmed
+    monkeypatch.setattr("fl.scoring.game._libc", lambda: None)
+    everything.give_back()  # a system that has no such call

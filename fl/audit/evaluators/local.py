@@ -51,6 +51,7 @@ class Evaluator:
             strategy=self._memory(folder.parent).before(header.round, enrolments=view.enrolments, domain=view.domain),
             past=self._public(folder.parent).before(bundle.round, previous=view.previous_hash),
         )
+        self.game.give_back()
         log.info("round %d: evaluator %s agrees, direction within %.1e", header.round, self.account.address, distance)
         return sign(header, domain=view.domain, account=self.account)
 

@@ -80,6 +80,7 @@ def report_of(
     paid_before = {leaf.account: leaf.cumulative for leaf in opened.before.leaves}
     before, after = rows.evaluate(opened.base), rows.evaluate(bundle.next)
     aggregated = after if bundle.aggregate is None else rows.evaluate(bundle.aggregate)
+    rows.give_back()
     return RoundReport(
         round=opened.number,
         header=header,
