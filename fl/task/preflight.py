@@ -7,7 +7,6 @@ change.
 
 from __future__ import annotations
 
-import copy
 import math
 
 import torch
@@ -17,7 +16,7 @@ from fl.errors import FairshareError
 from fl.task.data.text import IGNORED
 from fl.task.doubts import reach
 from fl.task.draws import drawing_alike
-from fl.task.model_vector import batch_norms, travelling
+from fl.task.model_vector import batch_norms, copied, travelling
 from fl.task.objectives import Batch, Binary, MultiLabel, Objective, OutputObjective, check_target
 from fl.task.rows import Rows
 from fl.task.utility import Utility
@@ -51,7 +50,7 @@ def check_model(model: nn.Module, objective: Objective, rows: Rows, *, batch_siz
     """
     travelling(model)  # before a copy parts what shares memory
     try:
-        model = copy.deepcopy(model)
+        model = copied(model)  # what is frozen stays shared: a base of gigabytes is in memory once
     except Exception as error:
         raise UnfitModel(
             f"the model cannot be copied ({_words(error)})", "make what it holds copyable; scoring works on copies"

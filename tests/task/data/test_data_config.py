@@ -146,6 +146,11 @@ def composed():
     return build
 
 
+def test_parquet_is_a_table_by_another_name(composed):
+    named = ["data.path=a.parquet", "data.target=ill", "data.limit=9"]
+    assert composed("data=parquet", *named) == composed("data=csv", *named)
+
+
 def test_hydra_builds_what_the_command_line_says(composed):
     data, partition = composed()
     assert (data, partition) == (DataConfig(), PartitionConfig(min_samples=10))
