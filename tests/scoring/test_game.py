@@ -270,12 +270,13 @@ def test_classes_and_token_ids_of_the_same_numbers_have_other_hashes():
 
 @pytest.mark.parametrize(("large", "trimmed"), [(True, [0]), (False, [])])
 def test_a_large_models_passes_give_their_memory_back(everything, monkeypatch, large, trimmed):
+    asked = []
+
     class System:
         """Its C library, as far as it is asked."""
 
-        malloc_trim = staticmethod(lambda left: asked.append(left))
+        malloc_trim = staticmethod(asked.append)
 
-    asked = []
     monkeypatch.setattr("fl.scoring.game.is_large", lambda model: large)
     monkeypatch.setattr("fl.scoring.game._libc", System)
     everything.give_back()
