@@ -51,10 +51,11 @@ class PublicVector:
 
     def within(self, part: slice) -> tuple[slice, NDArray[np.float64]] | None:
         """What of its range lies in a part, counted from the part's first place, and the values there; None if nothing does."""
-        first, last = max(self.start, part.start), min(self.stop, part.stop)
+        start, stop = self.start, self.start + len(self.values)
+        first, last = max(start, part.start), min(stop, part.stop)
         if first >= last:
             return None
-        values = self.values[first - self.start : last - self.start].astype(np.float64)
+        values = self.values[first - start : last - start].astype(np.float64, copy=False)
         return slice(first - part.start, last - part.start), values
 
 
@@ -159,7 +160,9 @@ def orthonormal(vectors: Iterable[PublicVector]) -> list[PublicVector]:
         )
         if left > max(_LEAST * long, _NOTHING):
             unit = spool.keep(_Divided(vector=rest, by=left), dtype=np.float32)
-            basis.append(PublicVector(values=unit, start=vector.start))
+            # What stays in memory is widened once, and not each time that it is read.
+            held = unit.astype(np.float64) if isinstance(unit, np.ndarray) else unit
+            basis.append(PublicVector(values=held, start=vector.start))
         del rest  # before the next one is made: of a large model it is hundreds of megabytes
     return basis
 
@@ -205,9 +208,8 @@ def _met(
                 there[place] -= less[number] * values
         if again:
             for number, place, values in near:
-                values *= there[place]
                 # Not BLAS, whose order of summation is the processor's; numpy's pairwise sum has one order.
-                along[number] += float(values.sum())
+                along[number] += float((values * there[place]).sum())
         square += float(np.square(there).sum())
     return along, float(np.sqrt(square))
 
@@ -229,8 +231,7 @@ class Combined:
         for vector, along in zip(self.basis, self.places, strict=True):
             if there := vector.within(slice(start, stop)):
                 place, values = there
-                values *= along
-                total[place] += values
+                total[place] += along * values
         return total.astype(np.float32)
 
     def whole(self) -> NDArray[np.float32]:
@@ -249,9 +250,7 @@ def products(vector: Vector, basis: Sequence[PublicVector]) -> list[float]:
         for number, known in enumerate(basis):
             if within := known.within(part):
                 place, values = within
-                values *= there[place]
-                # Not BLAS, whose order of summation is the processor's; numpy's pairwise sum has one order.
-                found[number] += float(values.sum())
+                found[number] += float((values * there[place]).sum())
     return found
 
 
