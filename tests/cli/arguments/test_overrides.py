@@ -20,6 +20,7 @@ def test_the_defaults_are_a_run():
 def test_every_choice_of_every_group_composes():
     needs = {
         "csv": ["data.path=x.csv", "data.target=y"],
+        "parquet": ["data.path=x.parquet", "data.target=y"],
         "folder": ["data.path=x", "data.target=y"],
         "idx": ["data.path=x"],
         "text": ["data.path=x"],
