@@ -27,7 +27,7 @@ def read(path, **settings):
         ("own.pkl", b"\x80\x04\x95" + b"x" * 40, "is not UTF-8 text"),
         ("own.docx", b"PK\x03\x04" + b"x" * 40, "is a zip archive, as .docx and .xlsx are"),
         ("own.pdf", b"%PDF-1.4\n" + b"x" * 40, "is a PDF"),
-        ("own.jsonl.gz", gzip.compress(LINE), "is packed by gzip"),
+        ("own.jsonl.gz", gzip.compress(LINE, mtime=0), "is packed by gzip"),
         ("own.json", json.dumps([{"text": "hello world again"}]).encode(), "is a list; .*write a line of JSON for each"),
         ("own.csv", b"text\nhello world again\n", "is a table; .*write a line of JSON for each"),
         ("own.jsonl", LINE + b'{"other": 1}\n', r"row 2 has not a text in 'text' \(it has other\).*data.field"),
