@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -71,9 +72,13 @@ def running_anvil(
     if block_time_s is not None:
         command += ["--block-time", f"{block_time_s:g}"]
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as output:
+    with (
+        # Beyond 500 blocks Anvil writes each block's state to disk, megabytes each, and leaves them in the home folder for good.
+        tempfile.TemporaryDirectory(prefix="anvil-", ignore_cleanup_errors=True) as states,
+        log.open("wb") as output,
+    ):
         process = subprocess.Popen(
-            command,
+            [*command, "--cache-path", states],
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,

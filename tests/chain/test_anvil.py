@@ -94,3 +94,19 @@ def test_a_machine_without_anvil_is_told_how_to_get_it(tmp_path, monkeypatch):
         "a chain on this machine needs Anvil, which is neither on PATH nor in a checkout's contracts/node_modules; run "
         "`npm install -g @foundry-rs/anvil` (in a checkout, `npm ci` in contracts/), or name a chain that runs"
     )
+
+
+def test_the_states_of_a_long_chain_are_gone_with_it(tmp_path, monkeypatch):
+    home, folder = tmp_path / "home", tmp_path / "temporary"
+    for place in (home, folder):
+        place.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    with running_anvil(log=tmp_path / "anvil.log") as url:
+        w3 = connect(url)
+        for _ in range(8):
+            w3.provider.make_request("anvil_mine", ["0x64"])
+        assert w3.eth.block_number == 800
+        assert list(folder.rglob("anvil-state*"))  # more than it keeps in memory
+    assert not list(folder.iterdir())
+    assert not list(home.rglob("anvil-state*"))

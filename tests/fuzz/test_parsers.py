@@ -52,9 +52,13 @@ def test_nothing_leaves_the_family_of_errors_or_hangs(known, name):
     @given(rng=st.randoms(use_true_random=True), place=st.integers(0, 100))
     def tried(rng, place):
         data = mutated(parser.seeds[place % len(parser.seeds)], rng)
-        started = time.process_time()
-        with suppress(FairshareError):
-            parser.read(data)
-        assert time.process_time() - started < _LONGEST_S, data[:200]
+        # Twice before it is called slow: other threads' work is in the process's time too.
+        for _ in range(2):
+            started = time.process_time()
+            with suppress(FairshareError):
+                parser.read(data)
+            if (took := time.process_time() - started) < _LONGEST_S:
+                break
+        assert took < _LONGEST_S, data[:200]
 
     tried()
