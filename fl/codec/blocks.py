@@ -17,7 +17,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.codec.vector import Vector, Wire
+from fl.codec.vector import Vector, Wire, ranges
 from fl.errors import FairshareError
 
 BLOCK_VALUES = 256
@@ -137,7 +137,7 @@ class Blocks:
         return wire.tobytes()
 
     def _parts(self) -> Iterator[slice]:
-        return (slice(start, start + _BLOCKS_AT_ONCE) for start in range(0, len(self), _BLOCKS_AT_ONCE))
+        return ranges(len(self), each=_BLOCKS_AT_ONCE)
 
     @classmethod
     def from_bytes(cls, data: Wire, *, size: int) -> Blocks:
@@ -156,8 +156,8 @@ class Blocks:
         else:
             quanta = _ReadQuanta(wire=data)
         exponents, squares = np.empty(count, dtype=np.int8), np.empty(count, dtype=np.int64)
-        for start in range(0, count, _BLOCKS_AT_ONCE):
-            part = slice(start, start + _BLOCKS_AT_ONCE)
+        for part in ranges(count, each=_BLOCKS_AT_ONCE):
+            start = part.start
             wire = np.frombuffer(data[start * BLOCK_BYTES : part.stop * BLOCK_BYTES], dtype=_WIRE)
             exponents[part] = wire["exponent"]
             held = wire["quanta"].astype(np.int16)  # in the machine's own order
