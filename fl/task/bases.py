@@ -128,6 +128,8 @@ def found(base: str, *, kind: str, settings: Mapping[str, Any], head: tuple[str,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # told below
             )
+    except MemoryError:  # which is nothing that the files are to blame for
+        raise
     except Exception as error:  # whatever the libraries make of files: OSError, SafetensorError, RuntimeError, …
         if _needs_code(base):
             raise ConfigError(

@@ -229,23 +229,22 @@ def _padded(made: NDArray[np.int32], context: int) -> NDArray[np.int32]:
 
 
 def _text(value: Any, path: Path, number: int, *, name: str) -> str:
-    if not isinstance(value, str):
-        raise DataError(
-            seen=f"{path}, row {number} has a {type(value).__name__} in {name!r}",
-            expected="a text",
-            fix="mend the row, or leave it out",
-        )
+    _check_kind(value, str, seen=f"{path}, row {number}", name=name, expected="a text")
     return value
 
 
 def _list(value: Any, path: Path, number: int, *, name: str) -> list[Any]:
-    if not isinstance(value, list):
+    _check_kind(value, list, seen=f"{path}, row {number}", name=name, expected="a list, with one entry for each word")
+    return value
+
+
+def _check_kind(value: Any, kind: type, *, seen: str, name: str, expected: str) -> None:
+    if not isinstance(value, kind):
         raise DataError(
-            seen=f"{path}, row {number} has a {type(value).__name__} in {name!r}",
-            expected="a list, with one entry for each word",
+            seen=f"{seen} has a {type(value).__name__} in {name!r}",
+            expected=expected,
             fix="mend the row, or leave it out",
         )
-    return value
 
 
 def _class(value: Any, path: Path, number: int) -> str:
