@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from clients.privacy.dpsgd import train_noisily
 from clients.workbench import Tools
+from fl.codec import ranges
 from fl.task.model_vector import layout_of, load_vector
 from fl.task.spec import TaskSpec
 
@@ -56,7 +57,7 @@ def train(
     with tools.draws(seed):
         for rows in batches_of(len(features), size=spec.batch_size, steps=spec.steps, seed=seed):
             tools.forget_gradients()
-            for part in parts_of(rows, size=spec.rows_at_once):
+            for part in _together(rows, most=spec.rows_at_once):
                 loss = objective.mean(model, (x(part), y(part)))
                 if len(part) < len(rows):  # the mean over the step's rows, whatever a part's share of them
                     loss = loss * (len(part) / len(rows))
@@ -72,11 +73,11 @@ def train(
     return made if tools.exact or np.array_equal(loaded, base) else base + (made - loaded), total / spec.steps
 
 
-def parts_of(rows: NDArray[np.int64], *, size: int) -> list[NDArray[np.int64]]:
+def _together(rows: NDArray[np.int64], *, most: int) -> list[NDArray[np.int64]]:
     """A step's rows in parts of at most so many; 0 leaves them together."""
-    if not 0 < size < len(rows):
+    if not 0 < most < len(rows):
         return [rows]
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    return [rows[part] for part in ranges(len(rows), each=most)]
 
 
 def _gap(trained: Sequence[Tensor], anchors: Sequence[Tensor]) -> Tensor:
