@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, MetricRecord
@@ -67,9 +68,6 @@ class Training:
     result: FederationResult
     watcher: Watcher
     rows: Dataset  # of the test set, whose first is shown
-    last: list[NDArray[np.float32]] = field(
-        default_factory=list
-    )  # the newest round's model, shape (P,), once there is one
 
     def run(self, strategy: PayingStrategy, grid: Grid, *, timeout: float = 3600) -> None:
         """All rounds that are not on chain yet, each on chain before the next one begins.
@@ -83,19 +81,22 @@ class Training:
         initial = ArrayRecord({name: Array(array) for name, array in arrays.items()})
         opening = opening_of(self.spec, self.rows)
         before = opening.continued(self.model) if opening else ""
-        strategy.start(grid, initial, timeout=timeout, evaluate_fn=self._evaluate)
-        if opening and self.last:
-            load_vector(self.model, self.last[0])
+        done = strategy.start(grid, initial, timeout=timeout, evaluate_fn=self._evaluate)
+        if opening:
+            load_vector(self.model, layout_of(self.model).flatten(_named(done.arrays)))
             self.result.sample = TextSample(opening=opening.text, before=before, after=opening.continued(self.model))
 
     def _evaluate(self, number: int, arrays: ArrayRecord) -> MetricRecord | None:
         if number:
-            named = {name: array.numpy() for name, array in arrays.items()}
+            named = _named(arrays)
             self.test.load_statistics(named)
-            self.last[:] = [layout_of(self.model).flatten(named)]
-            self.result.tests.append(self.test.evaluate(self.last[0]))
+            self.result.tests.append(self.test.evaluate(layout_of(self.model).flatten(named)))
             self.watcher.on_round(self.result.rounds[-1], self.result.tests[-1])
         return None
+
+
+def _named(arrays: ArrayRecord) -> dict[str, NDArray[Any]]:
+    return {name: array.numpy() for name, array in arrays.items()}
 
 
 def begin_training(

@@ -196,12 +196,12 @@ def take_out(vector: NDArray[np.float64], basis: Sequence[PublicVector]) -> tupl
 
 
 def _met(
-    vector: NDArray[np.float64], basis: Sequence[PublicVector], *, less: Sequence[float] = (), again: bool = True
+    vector: Vector, basis: Sequence[PublicVector], *, less: Sequence[float] = (), again: bool = True
 ) -> tuple[list[float], float]:
-    """Take so much of each of the basis out of a vector, in place; returns what it has along each then, and its length."""
+    """Take so much of each of the basis out of an array of float64, in place; returns what a vector has along each then, and its length."""
     along, square = [0.0] * len(basis), 0.0
     for part in ranges(len(vector), each=_AT_ONCE):
-        there = vector[part]
+        there = np.asarray(vector[part], dtype=np.float64)  # no copy of what is taken out of
         near = [(number, *found) for number, known in enumerate(basis) if (found := known.within(part))]
         if less:
             for number, place, values in near:
@@ -244,14 +244,7 @@ class Combined:
 
 def products(vector: Vector, basis: Sequence[PublicVector]) -> list[float]:
     """⟨vector, basis_i⟩ for each of the basis."""
-    found = [0.0] * len(basis)
-    for part in ranges(len(vector), each=_AT_ONCE):
-        there = vector[part].astype(np.float64)
-        for number, known in enumerate(basis):
-            if within := known.within(part):
-                place, values = within
-                found[number] += float((values * there[place]).sum())
-    return found
+    return _met(vector, basis)[0]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

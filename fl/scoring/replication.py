@@ -21,7 +21,7 @@ from fractions import Fraction
 import numpy as np
 from numpy.typing import NDArray
 
-from fl.codec import BLOCK_VALUES, Blocks
+from fl.codec import BLOCK_VALUES, Blocks, ranges
 from fl.rewards import Participant
 
 _BLOCKS_AT_ONCE = 1024
@@ -119,9 +119,9 @@ def _product(update: Blocks, other: Blocks) -> int:
         [
             np.einsum(
                 "ij,ij->i",
-                *(each.quanta[start : start + _BLOCKS_AT_ONCE].astype(np.float64) for each in (update, other)),
+                *(each.quanta[part].astype(np.float64) for each in (update, other)),
             )
-            for start in range(0, len(update), _BLOCKS_AT_ONCE)
+            for part in ranges(len(update), each=_BLOCKS_AT_ONCE)
         ]
     ).astype(np.int64)
     shifts = update.exponents.astype(np.int64) + other.exponents + 128
